@@ -1,0 +1,59 @@
+"""Can long convolutions with gates replace attention? Hyena.
+
+Poli et al. 2023, Hyena Hierarchy, arXiv 2302.10866, order 2: three projections with a short convolution of 3
+taps, one long filter between two elementwise gates. The filter is implicit: a small sine network of the position times
+an exponential window, so its parameters do not grow with N. Deviation: 2 hidden layers of 64.
+Cost: O(N log N d) time, O(N d) memory, by FFT.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from baselines.convolution import long_convolution, short_convolution
+from baselines.heads import at_least, input_projection, output_projection
+from pointer.trunk import LayerShape, Mixer
+
+TAPS = 3
+HIDDEN = 64
+SINE_RATE = 10.0  # frequency of the filter network's sines at the start
+FASTEST, SLOWEST, FLOOR = 0.3, 1.5, 0.01  # the window falls to FLOOR at these shares of the length
+
+
+class Hyena(Mixer):
+    """y = W_o(x2 * (h conv (x1 * v))) with x1, x2, v projections of x."""
+
+    windows: Tensor
+
+    def __init__(self, shape: LayerShape, *, bands: int = 16) -> None:
+        super().__init__()
+        self.length, self.bands = shape.length, at_least("bands", bands, 1)
+        self.project = input_projection(shape.width, 3 * shape.width)
+        self.taps = nn.Parameter(torch.randn(TAPS, 3 * shape.width) * TAPS**-0.5)
+        self.skip = nn.Parameter(torch.randn(shape.width))
+        self.first, self.second = nn.Linear(1 + 2 * bands, HIDDEN), nn.Linear(HIDDEN, HIDDEN)
+        self.last = nn.Linear(HIDDEN, shape.width, bias=False)
+        self.out = output_projection(shape)
+        shares = torch.linspace(FASTEST, SLOWEST, shape.width, device="cpu")
+        self.register_buffer("windows", math.log(FLOOR) / shares)
+
+    def filters(self, length: int) -> Tensor:
+        """The filter at offsets 0..N-1, float[d, N]; the same values whatever N."""
+        kind = self.last.weight
+        time = torch.arange(length, device=kind.device, dtype=kind.dtype)[:, None] / self.length
+        angle = 2 * math.pi * time * torch.arange(1, self.bands + 1, device=kind.device, dtype=kind.dtype)
+        hidden = torch.sin(SINE_RATE * self.first(torch.cat([time, angle.cos(), angle.sin()], dim=-1)))
+        hidden = torch.sin(SINE_RATE * self.second(hidden))
+        filters: Tensor = self.last(hidden) * (time * self.windows.to(kind.dtype)).exp()
+        return filters.T
+
+    def forward(self, x: Tensor, carry: Any) -> tuple[Tensor, Any]:
+        """x: float[B, N, d] -> (float[B, N, d], carry unchanged)."""
+        gate, key, value = short_convolution(self.project(x), self.taps).chunk(3, dim=-1)
+        inner = key * value
+        mixed = long_convolution(inner.transpose(1, 2), self.filters(x.shape[1])).transpose(1, 2)
+        return self.out(gate * (mixed + self.skip * inner)), carry

@@ -1,0 +1,100 @@
+"""Does attention need to read everything? Block-sparse attention: each query picks a few blocks by their mean key.
+
+Lu et al. 2025, MoBA: Mixture of Block Attention for Long-Context LLMs, arXiv 2502.13189: own block causally, and the
+top `picks` earlier blocks by q . mean(k); the choice itself has no gradient. Rotary positions, as there.
+Cost: O(N picks block d) time and O(N picks d) memory for the attention, but every query scores every block: N^2 d /
+block, so the class is quadratic (with a factor 1 / block).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from baselines.chunks import chunk, unchunk
+from baselines.heads import HeadMixer, at_least
+from baselines.mass import attend_with_mass, joined
+from baselines.rotary import check_rotary, rotate
+from pointer.trunk import LayerShape
+
+TILE = 64  # queries that share a block are attended in tiles of this many
+
+
+class BlockAttention(HeadMixer):
+    """Softmax attention over the own block up to i and over the best earlier blocks."""
+
+    def __init__(self, shape: LayerShape, *, block: int = 64, picks: int = 3) -> None:
+        super().__init__(shape)
+        check_rotary(shape)
+        self.block, self.picks = at_least("block", block, 1), at_least("picks", picks, 0)
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """q, k, v: float[B, H, N, e] -> float[B, H, N, e]: both parts, weighed by the mass of their scores."""
+        q, k = rotate(q) * q.shape[-1] ** -0.5, rotate(k)
+        keys, values = chunk(k, self.block), chunk(v, self.block)
+        own, own_mass = own_block(q, keys, values)
+        picked, valid = pick_blocks(q, keys, self.picks)
+        if not valid.numel():
+            return own
+        far, far_mass = picked_blocks(q, keys, values, picked, valid)
+        parts = torch.cat([own.unsqueeze(-2), far], dim=-2)
+        return joined(parts, torch.cat([own_mass.unsqueeze(-1), far_mass], dim=-1))
+
+
+def own_block(q: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    """Causal attention within blocks: float[B, H, N, e] and log mass float[B, H, N].
+
+    q: float[B, H, N, e]; keys, values: float[B, H, C, block, e].
+    """
+    block, length = keys.shape[-2], q.shape[-2]
+    future = torch.ones(block, block, dtype=torch.bool, device=q.device).triu(1)
+    scores = chunk(q, block) @ keys.transpose(-2, -1)
+    mixed, mass = attend_with_mass(scores.masked_fill(future, float("-inf")), values)
+    return unchunk(mixed, length), mass.flatten(-2)[..., :length]
+
+
+@torch.no_grad()
+def pick_blocks(q: Tensor, keys: Tensor, picks: int) -> tuple[Tensor, Tensor]:
+    """The best earlier blocks of each query. -> int64[B, H, N, P] and bool[B, H, N, P], false where fewer exist."""
+    length, (blocks, block) = q.shape[2], keys.shape[2:4]
+    gates = q @ keys.mean(dim=-2).transpose(-2, -1)  # [B, H, N, C]; a block with a gap is the last, so never earlier
+    own = torch.arange(length, device=q.device) // block
+    earlier = torch.arange(blocks, device=q.device) < own[:, None]
+    best = gates.masked_fill(~earlier, float("-inf")).topk(min(picks, blocks - 1), dim=-1)
+    return best.indices, best.values > float("-inf")
+
+
+def picked_blocks(q: Tensor, keys: Tensor, values: Tensor, picked: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+    """Attention of each query to each block it picked: float[B, H, N, P, e] and log mass float[B, H, N, P].
+
+    Pairs (query, block) are sorted by block and cut into tiles of queries that share one: nothing is gathered per key.
+    """
+    batch, heads, length, width = q.shape
+    blocks, picks = keys.shape[2], picked.shape[-1]
+    series = torch.arange(batch * heads, device=q.device).view(batch, heads, 1, 1)
+    pair = valid.flatten().nonzero().squeeze(-1)
+    group = (series * blocks + picked).flatten()[pair]
+    slot, tile_group = tile_slots(group, batch * heads * blocks)
+    query = torch.zeros(len(tile_group) * TILE, dtype=torch.int64, device=q.device).scatter(0, slot, pair // picks)
+    rows = q.reshape(-1, width).index_select(0, query).unflatten(0, (-1, TILE))
+    scores = rows @ keys.flatten(0, 2).index_select(0, tile_group).transpose(-2, -1)
+    mixed, mass = attend_with_mass(scores, values.flatten(0, 2).index_select(0, tile_group))
+    where = torch.zeros(valid.numel(), dtype=torch.int64, device=q.device).scatter(0, pair, slot)
+    far = mixed.flatten(0, 1).index_select(0, where).view(batch, heads, length, picks, width)
+    far_mass = mass.flatten().index_select(0, where).view_as(valid).masked_fill(~valid, float("-inf"))
+    return far, far_mass
+
+
+def tile_slots(group: Tensor, groups: int) -> tuple[Tensor, Tensor]:
+    """Tiles of TILE places that hold one group each: every pair's place int64[pairs], every tile's group int64[tiles].
+
+    group: int64[pairs], in 0..groups-1.
+    """
+    order = group.argsort(stable=True)
+    count = group.bincount(minlength=groups)
+    tiles = (count + TILE - 1) // TILE
+    first_slot, first_rank = (tiles.cumsum(0) - tiles) * TILE, count.cumsum(0) - count
+    ordered = group[order]
+    rank = torch.arange(len(group), device=group.device) - first_rank[ordered]
+    slot = torch.empty_like(group).scatter(0, order, first_slot[ordered] + rank)
+    return slot, torch.arange(groups, device=group.device).repeat_interleave(tiles)

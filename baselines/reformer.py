@@ -1,0 +1,89 @@
+"""Can hashing find what attention would have found? Attention within hash buckets.
+
+Kitaev et al. 2020, Reformer: The Efficient Transformer, arXiv 2001.04451, section 2: queries and keys are one
+projection (keys of unit length), buckets are the nearest of random directions, positions are sorted by bucket, several
+rounds are joined by the mass of their scores, a position attends to itself only where nothing else is there.
+Deviations: a position sees the `window` nearest earlier members of its bucket, not those of its chunk of the sorted
+order, which would shift with future tokens; the directions are drawn once, so that outputs are deterministic; no
+reversible layers.
+Cost: O(N log N) for sorting, O(N window d rounds) time, O(N window H rounds) memory.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from baselines.chunks import chunk, unchunk, with_past
+from baselines.heads import at_least, head_width, input_projection, merge_heads, output_projection, split_heads
+from baselines.mass import attend_with_mass, joined
+from pointer.trunk import LayerShape, Mixer
+
+SELF_SCORE = -1e5  # the original's penalty: only where a position is alone in its bucket does it see itself
+
+
+class HashAttention(Mixer):
+    """Attention to the nearest earlier positions of the same hash bucket, over several rounds of hashing."""
+
+    directions: Tensor
+
+    def __init__(self, shape: LayerShape, *, window: int = 64, rounds: int = 2, hash_seed: int = 0) -> None:
+        super().__init__()
+        self.heads, self.window = shape.heads, at_least("window", window, 1)
+        self.query_key = input_projection(shape.width, shape.width)
+        self.value = input_projection(shape.width, shape.width)
+        self.out = output_projection(shape)
+        half = max(1, round(shape.length / (2 * window)))  # about `window` positions a bucket at full length
+        generator = torch.Generator(device="cpu").manual_seed(hash_seed * shape.layers + shape.layer)
+        size = (at_least("rounds", rounds, 1), shape.heads, head_width(shape), half)
+        self.register_buffer("directions", torch.randn(size, generator=generator, device="cpu"))
+
+    def forward(self, x: Tensor, carry: Any) -> tuple[Tensor, Any]:
+        """x: float[B, N, d] -> (float[B, N, d], carry unchanged)."""
+        q, v = split_heads(self.query_key(x), self.heads), split_heads(self.value(x), self.heads)
+        rounds = [bucket_attention(q, v, bucket, self.window) for bucket in self.buckets(q).unbind()]
+        parts = torch.stack([part for part, _ in rounds], dim=-2)
+        masses = torch.stack([mass for _, mass in rounds], dim=-1)
+        return self.out(merge_heads(joined(parts, masses))), carry
+
+    @torch.no_grad()
+    def buckets(self, q: Tensor) -> Tensor:
+        """float[B, H, N, e] -> the nearest of the directions and their opposites, int64[rounds, B, H, N]."""
+        along = q @ self.directions.unsqueeze(1).to(q.dtype)
+        return torch.cat([along, -along], dim=-1).argmax(dim=-1)
+
+
+def bucket_attention(q: Tensor, v: Tensor, bucket: Tensor, window: int) -> tuple[Tensor, Tensor]:
+    """One round. q, v: float[B, H, N, e], bucket: int64[B, H, N] -> float[B, H, N, e] and log mass float[B, H, N].
+
+    After a stable sort by bucket the nearest earlier members of a position's bucket stand right before it: a sliding
+    window.
+    """
+    length, width = q.shape[-2:]
+    order = bucket.argsort(dim=-1, stable=True)
+    place = order.argsort(dim=-1)
+    rows, values = (part.gather(2, order.unsqueeze(-1).expand(-1, -1, -1, width)) for part in (q, v))
+    size = min(window, length)
+    past = -(-window // size)
+    keys = with_past(chunk(F.normalize(rows, dim=-1), size), past)
+    scores = chunk(rows * width**-0.5, size) @ keys.transpose(-2, -1)
+    scores = mask_scores(scores, bucket.gather(2, order), window, size, past)
+    mixed, mass = attend_with_mass(scores, with_past(chunk(values, size), past))
+    mixed = unchunk(mixed, length).gather(2, place.unsqueeze(-1).expand(-1, -1, -1, width))
+    return mixed, mass.flatten(-2)[..., :length].gather(2, place)
+
+
+def mask_scores(scores: Tensor, ordered: Tensor, window: int, size: int, past: int) -> Tensor:
+    """Leaves the `window` places before a query's own in the same bucket, and its own at SELF_SCORE.
+
+    scores: float[B, H, C, size, (past + 1) size], ordered: int64[B, H, N], the sorted buckets -> as scores.
+    """
+    group = chunk(ordered.unsqueeze(-1) + 1, size)  # padding is 0, no bucket's number
+    same = group == with_past(group, past).transpose(-2, -1)
+    query = torch.arange(size, device=scores.device)[:, None]
+    behind = query - torch.arange(-past * size, size, device=scores.device)
+    near = (behind > 0) & (behind <= window)
+    return scores.masked_fill(~(same & near), float("-inf")).masked_fill(behind == 0, SELF_SCORE)

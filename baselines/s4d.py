@@ -1,0 +1,59 @@
+"""How far does a linear state space model remember? S4D, the diagonal one.
+
+Gu et al. 2022, On the Parameterization and Initialization of Diagonal State Space Models, arXiv 2206.11893: S4D-Lin
+initialisation, zero-order hold, kernel as a convolution, GELU, and a gated linear output. One state space a channel.
+Cost: O(N log N d) time by FFT; the kernel by a product of two short tables, O(N n d) time and O(N d) memory for n
+states.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from baselines.convolution import long_convolution
+from baselines.heads import at_least
+from pointer.trunk import INIT_STD, LayerShape, Mixer
+
+BLOCK = 64  # offsets are written t = BLOCK a + b: exp(t z) is a product of tables over a and b
+SHORTEST, LONGEST = 1e-3, 1e-1  # range of the step sizes at the start
+
+
+class S4D(Mixer):
+    """y = GLU(W gelu(K conv x + D x)) with K_t = 2 Re sum over n of C_n (exp(dt A_n) - 1) / A_n exp(t dt A_n)."""
+
+    def __init__(self, shape: LayerShape, *, states: int = 32) -> None:
+        """`states`: conjugate pairs a channel."""
+        super().__init__()
+        size = (shape.width, at_least("states", states, 1))
+        span = math.log(LONGEST / SHORTEST)
+        self.log_step = nn.Parameter(torch.rand(shape.width, 1) * span + math.log(SHORTEST))
+        self.log_decay = nn.Parameter(torch.full(size, 0.5).log())
+        self.frequency = nn.Parameter((math.pi * torch.arange(states)).expand(size).clone())
+        self.mix = nn.Parameter(torch.randn(2, *size) * 0.5**0.5)  # C, real and imaginary part
+        self.skip = nn.Parameter(torch.randn(shape.width))
+        self.out = nn.Linear(shape.width, 2 * shape.width, bias=False)
+        nn.init.normal_(self.out.weight, std=INIT_STD / (2 * shape.layers) ** 0.5)
+
+    def filters(self, length: int) -> Tensor:
+        """The kernel at offsets 0..N-1, float[d, N]."""
+        rate = torch.complex(-self.log_decay.exp(), self.frequency)  # A: complex[d, n]
+        step = rate * self.log_step.exp()
+        scale = 2 * torch.complex(*self.mix) * (step.exp() - 1) / rate
+        far = torch.arange(-(-length // BLOCK), device=rate.device) * BLOCK
+        near = torch.arange(BLOCK, device=rate.device)
+        left = scale[:, None] * (step[:, None] * far[:, None]).exp()  # [d, a, n]
+        right = (step[..., None] * near).exp()  # [d, n, b]
+        with torch.autocast(rate.device.type, enabled=False):
+            real = torch.cat([left.real, -left.imag], dim=2) @ torch.cat([right.real, right.imag], dim=1)
+        return real.flatten(1)[:, :length]
+
+    def forward(self, x: Tensor, carry: Any) -> tuple[Tensor, Any]:
+        """x: float[B, N, d] -> (float[B, N, d], carry unchanged)."""
+        mixed = long_convolution(x.transpose(1, 2), self.filters(x.shape[1])).transpose(1, 2)
+        hidden: Tensor = self.out(F.gelu(mixed + self.skip * x, approximate="tanh"))
+        return F.glu(hidden), carry

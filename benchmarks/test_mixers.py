@@ -1,0 +1,79 @@
+"""How long does each mixer alone take, forward and with backward, at the paper's shortest and longest N?
+
+    python -m pytest benchmarks --benchmark-only --benchmark-json=mixers.json
+
+Groups are lengths; about 4096 tokens a call, float32, all threads that this process may use. What the trunk costs
+is not in it: see the experiment `efficiency` for whole training steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from pointer.trunk import Mixer, Trunk
+from workflow.bench import registry
+from workflow.bench.settings import STEP_TOKENS, affinity
+
+LENGTHS = (256, 2048)
+WIDTH = 256
+MODELS = [name for name in registry.names() if registry.info(name).trained and name != "identity"]
+
+brief = pytest.mark.benchmark(min_rounds=3, max_time=0.2, warmup=True, warmup_iterations=1, disable_gc=True)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _threads() -> None:
+    torch.set_num_threads(affinity())
+
+
+def subject(name: str, length: int) -> tuple[Mixer, Tensor, Any]:
+    """The upper mixer of a two-layer model in training mode, its input float[B, N, d], the lower mixer's carry."""
+    torch.manual_seed(0)
+    model = registry.build(name, symbols=20, length=length, layers=2, width=WIDTH).train()
+    assert isinstance(model, Trunk)
+    model.set_progress(0.0)
+    x = torch.randn(max(1, STEP_TOKENS // length), length, WIDTH)
+    with torch.no_grad():
+        carry = model.mixers[0](x, None)[1]
+    return model.mixers[1], x, carry
+
+
+def forward(mixer: Mixer, x: Tensor, carry: Any) -> Callable[[], None]:
+    """Hard inference."""
+    mixer.eval()
+
+    def call() -> None:
+        with torch.no_grad():
+            mixer(x, carry)
+
+    return call
+
+
+def backward(mixer: Mixer, x: Tensor, carry: Any) -> Callable[[], None]:
+    """Forward and backward in training mode, gradients to the input and to the weights."""
+    x.requires_grad_()
+    gradient = torch.randn_like(x)
+
+    def call() -> None:
+        mixer.zero_grad(set_to_none=True)
+        x.grad = None
+        mixer(x, carry)[0].backward(gradient)
+
+    return call
+
+
+@brief
+@pytest.mark.parametrize("what", [forward, backward], ids=["forward", "forward-backward"])
+@pytest.mark.parametrize("length", LENGTHS)
+@pytest.mark.parametrize("model", MODELS)
+def test_mixer(benchmark: Any, model: str, length: int, what: Callable[..., Callable[[], None]]) -> None:
+    mixer, x, carry = subject(model, length)
+    call = what(mixer, x, carry)
+    benchmark.group = f"N={length} {what.__name__}"
+    benchmark.extra_info.update(model=model, length=length, batch=len(x), threads=torch.get_num_threads())
+    benchmark(call)

@@ -1,0 +1,63 @@
+"""`pointer`: the Pointer block over K candidates a position and layer, so that the paper's O(N K) is true of it.
+
+Candidates are the `window` nearest offsets and the best `candidates - window` of a learned table over all offsets,
+shared by all positions of a layer and head: any distance is one hop away. Offsets that are not scored learn by credit
+(pointer.credit).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pointer.block import Pointed, PointerBlock
+from pointer.credit import FullRangeCredit
+from pointer.select import select, selection_flops, targets
+from pointer.settings import CandidateSettings
+from pointer.trunk import LayerShape
+
+
+class PointerMixer(PointerBlock):
+    """See the module; settings are `CandidateSettings`."""
+
+    Settings = CandidateSettings
+
+    def __init__(self, shape: LayerShape, settings: CandidateSettings) -> None:
+        super().__init__(shape, settings)
+        self.settings, self.calls = settings, 0
+        self.period = (
+            settings.credit_every if settings.credit == "fft" else 1
+        )  # training steps after which the work repeats
+        self.credit_channels = min(settings.credit_channels, shape.width // settings.pointer_heads)
+
+    def offsets(self, length: int) -> Tensor:
+        """The candidates for sequences of N = length: int64[H, min(K, N)], ascending from 0."""
+        window = min(self.settings.window, length)
+        best = min(self.settings.candidates, length) - window
+        near = torch.arange(window, device=self.offset_table.device).expand(self.settings.pointer_heads, -1)
+        far = self.offset_table.detach()[:, window:length].topk(best, dim=-1).indices + window
+        return torch.cat([near, far.sort(-1).values], dim=1)
+
+    def point(self, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Pointed]:
+        """See PointerBlock.point."""
+        offsets = self.offsets(q.shape[2])
+        table = self.offset_table.detach() if self.settings.credit == "none" else self.offset_table
+        feature, choice = select(
+            q, k, v, table.gather(1, offsets).to(q.dtype), offsets, self.relaxation(), fused=self.settings.fused
+        )
+        if self._credit_now():
+            feature = FullRangeCredit.apply(feature, v.detach(), self.offset_table, self.credit_channels)  # type: ignore[no-untyped-call]
+        return feature, Pointed(targets(choice, offsets), choice, offsets)
+
+    def _credit_now(self) -> bool:
+        if not (self.training and torch.is_grad_enabled() and self.settings.credit == "fft"):
+            return False
+        self.calls += 1
+        return self.calls % self.period == 0
+
+    def flops(self, batch: int, length: int) -> tuple[int, int]:
+        """Counted operations of the fused kernel, which torch's counter does not see: (forward, backward)."""
+        if not self.settings.fused:
+            return 0, 0
+        s, value_width = self.settings, self.shape.width // self.settings.pointer_heads
+        return selection_flops(batch * s.pointer_heads * length * min(s.candidates, length), s.score_width, value_width)

@@ -1,0 +1,64 @@
+"""The optimisers of every model: AdamW for the trunk and mixers, whole-table momentum for offset tables.
+
+An offset table under Adam drowns: scaling each coordinate by its own gradient makes thousands of noise offsets walk as
+fast as the true one. `TableMomentum` divides by the root mean square over a whole row instead, so that offsets keep
+their relative gradients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+BETAS = (0.9, 0.95)
+WEIGHT_DECAY = 0.01
+
+
+class TableMomentum(torch.optim.Optimizer):
+    """table -= step * m, with m the momentum average of gradient / rms(gradient), the rms taken over each row
+    float[..., length].
+    """
+
+    def __init__(self, params: Iterable[Tensor], step: float = 0.05, momentum: float = 0.9, eps: float = 1e-12) -> None:
+        super().__init__(params, {"lr": step, "momentum": momentum, "eps": eps})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        """One update of every table that has a gradient."""
+        for group in self.param_groups:
+            for table in group["params"]:
+                if table.grad is not None:
+                    self._update(table, group)
+
+    def _update(self, table: Tensor, group: dict[str, Any]) -> None:
+        assert table.grad is not None
+        mean = self.state[table].setdefault("momentum", torch.zeros_like(table))
+        rms = table.grad.square().mean(-1, keepdim=True).sqrt() + group["eps"]
+        mean.mul_(group["momentum"]).add_(table.grad / rms, alpha=1 - group["momentum"])
+        table.sub_(mean, alpha=group["lr"])
+
+
+def optimizers(model: nn.Module, lr: float) -> list[torch.optim.Optimizer]:
+    """AdamW at `lr` for everything but the tables; then what mixers bring themselves.
+
+    A mixer with an offset table says how it learns: `table_optimizer()` returns an optimiser of its own or None, and
+    `table_rates()` the tables that go to AdamW at a multiple of `lr`. Every parameter group keeps its base rate as
+    `initial_lr`, for warm-up.
+    """
+    mixers: list[Any] = list(model.modules())
+    own = [made for m in mixers if hasattr(m, "table_optimizer") and (made := m.table_optimizer())]
+    rates = {p: rate for m in mixers if hasattr(m, "table_rates") for p, rate in m.table_rates().items()}
+    taken = {id(p) for optimizer in own for group in optimizer.param_groups for p in group["params"]} | {
+        id(p) for p in rates
+    }
+    groups: list[dict[str, Any]] = [
+        {"params": [p for p in model.parameters() if p.requires_grad and id(p) not in taken]}
+    ]
+    groups += [{"params": [p], "lr": lr * rate, "weight_decay": 0.0} for p, rate in rates.items()]
+    made = [torch.optim.AdamW(groups, lr=lr, betas=BETAS, weight_decay=WEIGHT_DECAY, fused=True), *own]
+    for group in (group for optimizer in made for group in optimizer.param_groups):
+        group["initial_lr"] = group["lr"]
+    return made

@@ -1,0 +1,104 @@
+"""Selection: each position scores K candidates at shared offsets and points at one of them (paper section 2.2).
+
+`select` is what mixers call; it takes the fused path where that can run and the plain path elsewhere. Candidate c of
+position i is j = i - offsets[c]. Both paths touch K candidates a position: compute and memory are O(N K), nothing is N
+x N.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pointer.noise import gumbel, starts
+
+try:
+    from pointer.select_fused import FusedSelect
+except ImportError:  # numba is optional: the plain path is the same function, slower
+    FusedSelect = None  # type: ignore[assignment,misc]
+
+
+@dataclass(frozen=True)
+class Noise:
+    """How selection is relaxed in training. `scale` multiplies standard Gumbel noise; `temperature` divides scores in
+    the gradient's softmax; `hard=False` also outputs the softmax average instead of one value."""
+
+    scale: float = 0.0
+    temperature: float = 1.0
+    hard: bool = True
+
+
+def select(
+    q: Tensor, k: Tensor, v: Tensor, bias: Tensor, offsets: Tensor, noise: Noise, *, fused: bool = True
+) -> tuple[Tensor, Tensor]:
+    """Points every position at one candidate and reads its value.
+
+    q, k: float[B, H, N, r]; v: float[B, H, N, w]; bias: float[H, K], added to the scores; offsets: int64[H, K],
+    ascending, the first one 0. Returns (value of the target float[B, H, N, w], index of the chosen
+    candidate int64[B, H, N]). Gradients are
+    straight-through (Gumbel-Softmax).
+    """
+    start = starts(q.shape[0] * q.shape[1])
+    if not (fused and FusedSelect is not None and noise.hard and q.device.type == "cpu"):
+        return select_plain(q, k, v, bias, offsets, start, noise)
+    groups = [t.flatten(0, 1).contiguous() for t in (q, k, v)]
+    out, choice = FusedSelect.apply(*groups, bias.contiguous(), offsets, start, noise.scale, noise.temperature)  # type: ignore[no-untyped-call]
+    return out.view(v.shape), choice.view(q.shape[:3])
+
+
+def targets(choice: Tensor, offsets: Tensor) -> Tensor:
+    """Candidate index int64[B, H, N] -> target position int64[B, H, N]."""
+    hop = offsets.unsqueeze(0).expand(choice.shape[0], -1, -1).gather(2, choice)
+    return torch.arange(choice.shape[2], device=choice.device) - hop
+
+
+def select_plain(
+    q: Tensor, k: Tensor, v: Tensor, bias: Tensor, offsets: Tensor, start: Tensor, noise: Noise
+) -> tuple[Tensor, Tensor]:
+    """`select` in plain torch: shifted slices, one candidate at a time. Returns (value, candidate index int64[B, H,
+    N]).
+    """
+    scores = (
+        torch.stack([(q * shifted(k, offsets[:, c])).sum(-1) for c in range(offsets.shape[1])], dim=-1)
+        + bias[:, None, :]
+    )
+    if noise.scale > 0:
+        drawn = gumbel(start.cpu(), q.shape[2], offsets.shape[1]).view(scores.shape)
+        scores = scores + noise.scale * drawn.to(scores)
+    positions = torch.arange(q.shape[2], device=q.device)
+    scores = scores.masked_fill(offsets[:, None, :] > positions[:, None], -torch.inf)
+    choice = scores.argmax(-1)
+    soft = torch.softmax(scores / noise.temperature, dim=-1)
+    hard = torch.nn.functional.one_hot(choice, offsets.shape[1]).to(soft) + soft - soft.detach()
+    weights = hard if noise.hard else soft
+    out = sum(
+        (weights[..., c : c + 1] * shifted(v, offsets[:, c]) for c in range(offsets.shape[1])),
+        start=torch.zeros_like(v),
+    )
+    return out, choice
+
+
+def shifted(x: Tensor, offset: Tensor) -> Tensor:
+    """x: float[B, H, N, w] moved down the sequence by offset int64[H]: y[:, h, i] = x[:, h, i - offset[h]], zero before
+    the start.
+    """
+    rows = []
+    for h, o in enumerate(offset.tolist()):
+        moved = torch.zeros_like(x[:, h])
+        if o < x.shape[2]:
+            moved[:, o:] = x[:, h, : x.shape[2] - o]
+        rows.append(moved)
+    return torch.stack(rows, dim=1)
+
+
+def selection_flops(scored: int, score_width: int, value_width: int) -> tuple[int, int]:
+    """Operations of the fused kernel for `scored` = B H N K candidates: (forward, backward), a multiply-add counted as
+    two.
+
+    Forward: score (2r), bias, noise (2), comparison. Backward: the same again, softmax (about 5), gradient of the
+    weight (2w), Jacobian (4), gradients of query and key (4r).
+    """
+    score = 2 * score_width + 4
+    return scored * score, scored * (score + 5 + 2 * value_width + 4 + 4 * score_width)

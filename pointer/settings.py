@@ -1,0 +1,66 @@
+"""Every setting of the Pointer mixers, each an ablation switch; a default is stated here and nowhere else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pointer.errors import InputError
+
+CREDITS = ("none", "candidates", "fft")
+WHERE = "`--set`, or `mixer` in the config"
+
+
+@dataclass(frozen=True)
+class PointerSettings:
+    """Settings of the block that `pointer` and `pointer-dense` share."""
+
+    pointer_heads: int = 1  # the paper's one target a position; more are its future work
+    score_width: int = 32  # r: width of queries and keys
+    chain: bool = True  # the lower layer's pointer enters scoring
+    gate: bool = True  # the target's feature is weighted by sigmoid(W x)
+    value: bool = False  # aggregate a projection of the hidden state instead of the hidden state itself
+    hard: bool = True  # straight-through argmax in training; False: the softmax average
+    noise: float = (
+        0.3  # Gumbel noise on the scores at the start of training; unit noise drowns near-zero scores when K is large
+    )
+    noise_until: float = 0.7  # fraction of training after which there is no noise
+    temperature: float = 1.0  # of the gradient's softmax
+    table_rate: float = 0.0  # > 0: the offset table under AdamW at this multiple of the learning rate; 0: TableMomentum
+    table_step: float = 0.05  # TableMomentum's step
+    table_momentum: float = 0.9
+
+    def __post_init__(self) -> None:
+        _check_range("pointer_heads", self.pointer_heads, 1, 64)
+        _check_range("score_width", self.score_width, 1, 1024)
+        _check_range("noise", self.noise, 0, 10)
+        _check_range("noise_until", self.noise_until, 1e-6, 1)
+        _check_range("temperature", self.temperature, 1e-3, 100)
+        _check_range("table_rate", self.table_rate, 0, 1000)
+        _check_range("table_step", self.table_step, 0, 10)
+        _check_range("table_momentum", self.table_momentum, 0, 0.999)
+
+
+@dataclass(frozen=True)
+class CandidateSettings(PointerSettings):
+    """Settings of `pointer`: which K candidates are scored, and how the others learn."""
+
+    candidates: int = 64  # K, per position, layer and head
+    window: int = 32  # the nearest offsets, always candidates; the rest are the best of the offset table
+    credit: str = "fft"  # none: the table is frozen; candidates: scored offsets learn; fft: all do (pointer.credit)
+    credit_channels: int = 32  # channels that carry the credit, a fresh run of them each time
+    credit_every: int = 1  # training steps between two credits
+    fused: bool = True  # False: plain torch instead of the compiled kernel
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_range("candidates", self.candidates, 1, 4096)
+        _check_range("window", self.window, 1, self.candidates)
+        _check_range("credit_channels", self.credit_channels, 1, 4096)
+        _check_range("credit_every", self.credit_every, 1, 1000)
+        if self.credit not in CREDITS:
+            raise InputError.unknown("credit", self.credit, CREDITS, WHERE)
+
+
+def _check_range(name: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise InputError.about(name, value, f"{low} to {high}", WHERE)

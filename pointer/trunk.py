@@ -1,0 +1,157 @@
+"""The trunk that every model of the suite shares: only the mixer differs (paper section 3.1: 6 layers, 8 heads, 256
+wide).
+
+Pre-norm residual blocks of mixer + feed-forward, then a norm and an output head tied to the embedding.
+Axis letters, used in every file: B batch, N length, H pointer heads, K candidates, d width, V symbols, L layers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pointer.errors import InputError
+
+INIT_STD = 0.02  # GPT-2's
+
+
+@dataclass(frozen=True)
+class LayerShape:
+    """What a mixer is told of its place: sizes, and which of the `layers` layers it is (from 0)."""
+
+    width: int
+    heads: int
+    length: int  # the longest N that the model accepts
+    layer: int
+    layers: int
+
+
+class Mixer(nn.Module):
+    """Mixes information between positions. Must be causal: y[:, i] depends on x[:, :i+1] only."""
+
+    def forward(self, x: Tensor, carry: Any) -> tuple[Tensor, Any]:
+        """x: float[B, N, d], already normalised. Returns y: float[B, N, d], added to the residual by the trunk,
+        and what the next layer's mixer gets as `carry` (None for the first layer)."""
+        raise NotImplementedError
+
+    def set_progress(self, done: float) -> None:
+        """For mixers with a schedule: the fraction of the training budget used, 0 to 1."""
+
+
+MixerFactory = Callable[[LayerShape], Mixer]
+
+
+class FeedForward(nn.Module):
+    """d -> ffn_width -> d with GELU."""
+
+    def __init__(self, width: int, ffn_width: int) -> None:
+        super().__init__()
+        self.up = nn.Linear(width, ffn_width, bias=False)
+        self.down = nn.Linear(ffn_width, width, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: float[B, N, d] -> float[B, N, d]."""
+        hidden: Tensor = self.down(F.gelu(self.up(x), approximate="tanh"))
+        return hidden
+
+
+class Block(nn.Module):
+    """One layer: x + mixer(norm x), then x + feed-forward(norm x)."""
+
+    def __init__(self, shape: LayerShape, mixer: MixerFactory, ffn_width: int) -> None:
+        super().__init__()
+        self.mixer_norm = nn.LayerNorm(shape.width)
+        self.mixer = mixer(shape)
+        self.ffn_norm = nn.LayerNorm(shape.width)
+        self.ffn = FeedForward(shape.width, ffn_width)
+
+    def forward(self, x: Tensor, carry: Any) -> tuple[Tensor, Any]:
+        """x: float[B, N, d] -> (float[B, N, d], carry for the next layer)."""
+        mixed, carry = self.mixer(self.mixer_norm(x), carry)
+        x = x + mixed
+        return x + self.ffn(self.ffn_norm(x)), carry
+
+
+class Trunk(nn.Module):
+    """A causal sequence model: tokens int64[B, N] -> logits float[B, N, V]."""
+
+    trainable = True
+
+    def __init__(
+        self,
+        mixer: MixerFactory,
+        *,
+        symbols: int,
+        length: int,
+        ffn_width: int,
+        learned_positions: bool,
+        layers: int = 6,
+        width: int = 256,
+        heads: int = 8,
+    ) -> None:
+        """`length` is the longest N accepted; learned absolute positions, if any, are float[length, d]."""
+        super().__init__()
+        self.symbols, self.length = symbols, length
+        self.embedding = nn.Embedding(symbols, width)
+        self.position_table = nn.Parameter(torch.randn(length, width) * INIT_STD) if learned_positions else None
+        shapes = [LayerShape(width, heads, length, layer, layers) for layer in range(layers)]
+        self.blocks = nn.ModuleList(Block(shape, mixer, ffn_width) for shape in shapes)
+        self.norm = nn.LayerNorm(width)
+        self._initialise(layers)
+
+    def _initialise(self, layers: int) -> None:
+        """GPT-2's rule: normal with std 0.02 for the trunk, residual outputs scaled by 1/sqrt(2L). Mixers initialise
+        themselves.
+        """
+        nn.init.normal_(self.embedding.weight, std=INIT_STD)
+        for block in self.blocks:
+            assert isinstance(block, Block)
+            nn.init.normal_(block.ffn.up.weight, std=INIT_STD)
+            nn.init.normal_(block.ffn.down.weight, std=INIT_STD / (2 * layers) ** 0.5)
+
+    @property
+    def mixers(self) -> list[Mixer]:
+        """The mixers from the lowest layer up."""
+        return [block.mixer for block in self.blocks]  # type: ignore[misc]
+
+    def set_progress(self, done: float) -> None:
+        """Tells every mixer which fraction of the training budget is used (0 at the start, 1 at the end)."""
+        for mixer in self.mixers:
+            mixer.set_progress(done)
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        """tokens: int64[B, N] -> float[B, N, d]. Raises InputError for what the model cannot take."""
+        check_tokens(tokens, self.symbols, self.length)
+        x: Tensor = self.embedding(tokens)
+        return x if self.position_table is None else x + self.position_table[: tokens.shape[1]]
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """tokens: int64[B, N] -> logits float[B, N, V]."""
+        x, carry = self.embed(tokens), None
+        for block in self.blocks:
+            x, carry = block(x, carry)
+        return F.linear(self.norm(x), self.embedding.weight)
+
+
+def check_tokens(tokens: Tensor, symbols: int, length: int) -> None:
+    """Raises InputError unless tokens is int64[B >= 1, 1 <= N <= length] with values in 0..symbols-1."""
+    if tokens.dtype != torch.int64 or tokens.dim() != 2:
+        raise InputError.about("tokens", f"{tokens.dtype}{list(tokens.shape)}", "int64[B, N]", "the caller")
+    if not 1 <= tokens.shape[1] <= length:
+        raise InputError.about("length N", tokens.shape[1], f"1 to {length}", "the model's `length` setting")
+    low, high = torch.aminmax(tokens) if tokens.numel() else (0, 0)
+    if int(low) < 0 or int(high) >= symbols:
+        raise InputError.about("token range", (int(low), int(high)), f"0 to {symbols - 1}", "the `symbols` setting")
+
+
+def count_parameters(model: nn.Module, *, tables: bool) -> int:
+    """Parameters; without position tables (names that end in `_table`, whose size grows with N) if `tables` is
+    False.
+    """
+    named = model.named_parameters()
+    return sum(p.numel() for name, p in named if tables or not name.endswith("_table"))

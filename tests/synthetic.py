@@ -1,0 +1,233 @@
+"""Made-up rows for the tests of tables, figures and verdicts: valid, plausible, every status, several machines."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from workflow.bench.rows import complete, write_row
+from workflow.report import frame
+
+Row = dict[str, Any]
+HOSTILE = "<script>alert(1)</script>"
+TEXNICAL = r"50%_{x}&$\alpha$~^#"
+LAPTOP, SERVER = "2-core laptop", "Intel(R) Xeon(R) Processor @ 2.10GHz, 2 cores"
+LENGTHS = (256, 512, 1024, 2048)
+DISTANCES = (512, 1024, 1536, 2048)
+MODELS = ("pointer", "pointer-dense", "transformer", "transformer-unfused", "longformer")
+CONTROLS = ("identity", "uniform", "random-pointer", "oracle-copy", "chance")
+POSITION = {
+    "pointer": "learned offset table",
+    "pointer-dense": "learned offset table",
+    "identity": "none",
+    "uniform": "none",
+}
+
+
+def row(**values: Any) -> Row:
+    """A complete row; `values` replace what is plausible."""
+    known: Row = {
+        "experiment": "efficiency", "model": "pointer", "settings": {"mixer": {}},
+        "n_params": 3_206_144, "n_tables": 12_288,
+        "position": POSITION.get(values.get("model", "pointer"), "learned absolute"),
+        "device": "cpu", "device_name": SERVER, "machine": SERVER, "ram_bytes": 8 * 2**30,
+        "dtype": "float32", "threads": 2,
+        "length": 2048, "batch": 2, "symbols": 20, "seed": 0, "seed_data": 1, "seed_init": 2, "seed_order": 3,
+        "repeat": 0, "status": "ok",
+        "started": "2026-11-24T03:00:00+00:00", "ended": "2026-11-24T03:00:09+00:00",
+        "command": "python -m workflow.bench run", "git_commit": "0" * 40, "git_dirty": False, "source_hash": "0" * 64,
+        "versions": {"torch": "2.13.0"}, "digest": "0" * 64,
+    }  # fmt: skip
+    return complete({k: v for k, v in (known | values).items() if k != "digest"}) | {"digest": "0" * 64}
+
+
+def failed(status: str, reason: str, **values: Any) -> Row:
+    """A row that ended badly."""
+    return row(status=status, reason=reason, **values)
+
+
+def timed(model: str, length: int, step_ms: float, **values: Any) -> Row:
+    """An efficiency row: 4096 tokens a step, a band of 5%, inference in a third of the time."""
+    batch = max(1, 4096 // length)
+    rate, inference = 1000 * batch * length / step_ms, step_ms / 3
+    return row(
+        **{
+            "model": model, "length": length, "batch": batch, "steps": 10,
+            "step_ms": step_ms, "step_ms_q20": 0.95 * step_ms, "step_ms_q80": 1.05 * step_ms, "tokens_per_s": rate,
+            "inference_ms": inference, "inference_ms_q20": 0.95 * inference, "inference_ms_q80": 1.05 * inference,
+            "inference_tokens_per_s": 3 * rate, "peak_memory_bytes": 300 * 2**20,
+            "memory_method": "resident high-water mark",
+            "saved_bytes": 4096 * 60_000, "flops_step": 10**11,
+        }
+        | values
+    )  # fmt: skip
+
+
+def copied(model: str, distance: int, accuracy: float, **values: Any) -> Row:
+    """A copy row: 10,240 symbols scored, chance 1/20."""
+    n, loss = 10_240, max(0.001, (1 - accuracy) / 0.95 * math.log(20))
+    low, high = wilson(accuracy, n)
+    solved = accuracy >= 0.95
+    curve = [[4096 * (i + 1), loss + (3.1 - loss) * math.exp(-i / 4)] for i in range(25)]
+    return row(
+        **{
+            "experiment": "copy", "model": model, "distance": distance, "length": distance + 768, "batch": 1,
+            "accuracy": accuracy, "accuracy_low": low, "accuracy_high": high, "n_evaluated": n, "chance": 0.05,
+            "loss": loss,
+            "tokens_budget": 100_000, "tokens_used": 49_152 if solved else 98_304, "steps": 24,
+            "tokens_to_95": 40_960 if solved else None, "seconds_to_95": 21.5 if solved else None, "loss_curve": curve,
+        }
+        | values
+    )  # fmt: skip
+
+
+def wilson(share: float, n: int) -> tuple[float, float]:
+    """Wilson's 95% interval, written out (Wilson 1927)."""
+    z = 1.959964
+    middle, half = share + z * z / (2 * n), z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    scale = 1 + z * z / n
+    return max(0.0, (middle - half) / scale), min(1.0, (middle + half) / scale)
+
+
+def counted(model: str, length: int, power: int, **values: Any) -> Row:
+    """A complexity row of one sequence: linear (power 1) or quadratic (power 2) in N beyond the trunk's own work."""
+    mixing = 40_000 * length * (length / 256 if power == 2 else 1)
+    work = int(60_000_000 * length / 10 + 30 * mixing)
+    return row(
+        **{
+            "experiment": "complexity", "model": model, "length": length, "batch": 1, "flops_forward": work,
+            "flops_step": 3 * work,
+            "saved_bytes": int(60_000 * length + mixing),
+        }
+        | values
+    )  # fmt: skip
+
+
+def traced(distance: int, **values: Any) -> Row:
+    """An interpretability row of 6 layers that names a trace; `store` writes it."""
+    return row(
+        **{
+            "experiment": "interpretability", "distance": distance, "length": distance + 768, "batch": 1,
+            "files": {"trace": "trace.json"}, "accuracy": 1.0,
+            "hops_mean": [3.5, 41.0, distance, 12.0, 55.5, 1.0], "hops_max": [63, 448, distance, 63, 640, 4],
+        }
+        | values
+    )  # fmt: skip
+
+
+def trace(distance: int, heads: int = 2) -> Row:
+    """Targets int[L][H][N] of 6 layers: the third looks `distance` back, the others near."""
+    hops, n = (3, 41, distance, 12, 55, 1), distance + 768
+    return {"targets": [[[max(0, i - hop - head) for i in range(n)] for head in range(heads)] for hop in hops]}
+
+
+def grid() -> list[Row]:
+    """Everything at once: two machines, three repeats, three seeds, all statuses, hostile names."""
+    rows = [*_efficiency(), *_copies(), *_complexity()]
+    for distance in (512, 2048):
+        rows.append(traced(distance))
+    rows.append(
+        failed(
+            "error",
+            "RuntimeError: no trace\nfor this model (mixer.py:9)",
+            experiment="interpretability",
+            distance=512,
+            model=HOSTILE,
+        )
+    )
+    return rows
+
+
+def _efficiency() -> Iterable[Row]:
+    base = {
+        "pointer": 450.0,
+        "pointer-dense": 700.0,
+        "transformer": 430.0,
+        "transformer-unfused": 440.0,
+        "longformer": 480.0,
+        HOSTILE: 600.0,
+        "identity": 300.0,
+    }
+    growth = {"pointer-dense": 0.9, "transformer": 0.35, "transformer-unfused": 0.6}
+    for machine, factor in ((SERVER, 1.0), (LAPTOP, 1.7)):
+        for model, step in base.items():
+            for length in LENGTHS:
+                if model == "pointer-dense" and length == 2048:
+                    yield failed(
+                        "oom", "DefaultCPUAllocator: can't allocate memory", model=model, length=length, machine=machine
+                    )
+                    continue
+                for repeat in range(3):
+                    time = factor * step * (length / 256) ** growth.get(model, 0.0) * (1 + 0.03 * repeat)
+                    yield timed(
+                        model,
+                        length,
+                        time,
+                        machine=machine,
+                        repeat=repeat,
+                        saved_bytes=int(4096 * (50_000 + 90 * length * (model in growth))),
+                    )
+    yield failed("timeout", "ran past 60 s", model="transformer", length=2048, repeat=3)
+    yield failed("unsupported", "no CUDA device here", model="pointer", length=2048, device="cuda", machine=LAPTOP)
+
+
+def _copies() -> Iterable[Row]:
+    for distance in DISTANCES:
+        for seed in range(3):
+            yield copied("pointer", distance, 0.9990 - 0.0002 * seed - distance / 10**6, seed=seed)
+            yield copied("transformer", distance, 0.049 + 0.002 * seed, seed=seed)
+            yield copied("longformer", distance, 0.051 - 0.001 * seed, seed=seed)
+        yield copied("oracle-copy", distance, 1.0, loss_curve=None, tokens_used=0)
+        yield copied("chance", distance, 0.0503, loss_curve=None, tokens_used=0)
+    yield copied("pointer-dense", 512, 0.62)
+    yield copied(TEXNICAL, 512, 0.33)
+    yield failed(
+        "diverged", "loss is NaN at step 17", experiment="copy", model="pointer-dense", distance=1024, length=1792
+    )
+    yield failed(
+        "error", f"ValueError: {HOSTILE} | in `x.py`", experiment="copy", model=HOSTILE, distance=512, length=1280
+    )
+
+
+def _complexity() -> Iterable[Row]:
+    for model, power in (
+        ("pointer", 1),
+        ("longformer", 1),
+        ("transformer", 2),
+        ("transformer-unfused", 2),
+        ("pointer-dense", 2),
+    ):
+        for length in (*LENGTHS, 4096, 8192):
+            if model == "pointer-dense" and length == 8192:
+                yield failed(
+                    "oom",
+                    "DefaultCPUAllocator: can't allocate memory",
+                    experiment="complexity",
+                    model=model,
+                    length=length,
+                )
+            else:
+                yield counted(model, length, power)
+
+
+def table_of(rows: Iterable[Row]) -> pd.DataFrame:
+    """The frame that `collect` would make of these rows."""
+    return frame.tidy(rows)
+
+
+def store(rows: Iterable[Row], folder: Path) -> Path:
+    """Writes row files as the suite does, and their manifest; returns the manifest."""
+    paths = []
+    for number, made in enumerate(rows):
+        paths.append(folder / f"{number}.json")
+        write_row(paths[-1], made)
+        if made["files"]:
+            paths[-1].with_suffix(".trace.json").write_text(json.dumps(trace(made["distance"])), encoding="utf-8")
+    manifest = folder / "manifest.txt"
+    manifest.write_text("".join(f"{path}\n" for path in paths), encoding="utf-8")
+    return manifest

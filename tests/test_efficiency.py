@@ -1,0 +1,98 @@
+"""Is only the step timed, in whole periods, and does a row hold medians, means and rates that fit together?"""
+
+from __future__ import annotations
+
+import gc
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from workflow.bench import devices, efficiency
+from workflow.bench.efficiency import Timing, clock
+from workflow.bench.rows import keys
+from workflow.bench.settings import Settings
+
+CPU = torch.device("cpu")
+
+
+def cell(**more: Any) -> Settings:
+    values = {"experiment": "efficiency", "model": "identity", "length": 32, "batch": 2, "timed_steps": 3, "threads": 1}
+    return Settings(**values | more).resolved()
+
+
+@pytest.fixture(autouse=True)
+def brief(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(efficiency, "MIN_SECONDS", 0.0)
+    monkeypatch.setattr(devices, "MATMUL_SECONDS", 0.0)
+
+
+def test_steps_are_warmed_up_and_then_timed_in_whole_periods() -> None:
+    calls: list[int] = []
+    timing = clock(lambda: calls.append(1), cell(warmup_steps=3, timed_steps=5), CPU, period=4)
+    assert timing.steps == 8
+    assert len(calls) == 4 + 8
+
+
+def test_a_dear_step_in_a_period_is_not_hidden() -> None:
+    count = iter(range(1000))
+    timing = clock(lambda: time.sleep(0.02 if next(count) % 4 == 3 else 0.0), cell(timed_steps=8), CPU, period=4)
+    row = timing.row("step")
+    assert row["step_ms"] == pytest.approx(5, abs=2)
+    assert row["step_ms_mean"] == pytest.approx(5, abs=2)
+
+
+def test_a_slow_step_ends_early_but_not_before_three() -> None:
+    efficiency.MAX_SECONDS, before = 0.01, efficiency.MAX_SECONDS
+    try:
+        timing = clock(lambda: time.sleep(0.02), cell(timed_steps=50), CPU, period=1)
+    finally:
+        efficiency.MAX_SECONDS = before
+    assert timing.steps == 3
+
+
+def test_a_fast_step_is_repeated_for_the_least_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(efficiency, "MIN_SECONDS", 0.05)
+    assert clock(lambda: time.sleep(0.001), cell(timed_steps=1), CPU, period=1).steps > 10
+
+
+def test_the_garbage_collector_rests_while_the_clock_runs() -> None:
+    seen: list[bool] = []
+    clock(lambda: seen.append(gc.isenabled()), cell(warmup_steps=1, timed_steps=2), CPU, period=1)
+    assert seen == [True, False, False]
+    assert gc.isenabled()
+
+
+def test_percentiles_are_20_50_80() -> None:
+    row = Timing([float(i) for i in range(11)], period=1).row("inference")
+    assert row == {"inference_ms": 5, "inference_ms_q20": 2, "inference_ms_q80": 8, "inference_ms_mean": 5}
+
+
+def test_a_row_holds_times_rates_memory_and_counted_work(tmp_path: Path) -> None:
+    row = efficiency.run(cell(), lambda done, **values: None, tmp_path)
+    assert set(row) <= set(keys())
+    assert row["step_ms_q20"] <= row["step_ms"] <= row["step_ms_q80"]
+    assert row["tokens_per_s"] == pytest.approx(1000 * 64 / row["step_ms_mean"])
+    assert row["inference_tokens_per_s"] == pytest.approx(1000 * 64 / row["inference_ms_mean"])
+    assert row["inference_ms"] < row["step_ms"]
+    assert row["flops_forward"] < row["flops_step"] < 4 * row["flops_forward"]
+    assert row["machine_flops_per_s"] > 1e8
+    weights = 4 * row["n_params"]
+    assert row["peak_memory_bytes"] is None or 3 * weights < row["peak_memory_bytes"] < 10 * weights
+    assert row["saved_bytes"] > 0
+
+
+def test_an_untrained_control_has_inference_only(tmp_path: Path) -> None:
+    row = efficiency.run(cell(model="chance"), lambda done, **values: None, tmp_path)
+    assert row["inference_ms"] > 0
+    assert "step_ms" not in row
+    assert row["flops_step"] is None
+
+
+def test_batches_have_the_cells_shape_down_to_one_token() -> None:
+    for length in (1, 2, 33):
+        for tokens, targets in efficiency.batches(cell(length=length), CPU):
+            assert tokens.shape == targets.shape == (2, length)
+            assert bool((targets >= 0).any())

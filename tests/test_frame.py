@@ -1,0 +1,82 @@
+"""Rows -> the tidy frame: nothing lost, nothing invented, bad input named."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import synthetic
+from synthetic import HOSTILE, failed, row, timed
+
+from workflow.report import frame
+from workflow.report.__main__ import main
+
+
+def test_collect_writes_the_same_cells_as_parquet_and_csv(tmp_path: Path) -> None:
+    manifest = synthetic.store(
+        [timed("pointer", 512, 100.0), failed("oom", "killed, with a comma", model=HOSTILE)], tmp_path
+    )
+    assert main(["collect", "--manifest", str(manifest), "--out", str(tmp_path / "out")]) == 0
+    kept = frame.load(tmp_path / "out" / "rows.parquet")
+    text = pd.read_csv(tmp_path / "out" / "rows.csv")
+    assert list(kept.columns) == list(text.columns)
+    assert list(kept["model"]) == list(text["model"]) == [HOSTILE, "pointer"]
+    assert list(kept["status"]) == ["oom", "ok"]
+    assert kept["reason"][0] == text["reason"][0] == "killed, with a comma"
+    assert kept["tokens_per_s"][1] == text["tokens_per_s"][1] == pytest.approx(40_960)
+
+
+def test_what_is_missing_stays_missing_and_counts_stay_whole(tmp_path: Path) -> None:
+    tidy = synthetic.table_of([row(peak_memory_bytes=None, saved_bytes=2**40 + 1)])
+    assert tidy["peak_memory_bytes"].isna().all()
+    assert tidy["saved_bytes"][0] == 2**40 + 1
+    assert str(tidy["saved_bytes"].dtype) == "Int64"
+
+
+def test_nested_values_come_back_as_they_were() -> None:
+    curve = [[4096, 3.0], [8192, None]]
+    tidy = synthetic.table_of([row(loss_curve=curve, settings={"mixer": {"candidates": 64}})])
+    assert frame.unpack(tidy["loss_curve"][0]) == curve
+    assert frame.unpack(tidy["settings"][0]) == {"mixer": {"candidates": 64}}
+    assert frame.unpack(tidy["hops_mean"][0]) is None
+
+
+def test_order_does_not_depend_on_the_manifest() -> None:
+    rows = synthetic.grid()
+    assert synthetic.table_of(rows).equals(synthetic.table_of(reversed(rows)))
+
+
+def test_a_frame_without_rows_has_all_columns() -> None:
+    empty = synthetic.table_of([])
+    assert len(empty) == 0
+    assert {"model", "tokens_per_s", "path"} <= set(empty.columns)
+
+
+def test_missing_rows_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    manifest = synthetic.store([row()], tmp_path)
+    manifest.write_text(f"{manifest.read_text()}{tmp_path}/gone.json\n\n", encoding="utf-8")
+    assert main(["collect", "--manifest", str(manifest), "--out", str(tmp_path)]) == 2
+    assert "1 of 2 rows" in (said := capsys.readouterr().err)
+    assert "gone.json" in said
+
+
+def test_an_altered_row_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    manifest = synthetic.store([timed("pointer", 512, 100.0)], tmp_path)
+    path = Path(manifest.read_text().strip())
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps(content | {"tokens_per_s": 1e9}))
+    assert main(["collect", "--manifest", str(manifest), "--out", str(tmp_path)]) == 2
+    assert "digest" in capsys.readouterr().err
+
+
+def test_tables_without_a_frame_say_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["tables", "--rows", str(tmp_path / "rows.parquet"), "--out", str(tmp_path)]) == 2
+    assert "collect" in capsys.readouterr().err
+
+
+def test_the_report_never_imports_torch() -> None:
+    modules = ", ".join(f"workflow.report.{path.stem}" for path in Path(frame.__file__).parent.glob("[a-z]*.py"))
+    code = f"import sys, {modules}, workflow.bench.rows, workflow.bench.store; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,100 @@
+"""Intervals: known values, and coverage by simulation: a 95% interval must hold the truth in about 95 of 100 worlds."""
+
+import math
+
+import numpy as np
+import pytest
+
+from workflow.report import intervals
+
+WORLDS = 1500
+
+
+def coverage(holds: list[bool]) -> float:
+    return sum(holds) / len(holds)
+
+
+def test_wilson_at_the_papers_800_symbols() -> None:
+    found = intervals.wilson(762, 800)  # 95.25%
+    assert (round(100 * found.low, 2), round(100 * found.high, 2)) == (93.55, 96.52)
+
+
+def test_difference_of_the_papers_accuracies_holds_zero() -> None:
+    found = intervals.difference(762, 800, 758, 800)
+    assert 100 * found.value == pytest.approx(0.5)
+    assert (100 * found.low, 100 * found.high) == pytest.approx((-1.6, 2.6), abs=0.1)
+    assert found.holds(0.0)
+
+
+@pytest.mark.parametrize(("truth", "n"), [(0.05, 800), (0.95, 800), (0.5, 100)])
+def test_wilson_covers(truth: float, n: int) -> None:
+    generator = np.random.default_rng(1)
+    right = generator.binomial(n, truth, size=WORLDS)
+    assert 0.93 <= coverage([intervals.wilson(int(k), n).holds(truth) for k in right]) <= 0.98
+
+
+def test_sequences_are_the_units_where_symbols_fall_together() -> None:
+    generator = np.random.default_rng(2)
+    naive, units = [], []
+    for _ in range(WORLDS):
+        shares = generator.beta(16, 4, size=20)  # accuracy varies from sequence to sequence around 80%
+        right = generator.binomial(512, shares)
+        naive.append(intervals.wilson(int(right.sum()), 20 * 512).holds(0.8))
+        units.append(intervals.accuracy(list(right), 512).holds(0.8))
+    assert coverage(naive) < 0.5
+    assert 0.90 <= coverage(units) <= 0.98
+
+
+def test_sequences_that_agree_give_the_plain_interval() -> None:
+    assert intervals.accuracy([512, 512, 512], 512) == intervals.wilson(1536, 1536)
+
+
+def test_t_covers_at_three_seeds_where_a_bootstrap_does_not() -> None:
+    generator = np.random.default_rng(3)
+    t, bootstrap = [], []
+    for _ in range(WORLDS):
+        seeds = generator.normal(1.0, 0.1, size=3)
+        t.append(intervals.mean(list(seeds)).holds(1.0))
+        drawn = generator.choice(seeds, size=(400, 3)).mean(axis=1)
+        low, high = np.quantile(drawn, [0.025, 0.975])
+        bootstrap.append(low <= 1.0 <= high)
+    assert 0.93 <= coverage(t) <= 0.97
+    assert coverage(bootstrap) < 0.80
+
+
+@pytest.mark.parametrize("pairs", [3, 5, 20])
+def test_the_ratio_of_paired_repeats_covers(pairs: int) -> None:
+    generator = np.random.default_rng(pairs)
+    holds = [
+        intervals.ratio(list(np.exp(generator.normal(math.log(2.0), 0.1, size=pairs)))).holds(2.0) for _ in range(500)
+    ]
+    assert 0.91 <= coverage(holds) <= 0.985
+
+
+def test_the_exponent_is_found_and_covered() -> None:
+    generator = np.random.default_rng(4)
+    lengths = np.repeat([256, 512, 1024, 2048], 3)
+    holds = [
+        intervals.exponent(lengths, lengths**1.4 * np.exp(generator.normal(0, 0.05, 12))).holds(1.4) for _ in range(500)
+    ]
+    assert 0.92 <= coverage(holds) <= 0.98
+    assert intervals.exponent([256, 512, 1024], [1, 4, 16]).value == pytest.approx(2.0)
+
+
+def test_what_has_no_interval_says_so() -> None:
+    assert math.isnan(intervals.mean([1.0]).low)
+    assert math.isnan(intervals.exponent([256, 512], [1.0, 2.0]).low)
+    assert intervals.exponent([256, 512], [1.0, 2.0]).value == pytest.approx(1.0)
+    assert math.isnan(intervals.exponent([256], [1.0]).value)
+
+
+def test_guessing_is_judged_at_the_family_wise_level() -> None:
+    generator = np.random.default_rng(5)
+    right = generator.binomial(10_240, 0.05, size=3000)
+    assert all(intervals.chance_is_plausible(int(k), 10_240, 0.05, family=100) for k in right)
+    assert not intervals.chance_is_plausible(700, 10_240, 0.05, family=100)
+
+
+def test_the_bootstrap_is_reproducible() -> None:
+    ratios = [1.0 + 0.01 * i for i in range(30)]
+    assert intervals.ratio(ratios) == intervals.ratio(ratios)

@@ -1,0 +1,71 @@
+"""The machine-wide lock: timing alone, the rest together, and never left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from workflow.bench import lock
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from workflow.bench import lock
+lock.lock_path = lambda: Path(sys.argv[1])
+with lock.hold(exclusive=sys.argv[2] == "alone", result=Path(sys.argv[3])):
+    time.sleep(float(sys.argv[4]))
+"""
+
+
+def holder(folder: Path, kind: str, name: str, seconds: float) -> subprocess.Popen[bytes]:
+    arguments = [str(folder / "machine.lock"), kind, str(folder / name), str(seconds)]
+    return subprocess.Popen([sys.executable, "-c", HOLDER, *arguments])
+
+
+def wait_for(path: Path) -> None:
+    deadline = time.monotonic() + 20
+    while not path.exists():
+        assert time.monotonic() < deadline, f"{path} never came"
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "together"),
+    [("beside", "beside", True), ("alone", "beside", False), ("beside", "alone", False), ("alone", "alone", False)],
+)
+def test_only_rows_that_are_not_timed_run_side_by_side(tmp_path: Path, first: str, second: str, together: bool) -> None:
+    a = holder(tmp_path, first, "a", 60)
+    wait_for(lock.marker_path(tmp_path / "a"))
+    b = holder(tmp_path, second, "b", 0)
+    marker = lock.marker_path(tmp_path / "b")
+    try:
+        if together:
+            wait_for(marker)
+        else:
+            time.sleep(0.4)
+            assert not marker.exists()
+    finally:
+        a.send_signal(signal.SIGKILL)
+        a.wait()
+    wait_for(marker)  # a killed holder leaves no lock behind
+    assert b.wait(timeout=20) == 0
+
+
+def test_anybody_may_take_the_lock_after_us(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "machine.lock"
+    monkeypatch.setattr(lock, "lock_path", lambda: path)
+    with lock.hold(exclusive=True):
+        assert path.stat().st_mode & 0o777 == 0o666
+
+
+def test_a_planted_link_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "victim")
+    with pytest.raises(OSError, match="symbolic links"):
+        os.close(lock.open_shared(tmp_path / "link"))
+    assert not (tmp_path / "victim").exists()

@@ -1,0 +1,73 @@
+"""Does a known number of bytes come out of the memory measurements?"""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from workflow.bench import memory
+
+CPU = torch.device("cpu")
+MIB = 2**20
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="reads the kernel's high-water mark")
+
+
+@linux
+@pytest.mark.parametrize("size_mib", [40, 160])
+def test_the_peak_of_a_known_tensor_is_read_within_ten_percent(size_mib: int) -> None:
+    found = memory.peak(CPU, lambda: torch.ones(size_mib * MIB // 4))
+    assert found.method == "linux resident high-water mark"
+    assert found.bytes == pytest.approx(size_mib * MIB, rel=0.1)
+
+
+@linux
+def test_a_peak_forgets_an_earlier_higher_one() -> None:
+    memory.peak(CPU, lambda: torch.ones(200 * MIB // 4))
+    assert memory.peak(CPU, lambda: torch.ones(50 * MIB // 4)).bytes == pytest.approx(50 * MIB, rel=0.1)
+
+
+@linux
+def test_memory_freed_in_between_counts_and_is_not_added_up() -> None:
+    def work() -> None:
+        for _ in range(5):
+            torch.ones(60 * MIB // 4)
+
+    assert memory.peak(CPU, work).bytes == pytest.approx(60 * MIB, rel=0.1)
+
+
+def test_a_sampled_peak_is_at_least_what_was_held_at_the_end() -> None:
+    held = {"bytes": 100}
+    found = memory._sampled_peak(lambda: held["bytes"], "sampled", lambda: held.update(bytes=170))
+    assert found == memory.Peak(70, "sampled")
+
+
+def test_unknown_is_null_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psutil", None)
+    assert memory._process_peak(lambda: None) == memory.Peak(None, memory.UNKNOWN)
+
+
+def test_saved_bytes_are_those_of_distinct_activations() -> None:
+    layer, x = nn.Linear(64, 32), torch.randn(10, 64)
+    with memory.SavedBytes(layer.parameters()) as saved:
+        y = layer(x).exp()  # keeps x for the weight's gradient, and its own result
+    assert saved.bytes == 4 * (10 * 64 + 10 * 32)
+    y.sum().backward()
+
+
+def test_a_tensor_kept_twice_counts_once() -> None:
+    x = torch.randn(100, requires_grad=True)
+    with memory.SavedBytes([]) as saved:
+        x * x * x.view(100)
+    assert saved.bytes == 2 * 400  # x, and x * x
+
+
+def test_tensors_without_data_are_counted_too() -> None:
+    with torch.device("meta"):
+        layer, x = nn.Linear(64, 32), torch.empty(10, 64)
+    with memory.SavedBytes(layer.parameters()) as saved:
+        layer(x)
+    assert saved.bytes == 4 * 10 * 64

@@ -1,0 +1,138 @@
+"""The plan: the same cells each time, and an edit changes only what it names."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from workflow.bench import config, hardware, plan, registry, settings
+from workflow.bench.plan import Cell
+
+SMALL: dict[str, Any] = {
+    "tier": "t",
+    "devices": ["cpu"],
+    "lengths": [128, 256],
+    "distances": [64],
+    "models": ["pointer", "transformer"],
+    "experiments": {"efficiency": {"repeats": 2}, "copy": {"controls": ["all"]}},
+}
+
+
+def paths(cells: list[Cell]) -> list[str]:
+    return [cell.path for cell in cells]
+
+
+def edited(**changes: Any) -> list[Cell]:
+    return plan.cells({**SMALL, **changes})
+
+
+def test_planning_twice_gives_the_same_rows_in_the_same_order() -> None:
+    assert paths(plan.cells(SMALL)) == paths(plan.cells(SMALL))
+
+
+@pytest.mark.parametrize("name", config.TIERS)
+def test_no_two_cells_share_a_row(name: str) -> None:
+    cells = plan.cells(config.tier(name))
+    assert len({cell.path.lower() for cell in cells}) == len(cells)
+    assert len({cell.settings.key() for cell in cells}) == len(cells)
+
+
+def test_adding_a_length_adds_only_its_cells() -> None:
+    before, after = set(paths(plan.cells(SMALL))), set(paths(edited(lengths=[128, 256, 512])))
+    assert before < after
+    assert all("/n512-" in path for path in after - before)
+
+
+def test_adding_a_model_adds_only_its_cells() -> None:
+    before, after = set(paths(plan.cells(SMALL))), set(paths(edited(models=["longformer", "pointer", "transformer"])))
+    assert before < after
+    assert all("/longformer/" in path for path in after - before)
+
+
+def test_the_order_of_a_list_of_models_changes_nothing() -> None:
+    assert paths(edited(models=["transformer", "pointer"])) == paths(plan.cells(SMALL))
+
+
+def test_timed_models_take_turns_within_a_repeat() -> None:
+    timed = [cell.settings for cell in plan.cells(SMALL) if cell.timing]
+    assert [(s.repeat, s.length, s.model) for s in timed] == list(
+        itertools.product((0, 1), (128, 256), ("pointer", "transformer"))
+    )
+
+
+def test_a_row_says_what_it_is_in_its_path() -> None:
+    found = paths(edited(seeds=[1], dtypes=["bfloat16"], devices=["cuda"]))
+    assert any(path.startswith("results/runs/efficiency/pointer/n128-cuda-bfloat16-s1-r0-") for path in found)
+    assert any(path.startswith("results/runs/copy/chance/d64-cuda-bfloat16-s1-") for path in found)
+
+
+def test_controls_are_chosen_by_kind() -> None:
+    kinds = {
+        choice: set(plan.chosen_models({"models": [], "controls": [choice]})) for choice in ("all", "trained", "none")
+    }
+    controls = {name for name in registry.names() if registry.info(name).kind == "control"}
+    assert kinds["all"] == controls
+    assert kinds["trained"] == controls - {"oracle-copy", "chance"}
+    assert kinds["none"] == set()
+
+
+def test_a_cost_class_is_held_to_its_values() -> None:
+    restrict = {"quadratic": {"distances": [64], "seeds": [0]}, "control": {"distances": [65]}}
+    block = {"controls": ["chance"], "restrict": restrict}
+    cells = edited(distances=[64, 65], seeds=[0, 1], experiments={"copy": block})
+    seen = {
+        model: {(c.settings.distance, c.settings.seed) for c in cells if c.settings.model == model}
+        for model in ("pointer", "transformer", "chance")
+    }
+    assert seen["pointer"] == {(64, 0), (64, 1), (65, 0), (65, 1)}
+    assert seen["transformer"] == {(64, 0)}
+    assert seen["chance"] == {(65, 0), (65, 1)}
+
+
+def test_two_restrictions_on_one_model_both_hold() -> None:
+    block = {"repeats": 3, "restrict": {"linear": {"lengths": [1, 2], "repeats": 2}, "control": {"lengths": [2, 3]}}}
+    assert plan.restricted("identity", block) == {"length": {2}, "repeat": 2}
+
+
+def test_devices_auto_is_what_the_machine_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hardware, "devices", lambda: ["cpu", "cuda"])
+    assert {cell.settings.device for cell in edited(devices=["auto"])} == {"cpu", "cuda"}
+    settled = plan.settled(config.tier("default", {"experiments": {"copy": {"devices": "mps"}, "complexity": None}}))
+    assert settled["devices"] == ["cpu", "cuda"]
+    assert settled["experiments"]["copy"]["devices"] == ["mps"]
+    assert settled["experiments"]["complexity"] is None
+
+
+def test_a_device_that_is_absent_is_still_planned(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hardware, "devices", lambda: ["cpu"])
+    assert {cell.settings.device for cell in edited(devices=["cpu", "mps"])} == {"cpu", "mps"}
+
+
+def test_mixer_settings_reach_their_model_only() -> None:
+    cells = edited(mixer={"pointer": {"k": 3}})
+    assert {cell.settings.model for cell in cells if cell.settings.mixer} == {"pointer"}
+
+
+@given(wanted=st.integers(0, 64), cores=st.integers(1, 64), allowed=st.integers(1, 64))
+def test_jobs_side_by_side_never_use_more_threads_than_allowed(wanted: int, cores: int, allowed: int) -> None:
+    claimed = plan.rule_threads(wanted, cores, allowed)
+    assert 1 <= claimed <= cores
+    used = min(wanted or allowed, allowed)
+    at_once = cores // claimed
+    assert at_once * used <= max(allowed, used)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "cores", "claimed"), [(0, 4, 4), (2, 4, 4), (1, 4, 2), (1, 2, 1), (1, 1, 1), (0, 1, 1)]
+)
+def test_thread_shares_on_two_cpus(wanted: int, cores: int, claimed: int) -> None:
+    assert plan.rule_threads(wanted, cores, allowed=2) == claimed
+
+
+def test_every_cell_has_its_command() -> None:
+    for cell in plan.cells(SMALL):
+        assert settings.from_dict(cell.settings.to_dict()) == cell.settings

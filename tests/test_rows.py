@@ -1,0 +1,113 @@
+"""Rows: what is written comes back, and nothing else does."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from workflow.bench import rows
+from workflow.bench.provenance import identity
+from workflow.bench.rows import RowError, read_row, write_row
+from workflow.bench.settings import Settings
+
+TIMES = {"started": "2026-01-01T00:00:00.000000+00:00", "ended": "2026-01-01T00:00:01.000000+00:00"}
+
+
+@pytest.fixture(scope="module")
+def row() -> dict[str, Any]:
+    return {**identity(Settings("copy", "chance")), **TIMES, "status": "ok", "accuracy": 0.05}
+
+
+def test_a_row_comes_back_as_it_was_written(tmp_path: Path, row: dict[str, Any]) -> None:
+    written = write_row(tmp_path / "deep" / "row.json", row)
+    assert read_row(tmp_path / "deep" / "row.json") == written
+    assert set(written) == set(rows.keys())
+
+
+def test_what_does_not_apply_is_null_never_zero(tmp_path: Path, row: dict[str, Any]) -> None:
+    written = write_row(tmp_path / "row.json", row)
+    assert written["step_ms"] is None
+    assert written["warnings"] == []
+    assert 0 not in (written["peak_memory_bytes"], written["loss"], written["hops_mean"])
+
+
+def test_writing_again_gives_the_same_digest(tmp_path: Path, row: dict[str, Any]) -> None:
+    first = write_row(tmp_path / "a.json", row)
+    assert write_row(tmp_path / "b.json", first)["digest"] == first["digest"]
+    assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
+
+
+@pytest.mark.parametrize("key", ["accuracy", "model", "command", "git_dirty", "settings"])
+def test_an_altered_row_is_refused(tmp_path: Path, row: dict[str, Any], key: str) -> None:
+    path = tmp_path / "row.json"
+    changed = {"accuracy": 0.99, "model": "pointer", "command": "", "git_dirty": True, "settings": {}}
+    content = write_row(path, {**row, "git_dirty": False})
+    path.write_text(json.dumps({**content, key: changed[key]}))
+    with pytest.raises(RowError, match="digest"):
+        read_row(path)
+
+
+@given(cut=st.floats(0, 1, exclude_max=True))
+def test_a_truncated_row_is_refused(tmp_path_factory: pytest.TempPathFactory, row: dict[str, Any], cut: float) -> None:
+    path = tmp_path_factory.mktemp("rows") / "row.json"
+    write_row(path, row)
+    whole = path.read_bytes().rstrip()
+    path.write_bytes(whole[: int(cut * len(whole))])
+    with pytest.raises(RowError, match=r"row\.json"):
+        read_row(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"accuracy": 1.5}, "accuracy: 1.5"),
+        ({"status": "fine"}, "status: 'fine'"),
+        ({"threads": 0}, "threads: 0"),
+        ({"peak_memory_bytes": 0}, "peak_memory_bytes: 0"),
+        ({"loss": math.nan}, "null|JSON"),
+        ({"accurracy": 1.0}, "'accurracy' is not in"),
+        ({"length": None}, "length: None"),
+        ({"schema": 99}, "schema: 1"),
+    ],
+)
+def test_what_the_schema_lacks_is_not_written(
+    tmp_path: Path, row: dict[str, Any], change: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(RowError, match=words):
+        write_row(tmp_path / "row.json", {**row, **change})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("content", ["", "[]", "3", "{}", "\x00", '{"schema": 1}'])
+def test_other_files_are_no_rows(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "row.json"
+    path.write_text(content)
+    with pytest.raises(RowError, match=r"row\.json"):
+        read_row(path)
+
+
+def test_a_missing_row_names_its_file(tmp_path: Path) -> None:
+    with pytest.raises(RowError, match=r"nothing\.json"):
+        read_row(tmp_path / "nothing.json")
+
+
+def test_an_interrupted_write_leaves_the_old_row(
+    tmp_path: Path, row: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "row.json"
+    before = write_row(path, row)
+
+    def fail(*_: object) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(rows.os, "replace", fail)
+    with pytest.raises(OSError, match="no space"):
+        write_row(path, {**row, "accuracy": 0.5})
+    assert read_row(path) == before
+    assert [p.name for p in tmp_path.iterdir()] == ["row.json"]

@@ -1,0 +1,313 @@
+"""Tables: values from known rows, failures with their reason, text from rows harmless in every format."""
+
+import io
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import synthetic
+from synthetic import HOSTILE, LAPTOP, SERVER, TEXNICAL, copied, counted, failed, row, table_of, timed, traced
+
+from workflow.report import render, summary, tables
+from workflow.report.layout import Table, significant
+
+
+def cell(table: Table, column: object, **labels: str) -> str:
+    """The text in `column` of the one line whose labels are these."""
+    wide = table.wide
+    for label, value in labels.items():
+        wide = wide[wide[label] == value]
+    assert len(wide) == 1, wide
+    return str(wide[str(column)].iloc[0])
+
+
+def test_training_time_is_20_sequences_over_the_median_throughput_of_the_repeats() -> None:
+    rows = [timed("pointer", 2048, step, machine="m", repeat=i) for i, step in enumerate((400.0, 100.0, 200.0))]
+    table = tables.training_time(table_of(rows))  # 4096 tokens a step: 20 sequences are 10 steps
+    assert cell(table, 2048, machine="m") == "2.00"
+    assert cell(table, 2048, machine="paper", model="pointer") == "1.45"
+    assert cell(table, 2048, machine="paper", model="transformer") == "3.55"
+    assert table.data.loc[0, ["seconds", "seconds_low", "seconds_high", "runs", "paper"]].tolist() == pytest.approx(
+        [2.0, 1.9, 2.1, 3, 1.45]
+    )
+
+
+def test_machines_devices_and_precisions_are_never_mixed() -> None:
+    rows = [
+        timed("pointer", 2048, 100.0, machine="fast"),
+        timed("pointer", 2048, 400.0, machine="slow"),
+        timed("pointer", 2048, 10.0, machine="fast", device="cuda"),
+        timed("pointer", 2048, 5.0, machine="fast", device="cuda", dtype="bfloat16"),
+    ]
+    table = tables.training_time(table_of(rows))
+    assert cell(table, 2048, machine="slow") == "4.00"
+    assert cell(table, 2048, machine="fast", device="cpu (2 threads)") == "1.00"
+    assert cell(table, 2048, machine="fast", device="cuda", dtype="float32") == "0.100"
+    assert cell(table, 2048, machine="fast", device="cuda", dtype="bfloat16") == "0.0500"
+
+
+def test_speedup_is_the_median_of_pairs_of_one_repeat_and_machine() -> None:
+    steps = {
+        ("a", "transformer"): (100.0, 200.0, 300.0),
+        ("a", "pointer"): (50.0, 50.0, 300.0),
+        ("b", "transformer"): (80.0,),
+    }
+    rows = [
+        timed(model, 512, step, machine=machine, repeat=repeat)
+        for (machine, model), times in steps.items()
+        for repeat, step in enumerate(times)
+    ]
+    cells = summary.speedup(table_of(rows), "training", "transformer")
+    assert cells[["machine", "model"]].values.tolist() == [["a", "pointer"]]
+    assert cells.loc[0, ["ratio", "ratio_low", "ratio_high", "runs"]].tolist() == [2.0, 1.0, 4.0, 3]
+    table = tables.speedup(table_of(rows))
+    assert cell(table, 512, machine="a", quantity="training, against transformer") == "2.00"
+    assert cell(table, 2048, machine="paper", quantity="training, against transformer") == "2.45"
+    assert cell(table, 2048, machine="a", quantity="training, against transformer") == "–"
+
+
+def test_a_row_without_a_finished_partner_says_so() -> None:
+    rows = [
+        timed("pointer", 512, 50.0, machine="m"),
+        failed("oom", "too big", model="transformer", length=512, machine="m"),
+    ]
+    table = tables.speedup(table_of(rows))
+    text = cell(table, 512, model="pointer", machine="m", quantity="training, against transformer")
+    mark = text.removeprefix("no pair ")
+    assert any(note.startswith(mark) and "transformer of the same repeat is oom" in note for note in table.notes)
+
+
+def test_throughput_of_inference_stands_apart_from_training() -> None:
+    table = tables.throughput(table_of([timed("longformer", 1024, 100.0, machine="m")]))
+    assert cell(table, 1024, quantity="training, tokens/s", model="longformer") == "40,960"
+    assert cell(table, 1024, quantity="inference, tokens/s", model="longformer") == "122,880"
+
+
+def test_failures_print_their_status_and_a_cell_not_run_prints_a_dash() -> None:
+    rows = [
+        timed("pointer", 256, 10.0, machine="m"),
+        failed("oom", "DefaultCPUAllocator", model="pointer", length=512, machine="m"),
+        timed("transformer", 256, 10.0, machine="m"),
+        failed("timeout", "ran past 60 s", model="transformer", length=256, machine="m", repeat=1),
+    ]
+    table = tables.training_time(table_of(rows))
+    assert cell(table, 512, model="pointer", machine="m") == "oom [1]"
+    assert cell(table, 512, model="transformer", machine="m") == "–"
+    assert cell(table, 256, model="transformer", machine="m") == "0.0125 [2]"
+    assert "[1] oom: DefaultCPUAllocator (1 of 1 runs)" in table.notes
+    assert "[2] timeout: ran past 60 s (1 of 2 runs)" in table.notes
+
+
+def test_an_ok_row_without_the_value_is_not_a_zero() -> None:
+    table = tables.memory(table_of([timed("pointer", 256, 10.0, peak_memory_bytes=None)]))
+    assert cell(table, 256, quantity="peak, MiB") == "n/a"
+
+
+def test_memory_units() -> None:
+    table = tables.memory(table_of([timed("pointer", 256, 10.0, peak_memory_bytes=300 * 2**20, saved_bytes=8 * 2**20)]))
+    assert cell(table, 256, quantity="peak, MiB") == "300"
+    assert cell(table, 256, quantity="kept for backward, MiB") == "8.00"
+    assert cell(table, 256, quantity="kept for backward, KiB a token") == "2.00"  # 16 sequences of 256
+    assert "16 at N=256" in table.notes[0]
+
+
+def test_operations_grow_by_2_when_linear_and_are_counted_for_one_sequence() -> None:
+    rows = [
+        row(experiment="complexity", length=n, batch=b, flops_step=n * b * 10**6, flops_forward=n * b * 10**5)
+        for n, b in ((256, 16), (512, 8))
+    ]
+    rows += [row(experiment="complexity", model="transformer", length=n, batch=1, flops_step=n * n) for n in (256, 512)]
+    table = tables.operations(table_of(rows))
+    assert cell(table, 512, model="pointer", quantity="training step, growth from N/2") == "2.00×"
+    assert cell(table, 512, model="transformer", quantity="training step, growth from N/2") == "4.00×"
+    assert cell(table, 256, model="transformer", quantity="training step, growth from N/2") == "–"
+    assert cell(table, 512, model="pointer", quantity="training step, GFLOP") == "0.512"
+
+
+def test_copy_accuracy_gives_interval_budget_position_and_the_papers_figure() -> None:
+    table = tables.copy_accuracy(table_of([copied("pointer", 512, 0.99), copied("transformer", 512, 0.05)]))
+    low, high = synthetic.wilson(0.99, 10_240)
+    ours = {"model": "pointer", "position": "learned offset table"}
+    assert cell(table, 512, quantity="accuracy, %", **ours) == f"99.00 ({100 * low:.2f} to {100 * high:.2f})"
+    assert cell(table, 512, quantity="tokens used", **ours) == "49,152"
+    assert cell(table, 512, quantity="tokens until 95%", **ours) == "40,960"
+    assert cell(table, 512, quantity="tokens until 95%", model="transformer") == "never"
+    assert cell(table, 512, quantity="accuracy, %", model="transformer", machine="paper") == "99.38"
+    assert any("5.00%" in note and "4.38%" in note for note in table.notes)
+
+
+def test_several_seeds_give_the_mean_and_the_widest_of_their_intervals() -> None:
+    rows = [copied("pointer", 512, accuracy, seed=seed) for seed, accuracy in enumerate((0.90, 0.96, 0.99))]
+    cells = summary.copy(table_of(rows))
+    assert cells.loc[0, "accuracy"] == pytest.approx(0.95)
+    assert cells.loc[0, "accuracy_low"] == pytest.approx(synthetic.wilson(0.90, 10_240)[0])
+    assert cells.loc[0, "accuracy_high"] == pytest.approx(synthetic.wilson(0.99, 10_240)[1])
+    table = tables.copy_accuracy(table_of(rows))
+    assert cell(table, 512, quantity="tokens until 95%", model="pointer", machine="A") == "40,960 (2 of 3 seeds)"
+
+
+def test_copy_loss_names_the_loss_of_guessing() -> None:
+    table = tables.copy_loss(table_of([copied("transformer", 512, 0.05, loss=2.99)]))
+    assert cell(table, 512, model="transformer") == "2.99"
+    assert any("ln 20 = 2.996" in note for note in table.notes)
+
+
+def test_hops_by_layer_beside_the_papers() -> None:
+    table = tables.hops(
+        table_of([traced(512), failed("error", "no", experiment="interpretability", distance=512, model="x")])
+    )
+    assert cell(table, 3, model="pointer", task="copy, D=512") == "512.0 (512)"
+    assert cell(table, 6, model="x").startswith("error")
+    assert any("47 to 58" in note and "483" in note and "not comparable" in note for note in table.notes)
+
+
+def test_parameters_against_the_papers_size() -> None:
+    table = tables.parameters(table_of([row(n_params=3_200_000, n_tables=n, length=n) for n in (256, 512)]))
+    assert cell(table, "against the paper's", model="pointer") == "+0.0%"
+    assert cell(table, "in position tables", model="pointer") == "256 to 512"
+
+
+def test_a_changed_setting_is_a_line_of_its_own() -> None:
+    rows = [timed("pointer", 256, 10.0), timed("pointer", 256, 20.0, settings={"mixer": {"candidates": 32}})]
+    table = tables.throughput(table_of(rows))
+    assert cell(table, 256, model="pointer {candidates=32}", quantity="training, tokens/s") == "204,800"
+
+
+def test_a_long_machine_name_becomes_a_letter_that_the_notes_explain() -> None:
+    table = tables.training_time(table_of([timed("pointer", 256, 10.0, machine=m) for m in (LAPTOP, SERVER)]))
+    assert set(table.wide["machine"]) == {LAPTOP, "A", "paper"}
+    assert f"A: {SERVER}." in table.notes
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.0354, "0.0354"), (1.45, "1.45"), (99.96, "100"), (0, "0"), (12345.6, "12,346"), (None, "n/a")],
+)
+def test_numbers_have_three_significant_digits(value: float | None, text: str) -> None:
+    assert significant(value) == text
+
+
+class Tags(HTMLParser):
+    """Collects what a browser would take for tags."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.seen: set[str] = set()
+        self.text = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        self.seen.add(tag)
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every table of the whole grid, written once."""
+    out = tmp_path_factory.mktemp("tables")
+    tables.write(table_of(synthetic.grid()), out, "smoke")
+    return out
+
+
+def test_all_tables_are_written_in_all_formats(written: Path) -> None:
+    names = {
+        "training_time",
+        "throughput",
+        "speedup",
+        "memory",
+        "copy_accuracy",
+        "copy_loss",
+        "hops",
+        "operations",
+        "scaling",
+        "parameters",
+    }
+    assert {path.name for path in written.iterdir()} == {
+        f"{n}.{kind}" for n in names for kind in ("csv", "md", "tex", "html")
+    }
+
+
+def test_html_keeps_hostile_text_as_text(written: Path) -> None:
+    for path in written.glob("*.html"):
+        page = Tags(path.read_text(encoding="utf-8"))
+        assert "script" not in page.seen
+    assert HOSTILE in Tags((written / "copy_accuracy.html").read_text(encoding="utf-8")).text
+
+
+def test_markdown_keeps_hostile_text_as_text(written: Path) -> None:
+    for path in written.glob("*.md"):
+        text = path.read_text(encoding="utf-8")
+        assert "<script" not in text
+        body = [line for line in text.splitlines() if line.startswith("|")]
+        assert len({len(_cells(line)) for line in body}) == 1, f"{path.name}: a cell broke out of its row"
+    assert r"50%\_{x}&amp;\$\\alpha\$\~^\#" in (written / "copy_accuracy.md").read_text(encoding="utf-8")
+
+
+def _cells(line: str) -> list[str]:
+    return line.replace(r"\|", "").split("|")
+
+
+def test_latex_escapes_and_balances(written: Path) -> None:
+    for path in written.glob("*.tex"):
+        text = path.read_text(encoding="utf-8")
+        assert text.count("\\begin{") == text.count("\\end{")
+        assert "\\toprule" in text
+        assert "\\bottomrule" in text
+        assert not any(sign in text for sign in "–×≥<>")
+    text = (written / "copy_accuracy.tex").read_text(encoding="utf-8")
+    assert r"50\%\_\{x\}\&\$\textbackslash{}alpha\$\textasciitilde{}\textasciicircum{}\#" in text
+    assert TEXNICAL not in text
+
+
+def test_csv_holds_numbers_with_status_and_reason(written: Path) -> None:
+    data = pd.read_csv(written / "training_time.csv")
+    failed_cell = data[
+        (data["model"] == "pointer-dense") & (data["length"] == 2048) & (data["machine"] == SERVER)
+    ].iloc[0]
+    assert failed_cell["status"] == "oom"
+    assert "DefaultCPUAllocator" in failed_cell["reason"]
+    assert pd.isna(failed_cell["seconds"])
+    ours = data[(data["model"] == "pointer") & (data["length"] == 2048) & (data["machine"] == SERVER)].iloc[0]
+    assert ours["paper"] == 1.45
+    assert ours["seconds"] == pytest.approx(10 * 0.450 * 1.03)
+
+
+def test_smoke_titles_are_stamped(written: Path) -> None:
+    for name in ("training_time.md", "training_time.tex", "training_time.html"):
+        assert render.STAMP in (written / name).read_text(encoding="utf-8")
+
+
+def test_tables_without_rows_still_stand() -> None:
+    for build in tables.TABLES.values():
+        table = build(table_of([]))
+        assert isinstance(render.markdown(table, table.title), str)
+        assert isinstance(render.latex(table, table.title), str)
+        pd.read_csv(io.StringIO(table.data.to_csv(index=False)))
+
+
+def test_a_row_that_failed_everywhere_does_not_stop_the_tables() -> None:
+    rows = [
+        failed("error", None, model="pointer", experiment=e, distance=512)
+        for e in ("efficiency", "copy", "complexity", "interpretability")
+    ]
+    for build in tables.TABLES.values():
+        assert build(table_of(rows)).title
+
+
+def test_counted_rows_of_the_helper_are_linear_for_the_pointer() -> None:
+    cells = summary.operations(table_of([counted("pointer", n, 1) for n in (512, 1024)]))
+    assert cells["flops_step_growth"].dropna().tolist() == pytest.approx([2.0], rel=1e-3)
+
+
+def test_a_reference_that_was_not_timed_has_no_block() -> None:
+    table = tables.speedup(table_of([timed("transformer", 512, 100.0), timed("pointer", 512, 50.0)]))
+    assert set(table.wide["quantity"]) == {"training, against transformer", "inference, against transformer"}
+
+
+def test_untrained_controls_have_no_size_to_compare() -> None:
+    table = tables.parameters(table_of([row(), row(model="chance", n_params=0, n_tables=0, position="none")]))
+    assert list(table.wide["model"]) == ["pointer", "chance"]
+    assert cell(table, "against the paper's", model="chance") == "–"

@@ -1,0 +1,159 @@
+"""Is the recipe repeatable to the bit and honest about its budget, and does a divergence become a status?"""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import Any
+
+import pytest
+import torch
+from statsmodels.stats.proportion import proportion_confint
+from torch import Tensor, nn
+
+from pointer.trunk import LayerShape, Mixer, Trunk
+from workflow.bench import evaluate, train
+from workflow.bench.outcomes import Diverged
+from workflow.bench.tasks import IGNORED, CopyTask, Seeds
+
+CPU = torch.device("cpu")
+TASK = CopyTask(batch=4, length=24, distance=5, symbols=6, seeds=Seeds.of(3))
+
+
+class Shift(Mixer):
+    """Hands each position the one five back: the copy task becomes easy."""
+
+    def __init__(self, shape: LayerShape) -> None:
+        super().__init__()
+        self.told: list[float] = []
+
+    def set_progress(self, done: float) -> None:
+        self.told.append(done)
+
+    def forward(self, x: Tensor, carry: Any) -> tuple[Tensor, Any]:
+        return 3 * torch.nn.functional.pad(x, (0, 0, 5, 0))[:, : x.shape[1]], carry
+
+
+class Noisy(Shift):
+    """Draws random numbers in training mode."""
+
+    def forward(self, x: Tensor, carry: Any) -> tuple[Tensor, Any]:
+        mixed, carry = super().forward(x, carry)
+        return mixed + 0.1 * torch.randn_like(mixed) if self.training else mixed, carry
+
+
+def model(mixer: type[Mixer] = Shift) -> Trunk:
+    torch.manual_seed(0)
+    return Trunk(mixer, symbols=6, length=24, layers=1, width=16, heads=2, ffn_width=16, learned_positions=False)
+
+
+def recipe(tokens: int, **more: float) -> train.Recipe:
+    return train.Recipe(tokens=tokens, lr=more.pop("lr", 0.01), **more)  # type: ignore[arg-type]
+
+
+def ignore(done: float, **values: float) -> None:
+    """A report that nobody reads."""
+
+
+def run(trained: nn.Module, how: train.Recipe) -> train.History:
+    return train.train(trained, TASK, how, CPU, ignore)
+
+
+def test_training_is_repeatable_to_the_bit() -> None:
+    models = [model(Noisy), model(Noisy)]
+    first, second = (run(m, recipe(96 * 12)) for m in models)
+    assert first.losses == second.losses
+    assert first.evaluations == second.evaluations
+    assert all(torch.equal(a, b) for a, b in zip(models[0].parameters(), models[1].parameters(), strict=True))
+
+
+def test_looking_at_the_accuracy_does_not_change_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked = run(model(Noisy), recipe(96 * 12))
+    monkeypatch.setattr(train, "CHECK_STEPS", 1)
+    assert run(model(Noisy), recipe(96 * 12)).losses == looked.losses
+
+
+@pytest.mark.parametrize("budget", [96, 500, 96 * 9])
+def test_tokens_never_exceed_the_budget(budget: int) -> None:
+    history = run(model(), recipe(budget))
+    assert history.tokens_used == history.steps * 96 <= budget
+    assert history.tokens_used > budget - 96
+
+
+def test_mixers_hear_the_progress_before_each_step() -> None:
+    trained = model()
+    run(trained, recipe(960))
+    assert trained.mixers[0].told == pytest.approx([i / 10 for i in range(10)])  # type: ignore[union-attr,arg-type]
+
+
+def test_training_stops_after_two_good_checks_in_a_row() -> None:
+    history = run(model(), recipe(10**6, stop_accuracy=0.99))
+    accuracies = [hard for _, _, hard, _ in history.evaluations]
+    assert min(accuracies[-2:]) >= 0.99
+    assert all(min(pair) < 0.99 for pair in pairwise(accuracies[:-1]))
+    assert history.tokens_used < 10**6
+    first_good = next(tokens for tokens, _, hard, _ in history.evaluations if hard >= 0.95)
+    assert history.tokens_to_95 == first_good
+    assert history.seconds_to_95 is not None
+    assert 0 < history.seconds_to_95 <= history.seconds
+
+
+def test_without_stop_accuracy_the_whole_budget_is_used() -> None:
+    assert run(model(), recipe(96 * 60)).steps == 60
+
+
+def test_a_loss_that_is_not_finite_names_the_step_and_keeps_what_was_measured() -> None:
+    trained = model()
+
+    def poison(done: float) -> None:
+        if done >= 0.3:
+            nn.init.constant_(trained.norm.weight, math.nan)
+
+    trained.set_progress = poison  # type: ignore[method-assign]
+    with pytest.raises(Diverged, match=r"the loss became nan at step 4 \(384 tokens\)") as caught:
+        run(trained, recipe(960))
+    assert caught.value.row["tokens_used"] == 384
+    assert len(caught.value.row["loss_curve"]) == 3  # type: ignore[arg-type]
+
+
+def test_the_learning_rate_warms_up() -> None:
+    stepper = train.Stepper(model(), recipe(960, lr=0.5), CPU)
+    rates = []
+    for step in range(7):
+        stepper.step(*TASK.training_batch(step))
+        rates.append(stepper.optimizers[0].param_groups[0]["lr"])
+    assert rates == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5, 0.5, 0.5])
+
+
+def test_loss_is_taken_at_supervised_positions_only() -> None:
+    logits, targets = torch.randn(1, 4, 6), torch.tensor([[IGNORED, IGNORED, 2, 5]])
+    expected = -logits.log_softmax(-1)[0, [2, 3], [2, 5]].mean()
+    torch.testing.assert_close(train.supervised_loss(logits, targets), expected)
+
+
+def test_bfloat16_is_autocast_with_float32_weights() -> None:
+    trained = model()
+    run(trained, recipe(960, dtype="bfloat16"))  # type: ignore[arg-type]
+    assert {p.dtype for p in trained.parameters()} == {torch.float32}
+
+
+def test_a_long_curve_is_thinned_evenly_with_both_ends() -> None:
+    points = [[float(i), 0.0] for i in range(1001)]
+    thinned = train.thin(points, 200)
+    assert len(thinned) == 200
+    assert (thinned[0], thinned[-1]) == (points[0], points[-1])
+    assert train.thin(points[:3], 200) == points[:3]
+
+
+@pytest.mark.parametrize(("right", "n"), [(0, 10), (3, 10), (10, 10), (762, 800), (9_999, 10_000), (519, 10_000)])
+def test_the_wilson_interval_is_that_of_statsmodels(right: int, n: int) -> None:
+    assert evaluate.wilson(right, n) == pytest.approx(proportion_confint(right, n, method="wilson"), abs=1e-12)
+
+
+def test_evaluation_scores_enough_fresh_symbols_and_leaves_the_model_as_it_was() -> None:
+    scored = model(Noisy)
+    score = evaluate.evaluate(scored.train(), TASK, 1000, "float32", CPU)
+    assert scored.training
+    assert score.row()["n_evaluated"] == 19 * 4 * 14  # sequences come in whole batches
+    assert score.accuracy == sum(score.correct) / (19 * 4 * 14)
+    assert score == evaluate.evaluate(scored, TASK, 1000, "float32", CPU)

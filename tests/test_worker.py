@@ -1,0 +1,134 @@
+"""Does the worker always leave a result, measured, refused, diverged or failed, and does it show its progress?"""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from datetime import datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from workflow.bench import worker
+from workflow.bench.outcomes import Diverged, Unsupported
+from workflow.bench.progress import Progress
+from workflow.bench.settings import Settings
+
+CELL: dict[str, Any] = {"experiment": "copy", "model": "oracle-copy", "distance": 8, "length": 16, "threads": 1}
+
+
+def run(tmp_path: Path, **more: Any) -> tuple[int, dict[str, Any]]:
+    """Exit code and result of a worker for the cell."""
+    asked, result = tmp_path / "settings.json", tmp_path / "result.json"
+    asked.write_text(json.dumps(Settings(**CELL | more).to_dict()), encoding="utf-8")
+    code = worker.main([str(asked), str(result)])
+    return code, json.loads(result.read_text(encoding="utf-8"))
+
+
+def plant(monkeypatch: pytest.MonkeyPatch, measure: Any) -> None:
+    monkeypatch.setitem(sys.modules, "workflow.bench.copy", SimpleNamespace(run=measure))
+
+
+def raising(error: BaseException) -> Any:
+    def measure(*_: Any) -> dict[str, Any]:
+        raise error
+
+    return measure
+
+
+def test_a_measured_cell_has_status_threads_and_times(tmp_path: Path) -> None:
+    code, row = run(tmp_path)
+    assert (code, row["status"], row["reason"], row["accuracy"], row["threads"]) == (0, "ok", None, 1.0, 1)
+    started, ended = (datetime.fromisoformat(row[key]) for key in ("started", "ended"))
+    assert started < ended
+    assert started.utcoffset() is not None
+
+
+def test_threads_are_set_before_measuring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plant(monkeypatch, lambda *_: {"steps": torch.get_num_threads()})
+    assert run(tmp_path, threads=1)[1]["steps"] == 1
+
+
+def test_files_of_the_row_go_beside_the_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plant(monkeypatch, lambda settings, report, folder: {"files": {"trace": str(folder)}})
+    assert run(tmp_path)[1]["files"] == {"trace": str(tmp_path)}
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
+def test_an_absent_device_is_unsupported(tmp_path: Path) -> None:
+    code, row = run(tmp_path, device="cuda")
+    assert (code, row["status"]) == (0, "unsupported")
+    assert "device 'cuda' is absent" in row["reason"]
+
+
+def test_an_unsupported_cell_is_a_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plant(monkeypatch, raising(Unsupported("no pointers")))
+    code, row = run(tmp_path)
+    assert (code, row["status"], row["reason"]) == (0, "unsupported", "no pointers")
+
+
+def test_a_divergence_keeps_what_was_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plant(monkeypatch, raising(Diverged("the loss became nan at step 3", {"steps": 3})))
+    code, row = run(tmp_path)
+    assert (code, row["status"], row["steps"]) == (0, "diverged", 3)
+    assert row["started"] < row["ended"]
+
+
+def test_a_failure_names_the_error_and_the_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plant(monkeypatch, raising(ValueError("bad head\nmore")))
+    code, row = run(tmp_path)
+    assert code == 1
+    assert row["status"] == "error"
+    assert row["reason"].startswith("ValueError: bad head (test_worker.py:")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory"),
+    ],
+    ids=["python", "cuda", "cpu"],
+)
+def test_running_out_of_memory_is_told_apart(error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plant(monkeypatch, raising(error))
+    assert run(tmp_path)[1]["status"] == "oom"
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is watched."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_gets_one_updating_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workflow.bench.progress.WATCHED_SECONDS", 0.0)
+    screen = Terminal()
+    progress = Progress("copy pointer", screen)
+    progress(0.25, loss=2.5)
+    progress(0.5, accuracy=0.75)
+    progress.close()
+    assert "\n" not in screen.getvalue()
+    assert "copy pointer   50%  loss 2.5  accuracy 0.75  0 s left" in screen.getvalue()
+    assert screen.getvalue().endswith("\r\x1b[K")
+
+
+def test_a_log_gets_quiet_lines_now_and_then() -> None:
+    log = io.StringIO()
+    progress = Progress("copy pointer", log)
+    for step in range(1000):
+        progress(step / 1000, loss=1.0)
+    assert log.getvalue() == ""
+    progress.last -= 11
+    progress(0.5)
+    assert log.getvalue().count("\n") == 1
+
+
+def test_time_left_follows_from_the_fraction_done() -> None:
+    assert Progress("x", io.StringIO()).line(0.25, 30.0) == "x   25%  90 s left"

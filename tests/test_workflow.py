@@ -1,0 +1,147 @@
+"""The workflow, for real and tiny: rows, tables and figures in a temporary folder, after a kill, beside another."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from workflow.bench import sources
+from workflow.bench.rows import read_row
+
+TINY = """
+tier: tiny
+devices: [cpu]
+threads: 1
+lengths: [32]
+distances: [8, 16]
+experiments:
+  complexity: {models: [transformer], controls: none}
+  copy:
+    {models: [chance], controls: none, tokens: 4000, evaluate_symbols: 100, restrict: {control: {distances: [8, 16]}}}
+  efficiency: {models: [transformer], controls: none, batch: 1, warmup_steps: 1, timed_steps: 1}
+  interpretability: null
+"""
+ROWS = 4
+
+
+def command(folder: Path, *arguments: str) -> list[str]:
+    fixed = ["--cores", "4", "--snakefile", str(sources.ROOT / "Snakefile"), "--directory", str(folder)]
+    profile = ["--workflow-profile", str(sources.ROOT / "profiles" / "default")]
+    return [sys.executable, "-m", "snakemake", *arguments, *fixed, *profile]
+
+
+def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(folder, *arguments), cwd=sources.ROOT, capture_output=True, text=True, timeout=300, check=False
+    )
+
+
+def text(done: subprocess.CompletedProcess[str]) -> str:
+    return done.stdout + done.stderr
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> list[str]:
+    """`all` of a tier of four rows."""
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    return ["all", "--configfile", str(tmp_path / "tiny.yaml")]
+
+
+def rows(folder: Path) -> dict[str, dict[str, object]]:
+    return {path.name: read_row(path) for path in (folder / "results" / "runs").glob("*/*/*.json")}
+
+
+@pytest.mark.slow
+def test_a_tier_from_nothing_to_figures_through_a_kill(tmp_path: Path, tiny: list[str]) -> None:
+    first = subprocess.Popen(
+        command(tmp_path, *tiny), cwd=sources.ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    finished = _first_row(tmp_path / "results" / ".store", first)
+    second = snakemake(tmp_path, *tiny)
+    first.send_signal(signal.SIGKILL)
+    told, _ = first.communicate(timeout=60)
+    assert second.returncode != 0
+    assert f"another pipeline works in results: process {first.pid}" in text(second)
+    assert f"{ROWS} of    {ROWS} rows to measure" in told
+    measured = finished.stat().st_mtime_ns
+
+    again = snakemake(tmp_path, *tiny)
+    assert again.returncode == 0, text(again)
+    assert finished.stat().st_mtime_ns == measured  # kept, not measured again
+    found = rows(tmp_path)
+    assert len(found) == ROWS
+    assert {row["status"] for row in found.values()} == {"ok"}
+    assert " rows]" in text(again)  # the last one tells how many there were
+    made = tmp_path / "results" / "tiny"
+    assert (made / "rows.parquet").exists()
+    assert {p.suffix for p in (made / "tables").iterdir()} == {".csv", ".md", ".tex", ".html"}
+    assert {p.suffix for p in (made / "figures").iterdir()} == {".png", ".svg"}
+
+    began = time.monotonic()
+    assert "Nothing to be done" in text(snakemake(tmp_path, *tiny))
+    assert time.monotonic() - began < 10
+    added = snakemake(tmp_path, *tiny, "--config", "lengths=[32,64]", "--dry-run", "--quiet", "host")
+    assert dict(re.findall(r"^(run_\w+) +(\d+)$", added.stdout, re.MULTILINE)) == {
+        "run_complexity": "1",
+        "run_efficiency": "1",
+    }, text(added)
+
+
+def _first_row(store: Path, pipeline: subprocess.Popen[str]) -> Path:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and pipeline.poll() is None:
+        found = [path for path in store.glob("*.json") if not path.name.startswith(".")]
+        if found:
+            return found[0]
+        time.sleep(0.05)
+    raise AssertionError("no row was ever finished")
+
+
+@pytest.mark.parametrize("cores", ["1", "4"])
+def test_a_timing_row_claims_every_core(tmp_path: Path, tiny: list[str], cores: str) -> None:
+    done = snakemake(tmp_path, *tiny, "--dry-run", "--quiet", "host", "--resources", "gpu=1", "--cores", cores)
+    claimed = [block for block in text(done).split("\n\n") if "rule run_efficiency" in block]
+    wanted = f"threads: {cores}" if cores != "1" else "wildcards: experiment=efficiency"
+    assert any(wanted in block for block in claimed), text(done)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["all", "--config", "lenghts=[5]"], "Did you mean 'lengths'"),
+        (["all", "--config", "models=pointr"], "Did you mean 'pointer'"),
+        (["all", "--config", "tier=tables"], "a name other than"),
+        (["smoke", "--config", "devices=tpu"], "auto, cpu, cuda, mps"),
+        (["results/runs/copy/pointer/d7-s0-00000000.json"], "pointer-bench plan"),
+    ],
+)
+def test_a_mistake_is_a_sentence(tmp_path: Path, arguments: list[str], words: str) -> None:
+    done = snakemake(tmp_path, *arguments, "--dry-run")
+    assert done.returncode != 0
+    assert words in text(done)
+
+
+def test_a_key_that_stands_twice_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("tier: mine\nlengths: [1]\nlengths: [2]\n")
+    assert "stands twice" in text(snakemake(tmp_path, "--configfile", str(tmp_path / "mine.yaml"), "--dry-run"))
+
+
+@pytest.mark.parametrize("target", ["all", "smoke", "paper", "collect", "tables", "figures", "report", "benchmarks"])
+def test_every_target_can_be_planned(tmp_path: Path, target: str) -> None:
+    done = snakemake(tmp_path, target, "--dry-run")
+    assert done.returncode == 0, text(done)
+    assert not (tmp_path / "results").exists() or not os.listdir(tmp_path / "results")
+
+
+def test_the_rules_pass_the_linter() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "snakemake", "--lint"], cwd=sources.ROOT, capture_output=True, text=True, check=False
+    )
+    assert "good condition" in text(done), text(done)

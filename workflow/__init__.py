@@ -1,0 +1,1 @@
+"""The reproduction pipeline: `workflow.bench` makes rows, `workflow.report` reads them."""

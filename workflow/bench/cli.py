@@ -1,0 +1,252 @@
+"""`pointer-bench`, also `python -m workflow.bench`: measure a row, list what there is, check a model, estimate a tier.
+
+Exit codes: 0 when it did what was asked (for `run`: a row was written, whatever its status), 2 for bad input, 1 for
+anything else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from pointer.errors import InputError
+from workflow.bench import experiments, registry
+from workflow.bench.rows import Row, RowError
+from workflow.bench.settings import FIELDS, Settings, from_namespace, option
+
+OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+STORE = "results/.store"
+Config = dict[str, Any]
+
+
+class Parser(argparse.ArgumentParser):
+    """Reports bad options as InputError: one line, no usage block."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message[:1].upper()}{message[1:]}. See `{self.prog} --help`.")
+
+
+@dataclass(frozen=True)
+class Command:
+    """A subcommand: its one-line help, what adds its options, what runs it and returns the exit code."""
+
+    help: str
+    options: Callable[[Parser], None]
+    run: Callable[[argparse.Namespace], int]
+
+
+def _run_options(parser: Parser) -> None:
+    for name, field in FIELDS.items():
+        metavar = name.upper() if name != "mixer" else "KEY=VALUE"
+        shown = (
+            f"{field.metadata['help']} (default: {field.default})"
+            if isinstance(field.default, str | int | float)
+            else field.metadata["help"]
+        )
+        parser.add_argument(
+            option(name), dest=name, metavar=metavar, help=shown, action="append" if name == "mixer" else "store"
+        )
+    parser.add_argument("--out", type=Path, help="the row's file; without it the row is printed")
+    parser.add_argument(
+        "--store", type=Path, help="a folder of finished rows: reuse the row if it is there, add it if not"
+    )
+    parser.add_argument(
+        "--pipeline", type=Path, help="the file of the running pipeline: tells the time left after the row"
+    )
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    settings = from_namespace(arguments)
+    if arguments.out is not None and arguments.out.is_dir():
+        raise InputError.about("--out", str(arguments.out), "a file, not a folder", "`--out`")
+    with tempfile.TemporaryDirectory(prefix="pointer-bench-") as scratch:
+        row = measure(settings, Path(scratch), arguments.out, arguments.store)
+    if arguments.out is None:
+        print(json.dumps(row, indent=1, ensure_ascii=False))
+    else:
+        print(outcome(row) + _time_left(arguments.pipeline), flush=True)
+    return OK
+
+
+def measure(settings: Settings, scratch: Path, out: Path | None, folder: Path | None) -> Row:
+    """The sealed row of a cell, from the store or measured now; written to the store first, then to `out`."""
+    from workflow.bench import store, supervisor
+
+    kept = store.Store(folder or scratch / "store")
+    files = scratch / "files"
+    files.mkdir()
+    with kept.claim(settings):
+        row = kept.find(settings)
+        if row is None:
+            row = store.save(supervisor.run(settings, files), files, kept.path(settings))
+        return row if out is None else store.publish(kept.path(settings), out)
+
+
+def outcome(row: Row) -> str:
+    """One line on a row: what it is, how it ended, its main figure."""
+    size = f"D={row['distance']}" if row["distance"] else f"N={row['length']}"
+    figures = {"accuracy": "accuracy {:.4f}", "step_ms": "step {:.1f} ms", "flops_step": "step {:.3g} FLOPs"}
+    shown = [text.format(row[key]) for key, text in figures.items() if row[key] is not None][:1]
+    ending = row["status"] if row["status"] == "ok" else f"{row['status']} ({row['reason']})"
+    return ", ".join([f"{row['experiment']} {row['model']} {size} {row['device']}: {ending}", *shown])
+
+
+def _time_left(pipeline_file: Path | None) -> str:
+    if pipeline_file is None:
+        return ""
+    from workflow.bench import pipeline
+
+    try:
+        return f"  [{pipeline.progress(pipeline_file)}]"
+    except InputError:
+        return ""  # a job that somebody runs by hand; its row counts, not its place in a queue
+
+
+def _list_options(parser: Parser) -> None:
+    parser.add_argument("--json", action="store_true", help="for programs")
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    from workflow.bench import hardware
+
+    models = [registry.info(name) for name in registry.names()]
+    if arguments.json:
+        listed = {
+            "models": [asdict(m) for m in models],
+            "experiments": [asdict(e) for e in experiments.EXPERIMENTS.values()],
+        }
+        print(json.dumps(listed | {"devices": hardware.devices()}, indent=1))
+        return OK
+    for kind in ("model", "control"):
+        print(f"{kind}s")
+        for entry in (m for m in models if m.kind == kind):
+            print(f"  {entry.name:20} {entry.cost:18} {entry.position:22} {entry.citation}")
+    print("experiments")
+    for experiment in experiments.EXPERIMENTS.values():
+        print(f"  {experiment.name:20} {experiment.question}")
+    print("devices\n  " + "\n  ".join(f"{device:20} {hardware.device_name(device)}" for device in hardware.devices()))
+    return OK
+
+
+def _check_options(parser: Parser) -> None:
+    parser.add_argument("model", metavar="MODEL", help="a name that `pointer-bench list` prints")
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    registry.info(arguments.model)
+    from workflow.bench import contract
+
+    results = contract.check(arguments.model)
+    for name, passed, reason in results:
+        print(f"{'ok  ' if passed else 'FAIL'}  {name}" + ("" if passed else f": {reason}"))
+    return OK if all(passed for _, passed, _ in results) else FAILED
+
+
+def _tier_options(parser: Parser) -> None:
+    parser.add_argument(
+        "--configfile",
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="a tier; several are merged (default: the default tier)",
+    )
+    parser.add_argument("--config", default="{}", metavar="JSON", help="keys of the config, on top of the files")
+
+
+def _tier(arguments: argparse.Namespace) -> Config:
+    from workflow.bench import config
+
+    try:
+        added = json.loads(arguments.config)
+    except json.JSONDecodeError:
+        added = None
+    if not isinstance(added, dict):
+        raise InputError.about("--config", arguments.config, 'a JSON object such as {"lengths": [4096]}', "`--config`")
+    return config.from_files(arguments.configfile, added)
+
+
+def _estimate_options(parser: Parser) -> None:
+    _tier_options(parser)
+    parser.add_argument("--store", type=Path, default=Path(STORE), help="where finished rows are kept")
+
+
+def _estimate(arguments: argparse.Namespace) -> int:
+    from workflow.bench import estimate, plan, store
+
+    tier = _tier(arguments)
+    print(f"tier {tier['tier']}")
+    print("\n".join(estimate.summary(plan.cells(tier), store.Store(arguments.store))))
+    return OK
+
+
+def _plan(arguments: argparse.Namespace) -> int:
+    from workflow.bench import plan
+
+    print("\n".join(cell.path for cell in plan.cells(_tier(arguments))))
+    return OK
+
+
+COMMANDS = {
+    "list": Command("models, experiments and devices present", _list_options, _list),
+    "run": Command("measure one row", _run_options, _run),
+    "check": Command("does a model keep the contract that every model is held to?", _check_options, _check),
+    "estimate": Command("time and disk that a tier still takes", _estimate_options, _estimate),
+    "plan": Command("the row files of a tier, one a line", _tier_options, _plan),
+}
+
+
+def parser() -> Parser:
+    """All subcommands and their options."""
+    top = Parser(
+        prog="pointer-bench",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    below = top.add_subparsers(dest="subcommand", required=True, metavar="COMMAND", parser_class=Parser)
+    for name, command in COMMANDS.items():
+        command.options(below.add_parser(name, help=command.help, description=command.help, allow_abbrev=False))
+    return top
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """The options; raises InputError, with the nearest option for an unknown one."""
+    if argv and not argv[0].startswith("-") and argv[0] not in COMMANDS:
+        raise InputError.unknown("command", argv[0], COMMANDS, "the command line")
+    namespace, extra = parser().parse_known_args(argv)
+    if extra:
+        probe = Parser(prog="")
+        COMMANDS[namespace.subcommand].options(probe)
+        known = [text for action in probe._actions for text in action.option_strings]
+        raise InputError.unknown("option", extra[0].partition("=")[0], known, "the command line")
+    return namespace
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a subcommand and returns the exit code; bad input is one line on stderr."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        arguments = parse(sys.argv[1:] if argv is None else argv)
+        return COMMANDS[arguments.subcommand].run(arguments)
+    except InputError as error:
+        return _failed(error, BAD_INPUT)
+    except (OSError, RowError) as error:
+        return _failed(error, FAILED)
+    except KeyboardInterrupt:
+        return _failed("interrupted; no row was written", INTERRUPTED)
+
+
+def _interrupt(_signal: int, _frame: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _failed(reason: object, code: int) -> int:
+    print(f"pointer-bench: {' '.join(str(reason).split())}", file=sys.stderr)
+    return code

@@ -1,0 +1,181 @@
+"""Tiers: YAML files of one closed schema, merged deeply with what the user adds by `--configfile` and `--config`.
+
+A key at the top of a tier is the default for every experiment; the experiment's own block wins.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import yaml
+
+from pointer.errors import InputError
+from workflow.bench import registry
+from workflow.bench.sources import ROOT
+
+Config = dict[str, Any]
+FOLDER = ROOT / "config"
+SCHEMA_PATH = ROOT / "workflow" / "schemas" / "config.schema.json"
+TIERS = ("default", "smoke", "paper")
+BASE = "default"
+RESERVED = ("runs", "tables", "figures", "report", "reference", "logs", "benchmarks")  # folders under results/
+ADDED = "`--config` or `--configfile`"
+KEYWORDS = {"models": ("all", *registry.GROUPS), "controls": ("all", "trained", "none")}
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """Refuses a key that stands twice in one mapping."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, str):
+                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is not text", key_node.start_mark)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} stands twice", key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def read_yaml(path: Path | str) -> Config:
+    """The mapping in a YAML file; raises InputError for what is missing, malformed, or has a key twice."""
+    path = Path(path)
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), _StrictLoader)  # noqa: S506 (a safe loader)
+    except OSError as error:
+        raise InputError(f"config file {str(path)!r} cannot be read: {error.strerror}.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"config file {path}: {' '.join(str(error).split())}. Change it there.") from error
+    if not isinstance(content, dict | None):
+        raise InputError.about("config", content, "key: value lines", str(path))
+    return content or {}
+
+
+def merge(base: Config, over: Mapping[str, Any]) -> Config:
+    """`over` on top of `base`: mappings merge deeply, all else replaces."""
+    merged = copy.deepcopy(base)
+    for key, value in over.items():
+        deep = isinstance(value, Mapping) and isinstance(merged.get(key), dict)
+        merged[key] = merge(merged[key], value) if deep else copy.deepcopy(value)
+    return merged
+
+
+def tier(name: str, added: Mapping[str, Any] | None = None) -> Config:
+    """A tier of `config/` with the user's additions on top; its `tier` is `name`. Raises InputError."""
+    if name not in TIERS:
+        raise InputError.unknown("tier", name, TIERS, "the command line")
+    path = FOLDER / f"{name}.yaml"
+    base = checked(read_yaml(path), str(path.relative_to(ROOT)))
+    return _with(base, checked(added or {}, ADDED)) | {"tier": name}
+
+
+def _with(base: Config, added: Config) -> Config:
+    """A tier with the user's additions: what they say at the top holds for every experiment, also where the tier's
+    own block differs."""
+    top = added.keys() - {"experiments", "restrict", "mixer"}
+    blocks = {
+        name: block and {key: v for key, v in block.items() if key not in top}
+        for name, block in base["experiments"].items()
+    }
+    return merge({**base, "experiments": blocks}, added)
+
+
+def tiers(added: Mapping[str, Any] | None = None) -> tuple[str, dict[str, Config]]:
+    """(the tier that `all` makes, every tier by name). `tier: mine` among the additions makes a tier on top of the
+    default one, and leaves the others as they are."""
+    extra = checked(added or {}, ADDED)
+    chosen: str = extra.get("tier", BASE)
+    if chosen in TIERS:
+        return chosen, {name: tier(name, extra) for name in TIERS}
+    if chosen in RESERVED:
+        raise InputError.about("tier", chosen, f"a name other than {', '.join(RESERVED)}", ADDED)
+    return chosen, {**{name: tier(name) for name in TIERS}, chosen: tier(BASE, extra) | {"tier": chosen}}
+
+
+def from_files(paths: Sequence[str], added: Mapping[str, Any] | None = None) -> Config:
+    """The tier that `--configfile` names (one of `config/` as it is, any other file on top of the default tier), with
+    `added` on top."""
+    merged: Config = {}
+    for path in paths:
+        merged = merge(merged, checked(read_yaml(path), path))
+    chosen, known = tiers(merge(merged, checked(added or {}, ADDED)))
+    return known[chosen]
+
+
+def checked(content: Mapping[str, Any], where: str) -> Config:
+    """`content` with texts read as numbers where the schema wants them (`--config` passes texts), and single values as
+    lists. Raises InputError that names the key, its value, what is accepted, and the place."""
+    schema = _schema()
+    read: Config = _read(copy.deepcopy(dict(content)), schema)
+    error = jsonschema.exceptions.best_match(jsonschema.Draft202012Validator(schema).iter_errors(read))
+    if error is not None:
+        raise _explained(error, where)
+    for block in (read, *(b for b in (read.get("experiments") or {}).values() if b)):
+        for key, name in _names(block):
+            if name not in (*registry.names(), *KEYWORDS[key]):
+                raise InputError.unknown("model", name, [*registry.names(), *KEYWORDS[key]], f"`{key}` in {where}")
+    return read
+
+
+@functools.cache
+def _schema() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(SCHEMA_PATH.read_text(encoding="utf-8"))
+    return found
+
+
+def _names(block: Config) -> Iterator[tuple[str, str]]:
+    for key in ("models", "controls"):
+        yield from ((key, name) for name in block.get(key, ()))
+    yield from (("models", name) for name in block.get("mixer", ()))
+
+
+def _read(value: Any, schema: Mapping[str, Any]) -> Any:
+    """`value` as the schema means it; what does not fit stays as it is, for the validator to refuse."""
+    kind = schema.get("type")
+    if isinstance(value, dict):
+        return {key: _read(entry, _property(schema, key)) for key, entry in value.items()}
+    if kind == "array":
+        return [_read(entry, schema["items"]) for entry in (value if isinstance(value, list) else [value])]
+    if isinstance(value, str) and kind in ("integer", "number", "boolean"):
+        return _scalar(value, kind)
+    return value
+
+
+def _property(schema: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    further = schema.get("additionalProperties")
+    found: Mapping[str, Any] = schema.get("properties", {}).get(key, further if isinstance(further, dict) else {})
+    return found
+
+
+def _scalar(text: str, kind: str) -> Any:
+    if kind == "boolean":
+        return {"true": True, "false": False}.get(text.lower(), text)
+    if re.fullmatch(r"[+-]?\d+", text):
+        return int(text)
+    try:
+        return float(text) if kind == "number" else text
+    except ValueError:
+        return text
+
+
+def _explained(error: jsonschema.ValidationError, where: str) -> InputError:
+    """The schema's complaint as the suite's own message."""
+    path = ".".join(str(part) for part in error.absolute_path)
+    found: Any = error.instance
+    schema: dict[str, Any] = dict(error.schema) if isinstance(error.schema, Mapping) else {}
+    if error.validator == "additionalProperties":
+        known = schema["properties"]
+        key = next(key for key in found if key not in known)
+        return InputError.unknown("config key", key, known, f"`{path}` in {where}" if path else where)
+    if error.validator == "enum":
+        return InputError.unknown(f"config key {path}", found, schema["enum"], where)
+    accepted = schema.get("description", f"{error.validator} {error.validator_value}")
+    return InputError.about(f"config key {path}", found, accepted, where)

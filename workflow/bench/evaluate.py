@@ -1,0 +1,70 @@
+"""How good is a trained model on sequences that it has never seen? Accuracy in hard inference, its interval, and in
+training mode."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from workflow.bench.tasks import CopyTask
+from workflow.bench.train import apart, predict
+
+Z95 = 1.959963984540054  # the normal distribution's 97.5% point
+
+
+@dataclass(frozen=True)
+class Score:
+    """Losses in nats a symbol, accuracies as fractions; `correct` counts the right symbols of each sequence in hard
+    inference."""
+
+    loss: float
+    accuracy: float
+    accuracy_train_mode: float
+    correct: list[int]
+    supervised: int  # symbols scored in each sequence
+
+    def row(self) -> dict[str, object]:
+        """The row keys of an evaluation. The interval takes symbols as independent; `correct_by_sequence` allows
+        others."""
+        n = self.supervised * len(self.correct)
+        low, high = wilson(sum(self.correct), n)
+        return {
+            "loss": self.loss,
+            "accuracy": self.accuracy,
+            "accuracy_train_mode": self.accuracy_train_mode,
+            "accuracy_low": low,
+            "accuracy_high": high,
+            "n_evaluated": n,
+            "correct_by_sequence": self.correct,
+        }
+
+
+def wilson(right: int, n: int, z: float = Z95) -> tuple[float, float]:
+    """The Wilson score interval of a proportion (Wilson 1927, JASA 22:209), 95% by default."""
+    p, shrink = right / n, 1 + z * z / n
+    centre = (p + z * z / (2 * n)) / shrink
+    half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / shrink
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def evaluate(model: nn.Module, task: CopyTask, symbols: int, dtype: str, device: torch.device) -> Score:
+    """Scores at least `symbols` fresh symbols: hard inference, then the same sequences in training mode."""
+    batches = [
+        task.batch_of("evaluate", i, task.batch) for i in range(math.ceil(symbols / task.supervised / task.batch))
+    ]
+    with apart(model, device):
+        torch.manual_seed(task.seeds.order)
+        hard = [predict(model.eval(), batch, dtype, device) for batch in batches]
+        noisy = [predict(model.train(), batch, dtype, device) for batch in batches]
+    correct = [int(count) for _, right in hard for count in right.sum(1)]
+    total = task.supervised * len(correct)
+    return Score(
+        loss=sum(loss for loss, _ in hard) / len(hard),
+        accuracy=sum(correct) / total,
+        accuracy_train_mode=sum(int(right.sum()) for _, right in noisy) / total,
+        correct=correct,
+        supervised=task.supervised,
+    )

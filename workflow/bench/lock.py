@@ -1,0 +1,65 @@
+"""The machine-wide lock: a timing row runs alone, all other rows run beside each other.
+
+The worker takes it before it imports torch, so that nothing of the suite competes with a timed step:
+
+    with lock.hold(exclusive=settings.timing, result=Path(result_json)):
+        ...  # import torch, measure, write the result
+
+Once the lock is held, a marker beside the result tells the supervisor that the time limit runs from now on.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+def lock_path() -> Path:
+    """One file a machine, whichever folder, user or pipeline asks."""
+    return Path(tempfile.gettempdir()) / "pointer-bench.lock"
+
+
+def marker_path(result: Path) -> Path:
+    """Exists once the worker that will write `result` holds the lock."""
+    return result.with_name(result.name + ".started")
+
+
+@contextmanager
+def hold(*, exclusive: bool, result: Path | None = None) -> Iterator[None]:
+    """Waits for the lock and holds it; the kernel gives it back when the process ends, however it ends."""
+    with _locked(lock_path(), exclusive=exclusive, mode=0o666):
+        if result is not None:
+            marker_path(result).touch()
+        yield
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Waits until no other process is inside `alone` with this path: one writer a file."""
+    with _locked(path, exclusive=True, mode=0o644):
+        yield
+
+
+@contextmanager
+def _locked(path: Path, *, exclusive: bool, mode: int) -> Iterator[None]:
+    descriptor = open_shared(path, mode)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def open_shared(path: Path, mode: int = 0o644) -> int:
+    """A file descriptor of `path`, created if missing. Another user's file is opened for reading: enough for a lock."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, mode)
+    except PermissionError:
+        return os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    if os.fstat(descriptor).st_uid == os.getuid():
+        os.fchmod(descriptor, mode)
+    return descriptor

@@ -1,0 +1,168 @@
+"""From a tier's config to its cells: which rows there will be, where, by which command, and in which order.
+
+Rows are shared by tiers: the path holds a hash of the settings, so equal cells are one row and different ones never
+collide.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from workflow.bench import experiments, hardware, registry
+from workflow.bench.config import Config
+from workflow.bench.config_schema import AXES, SCALARS
+from workflow.bench.settings import Scalar, Settings, affinity, threads
+
+RUNS = "results/runs"
+DEFAULTS: Config = {
+    "models": ["all"],
+    "controls": ["none"],
+    "devices": ["auto"],
+    "dtypes": ["float32"],
+    "seeds": [0],
+    "repeats": 1,
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One row to be: `path` relative to the repository, `argv` for `pointer-bench run`."""
+
+    settings: Settings
+
+    @property
+    def path(self) -> str:
+        """results/runs/<experiment>/<model>/<label>-<hash>.json"""
+        s = self.settings
+        return f"{RUNS}/{s.experiment}/{s.model}/{label(s)}-{s.key()[:8]}.json"
+
+    @property
+    def argv(self) -> list[str]:
+        """The options of `pointer-bench run`."""
+        return self.settings.to_argv()
+
+    @property
+    def timing(self) -> bool:
+        """Whether it must run alone on the machine."""
+        return self.settings.timing
+
+    @property
+    def threads(self) -> int:
+        """CPU threads that it will use."""
+        return threads(self.settings.threads)
+
+
+def label(s: Settings) -> str:
+    """A short name of a cell within its experiment and model, such as n2048-r0 or d512-s1."""
+    axis = experiments.info(s.experiment).axis
+    size = [f"d{s.distance}", f"n{s.length}" if s.length else ""] if axis == "distance" else [f"n{s.length}"]
+    place = [s.device if s.device != "cpu" else "", s.dtype if s.dtype != "float32" else ""]
+    timing = s.timing
+    counters = [f"s{s.seed}" if s.seed or not timing else "", f"r{s.repeat}" if s.repeat or timing else ""]
+    return "-".join(part for part in (*size, *place, *counters) if part)
+
+
+def cells(config: Config) -> list[Cell]:
+    """Every cell of a tier in the order to run: experiments as the config lists them, repeats round-robin over models.
+
+    Raises InputError for a value that a cell refuses.
+    """
+    top = {key: value for key, value in config.items() if key not in ("tier", "experiments")}
+    blocks = [(name, _block(top, own)) for name, own in config.get("experiments", {}).items() if own is not None]
+    found = [Cell(s.validate()) for name, block in blocks for s in _settings(name, block)]
+    return list({cell.path: cell for cell in found}.values())
+
+
+def _block(top: Config, own: Config) -> Config:
+    """An experiment's block over the tier's top level and the defaults; the mixers' settings merge by model."""
+    return {**DEFAULTS, **top, **own, "mixer": {**top.get("mixer", {}), **own.get("mixer", {})}}
+
+
+def _settings(experiment: str, block: Config) -> Iterable[Settings]:
+    axis = experiments.info(experiment).axis
+    scalars = {key: block[key] for key in SCALARS if key in block}
+    models = chosen_models(block)
+    allowed = {model: restricted(model, block) for model in models}
+    axes = [range(block["repeats"]), _values(block, f"{axis}s"), block["seeds"], devices(block), block["dtypes"]]
+    for repeat, size, seed, device, dtype in itertools.product(*axes):
+        values = {axis: size, "seed": seed, "device": device, "dtype": dtype}
+        for model in models:
+            if (
+                all(values[key] in kept for key, kept in allowed[model].items() if key in values)
+                and repeat < allowed[model]["repeat"]
+            ):
+                yield _cell(experiment, model, block, {**scalars, **values, "repeat": repeat})
+
+
+def _cell(experiment: str, model: str, block: Config, values: dict[str, Any]) -> Settings:
+    overrides: dict[str, Scalar] = block["mixer"].get(model, {})
+    if "lr" in values:
+        values["lr"] = float(values["lr"])
+    if "stop_accuracy" in values:
+        values["stop_accuracy"] = float(values["stop_accuracy"])
+    return Settings(experiment=experiment, model=model, mixer=overrides, **values)
+
+
+def _values(block: Config, axis: str) -> list[int]:
+    """The axis of an experiment; where the config leaves it out, the setting's own default."""
+    default = Settings(experiment="copy", model="").resolved()
+    values: list[int] = block.get(axis, [getattr(default, AXES[axis])])
+    return values
+
+
+def chosen_models(block: Config) -> list[str]:
+    """The models and controls of a block, in the registry's order, so that an edited list changes no order."""
+    entries = [registry.info(name) for name in registry.names()]
+    grouped = {e.name for e in entries if e.kind == "model" and e.group in block["models"]}
+    keep = set(block["models"]) | set(block["controls"]) | grouped
+    every = {
+        "model": "all" in block["models"],
+        "control": "all" in block["controls"],
+        "trained": "trained" in block["controls"],
+    }
+    return [
+        e.name
+        for e in entries
+        if e.name in keep or every[e.kind] or (every["trained"] and e.kind == "control" and e.trained)
+    ]
+
+
+def restricted(model: str, block: Config) -> dict[str, Any]:
+    """Setting -> the values in which a model takes part, by cost class and by being a control; `repeat` is a bound."""
+    entry = registry.info(model)
+    rules: list[Mapping[str, Any]] = [block.get("restrict", {}).get(name, {}) for name in (entry.cost, entry.kind)]
+    bound = min([block["repeats"], *(rule["repeats"] for rule in rules if "repeats" in rule)])
+    kept: dict[str, set[Any]] = {}
+    for rule, axis in ((rule, axis) for rule in rules for axis in AXES if axis in rule):
+        kept[AXES[axis]] = kept.get(AXES[axis], set(rule[axis])) & set(rule[axis])
+    return {**kept, "repeat": bound}
+
+
+def devices(block: Config) -> list[str]:
+    """The devices to run on: `auto` is what this machine has; one that is named and absent gives `unsupported` rows."""
+    named = block["devices"]
+    return hardware.devices() if "auto" in named else named
+
+
+def settled(config: Config) -> Config:
+    """The tier with `devices: auto` resolved, so that every process that reads it plans the same cells."""
+    blocks = {
+        name: own and {**own, **({"devices": devices(own)} if "devices" in own else {})}
+        for name, own in config["experiments"].items()
+    }
+    return {**config, "devices": devices({**DEFAULTS, **config}), "experiments": blocks}
+
+
+def rule_threads(wanted: int, cores: int, allowed: int | None = None) -> int:
+    """What a job claims of Snakemake's `--cores` so that all jobs together never use more threads than the process may.
+
+    `wanted` threads of `allowed` (the CPU affinity) are the same share of `cores`: with 2 CPUs and --cores 4, 1 thread
+    claims 2.
+    """
+    allowed = allowed or affinity()
+    usable = min(cores, allowed)
+    return min(cores, math.ceil(cores * min(wanted or allowed, usable) / usable))

@@ -1,0 +1,103 @@
+"""What a row says of its origin: the cell, the command, the machine, the versions, the sources. Loads no torch."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import importlib.metadata
+import inspect
+import platform
+import shlex
+import subprocess
+from typing import Any
+
+from workflow.bench import experiments, hardware, registry
+from workflow.bench.settings import Settings
+from workflow.bench.sources import ROOT, content_hash, reachable
+
+PACKAGES = ("torch", "numpy", "numba", "snakemake")
+DESCRIPTIVE = ("citation", "cost", "group", "kind", "position")  # of a model's entry: in no number
+PLUMBING = tuple(
+    f"workflow.bench.{name}"
+    for name in (
+        "settings",
+        "experiments",
+        "registry",
+        "sources",
+        "lock",
+        "progress",
+        "outcomes",
+        "hardware",
+        "rows",
+        "provenance",
+    )
+)  # carry values between modules, make none: an edit there makes no row stale
+
+
+def identity(settings: Settings) -> dict[str, Any]:
+    """Every key of a row that is known before measuring."""
+    cell, entry = settings.resolved(), registry.info(settings.model)
+    experiment = experiments.info(settings.experiment)
+    copies = experiment.axis == "distance"
+    same = ("experiment", "model", "device", "dtype", "threads", "length", "batch", "symbols", "seed", "repeat")
+    return {
+        **{key: getattr(cell, key) for key in same},
+        "settings": settings.to_dict(),
+        "position": entry.position,
+        "distance": cell.distance if copies else None,
+        "tokens_budget": cell.tokens if experiment.trains else None,
+        "chance": 1 / cell.symbols if copies else None,
+        "device_name": hardware.device_name(settings.device),
+        "machine": hardware.machine_label(settings.device, settings.machine),
+        "ram_bytes": hardware.ram_bytes(),
+        "command": command(settings),
+        "source_hash": source_hash(settings.experiment, settings.model),
+        "versions": versions(),
+        **git_state(),
+    }
+
+
+def command(settings: Settings) -> str:
+    """What to type to make this row again."""
+    return shlex.join(["pointer-bench", "run", *settings.to_argv()])
+
+
+@functools.cache
+def source_hash(experiment: str, model: str) -> str:
+    """16 hexadecimal digits over what makes a row's numbers: mixer, trunk, experiment, how the registry builds."""
+    measuring = reachable([experiments.info(experiment).module], ("workflow",), without=PLUMBING)
+    entry = {k: v for k, v in dataclasses.asdict(registry.info(model)).items() if k not in DESCRIPTIVE}
+    made = {*registry.sources(model), *measuring}
+    return content_hash(sorted(made), repr(sorted(entry.items())), inspect.getsource(registry.build))
+
+
+@functools.cache
+def versions() -> dict[str, str]:
+    """Python's version and those of the packages that matter, where installed."""
+    found = {"python": platform.python_version(), "platform": platform.platform()}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+@functools.cache
+def git_state() -> dict[str, Any]:
+    """The commit of this checkout and whether tracked files differ from it; nulls where it is no checkout."""
+    top = _git("rev-parse", "--show-toplevel")
+    if top is None or not ROOT.samefile(top):
+        return {"git_commit": None, "git_dirty": None}
+    changed = _git("status", "--porcelain", "--untracked-files=no")
+    return {"git_commit": _git("rev-parse", "HEAD"), "git_dirty": None if changed is None else bool(changed)}
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        answer = subprocess.run(
+            ["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, timeout=20, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return answer.stdout.strip()

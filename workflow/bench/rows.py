@@ -1,0 +1,106 @@
+"""Rows: one flat JSON file a cell, closed schema, written atomically, sealed by a digest.
+
+A value that does not apply or is not known is null, never 0.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+
+SCHEMA_VERSION = 1
+SCHEMA_PATH = Path(__file__).resolve().parents[1] / "schemas" / "row.schema.json"
+Row = dict[str, Any]
+
+
+class RowError(ValueError):
+    """A row that cannot be trusted: unreadable, altered, or not of the schema. Names the file and the key."""
+
+
+@functools.cache
+def _schema() -> dict[str, Any]:
+    schema: dict[str, Any] = json.loads(SCHEMA_PATH.read_text(encoding="utf-8"))
+    return schema
+
+
+@functools.cache
+def _validator() -> jsonschema.Draft202012Validator:
+    return jsonschema.Draft202012Validator(_schema())
+
+
+@functools.cache
+def keys() -> tuple[str, ...]:
+    """Every key of a row, in the schema's order."""
+    return tuple(_schema()["properties"])
+
+
+def complete(known: Row) -> Row:
+    """`known` in the schema's order, null (or no warnings) for every key it lacks. Unknown keys raise RowError."""
+    for key in known:
+        if key not in keys():
+            raise RowError(f"row key {key!r} is not in {SCHEMA_PATH.name}")
+    blank: Row = {"schema": SCHEMA_VERSION, "warnings": []}
+    return {key: known.get(key, blank.get(key)) for key in keys() if key != "digest"}
+
+
+def digest(row: Row) -> str:
+    """sha256 over the canonical JSON of the row without its digest."""
+    content = {key: value for key, value in row.items() if key != "digest"}
+    try:
+        text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    except ValueError as error:
+        raise RowError(f"row holds a number that JSON lacks ({error}); use null") from error
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+def write_row(path: Path | str, row: Row) -> Row:
+    """Completes, seals and validates `row`, writes it atomically, and returns what was written."""
+    sealed = complete({key: value for key, value in row.items() if key != "digest"})
+    sealed["digest"] = digest(sealed)
+    _check(sealed, Path(path))
+    write_atomically(Path(path), json.dumps(sealed, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    return sealed
+
+
+def read_row(path: Path | str) -> Row:
+    """The row in `path`; raises RowError if it is missing, truncated, altered or not of the schema."""
+    path = Path(path)
+    try:
+        row = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise RowError(f"{path}: not a readable row ({error})") from error
+    _check(row, path)
+    if row["digest"] != digest(row):
+        raise RowError(f"{path}: the digest does not fit the contents; the row was altered after it was written")
+    checked: Row = row
+    return checked
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Writes a text file so that a reader, or a crash, sees the whole of it or nothing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _check(row: Any, path: Path) -> None:
+    error = jsonschema.exceptions.best_match(_validator().iter_errors(row))
+    if error is not None:
+        place = "/".join(str(part) for part in error.absolute_path) or "row"
+        raise RowError(f"{path}: {place}: {error.message}")

@@ -1,0 +1,76 @@
+"""The store of finished rows: what was measured once is not measured again, whatever happens to Snakemake's outputs.
+
+Snakemake deletes outputs of jobs that it thinks were interrupted; it knows nothing of the store. A row is found again
+by the hash of its settings and the hash of the sources that made it, so an edited mixer finds nothing.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from workflow.bench import lock, provenance
+from workflow.bench.rows import Row, RowError, read_row, write_row
+from workflow.bench.settings import Settings
+
+REUSED = ("ok", "oom", "unsupported", "diverged")  # an error or a timeout is tried again
+
+
+@dataclass(frozen=True)
+class Store:
+    """Rows by settings and sources in one folder, with the files that belong to them."""
+
+    folder: Path
+
+    def path(self, settings: Settings) -> Path:
+        """<settings hash>-<source hash>.json"""
+        return self.folder / f"{settings.key()}-{provenance.source_hash(settings.experiment, settings.model)}.json"
+
+    @contextmanager
+    def claim(self, settings: Settings) -> Iterator[None]:
+        """Only one process at a time measures a cell; the next finds its row. A claim ends with its process."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with lock.alone(self.path(settings).with_suffix(".lock")):
+            yield
+
+    def find(self, settings: Settings) -> Row | None:
+        """The finished row of a cell, if there is one that can be trusted."""
+        try:
+            row = read_row(self.path(settings))
+        except RowError:
+            return None
+        return row if row["status"] in REUSED else None
+
+    def earlier(self, settings: Settings) -> Row | None:
+        """The newest row of a cell by whatever sources: good enough to estimate its time."""
+        found = sorted(self.folder.glob(f"{settings.key()}-{'?' * 16}.json"), key=lambda path: path.stat().st_mtime)
+        try:
+            return read_row(found[-1]) if found else None
+        except RowError:
+            return None
+
+
+def save(row: Row, files: Path, path: Path) -> Row:
+    """Seals `row` at `path`, after the files that it names: <kind>.<ending> in `files` becomes
+    <row's name>.<kind>.<ending> beside it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for name in (row["files"] or {}).values():
+        shutil.copyfile(files / name, attachment(path, name))
+    return write_row(path, row)
+
+
+def publish(path: Path, out: Path) -> Row:
+    """A stored row and its files, copied to `out`."""
+    row = read_row(path)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    for name in (row["files"] or {}).values():
+        shutil.copyfile(attachment(path, name), attachment(out, name))
+    return write_row(out, row)
+
+
+def attachment(path: Path, name: str) -> Path:
+    """Where a row's file lies: d512-s0-1234.json has its weights.safetensors in d512-s0-1234.weights.safetensors."""
+    return path.with_name(f"{path.stem}.{name}")

@@ -1,0 +1,92 @@
+"""`python -m workflow.report collect|tables|figures|claims`: rows to a frame, then to tables, figures, verdicts.
+
+`keep` puts rows into the repository, `readme` makes the README's results of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pointer.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LEDGER = Path(__file__).resolve().parents[2] / "config" / "claims.yaml"
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line; `tier` only decides whether titles carry the smoke stamp."""
+    top = argparse.ArgumentParser(prog="python -m workflow.report", description=__doc__)
+    commands = top.add_subparsers(dest="command", required=True)
+    collect = commands.add_parser("collect", help="row files -> rows.parquet and rows.csv")
+    collect.add_argument("--manifest", type=Path, required=True, help="a file with one row path a line")
+    collect.add_argument("--out", type=Path, required=True, help="folder for the frame")
+    for name, place in (("tables", "the tables"), ("figures", "the figures"), ("claims", "tables/ and figures/")):
+        made = commands.add_parser(name, help=f"rows.parquet -> {name}")
+        made.add_argument("--rows", type=Path, required=True, help="the frame that `collect` wrote")
+        made.add_argument("--out", type=Path, required=True, help=f"folder for {place}")
+        made.add_argument("--tier", default="", help="smoke stamps every title, and gives no verdict")
+    commands.choices["claims"].add_argument("--ledger", type=Path, default=LEDGER, help="default: %(default)s")
+    _for_the_repository(commands)
+    return top
+
+
+def _for_the_repository(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """The two commands whose results are committed."""
+    reference, figures = Path("results/reference"), Path("docs/figures")
+    keep = commands.add_parser("keep", help="row files -> rows to commit")
+    keep.add_argument("--manifest", type=Path, required=True, help="a file with one row path a line")
+    keep.add_argument("--out", type=Path, default=reference, help="default: %(default)s")
+    readme = commands.add_parser("readme", help="committed rows -> the README's section of results")
+    readme.add_argument("--rows", type=Path, default=reference, help="a folder of rows; default: %(default)s")
+    readme.add_argument("--readme", type=Path, default=Path("README.md"), help="default: %(default)s")
+    readme.add_argument("--figures", type=Path, default=figures, help="folder for its figures; default: %(default)s")
+
+
+def run(arguments: argparse.Namespace) -> list[Path]:
+    """Does what the command line says; returns the files made."""
+    from workflow.report import figures, frame, keep, readme, tables
+
+    if arguments.command == "collect":
+        frame.collect(arguments.manifest, arguments.out)
+        return [arguments.out / "rows.parquet", arguments.out / "rows.csv"]
+    if arguments.command == "keep":
+        return keep.keep(arguments.manifest, arguments.out)
+    if arguments.command == "readme":
+        return readme.write(arguments.rows, arguments.readme, arguments.figures)
+    if arguments.command == "claims":
+        return _claims(frame.load(arguments.rows), arguments)
+    make = {"tables": tables.write, "figures": figures.write}[arguments.command]
+    return make(frame.load(arguments.rows), arguments.out, arguments.tier)
+
+
+def _claims(rows: pd.DataFrame, arguments: argparse.Namespace) -> list[Path]:
+    """Writes the table and the figure of the verdicts, and prints a line a claim."""
+    from workflow.report import claims, figures
+
+    lines, files = claims.write(rows, arguments.out, arguments.tier, arguments.ledger)
+    for line in lines:
+        print(f"{line.claim.id:24}{claims.verdict(line):28}{line.why}")
+    return files + figures.write_claims(lines, arguments.out / "figures", arguments.tier)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit code 0; 2 for bad input, with one line that says what."""
+    from workflow.bench.rows import RowError
+
+    try:
+        made = run(parser().parse_args(argv))
+    except (InputError, RowError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(f"wrote {len(made)} files under {made[0].parent}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

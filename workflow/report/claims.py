@@ -1,0 +1,150 @@
+"""A verdict on every claim of the ledger: the paper's figure, ours with its interval, the rule and the reason.
+
+Smoke rows give no verdict. Controls that are off (an oracle that misses, a guesser that does better or worse than
+guessing) make every verdict invalid, for then the measurement itself is wrong.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pandas as pd
+
+from workflow.report import intervals, ledger, metrics, render, rules, summary
+from workflow.report.layout import Table, significant
+from workflow.report.ledger import Claim
+from workflow.report.rules import Estimate, Outcome, Verdict
+
+CONTROLS = ("oracle-copy", "chance")
+
+
+@dataclass(frozen=True)
+class Line:
+    """One claim judged: its cells (`paper` is what the rule compares with), what the rules said of them, and why."""
+
+    claim: Claim
+    verdict: Verdict
+    cells: tuple[Estimate, ...]
+    outcomes: tuple[tuple[str, Outcome], ...]
+    why: str
+
+
+def judge(frame: pd.DataFrame, claims: Sequence[Claim], tier: str = "") -> list[Line]:
+    """A line for every claim, in the ledger's order."""
+    off = controls_off(frame)
+    return [_overruled(_line(claim, frame), tier, off) for claim in claims]
+
+
+def _overruled(line: Line, tier: str, off: list[str]) -> Line:
+    if off:
+        return Line(line.claim, Verdict.INVALID, line.cells, line.outcomes, "; ".join(off))
+    if tier == "smoke":
+        return Line(line.claim, Verdict.SMOKE, line.cells, line.outcomes, "runs of smoke size decide nothing")
+    return line
+
+
+def _line(claim: Claim, frame: pd.DataFrame) -> Line:
+    cells: list[Estimate] = []
+    outcomes: list[tuple[str, Outcome]] = []
+    lacking = []
+    for test in claim.tests:
+        try:
+            found = test.cells(frame)
+        except metrics.NotTestable as reason:
+            lacking.append(str(reason))
+            continue
+        cells += [replace(cell, paper=test.rule.asked(cell)) for cell in found]
+        outcomes += test.rule.judge(found)
+    if claim.reason or not outcomes:
+        why = claim.reason or "; ".join(dict.fromkeys(lacking)) or "no test"
+        return Line(claim, Verdict.NOT_TESTABLE, tuple(cells), (), why)
+    outcomes += [(reason, Outcome.OPEN) for reason in lacking]
+    return Line(claim, rules.combine([o for _, o in outcomes]), tuple(cells), tuple(outcomes), _why(cells, outcomes))
+
+
+def _why(cells: Sequence[Estimate], outcomes: Sequence[tuple[str, Outcome]]) -> str:
+    """Counts of what the rules said, and what is short of a judgement."""
+    said = [f"{outcome} in {n}" for outcome in Outcome if (n := sum(o == outcome for _, o in outcomes))]
+    short = dict.fromkeys(cell.short_of() for cell in cells if cell.short_of())
+    return "; ".join([f"{', '.join(said)} of {len(outcomes)} cells", *short])
+
+
+def controls_off(frame: pd.DataFrame) -> list[str]:
+    """What is wrong with the controls of the copy task; empty where all is well or nothing was copied."""
+    rows = summary.of(frame, "copy")
+    rows = rows[rows["status"] == "ok"]
+    if rows.empty:
+        return []
+    oracle, guesser = (rows[rows["model"] == name] for name in CONTROLS)
+    wrong = [f"no finished copy row of {name}" for name in CONTROLS if name not in set(rows["model"])]
+    wrong += [_off(row, 1.0) for _, row in oracle.iterrows() if row["accuracy"] < 1]
+    return wrong + [_off(row, row["chance"]) for _, row in guesser.iterrows() if not _plausible(row, len(guesser))]
+
+
+def _plausible(row: pd.Series, family: int) -> bool:
+    right, n = round(float(row["accuracy"]) * int(row["n_evaluated"])), int(row["n_evaluated"])
+    return intervals.chance_is_plausible(right, n, float(row["chance"]), family)
+
+
+def _off(row: pd.Series, expected: float) -> str:
+    return f"{row['model']} scores {row['accuracy']:.2%} at D={row['distance']}, not {expected:.2%}"
+
+
+def table(lines: Sequence[Line]) -> Table:
+    """The verdict table."""
+    wide = pd.DataFrame(
+        {
+            "claim": [line.claim.id for line in lines],
+            "what": [line.claim.claim for line in lines],
+            "paper": [line.claim.figure for line in lines],
+            "ours": [ours(line.cells) for line in lines],
+            "verdict": [verdict(line) for line in lines],
+            "why": [line.why for line in lines],
+        },
+        dtype="str",
+    )
+    data = wide.assign(
+        source=[line.claim.source for line in lines],
+        device=[line.claim.device for line in lines],
+        command=[line.claim.command for line in lines],
+        cells=["; ".join(f"{label}: {outcome}" for label, outcome in line.outcomes) for line in lines],
+    )
+    notes = (
+        "Reproduced: every interval satisfies the claim. Partially: the direction holds, but not the size or not every "
+        "cell. Not reproduced: the intervals exclude it. Inconclusive: they straddle it, or there are fewer than three "
+        "runs. Not testable: a device, protocol or reference is missing.",
+        "Rules and margins: config/claims.yaml. c1 to c6 are contradictions inside the paper; "
+        "reproduced then means that the contradiction stands.",
+    )
+    return Table("claims", "Verdicts on the paper's claims", wide, data, notes)
+
+
+def verdict(line: Line) -> str:
+    """The verdict in words; of a contradiction, whether it stands."""
+    if line.claim.contradiction and line.verdict == Verdict.REPRODUCED:
+        return f"{line.verdict} (it stands)"
+    return str(line.verdict)
+
+
+def ours(cells: Sequence[Estimate], most: int = 6) -> str:
+    """Values with their intervals, cell by cell."""
+    said = [f"{cell.label}: {_value(cell)}" for cell in cells]
+    more = [f"and {len(said) - most} more"] if len(said) > most else []
+    return "; ".join(said[:most] + more) or "–"
+
+
+def _value(cell: Estimate) -> str:
+    if not math.isfinite(cell.value):
+        return cell.open_because or "n/a"
+    if cell.low == cell.high or not math.isfinite(cell.low):
+        return significant(cell.value)
+    return f"{significant(cell.value)} ({significant(cell.low)} to {significant(cell.high)})"
+
+
+def write(frame: pd.DataFrame, out: Path, tier: str, path: Path) -> tuple[list[Line], list[Path]]:
+    """Judges all claims; writes `out/tables/claims.*`; returns the lines and the files."""
+    lines = judge(frame, ledger.read(path), tier)
+    return lines, render.write(table(lines), out / "tables", tier)

@@ -1,0 +1,78 @@
+"""Result rows -> one tidy frame, `rows.parquet` and `rows.csv`: one line a row file, one column a key.
+
+Column types come from the row schema. What is nested in a row (curves, lists by layer, settings) is JSON text in its
+cell, the same in both files; `unpack` reads it back. Missing values stay missing: never 0.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from pointer.errors import InputError
+
+SCHEMA = Path(__file__).resolve().parents[1] / "schemas" / "row.schema.json"
+DTYPES = {"integer": "Int64", "number": "Float64", "string": "string", "boolean": "boolean"}
+ORDER = ["experiment", "model", "length", "distance", "machine", "device", "dtype", "seed", "repeat", "digest"]
+
+
+def column_types() -> dict[str, str]:
+    """Column -> pandas dtype, in the schema's order; nested keys are text. `path` is where the row was read from."""
+    properties: dict[str, Any] = json.loads(SCHEMA.read_text(encoding="utf-8"))["properties"]
+    return {key: _dtype(declared) for key, declared in properties.items()} | {"path": "string"}
+
+
+def _dtype(declared: Mapping[str, Any]) -> str:
+    kinds = declared.get("type", "string")
+    kinds = [kinds] if isinstance(kinds, str) else kinds
+    return next((DTYPES[kind] for kind in kinds if kind in DTYPES), "string")
+
+
+def tidy(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """Rows -> the frame, sorted, with every column of the schema whether or not a row has it."""
+    types = column_types()
+    records = [{key: _flat(value) for key, value in row.items()} for row in rows]
+    frame = pd.DataFrame.from_records(records, columns=list(types)) if records else pd.DataFrame(columns=list(types))
+    return frame.astype(types).sort_values(ORDER, ignore_index=True)
+
+
+def _flat(value: Any) -> Any:
+    if isinstance(value, list | dict):
+        return json.dumps(value, sort_keys=True, ensure_ascii=False)
+    return value
+
+
+def unpack(cell: Any) -> Any:
+    """The value of a nested cell; None where it is missing."""
+    return json.loads(cell) if isinstance(cell, str) else None
+
+
+def read_manifest(path: Path) -> list[Path]:
+    """The row files that a manifest names, one a line. Raises InputError that names the missing ones."""
+    listed = [Path(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    missing = [str(row) for row in listed if not row.is_file()]
+    if missing:
+        raise InputError(f"{len(missing)} of {len(listed)} rows of {path} are missing: {', '.join(missing)}")
+    return listed
+
+
+def collect(manifest: Path, out: Path) -> pd.DataFrame:
+    """Reads and checks every row of `manifest` and writes `out/rows.parquet` and `out/rows.csv`."""
+    from workflow.bench.rows import read_row
+
+    frame = tidy(read_row(path) | {"path": str(path)} for path in read_manifest(manifest))
+    out.mkdir(parents=True, exist_ok=True)
+    frame.to_parquet(out / "rows.parquet", index=False)
+    frame.to_csv(out / "rows.csv", index=False)
+    return frame
+
+
+def load(path: Path) -> pd.DataFrame:
+    """The frame that `collect` wrote. Raises InputError where there is none."""
+    if not path.is_file():
+        raise InputError.about("--rows", str(path), "a rows.parquet made by `collect`", "the command line")
+    return pd.read_parquet(path)

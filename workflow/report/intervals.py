@@ -1,0 +1,102 @@
+"""Intervals, all at 95% unless told otherwise: what a difference has to exceed before it is called one.
+
+- accuracies: Wilson (1927); where the right symbols of each sequence are known, on the effective number of symbols,
+  because the symbols of one sequence stand or fall together (Kish's design effect)
+- over seeds: Student's t. A bootstrap over three seeds covers 75% at best, so there is none
+- ratios of paired repeats: t on the logarithm of the ratios, and a paired bootstrap from BOOTSTRAP_FROM pairs on
+- exponents over N: least squares on logarithms
+`tests/test_intervals.py` checks the coverage of each by simulation.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+from statsmodels.regression.linear_model import OLS
+from statsmodels.stats.proportion import confint_proportions_2indep, proportion_confint
+from statsmodels.tools.tools import add_constant
+
+LEVEL = 0.95
+BOOTSTRAP_FROM = 15  # pairs; below, percentiles of resampled pairs are too narrow
+RESAMPLES = 2000
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A value with its bounds; the bounds are NaN where the data cannot give any."""
+
+    value: float
+    low: float
+    high: float
+
+    def holds(self, level: float) -> bool:
+        """Whether `level` lies inside."""
+        return self.low <= level <= self.high
+
+
+def wilson(right: float, n: float) -> Interval:
+    """A share of `right` among `n`; n may be an effective number."""
+    low, high = proportion_confint(right, n, alpha=1 - LEVEL, method="wilson")
+    return Interval(right / n, float(low), float(high))
+
+
+def accuracy(right_by_sequence: Sequence[int], symbols_a_sequence: float) -> Interval:
+    """Wilson's interval with the sequences as units: n is divided by the design effect, never taken below 1."""
+    shares = np.asarray(right_by_sequence, dtype=float) / symbols_a_sequence
+    n, share = len(shares) * symbols_a_sequence, float(shares.mean())
+    independent = share * (1 - share) / symbols_a_sequence
+    effect = float(shares.var(ddof=1)) / independent if len(shares) > 1 and independent > 0 else 1.0
+    effective = n / max(1.0, effect)
+    return wilson(share * effective, effective)
+
+
+def difference(right: float, n: float, other_right: float, other_n: float) -> Interval:
+    """Newcombe's interval (1998, hybrid score) for the difference of two independent shares."""
+    low, high = confint_proportions_2indep(right, n, other_right, other_n, method="newcomb", alpha=1 - LEVEL)
+    return Interval(right / n - other_right / other_n, float(low), float(high))
+
+
+def mean(values: Sequence[float]) -> Interval:
+    """Student's t over the values; no bounds for fewer than two."""
+    centre = float(np.mean(values))
+    if len(values) < 2:
+        return Interval(centre, math.nan, math.nan)
+    half = float(stats.t.ppf((1 + LEVEL) / 2, len(values) - 1)) * float(stats.sem(values))
+    return Interval(centre, centre - half, centre + half)
+
+
+def ratio(ratios: Sequence[float]) -> Interval:
+    """The ratio that paired repeats agree on: geometric mean, t on logarithms; many pairs: median, paired bootstrap."""
+    if len(ratios) >= BOOTSTRAP_FROM:
+        return _bootstrap(np.asarray(ratios, dtype=float))
+    logs = mean([math.log(value) for value in ratios])
+    return Interval(math.exp(logs.value), math.exp(logs.low), math.exp(logs.high))
+
+
+def _bootstrap(ratios: np.ndarray) -> Interval:
+    """Percentile bootstrap of the median, each pair resampled as a whole; seeded, so that a report is reproducible."""
+    generator = np.random.default_rng(0)
+    drawn = np.median(generator.choice(ratios, size=(RESAMPLES, len(ratios))), axis=1)
+    low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Interval(float(np.median(ratios)), float(low), float(high))
+
+
+def exponent(lengths: Sequence[float], values: Sequence[float]) -> Interval:
+    """b of values ~ N^b, by least squares on logarithms; no bounds for fewer than three points."""
+    x, y = np.log(np.asarray(lengths, dtype=float)), np.log(np.asarray(values, dtype=float))
+    if len(set(x)) < 2:
+        return Interval(math.nan, math.nan, math.nan)
+    if len(x) < 3:
+        return Interval(float((y[-1] - y[0]) / (x[-1] - x[0])), math.nan, math.nan)
+    fit = OLS(y, add_constant(x)).fit()
+    low, high = fit.conf_int(alpha=1 - LEVEL)[1]
+    return Interval(float(fit.params[1]), float(low), float(high))
+
+
+def chance_is_plausible(right: int, n: int, chance: float, family: int, error: float = 1e-4) -> bool:
+    """Whether guessing explains `right` of `n`: exact binomial test, `error` shared by the whole family of tests."""
+    return float(stats.binomtest(right, n, chance).pvalue) >= error / max(1, family)

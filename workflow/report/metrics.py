@@ -1,0 +1,233 @@
+"""Where the cells of a claim come from: each metric turns the frame into estimates, one a cell, by name and arguments.
+
+`device: any` takes every device; a claim that names one is judged there only. Nothing is mixed across machines: each
+machine, device, dtype and thread count gives cells of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from workflow.report import intervals, paper, summary
+from workflow.report.frame import unpack
+from workflow.report.intervals import Interval
+from workflow.report.rules import Estimate, exactly, missing
+from workflow.report.summary import PLACE
+
+Metric = Callable[..., list[Estimate]]
+LEARNED = 0.9  # an accuracy below this on a copy task is not a model that learned it
+
+
+class NotTestable(Exception):
+    """A claim that these rows cannot judge, with the reason: a missing device, protocol or reference."""
+
+
+def _on(rows: pd.DataFrame, device: str, what: str) -> pd.DataFrame:
+    """The rows of a device; raises NotTestable where there is none."""
+    rows = rows if device == "any" else rows[rows["device"] == device]
+    if rows.empty:
+        where = "" if device == "any" else f" on {device}"
+        raise NotTestable(f"no {what} row{where}")
+    return rows
+
+
+def _where(key: Sequence[Any]) -> str:
+    machine, device, dtype, threads = key
+    return ", ".join([str(machine), str(device), str(dtype), *([f"{threads} threads"] if pd.notna(threads) else [])])
+
+
+def _cells(
+    rows: pd.DataFrame, axis: str, at: Sequence[int], estimate: Callable[[pd.DataFrame, str, str], Estimate]
+) -> list[Estimate]:
+    """One estimate for each place and each wanted length or distance; what is missing there stays as an open cell.
+
+    A place where nothing finished (a device that is absent) has no say; raises NotTestable if that is every place.
+    """
+    ran_here = rows[rows["status"] == "ok"].groupby(PLACE, dropna=False, sort=True).ngroups
+    if not ran_here:
+        raise NotTestable(f"no row has finished ({', '.join(sorted(set(rows['status'])))})")
+    found = []
+    for place, group in rows.groupby(PLACE, dropna=False, sort=True):
+        where = _where(place)
+        if not (group["status"] == "ok").any():
+            continue
+        for point in at:
+            label = f"{'N' if axis == 'length' else 'D'}={point}" + (f", {where}" if ran_here > 1 else "")
+            cell = group[group[axis] == point]
+            ran = cell[cell["status"] == "ok"]
+            failed = ", ".join(sorted(set(cell["status"]) - {"ok"})) or "not run"
+            found.append(missing(label, failed, where) if ran.empty else estimate(ran, label, where))
+    return found
+
+
+def _estimate(label: str, interval: Interval, runs: int, published: float | None, where: str) -> Estimate:
+    return Estimate(label, interval.value, interval.low, interval.high, runs, paper=published, series=where)
+
+
+def _published(frame: pd.DataFrame, model: str, axis: str, point: int) -> float | None:
+    found = frame[(frame["model"] == model) & (frame[axis] == point)]["value"]
+    return float(found.iloc[0]) if len(found) else None
+
+
+def speedup(frame: pd.DataFrame, *, model: str, reference: str, at: list[int], device: str = "any") -> list[Estimate]:
+    """Ratio of training throughputs by paired repeats, at each N."""
+    rows = summary.pairs(frame, "training", reference)
+    rows = _on(rows[rows["model"] == model], device, f"timing of {model} beside {reference}")
+
+    def one(cell: pd.DataFrame, label: str, where: str) -> Estimate:
+        published = _published(paper.speedup(), model, "length", int(cell["length"].iloc[0]))
+        return _estimate(label, intervals.ratio(list(cell["ratio"])), len(cell), published, where)
+
+    return _cells(rows, "length", at, one)
+
+
+def throughput(frame: pd.DataFrame, *, model: str, at: list[int], device: str = "any") -> list[Estimate]:
+    """Tokens/s of training, t interval over repeats, at each N."""
+    rows = summary.rates(frame, "training")
+    rows = _on(rows[rows["model"] == model], device, f"timing of {model}")
+
+    def one(cell: pd.DataFrame, label: str, where: str) -> Estimate:
+        published = _published(paper.throughput(), model, "length", int(cell["length"].iloc[0]))
+        return _estimate(label, intervals.mean(list(cell["rate"])), len(cell), published, where)
+
+    return _cells(rows, "length", at, one)
+
+
+def _counted(frame: pd.DataFrame, model: str) -> pd.DataFrame:
+    """Counted work by N: the same on every machine, so once."""
+    cells = summary.operations(frame)
+    cells = cells[(cells["model"] == model) & (cells["status"] == "ok")].drop_duplicates("length").sort_values("length")
+    if cells.empty:
+        raise NotTestable(f"no complexity row of {model}")
+    return cells
+
+
+def growth(frame: pd.DataFrame, *, model: str, of: str) -> list[Estimate]:
+    """What doubling N multiplies the counted work of one sequence by."""
+    cells = _counted(frame, model).dropna(subset=f"{of}_growth")
+    if cells.empty:
+        raise NotTestable(f"no complexity rows of {model} at both N and 2 N")
+    return [
+        exactly(f"{model}, N={n // 2} to {n}", g) for n, g in zip(cells["length"], cells[f"{of}_growth"], strict=True)
+    ]
+
+
+def reduction(frame: pd.DataFrame, *, model: str, reference: str, of: str) -> list[Estimate]:
+    """Counted work of the reference over that of the model, at the largest N that both have."""
+    ours, theirs = (_counted(frame, name).set_index("length")[of] for name in (model, reference))
+    ratio = (theirs / ours).dropna()
+    if ratio.empty:
+        raise NotTestable(f"no complexity rows of {model} and {reference} at one N")
+    return [exactly(f"{of} of {reference} over {model}, N={ratio.index[-1]}", float(ratio.iloc[-1]))]
+
+
+def copy_accuracy(
+    frame: pd.DataFrame, *, model: str, at: list[int], device: str = "any", beside: str = "paper"
+) -> list[Estimate]:
+    """Mean over seeds at each D; the bounds are the widest of the seeds' own intervals. `beside` chance or paper."""
+    rows = summary.of(frame, "copy")
+    rows = _on(rows[rows["model"] == model], device, f"copy row of {model}")
+    published = paper.published("copy_accuracy").dropna(subset="distance")
+
+    def one(cell: pd.DataFrame, label: str, where: str) -> Estimate:
+        seeds = [seed_interval(row) for _, row in cell.iterrows()]
+        widest = Interval(
+            sum(s.value for s in seeds) / len(seeds), min(s.low for s in seeds), max(s.high for s in seeds)
+        )
+        figure = _published(published, model, "distance", int(cell["distance"].iloc[0]))
+        level = float(cell["chance"].iloc[0]) if beside == "chance" else figure and figure / 100
+        return _estimate(label, widest, cell["seed"].nunique(), level, where)
+
+    return _cells(rows, "distance", at, one)
+
+
+def seed_interval(row: Any) -> Interval:
+    """A row's accuracy: sequences as units where the row has them, else the row's own Wilson bounds."""
+    right = unpack(row.get("correct_by_sequence"))
+    if right and pd.notna(row["n_evaluated"]):
+        return intervals.accuracy(right, float(row["n_evaluated"]) / len(right))
+    return Interval(*(float(row[key]) for key in ("accuracy", "accuracy_low", "accuracy_high")))
+
+
+def copy_loss(frame: pd.DataFrame, *, model: str, at: list[int], device: str = "any") -> list[Estimate]:
+    """Evaluation loss, t interval over seeds, at each D."""
+    rows = summary.of(frame, "copy")
+    rows = _on(rows[rows["model"] == model], device, f"copy row of {model}")
+
+    def one(cell: pd.DataFrame, label: str, where: str) -> Estimate:
+        return _estimate(label, intervals.mean(list(cell["loss"])), cell["seed"].nunique(), None, where)
+
+    return _cells(rows, "distance", at, one)
+
+
+def copy_spread(frame: pd.DataFrame, *, model: str, reference: str, at: list[int]) -> list[Estimate]:
+    """Standard deviation of accuracy over the distances, the model's less the reference's, t interval over seeds.
+
+    Raises NotTestable where one of them did not learn: guessing is the most consistent strategy of all.
+    """
+    rows = summary.of(frame, "copy")
+    rows = rows[(rows["status"] == "ok") & rows["distance"].isin(at)]
+    found = []
+    for place, group in rows.groupby(PLACE, dropna=False, sort=True):
+        table = group.pivot_table(index=["model", "seed"], columns="distance", values="accuracy").dropna()
+        if not {model, reference} <= set(table.index.get_level_values("model")) or len(table.columns) < len(at):
+            continue
+        for name in (model, reference):
+            if float(table.loc[name].to_numpy().max()) < LEARNED:
+                raise NotTestable(f"{name} did not learn any distance, and guessing does not vary")
+        spread = table.std(axis=1, ddof=1)
+        less = (spread.loc[model] - spread.loc[reference]).dropna()
+        found.append(_estimate(_where(place), intervals.mean(list(less)), len(less), None, _where(place)))
+    if not found:
+        raise NotTestable(f"no copy rows of {model} and {reference} at all distances")
+    return found
+
+
+def hops(frame: pd.DataFrame, *, half: str, of: str, model: str = "pointer") -> list[Estimate]:
+    """Mean or longest hop of the lower or upper half of the layers, of a model trained on text; t over seeds."""
+    rows = summary.of(frame, "interpretability")
+    rows = rows[(rows["model"] == model) & (rows["status"] == "ok") & rows["distance"].isna()]
+    if rows.empty:
+        raise NotTestable("no model trained on text yet, and a copy task prescribes its hops")
+    found = []
+    for place, group in rows.groupby(PLACE, dropna=False, sort=True):
+        by_seed = [_half(unpack(cell), half) for cell in group["hops_mean" if of == "mean" else "hops_max"]]
+        values = [sum(s) / len(s) if of == "mean" else max(s) for s in by_seed]
+        label = f"{of} hop of the {half} layers, {_where(place)}"
+        found.append(_estimate(label, intervals.mean(values), len(values), None, _where(place)))
+    return found
+
+
+def _half(layers: list[float], half: str) -> list[float]:
+    middle = (len(layers) + 1) // 2
+    return layers[:middle] if half == "lower" else layers[middle:]
+
+
+def targets_per_position(frame: pd.DataFrame, *, model: str = "pointer") -> list[Estimate]:
+    """Targets of each position, layer and pointer head in the traces: 1 if each is one earlier position or itself."""
+    from workflow.bench.store import attachment
+
+    rows = summary.of(frame, "interpretability")
+    rows = rows[(rows["model"] == model) & (rows["status"] == "ok") & rows["files"].notna()]
+    found = []
+    for _, row in rows.iterrows():
+        path = attachment(Path(str(row["path"])), str(unpack(row["files"]).get("trace")))
+        if path.is_file():
+            targets = json.loads(path.read_text(encoding="utf-8"))["targets"]
+            label = f"{summary.task(row['distance'], row['settings'])}, seed {row['seed']}, {len(targets[0])} heads"
+            found.append(exactly(label, 1.0 if _one_each(targets) else math.nan))
+    if not found:
+        raise NotTestable(f"no trace of {model}")
+    return found
+
+
+def _one_each(targets: list[list[list[int]]]) -> bool:
+    """targets: int[L][H][N], each a position no later than its own."""
+    heads: Iterable[list[int]] = (head for layer in targets for head in layer)
+    return all(isinstance(target, int) and 0 <= target <= i for head in heads for i, target in enumerate(head))

@@ -1,0 +1,75 @@
+"""How models are ordered, named and drawn: one colour and marker a model, the same in every figure.
+
+Order and kind come from the registry, so a new baseline takes the next free colour and shifts none. Colours are Okabe
+and Ito's (2008, distinct for the colour-blind) followed by those of Tol's muted scheme; the marker differs too, for
+print in grey.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from workflow.bench import registry
+
+COLOURS = (
+    "#D55E00",  # vermilion
+    "#E69F00",  # orange
+    "#0072B2",  # blue
+    "#56B4E9",  # sky blue
+    "#009E73",  # bluish green
+    "#CC79A7",  # reddish purple
+    "#332288",  # indigo
+    "#882255",  # wine
+    "#44AA99",  # teal
+    "#999933",  # olive
+    "#8C510A",  # brown
+)
+GREYS = ("#6e6e6e", "#8f8f8f", "#4d4d4d", "#a6a6a6", "#7d7d7d")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "h", "p", "*", "d")
+LineStyle = Literal["-", "--", "-.", ":"]
+LONGEST_NAME = 32  # characters of a model's name in a legend
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a model is drawn. `line` is a matplotlib line style."""
+
+    colour: str
+    marker: str
+    line: LineStyle
+
+
+def is_control(name: str) -> bool:
+    """Whether the registry calls it a control; a name that the registry lacks is a model."""
+    return name in registry.names() and registry.info(name).kind == "control"
+
+
+def ordered(names: Iterable[str]) -> list[str]:
+    """Models, then controls, each in the registry's order; names that it lacks follow the models, sorted."""
+    known = registry.names()
+    return sorted(
+        set(names), key=lambda name: (is_control(name), known.index(name) if name in known else len(known), name)
+    )
+
+
+def looks(names: Iterable[str]) -> dict[str, Look]:
+    """A look for each name; the whole registry gets its slots first, so that they don't depend on which rows exist."""
+    everyone = ordered([*names, *registry.names()])
+    models = [name for name in everyone if not is_control(name)]
+    controls = [name for name in everyone if is_control(name)]
+    return {name: _look(slot, COLOURS, "-") for slot, name in enumerate(models)} | {
+        name: _look(slot, GREYS, "--") for slot, name in enumerate(controls)
+    }
+
+
+def _look(slot: int, colours: tuple[str, ...], line: LineStyle) -> Look:
+    return Look(colours[slot % len(colours)], MARKERS[slot % len(MARKERS)], line)
+
+
+def plain(name: object, limit: int = LONGEST_NAME) -> str:
+    """Untrusted text for a figure: one line, bounded, never read as mathematics or hidden by a leading underscore."""
+    text = " ".join(str(name).split())
+    text = text if len(text) <= limit else text[: limit - 1] + "…"
+    return (" " + text if text.startswith("_") else text).replace("$", r"\$")

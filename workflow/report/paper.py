@@ -1,0 +1,54 @@
+"""The paper's published numbers, `results/paper/<table>.csv`, and what follows from them by arithmetic.
+
+Sources: S, a section-by-section summary of arXiv 2508.02631v1; A, the author's article announcing the paper (Hugging
+Face community article `OzTianlu/pointer-intro`, 7 August 2025). The paper's time unit is 20 sequences: time x
+throughput at N=2048 is 20 x 2048 tokens for both of its models, so throughput implies the times that it does not print.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+FOLDER = Path(__file__).resolve().parents[2] / "results" / "paper"
+SEQUENCES = 20  # in the paper's timed unit
+PLACE = "paper (Apple Silicon)"
+COLUMNS = ["claim", "quantity", "model", "length", "distance", "value", "unit", "source"]
+
+
+def published(table: str) -> pd.DataFrame:
+    """The numbers of one CSV: claim, quantity, model, length N, distance D, value, unit, source."""
+    return pd.read_csv(FOLDER / f"{table}.csv", dtype={"length": "Int64", "distance": "Int64"})[COLUMNS]
+
+
+def throughput() -> pd.DataFrame:
+    """model, length, value (tokens/s), source."""
+    return published("throughput")
+
+
+def training_time() -> pd.DataFrame:
+    """model, length, value (seconds for 20 sequences), source: as printed, else implied by the throughput."""
+    implied = throughput()
+    implied["value"] = SEQUENCES * implied["length"] / implied["value"]
+    implied["source"] = "implied: 20 N / throughput"
+    return _prefer(published("training_time"), implied)
+
+
+def speedup() -> pd.DataFrame:
+    """model, length, value (ratio to the paper's Transformer), source: as printed, else the ratio of throughputs."""
+    rates = throughput().pivot(index="length", columns="model", values="value")
+    ratio = (rates["pointer"] / rates["transformer"]).rename("value").reset_index()
+    implied = ratio.assign(model="pointer", source="implied: ratio of throughputs")
+    return _prefer(published("speedup"), implied)
+
+
+def _prefer(stated: pd.DataFrame, implied: pd.DataFrame) -> pd.DataFrame:
+    both = pd.concat([stated.dropna(subset="length"), implied], ignore_index=True)
+    return both.drop_duplicates(["model", "length"]).sort_values(["model", "length"], ignore_index=True)
+
+
+def value(table: str, quantity: str) -> float:
+    """A single published number."""
+    frame = published(table)
+    return float(frame.loc[frame["quantity"] == quantity, "value"].iloc[0])

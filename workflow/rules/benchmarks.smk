@@ -1,0 +1,15 @@
+# Forward and backward of each mixer alone, by pytest-benchmark; a timing job like any other.
+
+
+rule benchmarks:
+    input:
+        suites=[str(path) for path in sorted(Path(workflow.basedir, "benchmarks").glob("test_*.py"))],
+    output:
+        "results/benchmarks.json",
+    log:
+        "results/logs/benchmarks.log",
+    conda:
+        "../../environment.yml"
+    threads: lambda wildcards: workflow.cores
+    shell:
+        "python -m pytest {input.suites:q} --benchmark-only --benchmark-json {output:q} > {log:q} 2>&1"

@@ -1,0 +1,99 @@
+# The grid of cells behind all rules, and what starts a pipeline. Everything else is in workflow/bench/grid.py.
+import os
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+# Jobs use this Python and this checkout, also where neither is activated or installed.
+sys.path.insert(0, workflow.basedir)
+for name, first in {"PATH": str(Path(sys.executable).parent), "PYTHONPATH": workflow.basedir}.items():
+    os.environ.update({name: os.pathsep.join(filter(None, [first, os.environ.get(name)]))})
+
+from pointer.errors import InputError
+from workflow.bench.grid import PIPELINE, RESULTS, STORE, Grid, folder, tier_name
+from workflow.bench.pipeline import PipelineBusyError
+from workflow.bench.sources import content_hash
+
+
+def explained(call, *arguments):
+    """A bad config is a sentence, not a traceback."""
+    try:
+        return call(*arguments)
+    except (InputError, PipelineBusyError) as error:
+        raise WorkflowError(str(error)) from None
+
+
+def row_path(wildcards):
+    """The row that a job makes."""
+    return f"{RESULTS}/runs/{wildcards.experiment}/{wildcards.model}/{wildcards.cell}.json"
+
+
+def asked(what):
+    """A function of a job's wildcards: what the grid says of its row."""
+    return lambda wildcards: explained(getattr(GRID, what), row_path(wildcards))
+
+
+def claimed_threads(wildcards):
+    """What a job claims of --cores."""
+    return explained(GRID.threads, row_path(wildcards), workflow.cores)
+
+
+def begin_pipeline():
+    """One pipeline at a time in a results folder; time and disk before the first job."""
+    outputs = [str(file) for job in workflow.dag.needrun_jobs() for file in job.output]
+    for line in explained(GRID.begin, outputs):
+        print(line, file=sys.stderr)
+
+
+def reported(results, *kinds):
+    """The files of a tier's report, or of some kinds of them."""
+    return [file.format(results=results) for kind in kinds or MADE for file in MADE[kind]]
+
+
+def captioned(file, category):
+    """What `snakemake --report` shows: the table as a page, the figure as SVG, both under the caption of their name."""
+    path = Path(file)
+    if path.suffix not in (".html", ".svg"):
+        return file
+    caption = f"../report/captions/{path.stem}.rst"
+    return report(file, caption=caption, category=category, labels={"tier": "{results}", "shows": path.stem})
+
+
+GRID = explained(Grid, config, workflow.configfiles)
+CHOSEN = folder(GRID.chosen)
+REPORT_CODE = content_hash(sorted(Path(workflow.basedir, "workflow", "report").glob("*.py")))
+PUBLISHED = [str(path) for path in Path(workflow.basedir, RESULTS, "paper").glob("*.csv") if path.stem != "rows"]
+TABLES = [
+    "training_time",
+    "throughput",
+    "speedup",
+    "memory",
+    "copy_accuracy",
+    "copy_loss",
+    "hops",
+    "operations",
+    "parameters",
+]
+FIGURES = [
+    "time",
+    "throughput",
+    "speedup",
+    "memory",
+    "operations",
+    "copy_accuracy",
+    "loss_curves",
+    "hops",
+    "pointer_map",
+]
+MADE = {
+    "rows": [f"{{results}}/rows.{kind}" for kind in ("parquet", "csv")],
+    "tables": [f"{{results}}/tables/{name}.{kind}" for name in TABLES for kind in ("csv", "md", "tex", "html")],
+    "figures": [f"{{results}}/figures/{name}.{kind}" for name in FIGURES for kind in ("png", "svg")],
+}
+
+
+wildcard_constraints:
+    results="|".join(GRID.folders),
+    model="[^/]+",
+    cell="[^/]+",

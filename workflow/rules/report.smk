@@ -1,0 +1,65 @@
+# The rows of a tier -> one frame -> tables and figures. `results` is "results", or "results/<tier>".
+
+
+rule list_rows:
+    output:
+        manifest="{results}/manifest.txt",
+    log:
+        "{results}/logs/list_rows.log",
+    localrule: True
+    conda:
+        "../../environment.yml"
+    params:
+        tier=lambda wildcards: explained(GRID.tier_json, wildcards.results),
+    shell:
+        "python -m workflow.bench plan --config {params.tier:q} > {output.manifest:q} 2> {log:q}"
+
+
+rule collect_rows:
+    input:
+        rows=lambda wildcards: explained(GRID.rows, wildcards.results),
+        manifest="{results}/manifest.txt",
+    output:
+        MADE["rows"],
+    log:
+        "{results}/logs/collect.log",
+    conda:
+        "../../environment.yml"
+    shell:
+        "python -m workflow.report collect --manifest {input.manifest:q} --out {wildcards.results:q} > {log:q} 2>&1"
+
+
+rule make_tables:
+    input:
+        rows="{results}/rows.parquet",
+        published=PUBLISHED,
+    output:
+        [captioned(file, "Tables") for file in MADE["tables"]],
+    log:
+        "{results}/logs/tables.log",
+    conda:
+        "../../environment.yml"
+    params:
+        tier=lambda wildcards: tier_name(wildcards.results),
+        code=REPORT_CODE,
+    shell:
+        "python -m workflow.report tables --rows {input.rows:q} --out {wildcards.results:q}/tables --tier {params.tier:q}"
+        " > {log:q} 2>&1"
+
+
+rule make_figures:
+    input:
+        rows="{results}/rows.parquet",
+        published=PUBLISHED,
+    output:
+        [captioned(file, "Figures") for file in MADE["figures"]],
+    log:
+        "{results}/logs/figures.log",
+    conda:
+        "../../environment.yml"
+    params:
+        tier=lambda wildcards: tier_name(wildcards.results),
+        code=REPORT_CODE,
+    shell:
+        "python -m workflow.report figures --rows {input.rows:q} --out {wildcards.results:q}/figures --tier {params.tier:q}"
+        " > {log:q} 2>&1"

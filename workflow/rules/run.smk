@@ -1,0 +1,37 @@
+# One job, one row, one rule an experiment. A timing row claims every core, and the worker holds the machine's lock.
+
+
+rule run_efficiency:
+    output:
+        row="results/runs/{experiment}/{model}/{cell}.json",
+    log:
+        "results/logs/{experiment}/{model}/{cell}.log",
+    wildcard_constraints:
+        experiment="efficiency",
+    priority: asked("priority")
+    conda:
+        "../../environment.yml"
+    threads: claimed_threads
+    params:
+        argv=asked("argv"),
+        sources=asked("sources"),
+        store=STORE,
+        pipeline=PIPELINE,
+    shell:
+        "python -m workflow.bench run {params.argv:q} --store {params.store:q} --pipeline {params.pipeline:q}"
+        " --out {output.row:q} 2> {log:q}"
+
+
+use rule run_efficiency as run_copy with:
+    wildcard_constraints:
+        experiment="copy",
+
+
+use rule run_efficiency as run_interpretability with:
+    wildcard_constraints:
+        experiment="interpretability",
+
+
+use rule run_efficiency as run_complexity with:
+    wildcard_constraints:
+        experiment="complexity",
