@@ -57,6 +57,7 @@ format: $(READY) ## format the code and the rules
 clean: ## remove generated results, measured rows among them; keep results/paper and results/reference
 	@echo "== removing generated results"
 	@find results -mindepth 1 -maxdepth 1 ! -name paper ! -name reference -exec rm -rf {} +
+	@find results/paper -mindepth 1 -maxdepth 1 ! -name '*.csv' -exec rm -rf {} + && rm -f results/paper/rows.csv
 
 clean-env: ## remove the environment in .venv
 	@echo "== removing .venv"

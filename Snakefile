@@ -49,4 +49,4 @@ rule figures:
 
 rule report:
     input:
-        reported(CHOSEN, "tables", "figures"),
+        reported(CHOSEN, "tables", "figures", "claims"),

@@ -72,29 +72,28 @@ def picked_blocks(q: Tensor, keys: Tensor, values: Tensor, picked: Tensor, valid
     batch, heads, length, width = q.shape
     blocks, picks = keys.shape[2], picked.shape[-1]
     series = torch.arange(batch * heads, device=q.device).view(batch, heads, 1, 1)
-    pair = valid.flatten().nonzero().squeeze(-1)
-    group = (series * blocks + picked).flatten()[pair]
-    slot, tile_group = tile_slots(group, batch * heads * blocks)
+    slot, tile_group = tile_slots((series * blocks + picked).flatten(), batch * heads * blocks)
+    pair = torch.arange(len(slot), device=q.device)
     query = torch.zeros(len(tile_group) * TILE, dtype=torch.int64, device=q.device).scatter(0, slot, pair // picks)
     rows = q.reshape(-1, width).index_select(0, query).unflatten(0, (-1, TILE))
     scores = rows @ keys.flatten(0, 2).index_select(0, tile_group).transpose(-2, -1)
     mixed, mass = attend_with_mass(scores, values.flatten(0, 2).index_select(0, tile_group))
-    where = torch.zeros(valid.numel(), dtype=torch.int64, device=q.device).scatter(0, pair, slot)
-    far = mixed.flatten(0, 1).index_select(0, where).view(batch, heads, length, picks, width)
-    far_mass = mass.flatten().index_select(0, where).view_as(valid).masked_fill(~valid, float("-inf"))
-    return far, far_mass
+    far = mixed.flatten(0, 1).index_select(0, slot).view(batch, heads, length, picks, width)
+    return far, mass.flatten().index_select(0, slot).view_as(valid).masked_fill(~valid, float("-inf"))
 
 
 def tile_slots(group: Tensor, groups: int) -> tuple[Tensor, Tensor]:
     """Tiles of TILE places that hold one group each: every pair's place int64[pairs], every tile's group int64[tiles].
 
-    group: int64[pairs], in 0..groups-1.
+    group: int64[pairs], in 0..groups-1. Always as many tiles as the worst case needs (a part-filled one for every
+    group), so that the work does not depend on the data.
     """
     order = group.argsort(stable=True)
-    count = group.bincount(minlength=groups)
-    tiles = (count + TILE - 1) // TILE
-    first_slot, first_rank = (tiles.cumsum(0) - tiles) * TILE, count.cumsum(0) - count
+    count = torch.zeros(groups, dtype=torch.int64, device=group.device).scatter_add(0, group, torch.ones_like(group))
+    last_tile = ((count + TILE - 1) // TILE).cumsum(0)
+    first_slot, first_rank = (last_tile - (count + TILE - 1) // TILE) * TILE, count.cumsum(0) - count
     ordered = group[order]
     rank = torch.arange(len(group), device=group.device) - first_rank[ordered]
     slot = torch.empty_like(group).scatter(0, order, first_slot[ordered] + rank)
-    return slot, torch.arange(groups, device=group.device).repeat_interleave(tiles)
+    tiles = torch.arange(len(group) // TILE + groups, device=group.device)
+    return slot, torch.searchsorted(last_tile, tiles, right=True).clamp(max=groups - 1)

@@ -8,7 +8,7 @@ is not in it: see the experiment `efficiency` for whole training steps.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -16,19 +16,24 @@ import torch
 from torch import Tensor
 
 from pointer.trunk import Mixer, Trunk
-from workflow.bench import registry
+from workflow.bench import lock, registry
+from workflow.bench.hardware import machine_label
 from workflow.bench.settings import STEP_TOKENS, affinity
 
 LENGTHS = (256, 2048)
 WIDTH = 256
+MACHINE = machine_label("cpu", "")
 MODELS = [name for name in registry.names() if registry.info(name).trained and name != "identity"]
 
 brief = pytest.mark.benchmark(min_rounds=3, max_time=0.2, warmup=True, warmup_iterations=1, disable_gc=True)
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _threads() -> None:
+def _alone() -> Iterator[None]:
+    """All threads that this process may use, and nothing of the suite beside it."""
     torch.set_num_threads(affinity())
+    with lock.hold(exclusive=True):
+        yield
 
 
 def subject(name: str, length: int) -> tuple[Mixer, Tensor, Any]:
@@ -75,5 +80,7 @@ def test_mixer(benchmark: Any, model: str, length: int, what: Callable[..., Call
     mixer, x, carry = subject(model, length)
     call = what(mixer, x, carry)
     benchmark.group = f"N={length} {what.__name__}"
-    benchmark.extra_info.update(model=model, length=length, batch=len(x), threads=torch.get_num_threads())
+    benchmark.extra_info.update(
+        machine=MACHINE, model=model, length=length, batch=len(x), threads=torch.get_num_threads()
+    )
     benchmark(call)

@@ -44,7 +44,8 @@ def select(
     if not (fused and FusedSelect is not None and noise.hard and q.device.type == "cpu"):
         return select_plain(q, k, v, bias, offsets, start, noise)
     groups = [t.flatten(0, 1).contiguous() for t in (q, k, v)]
-    out, choice = FusedSelect.apply(*groups, bias.contiguous(), offsets, start, noise.scale, noise.temperature)  # type: ignore[no-untyped-call]
+    relaxed = (noise.scale, noise.temperature)
+    out, choice = FusedSelect.apply(*groups, bias.contiguous(), offsets, start, relaxed)  # type: ignore[no-untyped-call]
     return out.view(v.shape), choice.view(q.shape[:3])
 
 
@@ -97,8 +98,7 @@ def selection_flops(scored: int, score_width: int, value_width: int) -> tuple[in
     """Operations of the fused kernel for `scored` = B H N K candidates: (forward, backward), a multiply-add counted as
     two.
 
-    Forward: score (2r), bias, noise (2), comparison. Backward: the same again, softmax (about 5), gradient of the
-    weight (2w), Jacobian (4), gradients of query and key (4r).
+    Forward: score (2r), bias, noise (2), comparison. Backward: softmax (about 5), gradient of the weight (2w), Jacobian
+    (4), gradients of query and key (4r).
     """
-    score = 2 * score_width + 4
-    return scored * score, scored * (score + 5 + 2 * value_width + 4 + 4 * score_width)
+    return scored * (2 * score_width + 4), scored * (5 + 2 * value_width + 4 + 4 * score_width)

@@ -44,8 +44,8 @@ class Trace:
         return chain
 
     def warnings(self) -> list[str]:
-        """One line for each layer whose pointer is degenerate."""
-        found = [(number, degeneracy(layer)) for number, layer in enumerate(self.targets)]
+        """One line for each layer, counted from 1 below, whose pointer is degenerate."""
+        found = [(number, degeneracy(layer)) for number, layer in enumerate(self.targets, start=1)]
         return [f"degenerate pointer in layer {number}: {what}" for number, what in found if what]
 
 

@@ -42,7 +42,7 @@ def fused(
 ) -> tuple[Tensor, Tensor]:
     """The fused path with the signature of the plain one."""
     flat = [t.flatten(0, 1).contiguous() for t in (q, k, v)]
-    out, choice = FusedSelect.apply(*flat, bias.contiguous(), offsets, start, noise.scale, noise.temperature)
+    out, choice = FusedSelect.apply(*flat, bias.contiguous(), offsets, start, (noise.scale, noise.temperature))
     return out.view(v.shape), choice.view(q.shape[:3])
 
 

@@ -1,6 +1,7 @@
 """Tables: values from known rows, failures with their reason, text from rows harmless in every format."""
 
 import io
+import json
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import pytest
 import synthetic
 from synthetic import HOSTILE, LAPTOP, SERVER, TEXNICAL, copied, counted, failed, row, table_of, timed, traced
 
-from workflow.report import render, summary, tables
+from workflow.report import frame, render, summary, tables
+from workflow.report.__main__ import main
 from workflow.report.layout import Table, significant
 
 
@@ -126,13 +128,15 @@ def test_operations_grow_by_2_when_linear_and_are_counted_for_one_sequence() -> 
 
 
 def test_copy_accuracy_gives_interval_budget_position_and_the_papers_figure() -> None:
-    table = tables.copy_accuracy(table_of([copied("pointer", 512, 0.99), copied("transformer", 512, 0.05)]))
+    rows = [copied("pointer", 512, 0.99), copied("transformer", 512, 0.05), copied("chance", 512, 0.05, tokens_used=0)]
+    table = tables.copy_accuracy(table_of(rows))
     low, high = synthetic.wilson(0.99, 10_240)
     ours = {"model": "pointer", "position": "learned offset table"}
     assert cell(table, 512, quantity="accuracy, %", **ours) == f"99.00 ({100 * low:.2f} to {100 * high:.2f})"
     assert cell(table, 512, quantity="tokens used", **ours) == "49,152"
     assert cell(table, 512, quantity="tokens until 95%", **ours) == "40,960"
     assert cell(table, 512, quantity="tokens until 95%", model="transformer") == "never"
+    assert cell(table, 512, quantity="tokens until 95%", model="chance") == "–"
     assert cell(table, 512, quantity="accuracy, %", model="transformer", machine="paper") == "99.38"
     assert any("5.00%" in note and "4.38%" in note for note in table.notes)
 
@@ -224,6 +228,7 @@ def test_all_tables_are_written_in_all_formats(written: Path) -> None:
         "operations",
         "scaling",
         "parameters",
+        "mixers",
     }
     assert {path.name for path in written.iterdir()} == {
         f"{n}.{kind}" for n in names for kind in ("csv", "md", "tex", "html")
@@ -311,3 +316,27 @@ def test_untrained_controls_have_no_size_to_compare() -> None:
     table = tables.parameters(table_of([row(), row(model="chance", n_params=0, n_tables=0, position="none")]))
     assert list(table.wide["model"]) == ["pointer", "chance"]
     assert cell(table, "against the paper's", model="chance") == "–"
+
+
+def test_the_benchmarks_of_the_mixers_join_the_frame(tmp_path: Path) -> None:
+    def entry(what: str, seconds: float) -> dict[str, object]:
+        given = {"machine": "m", "model": "pointer", "length": 256, "batch": 16, "threads": 2}
+        return {"group": f"N=256 {what}", "extra_info": given, "stats": {"median": seconds}}
+
+    content = {
+        "commit_info": {"id": "abc"},
+        "datetime": "2026-11-24T05:00:00+00:00",
+        "benchmarks": [entry("forward", 0.01), entry("backward", 0.03)],
+    }
+    path = tmp_path / "benchmarks.json"
+    path.write_text(json.dumps(content), encoding="utf-8")
+    manifest = synthetic.store([timed("pointer", 256, 100.0)], tmp_path)
+    command = ["collect", "--manifest", str(manifest), "--out", str(tmp_path), "--benchmarks", str(path)]
+    assert main(command) == 0
+    joined = frame.load(tmp_path / "rows.parquet")
+    assert sorted(joined["experiment"]) == ["efficiency", "mixers", "mixers"]
+    table = tables.mixers(joined)
+    assert cell(table, 256, quantity="forward, ms", model="pointer") == "10.0"
+    assert cell(table, 256, quantity="forward and backward, ms", model="pointer") == "30.0"
+    path.write_text("{}", encoding="utf-8")
+    assert main(command) == 2

@@ -14,6 +14,7 @@ import pytest
 
 from workflow.bench import sources
 from workflow.bench.rows import read_row
+from workflow.report import figures, tables
 
 TINY = """
 tier: tiny
@@ -68,7 +69,7 @@ def test_a_tier_from_nothing_to_figures_through_a_kill(tmp_path: Path, tiny: lis
     first.send_signal(signal.SIGKILL)
     told, _ = first.communicate(timeout=60)
     assert second.returncode != 0
-    assert f"another pipeline works in results: process {first.pid}" in text(second)
+    assert f"/results: process {first.pid} on " in text(second)
     assert f"{ROWS} of    {ROWS} rows to measure" in told
     measured = finished.stat().st_mtime_ns
 
@@ -145,3 +146,13 @@ def test_the_rules_pass_the_linter() -> None:
         [sys.executable, "-m", "snakemake", "--lint"], cwd=sources.ROOT, capture_output=True, text=True, check=False
     )
     assert "good condition" in text(done), text(done)
+
+
+@pytest.mark.parametrize(("kind", "made"), [("TABLES", tables.TABLES), ("FIGURES", figures.FIGURES)])
+def test_the_rules_name_every_table_and_figure(kind: str, made: dict[str, object]) -> None:
+    rules = (sources.ROOT / "workflow" / "rules" / "common.smk").read_text()
+    listed = re.search(rf"^{kind} = \[(.*?)\]", rules, re.DOTALL | re.MULTILINE)
+    assert listed
+    assert re.findall(r'"(\w+)"', listed[1]) == list(made)
+    captions = sources.ROOT / "workflow" / "report" / "captions"
+    assert [name for name in [*made, "claims"] if not (captions / f"{name}.rst").is_file()] == []

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import signal
 import sys
 import tempfile
@@ -149,6 +150,27 @@ def _check(arguments: argparse.Namespace) -> int:
     return OK if all(passed for _, passed, _ in results) else FAILED
 
 
+def _trace_options(parser: Parser) -> None:
+    parser.add_argument("--row", type=Path, required=True, help="a row of `interpretability`, its weights beside it")
+    parser.add_argument("--position", type=int, required=True, help="where the chain starts, from 0")
+    parser.add_argument("--head", type=int, default=0, help="pointer head (default: %(default)s)")
+    parser.add_argument("--sequence", type=int, default=0, help="which fresh sequence (default: %(default)s)")
+    parser.add_argument("--out", type=Path, help="also write the trace as JSON")
+
+
+def _trace(arguments: argparse.Namespace) -> int:
+    from workflow.bench import chains
+    from workflow.bench.rows import write_atomically
+
+    if arguments.sequence < 0:
+        raise InputError.about("--sequence", arguments.sequence, "a whole number from 0", "`--sequence`")
+    tokens, found = chains.follow(arguments.row, arguments.sequence)
+    print("\n".join(chains.lines(tokens, found, arguments.position, arguments.head)))
+    if arguments.out is not None:
+        write_atomically(arguments.out, json.dumps(chains.content(tokens, found, arguments.position, arguments.head)))
+    return OK
+
+
 def _tier_options(parser: Parser) -> None:
     parser.add_argument(
         "--configfile",
@@ -197,6 +219,7 @@ COMMANDS = {
     "list": Command("models, experiments and devices present", _list_options, _list),
     "run": Command("measure one row", _run_options, _run),
     "check": Command("does a model keep the contract that every model is held to?", _check_options, _check),
+    "trace": Command("print where a position's pointers lead, layer by layer", _trace_options, _trace),
     "estimate": Command("time and disk that a tier still takes", _estimate_options, _estimate),
     "plan": Command("the row files of a tier, one a line", _tier_options, _plan),
 }
@@ -237,6 +260,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return COMMANDS[arguments.subcommand].run(arguments)
     except InputError as error:
         return _failed(error, BAD_INPUT)
+    except BrokenPipeError:  # whoever read our output, `head` say, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
     except (OSError, RowError) as error:
         return _failed(error, FAILED)
     except KeyboardInterrupt:

@@ -2,9 +2,8 @@
 layer.
 
 Hop statistics are over the positions that copy (t >= D) of a fresh sequence batch, where the task needs a reach of D.
-Beside the row lie
-    trace.json             targets int[L][H][N] of the first sequence, hop histograms [L][bins] with their edges, one
-    chain weights.safetensors    the trained weights
+Beside the row lie `trace.json` (targets int[L][H][N] of the first sequence, hop histograms [L][bins] with their edges,
+one chain) and `weights.safetensors` (the trained weights).
 """
 
 from __future__ import annotations

@@ -58,10 +58,10 @@ def _busy(path: Path) -> str:
     except InputError:
         owner = {}
     if not owner:
-        return f"another pipeline works in {path.parent}; wait for it to end"
+        return f"another pipeline works in {path.parent.resolve()}; wait for it to end"
     since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(owner["started"]))
     process = f"process {owner['pid']} on {owner['host']}, since {since}"
-    return f"another pipeline works in {path.parent}: {process}. Wait for it, or end it."
+    return f"another pipeline works in {path.parent.resolve()}: {process}. Wait for it, or end it."
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -26,6 +26,7 @@ def parser() -> argparse.ArgumentParser:
     collect = commands.add_parser("collect", help="row files -> rows.parquet and rows.csv")
     collect.add_argument("--manifest", type=Path, required=True, help="a file with one row path a line")
     collect.add_argument("--out", type=Path, required=True, help="folder for the frame")
+    collect.add_argument("--benchmarks", type=Path, help="a pytest-benchmark JSON of the mixers, to join the frame")
     for name, place in (("tables", "the tables"), ("figures", "the figures"), ("claims", "tables/ and figures/")):
         made = commands.add_parser(name, help=f"rows.parquet -> {name}")
         made.add_argument("--rows", type=Path, required=True, help="the frame that `collect` wrote")
@@ -53,7 +54,7 @@ def run(arguments: argparse.Namespace) -> list[Path]:
     from workflow.report import figures, frame, keep, readme, tables
 
     if arguments.command == "collect":
-        frame.collect(arguments.manifest, arguments.out)
+        frame.collect(arguments.manifest, arguments.out, arguments.benchmarks)
         return [arguments.out / "rows.parquet", arguments.out / "rows.csv"]
     if arguments.command == "keep":
         return keep.keep(arguments.manifest, arguments.out)

@@ -18,6 +18,7 @@ from workflow.report.layout import Table, significant
 from workflow.report.ledger import Claim
 from workflow.report.rules import Estimate, Outcome, Verdict
 
+MOST_CELLS = 4  # in the table for people; the CSV has all
 CONTROLS = ("oracle-copy", "chance")
 
 
@@ -100,13 +101,14 @@ def table(lines: Sequence[Line]) -> Table:
             "claim": [line.claim.id for line in lines],
             "what": [line.claim.claim for line in lines],
             "paper": [line.claim.figure for line in lines],
-            "ours": [ours(line.cells) for line in lines],
+            "ours": [ours(line.cells, MOST_CELLS) for line in lines],
             "verdict": [verdict(line) for line in lines],
             "why": [line.why for line in lines],
         },
         dtype="str",
     )
     data = wide.assign(
+        ours=[ours(line.cells, len(line.cells)) for line in lines],
         source=[line.claim.source for line in lines],
         device=[line.claim.device for line in lines],
         command=[line.claim.command for line in lines],
@@ -129,8 +131,8 @@ def verdict(line: Line) -> str:
     return str(line.verdict)
 
 
-def ours(cells: Sequence[Estimate], most: int = 6) -> str:
-    """Values with their intervals, cell by cell."""
+def ours(cells: Sequence[Estimate], most: int) -> str:
+    """Values with their intervals, cell by cell, the first `most` of them."""
     said = [f"{cell.label}: {_value(cell)}" for cell in cells]
     more = [f"and {len(said) - most} more"] if len(said) > most else []
     return "; ".join(said[:most] + more) or "–"

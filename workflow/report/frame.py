@@ -60,11 +60,16 @@ def read_manifest(path: Path) -> list[Path]:
     return listed
 
 
-def collect(manifest: Path, out: Path) -> pd.DataFrame:
-    """Reads and checks every row of `manifest` and writes `out/rows.parquet` and `out/rows.csv`."""
-    from workflow.bench.rows import read_row
+def collect(manifest: Path, out: Path, benchmarks: Path | None = None) -> pd.DataFrame:
+    """Reads and checks every row of `manifest` and writes `out/rows.parquet` and `out/rows.csv`.
 
-    frame = tidy(read_row(path) | {"path": str(path)} for path in read_manifest(manifest))
+    The mixers' times of pytest-benchmark join the rows where `benchmarks` names their JSON.
+    """
+    from workflow.bench.rows import read_row
+    from workflow.report import mixer_tables
+
+    measured = [read_row(path) | {"path": str(path)} for path in read_manifest(manifest)]
+    frame = tidy([*measured, *(mixer_tables.rows(benchmarks) if benchmarks else [])])
     out.mkdir(parents=True, exist_ok=True)
     frame.to_parquet(out / "rows.parquet", index=False)
     frame.to_csv(out / "rows.csv", index=False)

@@ -39,7 +39,7 @@ def latex(table: Table, title: str) -> str:
     """The table with its caption, label and notes."""
     wide = _for_print(table.wide)
     blocks = list(wide.pop("quantity")) if "quantity" in wide else []
-    environment = "longtable" if len(wide) > PAGE_LINES else None
+    environment = "longtable" if len(wide) > PAGE_LINES or _broken(wide) else None
     styler = wide.style.hide(axis="index").format(escape_latex).format_index(escape_latex, axis=1)
     caption = (escape_latex(title), f"tab:{table.name}") if environment else (None, None)
     body: str = styler.to_latex(

@@ -1,6 +1,6 @@
-"""The README's section of results: machine, speed, copy accuracy and two figures, from committed rows and never by hand.
+"""The README's section of results: machine, speed, copy accuracy and two figures, from committed rows, never by hand.
 
-The tables and figures are those of `tables.py` and `figures.py`, cut down to what a first reader needs. A cell that
+The tables and figures are those of `tables` and `figures`, cut down to what a first reader needs. A cell that
 failed shows its status, with the reason below the table.
 """
 
@@ -17,9 +17,11 @@ import pandas as pd
 
 from pointer.errors import InputError
 from workflow.bench.rows import read_row, write_atomically
-from workflow.report import figures, layout, render, summary, tables
+from workflow.report import figures, layout, render, summary
+from workflow.report.copy_tables import copy_accuracy
 from workflow.report.frame import tidy, unpack
 from workflow.report.layout import Table
+from workflow.report.timing_tables import speedup, throughput
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 TIMED = ("pointer", "transformer", "longformer", "identity")
@@ -74,9 +76,9 @@ def section(frame: pd.DataFrame, rows: Path, figures_link: str) -> str:
     """The Markdown between the markers; `rows` is named in the command that makes it again."""
     timed = frame[frame["model"].isin(TIMED)]
     shown = (
-        compact(tables.speedup(timed), "training"),
-        compact(tables.throughput(timed), "training"),
-        compact(tables.copy_accuracy(frame), "accuracy|tokens until"),
+        compact(speedup(timed), "training"),
+        compact(throughput(timed), "training"),
+        compact(copy_accuracy(frame), "accuracy|tokens until"),
     )
     parts = [origin(machine, group) for machine, group in frame.groupby("machine")]
     parts += [render.markdown(table, table.title).rstrip("\n") for table in shown]
@@ -88,7 +90,7 @@ def section(frame: pd.DataFrame, rows: Path, figures_link: str) -> str:
 
 def origin(machine: object, rows: pd.DataFrame) -> str:
     """One sentence on the rows of a machine: how many, how they ended, with which versions, at which commit."""
-    ended = ", ".join(f"{count} {status}" for status, count in Counter(rows["status"]).most_common())
+    ended = ", ".join(f"{number} {status}" for status, number in Counter(sorted(rows["status"])).most_common())
     versions: dict[str, set[str]] = {}
     for cell in rows["versions"]:
         for package, version in (unpack(cell) or {}).items():
@@ -96,8 +98,9 @@ def origin(machine: object, rows: pd.DataFrame) -> str:
     installed = ", ".join(f"{name} {'/'.join(sorted(versions[name]))}" for name in sorted(versions))
     commits = " and ".join(f"`{commit[:12]}`" for commit in sorted(rows["git_commit"].dropna().unique()))
     dirty = " with uncommitted changes" if rows["git_dirty"].fillna(False).any() else ""
+    count = f"{len(rows)} row{'s' if len(rows) != 1 else ''} ({ended})"
     return (
-        f"Measured on {render.escape_markdown(str(machine))}: {len(rows)} rows ({ended}), "
+        f"Measured on {render.escape_markdown(str(machine))}: {count}, "
         f"{render.escape_markdown(installed)}, commit {commits or 'unknown'}{dirty}."
     )
 

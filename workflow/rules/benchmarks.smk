@@ -5,7 +5,7 @@ rule benchmarks:
     input:
         suites=[str(path) for path in sorted(Path(workflow.basedir, "benchmarks").glob("test_*.py"))],
     output:
-        "results/benchmarks.json",
+        BENCHMARKS[0],
     log:
         "results/logs/benchmarks.log",
     conda:

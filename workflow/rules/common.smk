@@ -64,6 +64,8 @@ GRID = explained(Grid, config, workflow.configfiles)
 CHOSEN = folder(GRID.chosen)
 REPORT_CODE = content_hash(sorted(Path(workflow.basedir, "workflow", "report").glob("*.py")))
 PUBLISHED = [str(path) for path in Path(workflow.basedir, RESULTS, "paper").glob("*.csv") if path.stem != "rows"]
+LEDGER = str(Path(workflow.basedir, "config", "claims.yaml"))
+BENCHMARKS = [f"{RESULTS}/benchmarks.json"]
 TABLES = [
     "training_time",
     "throughput",
@@ -73,7 +75,9 @@ TABLES = [
     "copy_loss",
     "hops",
     "operations",
+    "scaling",
     "parameters",
+    "mixers",
 ]
 FIGURES = [
     "time",
@@ -89,6 +93,10 @@ FIGURES = [
 MADE = {
     "rows": [f"{{results}}/rows.{kind}" for kind in ("parquet", "csv")],
     "tables": [f"{{results}}/tables/{name}.{kind}" for name in TABLES for kind in ("csv", "md", "tex", "html")],
+    "claims": [
+        *[f"{{results}}/tables/claims.{kind}" for kind in ("csv", "md", "tex", "html")],
+        *[f"{{results}}/figures/claims.{kind}" for kind in ("png", "svg")],
+    ],
     "figures": [f"{{results}}/figures/{name}.{kind}" for name in FIGURES for kind in ("png", "svg")],
 }
 

@@ -19,14 +19,18 @@ rule collect_rows:
     input:
         rows=lambda wildcards: explained(GRID.rows, wildcards.results),
         manifest="{results}/manifest.txt",
+        benchmarks=lambda wildcards: BENCHMARKS if wildcards.results == RESULTS else [],
     output:
         MADE["rows"],
     log:
         "{results}/logs/collect.log",
     conda:
         "../../environment.yml"
+    params:
+        benchmarks=lambda wildcards, input: ["--benchmarks", *input.benchmarks] if input.benchmarks else [],
     shell:
-        "python -m workflow.report collect --manifest {input.manifest:q} --out {wildcards.results:q} > {log:q} 2>&1"
+        "python -m workflow.report collect --manifest {input.manifest:q} {params.benchmarks:q} --out {wildcards.results:q}"
+        " > {log:q} 2>&1"
 
 
 rule make_tables:
@@ -63,3 +67,21 @@ rule make_figures:
     shell:
         "python -m workflow.report figures --rows {input.rows:q} --out {wildcards.results:q}/figures --tier {params.tier:q}"
         " > {log:q} 2>&1"
+
+
+rule make_claims:
+    input:
+        rows="{results}/rows.parquet",
+        ledger=LEDGER,
+    output:
+        [captioned(file, "Claims") for file in MADE["claims"]],
+    log:
+        "{results}/logs/claims.log",
+    conda:
+        "../../environment.yml"
+    params:
+        tier=lambda wildcards: tier_name(wildcards.results),
+        code=REPORT_CODE,
+    shell:
+        "python -m workflow.report claims --rows {input.rows:q} --out {wildcards.results:q} --tier {params.tier:q}"
+        " --ledger {input.ledger:q} 2> {log:q}"
