@@ -36,6 +36,12 @@ class Pointed(NamedTuple):
     choice: Tensor  # int64[B, H, N], which entry of `offsets` each position chose
     offsets: Tensor  # int64[H, K], the hop distances to choose from
 
+    @classmethod
+    def at(cls, targets: Tensor) -> Pointed:
+        """Pointers that may be at any distance: every hop distance is an entry of `offsets`."""
+        positions = torch.arange(targets.shape[2], device=targets.device)
+        return cls(targets, positions - targets, positions.expand(targets.shape[1], -1))
+
 
 class ChainEncoding(nn.Module):
     """The lower layer's pointer as a query feature: a linear map of its hop distance, normalised, then the query's map.
@@ -105,8 +111,10 @@ class PointerBlock(Mixer):
         scale = s.noise * max(0.0, 1.0 - self.progress / s.noise_until) if self.training else 0.0
         return Noise(scale, s.temperature, s.hard or not self.training)
 
-    def point(self, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Pointed]:
-        """q, k: float[B, H, N, r]; v: float[B, H, N, d/H] -> (feature of the target float[B, H, N, d/H], pointers)."""
+    def point(self, q: Tensor, k: Tensor, v: Tensor, lower: Pointed | None) -> tuple[Tensor, Pointed]:
+        """q, k: float[B, H, N, r]; v: float[B, H, N, d/H]; lower: the lower layer's pointers, None in the first ->
+        (feature of the target float[B, H, N, d/H], pointers).
+        """
         raise NotImplementedError
 
     def forward(self, x: Tensor, carry: Any) -> tuple[Tensor, Any]:
@@ -116,7 +124,7 @@ class PointerBlock(Mixer):
         if self.chain is not None:
             q = q + self.chain(carry).to(q.dtype)
         v = self._split(value if self.block_settings.value else x)
-        feature, pointed = self.point(q / math.sqrt(self.block_settings.score_width), self._split(key), v)
+        feature, pointed = self.point(q / math.sqrt(self.block_settings.score_width), self._split(key), v, carry)
         mixed = feature.transpose(1, 2).flatten(2)
         return mixed * torch.sigmoid(gate) if self.block_settings.gate else mixed, pointed
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pointer.block import Pointed, PointerBlock
 from pointer.noise import gumbel, starts
+from pointer.select import straight_through
 from pointer.settings import PointerSettings
 from pointer.trunk import LayerShape
 
@@ -23,7 +24,7 @@ class DensePointerMixer(PointerBlock):
     def __init__(self, shape: LayerShape, settings: PointerSettings) -> None:
         super().__init__(shape, settings)
 
-    def point(self, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Pointed]:
+    def point(self, q: Tensor, k: Tensor, v: Tensor, lower: Pointed | None) -> tuple[Tensor, Pointed]:
         """See PointerBlock.point. Scores are float[B, H, N, N]."""
         batch, heads, length, _ = q.shape
         positions = torch.arange(length, device=q.device)
@@ -37,10 +38,4 @@ class DensePointerMixer(PointerBlock):
         scores = scores.masked_fill(future, -torch.inf)
         # the last of equal maxima is the nearest position
         targets = length - 1 - scores.flip(-1).argmax(-1)
-        hop = positions - targets
-        pointed = Pointed(targets, hop, positions.expand(heads, -1))
-        soft = torch.softmax(scores / relaxation.temperature, dim=-1)
-        if not relaxation.hard:
-            return soft @ v, pointed
-        one_hot = torch.nn.functional.one_hot(targets, length).to(soft)
-        return (one_hot + soft - soft.detach()) @ v, pointed
+        return straight_through(scores, targets, relaxation) @ v, Pointed.at(targets)

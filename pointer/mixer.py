@@ -2,17 +2,19 @@
 
 Candidates are the `window` nearest offsets and the best `candidates - window` of a learned table over all offsets,
 shared by all positions of a layer and head: any distance is one hop away. Offsets that are not scored learn by credit
-(pointer.credit).
+(pointer.credit). With `candidates: offsets+chain` some of the K come from the layer below instead (pointer.proposals).
 """
 
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pointer.block import Pointed, PointerBlock
 from pointer.credit import FullRangeCredit
+from pointer.proposals import chain_proposals, offset_proposals
 from pointer.select import select, selection_flops, targets
+from pointer.select_listed import select_listed
 from pointer.settings import CandidateSettings
 from pointer.trunk import LayerShape
 
@@ -25,29 +27,37 @@ class PointerMixer(PointerBlock):
     def __init__(self, shape: LayerShape, settings: CandidateSettings) -> None:
         super().__init__(shape, settings)
         self.settings, self.calls = settings, 0
-        self.period = (
-            settings.credit_every if settings.credit == "fft" else 1
-        )  # training steps after which the work repeats
+        self.period = settings.credit_every if settings.credit == "fft" else 1  # training steps until work repeats
         self.credit_channels = min(settings.credit_channels, shape.width // settings.pointer_heads)
+        proposed = settings.proposed if shape.layer > 0 else 0  # the first layer has no chain
+        self.scored_offsets = settings.k - proposed
+        self.proposal_bias = nn.Parameter(torch.zeros(settings.pointer_heads, proposed)) if proposed else None
 
     def offsets(self, length: int) -> Tensor:
-        """The candidates for sequences of N = length: int64[H, min(K, N)], ascending from 0."""
+        """The shared candidates for sequences of N = length: int64[H, min(K, N)], ascending from 0."""
         window = min(self.settings.window, length)
-        best = min(self.settings.candidates, length) - window
+        best = min(self.scored_offsets, length) - window
         near = torch.arange(window, device=self.offset_table.device).expand(self.settings.pointer_heads, -1)
         far = self.offset_table.detach()[:, window:length].topk(best, dim=-1).indices + window
         return torch.cat([near, far.sort(-1).values], dim=1)
 
-    def point(self, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Pointed]:
+    def point(self, q: Tensor, k: Tensor, v: Tensor, lower: Pointed | None) -> tuple[Tensor, Pointed]:
         """See PointerBlock.point."""
         offsets = self.offsets(q.shape[2])
         table = self.offset_table.detach() if self.settings.credit == "none" else self.offset_table
-        feature, choice = select(
-            q, k, v, table.gather(1, offsets).to(q.dtype), offsets, self.relaxation(), fused=self.settings.fused
-        )
+        bias = table.gather(1, offsets).to(q.dtype)
+        if self.proposal_bias is None or lower is None:
+            feature, choice = select(q, k, v, bias, offsets, self.relaxation(), fused=self.settings.fused)
+            pointed = Pointed(targets(choice, offsets), choice, offsets)
+        else:
+            proposals = chain_proposals(lower.targets, self.settings.chain_window)
+            listed = torch.cat([offset_proposals(offsets, q.shape[0], q.shape[2]), proposals], dim=-1)
+            bias = torch.cat([bias, self.proposal_bias.to(q.dtype)], dim=-1)
+            feature, at = select_listed(q, k, v, bias, listed, self.relaxation(), fused=self.settings.fused)
+            pointed = Pointed.at(at)
         if self._credit_now():
             feature = FullRangeCredit.apply(feature, v.detach(), self.offset_table, self.credit_channels)  # type: ignore[no-untyped-call]
-        return feature, Pointed(targets(choice, offsets), choice, offsets)
+        return feature, pointed
 
     def _credit_now(self) -> bool:
         if not (self.training and torch.is_grad_enabled() and self.settings.credit == "fft"):
@@ -60,4 +70,5 @@ class PointerMixer(PointerBlock):
         if not self.settings.fused:
             return 0, 0
         s, value_width = self.settings, self.shape.width // self.settings.pointer_heads
-        return selection_flops(batch * s.pointer_heads * length * min(s.candidates, length), s.score_width, value_width)
+        candidates = min(self.scored_offsets, length) + s.k - self.scored_offsets
+        return selection_flops(batch * s.pointer_heads * length * candidates, s.score_width, value_width)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 POOL_SIZE = 1 << 18  # a power of two: an index wraps with one bit mask
+POOL_MASK = POOL_SIZE - 1
 POOL_SEED = 20250806
 
 
@@ -31,4 +32,4 @@ def starts(groups: int) -> Tensor:
 def gumbel(start: Tensor, length: int, candidates: int) -> Tensor:
     """The noise itself, float32[groups, N, K]: entry (i, c) of a group is pool[(start + i K + c) mod POOL_SIZE]."""
     index = start[:, None] + torch.arange(length * candidates)
-    return pool()[index & (POOL_SIZE - 1)].view(len(start), length, candidates)
+    return pool()[index & POOL_MASK].view(len(start), length, candidates)

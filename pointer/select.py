@@ -71,14 +71,21 @@ def select_plain(
     positions = torch.arange(q.shape[2], device=q.device)
     scores = scores.masked_fill(offsets[:, None, :] > positions[:, None], -torch.inf)
     choice = scores.argmax(-1)
-    soft = torch.softmax(scores / noise.temperature, dim=-1)
-    hard = torch.nn.functional.one_hot(choice, offsets.shape[1]).to(soft) + soft - soft.detach()
-    weights = hard if noise.hard else soft
+    weights = straight_through(scores, choice, noise)
     out = sum(
         (weights[..., c : c + 1] * shifted(v, offsets[:, c]) for c in range(offsets.shape[1])),
         start=torch.zeros_like(v),
     )
     return out, choice
+
+
+def straight_through(scores: Tensor, choice: Tensor, noise: Noise) -> Tensor:
+    """Weights float[..., K] of the candidates with scores float[..., K]: one-hot at choice int64[...] with the gradient
+    of the softmax, or the softmax itself where selection is soft.
+    """
+    soft = torch.softmax(scores / noise.temperature, dim=-1)
+    hard = torch.nn.functional.one_hot(choice, scores.shape[-1]).to(soft) + soft - soft.detach()
+    return hard if noise.hard else soft
 
 
 def shifted(x: Tensor, offset: Tensor) -> Tensor:

@@ -16,16 +16,16 @@ import torch
 from numba import njit, prange, set_num_threads
 from torch import Tensor
 
-from pointer.noise import POOL_SIZE, pool
+from pointer.noise import POOL_MASK, pool
 
 TILE = 64  # positions a work item: q, k, v rows of a tile and its window stay in the L2 cache
 Relaxed = tuple[float, float]
 FASTMATH = {"reassoc", "contract", "arcp", "nsz"}  # lets dot products use vector registers; keeps inf and NaN
-_MASK = POOL_SIZE - 1
 
 
 @njit(inline="always", fastmath=FASTMATH)  # type: ignore[untyped-decorator]
-def _dot(a: Any, b: Any) -> Any:
+def dot(a: Any, b: Any) -> Any:
+    """The dot product of two rows."""
     total = a.dtype.type(0)
     for x in range(a.shape[0]):
         total += a[x] * b[x]
@@ -73,9 +73,9 @@ def _forward(
         for i in range(first, min(q.shape[1], first + TILE)):
             best, highest = 0, q.dtype.type(-np.inf)
             for c in range(_valid(offsets[h], i)):
-                score = _dot(q[g, i], k[g, i - offsets[h, c]]) + bias[h, c]
+                score = dot(q[g, i], k[g, i - offsets[h, c]]) + bias[h, c]
                 if noise > 0:
-                    score += noise * pool[(start[g] + i * offsets.shape[1] + c) & _MASK]
+                    score += noise * pool[(start[g] + i * offsets.shape[1] + c) & POOL_MASK]
                 scores[c] = score
                 if score > highest:  # strictly: the nearest offset wins a tie
                     best, highest = c, score
@@ -112,7 +112,7 @@ def _backward_scores(
                 total += p[c]
             for c in range(valid):
                 p[c] /= total
-                g_scores[g, i, c] = _dot(g_out[g, i], v[g, i - offsets[h, c]])
+                g_scores[g, i, c] = dot(g_out[g, i], v[g, i - offsets[h, c]])
                 mean += p[c] * g_scores[g, i, c]
             for c in range(valid):
                 d = p[c] * (g_scores[g, i, c] - mean) * sharpness

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pointer.errors import InputError
 
 CREDITS = ("none", "candidates", "fft")
+SOURCES = ("offsets", "chain")  # where candidates come from; joined by +
 WHERE = "`--set`, or `mixer` in the config"
 
 
@@ -44,8 +45,10 @@ class PointerSettings:
 class CandidateSettings(PointerSettings):
     """Settings of `pointer`: which K candidates are scored, and how the others learn."""
 
-    candidates: int = 64  # K, per position, layer and head
+    candidates: str = "offsets"  # where they come from: offsets, or offsets+chain (pointer.proposals)
+    k: int = 64  # K, candidates per position, layer and head, of all sources together
     window: int = 32  # the nearest offsets, always candidates; the rest are the best of the offset table
+    chain_window: int = 4  # source chain: positions around the lower layer's target; the target's target is one more
     credit: str = "fft"  # none: the table is frozen; candidates: scored offsets learn; fft: all do (pointer.credit)
     credit_channels: int = 32  # channels that carry the credit, a fresh run of them each time
     credit_every: int = 1  # training steps between two credits
@@ -53,12 +56,24 @@ class CandidateSettings(PointerSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_range("candidates", self.candidates, 1, 4096)
-        _check_range("window", self.window, 1, self.candidates)
+        named = self.candidates.split("+")
+        for source in named:
+            if source not in SOURCES:
+                raise InputError.unknown("candidates", source, SOURCES, WHERE)
+        if named[0] != "offsets" or len(set(named)) < len(named):
+            raise InputError.about("candidates", self.candidates, "offsets, or offsets+chain", WHERE)
+        _check_range("k", self.k, 1, 4096)
+        _check_range("chain_window", self.chain_window, 1, 1024)
+        _check_range("window", self.window, 1, self.k - self.proposed)
         _check_range("credit_channels", self.credit_channels, 1, 4096)
         _check_range("credit_every", self.credit_every, 1, 1000)
         if self.credit not in CREDITS:
             raise InputError.unknown("credit", self.credit, CREDITS, WHERE)
+
+    @property
+    def proposed(self) -> int:
+        """How many of the K candidates are positions of their own for every position, instead of shared offsets."""
+        return self.chain_window + 1 if "chain" in self.candidates else 0
 
 
 def _check_range(name: str, value: float, low: float, high: float) -> None:

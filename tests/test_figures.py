@@ -178,7 +178,7 @@ def test_a_name_that_begins_with_an_underscore_or_holds_mathematics_is_shown() -
 
 
 def test_a_changed_setting_is_drawn_as_its_model() -> None:
-    rows = table_of([timed("pointer", 512, 100.0, settings={"mixer": {"candidates": 32}})])
+    rows = table_of([timed("pointer", 512, 100.0, settings={"mixer": {"k": 32}})])
     (name,) = summary.of(rows, "efficiency")["model"]
     assert canvas.looks_for([name])[name] == models.looks(["pointer"])["pointer"]
 

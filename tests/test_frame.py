@@ -37,9 +37,9 @@ def test_what_is_missing_stays_missing_and_counts_stay_whole(tmp_path: Path) -> 
 
 def test_nested_values_come_back_as_they_were() -> None:
     curve = [[4096, 3.0], [8192, None]]
-    tidy = synthetic.table_of([row(loss_curve=curve, settings={"mixer": {"candidates": 64}})])
+    tidy = synthetic.table_of([row(loss_curve=curve, settings={"mixer": {"k": 64}})])
     assert frame.unpack(tidy["loss_curve"][0]) == curve
-    assert frame.unpack(tidy["settings"][0]) == {"mixer": {"candidates": 64}}
+    assert frame.unpack(tidy["settings"][0]) == {"mixer": {"k": 64}}
     assert frame.unpack(tidy["hops_mean"][0]) is None
 
 

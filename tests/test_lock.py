@@ -57,6 +57,23 @@ def test_only_rows_that_are_not_timed_run_side_by_side(tmp_path: Path, first: st
     assert b.wait(timeout=20) == 0
 
 
+def test_rows_that_come_later_wait_behind_a_timing_row(tmp_path: Path) -> None:
+    first = holder(tmp_path, "beside", "first", 60)
+    wait_for(lock.marker_path(tmp_path / "first"))
+    timing = holder(tmp_path, "alone", "timing", 60)
+    time.sleep(0.6)  # it waits now
+    later = holder(tmp_path, "beside", "later", 0)
+    time.sleep(0.6)
+    assert not lock.marker_path(tmp_path / "later").exists()  # though `first` would let it in
+    first.kill()
+    wait_for(lock.marker_path(tmp_path / "timing"))
+    assert not lock.marker_path(tmp_path / "later").exists()
+    timing.kill()
+    assert later.wait(timeout=20) == 0
+    for process in (first, timing):
+        process.wait()
+
+
 def test_anybody_may_take_the_lock_after_us(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "machine.lock"
     monkeypatch.setattr(lock, "lock_path", lambda: path)

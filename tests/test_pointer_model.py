@@ -38,7 +38,7 @@ def tokens(length: int, batch: int = 2, seed: int = 3) -> torch.Tensor:
 def test_all_candidates_equal_the_dense_formula(pointer_heads, value):
     shared = {"pointer_heads": pointer_heads, "value": value, "noise": 0.0}
     dense = small("pointer-dense", **shared)
-    sparse = small("pointer", candidates=40, window=40, credit="candidates", **shared)
+    sparse = small("pointer", k=40, window=40, credit="candidates", **shared)
     sparse.load_state_dict(dense.state_dict())
     x = tokens(40)
     got, expected = sparse(x), dense(x)
@@ -51,17 +51,26 @@ def test_all_candidates_equal_the_dense_formula(pointer_heads, value):
         torch.testing.assert_close(mine.grad, oracle.grad, atol=1e-9, rtol=1e-9, msg=name)
 
 
-@pytest.mark.parametrize("name", ["pointer", "pointer-dense"])
-def test_training_without_noise_equals_hard_inference(name):
-    model = small(name, noise=0.0)
+@pytest.mark.parametrize(
+    ("name", "settings"), [("pointer", {}), ("pointer", {"candidates": "offsets+chain"}), ("pointer-dense", {})]
+)
+def test_training_without_noise_equals_hard_inference(name, settings):
+    model = small(name, noise=0.0, **settings)
     x = tokens(33)
     torch.testing.assert_close(model.train()(x), model.eval()(x), atol=1e-12, rtol=0)
 
 
-@pytest.mark.parametrize("name", ["pointer", "pointer-dense"])
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("pointer", {"window": 4, "k": 9}),
+        ("pointer", {"window": 4, "k": 9, "candidates": "offsets+chain"}),
+        ("pointer-dense", {}),
+    ],
+)
 @pytest.mark.parametrize("length", [1, 2, 31, 37, 40])
-def test_every_suffix_leaves_the_past_alone(name, length):
-    model = small(name, window=5, candidates=9).eval() if name == "pointer" else small(name).eval()
+def test_every_suffix_leaves_the_past_alone(name, settings, length):
+    model = small(name, **settings).eval()
     x = tokens(length)
     before = model(x)
     for cut in range(1, length):
@@ -81,7 +90,7 @@ def test_noise_falls_to_zero_on_schedule():
 
 
 def test_the_best_offsets_of_the_table_become_candidates():
-    mixer = small(length=100, candidates=6, window=3).mixers[0]
+    mixer = small(length=100, k=6, window=3).mixers[0]
     with torch.no_grad():
         mixer.offset_table.zero_()
         mixer.offset_table[0, [77, 41, 3]] = torch.tensor([2.0, 3.0, 1.0], dtype=torch.float64)
@@ -94,7 +103,7 @@ def test_the_best_offsets_of_the_table_become_candidates():
 
 def table_gradient(credit: str) -> torch.Tensor:
     """Gradient to the first layer's table after one step, N = 100, K = 6."""
-    model = small(length=100, candidates=6, window=3, credit=credit)
+    model = small(length=100, k=6, window=3, credit=credit)
     model(tokens(100)).square().sum().backward()
     gradient = model.mixers[0].offset_table.grad
     return torch.zeros(1, 100) if gradient is None else gradient
@@ -107,7 +116,7 @@ def test_credit_decides_which_offsets_learn():
 
 
 def test_credit_comes_every_so_many_steps():
-    model = small(length=100, candidates=6, window=3, credit_every=3)
+    model = small(length=100, k=6, window=3, credit_every=3)
     counts = []
     for _ in range(6):
         model.zero_grad()
@@ -128,6 +137,19 @@ def test_the_chain_lets_the_lower_pointer_change_the_upper_scores():
     assert not torch.equal(upper(x, near)[1].targets, upper(x, far)[1].targets)
     without = small(chain=False).mixers[1].eval()
     assert torch.equal(without(x, near)[1].targets, without(x, far)[1].targets)
+
+
+def test_chain_candidates_reach_where_no_offset_does():
+    model = small(length=100, k=6, window=1, candidates="offsets+chain", chain_window=4, chain=False).eval()
+    with torch.no_grad():
+        for mixer, offset in zip(model.mixers, (50, 0), strict=True):
+            mixer.offset_table.zero_()[0, offset] = 100.0
+        model.mixers[1].offset_table.sub_(200.0)
+        model.mixers[1].proposal_bias[0, 1] = 100.0  # one before the lower layer's target
+    found = pointer.trace(model, tokens(100, batch=1))
+    assert found.hops[0, 0, 0, 60:].unique().tolist() == [50]
+    assert found.hops[1, 0, 0, 60:].unique().tolist() == [51]
+    assert 51 not in model.mixers[1].offsets(100)
 
 
 def test_trace_follows_a_known_chain():
@@ -180,9 +202,12 @@ def test_every_parameter_has_one_optimiser():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"candidates": 0}, "candidates is 0; accepted: 1 to 4096"),
+        ({"k": 0}, "k is 0; accepted: 1 to 4096"),
         ({"window": 65}, "window is 65; accepted: 1 to 64"),
         ({"credit": "ftt"}, "Did you mean 'fft'"),
+        ({"candidates": "offsets+chian"}, "Did you mean 'chain'"),
+        ({"candidates": "chain"}, "candidates is 'chain'; accepted: offsets, or offsets[+]chain"),
+        ({"candidates": "offsets+chain", "window": 60}, "window is 60; accepted: 1 to 59"),
         ({"noise": float("nan")}, "noise is nan"),
         ({"pointer_heads": 3}, "a divisor of the width 256"),
         ({"candidate": 3}, "Did you mean 'candidates'"),
@@ -199,4 +224,4 @@ def test_tokens_out_of_range_and_too_long_are_named_errors():
         model(tokens(11))
     with pytest.raises(InputError, match="token range"):
         model(torch.full((1, 4), 7))
-    assert CandidateSettings().candidates == 64
+    assert CandidateSettings().k == 64

@@ -12,8 +12,10 @@ from torch import Tensor
 
 from pointer.credit import FullRangeCredit, correlate, fast_length
 from pointer.naive import select_naive
-from pointer.noise import gumbel
+from pointer.noise import gumbel, starts
+from pointer.proposals import chain_proposals, offset_proposals
 from pointer.select import FusedSelect, Noise, select, select_plain, shifted, targets
+from pointer.select_listed import select_listed
 
 Inputs = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 
@@ -62,16 +64,78 @@ def test_selection_equals_the_loops(path, batch, heads, length, candidates, scal
     offsets = arguments[4]
     start = torch.arange(batch * heads) * 1237 + seed
     noise = scale * gumbel(start, length, candidates).view(batch, heads, length, candidates).double()
-    expected, expected_targets = select_naive(*arguments, noise, temperature)
+    expected, expected_targets = select_naive(
+        *arguments[:4], offset_proposals(offsets, batch, length), noise, temperature
+    )
     got, choice = path(*arguments, start, Noise(scale, temperature))
     assert torch.equal(targets(choice, offsets), expected_targets)
+    assert_same(got, expected, list(arguments[:4]), seed)
+
+
+def assert_same(got: Tensor, expected: Tensor, leaves: list[Tensor], seed: int) -> None:
+    """Equal outputs, and equal gradients to the leaves from the same random upstream gradient."""
     torch.testing.assert_close(got, expected, atol=1e-9, rtol=0)
     upstream = torch.randn(got.shape, generator=torch.Generator().manual_seed(seed + 1), dtype=torch.float64)
-    leaves = list(arguments[:4])
     for mine, oracle in zip(
         torch.autograd.grad(got, leaves, upstream), torch.autograd.grad(expected, leaves, upstream), strict=True
     ):
         torch.testing.assert_close(mine, oracle, atol=1e-9, rtol=0)
+
+
+@pytest.mark.parametrize("is_fused", [True, False])
+@settings(max_examples=25, deadline=None)
+@given(
+    batch=st.integers(1, 2),
+    heads=st.integers(1, 3),
+    length=st.integers(1, 70),
+    candidates=st.integers(1, 9),
+    window=st.integers(1, 5),
+    scale=st.sampled_from([0.0, 0.4]),
+    temperature=st.sampled_from([0.5, 1.0, 2.0]),
+    seed=st.integers(0, 10**6),
+)
+def test_listed_selection_equals_the_loops(
+    is_fused, batch, heads, length, candidates, window, scale, temperature, seed
+):
+    q, k, v, bias, offsets = inputs(batch, heads, length, candidates, seed)
+    drawn = torch.rand(batch, heads, length, generator=torch.Generator().manual_seed(seed))
+    lower = (drawn * (torch.arange(length) + 1)).long()
+    positions = torch.cat([offset_proposals(offsets, batch, length), chain_proposals(lower, window)], dim=-1)
+    bias = torch.cat([bias, bias.new_full((heads, window + 1), 0.1)], dim=-1).detach().requires_grad_()
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        got, at = select_listed(q, k, v, bias, positions, Noise(scale, temperature), fused=is_fused)
+        torch.manual_seed(seed)
+        start = starts(batch * heads)
+    noise = scale * gumbel(start, length, positions.shape[3]).view(positions.shape).double()
+    expected, expected_targets = select_naive(q, k, v, bias, positions, noise, temperature)
+    assert torch.equal(at, expected_targets)
+    assert_same(got, expected, [q, k, v, bias], seed)
+
+
+def test_the_nearest_of_the_listed_wins_a_tie():
+    q, _, v, _, _ = inputs(1, 1, 4, 3, 0)
+    zero, bias = torch.zeros_like(q), torch.zeros(1, 3, dtype=torch.float64)
+    positions = torch.tensor([[[[-1, 0, -1], [0, 1, -1], [0, 1, 0], [1, 0, 2]]]])
+    for is_fused in (True, False):
+        _, at = select_listed(zero, zero, v, bias, positions, Noise(), fused=is_fused)
+        assert at.tolist() == [[[0, 1, 1, 2]]]
+
+
+def test_chain_proposals_are_the_lower_target_its_neighbours_and_its_own_target():
+    lower = torch.tensor([[[0, 0, 1, 1, 3, 2, 4]]])
+    found = chain_proposals(lower, 3)  # target - 1, target, target + 1, target's target
+    assert found[0, 0, 4].tolist() == [2, 3, 4, 1]
+    assert found[0, 0, 6].tolist() == [3, 4, 5, 3]
+    assert found[0, 0, 1].tolist() == [-1, 0, 1, 0]  # nothing before the start
+    assert found[0, 0, 0].tolist() == [-1, 0, -1, 0]  # nor after the reader
+
+
+def test_soft_listed_selection_averages_by_softmax():
+    q, k, v, bias, offsets = inputs(1, 2, 30, 4, 5)
+    soft, _ = select(q, k, v, bias, offsets, Noise(hard=False))
+    listed, _ = select_listed(q, k, v, bias, offset_proposals(offsets, 1, 30), Noise(hard=False))
+    torch.testing.assert_close(listed, soft, atol=1e-12, rtol=0)
 
 
 def test_the_nearest_offset_wins_a_tie():

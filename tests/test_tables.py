@@ -173,9 +173,9 @@ def test_parameters_against_the_papers_size() -> None:
 
 
 def test_a_changed_setting_is_a_line_of_its_own() -> None:
-    rows = [timed("pointer", 256, 10.0), timed("pointer", 256, 20.0, settings={"mixer": {"candidates": 32}})]
+    rows = [timed("pointer", 256, 10.0), timed("pointer", 256, 20.0, settings={"mixer": {"k": 32}})]
     table = tables.throughput(table_of(rows))
-    assert cell(table, 256, model="pointer {candidates=32}", quantity="training, tokens/s") == "204,800"
+    assert cell(table, 256, model="pointer {k=32}", quantity="training, tokens/s") == "204,800"
 
 
 def test_a_long_machine_name_becomes_a_letter_that_the_notes_explain() -> None:

@@ -30,11 +30,18 @@ def marker_path(result: Path) -> Path:
 
 @contextmanager
 def hold(*, exclusive: bool, result: Path | None = None) -> Iterator[None]:
-    """Waits for the lock and holds it; the kernel gives it back when the process ends, however it ends."""
-    with _locked(lock_path(), exclusive=exclusive, mode=0o666):
+    """Waits for the lock and holds it; the kernel gives it back when the process ends, however it ends.
+
+    Who waits, waits in the turnstile: rows that come later stand behind a timing row, and cannot starve it.
+    """
+    with _locked(lock_path().with_suffix(".turnstile"), exclusive=True, mode=0o666):
+        descriptor = _take(lock_path(), exclusive=exclusive, mode=0o666)
+    try:
         if result is not None:
             marker_path(result).touch()
         yield
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager
@@ -46,12 +53,22 @@ def alone(path: Path) -> Iterator[None]:
 
 @contextmanager
 def _locked(path: Path, *, exclusive: bool, mode: int) -> Iterator[None]:
-    descriptor = open_shared(path, mode)
+    descriptor = _take(path, exclusive=exclusive, mode=mode)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH)
         yield
     finally:
         os.close(descriptor)
+
+
+def _take(path: Path, *, exclusive: bool, mode: int) -> int:
+    """The descriptor that holds the lock of a file, after waiting for it."""
+    descriptor = open_shared(path, mode)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
 
 
 def open_shared(path: Path, mode: int = 0o644) -> int:

@@ -190,7 +190,7 @@ def parse_override(text: str) -> tuple[str, Scalar]:
     """`key=value` of `--set`; the value is JSON where it reads as a JSON scalar, else text."""
     key, equals, value = text.partition("=")
     if not key.isidentifier() or not equals:
-        raise InputError.about("--set", text, "key=value, such as candidates=64", "`--set`")
+        raise InputError.about("--set", text, "key=value, such as k=64", "`--set`")
     try:
         parsed = json.loads(value)
     except json.JSONDecodeError:
