@@ -56,4 +56,5 @@ def listed_plain(
 def rows(x: Tensor, positions: Tensor) -> Tensor:
     """x: float[B, H, N, w] at positions int64[B, H, N, C] -> float[B, H, N, C, w]; -1 reads row 0."""
     index = positions.clamp(min=0).flatten(2).unsqueeze(-1).expand(-1, -1, -1, x.shape[3])
-    return x.gather(2, index).unflatten(2, positions.shape[2:])
+    found: Tensor = x.gather(2, index).unflatten(2, positions.shape[2:])
+    return found
