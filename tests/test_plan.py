@@ -117,6 +117,24 @@ def test_mixer_settings_reach_their_model_only() -> None:
     assert {cell.settings.model for cell in cells if cell.settings.mixer} == {"pointer"}
 
 
+def test_a_variant_is_a_further_cell_on_top_of_the_models_own_settings() -> None:
+    cells = edited(mixer={"pointer": {"k": 3, "gate": False}}, variants={"pointer": [{"k": 5}, {"chain": False}]})
+    copied = [c.settings for c in cells if c.settings.experiment == "copy"]
+    assert [s.mixer for s in copied if s.model == "pointer"] == [
+        {"k": 3, "gate": False},
+        {"k": 5, "gate": False},
+        {"k": 3, "gate": False, "chain": False},
+    ]
+    assert all(s.mixer == {} for s in copied if s.model != "pointer")
+    assert len(set(paths(cells))) == len(cells)
+
+
+def test_an_experiments_variants_win_over_the_tiers() -> None:
+    block = {"variants": {"pointer": [{"k": 5}]}}
+    cells = edited(variants={"pointer": [{"k": 7}], "transformer": [{"x": 1}]}, experiments={"copy": block})
+    assert [c.settings.mixer for c in cells if c.settings.mixer] == [{"k": 5}, {"x": 1}]
+
+
 @given(wanted=st.integers(0, 64), cores=st.integers(1, 64), allowed=st.integers(1, 64))
 def test_jobs_side_by_side_never_use_more_threads_than_allowed(wanted: int, cores: int, allowed: int) -> None:
     claimed = plan.rule_threads(wanted, cores, allowed)

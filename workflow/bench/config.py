@@ -134,7 +134,7 @@ def _schema() -> dict[str, Any]:
 def _names(block: Config) -> Iterator[tuple[str, str]]:
     for key in ("models", "controls"):
         yield from ((key, name) for name in block.get(key, ()))
-    yield from (("models", name) for name in block.get("mixer", ()))
+    yield from (("models", name) for key in ("mixer", "variants") for name in block.get(key, ()))
 
 
 def _read(value: Any, schema: Mapping[str, Any]) -> Any:

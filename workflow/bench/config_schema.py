@@ -59,6 +59,11 @@ def _block() -> Schema:
         "description": "how often each cell is measured: a whole number from 1 to 1,000",
     }
     overrides = {"type": "object", "description": "settings of mixers by model", "additionalProperties": _overrides()}
+    variants = {
+        "type": "object",
+        "description": "by model, mixer settings that it is also run with, each on top of `mixer`",
+        "additionalProperties": _list(_overrides()),
+    }
     restricted = _closed({"repeats": repeats, **axes})
     return {
         "models": _list(model),
@@ -67,6 +72,7 @@ def _block() -> Schema:
         "repeats": repeats,
         **{name: _field(name) for name in SCALARS},
         "mixer": overrides,
+        "variants": variants,
         "restrict": {
             **_closed(dict.fromkeys(CLASSES, restricted)),
             "description": "the only values in which a cost class takes part",

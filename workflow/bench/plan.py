@@ -78,8 +78,9 @@ def cells(config: Config) -> list[Cell]:
 
 
 def _block(top: Config, own: Config) -> Config:
-    """An experiment's block over the tier's top level and the defaults; the mixers' settings merge by model."""
-    return {**DEFAULTS, **top, **own, "mixer": {**top.get("mixer", {}), **own.get("mixer", {})}}
+    """An experiment's block over the tier's top level and the defaults; mixer settings and variants merge by model."""
+    merged = {key: {**top.get(key, {}), **own.get(key, {})} for key in ("mixer", "variants")}
+    return {**DEFAULTS, **top, **own, **merged}
 
 
 def _settings(experiment: str, block: Config) -> Iterable[Settings]:
@@ -95,16 +96,23 @@ def _settings(experiment: str, block: Config) -> Iterable[Settings]:
                 all(values[key] in kept for key, kept in allowed[model].items() if key in values)
                 and repeat < allowed[model]["repeat"]
             ):
-                yield _cell(experiment, model, block, {**scalars, **values, "repeat": repeat})
+                given = {**scalars, **values, "repeat": repeat}
+                yield from (_cell(experiment, model, mixer, given) for mixer in variants(model, block))
 
 
-def _cell(experiment: str, model: str, block: Config, values: dict[str, Any]) -> Settings:
-    overrides: dict[str, Scalar] = block["mixer"].get(model, {})
+def variants(model: str, block: Config) -> list[dict[str, Scalar]]:
+    """The mixer settings that a model is run with: the block's own, then each variant on top of them."""
+    own = block["mixer"].get(model, {})
+    return [own, *({**own, **changed} for changed in block["variants"].get(model, ()))]
+
+
+def _cell(experiment: str, model: str, mixer: dict[str, Scalar], given: dict[str, Any]) -> Settings:
+    values = dict(given)
     if "lr" in values:
         values["lr"] = float(values["lr"])
     if "stop_accuracy" in values:
         values["stop_accuracy"] = float(values["stop_accuracy"])
-    return Settings(experiment=experiment, model=model, mixer=overrides, **values)
+    return Settings(experiment=experiment, model=model, mixer=mixer, **values)
 
 
 def _values(block: Config, axis: str) -> list[int]:
