@@ -44,6 +44,12 @@ _ENTRIES = (
         trains=True,
     ),
     Experiment("complexity", "counted operations and bytes kept for the backward pass over N", "length"),
+    Experiment(
+        "ablation", "which part of a model makes it learn to copy, after how many tokens?", "distance", trains=True
+    ),
+    Experiment(
+        "two_hop", "what does the chain give at distances that no single pointer reaches?", "distance", trains=True
+    ),
 )
 EXPERIMENTS = {entry.name: entry for entry in _ENTRIES}
 

@@ -35,3 +35,13 @@ use rule run_efficiency as run_interpretability with:
 use rule run_efficiency as run_complexity with:
     wildcard_constraints:
         experiment="complexity",
+
+
+use rule run_efficiency as run_ablation with:
+    wildcard_constraints:
+        experiment="ablation",
+
+
+use rule run_efficiency as run_two_hop with:
+    wildcard_constraints:
+        experiment="two_hop",
