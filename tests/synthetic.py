@@ -59,6 +59,8 @@ def timed(model: str, length: int, step_ms: float, **values: Any) -> Row:
         **{
             "model": model, "length": length, "batch": batch, "steps": 10,
             "step_ms": step_ms, "step_ms_q20": 0.95 * step_ms, "step_ms_q80": 1.05 * step_ms, "tokens_per_s": rate,
+            "forward_ms": inference, "forward_ms_q20": 0.95 * inference, "forward_ms_q80": 1.05 * inference,
+            "forward_ms_mean": inference,
             "inference_ms": inference, "inference_ms_q20": 0.95 * inference, "inference_ms_q80": 1.05 * inference,
             "inference_tokens_per_s": 3 * rate, "peak_memory_bytes": 300 * 2**20,
             "memory_method": "resident high-water mark",

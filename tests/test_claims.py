@@ -164,7 +164,7 @@ def test_a_speedup_that_rises_with_length() -> None:
 
 def test_a_missing_device_is_named() -> None:
     found = line("throughput-pointer", races({2048: 50.0}))
-    assert (found.verdict, found.why) == (Verdict.NOT_TESTABLE, "no timing of pointer row on mps")
+    assert (found.verdict, found.why) == (Verdict.NOT_TESTABLE, "no timing row of pointer on mps")
     absent = [failed("unsupported", "no MPS device", model="pointer", device="mps")]
     assert line("throughput-pointer", absent).why == "no row has finished (unsupported)"
 

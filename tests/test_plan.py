@@ -95,7 +95,7 @@ def test_a_cost_class_is_held_to_its_values() -> None:
 
 def test_two_restrictions_on_one_model_both_hold() -> None:
     block = {"repeats": 3, "restrict": {"linear": {"lengths": [1, 2], "repeats": 2}, "control": {"lengths": [2, 3]}}}
-    assert plan.restricted("identity", block) == {"length": {2}, "repeat": 2}
+    assert plan.restricted("identity", "float32", block) == {"length": {2}, "repeat": 2}
 
 
 def test_devices_auto_is_what_the_machine_has(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,6 +110,13 @@ def test_devices_auto_is_what_the_machine_has(monkeypatch: pytest.MonkeyPatch) -
 def test_a_device_that_is_absent_is_still_planned(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hardware, "devices", lambda: ["cpu"])
     assert {cell.settings.device for cell in edited(devices=["cpu", "mps"])} == {"cpu", "mps"}
+
+
+def test_a_dtype_may_be_restricted_as_well() -> None:
+    block = {"dtypes": ["float32", "bfloat16"], "restrict": {"bfloat16": {"distances": [65]}}}
+    cells = edited(distances=[64, 65], experiments={"copy": block})
+    found = {(c.settings.dtype, c.settings.distance) for c in cells if c.settings.model == "pointer"}
+    assert found == {("float32", 64), ("float32", 65), ("bfloat16", 65)}
 
 
 def test_mixer_settings_reach_their_model_only() -> None:

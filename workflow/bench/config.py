@@ -152,7 +152,8 @@ def _read(value: Any, schema: Mapping[str, Any]) -> Any:
 def _property(schema: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     further = schema.get("additionalProperties")
     found: Mapping[str, Any] = schema.get("properties", {}).get(key, further if isinstance(further, dict) else {})
-    return found
+    named = found.get("$ref")
+    return found if named is None else _schema()["$defs"][named.rpartition("/")[2]]
 
 
 def _scalar(text: str, kind: str) -> Any:

@@ -17,16 +17,19 @@ SCALARS = [
     for n in settings.FIELDS
     if n not in ("experiment", "model", "device", "dtype", "seed", "repeat", "length", "distance", "mixer")
 ]
-CLASSES = (*registry.COSTS, "control")
+CLASSES = (*registry.COSTS, "control", *settings.DTYPES)
+BLOCK = "experiment"  # what every experiment takes
 TIER_NAME = "^[a-z][a-z0-9_-]*$"
 
 
 def schema() -> Schema:
-    """The schema of a tier: its name, defaults for all experiments, and the experiments."""
+    """The schema of a tier: its name, defaults for all experiments, and the experiments.
+
+    `properties` of a block stand once, under `$defs`; each experiment is a block or null.
+    """
     block = _block()
     runs = {
-        name: {**_closed(block), "type": ["object", "null"], "description": e.question}
-        for name, e in experiments.EXPERIMENTS.items()
+        name: {"$ref": f"#/$defs/{BLOCK}", "description": e.question} for name, e in experiments.EXPERIMENTS.items()
     }
     tier = {
         "type": "string",
@@ -38,7 +41,12 @@ def schema() -> Schema:
         **block,
         "experiments": {**_closed(runs), "description": "experiment names with their settings"},
     }
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "A tier of the suite", **_closed(top)}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "A tier of the suite",
+        "$defs": {BLOCK: {**_closed(block), "type": ["object", "null"]}},
+        **_closed(top),
+    }
 
 
 def _block() -> Schema:
@@ -75,7 +83,7 @@ def _block() -> Schema:
         "variants": variants,
         "restrict": {
             **_closed(dict.fromkeys(CLASSES, restricted)),
-            "description": "the only values in which a cost class takes part",
+            "description": "the only values in which a cost class, the controls or a dtype take part",
         },
     }
 

@@ -93,15 +93,20 @@ def batches(cell: Settings, device: torch.device) -> list[tuple[Tensor, Tensor]]
 def training(
     model: nn.Module, data: Iterator[tuple[Tensor, Tensor]], cell: Settings, device: torch.device
 ) -> dict[str, Any]:
-    """Row keys of the training step."""
+    """Row keys of the training step, and of its forward pass alone (with noise, keeping what backward needs)."""
     stepper, period = _stepper(model, cell, device), flops.period(model)
+    forward = clock(lambda: stepper.loss(*next(data)), cell, device, period)
     timing = clock(lambda: stepper.step(*next(data)), cell, device, period)
     per_step = cell.batch * cell.length
-    return timing.row("step") | {
-        "steps": timing.steps,
-        "period": period,
-        "tokens_per_s": 1000 * per_step / timing.mean_ms,
-    }
+    return (
+        forward.row("forward")
+        | timing.row("step")
+        | {
+            "steps": timing.steps,
+            "period": period,
+            "tokens_per_s": 1000 * per_step / timing.mean_ms,
+        }
+    )
 
 
 def inference(

@@ -87,14 +87,14 @@ def _settings(experiment: str, block: Config) -> Iterable[Settings]:
     axis = experiments.info(experiment).axis
     scalars = {key: block[key] for key in SCALARS if key in block}
     models = chosen_models(block)
-    allowed = {model: restricted(model, block) for model in models}
+    allowed = {pair: restricted(*pair, block) for pair in itertools.product(models, block["dtypes"])}
     axes = [range(block["repeats"]), _values(block, f"{axis}s"), block["seeds"], devices(block), block["dtypes"]]
     for repeat, size, seed, device, dtype in itertools.product(*axes):
         values = {axis: size, "seed": seed, "device": device, "dtype": dtype}
         for model in models:
             if (
-                all(values[key] in kept for key, kept in allowed[model].items() if key in values)
-                and repeat < allowed[model]["repeat"]
+                all(values[key] in kept for key, kept in allowed[model, dtype].items() if key in values)
+                and repeat < allowed[model, dtype]["repeat"]
             ):
                 given = {**scalars, **values, "repeat": repeat}
                 yield from (_cell(experiment, model, mixer, given) for mixer in variants(model, block))
@@ -139,10 +139,12 @@ def chosen_models(block: Config) -> list[str]:
     ]
 
 
-def restricted(model: str, block: Config) -> dict[str, Any]:
-    """Setting -> the values in which a model takes part, by cost class and by being a control; `repeat` is a bound."""
+def restricted(model: str, dtype: str, block: Config) -> dict[str, Any]:
+    """Setting -> the values in which a model takes part, by cost class, by being a control, by dtype; `repeat` is a
+    bound."""
     entry = registry.info(model)
-    rules: list[Mapping[str, Any]] = [block.get("restrict", {}).get(name, {}) for name in (entry.cost, entry.kind)]
+    named = (entry.cost, entry.kind, dtype)
+    rules: list[Mapping[str, Any]] = [block.get("restrict", {}).get(name, {}) for name in named]
     bound = min([block["repeats"], *(rule["repeats"] for rule in rules if "repeats" in rule)])
     kept: dict[str, set[Any]] = {}
     for rule, axis in ((rule, axis) for rule in rules for axis in AXES if axis in rule):

@@ -95,11 +95,15 @@ class Stepper:
         self.optimizers = optimizers(model, recipe.lr)
         self.count = 0
 
+    def loss(self, tokens: Tensor, targets: Tensor) -> Tensor:
+        """The forward pass: float[], with its graph."""
+        with devices.precision(self.device, self.recipe.dtype):
+            return supervised_loss(self.model(tokens), targets)
+
     def step(self, tokens: Tensor, targets: Tensor) -> Tensor:
         """Returns the loss before the update, on the device: reading it is left to the caller, who may be timing."""
         self._warm_up()
-        with devices.precision(self.device, self.recipe.dtype):
-            loss = supervised_loss(self.model(tokens), targets)
+        loss = self.loss(tokens, targets)
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
         loss.backward()

@@ -14,7 +14,7 @@ import pandas as pd
 import yaml
 
 from pointer.errors import InputError
-from workflow.report import arithmetic, metrics
+from workflow.report import arithmetic, cost_metrics, metrics
 from workflow.report.rules import Estimate, Rule
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,6 +33,7 @@ MEASURED = (
 )
 METRICS: dict[str, Callable[..., list[Estimate]]] = {
     **{function.__name__: function for function in MEASURED},
+    **{function.__name__: function for function in cost_metrics.METRICS},
     **arithmetic.ARITHMETIC,
 }
 

@@ -33,7 +33,7 @@ def _on(rows: pd.DataFrame, device: str, what: str) -> pd.DataFrame:
     rows = rows if device == "any" else rows[rows["device"] == device]
     if rows.empty:
         where = "" if device == "any" else f" on {device}"
-        raise NotTestable(f"no {what} row{where}")
+        raise NotTestable(f"no {what}{where}")
     return rows
 
 
@@ -78,7 +78,7 @@ def _published(frame: pd.DataFrame, model: str, axis: str, point: int) -> float 
 def speedup(frame: pd.DataFrame, *, model: str, reference: str, at: list[int], device: str = "any") -> list[Estimate]:
     """Ratio of training throughputs by paired repeats, at each N."""
     rows = summary.pairs(frame, "training", reference)
-    rows = _on(rows[rows["model"] == model], device, f"timing of {model} beside {reference}")
+    rows = _on(rows[rows["model"] == model], device, f"timing row of {model} beside {reference}")
 
     def one(cell: pd.DataFrame, label: str, where: str) -> Estimate:
         published = _published(paper.speedup(), model, "length", int(cell["length"].iloc[0]))
@@ -90,7 +90,7 @@ def speedup(frame: pd.DataFrame, *, model: str, reference: str, at: list[int], d
 def throughput(frame: pd.DataFrame, *, model: str, at: list[int], device: str = "any") -> list[Estimate]:
     """Tokens/s of training, t interval over repeats, at each N."""
     rows = summary.rates(frame, "training")
-    rows = _on(rows[rows["model"] == model], device, f"timing of {model}")
+    rows = _on(rows[rows["model"] == model], device, f"timing row of {model}")
 
     def one(cell: pd.DataFrame, label: str, where: str) -> Estimate:
         published = _published(paper.throughput(), model, "length", int(cell["length"].iloc[0]))
@@ -108,9 +108,10 @@ def _counted(frame: pd.DataFrame, model: str) -> pd.DataFrame:
     return cells
 
 
-def growth(frame: pd.DataFrame, *, model: str, of: str) -> list[Estimate]:
-    """What doubling N multiplies the counted work of one sequence by."""
+def growth(frame: pd.DataFrame, *, model: str, of: str, at: Sequence[int] = ()) -> list[Estimate]:
+    """What doubling N multiplies the counted work of one sequence by, at every 2 N unless `at` names some."""
     cells = _counted(frame, model).dropna(subset=f"{of}_growth")
+    cells = cells[cells["length"].isin(at)] if at else cells
     if cells.empty:
         raise NotTestable(f"no complexity rows of {model} at both N and 2 N")
     return [
@@ -128,11 +129,12 @@ def reduction(frame: pd.DataFrame, *, model: str, reference: str, of: str) -> li
 
 
 def copy_accuracy(
-    frame: pd.DataFrame, *, model: str, at: list[int], device: str = "any", beside: str = "paper"
+    frame: pd.DataFrame, *, model: str, at: list[int], device: str = "any", beside: str = "paper", dtype: str = "any"
 ) -> list[Estimate]:
     """Mean over seeds at each D; the bounds are the widest of the seeds' own intervals. `beside` chance or paper."""
     rows = summary.of(frame, "copy")
-    rows = _on(rows[rows["model"] == model], device, f"copy row of {model}")
+    rows = rows[(rows["model"] == model) & ((rows["dtype"] == dtype) | (dtype == "any"))]
+    rows = _on(rows, device, f"copy row of {model}")
     published = paper.published("copy_accuracy").dropna(subset="distance")
 
     def one(cell: pd.DataFrame, label: str, where: str) -> Estimate:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from workflow.report import render
 from workflow.report.copy_tables import copy_accuracy, copy_loss, hops, parameters
+from workflow.report.goals import goals
 from workflow.report.layout import Table
 from workflow.report.mixer_tables import mixers
 from workflow.report.timing_tables import memory, operations, scaling, speedup, throughput, training_time
@@ -25,6 +26,7 @@ _ALL: tuple[Callable[[pd.DataFrame], Table], ...] = (
     scaling,
     parameters,
     mixers,
+    goals,
 )
 TABLES = {build.__name__: build for build in _ALL}
 

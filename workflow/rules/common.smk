@@ -78,6 +78,7 @@ TABLES = [
     "scaling",
     "parameters",
     "mixers",
+    "goals",
 ]
 FIGURES = [
     "time",

@@ -1,0 +1,89 @@
+"""The goals of `pointer` and the metrics that only they use, from synthetic rows."""
+
+from __future__ import annotations
+
+import pytest
+from synthetic import copied, counted, failed, table_of, timed
+
+from workflow.report import cost_metrics, goals, ledger
+from workflow.report.metrics import NotTestable
+
+ROWS = [
+    timed(model, n, ms, repeat=r) for r in range(3) for n, model, ms in ((256, "pointer", 10), (256, "identity", 9))
+]
+
+
+def test_every_goal_has_tests_and_every_test_a_figure_of_its_own() -> None:
+    read = ledger.read(goals.PATH)
+    assert len(read) > 10
+    assert all(goal.tests for goal in read)
+    assert all(test.rule.value is not None for goal in read for test in goal.tests)
+
+
+def test_faster_is_the_references_time_over_the_models_by_pairs() -> None:
+    (cell,) = cost_metrics.faster(table_of(with_means(ROWS)), model="pointer", reference="identity", at=[256])
+    assert cell.value == pytest.approx(0.9)
+    assert (cell.low, cell.high, cell.runs) == (pytest.approx(0.9), pytest.approx(0.9), 3)
+
+
+def test_two_phases_of_one_model_can_be_compared() -> None:
+    rows = with_means([timed("pointer", 256, 30.0, forward_ms_mean=12.0, inference_ms_mean=10.0)])
+    given = {"model": "pointer", "reference": "pointer", "phase": "inference", "reference_phase": "forward"}
+    (cell,) = cost_metrics.faster(table_of(rows), at=[256], **given)
+    assert cell.value == pytest.approx(1.2)
+
+
+def test_what_failed_is_named_and_what_is_absent_is_not_testable() -> None:
+    gone = failed("oom", "no memory", experiment="efficiency", model="identity", length=512, batch=8)
+    frame = table_of([*with_means([timed("pointer", 512, 10.0)]), gone])
+    (cell,) = cost_metrics.faster(frame, model="pointer", reference="identity", at=[512])
+    assert cell.open_because == "identity: oom"
+    with pytest.raises(NotTestable, match="no efficiency row of longformer"):
+        cost_metrics.faster(frame, model="pointer", reference="longformer", at=[512])
+
+
+def test_peaks_are_compared_as_a_ratio_with_the_runs_range() -> None:
+    rows = [timed("pointer", 256, 10.0, repeat=r, peak_memory_bytes=b) for r, b in enumerate((100, 110, 120))]
+    rows += [timed("transformer", 256, 10.0, repeat=r, peak_memory_bytes=1100) for r in range(3)]
+    (cell,) = cost_metrics.smaller_peak(table_of(rows), model="pointer", reference="transformer", at=[256])
+    assert (cell.value, cell.low, cell.high) == (10.0, pytest.approx(1100 / 120), 11.0)
+
+
+def test_the_exponent_of_time_is_one_where_throughput_is_constant() -> None:
+    rows = [timed("pointer", n, 10.0) for n in (512, 1024, 2048)]
+    (cell,) = cost_metrics.scaling_exponent(table_of(rows), model="pointer", at=[512, 1024, 2048])
+    assert cell.value == pytest.approx(1.0)
+    with pytest.raises(NotTestable, match="did not run at all of"):
+        cost_metrics.scaling_exponent(table_of(rows), model="pointer", at=[512, 4096])
+
+
+def test_tokens_are_those_of_the_worst_seed_and_a_reference_that_never_learns_counts_its_budget() -> None:
+    mine = [copied("pointer", 512, 1.0, seed=s, tokens_used=60_000 + s, tokens_to_95=40_000) for s in range(3)]
+    theirs = [copied("transformer", 512, 0.05, seed=s, tokens_used=1_000_000, tokens_to_95=None) for s in range(3)]
+    frame = table_of(mine + theirs)
+    (used,) = cost_metrics.copy_tokens(frame, model="pointer", at=[512])
+    assert used.value == 60_002
+    (ratio,) = cost_metrics.sooner(frame, model="pointer", reference="transformer", at=[512])
+    assert ratio.value == pytest.approx(25)
+    (unlearned,) = cost_metrics.sooner(frame, model="transformer", reference="pointer", at=[512])
+    assert unlearned.open_because
+
+
+def test_the_table_says_yes_no_and_what_was_not_run() -> None:
+    rows = [counted("pointer", n, flops_forward=n * 10**6) for n in (256, 512)]
+    table = goals.goals(table_of([*with_means(ROWS), *rows]))
+    met = {(line.goal, line.cell): (line.met, line.interval) for line in table.data.itertuples()}
+    assert met["limit-training", "N=256"] == ("yes", "yes")
+    assert met["limit-training", "N=512"] == ("–", "–")
+    assert met["limit-inference", "N=256"] == ("yes", "yes")
+    assert met["copy-tokens", "no copy row of pointer in float32"] == ("–", "–")
+    assert met["counted-work", "pointer, N=256 to 512"][0] == "yes"
+
+
+def with_means(rows: list[dict[str, object]]) -> list[dict[str, object]]:
+    """Timed rows with the mean milliseconds that real rows have."""
+    return [
+        {"step_ms_mean": r["step_ms"], "inference_ms_mean": r["inference_ms"]}
+        | {k: v for k, v in r.items() if v is not None}
+        for r in rows
+    ]

@@ -1,0 +1,134 @@
+"""Metrics of cost that the paper gives no figure for, for `config/goals.yaml`: see workflow.report.metrics.
+
+Ratios are of paired rows of one place; a factor above 1 always means that the model is ahead of the reference.
+"""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+
+from workflow.report import intervals, summary
+from workflow.report.metrics import NotTestable
+from workflow.report.rules import Estimate, missing
+
+TIMES = {"training": "step_ms_mean", "forward": "forward_ms_mean", "inference": "inference_ms_mean"}
+
+
+def _ran(frame: pd.DataFrame, experiment: str, models: set[str], dtype: str) -> pd.DataFrame:
+    """The rows of the models in one dtype, with `ok` for those that ran; raises NotTestable where a model has none."""
+    rows = summary.of(frame, experiment)
+    rows = rows[rows["model"].isin(models) & (rows["dtype"] == dtype)]
+    lacking = sorted(models - set(rows["model"]))
+    if lacking:
+        raise NotTestable(f"no {experiment} row of {' and '.join(lacking)} in {dtype}")
+    return rows
+
+
+def _label(axis: str, point: int, dtype: str) -> str:
+    return f"{axis}={point}" + (f", {dtype}" if dtype != "float32" else "")
+
+
+def faster(
+    frame: pd.DataFrame,
+    *,
+    model: str,
+    reference: str,
+    at: list[int],
+    phase: str = "training",
+    reference_phase: str = "",
+    dtype: str = "float32",
+) -> list[Estimate]:
+    """How many times as fast the model is at each N: the reference's mean time a step over the model's.
+
+    `phase` is training, forward (of a training step) or inference; the reference's is the same unless named.
+    """
+    rows = _ran(frame, "efficiency", {model, reference}, dtype)
+    mine, other = TIMES[phase], TIMES[reference_phase or phase]
+    same = [*summary.PLACE, "length", "seed", "repeat", "batch"]
+    left = rows.loc[rows["model"] == model, [*same, mine]].rename(columns={mine: "mine"})
+    right = rows.loc[rows["model"] == reference, [*same, other]].rename(columns={other: "other"})
+    pairs = left.merge(right, on=same).dropna()
+    found = []
+    for point in at:
+        cell = pairs[pairs["length"] == point]
+        label = _label("N", point, dtype)
+        if cell.empty:
+            found.append(missing(label, _failures(rows, point)))
+            continue
+        ratio = intervals.ratio(list((cell["other"] / cell["mine"]).astype(float)))
+        found.append(Estimate(label, ratio.value, ratio.low, ratio.high, len(cell)))
+    return found
+
+
+def _failures(rows: pd.DataFrame, length: int) -> str:
+    failed = rows[(rows["length"] == length) & (rows["status"] != "ok")]
+    said = [f"{model}: {status}" for model, status in zip(failed["model"], failed["status"], strict=True)]
+    return ", ".join(dict.fromkeys(said)) or "not run"
+
+
+def smaller_peak(
+    frame: pd.DataFrame, *, model: str, reference: str, at: list[int], dtype: str = "float32"
+) -> list[Estimate]:
+    """The reference's peak memory of a training step over the model's, at each N."""
+    rows = _ran(frame, "efficiency", {model, reference}, dtype)
+    found = []
+    for point in at:
+        peaks = rows[rows["length"] == point].groupby("model")["peak_memory_bytes"]
+        low, high = peaks.min(), peaks.max()
+        label = _label("N", point, dtype)
+        if pd.isna(low.get(model)) or pd.isna(low.get(reference)):
+            found.append(missing(label, _failures(rows, point)))
+            continue
+        ratio = float(peaks.median()[reference] / peaks.median()[model])
+        ends = float(low[reference] / high[model]), float(high[reference] / low[model])
+        found.append(Estimate(label, ratio, *ends, int(peaks.count().min())))
+    return found
+
+
+def scaling_exponent(frame: pd.DataFrame, *, model: str, at: list[int], dtype: str = "float32") -> list[Estimate]:
+    """b of training time of one sequence ~ N^b over the lengths `at`."""
+    rows = _ran(frame, "efficiency", {model}, dtype)
+    rows = rows[rows["length"].isin(at) & (rows["status"] == "ok")]
+    if rows["length"].nunique() < len(at):
+        raise NotTestable(f"{model} did not run at all of N = {', '.join(map(str, at))}")
+    fit = intervals.exponent(list(rows["length"]), list(rows["length"] / rows["tokens_per_s"].astype(float)))
+    return [Estimate(f"N={min(at)} to {max(at)}", fit.value, fit.low, fit.high, len(rows))]
+
+
+def copy_tokens(frame: pd.DataFrame, *, model: str, at: list[int], dtype: str = "float32") -> list[Estimate]:
+    """Training tokens used at each D, the most of any seed; the bounds are the seeds'."""
+    rows = _ran(frame, "copy", {model}, dtype)
+    found = []
+    for point in at:
+        used = rows.loc[(rows["distance"] == point) & (rows["status"] == "ok"), "tokens_used"].astype(float)
+        label = _label("D", point, dtype)
+        found.append(
+            Estimate(label, float(used.max()), float(used.min()), float(used.max()), len(used))
+            if len(used)
+            else missing(label, "not run")
+        )
+    return found
+
+
+def sooner(frame: pd.DataFrame, *, model: str, reference: str, at: list[int], dtype: str = "float32") -> list[Estimate]:
+    """Tokens until 95% of the reference over the model's, worst case; one that never got there counts its budget."""
+    rows = _ran(frame, "copy", {model, reference}, dtype)
+    rows = rows[rows["status"] == "ok"]
+    found = []
+    for point in at:
+        cell = rows[rows["distance"] == point]
+        mine = cell.loc[cell["model"] == model, "tokens_to_95"].astype(float)
+        theirs = cell[cell["model"] == reference]
+        until = theirs["tokens_to_95"].fillna(theirs["tokens_used"]).astype(float)
+        label = _label("D", point, dtype)
+        if mine.empty or until.empty or mine.isna().any():
+            found.append(missing(label, "not run, or not learned"))
+            continue
+        ends = float(until.min() / mine.max()), float(until.max() / mine.min())
+        found.append(Estimate(label, math.sqrt(ends[0] * ends[1]), *ends, min(len(mine), len(until))))
+    return found
+
+
+METRICS = (faster, smaller_peak, scaling_exponent, copy_tokens, sooner)
