@@ -84,6 +84,16 @@ def test_a_row_holds_times_rates_memory_and_counted_work(tmp_path: Path) -> None
     assert row["saved_bytes"] > 0
 
 
+def test_units_that_disagree_put_a_warning_into_the_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    steady, shaky = [0.01] * 6, [0.01, 0.03] * 3
+    for seconds, said in ((steady, []), (shaky, ["inference", "training step"])):
+        measured = iter(seconds * 4)
+        monkeypatch.setattr(devices, "seconds", lambda device, step, measured=measured: next(measured))
+        monkeypatch.setattr(devices, "matmul_flops_per_s", lambda device, dtype: 1.0)
+        row = efficiency.run(cell(timed_steps=6), lambda done, **values: None, tmp_path)
+        assert [warning.partition(" varies")[0] for warning in row["warnings"]] == said
+
+
 def test_an_untrained_control_has_inference_only(tmp_path: Path) -> None:
     row = efficiency.run(cell(model="chance"), lambda done, **values: None, tmp_path)
     assert row["inference_ms"] > 0

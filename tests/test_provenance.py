@@ -40,6 +40,18 @@ def test_every_experiment_and_model_has_its_own_sources() -> None:
     assert len(set(hashes.values())) == len(hashes)
 
 
+def test_what_all_models_share_is_one_hash_an_experiment() -> None:
+    shared = {experiment: provenance.shared_hash(experiment) for experiment in experiments.EXPERIMENTS}
+    assert len(set(shared.values())) == len(shared)
+    assert provenance.identity(Settings("copy", "chance"))["shared_hash"] == shared["copy"]
+
+
+@pytest.mark.parametrize("experiment", experiments.EXPERIMENTS)
+def test_the_trunk_and_the_optimiser_count_for_every_model(experiment: str) -> None:
+    made = {path.relative_to(sources.ROOT).as_posix() for path in provenance._measuring(experiment)}
+    assert {"pointer/trunk.py", "pointer/optim.py", "workflow/bench/train.py"} <= made
+
+
 @pytest.fixture
 def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project of one package: a imports b, b imports c inside a function, d stands alone."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,7 @@ def test_files_of_a_row_go_where_it_goes(kept: Store, tmp_path: Path) -> None:
     row = store.publish(kept.path(CELL), out)
     assert (tmp_path / "deep" / "d512-s0-ab.weights.safetensors").read_bytes() == b"w"
     assert read_row(out) == row == kept.find(CELL)
+    assert row["files_sha256"] == {"weights": hashlib.sha256(b"w").hexdigest()}
 
 
 def test_a_cell_is_measured_by_one_process_at_a_time(kept: Store) -> None:

@@ -4,7 +4,8 @@ inference at length N.
 Only the step is timed: forward, backward, clipping and update, on batches that lie on the device already. Every shape
 is warmed up, the device is idle on both sides of the clock, the garbage collector is off. Where work is periodic
 (amortised credit) the unit is the period: percentiles are over whole periods, and tokens_per_s comes from the mean over
-all of them, which no dear step escapes. Training stands at its start (progress 0), its dearest phase: noise is on.
+all of them, which no dear step escapes. Units that disagree put a warning into the row. Training stands at its start
+(progress 0), its dearest phase: noise is on.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from workflow.bench import devices, flops, memory, models
+from workflow.bench import devices, flops, memory, models, stability
 from workflow.bench.settings import Settings
 from workflow.bench.tasks import copy_batch, generator
 from workflow.bench.train import Recipe, Report, Stepper, tell_progress
@@ -33,6 +34,7 @@ MAX_SECONDS = 30.0  # after this long, no further period is started ...
 MIN_UNITS = 3  # ... once this many are there
 PEAK_STEPS = 2  # the second step has the optimiser's state of the first
 BATCHES = 4  # different batches, in turn
+Measured = tuple[dict[str, Any], list[str]]  # row keys, and what makes them doubtful
 
 
 @dataclass(frozen=True)
@@ -68,15 +70,18 @@ def run(settings: Settings, report: Report, folder: Path) -> dict[str, Any]:
     cell = settings.resolved()
     device = devices.resolve(cell.device)
     model, data = models.build(cell, device), cycle(batches(cell, device))
-    row = models.describe(model, cell) | inference(model, data, cell, device)
+    described = models.describe(model, cell)
+    row, unstable = inference(model, data, cell, device)
     report(0.3)
     if models.is_trained(model):
-        row |= training(model, data, cell, device)
+        trained, further = training(model, data, cell, device)
+        row, unstable = row | trained, unstable + further
         report(0.7)
         del model
         row |= peak(cell, device, data)
     report(0.8)
-    return row | counted(cell) | {"machine_flops_per_s": devices.matmul_flops_per_s(device, cell.dtype)}
+    rate = devices.matmul_flops_per_s(device, cell.dtype)
+    return described | row | counted(cell) | {"machine_flops_per_s": rate, "warnings": unstable}
 
 
 def batches(cell: Settings, device: torch.device) -> list[tuple[Tensor, Tensor]]:
@@ -90,29 +95,22 @@ def batches(cell: Settings, device: torch.device) -> list[tuple[Tensor, Tensor]]
     return [(tokens[:, : cell.length].to(device), targets[:, -cell.length :].to(device)) for tokens, targets in made]
 
 
-def training(
-    model: nn.Module, data: Iterator[tuple[Tensor, Tensor]], cell: Settings, device: torch.device
-) -> dict[str, Any]:
-    """Row keys of the training step, and of its forward pass alone (with noise, keeping what backward needs)."""
+def training(model: nn.Module, data: Iterator[tuple[Tensor, Tensor]], cell: Settings, device: torch.device) -> Measured:
+    """Row keys of the training step, and of its forward pass alone (with noise, keeping what backward needs);
+    warnings."""
     stepper, period = _stepper(model, cell, device), flops.period(model)
     forward = clock(lambda: stepper.loss(*next(data)), cell, device, period)
     timing = clock(lambda: stepper.step(*next(data)), cell, device, period)
     per_step = cell.batch * cell.length
-    return (
-        forward.row("forward")
-        | timing.row("step")
-        | {
-            "steps": timing.steps,
-            "period": period,
-            "tokens_per_s": 1000 * per_step / timing.mean_ms,
-        }
-    )
+    sizes = {"steps": timing.steps, "period": period, "tokens_per_s": 1000 * per_step / timing.mean_ms}
+    warnings = stability.unstable(timing.units_ms, "training step")
+    return forward.row("forward") | timing.row("step") | sizes, warnings
 
 
 def inference(
     model: nn.Module, data: Iterator[tuple[Tensor, Tensor]], cell: Settings, device: torch.device
-) -> dict[str, Any]:
-    """Row keys of hard inference: a forward pass in eval mode without gradients."""
+) -> Measured:
+    """Row keys of hard inference, and warnings: a forward pass in eval mode without gradients."""
     model.eval()
 
     def forward() -> None:
@@ -120,7 +118,8 @@ def inference(
             model(next(data)[0])
 
     timing = clock(forward, cell, device, 1)
-    return timing.row("inference") | {"inference_tokens_per_s": 1000 * cell.batch * cell.length / timing.mean_ms}
+    rate = {"inference_tokens_per_s": 1000 * cell.batch * cell.length / timing.mean_ms}
+    return timing.row("inference") | rate, stability.unstable(timing.units_ms, "inference")
 
 
 def peak(cell: Settings, device: torch.device, data: Iterator[tuple[Tensor, Tensor]]) -> dict[str, Any]:

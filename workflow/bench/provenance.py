@@ -9,6 +9,7 @@ import inspect
 import platform
 import shlex
 import subprocess
+from pathlib import Path
 from typing import Any
 
 from workflow.bench import experiments, hardware, registry
@@ -52,6 +53,7 @@ def identity(settings: Settings) -> dict[str, Any]:
         "ram_bytes": hardware.ram_bytes(),
         "command": command(settings),
         "source_hash": source_hash(settings.experiment, settings.model),
+        "shared_hash": shared_hash(settings.experiment),
         "versions": versions(),
         **git_state(),
     }
@@ -65,10 +67,24 @@ def command(settings: Settings) -> str:
 @functools.cache
 def source_hash(experiment: str, model: str) -> str:
     """16 hexadecimal digits over what makes a row's numbers: mixer, trunk, experiment, how the registry builds."""
-    measuring = reachable([experiments.info(experiment).module], ("workflow",), without=PLUMBING)
     entry = {k: v for k, v in dataclasses.asdict(registry.info(model)).items() if k not in DESCRIPTIVE}
-    made = {*registry.sources(model), *measuring}
+    made = {*registry.sources(model), *_measuring(experiment)}
     return content_hash(sorted(made), repr(sorted(entry.items())), inspect.getsource(registry.build))
+
+
+@functools.cache
+def shared_hash(experiment: str) -> str:
+    """16 hexadecimal digits over what every model's rows of an experiment share: task, recipe, optimiser, trunk, clock.
+
+    Rows of two models are comparable only where it is the same.
+    """
+    return content_hash(sorted(_measuring(experiment)), inspect.getsource(registry.build))
+
+
+def _measuring(experiment: str) -> set[Path]:
+    """The files of an experiment, with the trunk and the optimiser that it trains every model by."""
+    modules = [experiments.info(experiment).module, "pointer.trunk"]
+    return set(reachable(modules, ("workflow", "pointer"), without=PLUMBING))
 
 
 @functools.cache

@@ -24,6 +24,14 @@ class RowError(ValueError):
     """A row that cannot be trusted: unreadable, altered, or not of the schema. Names the file and the key."""
 
 
+class UnreadableError(RowError):
+    """No JSON: a file that is missing or cut off."""
+
+
+class AlteredError(RowError):
+    """The digest does not fit the contents."""
+
+
 @functools.cache
 def _schema() -> dict[str, Any]:
     schema: dict[str, Any] = json.loads(SCHEMA_PATH.read_text(encoding="utf-8"))
@@ -75,10 +83,10 @@ def read_row(path: Path | str) -> Row:
     try:
         row = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise RowError(f"{path}: not a readable row ({error})") from error
+        raise UnreadableError(f"{path}: not a readable row ({error})") from error
     _check(row, path)
     if row["digest"] != digest(row):
-        raise RowError(f"{path}: the digest does not fit the contents; the row was altered after it was written")
+        raise AlteredError(f"{path}: the digest does not fit the contents; the row was altered after it was written")
     checked: Row = row
     return checked
 

@@ -6,6 +6,7 @@ by the hash of its settings and the hash of the sources that made it, so an edit
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -55,11 +56,13 @@ class Store:
 
 def save(row: Row, files: Path, path: Path) -> Row:
     """Seals `row` at `path`, after the files that it names: <kind>.<ending> in `files` becomes
-    <row's name>.<kind>.<ending> beside it."""
+    <row's name>.<kind>.<ending> beside it. The row holds their hashes, so that its digest seals them too."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    for name in (row["files"] or {}).values():
+    named: dict[str, str] = row["files"] or {}
+    for name in named.values():
         shutil.copyfile(files / name, attachment(path, name))
-    return write_row(path, row)
+    hashes = {kind: file_hash(attachment(path, name)) for kind, name in named.items()}
+    return write_row(path, {**row, "files_sha256": hashes or None})
 
 
 def publish(path: Path, out: Path) -> Row:
@@ -69,6 +72,12 @@ def publish(path: Path, out: Path) -> Row:
     for name in (row["files"] or {}).values():
         shutil.copyfile(attachment(path, name), attachment(out, name))
     return write_row(out, row)
+
+
+def file_hash(path: Path) -> str:
+    """sha256 of a file's bytes."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def attachment(path: Path, name: str) -> Path:
