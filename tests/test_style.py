@@ -33,7 +33,9 @@ TEXT = {
     ".css",
     "",
 }
-QUICK_MODULES = [f"workflow.bench.{name}" for name in ("settings", "config", "plan", "rows", "supervisor", "cli")]
+QUICK_MODULES = [
+    f"workflow.bench.{name}" for name in ("settings", "config", "plan", "rows", "supervisor", "verify", "cli")
+]
 RULES = [name for name in ("Snakefile", "workflow/rules") if (ROOT / name).exists()]
 
 needs_rules = pytest.mark.skipif("Snakefile" not in RULES, reason="no Snakefile yet")

@@ -171,14 +171,8 @@ def _trace(arguments: argparse.Namespace) -> int:
     return OK
 
 
-def _tier_options(parser: Parser) -> None:
-    parser.add_argument(
-        "--configfile",
-        nargs="+",
-        default=[],
-        metavar="FILE",
-        help="a tier; several are merged (default: the default tier)",
-    )
+def _tier_options(parser: Parser, meaning: str = "a tier; several are merged (default: the default tier)") -> None:
+    parser.add_argument("--configfile", nargs="+", default=[], metavar="FILE", help=meaning)
     parser.add_argument("--config", default="{}", metavar="JSON", help="keys of the config, on top of the files")
 
 
@@ -215,11 +209,30 @@ def _plan(arguments: argparse.Namespace) -> int:
     return OK
 
 
+def _verify_options(parser: Parser) -> None:
+    parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="a row, a folder of rows, a results folder")
+    parser.add_argument("--manifest", nargs="+", default=[], type=Path, metavar="FILE", help="rows that must be there")
+    _tier_options(parser, "a tier whose cells must be there (default: none is asked for)")
+    parser.add_argument("--json", action="store_true", help="for programs")
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    from workflow.bench import plan, verify
+
+    asked = arguments.configfile or arguments.config != "{}"
+    cells = plan.cells(_tier(arguments)) if asked else []
+    found = verify.check(arguments.paths, cells, arguments.manifest)
+    write = verify.as_json if arguments.json else verify.as_text
+    print(write(found, arguments.configfile))
+    return FAILED if found.problems() else OK
+
+
 COMMANDS = {
     "list": Command("models, experiments and devices present", _list_options, _list),
     "run": Command("measure one row", _run_options, _run),
     "check": Command("does a model keep the contract that every model is held to?", _check_options, _check),
     "trace": Command("print where a position's pointers lead, layer by layer", _trace_options, _trace),
+    "verify": Command("can rows be trusted, and are all there? exit code 1 if not", _verify_options, _verify),
     "estimate": Command("time and disk that a tier still takes", _estimate_options, _estimate),
     "plan": Command("the row files of a tier, one a line", _tier_options, _plan),
 }
