@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import zlib
 from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from workflow.bench.rows import complete, write_row
 from workflow.report import frame
 
 Row = dict[str, Any]
+FIRST = datetime(2022, 1, 1, tzinfo=UTC)
 HOSTILE = "<script>alert(1)</script>"
 TEXNICAL = r"50%_{x}&$\alpha$~^#"
 LAPTOP, SERVER = "2-core laptop", "Intel(R) Xeon(R) Processor @ 2.10GHz, 2 cores"
@@ -30,16 +33,18 @@ POSITION = {
 
 
 def row(**values: Any) -> Row:
-    """A complete row; `values` replace what is plausible."""
+    """A complete row; `values` replace what is plausible. No two different rows of a test ran at the same time."""
+    start = FIRST + timedelta(seconds=10 * (zlib.crc32(repr(sorted(values.items(), key=str)).encode()) % 10**7))
     known: Row = {
         "experiment": "efficiency", "model": "pointer", "settings": {"mixer": {}},
         "n_params": 3_206_144, "n_tables": 12_288,
         "position": POSITION.get(values.get("model", "pointer"), "learned absolute"),
         "device": "cpu", "device_name": SERVER, "machine": SERVER, "ram_bytes": 8 * 2**30,
         "dtype": "float32", "threads": 2,
-        "length": 2048, "batch": 2, "symbols": 20, "seed": 0, "seed_data": 1, "seed_init": 2, "seed_order": 3,
+        "length": 2048, "batch": 2, "symbols": 20, "seed": 0,
+        **{f"seed_{what}": 3 * values.get("seed", 0) + n for n, what in enumerate(("data", "init", "order"))},
         "repeat": 0, "status": "ok",
-        "started": "2026-11-24T03:00:00+00:00", "ended": "2026-11-24T03:00:09+00:00",
+        "started": start.isoformat(), "ended": (start + timedelta(seconds=9)).isoformat(),
         "command": "python -m workflow.bench run", "git_commit": "0" * 40, "git_dirty": False, "source_hash": "0" * 64,
         "versions": {"torch": "2.13.0"}, "digest": "0" * 64,
     }  # fmt: skip
@@ -48,7 +53,8 @@ def row(**values: Any) -> Row:
 
 def failed(status: str, reason: str, **values: Any) -> Row:
     """A row that ended badly."""
-    return row(status=status, reason=reason, **values)
+    batch = max(1, 4096 // values.get("length", 2048))
+    return row(**{"status": status, "reason": reason, "batch": batch} | values)
 
 
 def timed(model: str, length: int, step_ms: float, **values: Any) -> Row:

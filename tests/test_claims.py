@@ -1,6 +1,7 @@
 """Verdicts: each rule and each word from synthetic cells and rows, the ledger's checks, its table and figure."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import yaml
 from synthetic import DISTANCES, LENGTHS, copied, counted, failed, row, store, table_of, timed, traced
 
 from pointer.errors import InputError
-from workflow.report import arithmetic, claims, claims_figure, frame, ledger, metrics
+from workflow.report import arithmetic, claims_figure, frame, intervals, ledger, metrics
 from workflow.report.__main__ import LEDGER, main
 from workflow.report.claims import Line, judge
 from workflow.report.ledger import Claim, Statement
@@ -122,24 +123,30 @@ def test_cells_become_one_verdict(outcomes: list[Outcome], verdict: Verdict) -> 
 
 def line(claim_id: str, rows: list[synthetic.Row], tier: str = "paper") -> Line:
     """The line of one claim of the real ledger."""
-    return next(line for line in judge(table_of(rows), ledger.read(LEDGER), tier) if line.claim.id == claim_id)
+    (found,) = judge(table_of(rows), [claim for claim in ledger.read(LEDGER) if claim.id == claim_id], tier)
+    return found
 
 
 def races(
     pointer_ms: dict[int, float], reference: str = "transformer-unfused", repeats: int = 3
 ) -> list[synthetic.Row]:
-    """Repeats that agree to 1%: the pointer's milliseconds by N against 100 ms of both references."""
+    """Repeats that agree to 1%: the pointer's milliseconds by N against 100 ms of both references and a fast trunk."""
     rows = []
     for repeat in range(repeats):
         noise = 1 + 0.01 * repeat
         for length, step in pointer_ms.items():
             rows.append(timed("pointer", length, step * noise, repeat=repeat))
             rows += [timed(name, length, 100.0, repeat=repeat) for name in ("transformer", reference)]
+            rows.append(timed("identity", length, min(step, 100.0) / 2, repeat=repeat))
     return rows
 
 
 def seeds(model: str, accuracy: float, count: int = 3) -> list[synthetic.Row]:
     return [copied(model, d, accuracy, seed=seed) for d in DISTANCES for seed in range(count)]
+
+
+def seeds_at(model: str, distance: int, accuracy: float) -> list[synthetic.Row]:
+    return [copied(model, distance, accuracy, seed=seed) for seed in range(3)]
 
 
 def test_a_speedup_is_reproduced_partial_refuted_or_inconclusive() -> None:
@@ -174,13 +181,47 @@ def test_a_device_where_nothing_ran_has_no_say() -> None:
     assert line("speed-2048", races({2048: 100 / 3}) + absent).verdict == Verdict.REPRODUCED
 
 
+def work(pointer: int, attention: int, lengths: Sequence[int] = (*LENGTHS, 8192)) -> list[synthetic.Row]:
+    """Counted work of the pointer and of attention, each linear (1) or quadratic (2)."""
+    return [
+        counted(model, n, power)
+        for n in lengths
+        for model, power in (("pointer", pointer), ("transformer-unfused", attention))
+    ]
+
+
 def test_linear_work_is_reproduced_but_not_the_factor_of_ten_thousand() -> None:
-    rows = [counted(model, n, power) for n in LENGTHS for model, power in (("pointer", 1), ("transformer-unfused", 2))]
-    found = line("linear-compute", rows)
+    found = line("linear-compute", work(1, 2) + races(dict.fromkeys(LENGTHS, 25.0)))
     assert found.verdict == Verdict.PARTIALLY
     assert Outcome.FAILS not in dict(found.outcomes).values()
-    quadratic = [counted("pointer", n, 2) for n in (4096, 8192)] + [counted("transformer-unfused", 8192, 1)]
-    assert line("linear-memory", quadratic).verdict == Verdict.NOT_REPRODUCED
+    assert line("linear-memory", work(2, 1)).verdict == Verdict.NOT_REPRODUCED
+
+
+def test_small_lengths_do_not_show_that_work_is_linear() -> None:
+    few = line("linear-memory", [counted("pointer", n, 1) for n in (64, 128)])
+    assert few.verdict == Verdict.INCONCLUSIVE
+    assert "not run" in few.why
+
+
+def test_the_factor_is_judged_at_the_length_that_it_was_claimed_for() -> None:
+    huge = [*work(1, 2), counted("transformer-unfused", 2**20, 2), counted("pointer", 2**20, 1)]
+    (factor,) = metrics.reduction(
+        table_of(huge), model="pointer", reference="transformer-unfused", of="saved_bytes", at=8192
+    )
+    assert factor.label.endswith("N=8192")
+    assert factor.value < 100
+    assert line("linear-memory", work(1, 2, LENGTHS)).verdict == Verdict.INCONCLUSIVE
+
+
+def test_time_that_grows_faster_than_work_is_seen() -> None:
+    steep = {n: (n / 256) ** 0.6 * 25.0 for n in LENGTHS}  # of 4096 tokens: an exponent of 1.6 a sequence
+    (found,) = metrics.scaling_exponent(table_of(races(steep)), model="pointer", phase="training", at=list(LENGTHS))
+    assert found.low < 1.6 < found.high
+    assert dict(line("linear-compute", work(1, 2) + races(steep)).outcomes)[found.label] == FAILS
+    (short,) = metrics.scaling_exponent(
+        table_of(races({512: 25.0})), model="pointer", phase="training", at=list(LENGTHS)
+    )
+    assert short.short_of() == "N=256, 1024, 2048 not run"
 
 
 def test_copy_claims_exclude_one_another_on_a_model_that_learned() -> None:
@@ -195,6 +236,47 @@ def test_copy_at_chance_refutes_the_high_claim() -> None:
     rows = CONTROLS + seeds("pointer", 0.05)
     assert line("copy-95", rows).verdict == Verdict.NOT_REPRODUCED
     assert line("no-pretraining", rows).verdict == Verdict.NOT_REPRODUCED
+
+
+def test_counting_symbols_is_not_copying() -> None:
+    counted_symbols = [c for d in DISTANCES for c in seeds_at("pointer", d, intervals.counting(20, d + 1) - 0.002)]
+    assert all(c["accuracy_low"] > 0.05 for c in counted_symbols)  # above chance, and no reach
+    assert line("no-pretraining", CONTROLS + counted_symbols).verdict == Verdict.NOT_REPRODUCED
+
+
+def test_every_distance_means_also_those_that_the_paper_leaves_out() -> None:
+    rows = CONTROLS + seeds("pointer", 0.999)
+    assert line("copy-95", rows + seeds_at("pointer", 777, 0.999)).verdict == Verdict.REPRODUCED
+    assert line("copy-95", rows + seeds_at("pointer", 777, 0.05)).verdict == Verdict.PARTIALLY
+    assert line("copy-95", rows + seeds_at("pointer", 8191, 0.05)).verdict == Verdict.REPRODUCED
+
+
+def test_seeds_that_failed_are_not_left_out() -> None:
+    lost = [failed("diverged", "nan", experiment="copy", model="pointer", distance=2048, length=2816, seed=3)]
+    found = line("copy-95", CONTROLS + seeds("pointer", 0.999) + lost)
+    assert found.verdict == Verdict.INCONCLUSIVE
+    assert "1 of 4 runs diverged" in found.why
+    oom = [failed("oom", "killed", model="transformer", repeat=3), timed("pointer", 2048, 30.0, repeat=3)]
+    assert "1 of 4 runs no pair" in line("speed-2048", races({2048: 100 / 3}) + oom).why
+
+
+def test_a_copied_row_is_no_further_run() -> None:
+    again = [copied("pointer", d, 0.999, seed=seed, tokens_budget=10**6) for d in DISTANCES for seed in (0, 1)]
+    found = line("copy-95", CONTROLS + seeds("pointer", 0.999, count=2) + again)
+    assert (found.verdict, "several rows of one seed" in found.why) == (Verdict.INCONCLUSIVE, True)
+    twice = [*races({2048: 100 / 3}, repeats=2), timed("pointer", 2048, 34.0, repeat=1)]
+    assert line("speed-2048", twice).verdict == Verdict.INCONCLUSIVE
+
+
+def test_rates_at_different_batches_are_no_pair() -> None:
+    rows = [timed("pointer", 2048, 30.0, repeat=r, batch=16) for r in range(3)]
+    rows += [timed(name, 2048, 100.0, repeat=r) for r in range(3) for name in ("transformer", "identity")]
+    assert line("speed-2048", rows).verdict == Verdict.NOT_TESTABLE
+
+
+def test_long_means_every_length_from_the_papers_on() -> None:
+    assert line("speed-range", races({2048: 40.0, 8192: 40.0})).verdict == Verdict.REPRODUCED
+    assert line("speed-range", races({2048: 40.0, 8192: 140.0})).verdict == Verdict.PARTIALLY
 
 
 def test_one_seed_or_a_straddling_interval_decides_nothing() -> None:
@@ -226,7 +308,9 @@ def test_one_target_is_read_from_the_trace(tmp_path: Path) -> None:
     assert [c.value for c in metrics.targets_per_position(rows)] == [1.0]
     trace = next(tmp_path.glob("*.trace.json"))
     trace.write_text('{"targets": [[[0, 2]]]}', encoding="utf-8")  # position 1 points ahead
-    assert math.isnan(metrics.targets_per_position(rows)[0].value)
+    (found,) = metrics.targets_per_position(rows)
+    assert found.value == 0.5
+    assert says(Rule("includes", 1.0), found) == [FAILS]
 
 
 def test_every_contradiction_is_computed() -> None:
@@ -260,11 +344,16 @@ def test_controls_that_are_off_make_every_verdict_invalid() -> None:
     assert {line.verdict for line in lines} == {Verdict.INVALID}
     assert "oracle-copy scores 99.00% at D=512, not 100.00%" in lines[0].why
     assert "chance scores 20.00%" in lines[0].why
-    assert claims.controls_off(table_of(seeds("pointer", 0.999))) == [
-        "no finished copy row of oracle-copy",
-        "no finished copy row of chance",
-    ]
-    assert claims.controls_off(table_of(CONTROLS)) == []
+
+
+def test_rows_that_do_not_stand_side_by_side_make_every_verdict_invalid() -> None:
+    rows = races({2048: 100 / 3})
+    at_once = [*rows, timed("longformer", 2048, 50.0, started=rows[0]["started"], ended=rows[0]["ended"])]
+    lines = judge(table_of(at_once), ledger.read(LEDGER))
+    assert {line.verdict for line in lines} == {Verdict.UNSOUND}
+    assert "ran for 9 s while" in lines[0].why
+    edited = [*rows, timed("pointer", 1024, 50.0, source_hash="1" * 64)]
+    assert "come from other sources than the newest" in judge(table_of(edited), ledger.read(LEDGER))[0].why
 
 
 def test_smoke_gives_no_verdict() -> None:

@@ -70,14 +70,14 @@ def test_tokens_are_those_of_the_worst_seed_and_a_reference_that_never_learns_co
 
 
 def test_the_table_says_yes_no_and_what_was_not_run() -> None:
-    rows = [counted("pointer", n) for n in (256, 512)]
+    rows = [counted("pointer", n, power=1) for n in (256, 512)]
     table = goals.goals(table_of([*with_means(ROWS), *rows]))
     met = {(line.goal, line.cell): (line.met, line.interval) for line in table.data.itertuples()}
     assert met["limit-training", "N=256"] == ("yes", "yes")
     assert met["limit-training", "N=512"] == ("–", "–")
     assert met["limit-inference", "N=256"] == ("yes", "yes")
     assert met["copy-tokens", "no copy row of pointer in float32"] == ("–", "–")
-    assert met["counted-work", "pointer, N=256 to 512"][0] == "yes"
+    assert met["counted-work", "pointer, flops_forward, N=256 to 512"][0] == "yes"
 
 
 def with_means(rows: list[dict[str, object]]) -> list[dict[str, object]]:

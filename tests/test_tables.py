@@ -2,8 +2,8 @@
 
 import io
 import json
-from html.parser import HTMLParser
 import re
+from html.parser import HTMLParser
 from pathlib import Path
 
 import pandas as pd

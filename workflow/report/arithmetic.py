@@ -50,6 +50,12 @@ def loss_of_guessing(frame: pd.DataFrame) -> list[Estimate]:
     return [exactly(f"ln {round(1 / chance)}, nats", -math.log(chance), paper.value("copy_loss", "last training loss"))]
 
 
+def copy_low_fits_its_loss(frame: pd.DataFrame) -> list[Estimate]:
+    """The same two ends, beside exp(-loss) of the paper's last loss: guessing, by the paper's own numbers alone."""
+    guess = math.exp(-paper.value("copy_loss", "last training loss"))
+    return [_share(name, paper.value("copy_accuracy", name), guess) for name in _LOW]
+
+
 def copy_table_decides(frame: pd.DataFrame) -> list[Estimate]:
     """The pointer's accuracy at 2048 at 800 symbols, beside the 95% that it is said to exceed."""
     ours, _ = _at_2048()
@@ -116,6 +122,7 @@ def uniform_hop(frame: pd.DataFrame) -> list[Estimate]:
 _ALL = (
     copy_claims_apart,
     copy_low_is_guessing,
+    copy_low_fits_its_loss,
     loss_of_guessing,
     copy_table_decides,
     copy_table_difference,

@@ -1,25 +1,30 @@
 """A verdict on every claim of the ledger: the paper's figure, ours with its interval, the rule and the reason.
 
-Smoke rows give no verdict. Controls that are off (an oracle that misses, a guesser that does better or worse than
-guessing) make every verdict invalid, for then the measurement itself is wrong.
+Smoke rows give no verdict. Controls that are off (workflow.report.controls) make every verdict invalid, for then the
+measurement itself is wrong; so do rows that were timed beside others, or that different sources made
+(workflow.bench.audit; `pointer-bench verify` names the rows and what to do).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from workflow.report import intervals, ledger, metrics, render, rules, summary
+from workflow.bench import audit
+from workflow.bench.audit import Finding, Placed
+from workflow.bench.experiments import EXPERIMENTS
+from workflow.report import controls, ledger, metrics, render, rules
+from workflow.report.frame import unpack
 from workflow.report.layout import Table, significant
 from workflow.report.ledger import Claim
 from workflow.report.rules import Estimate, Outcome, Verdict
 
 MOST_CELLS = 4  # in the table for people; the CSV has all
-CONTROLS = ("oracle-copy", "chance")
 
 
 @dataclass(frozen=True)
@@ -35,11 +40,13 @@ class Line:
 
 def judge(frame: pd.DataFrame, claims: Sequence[Claim], tier: str = "") -> list[Line]:
     """A line for every claim, in the ledger's order."""
-    off = controls_off(frame)
-    return [_overruled(_line(claim, frame), tier, off) for claim in claims]
+    off, unsound = controls.off(frame), unsound_rows(frame)
+    return [_overruled(_line(claim, frame), tier, off, unsound) for claim in claims]
 
 
-def _overruled(line: Line, tier: str, off: list[str]) -> Line:
+def _overruled(line: Line, tier: str, off: list[str], unsound: list[str]) -> Line:
+    if unsound:
+        return Line(line.claim, Verdict.UNSOUND, line.cells, line.outcomes, "; ".join(unsound))
     if off:
         return Line(line.claim, Verdict.INVALID, line.cells, line.outcomes, "; ".join(off))
     if tier == "smoke":
@@ -73,25 +80,19 @@ def _why(cells: Sequence[Estimate], outcomes: Sequence[tuple[str, Outcome]]) -> 
     return "; ".join([f"{', '.join(said)} of {len(outcomes)} cells", *short])
 
 
-def controls_off(frame: pd.DataFrame) -> list[str]:
-    """What is wrong with the controls of the copy task; empty where all is well or nothing was copied."""
-    rows = summary.of(frame, "copy")
-    rows = rows[rows["status"] == "ok"]
-    if rows.empty:
-        return []
-    oracle, guesser = (rows[rows["model"] == name] for name in CONTROLS)
-    wrong = [f"no finished copy row of {name}" for name in CONTROLS if name not in set(rows["model"])]
-    wrong += [_off(row, 1.0) for _, row in oracle.iterrows() if row["accuracy"] < 1]
-    return wrong + [_off(row, row["chance"]) for _, row in guesser.iterrows() if not _plausible(row, len(guesser))]
+def unsound_rows(frame: pd.DataFrame) -> list[str]:
+    """Timings that others disturbed, and rows that cannot stand side by side; the first of each kind in words."""
+    rows = [_placed(record) for record in frame.to_dict("records") if record["experiment"] in EXPERIMENTS]
+    found: dict[str, list[Finding]] = {}
+    for finding in (*audit.overlaps(rows), *audit.sources(rows)):
+        found.setdefault(finding.check, []).append(finding)
+    return [f"{some[0].what}" + (f" (and {len(some) - 1} more)" if some[1:] else "") for some in found.values()]
 
 
-def _plausible(row: pd.Series, family: int) -> bool:
-    right, n = round(float(row["accuracy"]) * int(row["n_evaluated"])), int(row["n_evaluated"])
-    return intervals.chance_is_plausible(right, n, float(row["chance"]), family)
-
-
-def _off(row: pd.Series, expected: float) -> str:
-    return f"{row['model']} scores {row['accuracy']:.2%} at D={row['distance']}, not {expected:.2%}"
+def _placed(record: Mapping[Hashable, Any]) -> Placed:
+    """A line of the frame as a row again."""
+    row = {str(key): None if pd.isna(value) else value for key, value in record.items()}
+    return Placed(str(row["path"] or ""), {**row, "versions": unpack(row["versions"]) or {}})
 
 
 def table(lines: Sequence[Line]) -> Table:

@@ -22,6 +22,7 @@ COLOURS = {
     Verdict.INCONCLUSIVE: "#56B4E9",
     Verdict.NOT_TESTABLE: "#8f8f8f",
     Verdict.INVALID: "#882255",
+    Verdict.UNSOUND: "#882255",
     Verdict.SMOKE: "#8f8f8f",
 }
 MARKERS = {Verdict.REPRODUCED: "o", Verdict.PARTIALLY: "D", Verdict.NOT_REPRODUCED: "X", Verdict.INCONCLUSIVE: "s"}

@@ -11,7 +11,7 @@ import pandas as pd
 
 from workflow.report import intervals, summary
 from workflow.report.metrics import NotTestable
-from workflow.report.rules import Estimate, missing
+from workflow.report.rules import Estimate, exactly, missing
 
 TIMES = {"training": "step_ms_mean", "forward": "forward_ms_mean", "inference": "inference_ms_mean"}
 
@@ -97,6 +97,17 @@ def scaling_exponent(frame: pd.DataFrame, *, model: str, at: list[int], dtype: s
     return [Estimate(f"N={min(at)} to {max(at)}", fit.value, fit.low, fit.high, len(rows))]
 
 
+def doubling(frame: pd.DataFrame, *, model: str, of: str, at: list[int]) -> list[Estimate]:
+    """What doubling N multiplies the counted work `of` one sequence by, up to each N of `at`."""
+    cells = summary.operations(frame)
+    cells = cells[(cells["model"] == model) & (cells["status"] == "ok")].drop_duplicates("length")
+    grown = cells.set_index("length")[f"{of}_growth"].dropna()
+    if grown.empty:
+        raise NotTestable(f"no complexity rows of {model} at both N and 2 N")
+    labels = {n: f"{model}, {of}, N={n // 2} to {n}" for n in at}
+    return [exactly(label, float(grown[n])) if n in grown else missing(label, "not run") for n, label in labels.items()]
+
+
 def copy_tokens(frame: pd.DataFrame, *, model: str, at: list[int], dtype: str = "float32") -> list[Estimate]:
     """Training tokens used at each D, the most of any seed; the bounds are the seeds'."""
     rows = _ran(frame, "copy", {model}, dtype)
@@ -131,4 +142,4 @@ def sooner(frame: pd.DataFrame, *, model: str, reference: str, at: list[int], dt
     return found
 
 
-METRICS = (faster, smaller_peak, scaling_exponent, copy_tokens, sooner)
+METRICS = (faster, smaller_peak, scaling_exponent, doubling, copy_tokens, sooner)

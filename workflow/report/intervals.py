@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from scipy import stats
@@ -23,6 +24,7 @@ from statsmodels.tools.tools import add_constant
 LEVEL = 0.95
 BOOTSTRAP_FROM = 15  # pairs; below, percentiles of resampled pairs are too narrow
 RESAMPLES = 2000
+FAMILY_ERROR = 1e-4  # chance that any control of a whole run is called off by bad luck
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,23 @@ def exponent(lengths: Sequence[float], values: Sequence[float]) -> Interval:
     return Interval(float(fit.params[1]), float(low), float(high))
 
 
-def chance_is_plausible(right: int, n: int, chance: float, family: int, error: float = 1e-4) -> bool:
-    """Whether guessing explains `right` of `n`: exact binomial test, `error` shared by the whole family of tests."""
-    return float(stats.binomtest(right, n, chance).pvalue) >= error / max(1, family)
+def chance_is_plausible(right: int, n: int, chance: float, family: int) -> bool:
+    """Whether guessing explains `right` of `n`: exact binomial test, FAMILY_ERROR shared by the family of tests."""
+    return float(stats.binomtest(right, n, chance).pvalue) >= FAMILY_ERROR / max(1, family)
+
+
+def at_most_is_plausible(right: int, n: int, level: float, family: int) -> bool:
+    """Whether a share of at most `level` explains `right` of `n`: the same test, one-sided."""
+    pvalue = stats.binomtest(right, n, level, alternative="greater").pvalue
+    return float(pvalue) >= FAMILY_ERROR / max(1, family)
+
+
+@lru_cache
+def counting(symbols: int, seen: int) -> float:
+    """Accuracy of naming the commonest of `seen` uniform symbols: the most that is to be had from them without order.
+
+    A target that is one of them, and of which nothing else is known, is that symbol with this probability on average.
+    By seeded simulation: 0.05 for many of 20 symbols, 0.069 for 513.
+    """
+    drawn = np.random.default_rng(0).multinomial(seen, [1 / symbols] * symbols, size=RESAMPLES)
+    return float(drawn.max(axis=1).mean()) / seen

@@ -25,6 +25,7 @@ MEASURED = (
     metrics.throughput,
     metrics.growth,
     metrics.reduction,
+    metrics.scaling_exponent,
     metrics.copy_accuracy,
     metrics.copy_loss,
     metrics.copy_spread,

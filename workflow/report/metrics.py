@@ -7,8 +7,8 @@ machine, device, dtype and thread count gives cells of its own.
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,11 +43,16 @@ def _where(key: Sequence[Any]) -> str:
 
 
 def _cells(
-    rows: pd.DataFrame, axis: str, at: Sequence[int], estimate: Callable[[pd.DataFrame, str, str], Estimate]
+    rows: pd.DataFrame,
+    axis: str,
+    at: Sequence[int],
+    estimate: Callable[[pd.DataFrame, str, str], Estimate],
+    span: Sequence[int] = (),
 ) -> list[Estimate]:
     """One estimate for each place and each wanted length or distance; what is missing there stays as an open cell.
 
-    A place where nothing finished (a device that is absent) has no say; raises NotTestable if that is every place.
+    `span` (least, most): whatever else was measured between them is judged too, so that "every" means every one. A
+    place where nothing finished (a device that is absent) has no say; raises NotTestable if that is every place.
     """
     ran_here = rows[rows["status"] == "ok"].groupby(PLACE, dropna=False, sort=True).ngroups
     if not ran_here:
@@ -57,13 +62,28 @@ def _cells(
         where = _where(place)
         if not (group["status"] == "ok").any():
             continue
-        for point in at:
+        for point in sorted({*at, *_further(group, axis, span)}):
             label = f"{'N' if axis == 'length' else 'D'}={point}" + (f", {where}" if ran_here > 1 else "")
             cell = group[group[axis] == point]
             ran = cell[cell["status"] == "ok"]
             failed = ", ".join(sorted(set(cell["status"]) - {"ok"})) or "not run"
-            found.append(missing(label, failed, where) if ran.empty else estimate(ran, label, where))
+            given = missing(label, failed, where) if ran.empty else estimate(ran, label, where)
+            found.append(replace(given, open_because=given.open_because or _doubt(cell)))
     return found
+
+
+def _further(group: pd.DataFrame, axis: str, span: Sequence[int]) -> set[int]:
+    """What was measured within a span."""
+    measured = {int(point) for point in group.loc[group["status"] == "ok", axis].dropna()}
+    return {point for point in measured if span and span[0] <= point <= span[1]}
+
+
+def _doubt(cell: pd.DataFrame) -> str:
+    """Why a cell with results decides nothing: those that failed are not a random sample, and copies are no repeats."""
+    lost = cell[cell["status"] != "ok"]
+    if len(lost):
+        return f"{len(lost)} of {len(cell)} runs {', '.join(sorted(set(lost['status'])))}"
+    return "several rows of one seed and repeat" if cell.duplicated(["seed", "repeat"]).any() else ""
 
 
 def _estimate(label: str, interval: Interval, runs: int, published: float | None, where: str) -> Estimate:
@@ -75,16 +95,19 @@ def _published(frame: pd.DataFrame, model: str, axis: str, point: int) -> float 
     return float(found.iloc[0]) if len(found) else None
 
 
-def speedup(frame: pd.DataFrame, *, model: str, reference: str, at: list[int], device: str = "any") -> list[Estimate]:
-    """Ratio of training throughputs by paired repeats, at each N."""
+def speedup(
+    frame: pd.DataFrame, *, model: str, reference: str, at: list[int], span: Sequence[int] = (), device: str = "any"
+) -> list[Estimate]:
+    """Ratio of training throughputs by paired repeats, at each N; a repeat that the reference never had has no say."""
     rows = summary.pairs(frame, "training", reference)
-    rows = _on(rows[rows["model"] == model], device, f"timing row of {model} beside {reference}")
+    alone = (rows["status"] == "no pair") & rows["status_partner"].isna()
+    rows = _on(rows[(rows["model"] == model) & ~alone], device, f"timing row of {model} beside {reference}")
 
     def one(cell: pd.DataFrame, label: str, where: str) -> Estimate:
         published = _published(paper.speedup(), model, "length", int(cell["length"].iloc[0]))
         return _estimate(label, intervals.ratio(list(cell["ratio"])), len(cell), published, where)
 
-    return _cells(rows, "length", at, one)
+    return _cells(rows, "length", at, one, span)
 
 
 def throughput(frame: pd.DataFrame, *, model: str, at: list[int], device: str = "any") -> list[Estimate]:
@@ -108,30 +131,61 @@ def _counted(frame: pd.DataFrame, model: str) -> pd.DataFrame:
     return cells
 
 
-def growth(frame: pd.DataFrame, *, model: str, of: str, at: Sequence[int] = ()) -> list[Estimate]:
-    """What doubling N multiplies the counted work of one sequence by, at every 2 N unless `at` names some."""
-    cells = _counted(frame, model).dropna(subset=f"{of}_growth")
-    cells = cells[cells["length"].isin(at)] if at else cells
-    if cells.empty:
+def growth(frame: pd.DataFrame, *, model: str, of: str, at: list[int]) -> list[Estimate]:
+    """What doubling N multiplies the counted work of one sequence by: up to each N of `at`, and wherever else both are.
+
+    Small N alone decide nothing: there a quadratic term hides behind the trunk.
+    """
+    grown = _counted(frame, model).set_index("length")[f"{of}_growth"].dropna()
+    if grown.empty:
         raise NotTestable(f"no complexity rows of {model} at both N and 2 N")
-    return [
-        exactly(f"{model}, N={n // 2} to {n}", g) for n, g in zip(cells["length"], cells[f"{of}_growth"], strict=True)
-    ]
+    labels = {n: f"{model}, N={n // 2} to {n}" for n in sorted({*at, *map(int, grown.index)})}
+    return [exactly(label, float(grown[n])) if n in grown else missing(label, "not run") for n, label in labels.items()]
 
 
-def reduction(frame: pd.DataFrame, *, model: str, reference: str, of: str) -> list[Estimate]:
-    """Counted work of the reference over that of the model, at the largest N that both have."""
+def reduction(frame: pd.DataFrame, *, model: str, reference: str, of: str, at: int) -> list[Estimate]:
+    """Counted work of the reference over that of the model at N = `at`: at another N it is another claim."""
     ours, theirs = (_counted(frame, name).set_index("length")[of] for name in (model, reference))
-    ratio = (theirs / ours).dropna()
-    if ratio.empty:
-        raise NotTestable(f"no complexity rows of {model} and {reference} at one N")
-    return [exactly(f"{of} of {reference} over {model}, N={ratio.index[-1]}", float(ratio.iloc[-1]))]
+    label = f"{of} of {reference} over {model}, N={at}"
+    if at not in ours or at not in theirs:
+        return [missing(label, "not run")]
+    return [exactly(label, float(theirs[at]) / float(ours[at]))]
+
+
+def scaling_exponent(
+    frame: pd.DataFrame, *, model: str, phase: summary.Phase, at: list[int], device: str = "any"
+) -> list[Estimate]:
+    """b of seconds a sequence ~ N^b over all N, each repeat a point; every N of `at` must be there."""
+    rows = summary.rates(frame, phase)
+    rows = _on(rows[(rows["model"] == model)], device, f"timing of {model}")
+    found = []
+    for place, group in rows[rows["status"] == "ok"].groupby(PLACE, dropna=False, sort=True):
+        where, lacking = _where(place), sorted(set(at) - set(group["length"]))
+        label = f"time of {phase}, {where}"
+        if lacking:
+            found.append(missing(label, f"N={', '.join(map(str, lacking))} not run", where))
+            continue
+        exponent = intervals.exponent(list(group["length"]), list(group["length"] / group["rate"]))
+        found.append(_estimate(label, exponent, int(group["length"].value_counts().min()), None, where))
+    if not found:
+        raise NotTestable(f"no timing of {model} has finished")
+    return found
 
 
 def copy_accuracy(
-    frame: pd.DataFrame, *, model: str, at: list[int], device: str = "any", beside: str = "paper", dtype: str = "any"
+    frame: pd.DataFrame,
+    *,
+    model: str,
+    at: list[int],
+    span: Sequence[int] = (),
+    device: str = "any",
+    beside: str = "paper",
+    dtype: str = "any",
 ) -> list[Estimate]:
-    """Mean over seeds at each D; the bounds are the widest of the seeds' own intervals. `beside` chance or paper."""
+    """Mean over seeds at each D; the bounds are the widest of the seeds' own intervals.
+
+    Set `beside` the paper's figure, or what `counting` the symbols so far gives: the most without choosing a position.
+    """
     rows = summary.of(frame, "copy")
     rows = rows[(rows["model"] == model) & ((rows["dtype"] == dtype) | (dtype == "any"))]
     rows = _on(rows, device, f"copy row of {model}")
@@ -142,11 +196,12 @@ def copy_accuracy(
         widest = Interval(
             sum(s.value for s in seeds) / len(seeds), min(s.low for s in seeds), max(s.high for s in seeds)
         )
-        figure = _published(published, model, "distance", int(cell["distance"].iloc[0]))
-        level = float(cell["chance"].iloc[0]) if beside == "chance" else figure and figure / 100
+        distance, symbols = (int(cell[key].iloc[0]) for key in ("distance", "symbols"))
+        figure = _published(published, model, "distance", distance)
+        level = intervals.counting(symbols, distance + 1) if beside == "counting" else figure and figure / 100
         return _estimate(label, widest, cell["seed"].nunique(), level, where)
 
-    return _cells(rows, "distance", at, one)
+    return _cells(rows, "distance", at, one, span)
 
 
 def seed_interval(row: Any) -> Interval:
@@ -174,9 +229,10 @@ def copy_spread(frame: pd.DataFrame, *, model: str, reference: str, at: list[int
     Raises NotTestable where one of them did not learn: guessing is the most consistent strategy of all.
     """
     rows = summary.of(frame, "copy")
-    rows = rows[(rows["status"] == "ok") & rows["distance"].isin(at)]
+    rows = rows[rows["model"].isin([model, reference]) & rows["distance"].isin(at)]
     found = []
-    for place, group in rows.groupby(PLACE, dropna=False, sort=True):
+    for place, every in rows.groupby(PLACE, dropna=False, sort=True):
+        group, doubt = every[every["status"] == "ok"], _doubt_by_distance(every)
         table = group.pivot_table(index=["model", "seed"], columns="distance", values="accuracy").dropna()
         if not {model, reference} <= set(table.index.get_level_values("model")) or len(table.columns) < len(at):
             continue
@@ -185,10 +241,18 @@ def copy_spread(frame: pd.DataFrame, *, model: str, reference: str, at: list[int
                 raise NotTestable(f"{name} did not learn any distance, and guessing does not vary")
         spread = table.std(axis=1, ddof=1)
         less = (spread.loc[model] - spread.loc[reference]).dropna()
-        found.append(_estimate(_where(place), intervals.mean(list(less)), len(less), None, _where(place)))
+        given = _estimate(_where(place), intervals.mean(list(less)), len(less), None, _where(place))
+        found.append(replace(given, open_because=doubt))
     if not found:
         raise NotTestable(f"no copy rows of {model} and {reference} at all distances")
     return found
+
+
+def _doubt_by_distance(rows: pd.DataFrame) -> str:
+    """The first doubt of any model and distance, and seeds that one of them lacks: a spread needs all of them."""
+    doubts = [doubt for _, cell in rows.groupby(["model", "distance"]) if (doubt := _doubt(cell))]
+    seeds = {frozenset(cell["seed"]) for _, cell in rows.groupby(["model", "distance"])}
+    return next(iter(doubts), "not every seed at every distance" if len(seeds) > 1 else "")
 
 
 def hops(frame: pd.DataFrame, *, half: str, of: str, model: str = "pointer") -> list[Estimate]:
@@ -212,7 +276,7 @@ def _half(layers: list[float], half: str) -> list[float]:
 
 
 def targets_per_position(frame: pd.DataFrame, *, model: str = "pointer") -> list[Estimate]:
-    """Targets of each position, layer and pointer head in the traces: 1 if each is one earlier position or itself."""
+    """Share of positions, layers and pointer heads of the traces with one target that is the position or before it."""
     from workflow.bench.store import attachment
 
     rows = summary.of(frame, "interpretability")
@@ -223,13 +287,14 @@ def targets_per_position(frame: pd.DataFrame, *, model: str = "pointer") -> list
         if path.is_file():
             targets = json.loads(path.read_text(encoding="utf-8"))["targets"]
             label = f"{summary.task(row['distance'], row['settings'])}, seed {row['seed']}, {len(targets[0])} heads"
-            found.append(exactly(label, 1.0 if _one_each(targets) else math.nan))
+            found.append(exactly(label, _one_each(targets)))
     if not found:
         raise NotTestable(f"no trace of {model}")
     return found
 
 
-def _one_each(targets: list[list[list[int]]]) -> bool:
+def _one_each(targets: list[list[list[int]]]) -> float:
     """targets: int[L][H][N], each a position no later than its own."""
-    heads: Iterable[list[int]] = (head for layer in targets for head in layer)
-    return all(isinstance(target, int) and 0 <= target <= i for head in heads for i, target in enumerate(head))
+    heads = [head for layer in targets for head in layer]
+    right = [isinstance(target, int) and 0 <= target <= i for head in heads for i, target in enumerate(head)]
+    return sum(right) / max(1, len(right))

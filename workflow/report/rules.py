@@ -25,7 +25,7 @@ class Outcome(StrEnum):
 
 
 class Verdict(StrEnum):
-    """What is said of a claim; the last two stand for all claims of a run."""
+    """What is said of a claim; the last three stand for all claims of a run."""
 
     REPRODUCED = "reproduced"
     PARTIALLY = "partially"
@@ -33,6 +33,7 @@ class Verdict(StrEnum):
     INCONCLUSIVE = "inconclusive"
     NOT_TESTABLE = "not testable"
     INVALID = "invalid: controls off"
+    UNSOUND = "invalid: rows unsound"
     SMOKE = "no verdict: smoke"
 
 

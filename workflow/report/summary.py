@@ -98,12 +98,12 @@ def references(frame: pd.DataFrame) -> list[str]:
 
 
 def pairs(frame: pd.DataFrame, phase: Phase, reference: str) -> pd.DataFrame:
-    """Rows with `ratio`: their rate over that of the reference in the same place, length, seed and repeat.
+    """Rows with `ratio`: their rate over that of the reference in the same place, length, batch, seed and repeat.
 
     A row whose partner is missing or failed gets the status `no pair`.
     """
     rows = rates(frame, phase)
-    same = [*PLACE, "length", "seed", "repeat"]
+    same = [*PLACE, "length", "batch", "symbols", "seed", "repeat"]
     partner = rows.loc[rows["model"] == reference, [*same, "rate", "status"]]
     paired = rows[rows["model"] != reference].merge(partner, on=same, how="left", suffixes=("", "_partner"))
     paired["ratio"] = paired["rate"] / paired["rate_partner"]
