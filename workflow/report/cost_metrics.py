@@ -87,7 +87,7 @@ def smaller_peak(
     return found
 
 
-def scaling_exponent(frame: pd.DataFrame, *, model: str, at: list[int], dtype: str = "float32") -> list[Estimate]:
+def time_growth(frame: pd.DataFrame, *, model: str, at: list[int], dtype: str = "float32") -> list[Estimate]:
     """b of training time of one sequence ~ N^b over the lengths `at`."""
     rows = _ran(frame, "efficiency", {model}, dtype)
     rows = rows[rows["length"].isin(at) & (rows["status"] == "ok")]
@@ -142,4 +142,4 @@ def sooner(frame: pd.DataFrame, *, model: str, reference: str, at: list[int], dt
     return found
 
 
-METRICS = (faster, smaller_peak, scaling_exponent, doubling, copy_tokens, sooner)
+METRICS = (faster, smaller_peak, time_growth, doubling, copy_tokens, sooner)

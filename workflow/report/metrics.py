@@ -157,7 +157,7 @@ def scaling_exponent(
 ) -> list[Estimate]:
     """b of seconds a sequence ~ N^b over all N, each repeat a point; every N of `at` must be there."""
     rows = summary.rates(frame, phase)
-    rows = _on(rows[(rows["model"] == model)], device, f"timing of {model}")
+    rows = _on(rows[(rows["model"] == model)], device, f"timing row of {model}")
     found = []
     for place, group in rows[rows["status"] == "ok"].groupby(PLACE, dropna=False, sort=True):
         where, lacking = _where(place), sorted(set(at) - set(group["length"]))
