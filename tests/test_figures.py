@@ -52,6 +52,8 @@ def test_every_figure_is_written_as_png_and_svg(drawn: Path) -> None:
         "loss_curves",
         "hops",
         "pointer_map",
+        "ablation",
+        "two_hop",
     }
     assert {path.name for path in drawn.iterdir()} == {f"{name}.{kind}" for name in names for kind in ("png", "svg")}
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in drawn.glob("*.png"))

@@ -173,6 +173,12 @@ def test_parameters_against_the_papers_size() -> None:
     assert cell(table, "in position tables", model="pointer") == "256 to 512"
 
 
+def test_parameters_are_those_of_a_model_as_it_is() -> None:
+    rows = [row(n_params=3_200_000), row(n_params=3_300_000, settings={"mixer": {"gate": False}})]
+    table = tables.parameters(table_of(rows))
+    assert cell(table, "parameters", model="pointer") == "3,200,000"
+
+
 def test_a_changed_setting_is_a_line_of_its_own() -> None:
     rows = [timed("pointer", 256, 10.0), timed("pointer", 256, 20.0, settings={"mixer": {"k": 32}})]
     table = tables.throughput(table_of(rows))
@@ -231,6 +237,9 @@ def test_all_tables_are_written_in_all_formats(written: Path) -> None:
         "parameters",
         "mixers",
         "goals",
+        "ablation",
+        "two_hop",
+        "fairness",
     }
     assert {path.name for path in written.iterdir()} == {
         f"{n}.{kind}" for n in names for kind in ("csv", "md", "tex", "html")

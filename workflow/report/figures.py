@@ -9,7 +9,7 @@ import matplotlib
 import pandas as pd
 from matplotlib.figure import Figure
 
-from workflow.report import canvas, claims_figure, copy_figures, curves, hop_figures
+from workflow.report import ablation_figures, canvas, claims_figure, copy_figures, curves, hop_figures
 from workflow.report.claims import Line
 
 FIGURES: dict[str, Callable[[pd.DataFrame], Figure]] = {
@@ -22,6 +22,8 @@ FIGURES: dict[str, Callable[[pd.DataFrame], Figure]] = {
     "loss_curves": copy_figures.loss_curves,
     "hops": hop_figures.hops,
     "pointer_map": hop_figures.pointer_map,
+    "ablation": ablation_figures.ablation,
+    "two_hop": ablation_figures.two_hop,
 }
 
 

@@ -217,8 +217,10 @@ def task(distance: Any, settings: Any) -> str:
 
 
 def parameters(frame: pd.DataFrame) -> pd.DataFrame:
-    """model, position, and the smallest and largest count of parameters and of position tables over all rows."""
-    rows = frame[frame["n_params"].notna()]
+    """model, position, and the smallest and largest count of parameters and of position tables over all rows of the
+    model as it is: a changed setting changes its size."""
+    changed = [bool((unpack(settings) or {}).get("mixer")) for settings in frame["settings"]]
+    rows = frame[frame["n_params"].notna() & ~pd.Series(changed, index=frame.index, dtype=bool)]
     counted = rows.groupby(["model", "position"], dropna=False)[["n_params", "n_tables"]].agg(["min", "max"])
     counted.columns = pd.Index(["_".join(pair) for pair in counted.columns.to_flat_index()])
     return counted.reset_index()

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from workflow.report import render
+from workflow.report.ablation_tables import ablation, fairness, two_hop
 from workflow.report.copy_tables import copy_accuracy, copy_loss, hops, parameters
 from workflow.report.goals import goals
 from workflow.report.layout import Table
@@ -27,6 +28,9 @@ _ALL: tuple[Callable[[pd.DataFrame], Table], ...] = (
     parameters,
     mixers,
     goals,
+    ablation,
+    two_hop,
+    fairness,
 )
 TABLES = {build.__name__: build for build in _ALL}
 

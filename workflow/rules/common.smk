@@ -79,6 +79,9 @@ TABLES = [
     "parameters",
     "mixers",
     "goals",
+    "ablation",
+    "two_hop",
+    "fairness",
 ]
 FIGURES = [
     "time",
@@ -90,6 +93,8 @@ FIGURES = [
     "loss_curves",
     "hops",
     "pointer_map",
+    "ablation",
+    "two_hop",
 ]
 MADE = {
     "rows": [f"{{results}}/rows.{kind}" for kind in ("parquet", "csv")],

@@ -1,0 +1,85 @@
+"""Ablation cells: copy rows that also say how far pointers reach, and tiers whose variants their models accept."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from pointer import trace
+from workflow.bench import ablation, config, plan, registry, two_hop
+from workflow.bench.rows import keys
+from workflow.bench.settings import Settings
+
+SMALL: dict[str, Any] = {"experiment": "ablation", "distance": 8, "length": 72, "batch": 2, "tokens": 288, "threads": 1}
+WINDOW, LENGTH = 4, 256
+
+
+def row(folder: Path, **more: Any) -> dict[str, Any]:
+    return ablation.run(Settings(**SMALL | {"evaluate_symbols": 1} | more), lambda done, **values: None, folder)
+
+
+def test_a_cell_is_a_copy_row_with_hops_by_layer(tmp_path: Path) -> None:
+    found = row(tmp_path, model="pointer", mixer={"credit": "none", "k": 8, "window": 4})
+    assert set(found) <= set(keys())
+    assert found["tokens_used"] == 288
+    assert len(found["hops_mean"]) == len(found["hops_max"]) == 6
+    assert all(0 <= mean <= longest <= 71 for mean, longest in zip(found["hops_mean"], found["hops_max"], strict=True))
+
+
+def test_a_model_without_pointers_has_no_hops(tmp_path: Path) -> None:
+    assert "hops_mean" not in row(tmp_path, model="chance")
+
+
+def _pointer(**settings: Any) -> nn.Module:
+    """An untrained pointer whose table of offsets is random, so that any offset that may win does somewhere."""
+    torch.manual_seed(0)
+    model = registry.build("pointer", symbols=20, length=LENGTH, width=32, heads=4, window=WINDOW, **settings)
+    for name, parameter in model.named_parameters():
+        if name.endswith("offset_table"):
+            nn.init.normal_(parameter)
+        elif name.endswith("proposal_bias"):
+            nn.init.constant_(parameter[:, -1:], 100.0)  # the lower target's own target
+    return model
+
+
+def _longest(model: nn.Module) -> list[int]:
+    return trace(model, torch.randint(20, (1, LENGTH))).hops_max()
+
+
+def test_beyond_its_window_a_layer_of_two_hop_reaches_by_the_chain_only() -> None:
+    chained = {"candidates": "offsets+chain", "k": WINDOW + 5}
+    assert max(_longest(_pointer(k=WINDOW))) == WINDOW - 1
+    doubling = _longest(_pointer(**chained))
+    assert all(upper <= 2 * lower for lower, upper in itertools.pairwise(doubling))
+    assert doubling[-1] > 6 * (WINDOW - 1)
+
+
+def test_two_hop_measures_as_ablation_does() -> None:
+    assert two_hop.run is ablation.run
+
+
+def _tiers() -> dict[str, dict[str, Any]]:
+    return {"ablation": config.from_files([str(config.FOLDER / "ablation.yaml")]), "paper": config.tier("paper")}
+
+
+@pytest.mark.parametrize("experiment", ["ablation", "two_hop"])
+def test_the_paper_tier_holds_the_ablations_of_their_own_tier(experiment: str) -> None:
+    own, paper = (
+        {c.path for c in plan.cells(tier) if c.settings.experiment == experiment and c.settings.device == "cpu"}
+        for tier in _tiers().values()
+    )
+    assert own
+    assert own == paper
+
+
+@pytest.mark.parametrize("experiment", ["ablation", "two_hop"])
+def test_every_variant_has_settings_that_its_model_knows(experiment: str) -> None:
+    block = _tiers()["ablation"]["experiments"][experiment]
+    variants = plan.variants("pointer", {"mixer": {}, **block})
+    made: Any = registry.load("pointer")
+    assert len({repr(made.Settings(**mixer)) for mixer in variants}) == len(variants) > 1

@@ -1,0 +1,170 @@
+"""Ablation tables and figures: what the notes conclude is what the rows say, seed by seed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import matplotlib
+import pytest
+from synthetic import Row, copied, failed, table_of
+
+from workflow.report import ablation_figures, ablation_summary, canvas, tables
+from workflow.report.layout import Table
+
+LOOK = 10_000
+Line = dict[str, Any]
+
+
+@pytest.fixture(autouse=True)
+def style() -> Iterator[None]:
+    """The style that `figures.write` draws in."""
+    with matplotlib.rc_context(canvas.STYLE):
+        yield
+
+
+def seeds(mixer: Line, until: Iterable[int | None], experiment: str = "ablation", **more: Any) -> list[Row]:
+    """A row for each seed of a variant, which reached 95% after so many tokens, or never."""
+    return [_seed(mixer, tokens, seed, experiment, **more) for seed, tokens in enumerate(until)]
+
+
+def _seed(mixer: Line, tokens: int | None, seed: int, experiment: str, **more: Any) -> Row:
+    given = {"model": "pointer", "distance": 512, "train_seconds": 50.0, "tokens_used": 100_000, "machine": "m"} | more
+    return copied(
+        accuracy=1.0 if tokens else 0.05,
+        experiment=experiment,
+        settings={"mixer": mixer},
+        seed=seed,
+        tokens_budget=200_000,
+        tokens_to_95=tokens,
+        seconds_to_95=tokens and tokens / 2000,
+        evaluations=[[LOOK, 2.0, 0.1, 0.1], [2 * LOOK, 2.0, 0.1, 0.1]],
+        **given,
+    )
+
+
+ROWS = [
+    *seeds({}, (40_000, 50_000, 60_000)),
+    *seeds({"credit": "none"}, (None, None, None)),
+    *seeds({"credit": "candidates"}, (None, 40_000, None)),
+    *seeds({"noise": 1.0}, (100_000, 100_000, 100_000)),
+    *seeds({"k": 128}, (20_000, 20_000, 20_000)),
+    *seeds({"gate": False}, (50_000, 50_000, 80_000)),
+]
+
+
+def text(table: Table, column: object, **labels: str) -> str:
+    wide = table.wide
+    for label, value in labels.items():
+        wide = wide[wide[label] == value]
+    assert len(wide) == 1, wide
+    return str(wide[str(column)].iloc[0])
+
+
+def test_a_cell_says_mean_spread_and_how_many_seeds_got_there() -> None:
+    table = tables.ablation(table_of(ROWS))
+    until = {"quantity": "tokens until 95%"}
+    assert text(table, 512, model="pointer", **until) == "50,000 (40,000 to 60,000)"
+    assert text(table, 512, model="pointer {credit=none}", **until) == "never"
+    assert text(table, 512, model="pointer {credit=candidates}", **until) == "40,000, 1 of 3 seeds"
+    assert text(table, 512, model="pointer {credit=candidates}", quantity="accuracy, %") == "36.67 (5.00 to 100.00)"
+
+
+def test_the_conclusion_sorts_settings_by_what_they_do() -> None:
+    (said,) = [note for note in tables.ablation(table_of(ROWS)).notes if note.startswith("D=512")]
+    assert said == (
+        "D=512: pointer with its defaults reaches 95% after 50,000 (40,000 to 60,000) tokens; "
+        "never within the budget: credit=none; in some seeds only: credit=candidates; "
+        "later by more than one look: noise=1.0 (2×); sooner by more than one look: k=128 (0.4×); "
+        "no difference that the looks resolve: gate=False."
+    )
+
+
+def test_the_notes_tell_budget_and_resolution() -> None:
+    notes = " ".join(tables.ablation(table_of(ROWS)).notes)
+    assert "10,000 tokens (D=512)" in notes
+    assert "Budget: 200,000 tokens" in notes
+
+
+@pytest.mark.parametrize("rows", [ROWS[3:], [*seeds({}, (None,)), *ROWS[3:]]], ids=["absent", "failing"])
+def test_without_working_defaults_nothing_is_compared(rows: list[Row]) -> None:
+    (said,) = [note for note in tables.ablation(table_of(rows)).notes if note.startswith("D=512")]
+    assert said.endswith("no comparison.")
+
+
+@pytest.mark.parametrize(("difference", "effect"), [(LOOK, "same"), (LOOK + 1, "later"), (-LOOK - 1, "sooner")])
+def test_a_difference_within_one_look_is_none(difference: int, effect: str) -> None:
+    rows = [*seeds({}, (50_000,)), *seeds({"k": 3}, (50_000 + difference,))]
+    default, changed = (
+        cell for _, cell in ablation_summary.cells(ablation_summary.rows(table_of(rows), "ablation")).iterrows()
+    )
+    assert ablation_summary.effect(changed, default) == effect
+
+
+def test_settings_that_all_rows_share_are_told_once() -> None:
+    rows = [
+        *seeds({"window": 32, "k": 32}, (90_000,), "two_hop", distance=48),
+        *seeds({"window": 32, "k": 37, "candidates": "offsets+chain"}, (60_000,), "two_hop", distance=48),
+        *seeds({"window": 32, "k": 32}, (None,), "two_hop", distance=256),
+    ]
+    table = tables.two_hop(table_of(rows))
+    assert set(table.wide["model"]) == {"pointer {k=32}", "pointer {candidates=offsets+chain, k=37}"}
+    assert "All rows: window=32." in table.notes
+    assert any(n.startswith("D=256: pointer {k=32}: never 95%, 5.00% at the end") for n in table.notes)
+
+
+def fair_rows() -> list[Row]:
+    """The same tokens as attention with the same table, in a quarter of the time; two that never get there."""
+    unable = [
+        row
+        for model, position in (("transformer", "learned absolute"), ("transformer-rotary", "rotary"))
+        for row in seeds({}, (None, None), "copy", model=model, position=position)
+    ]
+    table = "learned offset table"
+    able = seeds({}, (50_000, 60_000), "copy", model="transformer-relative", position=table, train_seconds=200.0)
+    able = [row | {"seconds_to_95": 4 * row["seconds_to_95"]} for row in able]
+    return [*unable, *able, *seeds({}, (50_000, 60_000), "copy", position=table)]
+
+
+def test_fairness_concludes_what_table_and_pointer_bring() -> None:
+    table = tables.fairness(table_of(fair_rows()))
+    brings = [note for note in table.notes if note.startswith("What")]
+    assert brings[0] == (
+        "What the position table brings, D=512, 95% reached by: transformer (learned absolute) never within 200,000 "
+        "tokens; transformer-rotary (rotary) never within 200,000 tokens; transformer-relative (learned offset table) "
+        "after 55,000 (50,000 to 60,000) tokens."
+    )
+    assert "1.00 (1.00 to 1.00) times the tokens, 0.250 (0.250 to 0.250) times the time, 4.00" in brings[1]
+    assert text(table, 512, model="pointer", quantity="seconds until 95%") == "27.5 (25.0 to 30.0)"
+
+
+def test_fairness_without_all_four_concludes_nothing() -> None:
+    rows = [row for row in fair_rows() if row["model"] != "transformer-rotary"]
+    assert "no conclusion" in " ".join(tables.fairness(table_of(rows)).notes)
+
+
+def points(figure: Any) -> list[tuple[float, float, str]]:
+    """x, y and marker of every seed."""
+    return [
+        (float(line.get_xdata()[0]), float(line.get_ydata()[0]), line.get_marker())
+        for line in figure.axes[0].get_lines()
+        if line.get_marker() in ("o", "x")
+    ]
+
+
+def test_the_figure_has_a_point_a_seed_and_a_cross_beyond_the_budget_for_never() -> None:
+    found = points(ablation_figures.ablation(table_of(ROWS)))
+    assert len(found) == len(ROWS)
+    assert sorted(x for x, _, marker in found if marker == "o") == sorted(
+        float(row["tokens_to_95"]) for row in ROWS if row["tokens_to_95"]
+    )
+    assert {x for x, _, marker in found if marker == "x"} == {200_000 * ablation_figures.NEVER}
+    assert len({(x, y) for x, y, _ in found}) == len(ROWS)
+
+
+def test_the_figure_lists_defaults_first_and_names_what_changed() -> None:
+    figure = ablation_figures.ablation(table_of(ROWS))
+    labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert labels == ["pointer, defaults", "credit=candidates", "credit=none", "gate=False", "k=128", "noise=1.0"]
+    failures = [failed("error", "no", experiment="two_hop", distance=48)]
+    assert "nothing to draw" in ablation_figures.two_hop(table_of(failures)).texts[-1].get_text()

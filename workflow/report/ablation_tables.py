@@ -1,0 +1,205 @@
+"""Tables that say why a model learns: its settings changed one by one, the chain, and the same table on attention.
+
+What the notes conclude follows from the rows by rule (`ablation_summary.effect`), never by hand.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from workflow.report import ablation_summary, intervals
+from workflow.report.drafting import Draft
+from workflow.report.layout import UNKNOWN, Table, base, significant, whole
+
+EFFECTS = {
+    "never": "never within the budget",
+    "some seeds": "in some seeds only",
+    "later": "later by more than one look",
+    "sooner": "sooner by more than one look",
+    "same": "no difference that the looks resolve",
+}
+POINTER, SAME_TABLE = "pointer", "transformer-relative"
+FAIR = ("transformer", "transformer-rotary", SAME_TABLE, POINTER)
+
+
+def ablation(frame: pd.DataFrame) -> Table:
+    """Tokens until 95% and accuracy with one setting changed at a time."""
+    found = ablation_summary.rows(frame, "ablation")
+    title = "Ablation: copy by distance D with one setting changed"
+    return _table("ablation", title, frame, found, *_effects(found))
+
+
+def two_hop(frame: pd.DataFrame) -> Table:
+    """The same at distances that one layer's pointer cannot reach."""
+    found = ablation_summary.rows(frame, "two_hop")
+    notes = (
+        "Where all shared candidates are the nearest offsets, a layer points at most window - 1 tokens back, and six "
+        "layers add up to at most 6 (window - 1).",
+        "Candidates from the chain (candidates=offsets+chain: the lower target, its neighbours and its own target) "
+        "double that reach with each layer.",
+    )
+    title = "Beyond one pointer's reach: copy by distance D"
+    return _table("two_hop", title, frame, found, *notes, *_outcomes(found))
+
+
+def _table(name: str, title: str, frame: pd.DataFrame, found: pd.DataFrame, *conclusions: str) -> Table:
+    cells, draft = ablation_summary.cells(found), Draft()
+    draft.add("tokens until 95%", cells, "distance", _until)
+    draft.add("accuracy, %", cells, "distance", _accuracy)
+    shared = ablation_summary.shared(frame, name)
+    notes = (
+        "Mean over the seeds that reached 95% of a held-out sequence, in brackets the least and the most of them; "
+        f"accuracy over all seeds. {_looks(cells)}",
+        f"All rows: {shared}." if shared else "",
+        *conclusions,
+    )
+    return draft.table(name, title, cells, *filter(None, notes))
+
+
+def _looks(cells: pd.DataFrame) -> str:
+    """How finely the tokens are known, and the budget."""
+    known = cells.dropna(subset="look_tokens").groupby("distance")["look_tokens"].max()
+    if known.empty:
+        return ""
+    looks = ", ".join(f"{whole(tokens)} tokens (D={distance})" for distance, tokens in known.items())
+    return f"Looked at every {looks}. Budget: {_budget(cells)} tokens."
+
+
+def _budget(cells: pd.DataFrame) -> str:
+    return " or ".join(whole(budget) for budget in sorted(cells["tokens_budget"].dropna().unique()))
+
+
+def _until(record: Any) -> str:
+    return _spread(record, "tokens_to_95", whole)
+
+
+def _seconds(record: Any) -> str:
+    return _spread(record, "seconds_to_95", significant)
+
+
+def _spread(record: Any, column: str, show: Any) -> str:
+    """Mean (least to most), and how many seeds where not all."""
+    if record["solved"] == 0:
+        return "never"
+    least, most = record[f"{column}_least"], record[f"{column}_most"]
+    between = f" ({show(least)} to {show(most)})" if most > least else ""
+    return f"{show(record[column])}{between}" + (f", {_seeds(record)}" if record["solved"] < record["runs"] else "")
+
+
+def _seeds(record: Any) -> str:
+    return f"{record['solved']:.0f} of {record['runs']} seeds"
+
+
+def _accuracy(record: Any) -> str:
+    if pd.isna(record["accuracy"]):
+        return UNKNOWN
+    least, most = 100 * record["accuracy_least"], 100 * record["accuracy_most"]
+    between = f" ({least:.2f} to {most:.2f})" if most > least else ""
+    return f"{100 * record['accuracy']:.2f}{between}"
+
+
+def _effects(found: pd.DataFrame) -> list[str]:
+    """A sentence a distance and model: which settings decide, which only change the pace, which do nothing."""
+    pooled = ablation_summary.cells(found, ["model", "distance"])
+    ran = pooled[pooled["status"] == "ok"]
+    sentences = []
+    for (model, distance), group in ran.groupby([ran["model"].map(base), "distance"]):
+        default = group[group["model"] == model]
+        if default.empty or default["solved"].iloc[0] == 0:
+            sentences.append(
+                f"D={distance}: {model} with its defaults is not there or never reaches 95%: no comparison."
+            )
+        else:
+            sentences.append(_compared(f"D={distance}: {model} with its defaults", default.iloc[0], group))
+    return sentences
+
+
+def _compared(who: str, default: Any, group: pd.DataFrame) -> str:
+    named: dict[str, list[str]] = {effect: [] for effect in EFFECTS}
+    for _, cell in group[group["model"] != default["model"]].iterrows():
+        effect = ablation_summary.effect(cell, default)
+        factor = f" ({cell['tokens_to_95'] / default['tokens_to_95']:.2g}×)" if effect in ("later", "sooner") else ""
+        named[effect].append(f"{_settings(cell['model'])}{factor}")
+    said = [f"{EFFECTS[effect]}: {', '.join(names)}" for effect, names in named.items() if names]
+    return f"{who} reaches 95% after {_until(default)} tokens; " + "; ".join([*said, ""])[:-2] + "."
+
+
+def _settings(name: str) -> str:
+    """The changed settings in a variant's name."""
+    return name.partition(" {")[2].removesuffix("}") or "defaults"
+
+
+def _outcomes(found: pd.DataFrame) -> list[str]:
+    """A sentence a distance: what each variant came to."""
+    pooled = ablation_summary.cells(found, ["model", "distance"])
+    ran = pooled[pooled["status"] == "ok"].sort_values(["distance", "model"])
+    return [
+        f"D={distance}: " + "; ".join(f"{cell['model']}: {_outcome(cell)}" for _, cell in group.iterrows()) + "."
+        for distance, group in ran.groupby("distance")
+    ]
+
+
+def _outcome(cell: Any) -> str:
+    at_the_end = f"{_accuracy(cell)}% at the end"
+    return f"95% after {_until(cell)} tokens, {at_the_end}" if cell["solved"] else f"never 95%, {at_the_end}"
+
+
+def fairness(frame: pd.DataFrame) -> Table:
+    """Tokens and time until 95% for attention that knows position in three ways, and for pointer."""
+    every = ablation_summary.rows(frame, "copy")
+    found = every[every["model"].isin(FAIR)]
+    draft, keys = Draft(), [*ablation_summary.CELL, "position"]
+    cells = ablation_summary.cells(found, keys)
+    draft.add("tokens until 95%", cells, "distance", _until, "position")
+    draft.add("seconds until 95%", cells, "distance", _seconds, "position")
+    draft.add("training, tokens/s", cells, "distance", lambda r: whole(r["tokens_per_s"]), "position")
+    draft.add("accuracy, %", cells, "distance", _accuracy, "position")
+    notes = (
+        f"{SAME_TABLE} has {POINTER}'s offset table and its update rule, on softmax attention over all positions.",
+        f"Seconds of training alone, not timed alone on the machine: rough. {_looks(cells)}",
+        *_brings(found),
+    )
+    return draft.table("fairness", "What position table and pointer bring, copy by distance D", cells, *notes)
+
+
+def _brings(found: pd.DataFrame) -> list[str]:
+    """The conclusion at the shortest distance where all of FAIR ran on one machine."""
+    good = found[found["status"] == "ok"]
+    for _, group in good.sort_values("distance").groupby(["distance", "machine", "device", "dtype"], dropna=False):
+        if set(FAIR) <= set(group["model"]):
+            return [_table_brings(group), _pointer_brings(group)]
+    return ["No distance at which all four ran: no conclusion."]
+
+
+def _table_brings(group: pd.DataFrame) -> str:
+    """Attention with and without the table."""
+    cells = ablation_summary.cells(group, ["model", "position"]).set_index("model")
+    within = f"within {_budget(cells)} tokens"
+    said = [
+        f"{model} ({cell['position']}) " + (f"after {_until(cell)} tokens" if cell["solved"] else f"never {within}")
+        for model, cell in ((model, cells.loc[model]) for model in FAIR[:-1])
+    ]
+    return f"What the position table brings, D={group['distance'].iloc[0]}, 95% reached by: {'; '.join(said)}."
+
+
+def _pointer_brings(group: pd.DataFrame) -> str:
+    """Pointer against attention with the same table: ratios of rows of the same seed."""
+    rated = group.assign(rate=group["tokens_used"] / group["train_seconds"]).set_index("seed")
+    ours, theirs = (rated[rated["model"] == model] for model in (POINTER, SAME_TABLE))
+    wanted = {"tokens_to_95": "times the tokens", "seconds_to_95": "times the time", "rate": "times the tokens/s"}
+    said = [f"{_ratio(ours[column] / theirs[column])} {unit}" for column, unit in wanted.items()]
+    return (
+        f"What the pointer brings beside the same table: {', '.join(said)} of {SAME_TABLE} (ratios of one seed each)."
+    )
+
+
+def _ratio(ratios: pd.Series[float]) -> str:
+    """Geometric mean, with its interval where there are several seeds."""
+    known = [float(value) for value in ratios.dropna()]
+    if not known:
+        return UNKNOWN
+    found = intervals.ratio(known)
+    spread = f" ({significant(found.low)} to {significant(found.high)})" if len(known) > 1 else ""
+    return f"{significant(found.value)}{spread}"
