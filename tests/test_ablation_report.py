@@ -50,6 +50,7 @@ ROWS = [
     *seeds({"noise": 1.0}, (100_000, 100_000, 100_000)),
     *seeds({"k": 128}, (20_000, 20_000, 20_000)),
     *seeds({"gate": False}, (50_000, 50_000, 80_000)),
+    *seeds({"k": 16, "window": 8}, (90_000, 100_000, 110_000)),
 ]
 
 
@@ -73,10 +74,10 @@ def test_a_cell_says_mean_spread_and_how_many_seeds_got_there() -> None:
 def test_the_conclusion_sorts_settings_by_what_they_do() -> None:
     (said,) = [note for note in tables.ablation(table_of(ROWS)).notes if note.startswith("D=512")]
     assert said == (
-        "D=512: pointer with its defaults reaches 95% after 50,000 (40,000 to 60,000) tokens; "
+        "D=512: pointer with its defaults: 50,000 (40,000 to 60,000) tokens; "
         "never within the budget: credit=none; in some seeds only: credit=candidates; "
-        "later by more than one look: noise=1.0 (2×); sooner by more than one look: k=128 (0.4×); "
-        "no difference that the looks resolve: gate=False."
+        "later by more than one look: k=16 with window=8 (2×), noise=1.0 (2×); "
+        "sooner by more than one look: k=128 (0.4×); no difference that the looks resolve: gate=False."
     )
 
 
@@ -110,7 +111,12 @@ def test_settings_that_all_rows_share_are_told_once() -> None:
     table = tables.two_hop(table_of(rows))
     assert set(table.wide["model"]) == {"pointer {k=32}", "pointer {candidates=offsets+chain, k=37}"}
     assert "All rows: window=32." in table.notes
-    assert any(n.startswith("D=256: pointer {k=32}: never 95%, 5.00% at the end") for n in table.notes)
+    assert any(n.startswith("D=256: pointer {k=32}: tokens until 95% never, accuracy") for n in table.notes)
+
+
+def test_a_single_variant_keeps_its_name() -> None:
+    table = tables.ablation(table_of(seeds({"k": 32}, (40_000, 50_000))))
+    assert set(table.wide["model"]) == {"pointer {k=32}"}
 
 
 def fair_rows() -> list[Row]:
@@ -130,9 +136,9 @@ def test_fairness_concludes_what_table_and_pointer_bring() -> None:
     table = tables.fairness(table_of(fair_rows()))
     brings = [note for note in table.notes if note.startswith("What")]
     assert brings[0] == (
-        "What the position table brings, D=512, 95% reached by: transformer (learned absolute) never within 200,000 "
-        "tokens; transformer-rotary (rotary) never within 200,000 tokens; transformer-relative (learned offset table) "
-        "after 55,000 (50,000 to 60,000) tokens."
+        "What the position table brings, tokens until 95% at D=512, within 200,000: transformer (learned absolute) "
+        "never; transformer-rotary (rotary) never; transformer-relative (learned offset table) 55,000 "
+        "(50,000 to 60,000)."
     )
     assert "1.00 (1.00 to 1.00) times the tokens, 0.250 (0.250 to 0.250) times the time, 4.00" in brings[1]
     assert text(table, 512, model="pointer", quantity="seconds until 95%") == "27.5 (25.0 to 30.0)"
@@ -165,6 +171,14 @@ def test_the_figure_has_a_point_a_seed_and_a_cross_beyond_the_budget_for_never()
 def test_the_figure_lists_defaults_first_and_names_what_changed() -> None:
     figure = ablation_figures.ablation(table_of(ROWS))
     labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
-    assert labels == ["pointer, defaults", "credit=candidates", "credit=none", "gate=False", "k=128", "noise=1.0"]
+    assert labels == [
+        "pointer, defaults",
+        "credit=candidates",
+        "credit=none",
+        "gate=False",
+        "k=16, window=8",
+        "k=128",
+        "noise=1.0",
+    ]
     failures = [failed("error", "no", experiment="two_hop", distance=48)]
     assert "nothing to draw" in ablation_figures.two_hop(table_of(failures)).texts[-1].get_text()

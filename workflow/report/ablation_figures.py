@@ -50,7 +50,7 @@ def _dots(frame: pd.DataFrame, experiment: str, title: str) -> Figure:
 def _order(ran: pd.DataFrame) -> list[str]:
     """Variants behind their model's defaults, from the top down."""
     first = models.ordered(ran["model"].map(base))
-    return sorted(set(ran["model"]), key=lambda name: (first.index(base(name)), name))
+    return sorted(set(ran["model"]), key=lambda name: (first.index(base(name)), ablation_summary.natural(name)))
 
 
 def _panel(axis: Axes, ran: pd.DataFrame, names: list[str]) -> None:
@@ -100,8 +100,9 @@ def _tokens_axis(axis: Axes, solved: list[float], budget: float) -> None:
 
 def _keys(ran: pd.DataFrame) -> list[Line2D]:
     """What marks mean; what no row shows is left out."""
-    keys = [Line2D([], [], color=OURS, marker="o", linestyle="-", label="defaults (line: mean)")]
-    keys.append(Line2D([], [], color=CHANGED, marker="o", linestyle="", label="one setting changed, a point a seed"))
+    keys = [Line2D([], [], color=CHANGED, marker="o", linestyle="", label="a changed setting, a point a seed")]
+    if (ran["model"].map(base) == ran["model"]).any():
+        keys.insert(0, Line2D([], [], color=OURS, marker="o", linestyle="-", label="defaults (line: mean)"))
     if ran["tokens_to_95"].isna().any():
         keys.append(Line2D([], [], color="#333333", marker="x", linestyle="", label="never within the budget"))
     return [*keys, canvas.line_key(":", "budget")]

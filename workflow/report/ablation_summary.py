@@ -6,7 +6,8 @@ once. Tokens until 95% are known up to one look: training looks at a held-out se
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -20,14 +21,11 @@ Mixer = Mapping[str, Any]
 
 def rows(frame: pd.DataFrame, experiment: str) -> pd.DataFrame:
     """The rows of one experiment, `model` named by what differs among them, `look_tokens` between two looks."""
-    found = summary.of(frame, experiment)
-    mixers = [_mixer(settings) for settings in found["settings"]]
-    shared = common(mixers)
-    of = frame[frame["experiment"] == experiment]["model"]
-    names = [
-        variant(str(model), {k: v for k, v in m.items() if k not in shared})
-        for model, m in zip(of, mixers, strict=True)
-    ]
+    raw, found = frame[frame["experiment"] == experiment], summary.of(frame, experiment)
+    mixers = [_mixer(settings) for settings in raw["settings"]]
+    alike = common(mixers)
+    differing = [{key: value for key, value in mixer.items() if key not in alike} for mixer in mixers]
+    names = [summary.variant(str(model), own) for model, own in zip(raw["model"], differing, strict=True)]
     found["model"] = pd.array(names, dtype="string")
     found["look_tokens"] = [_first_look(cell) for cell in found["evaluations"]]
     return found
@@ -35,24 +33,25 @@ def rows(frame: pd.DataFrame, experiment: str) -> pd.DataFrame:
 
 def shared(frame: pd.DataFrame, experiment: str) -> str:
     """The settings that all rows of an experiment share, in words; empty where there are none."""
-    found = common([_mixer(settings) for settings in summary.of(frame, experiment)["settings"]])
+    found = common([_mixer(settings) for settings in frame[frame["experiment"] == experiment]["settings"]])
     return ", ".join(f"{key}={found[key]}" for key in sorted(found))
 
 
-def common(mixers: Iterable[Mixer]) -> Mixer:
-    """What all mixers' settings have in common; nothing for a single row, whose settings are its name."""
-    every = list(mixers)
-    if len(every) < 2:
-        return {}
-    return {key: value for key, value in every[0].items() if all(m.get(key, _ABSENT) == value for m in every)}
+def common(mixers: Sequence[Mixer]) -> Mixer:
+    """What all mixers' settings have in common; nothing where they are all the same, and name the variant."""
+    alike = [
+        (key, value) for key, value in (mixers[0] if mixers else {}).items() if all(_has(m, key, value) for m in mixers)
+    ]
+    return dict(alike) if any(mixer != mixers[0] for mixer in mixers) else {}
 
 
-_ABSENT = object()
+def _has(mixer: Mixer, key: str, value: Any) -> bool:
+    return key in mixer and mixer[key] == value
 
 
-def variant(model: str, changed: Mixer) -> str:
-    """As `summary.of` names it: pointer {k=32}."""
-    return f"{model} {{{', '.join(f'{key}={changed[key]}' for key in sorted(changed))}}}" if changed else model
+def natural(name: str) -> list[tuple[str, int]]:
+    """Sorts variants, k=16 before k=128."""
+    return [(text, int(number or 0)) for text, number in re.findall(r"(\D*)(\d*)", name)]
 
 
 def _mixer(settings: Any) -> Mixer:

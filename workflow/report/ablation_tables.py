@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from workflow.report import ablation_summary, intervals
+from workflow.report import ablation_summary, intervals, summary
 from workflow.report.drafting import Draft
 from workflow.report.layout import UNKNOWN, Table, base, significant, whole
 
@@ -21,6 +21,7 @@ EFFECTS = {
     "same": "no difference that the looks resolve",
 }
 POINTER, SAME_TABLE = "pointer", "transformer-relative"
+ALIKE = ["distance", "tokens_budget", *summary.PLACE]
 FAIR = ("transformer", "transformer-rotary", SAME_TABLE, POINTER)
 
 
@@ -112,29 +113,31 @@ def _effects(found: pd.DataFrame) -> list[str]:
                 f"D={distance}: {model} with its defaults is not there or never reaches 95%: no comparison."
             )
         else:
-            sentences.append(_compared(f"D={distance}: {model} with its defaults", default.iloc[0], group))
+            sentences.append(f"D={distance}: {_compared(default.iloc[0], group)}")
     return sentences
 
 
-def _compared(who: str, default: Any, group: pd.DataFrame) -> str:
+def _compared(default: Any, group: pd.DataFrame) -> str:
     named: dict[str, list[str]] = {effect: [] for effect in EFFECTS}
-    for _, cell in group[group["model"] != default["model"]].iterrows():
+    changed = group[group["model"] != default["model"]]
+    for _, cell in changed.sort_values("model", key=lambda names: names.map(ablation_summary.natural)).iterrows():
         effect = ablation_summary.effect(cell, default)
         factor = f" ({cell['tokens_to_95'] / default['tokens_to_95']:.2g}×)" if effect in ("later", "sooner") else ""
         named[effect].append(f"{_settings(cell['model'])}{factor}")
-    said = [f"{EFFECTS[effect]}: {', '.join(names)}" for effect, names in named.items() if names]
-    return f"{who} reaches 95% after {_until(default)} tokens; " + "; ".join([*said, ""])[:-2] + "."
+    said = [f"{default['model']} with its defaults: {_until(default)} tokens"]
+    said += [f"{EFFECTS[effect]}: {', '.join(names)}" for effect, names in named.items() if names]
+    return f"{'; '.join(said)}."
 
 
 def _settings(name: str) -> str:
     """The changed settings in a variant's name."""
-    return name.partition(" {")[2].removesuffix("}") or "defaults"
+    return name.partition(" {")[2].removesuffix("}").replace(", ", " with ")
 
 
 def _outcomes(found: pd.DataFrame) -> list[str]:
     """A sentence a distance: what each variant came to."""
     pooled = ablation_summary.cells(found, ["model", "distance"])
-    ran = pooled[pooled["status"] == "ok"].sort_values(["distance", "model"])
+    ran = pooled[pooled["status"] == "ok"].sort_values("model", key=lambda names: names.map(ablation_summary.natural))
     return [
         f"D={distance}: " + "; ".join(f"{cell['model']}: {_outcome(cell)}" for _, cell in group.iterrows()) + "."
         for distance, group in ran.groupby("distance")
@@ -142,8 +145,7 @@ def _outcomes(found: pd.DataFrame) -> list[str]:
 
 
 def _outcome(cell: Any) -> str:
-    at_the_end = f"{_accuracy(cell)}% at the end"
-    return f"95% after {_until(cell)} tokens, {at_the_end}" if cell["solved"] else f"never 95%, {at_the_end}"
+    return f"tokens until 95% {_until(cell)}, accuracy at the end {_accuracy(cell)}%"
 
 
 def fairness(frame: pd.DataFrame) -> Table:
@@ -165,9 +167,9 @@ def fairness(frame: pd.DataFrame) -> Table:
 
 
 def _brings(found: pd.DataFrame) -> list[str]:
-    """The conclusion at the shortest distance where all of FAIR ran on one machine."""
-    good = found[found["status"] == "ok"]
-    for _, group in good.sort_values("distance").groupby(["distance", "machine", "device", "dtype"], dropna=False):
+    """The conclusion at the shortest distance where all of FAIR ran alike."""
+    good = found[found["status"] == "ok"].drop_duplicates([*ALIKE, "model", "seed"])
+    for _, group in good.groupby(ALIKE, dropna=False):
         if set(FAIR) <= set(group["model"]):
             return [_table_brings(group), _pointer_brings(group)]
     return ["No distance at which all four ran: no conclusion."]
@@ -176,12 +178,10 @@ def _brings(found: pd.DataFrame) -> list[str]:
 def _table_brings(group: pd.DataFrame) -> str:
     """Attention with and without the table."""
     cells = ablation_summary.cells(group, ["model", "position"]).set_index("model")
-    within = f"within {_budget(cells)} tokens"
-    said = [
-        f"{model} ({cell['position']}) " + (f"after {_until(cell)} tokens" if cell["solved"] else f"never {within}")
-        for model, cell in ((model, cells.loc[model]) for model in FAIR[:-1])
-    ]
-    return f"What the position table brings, D={group['distance'].iloc[0]}, 95% reached by: {'; '.join(said)}."
+    attentions = [(model, cells.loc[model]) for model in FAIR[:-1]]
+    said = [f"{model} ({cell['position']}) {_until(cell)}" for model, cell in attentions]
+    where = f"tokens until 95% at D={group['distance'].iloc[0]}, within {_budget(cells)}"
+    return f"What the position table brings, {where}: {'; '.join(said)}."
 
 
 def _pointer_brings(group: pd.DataFrame) -> str:

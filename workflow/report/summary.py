@@ -30,8 +30,12 @@ def of(frame: pd.DataFrame, experiment: str) -> pd.DataFrame:
 
 
 def _variant(name: str, settings: Any) -> str:
-    changed = (unpack(settings) or {}).get("mixer") or {}
-    return f"{name} {{{', '.join(f'{key}={changed[key]}' for key in sorted(changed))}}}" if changed else name
+    return variant(name, (unpack(settings) or {}).get("mixer") or {})
+
+
+def variant(model: str, changed: Mapping[str, Any]) -> str:
+    """A model under changed mixer settings, `pointer {k=32}`."""
+    return f"{model} {{{', '.join(f'{key}={changed[key]}' for key in sorted(changed))}}}" if changed else model
 
 
 def summarise(rows: pd.DataFrame, keys: Sequence[str], columns: Mapping[str, str]) -> pd.DataFrame:
