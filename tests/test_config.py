@@ -50,7 +50,7 @@ def test_the_schema_file_is_what_the_settings_generate() -> None:
         ({"lengths": ["x"]}, "lengths.0 is 'x'"),
         ({"seeds": [1, 1]}, "without repetition"),
         ({"repeats": 0}, "repeats is 0; accepted: how often"),
-        ({"symbols": 1}, "symbols is 1; accepted: vocabulary size"),
+        ({"symbols": -1}, "symbols is -1; accepted: vocabulary size"),
         ({"tier": "Mine!"}, "tier is 'Mine!'; accepted: the tier's name"),
         ({"tier": "tables"}, "a name other than"),
         ({"lr": "nan"}, "lr is nan"),

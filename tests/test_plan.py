@@ -70,6 +70,32 @@ def test_a_row_says_what_it_is_in_its_path() -> None:
     assert any(path.startswith("results/runs/copy/chance/d64-cuda-bfloat16-s1-") for path in found)
 
 
+def test_each_task_lies_along_its_own_axis() -> None:
+    blocks: dict[str, Any] = {
+        "mqar": {"pairs": [4, 16]},
+        "khop": {"hops": [2]},
+        "string-copy": {"letters": [9]},
+        "induction": {"lengths": [64]},
+    }
+    cells = plan.cells({**SMALL, "models": ["pointer"], "experiments": blocks})
+    assert [path.rpartition("-")[0] for path in paths(cells)] == [
+        "results/runs/mqar/pointer/p4-s0",
+        "results/runs/mqar/pointer/p16-s0",
+        "results/runs/khop/pointer/k2-s0",
+        "results/runs/string-copy/pointer/l9-s0",
+        "results/runs/induction/pointer/n64-s0",
+    ]
+    assert [cell.settings.resolved().length for cell in cells] == [64, 256, 128, 20, 64]
+
+
+def test_interpretability_trains_on_the_tasks_that_the_config_lists() -> None:
+    block = {"models": ["pointer"], "tasks": ["copy", "bytes"], "lengths": [64]}
+    found = [c.settings for c in edited(experiments={"interpretability": block})]
+    assert [(s.task_name, s.axis, s.length) for s in found] == [("copy", "distance", 0), ("bytes", "length", 64)]
+    without = edited(experiments={"interpretability": {"models": ["pointer"]}})
+    assert [cell.settings.key() for cell in without] == [found[0].key()]
+
+
 def test_controls_are_chosen_by_kind() -> None:
     kinds = {
         choice: set(plan.chosen_models({"models": [], "controls": [choice]})) for choice in ("all", "trained", "none")

@@ -70,6 +70,8 @@ def test_argv_says_only_what_differs_from_the_defaults() -> None:
         ("lr", math.inf, "a number"),
         ("lr", False, "a number"),
         ("symbols", 1, "from 2"),
+        ("task", "bytes", "copy in copy"),
+        ("task", "byte", "Did you mean 'bytes'"),
         ("seed", -1, "from 0"),
         ("stop_accuracy", 1.1, "to 1.0"),
         ("machine", 3, "text"),
@@ -130,6 +132,57 @@ def test_equal_sizes_are_the_same_row_however_they_are_said() -> None:
         Settings("efficiency", "pointer", length=256).key()
         == Settings("efficiency", "pointer", length=256, batch=16).key()
     )
+
+
+@pytest.mark.parametrize(
+    ("experiment", "given", "length", "symbols"),
+    [
+        ("mqar", {"pairs": 64}, 1024, 256),
+        ("mqar", {"pairs": 64, "length": 512, "symbols": 200}, 512, 200),
+        ("selective-copy", {}, 256, 16),
+        ("induction", {"length": 1024}, 1024, 16),
+        ("khop", {"hops": 3}, 128, 5),
+        ("string-copy", {"letters": 20}, 42, 29),
+        ("listops", {"symbols": 99}, 2000, 16),
+        ("bytes", {"symbols": 20}, 1024, 256),
+        ("copy", {}, 1280, 20),
+        ("complexity", {}, 2048, 20),
+    ],
+)
+def test_each_task_has_sizes_of_its_own(experiment: str, given: dict[str, int], length: int, symbols: int) -> None:
+    cell = settings.from_dict({"experiment": experiment, "model": "pointer", **given}).resolved()
+    assert (cell.length, cell.symbols) == (length, symbols)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"experiment": "mqar", "pairs": 17, "length": 64}, "pairs is 17; accepted: 1 to 16 at length 64"),
+        ({"experiment": "mqar", "pairs": 128}, "pairs is 128; accepted: 1 to 127 with 256 symbols"),
+        ({"experiment": "selective-copy", "items": 129}, "items is 129; accepted: 1 to 128 at length 256"),
+        ({"experiment": "string-copy", "length": 50}, "letters is 50; accepted: 1 to 24"),
+        ({"experiment": "mqar", "task": "bytes"}, "task is 'bytes'; accepted: mqar in mqar"),
+    ],
+)
+def test_sizes_that_a_task_cannot_have_are_refused_before_a_job_starts(given: dict[str, object], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        settings.from_dict({"model": "pointer", **given})
+
+
+def test_a_setting_of_another_task_is_no_part_of_the_key() -> None:
+    copy = Settings("copy", "pointer")
+    assert copy.key() == dataclasses.replace(copy, pairs=4, hops=2, items=3, letters=5, data="x", task="bytes").key()
+    mqar = Settings("mqar", "pointer")
+    assert mqar.key() == dataclasses.replace(mqar, distance=9, hops=2).key() != dataclasses.replace(mqar, pairs=8).key()
+    traced = Settings("interpretability", "pointer", task="bytes")
+    assert traced.key() != Settings("interpretability", "pointer").key()
+    assert traced.key() != dataclasses.replace(traced, data="enwik8").key()
+
+
+def test_keys_of_rows_from_before_there_were_other_tasks_stay() -> None:
+    """Rows are found again by their key, so a new setting must not move the old ones."""
+    known = {"copy": "a0a0b96466c96062", "interpretability": "b359ef42136e89a1", "complexity": "0b815a91b1229044"}
+    assert {name: Settings(name, "pointer", threads=1).key() for name in known} == known
 
 
 def test_threads_never_exceed_the_affinity() -> None:

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from pointer.trunk import LayerShape, Mixer, Trunk
 from workflow.bench import evaluate, train
 from workflow.bench.outcomes import Diverged
-from workflow.bench.tasks import IGNORED, CopyTask, Seeds
+from workflow.bench.tasks import IGNORED, Seeds
+from workflow.bench.tasks.copy import CopyTask
 
 CPU = torch.device("cpu")
 TASK = CopyTask(batch=4, length=24, distance=5, symbols=6, seeds=Seeds.of(3))

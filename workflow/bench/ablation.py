@@ -1,8 +1,8 @@
 """Experiment `ablation`: which part of a model makes it learn to copy?
 
-A cell is a copy cell (workflow.bench.copy) whose mixer settings differ, mostly in one place, from the model's own; the
-config lists them as `variants`. What counts is the tokens until 95%. Models that point also say how far, by layer, and
-whether a pointer is degenerate: a variant that reaches the distance in two hops shows here.
+A cell is a copy cell (workflow.bench.learning) whose mixer settings differ, mostly in one place, from the model's own;
+the config lists them as `variants`. What counts is the tokens until 95%. Models that point also say how far, by layer,
+and whether a pointer is degenerate: a variant that reaches the distance in two hops shows here.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from torch import nn
 from pointer import trace
 from pointer.errors import InputError
 from workflow.bench import models
-from workflow.bench.copy import train_and_score
 from workflow.bench.interpretability import hop_statistics
+from workflow.bench.learning import train_and_score
 from workflow.bench.settings import Settings
 from workflow.bench.tasks import IGNORED
 from workflow.bench.train import Report
@@ -33,7 +33,7 @@ def run(settings: Settings, report: Report, folder: Path) -> dict[str, Any]:
 def pointing(model: nn.Module, cell: Settings) -> dict[str, Any]:
     """Hop statistics over the positions that copy, of a fresh batch, and warnings; nothing for models without
     pointers."""
-    tokens, targets = models.copy_task(cell).batch_of("trace", 0, cell.batch)
+    tokens, targets = models.task_of(cell).batch_of("trace", 0, cell.batch)
     try:
         found = trace(model, tokens.to(next(model.parameters(), torch.empty(0)).device))
     except InputError:

@@ -45,7 +45,7 @@ def load(path: Path) -> tuple[Any, torch.nn.Module]:
 def follow(path: Path, sequence: int) -> tuple[torch.Tensor, Trace]:
     """tokens int64[N] of the sequence and where the row's model points on it."""
     cell, model = load(path)
-    tokens, _ = models.copy_task(cell).batch_of(STREAM, sequence, 1)
+    tokens, _ = models.task_of(cell).batch_of(STREAM, sequence, 1)
     return tokens[0], trace(model, tokens)
 
 

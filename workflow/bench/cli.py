@@ -93,7 +93,14 @@ def measure(settings: Settings, scratch: Path, out: Path | None, folder: Path | 
 def outcome(row: Row) -> str:
     """One line on a row: what it is, how it ended, its main figure."""
     size = f"D={row['distance']}" if row["distance"] else f"N={row['length']}"
-    figures = {"accuracy": "accuracy {:.4f}", "step_ms": "step {:.1f} ms", "flops_step": "step {:.3g} FLOPs"}
+    sizes = [f"{name}={row[name]}" for name in ("pairs", "items", "hops", "letters") if row[name]]
+    size = ", ".join([*sizes, size])
+    figures = {
+        "bits_per_byte": "{:.3f} bits a byte",
+        "accuracy": "accuracy {:.4f}",
+        "step_ms": "step {:.1f} ms",
+        "flops_step": "step {:.3g} FLOPs",
+    }
     shown = [text.format(row[key]) for key, text in figures.items() if row[key] is not None][:1]
     ending = row["status"] if row["status"] == "ok" else f"{row['status']} ({row['reason']})"
     return ", ".join([f"{row['experiment']} {row['model']} {size} {row['device']}: {ending}", *shown])

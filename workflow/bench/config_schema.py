@@ -11,12 +11,18 @@ from typing import Any
 from workflow.bench import experiments, registry, settings
 
 Schema = dict[str, Any]
-AXES = {"devices": "device", "dtypes": "dtype", "seeds": "seed", "lengths": "length", "distances": "distance"}
-SCALARS = [
-    n
-    for n in settings.FIELDS
-    if n not in ("experiment", "model", "device", "dtype", "seed", "repeat", "length", "distance", "mixer")
-]
+AXES = {
+    "devices": "device",
+    "dtypes": "dtype",
+    "seeds": "seed",
+    "lengths": "length",
+    "distances": "distance",
+    "pairs": "pairs",
+    "hops": "hops",
+    "letters": "letters",
+}
+KEYS = {setting: key for key, setting in AXES.items()}
+SCALARS = [n for n in settings.FIELDS if n not in ("experiment", "model", "task", "repeat", "mixer", *KEYS)]
 CLASSES = (*registry.COSTS, "control", *settings.DTYPES)
 BLOCK = "experiment"  # what every experiment takes
 TIER_NAME = "^[a-z][a-z0-9_-]*$"
@@ -79,6 +85,7 @@ def _block() -> Schema:
         **axes,
         "repeats": repeats,
         **{name: _field(name) for name in SCALARS},
+        "tasks": _list(_field("task")),
         "mixer": overrides,
         "variants": variants,
         "restrict": {

@@ -26,7 +26,8 @@ from torch import Tensor, nn
 
 from workflow.bench import devices, flops, memory, models, stability
 from workflow.bench.settings import Settings
-from workflow.bench.tasks import copy_batch, generator
+from workflow.bench.tasks import generator
+from workflow.bench.tasks.copy import copy_batch
 from workflow.bench.train import Recipe, Report, Stepper, tell_progress
 
 MIN_SECONDS = 0.5  # a shorter sample says little on a machine with a scheduler
@@ -92,7 +93,10 @@ def batches(cell: Settings, device: torch.device) -> list[tuple[Tensor, Tensor]]
         )
         for i in range(BATCHES)
     )
-    return [(tokens[:, : cell.length].to(device), targets[:, -cell.length :].to(device)) for tokens, targets in made]
+    return [
+        (torch.tensor(tokens[:, : cell.length]).to(device), torch.tensor(targets[:, -cell.length :]).to(device))
+        for tokens, targets in made
+    ]
 
 
 def training(model: nn.Module, data: Iterator[tuple[Tensor, Tensor]], cell: Settings, device: torch.device) -> Measured:

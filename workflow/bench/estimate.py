@@ -67,7 +67,8 @@ def counted_seconds(settings: Settings) -> float:
         trained = scored = (cell.warmup_steps + cell.timed_steps) * cell.batch * cell.length
     elif experiment.trains:
         trained = EVALUATIONS * cell.tokens if entry.trained else 0
-        scored = cell.length * max(1, cell.evaluate_symbols / (cell.length - cell.distance))
+        task = experiments.TASKS[cell.task_name].load().of(cell)
+        scored = cell.length * max(1, cell.evaluate_symbols / task.supervised)
     slower = 1 + cell.length / DOUBLING_LENGTH[entry.cost]
     return (trained + INFERENCE_SHARE * scored) * slower / (TRAINING_TOKENS_PER_S * cell.threads)
 

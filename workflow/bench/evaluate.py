@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from workflow.bench.tasks import CopyTask
+from workflow.bench.tasks import Task
 from workflow.bench.train import apart, predict
 
 Z95 = 1.959963984540054  # the normal distribution's 97.5% point
@@ -50,7 +50,7 @@ def wilson(right: int, n: int, z: float = Z95) -> tuple[float, float]:
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
-def evaluate(model: nn.Module, task: CopyTask, symbols: int, dtype: str, device: torch.device) -> Score:
+def evaluate(model: nn.Module, task: Task, symbols: int, dtype: str, device: torch.device) -> Score:
     """Scores at least `symbols` fresh symbols: hard inference, then the same sequences in training mode."""
     batches = [
         task.batch_of("evaluate", i, task.batch) for i in range(math.ceil(symbols / task.supervised / task.batch))

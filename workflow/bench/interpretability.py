@@ -1,7 +1,7 @@
-"""Experiment `interpretability` (paper section 3.2): where the pointers of a model trained on copy point, layer by
-layer.
+"""Experiment `interpretability` (paper section 3.2): where the pointers of a trained model point, layer by layer.
 
-Hop statistics are over the positions that copy (t >= D) of a fresh sequence batch, where the task needs a reach of D.
+It is trained on the copy task, whose hops the task prescribes, or on another (`task`; bytes is real text). Hop
+statistics are over the positions of a fresh batch that carry loss: on copy those with t >= D, which need a reach of D.
 Beside the row lie `trace.json` (targets int[L][H][N] of the first sequence, hop histograms [L][bins] with their edges,
 one chain) and `weights.safetensors` (the trained weights).
 """
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from pointer import Trace, trace
 from pointer.errors import InputError
 from workflow.bench import devices, models
-from workflow.bench.copy import train_and_score
+from workflow.bench.learning import train_and_score
 from workflow.bench.outcomes import Unsupported
 from workflow.bench.settings import Settings
 from workflow.bench.tasks import IGNORED
@@ -35,12 +35,12 @@ def run(settings: Settings, report: Report, folder: Path) -> dict[str, Any]:
     device = devices.resolve(cell.device)
     _require_pointers(cell, device)
     model, row = train_and_score(cell, report)
-    tokens, targets = models.copy_task(cell).batch_of("trace", 0, cell.batch)
+    tokens, targets = models.task_of(cell).batch_of("trace", 0, cell.batch)
     found = trace(model, tokens.to(device))
     _write_trace(folder / FILES["trace"], found, targets)
     _write_weights(folder / FILES["weights"], model)
-    copying = (targets != IGNORED)[0]
-    return row | hop_statistics(found.hops[..., copying]) | {"files": FILES, "warnings": found.warnings()}
+    statistics = hop_statistics(scored_hops(found.hops, targets))
+    return row | statistics | {"files": FILES, "warnings": found.warnings()}
 
 
 def _require_pointers(cell: Settings, device: torch.device) -> None:
@@ -51,8 +51,13 @@ def _require_pointers(cell: Settings, device: torch.device) -> None:
         raise Unsupported(f"{cell.model} has no pointers to trace") from None
 
 
+def scored_hops(hops: Tensor, targets: Tensor) -> Tensor:
+    """hops: int64[L, B, H, N], targets: int64[B, N] -> int64[L, H, positions that carry loss]."""
+    return hops.transpose(1, 2)[:, :, (targets != IGNORED).to(hops.device)]
+
+
 def hop_statistics(hops: Tensor) -> dict[str, Any]:
-    """hops: int64[L, B, H, positions] in tokens -> mean and longest hop of each layer, the lowest first."""
+    """hops: int64[L, ..., positions] in tokens -> mean and longest hop of each layer, the lowest first."""
     layers = hops.flatten(1).double()
     return {"hops_mean": [float(layer.mean()) for layer in layers], "hops_max": [int(layer.max()) for layer in layers]}
 
@@ -69,11 +74,10 @@ def hop_edges(length: int) -> list[int]:
 
 def _write_trace(path: Path, found: Trace, targets: Tensor) -> None:
     hops, edges = found.hops, hop_edges(targets.shape[1])
-    copying = (targets != IGNORED)[0]
     content = {
         "targets": found.targets[:, 0].tolist(),
         "hop_edges_tokens": edges,
-        "hop_counts": [histogram(layer[..., copying], edges) for layer in hops],
+        "hop_counts": [histogram(layer, edges) for layer in scored_hops(hops, targets)],
         "hops_mean_all_positions": hop_statistics(hops)["hops_mean"],
         "chain_of_last_position": found.chain(targets.shape[1] - 1),
     }

@@ -9,9 +9,10 @@ import torch
 from torch import nn
 
 from pointer.trunk import count_parameters
-from workflow.bench import registry
+from workflow.bench import experiments, registry
+from workflow.bench.outcomes import Unsupported
 from workflow.bench.settings import Settings
-from workflow.bench.tasks import CopyTask, Seeds
+from workflow.bench.tasks import Seeds, Task
 
 
 def build(settings: Settings, device: torch.device, **sizes: int) -> nn.Module:
@@ -20,8 +21,11 @@ def build(settings: Settings, device: torch.device, **sizes: int) -> nn.Module:
     torch.manual_seed(Seeds.of(settings.seed).init)
     given: dict[str, Any] = dict(settings.mixer)
     if "distance" in inspect.signature(registry.load(settings.model).__init__).parameters:
+        if settings.task_name not in ("", "copy"):
+            raise Unsupported(f"{settings.model} is told a copy distance, and {settings.task_name} has none")
         given.setdefault("distance", settings.distance)  # oracle-copy is told
-    return registry.build(settings.model, symbols=settings.symbols, length=settings.length, **given, **sizes).to(device)
+    length = task_of(settings).longest if settings.task_name else settings.length
+    return registry.build(settings.model, symbols=settings.symbols, length=length, **given, **sizes).to(device)
 
 
 def is_trained(model: nn.Module) -> bool:
@@ -29,9 +33,10 @@ def is_trained(model: nn.Module) -> bool:
     return bool(getattr(model, "trainable", True))
 
 
-def copy_task(settings: Settings) -> CopyTask:
-    """The copy task of a cell with the settings resolved."""
-    return CopyTask(settings.batch, settings.length, settings.distance, settings.symbols, Seeds.of(settings.seed))
+def task_of(settings: Settings) -> Task:
+    """What a cell learns, with the settings resolved."""
+    task: Task = experiments.TASKS[settings.task_name].load().of(settings)
+    return task
 
 
 def describe(model: nn.Module, settings: Settings) -> dict[str, Any]:

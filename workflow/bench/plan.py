@@ -9,12 +9,12 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from workflow.bench import experiments, hardware, registry
 from workflow.bench.config import Config
-from workflow.bench.config_schema import AXES, SCALARS
+from workflow.bench.config_schema import AXES, KEYS, SCALARS
 from workflow.bench.settings import Scalar, Settings, affinity, threads
 
 RUNS = "results/runs"
@@ -25,7 +25,9 @@ DEFAULTS: Config = {
     "dtypes": ["float32"],
     "seeds": [0],
     "repeats": 1,
+    "tasks": ["copy"],
 }
+SIGNS = {"length": "n", "distance": "d", "pairs": "p", "hops": "k", "letters": "l"}
 
 
 @dataclass(frozen=True)
@@ -57,9 +59,9 @@ class Cell:
 
 
 def label(s: Settings) -> str:
-    """A short name of a cell within its experiment and model, such as n2048-r0 or d512-s1."""
-    axis = experiments.info(s.experiment).axis
-    size = [f"d{s.distance}", f"n{s.length}" if s.length else ""] if axis == "distance" else [f"n{s.length}"]
+    """A short name of a cell within its experiment and model, such as n2048-r0, d512-s1 or bytes-n1024-s0."""
+    what = s.task if s.task != "copy" and s.matters("task") else ""
+    size = [what, f"{SIGNS[s.axis]}{getattr(s, s.axis)}", f"n{s.length}" if s.axis != "length" and s.length else ""]
     place = [s.device if s.device != "cpu" else "", s.dtype if s.dtype != "float32" else ""]
     timing = s.timing
     counters = [f"s{s.seed}" if s.seed or not timing else "", f"r{s.repeat}" if s.repeat or timing else ""]
@@ -84,11 +86,19 @@ def _block(top: Config, own: Config) -> Config:
 
 
 def _settings(experiment: str, block: Config) -> Iterable[Settings]:
-    axis = experiments.info(experiment).axis
-    scalars = {key: block[key] for key in SCALARS if key in block}
+    entry = experiments.info(experiment)
+    for task in block["tasks"] if entry.any_task else [entry.task]:
+        blank = Settings(experiment, model="")
+        yield from _task_settings(replace(blank, task=task) if entry.any_task else blank, block)
+
+
+def _task_settings(blank: Settings, block: Config) -> Iterable[Settings]:
+    """The cells of one task; `blank` names experiment and task."""
+    axis = blank.axis
+    scalars = {key: block[key] for key in SCALARS if key in block} | {"task": blank.task}
     models = chosen_models(block)
     allowed = {pair: restricted(*pair, block) for pair in itertools.product(models, block["dtypes"])}
-    axes = [range(block["repeats"]), _values(block, f"{axis}s"), block["seeds"], devices(block), block["dtypes"]]
+    axes = [range(block["repeats"]), _values(block, blank), block["seeds"], devices(block), block["dtypes"]]
     for repeat, size, seed, device, dtype in itertools.product(*axes):
         values = {axis: size, "seed": seed, "device": device, "dtype": dtype}
         for model in models:
@@ -97,7 +107,7 @@ def _settings(experiment: str, block: Config) -> Iterable[Settings]:
                 and repeat < allowed[model, dtype]["repeat"]
             ):
                 given = {**scalars, **values, "repeat": repeat}
-                yield from (_cell(experiment, model, mixer, given) for mixer in variants(model, block))
+                yield from (_cell(blank.experiment, model, mixer, given) for mixer in variants(model, block))
 
 
 def variants(model: str, block: Config) -> list[dict[str, Scalar]]:
@@ -115,10 +125,9 @@ def _cell(experiment: str, model: str, mixer: dict[str, Scalar], given: dict[str
     return Settings(experiment=experiment, model=model, mixer=mixer, **values)
 
 
-def _values(block: Config, axis: str) -> list[int]:
+def _values(block: Config, blank: Settings) -> list[int]:
     """The axis of an experiment; where the config leaves it out, the setting's own default."""
-    default = Settings(experiment="copy", model="").resolved()
-    values: list[int] = block.get(axis, [getattr(default, AXES[axis])])
+    values: list[int] = block.get(KEYS[blank.axis], [getattr(blank.resolved(), blank.axis)])
     return values
 
 

@@ -17,6 +17,7 @@ from workflow.bench.settings import Settings
 from workflow.bench.sources import ROOT, content_hash, reachable
 
 PACKAGES = ("torch", "numpy", "numba", "snakemake")
+SIZES = ("distance", "pairs", "items", "hops", "letters")  # of tasks; null in the rows of others
 DESCRIPTIVE = ("citation", "cost", "group", "kind", "position")  # of a model's entry: in no number
 PLUMBING = tuple(
     f"workflow.bench.{name}"
@@ -38,22 +39,22 @@ PLUMBING = tuple(
 def identity(settings: Settings) -> dict[str, Any]:
     """Every key of a row that is known before measuring."""
     cell, entry = settings.resolved(), registry.info(settings.model)
-    experiment = experiments.info(settings.experiment)
-    copies = experiment.axis == "distance"
+    trains, copies = bool(cell.task_name), cell.task_name == "copy"
     same = ("experiment", "model", "device", "dtype", "threads", "length", "batch", "symbols", "seed", "repeat")
     return {
         **{key: getattr(cell, key) for key in same},
         "settings": settings.to_dict(),
         "position": entry.position,
-        "distance": cell.distance if copies else None,
-        "tokens_budget": cell.tokens if experiment.trains else None,
+        "task": cell.task_name or None,
+        **{name: getattr(cell, name) if cell.matters(name) else None for name in SIZES},
+        "tokens_budget": cell.tokens if trains else None,
         "chance": 1 / cell.symbols if copies else None,
         "device_name": hardware.device_name(settings.device),
         "machine": hardware.machine_label(settings.device, settings.machine),
         "ram_bytes": hardware.ram_bytes(),
         "command": command(settings),
-        "source_hash": source_hash(settings.experiment, settings.model),
-        "shared_hash": shared_hash(settings.experiment),
+        "source_hash": source_hash(settings.experiment, settings.model, settings.task_name),
+        "shared_hash": shared_hash(settings.experiment, settings.task_name),
         "versions": versions(),
         **git_state(),
     }
@@ -65,25 +66,28 @@ def command(settings: Settings) -> str:
 
 
 @functools.cache
-def source_hash(experiment: str, model: str) -> str:
-    """16 hexadecimal digits over what makes a row's numbers: mixer, trunk, experiment, how the registry builds."""
+def source_hash(experiment: str, model: str, task: str = "") -> str:
+    """16 hexadecimal digits over what makes a row's numbers: mixer, trunk, experiment, task (the experiment's own if
+    none is named), how the registry builds."""
     entry = {k: v for k, v in dataclasses.asdict(registry.info(model)).items() if k not in DESCRIPTIVE}
-    made = {*registry.sources(model), *_measuring(experiment)}
+    made = {*registry.sources(model), *_measuring(experiment, task)}
     return content_hash(sorted(made), repr(sorted(entry.items())), inspect.getsource(registry.build))
 
 
 @functools.cache
-def shared_hash(experiment: str) -> str:
+def shared_hash(experiment: str, task: str = "") -> str:
     """16 hexadecimal digits over what every model's rows of an experiment share: task, recipe, optimiser, trunk, clock.
 
     Rows of two models are comparable only where it is the same.
     """
-    return content_hash(sorted(_measuring(experiment)), inspect.getsource(registry.build))
+    return content_hash(sorted(_measuring(experiment, task)), inspect.getsource(registry.build))
 
 
-def _measuring(experiment: str) -> set[Path]:
-    """The files of an experiment, with the trunk and the optimiser that it trains every model by."""
-    modules = [experiments.info(experiment).module, "pointer.trunk"]
+def _measuring(experiment: str, task: str) -> set[Path]:
+    """The files of an experiment and its task, with the trunk and the optimiser that it trains every model by."""
+    entry = experiments.info(experiment)
+    modules = [entry.module, "pointer.trunk"]
+    modules += [experiments.TASKS[name].module for name in [task or entry.task] if name]
     return set(reachable(modules, ("workflow", "pointer"), without=PLUMBING))
 
 

@@ -22,8 +22,12 @@ Group = Literal["cell", "training", "timing", "limit"]
 DEVICES = ("cpu", "cuda", "mps")
 DTYPES = ("float32", "bfloat16")
 COPY_TAIL = 768  # symbols that a copy sequence scores: N = D + 768 unless a length is given
+PAIR_TOKENS = 16  # tokens of an MQAR sequence for each of its pairs
 STEP_TOKENS = 4096  # tokens a step, unless a batch is given
 DEFAULT_LENGTH = 2048  # the paper's longest
+DEFAULT_SYMBOLS = 20
+DEFAULT_EVALUATED = 10_000
+NOT_COPY = tuple(name for name in experiments.TASKS if name != "copy")
 LONGEST = 2**22
 
 
@@ -35,9 +39,10 @@ def _setting(
     low: float | None = None,
     high: float | None = None,
     choices: tuple[str, ...] = (),
+    tasks: tuple[str, ...] = (),
 ) -> Any:
-    """A field with its meaning, the group that decides which experiments it matters to, and its accepted range."""
-    metadata = {"help": help, "group": group, "low": low, "high": high, "choices": choices}
+    """A field with its meaning, the group and the tasks (none: all) to which it matters, and its accepted range."""
+    metadata = {"help": help, "group": group, "low": low, "high": high, "choices": choices, "tasks": tasks}
     if default is dict:
         return dataclasses.field(default_factory=dict, metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
@@ -53,13 +58,38 @@ class Settings:
     dtype: str = _setting("float32", "float32, or bfloat16 by autocast", choices=DTYPES)
     threads: int = _setting(0, "CPU threads, never more than the process may use; 0: all it may use", low=0, high=4096)
     length: int = _setting(
-        0, f"sequence length N; 0: distance + {COPY_TAIL} for copy, else {DEFAULT_LENGTH}", low=0, high=LONGEST
+        0,
+        f"sequence length N; 0: distance + {COPY_TAIL} for copy, {PAIR_TOKENS} tokens a pair for mqar, 2 a letter and "
+        f"2 more for string-copy, another task's own, else {DEFAULT_LENGTH}",
+        low=0,
+        high=LONGEST,
     )
-    distance: int = _setting(512, "copy distance D in tokens", "training", low=1, high=LONGEST)
-    batch: int = _setting(0, f"sequences a step; 0: {STEP_TOKENS} // N, at least 1", low=0, high=65536)
+    task: str = _setting(
+        "copy", "what interpretability trains on", "training", choices=tuple(experiments.TASKS), tasks=NOT_COPY
+    )
+    distance: int = _setting(512, "copy distance D in tokens", "training", low=1, high=LONGEST, tasks=("copy",))
+    pairs: int = _setting(16, "mqar: pairs of key and value", "training", low=1, high=LONGEST, tasks=("mqar",))
+    items: int = _setting(
+        16, "selective-copy: data symbols among the noise", "training", low=1, high=LONGEST, tasks=("selective-copy",)
+    )
+    hops: int = _setting(1, "khop: induction steps in a row, k", "training", low=1, high=1000, tasks=("khop",))
+    letters: int = _setting(
+        50, "string-copy: letters of training's longest string", "training", low=1, high=LONGEST, tasks=("string-copy",)
+    )
+    data: str = _setting(
+        "", "bytes: the text, a file; empty: the Python standard library's sources", "training", tasks=("bytes",)
+    )
+    batch: int = _setting(
+        0, f"sequences a step; 0: {STEP_TOKENS} // N or fewer, as the task says, at least 1", low=0, high=65536
+    )
     tokens: int = _setting(100_000, "training budget in tokens, never exceeded", "training", low=1, high=10**12)
     lr: float = _setting(1e-3, "learning rate of AdamW", "training", low=0.0, high=10.0)
-    symbols: int = _setting(20, "vocabulary size V", low=2, high=2**20)
+    symbols: int = _setting(
+        0,
+        f"vocabulary size V, at least 2; 0: the task's own, else {DEFAULT_SYMBOLS}; listops and bytes have a fixed one",
+        low=0,
+        high=2**20,
+    )
     seed: int = _setting(0, "seed of data, initialisation and order", low=0, high=2**31 - 1)
     repeat: int = _setting(0, "which repetition of the same measurement", low=0, high=10**6)
     warmup_steps: int = _setting(2, "steps before the clock starts", "timing", low=1, high=10**6)
@@ -67,7 +97,9 @@ class Settings:
     stop_accuracy: float = _setting(
         0.0, "training stops at this hard-inference accuracy; 0: never", "training", low=0.0, high=1.0
     )
-    evaluate_symbols: int = _setting(10_000, "fresh symbols scored at the end, at least", "training", low=1, high=10**9)
+    evaluate_symbols: int = _setting(
+        0, "fresh symbols scored at the end, at least; 0: the task's own number", "training", low=0, high=10**9
+    )
     timeout_s: int = _setting(
         1800, "longest run time in seconds, waiting left out; 0: no limit", "limit", low=0, high=10**8
     )
@@ -82,25 +114,59 @@ class Settings:
         """Whether the row must run alone on the machine."""
         return experiments.info(self.experiment).timing
 
+    @property
+    def task_name(self) -> str:
+        """What the model learns; empty where it learns nothing."""
+        experiment = experiments.info(self.experiment)
+        return self.task if experiment.any_task else experiment.task
+
+    @property
+    def axis(self) -> experiments.Axis:
+        """The setting along which this cell's like lie."""
+        return experiments.TASKS[self.task_name].axis if self.task_name else "length"
+
+    def matters(self, name: str) -> bool:
+        """Whether a setting matters to this cell's task."""
+        tasks = FIELDS[name].metadata["tasks"]
+        return not tasks or self.task_name in tasks
+
     def validate(self) -> Settings:
         """Returns itself; raises InputError that names the first bad value, what is accepted and where to change it."""
         experiment = experiments.info(self.experiment)
         registry.info(self.model)
         for field in dataclasses.fields(self):
             check(field.name, getattr(self, field.name))
-        if experiment.axis == "distance" and 0 < self.length <= self.distance:
+        if self.symbols == 1:
+            raise InputError.about("symbols", 1, f"0, or a whole number from 2 to {2**20:,}", where("symbols"))
+        if self.task not in ("copy", self.task_name):
+            raise InputError.about("task", self.task, f"{self.task_name or 'none'} in {self.experiment}", where("task"))
+        if self.axis == "distance" and 0 < self.length <= self.distance:
             raise InputError.about("length", self.length, f"more than the distance, {self.distance}", where("length"))
+        if self.task_name:
+            experiments.TASKS[self.task_name].load().of(self.resolved())  # refuses sizes that do not fit each other
         step = self.resolved().batch * self.resolved().length
         if experiment.trains and self.tokens < step:
             raise InputError.about("tokens", self.tokens, f"at least {step:,}, one step of batch x N", where("tokens"))
         return self
 
     def resolved(self) -> Settings:
-        """The same cell with length, batch and threads filled in where they are 0."""
-        own = self.distance + COPY_TAIL if experiments.info(self.experiment).axis == "distance" else DEFAULT_LENGTH
-        length = self.length or own
-        batch = self.batch or max(1, STEP_TOKENS // length)
-        return dataclasses.replace(self, length=length, batch=batch, threads=threads(self.threads))
+        """The same cell with every size filled in where it is 0."""
+        length = self.length or self._own_length()
+        task = experiments.TASKS.get(self.task_name)
+        symbols = task.symbols if task and (task.fixed or not self.symbols) else self.symbols or DEFAULT_SYMBOLS
+        evaluated = self.evaluate_symbols or (task.evaluate_symbols if task else DEFAULT_EVALUATED)
+        batch = self.batch or max(1, (task.step_tokens if task else STEP_TOKENS) // length)
+        sizes: dict[str, Any] = {"length": length, "symbols": symbols, "evaluate_symbols": evaluated, "batch": batch}
+        return dataclasses.replace(self, threads=threads(self.threads), **sizes)
+
+    def _own_length(self) -> int:
+        task = self.task_name
+        follows = {
+            "copy": self.distance + COPY_TAIL,
+            "mqar": PAIR_TOKENS * self.pairs,
+            "string-copy": 2 * self.letters + 2,
+        }
+        return follows.get(task) or (experiments.TASKS[task].length if task else DEFAULT_LENGTH)
 
     def to_dict(self) -> dict[str, Any]:
         """Every field, for JSON."""
@@ -125,7 +191,8 @@ class Settings:
             {"cell"} | ({"training"} if experiment.trains else set()) | ({"timing"} if experiment.timing else set())
         )
         own = dataclasses.replace(self.resolved(), threads=self.threads)
-        used = {f.name: getattr(own, f.name) for f in dataclasses.fields(self) if f.metadata["group"] in groups}
+        fields = (f for f in dataclasses.fields(self) if f.metadata["group"] in groups and self.matters(f.name))
+        used = {f.name: getattr(own, f.name) for f in fields}
         used["memory_limit_bytes"] = self.memory_limit_bytes
         return hashlib.sha256(json.dumps(used, sort_keys=True).encode()).hexdigest()[:16]
 

@@ -28,7 +28,10 @@ class Store:
 
     def path(self, settings: Settings) -> Path:
         """<settings hash>-<source hash>.json"""
-        return self.folder / f"{settings.key()}-{provenance.source_hash(settings.experiment, settings.model)}.json"
+        return (
+            self.folder
+            / f"{settings.key()}-{provenance.source_hash(settings.experiment, settings.model, settings.task_name)}.json"
+        )
 
     @contextmanager
     def claim(self, settings: Settings) -> Iterator[None]:

@@ -21,11 +21,12 @@ from torch import Tensor, nn
 from pointer.optim import optimizers
 from workflow.bench import devices
 from workflow.bench.outcomes import Diverged
-from workflow.bench.tasks import IGNORED, CopyTask
+from workflow.bench.tasks import IGNORED, Task
 
 WARMUP_STEPS = 5  # steps over which AdamW's rate rises to its value
 CLIP_NORM = 1.0
-CHECK_STEPS = 4  # steps between two looks at a held-out sequence
+CHECK_STEPS = 4  # steps between two looks at held-out sequences, where one sequence is enough
+CHECK_SYMBOLS = 64  # symbols that a look scores, at least
 STOP_CHECKS = 2  # checks in a row at stop_accuracy that end training
 LEARNED = 0.95  # the paper's line: tokens_to_95
 CURVE_POINTS = 200  # a loss curve holds at most this many
@@ -123,15 +124,16 @@ class Stepper:
                     group["lr"] = group["initial_lr"] * share
 
 
-def train(model: nn.Module, task: CopyTask, recipe: Recipe, device: torch.device, report: Report) -> History:
+def train(model: nn.Module, task: Task, recipe: Recipe, device: torch.device, report: Report) -> History:
     """Trains until the budget is used or stop_accuracy is reached; raises Diverged, with the row so far, when the loss
     is not finite."""
     history, stepper = History(), Stepper(model.train(), recipe, device)
+    checked = math.ceil(CHECK_SYMBOLS / task.supervised)
     torch.manual_seed(task.seeds.order)
     for step in range(task.steps(recipe.tokens)):
         _one_step(stepper, task, step, history)
-        if (step + 1) % CHECK_STEPS == 0:
-            _check(model, task, recipe, device, history)
+        if (step + 1) % check_steps(checked, task.batch) == 0:
+            _check(model, task.batch_of("check", len(history.evaluations), checked), recipe, device, history)
             if _may_stop(history, recipe.stop_accuracy):
                 break
         seen = {"accuracy": history.evaluations[-1][2]} if history.evaluations else {}
@@ -139,7 +141,7 @@ def train(model: nn.Module, task: CopyTask, recipe: Recipe, device: torch.device
     return history
 
 
-def _one_step(stepper: Stepper, task: CopyTask, step: int, history: History) -> None:
+def _one_step(stepper: Stepper, task: Task, step: int, history: History) -> None:
     tokens, targets = (t.to(stepper.device) for t in task.training_batch(step))
     tell_progress(stepper.model, history.tokens_used / stepper.recipe.tokens)
     start = time.perf_counter()
@@ -151,9 +153,15 @@ def _one_step(stepper: Stepper, task: CopyTask, step: int, history: History) -> 
     history.losses.append((history.tokens_used, loss))
 
 
-def _check(model: nn.Module, task: CopyTask, recipe: Recipe, device: torch.device, history: History) -> None:
-    """Looks at one held-out sequence, a new one each time; its time does not count as training."""
-    batch = task.batch_of("check", len(history.evaluations), 1)
+def check_steps(checked: int, batch: int) -> int:
+    """Steps between two looks at `checked` sequences: so many that looking stays a small part of training."""
+    return CHECK_STEPS * max(1, math.ceil(2 * (checked - 1) / batch))
+
+
+def _check(
+    model: nn.Module, batch: tuple[Tensor, Tensor], recipe: Recipe, device: torch.device, history: History
+) -> None:
+    """Looks at held-out sequences, new ones each time; its time does not count as training."""
     with apart(model, device):
         loss, correct = predict(model.eval(), batch, recipe.dtype, device)
         _, noisy = predict(model.train(), batch, recipe.dtype, device)
@@ -188,8 +196,8 @@ def apart(model: nn.Module, device: torch.device) -> Iterator[None]:
 
 
 def predict(model: nn.Module, batch: tuple[Tensor, Tensor], dtype: str, device: torch.device) -> tuple[float, Tensor]:
-    """Loss in nats a symbol and which supervised symbols of the batch are right, bool[B, N - D], in the model's present
-    mode."""
+    """Loss in nats a symbol, and which of each sequence's supervised symbols are right, bool[B, supervised]; in the
+    model's present mode."""
     tokens, targets = (t.to(device) for t in batch)
     with devices.precision(device, dtype):
         logits = model(tokens)

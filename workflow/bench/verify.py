@@ -174,7 +174,9 @@ def _told(rows: Sequence[Placed]) -> Iterator[Finding]:
 
 def _outdated(row: dict[str, Any]) -> bool:
     try:
-        return bool(row["source_hash"] != provenance.source_hash(row["experiment"], row["model"]))
+        return bool(
+            row["source_hash"] != provenance.source_hash(row["experiment"], row["model"], row.get("task") or "")
+        )
     except InputError:
         return True  # a model or an experiment that is no more
 

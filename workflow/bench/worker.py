@@ -73,10 +73,9 @@ def _run(settings: Settings, progress: Progress, folder: Path) -> dict[str, Any]
 def label(settings: Settings) -> str:
     """How a cell is called in progress lines, e.g. "copy pointer D=512 N=1280 cpu seed 0"."""
     resolved = settings.resolved()
-    distance = f" D={resolved.distance}" if experiments.info(settings.experiment).axis == "distance" else ""
-    return (
-        f"{settings.experiment} {settings.model}{distance} N={resolved.length} {settings.device} seed {settings.seed}"
-    )
+    axis = resolved.axis
+    size = {"length": "", "distance": f" D={resolved.distance}"}.get(axis, f" {axis}={getattr(resolved, axis)}")
+    return f"{settings.experiment} {settings.model}{size} N={resolved.length} {settings.device} seed {settings.seed}"
 
 
 def failure(error: BaseException) -> dict[str, Any]:

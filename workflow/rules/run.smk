@@ -45,3 +45,38 @@ use rule run_efficiency as run_ablation with:
 use rule run_efficiency as run_two_hop with:
     wildcard_constraints:
         experiment="two_hop",
+
+
+use rule run_efficiency as run_mqar with:
+    wildcard_constraints:
+        experiment="mqar",
+
+
+use rule run_efficiency as run_selective_copy with:
+    wildcard_constraints:
+        experiment="selective-copy",
+
+
+use rule run_efficiency as run_induction with:
+    wildcard_constraints:
+        experiment="induction",
+
+
+use rule run_efficiency as run_khop with:
+    wildcard_constraints:
+        experiment="khop",
+
+
+use rule run_efficiency as run_string_copy with:
+    wildcard_constraints:
+        experiment="string-copy",
+
+
+use rule run_efficiency as run_listops with:
+    wildcard_constraints:
+        experiment="listops",
+
+
+use rule run_efficiency as run_bytes with:
+    wildcard_constraints:
+        experiment="bytes",

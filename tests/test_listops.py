@@ -1,0 +1,85 @@
+"""Are ListOps answers right, and are expressions those of the grammar? A second evaluator judges, on text."""
+
+from __future__ import annotations
+
+import statistics
+
+import numpy as np
+import pytest
+
+from workflow.bench.tasks import IGNORED, Seeds, generator
+from workflow.bench.tasks.listops import END, FILLER, MAX, MED, MIN, SM, ListOpsTask, TooLong, expression, value
+
+NAMES = {MIN: "MIN", MAX: "MAX", MED: "MED", SM: "SM"}
+
+
+def parse(tokens: list[int]) -> tuple[int, int, int]:
+    """(value, tokens read, depth) of the expression at the start of `tokens`, read from the left with a stack."""
+    stack: list[tuple[str, list[int]]] = []
+    deepest = 0
+    for place, token in enumerate(tokens):
+        if token in NAMES:
+            stack.append((NAMES[token], []))
+            deepest = max(deepest, len(stack))
+        elif token < 10:
+            stack[-1][1].append(token)
+        else:
+            assert token == END
+            name, arguments = stack.pop()
+            assert 2 <= len(arguments) <= 10
+            ranked, total = sorted(arguments), str(sum(arguments))
+            answers = {"MIN": ranked[0], "MAX": ranked[-1], "MED": int(statistics.median(ranked)), "SM": int(total[-1])}
+            known = answers[name]
+            if not stack:
+                return known, place + 1, deepest
+            stack[-1][1].append(known)
+    raise AssertionError("the expression does not end")
+
+
+def test_the_docstrings_expression_is_nine() -> None:
+    assert parse([MAX, 2, 9, MIN, 4, 7, END, 0, END]) == (9, 9, 2)
+    assert value(MAX, [2, 9, value(MIN, [4, 7]), 0]) == 9
+
+
+@pytest.mark.parametrize(
+    ("operator", "arguments", "expected"),
+    [
+        (MIN, [3, 1, 2], 1),
+        (MAX, [3, 1, 2], 3),
+        (MED, [9, 1, 2], 2),
+        (MED, [1, 2, 8, 9], 5),
+        (MED, [1, 2], 1),
+        (SM, [9, 9, 9], 7),
+        (SM, [5, 5], 0),
+    ],
+)
+def test_operators_do_what_lra_says(operator: int, arguments: list[int], expected: int) -> None:
+    assert value(operator, arguments) == expected
+
+
+def test_every_answer_is_that_of_the_other_evaluator_and_every_tree_is_bounded() -> None:
+    task = ListOpsTask(batch=1, length=200, symbols=16, seeds=Seeds.of(0))
+    tokens, targets = task.sequences(generator("train", 0, 0), 60, "train")
+    for line, wanted in zip(tokens.tolist(), targets.tolist(), strict=True):
+        answer, used, depth = parse(line)
+        assert 50 < used <= 200
+        assert depth <= 9
+        assert set(line[used:]) <= {FILLER}
+        assert wanted[used - 1] == answer
+        assert [t for t in wanted if t != IGNORED] == [answer]
+
+
+def test_lra_lengths_are_500_to_2000() -> None:
+    task = ListOpsTask(batch=1, length=2000, symbols=16, seeds=Seeds.of(0))
+    sizes = (task.sequences(generator("train", 0, 0), 20, "train")[0] != FILLER).sum(1)
+    assert 500 < sizes.min() <= sizes.max() <= 2000
+
+
+def test_an_expression_that_outgrows_its_bound_is_given_up() -> None:
+    rng, met = np.random.default_rng(0), 0
+    for _ in range(300):
+        try:
+            assert len(expression(rng, 30)[0]) <= 30
+        except TooLong:
+            met += 1
+    assert met > 0

@@ -1,0 +1,75 @@
+"""k-hop induction (Sanford, Hsu and Telgarsky 2024, arXiv 2402.09268, section 4): follow "where did this symbol last
+stand, and what came next" k times.
+
+find(i) is the largest j <= i whose token before it, j - 1, is the symbol at i; the target at i is the symbol at
+find(find(...(i))), k times, and the symbol V - 1, "none", where a find has no answer:
+
+    k = 1, V = 5   position  0 1 2 3 4 5 6
+                   token     0 1 2 0 3 1 2
+                   find      - - - 1 - 2 3
+                   target    4 4 4 1 4 2 0        (4 is none)
+
+    k = 2          target    4 4 4 4 4 4 1        (position 6 -> 3 -> 1)
+
+Symbols are uniform from 0 to V - 2; every position carries loss. The paper has 4 symbols and N = 100, and shows that
+depth log k is enough for attention, by doubling the pointers that lower layers found, as a chain of pointers can.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from workflow.bench.tasks import Symbols, Task, require
+
+NOWHERE = -1
+
+
+def find(tokens: Symbols) -> Symbols:
+    """int64[B, N] -> int64[B, N]: the largest j <= i with token[j - 1] == token[i], or NOWHERE."""
+    lines, found = np.arange(len(tokens)), np.full_like(tokens, NOWHERE)
+    follower = np.full((len(tokens), int(tokens.max()) + 1), NOWHERE)
+    for i in range(tokens.shape[1]):
+        found[:, i] = follower[lines, tokens[:, i]]
+        follower[lines, tokens[:, i]] = i + 1
+    return found
+
+
+def hop(found: Symbols, hops: int) -> Symbols:
+    """`find` applied `hops` times to each position: int64[B, N], NOWHERE once a step has no answer."""
+    reached = found
+    for _ in range(hops - 1):
+        further = np.take_along_axis(found, np.maximum(reached, 0), axis=1)
+        reached = np.where(reached == NOWHERE, NOWHERE, further)
+    return reached
+
+
+@dataclass(frozen=True, kw_only=True)
+class KhopTask(Task):
+    """Follows `hops` hops."""
+
+    hops: int
+
+    def __post_init__(self) -> None:
+        require("symbols", self.symbols, 3, 2**20)
+        require("hops", self.hops, 1, self.length)
+
+    @property
+    def supervised(self) -> int:
+        """All of them."""
+        return self.length
+
+    @property
+    def chance(self) -> float:
+        """Symbols are uniform, unless "none" is wanted more often: a hop takes V - 1 tokens on average, so about the
+        first k (V - 1) positions have no answer."""
+        none = min(1.0, self.hops * (self.symbols - 1) / self.length)
+        return max(1 / (self.symbols - 1), none)
+
+    def sequences(self, rng: np.random.Generator, count: int, stream: str) -> tuple[Symbols, Symbols]:
+        """See the module."""
+        tokens = rng.integers(self.symbols - 1, size=(count, self.length), dtype=np.int64)
+        reached = hop(find(tokens), self.hops)
+        symbols = np.take_along_axis(tokens, np.maximum(reached, 0), axis=1)
+        return tokens, np.where(reached == NOWHERE, self.symbols - 1, symbols)

@@ -1,0 +1,107 @@
+"""ListOps, long (Nangia and Bowman 2018, arXiv 1804.06028, in the version of Long Range Arena, Tay et al. 2020, arXiv
+2011.04006): what does a nested expression over digits come to?
+
+    [MAX 2 9 [MIN 4 7 ] 0 ]   is 9
+
+    position  0    1 2 3    4 5 6 7 8 9
+    token     MAX  2 9 MIN  4 7 ] 0 ] _        (_ is filler)
+    target    .    . . .    . . . . 9 .        (. is IGNORED)
+
+Grammar of LRA: operators MIN, MAX, MED (the median's whole part) and SM (sum modulo 10); 2 to 10 arguments, each an
+operator with probability 1/4 and else a digit; at most 10 levels. Expressions have more than N/4 and at most N tokens;
+N = 2000 gives LRA's 500 to 2000. Shorter or longer ones are drawn again, as there. LRA classifies whole sequences with
+an encoder; here the answer is asked of a causal model at the expression's last token, where it has seen everything.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from workflow.bench.tasks import Symbols, Task, blank, require
+
+DIGITS = 10
+MIN, MAX, MED, SM, END, FILLER = range(DIGITS, DIGITS + 6)
+VOCABULARY = FILLER + 1
+OPERATORS = (MIN, MAX, MED, SM)
+NESTED = 0.25  # probability that an argument is an operator
+MOST_ARGUMENTS = 10
+DEPTH = 10
+SHORTEST = 9  # N below which too few expressions fit
+
+
+class TooLong(Exception):
+    """The expression has outgrown its bound; it is drawn again."""
+
+
+def expression(rng: np.random.Generator, longest: int) -> tuple[list[int], int]:
+    """A random expression in tokens, and what it comes to. Raises TooLong beyond `longest` tokens."""
+    tokens: list[int] = []
+    return tokens, _draw(rng, tokens, longest, 1)
+
+
+def _draw(rng: np.random.Generator, tokens: list[int], longest: int, depth: int) -> int:
+    """Appends an operator with its arguments to `tokens`; returns its value."""
+    operator, count = OPERATORS[rng.integers(len(OPERATORS))], int(rng.integers(2, MOST_ARGUMENTS + 1))
+    nested = (rng.random(count) < NESTED) & (depth + 1 < DEPTH)
+    values = rng.integers(DIGITS, size=count).tolist()
+    tokens.append(operator)
+    for place in range(count):
+        if nested[place]:
+            values[place] = _draw(rng, tokens, longest, depth + 1)
+        else:
+            tokens.append(values[place])
+    tokens.append(END)
+    if len(tokens) > longest:
+        raise TooLong
+    return value(operator, values)
+
+
+def value(operator: int, arguments: list[int]) -> int:
+    """What an operator makes of its arguments."""
+    if operator == MED:
+        ranked, middle = sorted(arguments), len(arguments) // 2
+        return ranked[middle] if len(arguments) % 2 else (ranked[middle - 1] + ranked[middle]) // 2
+    return {MIN: min(arguments), MAX: max(arguments), SM: sum(arguments) % DIGITS}[operator]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListOpsTask(Task):
+    """Evaluates expressions of N/4 to N tokens."""
+
+    def __post_init__(self) -> None:
+        require("length", self.length, SHORTEST, 2**22)
+
+    @property
+    def supervised(self) -> int:
+        """The last token of the expression."""
+        return 1
+
+    @property
+    def chance(self) -> float:
+        """Ten answers, not equally frequent: 0 and 9 are what MIN and MAX like, and one of them always is right this
+        often (measured over 20,000 expressions of N = 2000)."""
+        return CONSTANT_GUESS
+
+    def sequences(self, rng: np.random.Generator, count: int, stream: str) -> tuple[Symbols, Symbols]:
+        """See the module."""
+        tokens = np.full((count, self.length), FILLER, dtype=np.int64)
+        targets = blank(tokens)
+        for line in range(count):
+            drawn, answer = self._fitting(rng)
+            tokens[line, : len(drawn)] = drawn
+            targets[line, len(drawn) - 1] = answer
+        return tokens, targets
+
+    def _fitting(self, rng: np.random.Generator) -> tuple[list[int], int]:
+        while True:
+            try:
+                drawn, answer = expression(rng, self.length)
+            except TooLong:
+                continue
+            if len(drawn) > self.length // 4:
+                return drawn, answer
+
+
+CONSTANT_GUESS = 0.17

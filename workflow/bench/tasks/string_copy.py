@@ -1,0 +1,73 @@
+"""Copy of a string (Jelassi et al. 2024, Repeat After Me, arXiv 2402.01032, section 4.1), at lengths never trained on.
+
+Begin, L uniform letters, copy, and the same letters again, which are wanted one step ahead, then the end:
+
+    L = 3   position  0 1 2 3 4 5 6 7
+            token     B 7 2 9 C 7 2 9
+            target    . . . . 7 2 9 E        (. is IGNORED)
+
+Letters are 0 to V - 4; B = V - 3, C = V - 2, E = V - 1, which also fills up short sequences. Training draws L uniformly
+from 1 to `letters` (the paper: up to 50 for this question); scores are at L = `letters` and, beyond training, at 2 and
+4 times that. A string is generated right exactly if all its letters are right with the true ones before them, so the
+paper's string accuracy is the fraction of evaluated sequences without a wrong symbol.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+
+from workflow.bench.tasks import Symbols, Task, blank, require
+
+SPECIAL = 3  # begin, copy, end
+FURTHER = (2, 4)  # evaluated lengths, in multiples of the longest in training
+
+
+@dataclass(frozen=True, kw_only=True)
+class StringCopyTask(Task):
+    """Repeats a string of at most `letters` letters."""
+
+    letters: int
+
+    def __post_init__(self) -> None:
+        require("symbols", self.symbols, SPECIAL + 1, 2**20)
+        bound = f" at length {self.length}: 2 tokens a letter and 2 more"
+        require("letters", self.letters, 1, (self.length - 2) // 2, bound)
+
+    @property
+    def supervised(self) -> int:
+        """The letters and the end."""
+        return self.letters + 1
+
+    @property
+    def chance(self) -> float:
+        """Letters are uniform; where the end comes counts for little."""
+        return 1 / (self.symbols - SPECIAL)
+
+    @property
+    def longest(self) -> int:
+        """The longest further one."""
+        return max(self.length, _length(FURTHER[-1] * self.letters))
+
+    def further(self) -> dict[int, Task]:
+        """Longer strings than training had."""
+        sizes = [factor * self.letters for factor in FURTHER]
+        return {size: dataclasses.replace(self, letters=size, length=_length(size)) for size in sizes}
+
+    def sequences(self, rng: np.random.Generator, count: int, stream: str) -> tuple[Symbols, Symbols]:
+        """See the module."""
+        begin, copy, end = range(self.symbols - SPECIAL, self.symbols)
+        tokens = np.full((count, self.length), end, dtype=np.int64)
+        targets = blank(tokens)
+        lengths = rng.integers(1, self.letters + 1, size=count) if stream == "train" else np.full(count, self.letters)
+        for line, size in enumerate(int(length) for length in lengths):
+            string = rng.integers(begin, size=size)
+            tokens[line, : 2 * size + 2] = [begin, *string, copy, *string]
+            targets[line, size + 1 : 2 * size + 2] = [*string, end]
+        return tokens, targets
+
+
+def _length(letters: int) -> int:
+    return 2 * letters + 2

@@ -1,0 +1,132 @@
+"""Bytes of real text: a language model over V = 256 symbols, every position wanted one step ahead.
+
+    text "for i in"   position  0 1 2 3 4 5 6
+                      token     f o r _ i _ i
+                      target    o r _ i _ i n
+
+The text is the Python standard library's own source files, present on every machine that runs this, or a file that
+`data` names (enwik8, say). Source files go to a split whole, by a hash of their contents: 8 of 10 to training, 1 to the
+checks during training and the traces, 1 to the evaluation; a single file is cut in that order at 90% and 95%, as enwik8
+is. A sequence starts at a random byte of its split. `data_hash` in a row says which text it was: rows of different
+texts, such as two versions of Python, do not compare.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import math
+import sysconfig
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pointer.errors import InputError
+from workflow.bench.tasks import Symbols, Task
+
+Bytes = NDArray[np.uint8]
+VOCABULARY = 256
+SPLITS = ("train", "check", "evaluate")
+SPLIT_OF = {"trace": "check", "timing": "train"}  # streams without a split of their own
+SHARES = (8, 9, 10)  # of 10 hash values: below 8 training, below 9 check, else evaluation
+CUTS = (0.90, 0.95)  # of a single file
+LEFT_OUT = ("site-packages", "dist-packages", "test", "tests", "idlelib", "__pycache__")  # not on every machine
+MACHINES_OWN = "_sysconfigdata"  # how this very Python was built
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A text by splits, uint8 each, and the hash of all of it."""
+
+    splits: dict[str, Bytes]
+    data_hash: str
+
+    def frequency(self) -> NDArray[np.float64]:
+        """float64[256]: how often each byte stands in the training split."""
+        return np.bincount(self.splits["train"], minlength=VOCABULARY) / len(self.splits["train"])
+
+
+def library_files(folder: Path) -> list[Path]:
+    """The standard library's source files, sorted; tests and what is installed on top are left out."""
+    found = (path for path in folder.rglob("*.py") if not set(LEFT_OUT) & set(path.relative_to(folder).parts))
+    return sorted(path for path in found if not path.name.startswith(MACHINES_OWN))
+
+
+def split_by_file(contents: Iterable[bytes]) -> dict[str, Bytes]:
+    """Each file whole in one split, chosen by its contents, so that equal files never stand on two sides."""
+    parts: dict[str, list[bytes]] = {name: [] for name in SPLITS}
+    for content in contents:
+        drawn = int.from_bytes(hashlib.sha256(content).digest()[:8], "big") % SHARES[-1]
+        parts[next(name for name, share in zip(SPLITS, SHARES, strict=True) if drawn < share)].append(content)
+    return {name: np.frombuffer(b"".join(found), dtype=np.uint8) for name, found in parts.items()}
+
+
+def split_by_place(content: bytes) -> dict[str, Bytes]:
+    """The first 90% train, the next 5% check, the last 5% evaluate."""
+    first, second = (int(cut * len(content)) for cut in CUTS)
+    parts = (content[:first], content[first:second], content[second:])
+    return {name: np.frombuffer(part, dtype=np.uint8) for name, part in zip(SPLITS, parts, strict=True)}
+
+
+@functools.cache
+def corpus(data: str) -> Corpus:
+    """The text of a path, or the standard library's for an empty one; raises InputError for a file that cannot be
+    read."""
+    if not data:
+        contents = [path.read_bytes() for path in library_files(Path(sysconfig.get_paths()["stdlib"]))]
+        return Corpus(split_by_file(contents), _hash(contents))
+    try:
+        content = Path(data).read_bytes()
+    except OSError as error:
+        accepted = f"a file that can be read ({error.strerror})"
+        raise InputError.about("data", data, accepted, "`--data`, or `data` in the config") from error
+    return Corpus(split_by_place(content), _hash([content]))
+
+
+def _hash(contents: Iterable[bytes]) -> str:
+    """16 hexadecimal digits over files and their borders."""
+    seal = hashlib.sha256()
+    for content in contents:
+        seal.update(hashlib.sha256(content).digest())
+    return seal.hexdigest()[:16]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextTask(Task):
+    """Predicts the next byte."""
+
+    data: str
+
+    @property
+    def supervised(self) -> int:
+        """All of them."""
+        return self.length
+
+    @property
+    def chance(self) -> float:
+        """The most frequent byte of the training text."""
+        return float(corpus(self.data).frequency().max())
+
+    def facts(self, loss: float | None = None) -> dict[str, Any]:
+        """Bits a byte, those of guessing by frequency, and which text it was."""
+        text = corpus(self.data)
+        known = text.frequency()[text.frequency() > 0]
+        return {
+            "bits_per_byte": None if loss is None else loss / math.log(2),
+            "bits_per_byte_guessing": float(-(known * np.log2(known)).sum()),
+            "data_hash": text.data_hash,
+        }
+
+    def sequences(self, rng: np.random.Generator, count: int, stream: str) -> tuple[Symbols, Symbols]:
+        """See the module. Raises InputError where the split holds no sequence of N."""
+        text = corpus(self.data).splits[SPLIT_OF.get(stream, stream)]
+        if len(text) <= self.length:
+            accepted = f"a text with more than {self.length:,} bytes for {stream}, not {len(text):,}"
+            raise InputError.about("data", self.data, accepted, "`--data` or `--length`")
+        starts = rng.integers(len(text) - self.length, size=count)
+        drawn = text[starts[:, None] + np.arange(self.length + 1)].astype(np.int64)
+        return np.ascontiguousarray(drawn[:, :-1]), np.ascontiguousarray(drawn[:, 1:])
