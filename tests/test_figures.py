@@ -54,6 +54,8 @@ def test_every_figure_is_written_as_png_and_svg(drawn: Path) -> None:
         "pointer_map",
         "ablation",
         "two_hop",
+        "mqar",
+        "trade_off",
     }
     assert {path.name for path in drawn.iterdir()} == {f"{name}.{kind}" for name in names for kind in ("png", "svg")}
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in drawn.glob("*.png"))

@@ -240,6 +240,8 @@ def test_all_tables_are_written_in_all_formats(written: Path) -> None:
         "ablation",
         "two_hop",
         "fairness",
+        "recall",
+        "bytes",
     }
     assert {path.name for path in written.iterdir()} == {
         f"{n}.{kind}" for n in names for kind in ("csv", "md", "tex", "html")

@@ -29,7 +29,7 @@ def copy_accuracy(frame: pd.DataFrame) -> Figure:
     figure, axes = canvas.panels(list(places), title, share_y=True, height=3.2)
     for axis, group in zip(axes, places.values(), strict=True):
         _distances(axis, [*group["distance"], *published["distance"]])
-        _accuracies(axis, looks, group)
+        accuracies(axis, looks, group, "distance")
         canvas.published_points(axis, looks, published, "distance")
         axis.set(xlabel="Copy distance D (tokens)", ylabel="Accuracy, hard argmax inference (%)", ylim=(-3, 104))
     keys = [canvas.line_key(":", "95%"), canvas.line_key("--", "guessing"), canvas.paper_key()]
@@ -37,12 +37,12 @@ def copy_accuracy(frame: pd.DataFrame) -> Figure:
     return figure
 
 
-def _accuracies(axis: Axes, looks: dict[str, models.Look], cells: pd.DataFrame) -> None:
-    """Every model of one panel, and the lines of 95% and of guessing."""
+def accuracies(axis: Axes, looks: dict[str, models.Look], cells: pd.DataFrame, across: str) -> None:
+    """Every model of one panel over the column `across`, and the lines of 95% and of guessing."""
     shown = models.ordered(cells["model"])
     for slot, model in enumerate(shown):
         shift = SPREAD * ((slot + 0.5) / len(shown) - 0.5)
-        _intervals(axis, looks[model], cells[cells["model"] == model], shift)
+        _intervals(axis, looks[model], cells[cells["model"] == model], across, shift)
     canvas.reference_line(axis, 95, ":")
     for chance in {round(100 * float(level), 6) for level in cells["chance"].dropna()}:
         canvas.reference_line(axis, chance, "--")
@@ -61,10 +61,10 @@ def _distances(axis: Axes, distances: list[float]) -> None:
     axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0f}" if round(value) in kept else ""))
 
 
-def _intervals(axis: Axes, look: models.Look, cells: pd.DataFrame, shift: float) -> None:
+def _intervals(axis: Axes, look: models.Look, cells: pd.DataFrame, across: str, shift: float) -> None:
     """A model's means and the widest of its seeds' Wilson intervals, moved sideways by `shift` octaves."""
-    cells = cells.dropna(subset=["accuracy"]).sort_values("distance")
-    x = cells["distance"].astype(float) * 2**shift
+    cells = cells.dropna(subset=["accuracy"]).sort_values(across)
+    x = cells[across].astype(float) * 2**shift
     below, above = cells["accuracy"] - cells["accuracy_low"], cells["accuracy_high"] - cells["accuracy"]
     error = (100 * pd.concat([below, above], axis=1)).fillna(0).clip(lower=0).to_numpy().T
     style: dict[str, Any] = {

@@ -17,9 +17,9 @@ def copy_accuracy(frame: pd.DataFrame) -> Table:
     cells, draft = summary.copy(frame), Draft()
     published = paper.published("copy_accuracy").dropna(subset="distance")
     published["value"] /= 100
-    draft.add("accuracy, %", with_paper(cells, published, "accuracy"), "distance", _accuracy, "position")
+    draft.add("accuracy, %", with_paper(cells, published, "accuracy"), "distance", accuracy_text, "position")
     draft.add("tokens used", cells, "distance", lambda r: whole(r["tokens_used"]), "position")
-    draft.add("tokens until 95%", cells, "distance", _until, "position")
+    draft.add("tokens until 95%", cells, "distance", until_text, "position")
     low, high = (paper.value("copy_accuracy", f"{end} copy accuracy from 512 to 2048") for end in ("lowest", "highest"))
     notes = (
         "Hard argmax inference on fresh sequences; in brackets the 95% Wilson interval (over several seeds the mean, "
@@ -31,7 +31,8 @@ def copy_accuracy(frame: pd.DataFrame) -> Table:
     return draft.table("copy_accuracy", "Copy accuracy by distance D", data, *notes)
 
 
-def _accuracy(record: Any) -> str:
+def accuracy_text(record: Any) -> str:
+    """Percent, with the interval where there is one."""
     if pd.isna(record["accuracy"]):
         return UNKNOWN
     mean = f"{100 * record['accuracy']:.2f}"
@@ -40,8 +41,9 @@ def _accuracy(record: Any) -> str:
     return f"{mean} ({100 * record['accuracy_low']:.2f} to {100 * record['accuracy_high']:.2f})"
 
 
-def _until(record: Any) -> str:
-    if record["tokens_used"] == 0:
+def until_text(record: Any) -> str:
+    """Tokens until 95%, and how many seeds got there."""
+    if pd.isna(record["tokens_used"]) or record["tokens_used"] == 0:
         return NOT_RUN  # an untrained control
     if pd.isna(record["tokens_to_95"]):
         return "never"

@@ -9,7 +9,7 @@ import matplotlib
 import pandas as pd
 from matplotlib.figure import Figure
 
-from workflow.report import ablation_figures, canvas, claims_figure, copy_figures, curves, hop_figures
+from workflow.report import ablation_figures, canvas, claims_figure, copy_figures, curves, hop_figures, task_figures
 from workflow.report.claims import Line
 
 FIGURES: dict[str, Callable[[pd.DataFrame], Figure]] = {
@@ -24,6 +24,8 @@ FIGURES: dict[str, Callable[[pd.DataFrame], Figure]] = {
     "pointer_map": hop_figures.pointer_map,
     "ablation": ablation_figures.ablation,
     "two_hop": ablation_figures.two_hop,
+    "mqar": task_figures.mqar,
+    "trade_off": task_figures.trade_off,
 }
 
 

@@ -258,7 +258,8 @@ def _doubt_by_distance(rows: pd.DataFrame) -> str:
 def hops(frame: pd.DataFrame, *, half: str, of: str, model: str = "pointer") -> list[Estimate]:
     """Mean or longest hop of the lower or upper half of the layers, of a model trained on text; t over seeds."""
     rows = summary.of(frame, "interpretability")
-    rows = rows[(rows["model"] == model) & (rows["status"] == "ok") & rows["distance"].isna()]
+    text = rows["distance"].isna() & rows["task"].fillna("bytes").eq("bytes")
+    rows = rows[(rows["model"] == model) & (rows["status"] == "ok") & text]
     if rows.empty:
         raise NotTestable("no model trained on text yet, and a copy task prescribes its hops")
     found = []

@@ -13,6 +13,7 @@ from workflow.report.copy_tables import copy_accuracy, copy_loss, hops, paramete
 from workflow.report.goals import goals
 from workflow.report.layout import Table
 from workflow.report.mixer_tables import mixers
+from workflow.report.task_tables import bytes_, recall
 from workflow.report.timing_tables import memory, operations, scaling, speedup, throughput, training_time
 
 _ALL: tuple[Callable[[pd.DataFrame], Table], ...] = (
@@ -31,8 +32,10 @@ _ALL: tuple[Callable[[pd.DataFrame], Table], ...] = (
     ablation,
     two_hop,
     fairness,
+    recall,
+    bytes_,
 )
-TABLES = {build.__name__: build for build in _ALL}
+TABLES = {build.__name__.rstrip("_"): build for build in _ALL}
 
 
 def write(frame: pd.DataFrame, out: Path, tier: str = "") -> list[Path]:

@@ -82,6 +82,8 @@ TABLES = [
     "ablation",
     "two_hop",
     "fairness",
+    "recall",
+    "bytes",
 ]
 FIGURES = [
     "time",
@@ -95,6 +97,8 @@ FIGURES = [
     "pointer_map",
     "ablation",
     "two_hop",
+    "mqar",
+    "trade_off",
 ]
 MADE = {
     "rows": [f"{{results}}/rows.{kind}" for kind in ("parquet", "csv")],

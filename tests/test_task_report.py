@@ -1,0 +1,150 @@
+"""Do the tables and figures of the further tasks say what the rows say, task by task and size by size?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import matplotlib
+import pytest
+from synthetic import Row, copied, failed, row, table_of, timed, wilson
+
+from workflow.report import canvas, models, task_figures, task_summary, task_tables
+from workflow.report.layout import Table
+
+
+@pytest.fixture(autouse=True)
+def style() -> Iterator[None]:
+    """The style that `figures.write` draws in."""
+    with matplotlib.rc_context(canvas.STYLE):
+        yield
+
+
+def learned(task: str, model: str, accuracy: float, **values: Any) -> Row:
+    """A row of a task: 1000 symbols scored."""
+    low, high = wilson(accuracy, 1000)
+    known: Row = {
+        "experiment": task, "task": task, "model": model, "accuracy": accuracy, "accuracy_low": low,
+        "accuracy_high": high, "n_evaluated": 1000, "chance": 1 / 128, "tokens_budget": 300_000,
+        "tokens_used": 200_000 if accuracy > 0.95 else 300_000, "tokens_to_95": 150_000 if accuracy > 0.95 else None,
+    }  # fmt: skip
+    return row(**known | values)
+
+
+def mqar(model: str, pairs: int, accuracy: float, **values: Any) -> Row:
+    """An MQAR row at the task's own length."""
+    return learned("mqar", model, accuracy, **{"pairs": pairs, "length": 16 * pairs} | values)
+
+
+def cell(table: Table, column: object, quantity: str, model: str) -> str:
+    """The text in `column` of the one line of a quantity and model."""
+    wide = table.wide[(table.wide["quantity"] == quantity) & (table.wide["model"] == model)]
+    assert len(wide) == 1, table.wide
+    return str(wide[str(column)].iloc[0])
+
+
+def test_recall_gives_accuracy_interval_tokens_and_chance_of_each_task() -> None:
+    rows = [
+        mqar("pointer", 4, 0.31),
+        mqar("transformer", 4, 0.99),
+        mqar("transformer", 16, 0.5),
+        learned("induction", "transformer", 0.07, length=256, chance=1 / 15),
+    ]
+    table = task_tables.recall(table_of(rows))
+    low, high = (100 * bound for bound in wilson(0.99, 1000))
+    assert cell(table, 4, "mqar by pairs: accuracy, %", "transformer") == f"99.00 ({low:.2f} to {high:.2f})"
+    assert cell(table, 4, "mqar by pairs: tokens used", "transformer") == "200,000"
+    assert cell(table, 4, "mqar by pairs: tokens until 95%", "transformer") == "150,000"
+    assert cell(table, 4, "mqar by pairs: tokens until 95%", "pointer") == "never"
+    assert cell(table, 16, "mqar by pairs: accuracy, %", "pointer") == "–"
+    assert cell(table, 256, "induction by length N: accuracy, %", "transformer").startswith("7.00")
+    assert any("mqar 0.78%; induction 6.67%" in note for note in table.notes)
+
+
+def test_lengths_that_do_not_follow_from_the_size_are_cells_of_their_own() -> None:
+    rows = [mqar("transformer", 16, 0.9), mqar("transformer", 16, 0.6, length=512)]
+    cells = task_summary.recall(table_of(rows))
+    assert dict(zip(cells["n"], cells["accuracy"], strict=True)) == {"16 a pair": 0.9, "512": 0.6}
+
+
+def test_seeds_are_averaged_and_the_widest_bounds_kept() -> None:
+    rows = [mqar("pointer", 4, share, seed=seed) for seed, share in enumerate((0.2, 0.3, 0.4))]
+    found = task_summary.recall(table_of(rows)).iloc[0]
+    assert found["accuracy"] == pytest.approx(0.3)
+    assert (found["accuracy_low"], found["accuracy_high"]) == (wilson(0.2, 1000)[0], wilson(0.4, 1000)[1])
+    assert found["runs"] == 3
+
+
+def test_longer_strings_than_training_had_are_sizes_without_tokens() -> None:
+    made = learned("string-copy", "transformer", 0.98, letters=50, length=102, accuracy_by_size=[[100, 0.4, 900]])
+    table = task_tables.recall(table_of([made]))
+    by = "string-copy by letters"
+    assert cell(table, 50, f"{by}: tokens used", "transformer") == "200,000"
+    assert cell(table, 100, f"{by}: accuracy, %", "transformer") == "40.00"
+    assert cell(table, 100, f"{by}: tokens used", "transformer") == "–"
+
+
+def test_a_failed_cell_keeps_its_status_and_reason() -> None:
+    rows = [
+        failed("oom", "too big", experiment="mqar", task="mqar", pairs=64, length=1024),
+        mqar("transformer", 64, 0.2),
+    ]
+    table = task_tables.recall(table_of(rows))
+    assert cell(table, 64, "mqar by pairs: accuracy, %", "pointer").startswith("oom [1]")
+    assert any("too big" in note for note in table.notes)
+
+
+def test_bits_a_byte_come_from_both_experiments_that_train_on_text() -> None:
+    text: Row = {"task": "bytes", "length": 1024, "bits_per_byte_guessing": 4.6, "data_hash": "abc", "accuracy": 0.4}
+    rows = [
+        row(experiment="bytes", model="transformer", bits_per_byte=3.21, tokens_used=99_328, **text),
+        row(experiment="interpretability", model="pointer", bits_per_byte=2.5, tokens_used=99_328, **text),
+        row(experiment="interpretability", model="pointer", distance=512, task="copy", length=1280),
+    ]
+    table = task_tables.bytes_(table_of(rows))
+    assert cell(table, 1024, "bits a byte", "transformer") == "3.21"
+    assert cell(table, 1024, "bits a byte", "pointer") == "2.50"
+    assert cell(table, 1024, "next byte right, %", "pointer") == "40.0"
+    assert set(table.data["length"]) == {1024}
+    assert any("4.60 bits" in note for note in table.notes)
+    assert any("abc" in note for note in table.notes)
+
+
+def test_tables_without_rows_are_empty_not_broken() -> None:
+    for build in (task_tables.recall, task_tables.bytes_):
+        assert build(table_of([])).wide.empty
+
+
+def test_mqar_is_drawn_in_percent_over_pairs() -> None:
+    figure = task_figures.mqar(table_of([mqar("transformer", pairs, 0.9) for pairs in (4, 16)]))
+    colour = models.looks(["transformer"])["transformer"].colour
+    drawn = [line for line in figure.axes[0].get_lines() if line.get_color() == colour]
+    assert drawn[0].get_ydata().tolist() == [90.0, 90.0]
+    assert drawn[0].get_xdata().tolist() == [4.0, 16.0]
+
+
+def test_the_trade_off_has_a_point_for_each_model_that_was_timed_and_scored() -> None:
+    rows = [
+        mqar("transformer", 16, 0.9),
+        mqar("pointer", 16, 0.3),
+        mqar("longformer", 16, 0.2),  # never timed
+        mqar("transformer", 4, 1.0),  # fewer models have it
+        copied("pointer", 2048, 0.99),
+        copied("transformer", 2048, 0.05),
+        *(timed(m, n, step) for m, step in (("transformer", 400.0), ("pointer", 200.0)) for n in (256, 2048)),
+        timed("transformer", 256, 1.0, machine="another"),
+    ]
+    panels = task_summary.trade_off(table_of(rows))
+    assert [title.splitlines()[0] for title in panels] == [
+        "copy over 2048 tokens, tokens/s at N=2048",
+        "MQAR with 16 pairs, tokens/s at N=256",
+    ]
+    points = {m: (a, r) for m, a, r in panels[list(panels)[1]][["model", "accuracy", "rate"]].itertuples(index=False)}
+    assert points == {"transformer": (0.9, 10_240.0), "pointer": (0.3, 20_480.0)}
+    figure = task_figures.trade_off(table_of(rows))
+    assert len(figure.axes) == 2
+
+
+def test_figures_without_rows_say_so_in_words() -> None:
+    for draw in (task_figures.mqar, task_figures.trade_off):
+        assert "nothing to draw" in " ".join(text.get_text() for text in draw(table_of([])).texts)

@@ -1,0 +1,120 @@
+"""The numbers behind the tables and figures of the tasks other than copy: one line a model, task and size."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from workflow.bench import experiments
+from workflow.bench.settings import PAIR_TOKENS
+from workflow.report import summary
+from workflow.report.frame import unpack
+from workflow.report.summary import PLACE
+
+TEXT = "bytes"
+RECALL = tuple(name for name in experiments.TASKS if name not in ("copy", TEXT))
+RECALL_CELL = [*PLACE, "model", "position", "task", "n", "size"]
+BYTES_CELL = [*PLACE, "model", "position", "data_hash", "length"]
+SAID = {"pairs": "pairs", "hops": "hops k", "letters": "letters", "length": "length N"}
+
+
+def recall(frame: pd.DataFrame) -> pd.DataFrame:
+    """RECALL_CELL, means over seeds; the accuracy's bounds are the widest of the seeds' own Wilson intervals.
+
+    `size` is the value along the task's axis, `n` what a cell's length is where the size does not say; sizes that
+    training never showed are cells without interval and tokens.
+    """
+    rows = pd.concat([_sized(summary.of(frame, task), task) for task in RECALL], ignore_index=True)
+    rows = pd.concat([rows, _further(rows)], ignore_index=True)
+    rows = rows.astype({"size": "Int64", "task": "string", "n": "string"})
+    rows["solved"] = rows["tokens_to_95"].notna()
+    mean = ("accuracy", "chance", "loss", "tokens_used", "tokens_to_95", "n_evaluated")
+    bounds = {"accuracy_low": "min", "accuracy_high": "max", "solved": "sum"}
+    cells = summary.summarise(rows, RECALL_CELL, dict.fromkeys(mean, "mean") | bounds)
+    cells["task"] = pd.Categorical(cells["task"], RECALL, ordered=True)
+    return cells.sort_values(["task", "size"], kind="stable", ignore_index=True)
+
+
+def axis(task: str) -> str:
+    """The setting along which a task's cells lie, in words."""
+    return SAID[experiments.TASKS[task].axis]
+
+
+def _sized(rows: pd.DataFrame, task: str) -> pd.DataFrame:
+    name = experiments.TASKS[task].axis
+    rows["task"], rows["size"] = task, rows[name]
+    rows["n"] = [_length(name, size, n) for size, n in zip(rows["size"], rows["length"], strict=True)]
+    return rows
+
+
+def _length(axis_name: str, size: Any, length: Any) -> str:
+    """N in words where it follows from the size, else its number; the size itself needs none."""
+    follows = {"pairs": (PAIR_TOKENS * size, f"{PAIR_TOKENS} a pair"), "letters": (2 * size + 2, "2 a letter")}
+    if axis_name == "length":
+        return ""
+    return follows[axis_name][1] if axis_name in follows and follows[axis_name][0] == length else str(length)
+
+
+def _further(rows: pd.DataFrame) -> pd.DataFrame:
+    """A row for each size that a row's model was scored at without having been trained at it."""
+    found = [
+        row.to_dict() | {"size": size, "accuracy": accuracy, "n_evaluated": n} | dict.fromkeys(UNTRAINED, pd.NA)
+        for _, row in rows.iterrows()
+        for size, accuracy, n in unpack(row["accuracy_by_size"]) or []
+    ]
+    return pd.DataFrame(found, columns=rows.columns).astype(rows.dtypes)
+
+
+UNTRAINED = ("accuracy_low", "accuracy_high", "loss", "tokens_used", "tokens_to_95")
+
+
+def text(frame: pd.DataFrame) -> pd.DataFrame:
+    """BYTES_CELL, means over seeds of models trained on text, those of `interpretability` among them."""
+    traced = summary.of(frame, "interpretability")
+    rows = pd.concat([summary.of(frame, TEXT), traced[traced["task"] == TEXT]], ignore_index=True)
+    mean = ("bits_per_byte", "bits_per_byte_guessing", "accuracy", "chance", "tokens_used", "n_evaluated")
+    return summary.summarise(rows, BYTES_CELL, dict.fromkeys(mean, "mean"))
+
+
+SPEED = ["machine", "device", "dtype"]
+
+
+def trade_off(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """What a panel shows -> model, rate (tokens/s of training) and accuracy with bounds; only panels with points.
+
+    Copy at the distance and MQAR at the pairs that most models have, the larger of equals; the rate is that of the
+    efficiency row whose N is nearest, on the same machine, device and dtype.
+    """
+    copies = summary.copy(frame).assign(size=lambda cells: cells["distance"])
+    copies["n"] = copies["distance"] + 768
+    pairs = recall(frame)
+    pairs = pairs[pairs["task"] == "mqar"].assign(n=lambda cells: PAIR_TOKENS * cells["size"])
+    panels = {}
+    for words, cells in (("copy over {} tokens", copies), ("MQAR with {} pairs", pairs)):
+        joined = _with_rates(_commonest(cells), summary.throughput(frame, "training"))
+        for key, group in joined.groupby(SPEED, dropna=False):
+            title = f"{words.format(int(group['size'].iloc[0]))}, tokens/s at N={int(group['length'].iloc[0])}"
+            panels[f"{title}\n{', '.join(map(str, key))}"] = group
+    return panels
+
+
+def _commonest(cells: pd.DataFrame) -> pd.DataFrame:
+    """The cells of the size that most models have."""
+    ran = cells[(cells["status"] == "ok") & cells["accuracy"].notna() & cells["size"].notna()]
+    if ran.empty:
+        return ran
+    models = ran.groupby("size")["model"].nunique()
+    chosen: pd.DataFrame = ran[ran["size"] == models[models == models.max()].index.max()]
+    return chosen
+
+
+def _with_rates(cells: pd.DataFrame, rates: pd.DataFrame) -> pd.DataFrame:
+    """Cells with the rate of the length nearest to their `n`, one length for all; empty where nothing was timed."""
+    rates = rates[rates["rate"].notna()]
+    if cells.empty or rates.empty:
+        return cells.assign(rate=float("nan"), length=0).iloc[:0]
+    lengths = rates["length"].unique()
+    nearest = min(lengths, key=lambda length: (abs(float(length) / float(cells["n"].iloc[0]) - 1), length))
+    timed = rates.loc[rates["length"] == nearest, [*SPEED, "model", "length", "rate"]]
+    return cells.drop(columns="length", errors="ignore").merge(timed, on=[*SPEED, "model"], how="inner")
