@@ -83,7 +83,7 @@ def shared_hash(experiment: str, task: str = "") -> str:
     return content_hash(sorted(_measuring(experiment, task)), inspect.getsource(registry.build))
 
 
-def _measuring(experiment: str, task: str) -> set[Path]:
+def _measuring(experiment: str, task: str = "") -> set[Path]:
     """The files of an experiment and its task, with the trunk and the optimiser that it trains every model by."""
     entry = experiments.info(experiment)
     modules = [entry.module, "pointer.trunk"]
