@@ -10,6 +10,7 @@ import pytest
 
 from pointer.errors import InputError
 from workflow.bench import config, config_schema, plan
+from workflow.bench.strict_yaml import read_yaml
 
 
 @pytest.mark.parametrize("name", config.TIERS)
@@ -80,7 +81,7 @@ def test_a_malformed_file_is_named(tmp_path: Path, text: str, words: str) -> Non
     path = tmp_path / "mine.yaml"
     path.write_text(text)
     with pytest.raises(InputError, match=words):
-        config.read_yaml(path)
+        read_yaml(path)
 
 
 def test_a_missing_file_is_named() -> None:

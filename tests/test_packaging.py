@@ -103,11 +103,12 @@ def test_every_imported_package_is_a_dependency() -> None:
     assert undeclared == set()
 
 
-def test_every_data_file_goes_into_the_package() -> None:
-    patterns = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["workflow"]
-    files = [path.relative_to(ROOT / "workflow") for path in (ROOT / "workflow").rglob("*") if path.is_file()]
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_data_file_goes_into_the_package(package: str) -> None:
+    packaged = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
+    files = [path.relative_to(ROOT / package) for path in (ROOT / package).rglob("*") if path.is_file()]
     data = [str(path) for path in files if path.suffix not in (".py", ".pyc") and "__pycache__" not in path.parts]
-    assert [name for name in data if not any(fnmatch.fnmatch(name, pattern) for pattern in patterns)] == []
+    assert [name for name in data if not any(fnmatch.fnmatch(name, own) for own in packaged.get(package, ()))] == []
 
 
 def test_every_folder_of_modules_is_a_package() -> None:

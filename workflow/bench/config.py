@@ -10,15 +10,14 @@ import functools
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import jsonschema
-import yaml
 
 from pointer.errors import InputError
 from workflow.bench import registry
 from workflow.bench.sources import ROOT
+from workflow.bench.strict_yaml import read_yaml
 
 Config = dict[str, Any]
 FOLDER = ROOT / "config"
@@ -28,35 +27,6 @@ BASE = "default"
 RESERVED = ("runs", "tables", "figures", "report", "reference", "logs", "benchmarks")  # folders under results/
 ADDED = "`--config` or `--configfile`"
 KEYWORDS = {"models": ("all", *registry.GROUPS), "controls": ("all", "trained", "none")}
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """Refuses a key that stands twice in one mapping."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if not isinstance(key, str):
-                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is not text", key_node.start_mark)
-            if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} stands twice", key_node.start_mark)
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
-def read_yaml(path: Path | str) -> Config:
-    """The mapping in a YAML file; raises InputError for what is missing, malformed, or has a key twice."""
-    path = Path(path)
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _StrictLoader)  # noqa: S506 (a safe loader)
-    except OSError as error:
-        raise InputError(f"config file {str(path)!r} cannot be read: {error.strerror}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"config file {path}: {' '.join(str(error).split())}. Change it there.") from error
-    if not isinstance(content, dict | None):
-        raise InputError.about("config", content, "key: value lines", str(path))
-    return content or {}
 
 
 def merge(base: Config, over: Mapping[str, Any]) -> Config:

@@ -15,6 +15,7 @@ from pointer.errors import InputError
 from workflow.bench import config, estimate, pipeline, plan, provenance
 from workflow.bench.plan import Cell
 from workflow.bench.store import Store
+from workflow.bench.strict_yaml import read_yaml
 
 RESULTS = "results"
 STORE = Path(RESULTS) / ".store"
@@ -27,7 +28,7 @@ class Grid:
     def __init__(self, added: Mapping[str, Any], files: Iterable[Path] = ()) -> None:
         """`files` are those of `--configfile`, read once more because Snakemake lets a key stand twice."""
         for file in files:
-            config.checked(config.read_yaml(file), str(file))
+            config.checked(read_yaml(file), str(file))
         self.chosen, self._tiers = config.tiers(added)
         self._plan = cache(self._cells)
         self._cell: dict[str, tuple[Cell, int]] = {}

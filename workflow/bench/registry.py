@@ -1,19 +1,25 @@
 """Every model of the suite, one declarative entry each: where its mixer is, what it costs, what it knows of position.
 
-A new baseline is one file in `baselines/` and one entry here; it then takes part in every table, figure and contract
-test. Importing this module loads no torch: `build` does.
+The entries are the lines of `baselines/registry.yaml`. A new baseline is one file in `baselines/` and one line there
+(`pointer-bench new` writes both); it then takes part in every table, figure and contract test. Importing this module
+loads no torch: `build` does.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import importlib
 import inspect
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pointer.errors import InputError
-from workflow.bench.sources import reachable
+from workflow.bench.sources import ROOT, reachable
+from workflow.bench.strict_yaml import read_yaml
 
 if TYPE_CHECKING:
     from torch import nn
@@ -28,6 +34,8 @@ TARGET_PARAMETERS = 3_200_000  # paper section 3.1
 PARITY = 0.10  # every model's count lies within this fraction of the target, position tables left out
 FFN_MULTIPLE = 8
 WHERE = "`--model`, or `models` in the config"
+FILE = ROOT / "baselines" / "registry.yaml"
+PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 
 @dataclass(frozen=True)
@@ -45,208 +53,59 @@ class Entry:
     group: Group = "own"
 
 
-_POINTER = "Li 2025, Pointer, arXiv 2508.02631"
-_VASWANI = "Vaswani et al. 2017, Attention Is All You Need, arXiv 1706.03762"
-_ENTRIES = (
-    Entry("pointer", "pointer.mixer:PointerMixer", "linear", "learned offset table", _POINTER, group="paper"),
-    Entry(
-        "pointer-dense",
-        "pointer.dense:DensePointerMixer",
-        "quadratic-unfused",
-        "learned offset table",
-        _POINTER,
-        group="paper",
-    ),
-    Entry(
-        "transformer",
-        "baselines.transformer:Attention",
-        "quadratic",
-        "learned absolute",
-        _VASWANI,
-        learned_positions=True,
-        group="paper",
-    ),
-    Entry(
-        "transformer-unfused",
-        "baselines.transformer_unfused:UnfusedAttention",
-        "quadratic-unfused",
-        "learned absolute",
-        _VASWANI,
-        learned_positions=True,
-        group="paper",
-    ),
-    Entry(
-        "longformer",
-        "baselines.longformer:SlidingWindowAttention",
-        "linear",
-        "learned absolute",
-        "Beltagy et al. 2020, Longformer, arXiv 2004.05150",
-        learned_positions=True,
-        group="paper",
-    ),
-    Entry(
-        "transformer-rotary",
-        "baselines.transformer_rotary:RotaryAttention",
-        "quadratic",
-        "rotary",
-        "Su et al. 2021, RoFormer, arXiv 2104.09864",
-        group="field",
-    ),
-    Entry(
-        "transformer-relative",
-        "baselines.transformer_relative:RelativeAttention",
-        "quadratic",
-        "learned offset table",
-        "Raffel et al. 2020, T5, arXiv 1910.10683",
-        group="field",
-    ),
-    Entry(
-        "local",
-        "baselines.local:LocalAttention",
-        "linear",
-        "learned absolute",
-        "Parmar et al. 2018, Image Transformer, arXiv 1802.05751",
-        learned_positions=True,
-        group="field",
-    ),
-    Entry(
-        "logsparse",
-        "baselines.logsparse:LogSparseAttention",
-        "n log n",
-        "learned absolute",
-        "Li et al. 2019, LogSparse Transformer, arXiv 1907.00235",
-        learned_positions=True,
-        group="field",
-    ),
-    Entry(
-        "moba",
-        "baselines.moba:BlockAttention",
-        "quadratic",
-        "rotary",
-        "Lu et al. 2025, MoBA, arXiv 2502.13189",
-        group="field",
-    ),
-    Entry(
-        "reformer",
-        "baselines.reformer:HashAttention",
-        "n log n",
-        "learned absolute",
-        "Kitaev et al. 2020, Reformer, arXiv 2001.04451",
-        learned_positions=True,
-        group="field",
-    ),
-    Entry(
-        "linear-attention",
-        "baselines.linear_attention:LinearAttention",
-        "linear",
-        "learned absolute",
-        "Katharopoulos et al. 2020, Transformers are RNNs, arXiv 2006.16236",
-        learned_positions=True,
-        group="field",
-    ),
-    Entry(
-        "performer",
-        "baselines.performer:Performer",
-        "linear",
-        "learned absolute",
-        "Choromanski et al. 2020, Performer, arXiv 2009.14794",
-        learned_positions=True,
-        group="field",
-    ),
-    Entry(
-        "retnet",
-        "baselines.retnet:Retention",
-        "linear",
-        "rotary and fixed decay",
-        "Sun et al. 2023, RetNet, arXiv 2307.08621",
-        group="field",
-    ),
-    Entry(
-        "gla",
-        "baselines.gla:GatedLinearAttention",
-        "linear",
-        "learned decay",
-        "Yang et al. 2023, Gated Linear Attention, arXiv 2312.06635",
-        group="field",
-    ),
-    Entry(
-        "deltanet",
-        "baselines.deltanet:DeltaNet",
-        "linear",
-        "short convolution",
-        "Yang et al. 2024, DeltaNet, arXiv 2406.06484",
-        group="field",
-    ),
-    Entry(
-        "hyena",
-        "baselines.hyena:Hyena",
-        "n log n",
-        "implicit filter",
-        "Poli et al. 2023, Hyena, arXiv 2302.10866",
-        group="field",
-    ),
-    Entry("s4d", "baselines.s4d:S4D", "n log n", "state space", "Gu et al. 2022, S4D, arXiv 2206.11893", group="field"),
-    Entry(
-        "identity",
-        "baselines.identity:Identity",
-        "linear",
-        "none",
-        "control: the trunk's speed limit",
-        kind="control",
-        group="paper",
-    ),
-    Entry(
-        "uniform",
-        "baselines.uniform:UniformAverage",
-        "linear",
-        "none",
-        "control: what the public repository lizixi-0x2F/Pointer 7ccc83e computes, made causal",
-        kind="control",
-        group="paper",
-    ),
-    Entry(
-        "random-pointer",
-        "baselines.random_pointer:RandomPointer",
-        "linear",
-        "frozen random offsets",
-        "control: frozen random targets",
-        kind="control",
-        group="paper",
-    ),
-    Entry(
-        "oracle-copy",
-        "baselines.oracle_copy:OracleCopy",
-        "linear",
-        "given the distance",
-        "control: must score 100%",
-        kind="control",
-        trained=False,
-        group="paper",
-    ),
-    Entry(
-        "chance",
-        "baselines.chance:Chance",
-        "linear",
-        "none",
-        "control: must sit on the chance line",
-        kind="control",
-        trained=False,
-        group="paper",
-    ),
-)
-_BY_NAME = {entry.name: entry for entry in _ENTRIES}
+def _text(value: object) -> bool:
+    return isinstance(value, str) and bool(value.strip()) and value.isprintable()
+
+
+def _one_of(choices: tuple[str, ...]) -> tuple[Callable[[object], bool], str]:
+    return choices.__contains__, ", ".join(choices)
+
+
+Accepted = tuple[Callable[[object], bool], str]  # a test of a value, and the same in words
+ACCEPTED: dict[str, Accepted] = {  # by field of an entry
+    "path": (lambda value: isinstance(value, str) and bool(PATH.fullmatch(value)), '"package.module:Class"'),
+    "cost": _one_of(COSTS),
+    "position": (_text, "what it knows of position, such as rotary, or none"),
+    "citation": (_text, "author, year, title, where"),
+    "kind": _one_of(("model", "control")),
+    "learned_positions": (lambda value: isinstance(value, bool), "true or false"),
+    "trained": (lambda value: isinstance(value, bool), "true or false"),
+    "group": _one_of(GROUPS),
+}
+
+
+@functools.cache
+def _entries() -> dict[str, Entry]:
+    """The lines of FILE; raises InputError for one that is not an entry."""
+    return {name: entry(name, fields, f"{FILE.relative_to(ROOT)}") for name, fields in read_yaml(FILE).items()}
+
+
+def entry(name: str, fields: Any, where: str) -> Entry:
+    """The entry of a line `name: {path: ..., cost: ..., ...}`; raises InputError that names field, value and file."""
+    if not isinstance(fields, dict):
+        raise InputError.about(f"model {name}", fields, "{path: module:Class, cost: ..., ...}", where)
+    known = {field.name: field for field in dataclasses.fields(Entry) if field.name != "name"}
+    for key in fields:
+        if key not in known:
+            raise InputError.unknown(f"field of model {name}", key, known, where)
+    for key, field in known.items():
+        value = fields.get(key, None if field.default is dataclasses.MISSING else field.default)
+        if not ACCEPTED[key][0](value):
+            raise InputError.about(f"{key} of model {name}", value, ACCEPTED[key][1], where)
+    return Entry(name, **fields)
 
 
 def names() -> list[str]:
     """All models and controls, in the order of tables and legends."""
-    return list(_BY_NAME)
+    return list(_entries())
 
 
 def info(name: str) -> Entry:
     """The entry of a model; raises InputError with the nearest name for an unknown one."""
-    if name not in _BY_NAME:
-        raise InputError.unknown("model", name, _BY_NAME, WHERE)
-    return _BY_NAME[name]
+    known = _entries()
+    if name not in known:
+        raise InputError.unknown("model", name, known, WHERE)
+    return known[name]
 
 
 def load(name: str) -> type[nn.Module]:
