@@ -157,6 +157,22 @@ def _check(arguments: argparse.Namespace) -> int:
     return OK if all(passed for _, passed, _ in results) else FAILED
 
 
+def _new_options(parser: Parser) -> None:
+    parser.add_argument("name", metavar="NAME", help="a new Python name in lower case, such as my_mixer")
+    parser.add_argument("--cost", default="linear", help=f"{', '.join(registry.COSTS)} (default: %(default)s)")
+    parser.add_argument("--position", default="none", help="what it knows of position (default: %(default)s)")
+    parser.add_argument("--citation", help="author, year, title, where (default: to be filled in)")
+
+
+def _new(arguments: argparse.Namespace) -> int:
+    from workflow.bench import new
+
+    citation = new.CITATION if arguments.citation is None else arguments.citation
+    lines = new.make(arguments.name, cost=arguments.cost, position=arguments.position, citation=citation)
+    print("\n".join(lines))
+    return OK
+
+
 def _trace_options(parser: Parser) -> None:
     parser.add_argument("--row", type=Path, required=True, help="a row of `interpretability`, its weights beside it")
     parser.add_argument("--position", type=int, required=True, help="where the chain starts, from 0")
@@ -238,6 +254,7 @@ COMMANDS = {
     "list": Command("models, experiments and devices present", _list_options, _list),
     "run": Command("measure one row", _run_options, _run),
     "check": Command("does a model keep the contract that every model is held to?", _check_options, _check),
+    "new": Command("write a baseline of your own to start from", _new_options, _new),
     "trace": Command("print where a position's pointers lead, layer by layer", _trace_options, _trace),
     "verify": Command("can rows be trusted, and are all there? exit code 1 if not", _verify_options, _verify),
     "estimate": Command("time and disk that a tier still takes", _estimate_options, _estimate),

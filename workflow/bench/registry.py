@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 Cost = Literal["linear", "n log n", "quadratic", "quadratic-unfused"]
 Group = Literal["paper", "field", "own"]  # the paper's comparison; what reviewers would name; yours
 GROUPS: tuple[Group, ...] = ("paper", "field", "own")
+RESERVED = ("all", "trained", "none", *GROUPS)  # what the config may say instead of a name
 COSTS: tuple[Cost, ...] = ("linear", "n log n", "quadratic", "quadratic-unfused")
 TARGET_PARAMETERS = 3_200_000  # paper section 3.1
 PARITY = 0.10  # every model's count lies within this fraction of the target, position tables left out

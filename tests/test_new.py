@@ -1,0 +1,124 @@
+"""`pointer-bench new`: one file and one line, whole or not at all, and a sentence for a name that cannot be."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from pointer.errors import InputError
+from pointer.trunk import LayerShape
+from workflow.bench import cli, new, registry
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of baselines with a registry of two lines."""
+    monkeypatch.setattr(registry, "FILE", tmp_path / "registry.yaml")
+    registry.FILE.write_text("# above\nlinear-attention: {path: a.b:C}\nother: {path: a.b:C}\n", encoding="utf-8")
+    (tmp_path / "chunks.py").touch()
+    monkeypatch.setattr(registry, "names", lambda: ["linear-attention", "other"])
+    return tmp_path
+
+
+def test_a_file_and_a_line_are_written_and_nothing_else_changes(folder: Path) -> None:
+    before = registry.FILE.read_text(encoding="utf-8")
+    told = new.make("my_mixer", cost="n log n", position="rotary", citation='Me 2026, "It: works", arXiv 1')
+    added = registry.FILE.read_text(encoding="utf-8").removeprefix(before)
+    assert added.count("\n") == 1
+    entry = registry._entries.__wrapped__  # what reads the file, without its cache
+    registry.FILE.write_text(added, encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(registry, "ROOT", folder)
+        found = entry()["my_mixer"]
+    assert (found.cost, found.position, found.citation) == ("n log n", "rotary", 'Me 2026, "It: works", arXiv 1')
+    assert (found.path, found.group, found.kind) == ("baselines.my_mixer:MyMixer", "own", "model")
+    assert sorted(path.name for path in folder.iterdir()) == ["chunks.py", "my_mixer.py", "registry.yaml"]
+    assert any("pointer-bench check my_mixer" in line for line in told)
+
+
+def test_the_file_is_short_formatted_and_a_causal_mixer(folder: Path) -> None:
+    new.make("my_mixer")
+    file = folder / "my_mixer.py"
+    assert len(file.read_text(encoding="utf-8").splitlines()) < 40
+    for command in (["format", "--check"], ["check", "--select", "E,F,I,B,D100"]):
+        ruff = [sys.executable, "-m", "ruff", *command, "--config", "line-length=120", str(file)]
+        assert subprocess.run(ruff, capture_output=True, check=False).returncode == 0
+    names: dict[str, object] = {}
+    code = compile(ast.parse(file.read_text(encoding="utf-8")), str(file), "exec")
+    exec(code, names)  # noqa: S102 (the file that was just written)
+    kind = names["MyMixer"]
+    mixer = kind(LayerShape(8, 2, 16, 0, 2))  # type: ignore[operator]
+    x = torch.randn(2, 5, 8)
+    y, _ = mixer(x, None)
+    assert y.shape == x.shape
+    torch.testing.assert_close(mixer(x[:, :3], None)[0], y[:, :3])
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("my-mixer", "such as my_mixer"),
+        ("My Mixer", "such as my_mixer"),
+        ("../evil", "such as evil"),
+        ("/tmp/evil", "such as tmp_evil"),
+        ("a.b", "such as a_b"),
+        ("2fast", "starts with a letter"),
+        ("", "starts with a letter"),
+        ("x" * 41, "at most 40"),
+        ("mixer\n", "such as mixer"),
+        ("mïxer", "lower-case letters"),
+        ("__init__", "such as init"),
+        ("lambda", "no keyword of Python"),
+        ("paper", "words of the config"),
+        ("all", "words of the config"),
+        ("chunks", "not taken"),
+        ("other", "not taken"),
+        ("linear_attention", "not taken"),
+        ("registry", "not taken"),
+    ],
+)
+def test_a_name_that_cannot_be_is_refused_and_nothing_is_written(folder: Path, name: str, words: str) -> None:
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    with pytest.raises(InputError, match=words) as caught:
+        new.make(name)
+    assert f"NAME is {name!r}" in str(caught.value)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize(("option", "value"), [("cost", "cheap"), ("position", ""), ("citation", "a\nb")])
+def test_a_bad_value_is_refused_and_nothing_is_written(folder: Path, option: str, value: str) -> None:
+    with pytest.raises(InputError, match=f"{option} of model my_mixer"):
+        new.make("my_mixer", **{option: value})
+    assert not (folder / "my_mixer.py").exists()
+
+
+def test_a_registry_that_cannot_be_written_leaves_no_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, text: str) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(new, "write_atomically", full)
+    with pytest.raises(OSError, match="no space"):
+        new.make("my_mixer")
+    assert sorted(path.name for path in folder.iterdir()) == ["chunks.py", "registry.yaml"]
+
+
+def test_class_names_never_hide_what_the_file_imports() -> None:
+    assert [new.class_name(name) for name in ("my_mixer", "a", "mixer", "any", "x2_y")] == [
+        "MyMixer",
+        "A",
+        "MixerLayer",
+        "AnyLayer",
+        "X2Y",
+    ]
+
+
+def test_the_command_tells_what_it_wrote(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["new", "my_mixer"]) == 0
+    assert capsys.readouterr().out.splitlines()[0].startswith(f"wrote {folder.name}/my_mixer.py")
+    assert cli.main(["new", "my_mixer"]) == 2
+    assert "not taken" in capsys.readouterr().err
