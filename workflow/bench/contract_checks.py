@@ -1,0 +1,259 @@
+"""The single checks of the contract (`workflow/bench/contract.py`): each raises Broken with the reason, in words for
+whoever wrote the model, and with the first position where it shows."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pointer.errors import InputError
+from pointer.trunk import count_parameters
+from workflow.bench import flops, registry
+from workflow.bench.train import supervised_loss, tell_progress
+
+SYMBOLS, LENGTH = 20, 257
+ODD = 131  # a length that nothing divides
+TOLERANCE = 1e-5
+CUTS_AT_ONCE = 16
+PARITY_LENGTH = 2048
+COUNTED = 2048  # work is counted at this length and at twice as much
+GROWTH = {"linear": 2.02, "n log n": 2.25, "quadratic": 4.1, "quadratic-unfused": 4.1}  # most that doubling N may cost
+
+
+class Broken(Exception):
+    """A model that does not keep the contract; the message says how."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model under test for SYMBOLS symbols, differently initialised each time: `build(LENGTH)` makes a small one,
+    `full` the one that is measured. `cost` is the class that its entry declares."""
+
+    name: str
+    build: Callable[[int], nn.Module]
+    full: Callable[[], nn.Module]
+    trained: bool = True
+    control: bool = False
+    cost: registry.Cost = "linear"
+
+    def small(self) -> nn.Module:
+        """Two layers, inference mode."""
+        return self.build(LENGTH).eval()
+
+
+def builds(subject: Subject) -> None:
+    """The file can be imported and its class makes a model."""
+    model = subject.small()
+    if not isinstance(model, nn.Module):
+        raise Broken(f"{subject.name} is a {type(model).__name__}, not a torch.nn.Module")
+
+
+def shapes(subject: Subject) -> None:
+    """tokens int64[B, N] give floating logits [B, N, V]; a mixer's y has the shape of its x."""
+    model = subject.small()
+    for layer, mixer in enumerate(getattr(model, "mixers", ())):
+        mixer.register_forward_hook(partial(_check_mixed, layer))
+    logits = _logits(model, _tokens(3, 10))
+    if tuple(logits.shape) != (3, 10, SYMBOLS) or not logits.is_floating_point():
+        raise Broken(f"tokens [3, 10] give {logits.dtype}{list(logits.shape)}; expected floating [3, 10, {SYMBOLS}]")
+
+
+def _check_mixed(layer: int, _mixer: nn.Module, given: Any, returned: Any) -> None:
+    """A forward hook of a mixer: y must be float[B, N, d] as x is, or the trunk would broadcast it."""
+    if not isinstance(returned, tuple) or len(returned) != 2 or not isinstance(returned[0], Tensor):
+        raise Broken(f"the mixer of layer {layer} returns {type(returned).__name__}; expected a pair (y, carry)")
+    if returned[0].shape != given[0].shape:
+        shapes = f"y {list(returned[0].shape)} for x {list(given[0].shape)}"
+        raise Broken(f"the mixer of layer {layer} returns {shapes}; they must be the same")
+
+
+def any_length(subject: Subject) -> None:
+    """N = 1, odd lengths, and the longest one work."""
+    model = subject.small()
+    for length in (1, 2, 63, 64, 65, ODD, LENGTH):
+        with _about(f"at N = {length}"):
+            logits = _logits(model, _tokens(1, length))
+            if tuple(logits.shape) != (1, length, SYMBOLS):
+                raise Broken(f"logits have shape {list(logits.shape)}")
+
+
+def bad_input(subject: Subject) -> None:
+    """Too many positions and symbols outside the vocabulary raise InputError; nothing is clamped."""
+    model = subject.small()
+    cases = {
+        f"N = {LENGTH + 1} > length {LENGTH}": _tokens(1, LENGTH + 1),
+        f"symbol {SYMBOLS}": torch.full((1, 4), SYMBOLS),
+    }
+    for what, tokens in cases.items():
+        try:
+            _logits(model, tokens)
+        except InputError:
+            continue
+        except Exception as error:
+            raise Broken(f"{what} raises {type(error).__name__} instead of InputError") from error
+        raise Broken(f"{what} is accepted without an error")
+
+
+def finite(subject: Subject) -> None:
+    """Logits hold no NaN and no infinity, in inference and in training mode."""
+    model = subject.small()
+    for mode in (False, True):
+        bad = ~torch.isfinite(_logits(model.train(mode), _tokens(2, ODD)))
+        if bool(bad.any()):
+            position = int(bad.any(-1).any(0).nonzero()[0])
+            raise Broken(
+                f"logits are not finite from position {position} in {'training' if mode else 'inference'} mode"
+            )
+
+
+def repeatable(subject: Subject) -> None:
+    """The same tokens, weights and seed give the same bits, logits and gradients."""
+    model, tokens = subject.small(), _tokens(2, ODD)
+    first, second = _logits(model, tokens), _logits(model, tokens)
+    if not torch.equal(first, second):
+        position = int((first != second).any(-1).any(0).nonzero()[0])
+        raise Broken(f"two inference calls on the same tokens differ at position {position}: it remembers or draws")
+    if subject.trained:
+        once, again = (_gradients(model, tokens) for _ in range(2))
+        differing = [name for name in once if not torch.equal(once[name], again[name])]
+        if differing:
+            raise Broken(f"two training passes of one seed differ in the gradient of {differing[0]}")
+
+
+def causal(subject: Subject) -> None:
+    """Changing the tokens from position i on, or leaving them out, leaves every output before i as it was (inference,
+    1e-5)."""
+    model, tokens = subject.small(), _tokens(1, LENGTH)
+    before = _logits(model, tokens)
+    cuts = [*range(1, 9), *range(9, LENGTH, 8), *range(LENGTH - 4, LENGTH)]
+    for group in (cuts[start : start + CUTS_AT_ONCE] for start in range(0, len(cuts), CUTS_AT_ONCE)):
+        together = _logits(model, torch.cat([_changed_from(tokens, i) for i in group]))
+        for i, logits in zip(group, together, strict=True):
+            if not bool(((logits - before[0])[:i].abs() <= TOLERANCE).all()):
+                alone = _logits(model, _changed_from(tokens, i))[:, :i]  # whatever else is in the batch
+                _same(alone, before[:, :i], f"when tokens from {i} on change: it sees the future")
+    for i in (1, 2, 64, ODD, LENGTH - 1):
+        _same(_logits(model, tokens[:, :i]), before[:, :i], f"with only {i} tokens given instead of {LENGTH}")
+
+
+def _changed_from(tokens: Tensor, i: int) -> Tensor:
+    """The tokens int64[1, N] with every one from position i on replaced by another."""
+    changed = tokens.clone()
+    shift = np.random.default_rng(i).integers(1, SYMBOLS, size=tuple(changed[:, i:].shape))
+    changed[:, i:] = (changed[:, i:] + torch.from_numpy(shift)) % SYMBOLS
+    return changed
+
+
+def independent_of_batch(subject: Subject) -> None:
+    """A sequence's output does not depend on what else is in its batch, nor on what was run before (inference,
+    1e-5)."""
+    model, tokens = subject.small(), _tokens(3, ODD)
+    together = _logits(model, tokens)
+    for row in (0, 2):
+        alone = _logits(model, tokens[row : row + 1])
+        _same(alone, together[row : row + 1], f"when sequence {row} is run alone instead of in a batch of 3")
+
+
+def gradients(subject: Subject) -> None:
+    """Every parameter gets a finite gradient that is not all zero."""
+    model, tokens = subject.small(), _tokens(2, ODD)
+    for name, gradient in _gradients(model, tokens).items():
+        if not bool(torch.isfinite(gradient).all()):
+            raise Broken(f"the gradient of {name} is not finite")
+        if not bool(gradient.any()):
+            raise Broken(f"no gradient reaches {name}")
+
+
+def same_in_training(subject: Subject) -> None:
+    """With its schedules at the end (no noise), training mode gives the outputs of inference (1e-5): what is trained is
+    what is scored."""
+    model, tokens = subject.small(), _tokens(2, ODD)
+    tell_progress(model, 1.0)
+    trained = _logits(model.train(), tokens)
+    _same(trained, _logits(model.eval(), tokens), "in training mode (at the end of all schedules) against inference")
+
+
+def saved_and_loaded(subject: Subject) -> None:
+    """Weights saved as safetensors and loaded into another initialisation give the same bits."""
+    from safetensors.torch import load_file, save_file
+
+    model, other, tokens = subject.small(), subject.small(), _tokens(2, ODD)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "weights.safetensors"
+        save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, path)
+        other.load_state_dict(load_file(path))
+    if not torch.equal(_logits(model, tokens), _logits(other, tokens)):
+        raise Broken("a model loaded from saved weights gives other outputs: something is not in its state_dict")
+
+
+def parity(subject: Subject) -> None:
+    """The full-sized model lies within PARITY of the paper's 3.2 M parameters, position tables left out."""
+    model, target = subject.full(), registry.TARGET_PARAMETERS
+    count = count_parameters(model, tables=False)
+    if abs(count - target) > registry.PARITY * target:
+        raise Broken(
+            f"{count:,} parameters without position tables; accepted: {target:,} within {registry.PARITY:.0%}."
+            " The feed-forward is sized to meet it; the mixers alone may not exceed it"
+        )
+    for name, parameter in model.named_parameters():
+        if name.endswith("_table") and PARITY_LENGTH not in parameter.shape:
+            shape = list(parameter.shape)
+            raise Broken(f"{name} {shape} is left out of the count as a position table, but has no axis as long as N")
+
+
+def cost(subject: Subject) -> None:
+    """Counted work grows with N as the entry's cost class says: the class decides in which cells a model takes part."""
+    half, whole = (flops.count(subject.build(length), 1, length, SYMBOLS) for length in (COUNTED, 2 * COUNTED))
+    growth = max(whole.forward / half.forward, whole.step / half.step)
+    if growth > GROWTH[subject.cost]:
+        fitting = next((name for name, most in GROWTH.items() if growth <= most), "none of the known ones")
+        counted = f"counted work grows {growth:.2f}-fold from N = {COUNTED} to {2 * COUNTED}"
+        raise Broken(f"{counted}; `cost: {subject.cost}` allows {GROWTH[subject.cost]}: say `cost: {fitting}`")
+
+
+def _same(found: Tensor, expected: Tensor, when: str) -> None:
+    """Raises Broken with the first position at which two batches of logits [B, N, V] differ."""
+    apart = (found - expected).abs().amax(dim=(0, 2))
+    wrong = (~(apart <= TOLERANCE)).nonzero()
+    if len(wrong):
+        position = int(wrong[0])
+        raise Broken(f"output {position} differs by {float(apart[position]):.2g} {when}")
+
+
+def _tokens(batch: int, length: int) -> Tensor:
+    """Fixed random tokens int64[B, N]."""
+    return torch.from_numpy(np.random.default_rng([batch, length]).integers(SYMBOLS, size=(batch, length)))
+
+
+def _logits(model: nn.Module, tokens: Tensor) -> Tensor:
+    with torch.no_grad():
+        found: Tensor = model(tokens)
+    return found
+
+
+def _gradients(model: nn.Module, tokens: Tensor) -> dict[str, Tensor]:
+    """The gradient of each trainable parameter in training mode at the start of training, zeros where none arrives."""
+    tell_progress(model.train(), 0.0)
+    torch.manual_seed(1)
+    model.zero_grad(set_to_none=True)
+    supervised_loss(model(tokens), tokens.roll(3, dims=1)).backward()
+    trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    return {name: torch.zeros_like(p) if p.grad is None else p.grad.clone() for name, p in trainable.items()}
+
+
+@contextmanager
+def _about(what: str) -> Iterator[None]:
+    """Adds to any failure inside what it was about."""
+    try:
+        yield
+    except Exception as error:
+        raise Broken(f"{what}: {error}") from error
