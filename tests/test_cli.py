@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from workflow.bench import cli, contract, registry, supervisor
+from workflow.bench import cli, contract, registry, supervisor, verdicts
 from workflow.bench.rows import complete, read_row
 from workflow.bench.settings import FIELDS, Settings, option
 
@@ -33,6 +33,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
         )
 
     monkeypatch.setattr(supervisor, "run", run)
+    monkeypatch.setattr(verdicts, "of", lambda *_: verdicts.Verdict("ok"))
     return cells
 
 
@@ -146,7 +147,10 @@ def test_check_tells_each_result_and_the_verdict(
 ) -> None:
     monkeypatch.setattr(contract, "check", lambda _: [("shapes", True, ""), ("causality", passed, "position 3 sees 4")])
     assert cli.main(["check", "pointer"]) == code
-    assert ("FAIL  causality: position 3 sees 4" in capsys.readouterr().out) == (not passed)
+    told = capsys.readouterr().out
+    assert ("FAIL  causality: position 3 sees 4" in told) == (not passed)
+    assert ("pointer breaks 1 of 2 checks: no number of it is published" in told) == (not passed)
+    assert ("pointer keeps its contract" in told) == passed
 
 
 def test_estimate_and_plan_take_a_tier(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

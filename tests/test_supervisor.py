@@ -124,7 +124,8 @@ def test_an_interrupted_supervisor_leaves_no_worker_behind(tmp_path: Path) -> No
 
 PARENT = """
 import sys
-from workflow.bench import cli, supervisor
+from workflow.bench import cli, supervisor, verdicts
+verdicts.of = lambda *_: verdicts.Verdict("ok")
 supervisor.run.__defaults__ = ((sys.executable, sys.argv[1]),)
 sys.exit(cli.main(["run", "--experiment", "copy", "--model", "chance"]))
 """

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from workflow.bench import outside
 from workflow.bench.experiments import EXPERIMENTS
 from workflow.bench.rows import Row
 
@@ -218,10 +219,17 @@ def _seconds(row: Row) -> float:
     return max(timed, row["train_seconds"] or 0)
 
 
+def _told(row: Row, key: str) -> Any:
+    """What the settings of a row say of a key; the name alone of a model outside the repository."""
+    told = row["settings"].get(key, row[key])
+    own = outside.split(told) if key == "model" else None
+    return own[0] if own else told
+
+
 def numbers(placed: Placed) -> Iterator[Finding]:
     """Numbers of a row that contradict each other: a digest can be made anew, a whole row less easily."""
     row = placed.row
-    wrong = [f"settings.{key} is not {key}" for key in COPIED if row["settings"].get(key, row[key]) != row[key]]
+    wrong = [f"settings.{key} is not {key}" for key in COPIED if _told(row, key) != row[key]]
     wrong += _wrong_rates(row) + _wrong_scores(row)
     if (
         row["status"] == "ok"

@@ -77,16 +77,21 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def measure(settings: Settings, scratch: Path, out: Path | None, folder: Path | None) -> Row:
-    """The sealed row of a cell, from the store or measured now; written to the store first, then to `out`."""
-    from workflow.bench import store, supervisor
+    """The sealed row of a cell, from the store or measured now; written to the store first, then to `out`.
+
+    A model that breaks its contract is not measured, whatever the store has.
+    """
+    from workflow.bench import store, supervisor, verdicts
 
     kept = store.Store(folder or scratch / "store")
     files = scratch / "files"
     files.mkdir()
     with kept.claim(settings):
-        row = kept.find(settings)
+        verdict = verdicts.of(settings.model, kept.folder, scratch / "contract")
+        row = kept.find(settings) if verdict.ok else None
         if row is None:
-            row = store.save(supervisor.run(settings, files), files, kept.path(settings))
+            refused = None if verdict.ok else supervisor.refused(settings, verdict.status, verdict.reason)
+            row = store.save(refused or supervisor.run(settings, files), files, kept.path(settings))
         return row if out is None else store.publish(kept.path(settings), out)
 
 
@@ -144,7 +149,9 @@ def _list(arguments: argparse.Namespace) -> int:
 
 
 def _check_options(parser: Parser) -> None:
-    parser.add_argument("model", metavar="MODEL", help="a name that `pointer-bench list` prints")
+    parser.add_argument(
+        "model", metavar="MODEL", help="a name that `pointer-bench list` prints, or NAME=package.module:Class"
+    )
 
 
 def _check(arguments: argparse.Namespace) -> int:
@@ -154,7 +161,12 @@ def _check(arguments: argparse.Namespace) -> int:
     results = contract.check(arguments.model)
     for name, passed, reason in results:
         print(f"{'ok  ' if passed else 'FAIL'}  {name}" + ("" if passed else f": {reason}"))
-    return OK if all(passed for _, passed, _ in results) else FAILED
+    broken = sum(not passed for _, passed, _ in results)
+    verdict = (
+        f"breaks {broken} of {len(results)} checks: no number of it is published" if broken else "keeps its contract"
+    )
+    print(f"{arguments.model} {verdict}")
+    return FAILED if broken else OK
 
 
 def _new_options(parser: Parser) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import jsonschema
 
 from pointer.errors import InputError
-from workflow.bench import registry
+from workflow.bench import outside, registry
 from workflow.bench.sources import ROOT
 from workflow.bench.strict_yaml import read_yaml
 
@@ -84,14 +84,26 @@ def checked(content: Mapping[str, Any], where: str) -> Config:
     """`content` with texts read as numbers where the schema wants them (`--config` passes texts), and single values as
     lists. Raises InputError that names the key, its value, what is accepted, and the place."""
     schema = _schema()
-    read: Config = _read(copy.deepcopy(dict(content)), schema)
+    read: Config = _read(_own_models_apart(content), schema)
     error = jsonschema.exceptions.best_match(jsonschema.Draft202012Validator(schema).iter_errors(read))
     if error is not None:
         raise _explained(error, where)
+    own = read.get("own_models", {})
+    for name, path in own.items():
+        registry.info(outside.joined(name, path))
     for block in (read, *(b for b in (read.get("experiments") or {}).values() if b)):
         for key, name in _names(block):
-            if name not in (*registry.names(), *KEYWORDS[key]):
-                raise InputError.unknown("model", name, [*registry.names(), *KEYWORDS[key]], f"`{key}` in {where}")
+            known = (*registry.names(), *own, *KEYWORDS[key])
+            if name not in known:
+                raise InputError.unknown("model", name, known, f"`{key}` in {where}")
+    return read
+
+
+def _own_models_apart(content: Mapping[str, Any]) -> Config:
+    """`models: {name: path}` at the top declares models outside the repository and chooses none: it is `own_models`."""
+    read = copy.deepcopy(dict(content))
+    if isinstance(read.get("models"), Mapping):
+        read["own_models"] = {**read.get("own_models", {}), **read.pop("models")}
     return read
 
 

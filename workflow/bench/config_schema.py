@@ -45,6 +45,11 @@ def schema() -> Schema:
     top = {
         "tier": tier,
         **block,
+        "own_models": {
+            "type": "object",
+            "description": 'models outside the repository, run as your own code: name: "package.module:Class"',
+            "additionalProperties": {"type": "string", "description": '"package.module:Class"'},
+        },
         "experiments": {**_closed(runs), "description": "experiment names with their settings"},
     }
     return {

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from workflow.bench import experiments, hardware, registry
+from workflow.bench import experiments, hardware, outside, registry
 from workflow.bench.config import Config
 from workflow.bench.config_schema import AXES, KEYS, SCALARS
 from workflow.bench.settings import Scalar, Settings, affinity, threads
@@ -40,7 +40,7 @@ class Cell:
     def path(self) -> str:
         """results/runs/<experiment>/<model>/<label>-<hash>.json"""
         s = self.settings
-        return f"{RUNS}/{s.experiment}/{s.model}/{label(s)}-{s.key()[:8]}.json"
+        return f"{RUNS}/{s.experiment}/{registry.info(s.model).name}/{label(s)}-{s.key()[:8]}.json"
 
     @property
     def argv(self) -> list[str]:
@@ -107,7 +107,14 @@ def _task_settings(blank: Settings, block: Config) -> Iterable[Settings]:
                 and repeat < allowed[model, dtype]["repeat"]
             ):
                 given = {**scalars, **values, "repeat": repeat}
-                yield from (_cell(blank.experiment, model, mixer, given) for mixer in variants(model, block))
+                named = full_name(model, block)
+                yield from (_cell(blank.experiment, named, mixer, given) for mixer in variants(model, block))
+
+
+def full_name(model: str, block: Config) -> str:
+    """How settings name a model: with its path, if the config declares it as one outside the repository."""
+    own = block.get("own_models", {})
+    return outside.joined(model, own[model]) if model in own else model
 
 
 def variants(model: str, block: Config) -> list[dict[str, Scalar]]:
@@ -132,8 +139,9 @@ def _values(block: Config, blank: Settings) -> list[int]:
 
 
 def chosen_models(block: Config) -> list[str]:
-    """The models and controls of a block, in the registry's order, so that an edited list changes no order."""
-    entries = [registry.info(name) for name in registry.names()]
+    """The models and controls of a block, in the registry's order, so that an edited list changes no order; then
+    those outside the repository."""
+    entries = [registry.info(full_name(name, block)) for name in (*registry.names(), *block.get("own_models", ()))]
     grouped = {e.name for e in entries if e.kind == "model" and e.group in block["models"]}
     keep = set(block["models"]) | set(block["controls"]) | grouped
     every = {
@@ -151,7 +159,7 @@ def chosen_models(block: Config) -> list[str]:
 def restricted(model: str, dtype: str, block: Config) -> dict[str, Any]:
     """Setting -> the values in which a model takes part, by cost class, by being a control, by dtype; `repeat` is a
     bound."""
-    entry = registry.info(model)
+    entry = registry.info(full_name(model, block))
     named = (entry.cost, entry.kind, dtype)
     rules: list[Mapping[str, Any]] = [block.get("restrict", {}).get(name, {}) for name in named]
     bound = min([block["repeats"], *(rule["repeats"] for rule in rules if "repeats" in rule)])

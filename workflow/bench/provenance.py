@@ -40,9 +40,12 @@ def identity(settings: Settings) -> dict[str, Any]:
     """Every key of a row that is known before measuring."""
     cell, entry = settings.resolved(), registry.info(settings.model)
     trains, copies = bool(cell.task_name), cell.task_name == "copy"
-    same = ("experiment", "model", "device", "dtype", "threads", "length", "batch", "symbols", "seed", "repeat")
+    same = ("experiment", "device", "dtype", "threads", "length", "batch", "symbols", "seed", "repeat")
     return {
         **{key: getattr(cell, key) for key in same},
+        "model": entry.name,
+        "model_path": entry.path,
+        "model_hash": model_hash(settings.model),
         "settings": settings.to_dict(),
         "position": entry.position,
         "task": cell.task_name or None,
@@ -89,6 +92,13 @@ def _measuring(experiment: str, task: str = "") -> set[Path]:
     modules = [entry.module, "pointer.trunk"]
     modules += [experiments.TASKS[name].module for name in [task or entry.task] if name]
     return set(reachable(modules, ("workflow", "pointer"), without=PLUMBING))
+
+
+@functools.cache
+def model_hash(model: str) -> str | None:
+    """16 hexadecimal digits over the file that the model's path names."""
+    path = registry.module_file(registry.info(model).path.partition(":")[0])
+    return None if path is None else content_hash([path])
 
 
 @functools.cache

@@ -11,14 +11,14 @@ import dataclasses
 import functools
 import importlib
 import inspect
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pointer.errors import InputError
-from workflow.bench.sources import ROOT, reachable
+from workflow.bench import outside
+from workflow.bench.sources import ROOT, find_file, reachable
 from workflow.bench.strict_yaml import read_yaml
 
 if TYPE_CHECKING:
@@ -36,7 +36,6 @@ PARITY = 0.10  # every model's count lies within this fraction of the target, po
 FFN_MULTIPLE = 8
 WHERE = "`--model`, or `models` in the config"
 FILE = ROOT / "baselines" / "registry.yaml"
-PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ def _one_of(choices: tuple[str, ...]) -> tuple[Callable[[object], bool], str]:
 
 Accepted = tuple[Callable[[object], bool], str]  # a test of a value, and the same in words
 ACCEPTED: dict[str, Accepted] = {  # by field of an entry
-    "path": (lambda value: isinstance(value, str) and bool(PATH.fullmatch(value)), '"package.module:Class"'),
+    "path": (lambda value: isinstance(value, str) and bool(outside.PATH.fullmatch(value)), '"package.module:Class"'),
     "cost": _one_of(COSTS),
     "position": (_text, "what it knows of position, such as rotary, or none"),
     "citation": (_text, "author, year, title, where"),
@@ -96,13 +95,21 @@ def entry(name: str, fields: Any, where: str) -> Entry:
     return Entry(name, **fields)
 
 
+@functools.cache
+def _outside(name: str, path: str) -> Entry:
+    return entry(name, outside.fields(name, path, (*RESERVED, *_entries()), WHERE), WHERE)
+
+
 def names() -> list[str]:
     """All models and controls, in the order of tables and legends."""
     return list(_entries())
 
 
 def info(name: str) -> Entry:
-    """The entry of a model; raises InputError with the nearest name for an unknown one."""
+    """The entry of a model, by its name or, outside the repository, by `NAME=package.module:Class`; raises InputError
+    with the nearest name for an unknown one."""
+    if own := outside.split(name):
+        return _outside(*own)
     known = _entries()
     if name not in known:
         raise InputError.unknown("model", name, known, WHERE)
@@ -171,8 +178,13 @@ def _check_settings(name: str, mixer: Any, settings: dict[str, Any]) -> None:
 
 
 def sources(name: str) -> list[Path]:
-    """The files that make this model's numbers: its module, the trunk, and what they import from `pointer` and
-    `baselines`.
+    """The files that make this model's numbers: its module, the trunk, and what they import from `pointer`,
+    `baselines` and, outside the repository, their own package.
     """
     module = info(name).path.partition(":")[0]
-    return reachable([module, "pointer.trunk"], ("pointer", "baselines"))
+    return reachable([module, "pointer.trunk"], ("pointer", "baselines", module.partition(".")[0]), find=module_file)
+
+
+def module_file(module: str) -> Path | None:
+    """The file of a module, in the repository or outside."""
+    return find_file(module) or outside.file(module)

@@ -53,7 +53,7 @@ class Settings:
     """One cell. Tokens count inputs (batch x N a step); 0 means "the experiment's own" where the help says so."""
 
     experiment: str = _setting(dataclasses.MISSING, "what is measured", choices=tuple(experiments.EXPERIMENTS))
-    model: str = _setting(dataclasses.MISSING, "a name that `pointer-bench list` prints")
+    model: str = _setting(dataclasses.MISSING, "a name that `pointer-bench list` prints, or NAME=package.module:Class")
     device: str = _setting("cpu", "where it runs", choices=DEVICES)
     dtype: str = _setting("float32", "float32, or bfloat16 by autocast", choices=DTYPES)
     threads: int = _setting(0, "CPU threads, never more than the process may use; 0: all it may use", low=0, high=4096)

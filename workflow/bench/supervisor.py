@@ -61,7 +61,7 @@ def run(settings: Settings, folder: Path, worker: Sequence[str] = WORKER) -> Row
     """
     started = _now()
     known = provenance.identity(settings)
-    ending = _execute(settings, folder, worker)
+    ending = execute(settings, folder, worker)
     status, reason = judge(ending, settings)
     bad_input = BAD_INPUT.fullmatch(reason or "")
     if bad_input:
@@ -73,6 +73,12 @@ def run(settings: Settings, folder: Path, worker: Sequence[str] = WORKER) -> Row
     except RowError as error:
         kept = {key: value for key, value in row.items() if key in keys()}
         return complete({**kept, "status": "error", "reason": f"the worker returned what no row holds: {error}"})
+
+
+def refused(settings: Settings, status: str, reason: str | None) -> Row:
+    """The row of a cell that may not be measured, complete but not yet sealed."""
+    times = {"started": _now(), "ended": _now()}
+    return complete({**provenance.identity(settings), **times, "status": status, "reason": reason})
 
 
 def judge(ending: Ending, settings: Settings) -> tuple[str, str | None]:
@@ -97,7 +103,7 @@ def _last_line(text: str) -> str:
     return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")
 
 
-def _execute(settings: Settings, folder: Path, worker: Sequence[str]) -> Ending:
+def execute(settings: Settings, folder: Path, worker: Sequence[str]) -> Ending:
     """Starts the child and waits for its end; on an interrupt the child's whole process group is killed first."""
     asked, result = folder / "settings.json", folder / "result.json"
     asked.write_text(json.dumps(settings.to_dict()), encoding="utf-8")

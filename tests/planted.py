@@ -1,0 +1,61 @@
+"""Models outside the repository, for tests: `NAME=planted:Class`. One keeps the contract, the others break it."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from pointer.trunk import LayerShape, Mixer
+
+
+class Honest(Mixer):
+    """A causal running mean with a projection."""
+
+    cost = "linear"
+    position = "none"
+    citation: ClassVar[str] = "a test"
+
+    def __init__(self, shape: LayerShape) -> None:
+        super().__init__()
+        self.linear = nn.Linear(shape.width, shape.width)
+
+    def forward(self, x: Tensor, carry: Any) -> tuple[Tensor, Any]:
+        """x: float[B, N, d] -> (float[B, N, d], carry)."""
+        seen = torch.arange(1, x.shape[1] + 1, device=x.device).unsqueeze(-1)
+        return self.linear(x.cumsum(1) / seen), carry
+
+
+class Leaky(Honest):
+    """Sees one token ahead."""
+
+    def forward(self, x: Tensor, carry: Any) -> tuple[Tensor, Any]:
+        """As Honest, of x shifted by one."""
+        return super().forward(x.roll(-1, dims=1), carry)
+
+
+class WrongShape(Honest):
+    """Loses the last position."""
+
+    def forward(self, x: Tensor, carry: Any) -> tuple[Tensor, Any]:
+        """As Honest, one shorter."""
+        return super().forward(x[:, :-1], carry)
+
+
+class AcrossBatch(Honest):
+    """Mixes the sequences of a batch."""
+
+    def forward(self, x: Tensor, carry: Any) -> tuple[Tensor, Any]:
+        """As Honest, less the mean over the batch."""
+        y, carry = super().forward(x, carry)
+        return y - x.mean(0, keepdim=True), carry
+
+
+class Heavy(Honest):
+    """Twice the parameters that a whole model may have."""
+
+    def __init__(self, shape: LayerShape) -> None:
+        super().__init__(shape)
+        wide = nn.Linear(shape.width, 16 * shape.width), nn.Linear(16 * shape.width, shape.width)
+        self.linear = nn.Sequential(*wide)  # type: ignore[assignment]

@@ -1,0 +1,189 @@
+"""Models outside the repository: found and read without running them, named by mistake and all, and whole in a row."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pointer.errors import InputError
+from workflow.bench import config, outside, plan, provenance, registry, settings
+from workflow.bench.settings import Settings
+
+HERE = str(Path(__file__).parent)
+CODE = """
+from . import helper
+from ..common import value
+
+raise RuntimeError("this module must not run while planning")
+
+
+class Mine:
+    cost = "n log n"
+    citation: str = "Me 2026"
+    learned_positions = True
+    position = str("computed")
+"""
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A package of the user's on Python's path: `theirs.sub.mine` imports its neighbours by relative names."""
+    folder = tmp_path / "theirs" / "sub"
+    folder.mkdir(parents=True)
+    (folder.parent / "common.py").write_text("value = 1\n")
+    (folder / "helper.py").write_text("")
+    (folder / "mine.py").write_text(CODE)
+    (folder.parent / "__init__.py").write_text("raise RuntimeError('nor may this')\n")
+    (folder / "__init__.py").touch()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    _forget()
+    yield folder
+    _forget()
+
+
+def _forget() -> None:
+    for cached in (registry._outside, provenance.source_hash, provenance.model_hash):
+        cached.cache_clear()
+    from workflow.bench import sources
+
+    sources._imports.cache_clear()
+
+
+NAME = "mine=theirs.sub.mine:Mine"
+
+
+def test_the_class_says_what_a_registry_line_says_and_is_not_run(package: Path) -> None:
+    entry = registry.info(NAME)
+    assert (entry.name, entry.path, entry.cost, entry.citation) == (
+        "mine",
+        "theirs.sub.mine:Mine",
+        "n log n",
+        "Me 2026",
+    )
+    assert entry.learned_positions
+    assert (entry.kind, entry.group, entry.trained) == ("model", "own", True)
+    assert entry.position == outside.DEFAULTS["position"]  # computed: only plain values are read
+    assert "theirs" not in sys.modules
+
+
+def test_its_own_package_is_part_of_its_sources(package: Path) -> None:
+    names = {path.name for path in registry.sources(NAME)}
+    assert {"mine.py", "helper.py", "common.py", "trunk.py"} <= names
+    before, own = provenance.source_hash("copy", NAME), provenance.model_hash(NAME)
+    (package.parent / "common.py").write_text("value = 2\n")
+    _forget()
+    assert provenance.source_hash("copy", NAME) != before
+    assert provenance.model_hash(NAME) == own
+    (package / "mine.py").write_text(CODE + "\n")
+    _forget()
+    assert provenance.model_hash(NAME) != own
+
+
+def test_a_row_names_the_model_its_path_and_the_hash_of_its_file(package: Path) -> None:
+    cell = Settings("copy", NAME, distance=64)
+    known = provenance.identity(cell)
+    assert (known["model"], known["model_path"]) == ("mine", "theirs.sub.mine:Mine")
+    assert known["model_hash"] == provenance.model_hash(NAME)
+    assert known["command"] == f"pointer-bench run --experiment copy --model {NAME} --distance 64"
+    assert settings.from_dict(cell.to_dict()) == cell
+    assert plan.Cell(cell).path.startswith("results/runs/copy/mine/d64-s0-")
+
+
+def test_registered_models_have_a_path_and_a_hash_too() -> None:
+    known = provenance.identity(Settings("copy", "transformer"))
+    assert known["model_path"] == "baselines.transformer:Attention"
+    assert known["model_hash"] != provenance.identity(Settings("copy", "pointer"))["model_hash"]
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("mine=theirs.sub.mine:Mien", "'Mien' is unknown. Did you mean 'Mine'"),
+        ("mine=theirs.sub.mien:Mine", r"module of model mine is 'theirs.sub.mien'; .*PYTHONPATH"),
+        ("mine=nowhere:Mine", "PYTHONPATH"),
+        ("mine=theirs/sub/mine.py:Mine", 'accepted: "package.module:Class"'),
+        ("mine=theirs.sub.mine", 'accepted: "package.module:Class"'),
+        ("mine=", 'accepted: "package.module:Class"'),
+        ("mine=sys:Mine", "PYTHONPATH"),
+        ("=theirs.sub.mine:Mine", "name of a model outside is ''"),
+        ("../up=theirs.sub.mine:Mine", "name of a model outside is '../up'"),
+        ("pointer=theirs.sub.mine:Mine", "not a name of the suite"),
+        ("paper=theirs.sub.mine:Mine", "not a name of the suite"),
+    ],
+)
+def test_a_mistake_is_named(package: Path, name: str, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        registry.info(name)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("class Mine:\n    cost = 'cheap'\n", "cost of model mine is 'cheap'"),
+        ("class Mine(:\n", "cannot be read as Python"),
+    ],
+)
+def test_a_file_that_says_what_cannot_be_is_named(package: Path, text: str, words: str) -> None:
+    (package / "mine.py").write_text(text)
+    with pytest.raises(InputError, match=words):
+        registry.info(NAME)
+
+
+def cells(**added: Any) -> list[plan.Cell]:
+    """The cells of the default tier with additions, one experiment."""
+    off = dict.fromkeys(("complexity", "efficiency", "interpretability"))
+    return plan.cells(config.tier("default", {"distances": [512], "experiments": off, **added}))
+
+
+@pytest.mark.parametrize("key", ["models", "own_models"])
+def test_a_model_that_the_config_declares_joins_the_group_own(package: Path, key: str) -> None:
+    before = {cell.settings.model for cell in cells()}
+    after = {cell.settings.model for cell in cells(**{key: {"mine": "theirs.sub.mine:Mine"}})}
+    assert after - before == {NAME}
+    assert before < after
+
+
+def test_a_declared_model_can_be_chosen_restricted_and_set_by_name(package: Path) -> None:
+    declared = {
+        "own_models": {"mine": "theirs.sub.mine:Mine"},
+        "models": ["mine"],
+        "controls": "none",
+        "mixer": {"mine": {"k": 3}},
+        "experiments": {"copy": {"restrict": {"n log n": {"distances": [512]}}}},
+        "distances": [256, 512],
+    }
+    found = plan.cells(config.tier("default", declared))
+    copies = [cell.settings for cell in found if cell.settings.experiment == "copy"]
+    assert [(cell.model, cell.distance, cell.mixer) for cell in copies] == [(NAME, 512, {"k": 3})]
+
+
+@pytest.mark.parametrize(
+    ("added", "words"),
+    [
+        ({"models": {"mine": 3}}, 'own_models.mine is 3; accepted: "package.module:Class"'),
+        ({"models": {"mine": "theirs.sub.mine:Mien"}}, "Did you mean 'Mine'"),
+        ({"models": {"mine": "theirs.sub.mine:Mine"}, "mixer": {"mien": {}}}, "'mien' is unknown. Did you mean 'mine'"),
+        ({"own_model": {}}, "'own_model' is unknown. Did you mean 'own_models'"),
+        ({"experiments": {"copy": {"models": {"mine": "a:B"}}}}, "experiments.copy.models"),
+    ],
+)
+def test_a_mistake_in_the_config_is_named(package: Path, added: dict[str, Any], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        config.tier("default", added)
+
+
+@pytest.mark.slow
+def test_a_row_of_a_model_outside_is_measured_as_any_other(tmp_path: Path) -> None:
+    argv = "run --experiment complexity --model mine=planted:Honest --length 32 --threads 1 --out".split()  # noqa: SIM905
+    search = os.pathsep.join(filter(None, [HERE, os.environ.get("PYTHONPATH")]))
+    command = [sys.executable, "-m", "workflow.bench", *argv, str(tmp_path / "row.json")]
+    environment = {**os.environ, "PYTHONPATH": search}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("complexity mine N=32 cpu: ok")
