@@ -12,6 +12,11 @@ include: "workflow/rules/readme.smk"
 include: "workflow/rules/benchmarks.smk"
 
 
+for rules_of_a_baseline in sorted(Path(workflow.basedir, "workflow", "rules", "baselines").glob("*.smk")):
+
+    include: str(rules_of_a_baseline)
+
+
 onstart:
     begin_pipeline()
 

@@ -3,12 +3,14 @@
     python -m pytest benchmarks --benchmark-only --benchmark-json=mixers.json
 
 Groups are lengths; about 4096 tokens a call, float32, all threads that this process may use. What the trunk costs
-is not in it: see the experiment `efficiency` for whole training steps.
+is not in it: see the experiment `efficiency` for whole training steps. A model of yours that breaks its contract is
+skipped with the reason (tests hold the others to it).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +18,8 @@ import torch
 from torch import Tensor
 
 from pointer.trunk import Mixer, Trunk
-from workflow.bench import lock, registry
+from workflow.bench import lock, registry, verdicts
+from workflow.bench.cli import STORE
 from workflow.bench.hardware import machine_label
 from workflow.bench.settings import STEP_TOKENS, affinity
 
@@ -29,11 +32,15 @@ brief = pytest.mark.benchmark(min_rounds=3, max_time=0.2, warmup=True, warmup_it
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _alone() -> Iterator[None]:
-    """All threads that this process may use, and nothing of the suite beside it."""
+def refused(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """Why a model may not be timed, by model. All threads that this process may use, and nothing of the suite beside
+    it."""
+    own = [name for name in MODELS if registry.info(name).group == "own"]
+    scratch = tmp_path_factory.mktemp("contracts")
+    found = {name: verdicts.of(name, Path(STORE), scratch / name) for name in own}
     torch.set_num_threads(affinity())
     with lock.hold(exclusive=True):
-        yield
+        yield {name: verdict.reason or verdict.status for name, verdict in found.items() if not verdict.ok}
 
 
 def subject(name: str, length: int) -> tuple[Mixer, Tensor, Any]:
@@ -76,7 +83,11 @@ def backward(mixer: Mixer, x: Tensor, carry: Any) -> Callable[[], None]:
 @pytest.mark.parametrize("what", [forward, backward], ids=["forward", "forward-backward"])
 @pytest.mark.parametrize("length", LENGTHS)
 @pytest.mark.parametrize("model", MODELS)
-def test_mixer(benchmark: Any, model: str, length: int, what: Callable[..., Callable[[], None]]) -> None:
+def test_mixer(
+    benchmark: Any, refused: dict[str, str], model: str, length: int, what: Callable[..., Callable[[], None]]
+) -> None:
+    if model in refused:
+        pytest.skip(refused[model])
     mixer, x, carry = subject(model, length)
     call = what(mixer, x, carry)
     benchmark.group = f"N={length} {what.__name__}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -139,6 +140,21 @@ def test_every_target_can_be_planned(tmp_path: Path, target: str) -> None:
     done = snakemake(tmp_path, target, "--dry-run")
     assert done.returncode == 0, text(done)
     assert not (tmp_path / "results").exists() or not os.listdir(tmp_path / "results")
+
+
+def test_a_rule_of_one_baseline_makes_its_rows_and_no_others(
+    tmp_path: Path, tiny: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
+    plain = snakemake(tmp_path, *tiny, "--dry-run", "--quiet", "host")
+    chosen = {"experiments": {"copy": {"models": ["chance", "my_mixer"]}}}
+    (tmp_path / "own.yaml").write_text(json.dumps({"models": {"my_mixer": "planted:Honest"}, **chosen}))
+    done = snakemake(tmp_path, *tiny, str(tmp_path / "own.yaml"), "--dry-run", "--quiet", "host")
+    assert "run_copy_my_mixer" not in text(plain)
+    assert dict(re.findall(r"^(run_copy\w*) +(\d+)$", done.stdout, re.MULTILINE)) == {
+        "run_copy": "2",
+        "run_copy_my_mixer": "2",
+    }, text(done)
 
 
 def test_the_rules_pass_the_linter() -> None:

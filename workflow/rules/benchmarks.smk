@@ -11,5 +11,7 @@ rule benchmarks:
     conda:
         "../../environment.yml"
     threads: lambda wildcards: workflow.cores
+    params:
+        mixers=MIXERS,
     shell:
         "python -m pytest {input.suites:q} --benchmark-only --benchmark-json {output:q} > {log:q} 2>&1"

@@ -63,6 +63,9 @@ def captioned(file, category):
 GRID = explained(Grid, config, workflow.configfiles)
 CHOSEN = folder(GRID.chosen)
 REPORT_CODE = content_hash(sorted(Path(workflow.basedir, "workflow", "report").glob("*.py")))
+MIXERS = content_hash(
+    path for name in ("pointer", "baselines") for path in sorted(Path(workflow.basedir, name).glob("*.*"))
+)
 PUBLISHED = [str(path) for path in Path(workflow.basedir, RESULTS, "paper").glob("*.csv") if path.stem != "rows"]
 LEDGER = str(Path(workflow.basedir, "config", "claims.yaml"))
 BENCHMARKS = [f"{RESULTS}/benchmarks.json"]
