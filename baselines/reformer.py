@@ -2,11 +2,13 @@
 
 Kitaev et al. 2020, Reformer: The Efficient Transformer, arXiv 2001.04451, section 2: queries and keys are one
 projection (keys of unit length), buckets are the nearest of random directions, positions are sorted by bucket, several
-rounds are joined by the mass of their scores, a position attends to itself only where nothing else is there.
+rounds are joined by the mass of their scores, a position attends to itself only where nothing else is there. Buckets
+grow in number with N; more than 64 are products of several hashes, as in the original's code, or hashing alone would
+cost O(N^2 d / window).
 Deviations: a position sees the `window` nearest earlier members of its bucket, not those of its chunk of the sorted
 order, which would shift with future tokens; the directions are drawn once, so that outputs are deterministic; no
 reversible layers.
-Cost: O(N log N) for sorting, O(N window d rounds) time, O(N window H rounds) memory.
+Cost: O(N log N) for sorting and hashing, O(N window d rounds) time, O(N window H rounds) memory.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from baselines.heads import at_least, head_width, input_projection, merge_heads,
 from baselines.mass import attend_with_mass, joined
 from pointer.trunk import LayerShape, Mixer
 
+LARGEST_HALF = 32  # directions of one hash, which with their opposites make twice as many buckets
 SELF_SCORE = -1e5  # the original's penalty: only where a position is alone in its bucket does it see itself
 
 
@@ -37,8 +40,9 @@ class HashAttention(Mixer):
         self.value = input_projection(shape.width, shape.width)
         self.out = output_projection(shape)
         half = max(1, round(shape.length / (2 * window)))  # about `window` positions a bucket at full length
+        self.halves = hash_halves(half)
         generator = torch.Generator(device="cpu").manual_seed(hash_seed * shape.layers + shape.layer)
-        size = (at_least("rounds", rounds, 1), shape.heads, head_width(shape), half)
+        size = (at_least("rounds", rounds, 1), shape.heads, head_width(shape), sum(self.halves))
         self.register_buffer("directions", torch.randn(size, generator=generator, device="cpu"))
 
     def forward(self, x: Tensor, carry: Any) -> tuple[Tensor, Any]:
@@ -51,9 +55,20 @@ class HashAttention(Mixer):
 
     @torch.no_grad()
     def buckets(self, q: Tensor) -> Tensor:
-        """float[B, H, N, e] -> the nearest of the directions and their opposites, int64[rounds, B, H, N]."""
+        """float[B, H, N, e] -> the nearest of the directions and their opposites, int64[rounds, B, H, N]; of several
+        hashes the digits of one number."""
         along = q @ self.directions.unsqueeze(1).to(q.dtype)
-        return torch.cat([along, -along], dim=-1).argmax(dim=-1)
+        first, *further = (torch.cat([part, -part], dim=-1).argmax(dim=-1) for part in along.split(self.halves, dim=-1))
+        for half, digit in zip(self.halves[1:], further, strict=True):
+            first = first * (2 * half) + digit
+        return first
+
+
+def hash_halves(half: int) -> list[int]:
+    """Directions of each hash, so that all together make at least 2 `half` buckets: O(log N) instead of O(N)."""
+    if half <= LARGEST_HALF:
+        return [half]
+    return [LARGEST_HALF, *hash_halves(-(-half // (2 * LARGEST_HALF)))]
 
 
 def bucket_attention(q: Tensor, v: Tensor, bucket: Tensor, window: int) -> tuple[Tensor, Tensor]:

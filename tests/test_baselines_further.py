@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -32,6 +33,7 @@ from baselines.transformer_rotary import RotaryAttention
 from pointer.errors import InputError
 from pointer.optim import TableMomentum
 from pointer.trunk import LayerShape, Mixer
+from workflow.bench import flops, registry
 
 SHAPE = LayerShape(width=8, heads=2, length=64, layer=1, layers=2)
 LENGTHS = [1, 2, 13]
@@ -306,6 +308,34 @@ def test_hash_attention_equals_search_by_loop(length: int, window: int, rounds: 
         return mixer.out(merge_heads(rows))
 
     assert_twins(mixer, inputs(length), slow)
+
+
+@pytest.mark.parametrize(("length", "halves"), [(2048, [16]), (4096, [32]), (16384, [32, 2]), (2**20, [32, 32, 2])])
+def test_buckets_of_long_sequences_are_products_of_few_hashes(length: int, halves: list[int]) -> None:
+    torch.manual_seed(0)
+    mixer = HashAttention(LayerShape(width=8, heads=2, length=length, layer=0, layers=1))
+    assert mixer.halves == halves
+    assert mixer.directions.shape[-1] == sum(halves)
+    assert math.prod(2 * half for half in halves) >= length // 64
+    q = torch.randn(2, 2, 30, 4)
+    found, start, digits = mixer.buckets(q), 0, []
+    for half in halves:
+        along = torch.einsum("bhne,rhek->rbhnk", q, mixer.directions[..., start : start + half])
+        digits.append(torch.cat([along, -along], dim=-1).argmax(-1))
+        start += half
+    same = torch.stack([digit.unsqueeze(-1) == digit.unsqueeze(-2) for digit in digits]).all(0)
+    assert torch.equal(found.unsqueeze(-1) == found.unsqueeze(-2), same)  # one bucket: alike in every hash
+
+
+@pytest.mark.parametrize("name", ["reformer", "logsparse", "hyena", "s4d"])
+def test_n_log_n_is_still_true_at_long_lengths(name: str) -> None:
+    works = [
+        flops.count(registry.build(name, symbols=20, length=n, layers=1, width=64, heads=2), 1, n, 20)
+        for n in (2**15, 2**16)
+    ]
+    assert all(work.traced for work in works)
+    assert 1.9 <= works[1].forward / works[0].forward <= 2.2
+    assert 1.9 <= works[1].step / works[0].step <= 2.2
 
 
 @pytest.mark.parametrize("kind", [RotaryAttention, retnet.Retention, BlockAttention])
