@@ -49,7 +49,13 @@ def test_elementwise_work_and_reductions_count_an_operation_an_element() -> None
     assert operations(lambda: x.sum(-1)) == 42
     assert operations(lambda: torch.linalg.vecdot(x, y)) == 84
     assert operations(lambda: x.t().contiguous()) == 0
+    assert operations(lambda: torch.addcmul(x, x, y)) == 84
     assert operations(lambda: x.softmax(-1)) == flops.SOFTMAX * 42
+
+
+def test_a_triangular_solve_counts_half_a_product_with_the_matrix() -> None:
+    system, right = torch.eye(16).expand(3, 16, 16), torch.randn(3, 16, 5)
+    assert operations(lambda: torch.linalg.solve_triangular(system, right, upper=False)) == 3 * 16 * 16 * 5
 
 
 def built(name: str, length: int, **settings: Any) -> nn.Module:

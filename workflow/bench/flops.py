@@ -1,11 +1,14 @@
 """Counted work of a model: floating-point operations and the bytes that its forward pass keeps for the backward pass.
 
 `torch.utils.flop_counter` alone counts matrix products and convolutions, and nothing for fused attention on CPU, FFTs,
-vecdot, softmax, norms and elementwise work, so that a fused Transformer looks linear. `FORMULAS` adds those:
+vecdot, triangular solves, softmax, norms and elementwise work, so that a fused Transformer looks linear. `formulas`
+adds those:
     matrix products     2 operations a multiply-add (torch's own formulas)
     causal attention    half the N x N square: the CPU kernel skips blocks of the future
     FFT of n points     5 n log2 n complex, half of that real (the usual count, as in FFTW's benchmarks)
-    elementwise, sums   one operation an element; softmax 5, layer norm 8 (SOFTMAX, NORM), twice that backward
+    triangular solve    n^2 a right-hand side of n numbers
+    elementwise, sums   one operation an element, complex or not, addcmul 2; softmax 5, layer norm 8 (SOFTMAX, NORM),
+                        twice that backward
 Work outside torch's operators (numba, Triton) is unseen: a mixer that has any declares it by a method
     flops(batch, length) -> (operations of a forward pass, operations of a backward pass)
 which counts only what the operators do not show on a CPU.
@@ -163,6 +166,10 @@ def _output(*args: Any, out_shape: Any = None, **kwargs: Any) -> int:
     return _elements(out_shape)
 
 
+def _twice_output(*args: Any, out_shape: Any = None, **kwargs: Any) -> int:
+    return 2 * _elements(out_shape)
+
+
 def _input(first: Any, *args: Any, out_shape: Any = None, **kwargs: Any) -> int:
     return _elements(first)
 
@@ -185,6 +192,11 @@ def _dot(a: Any, b: Any, *args: Any, out_shape: Any = None, **kwargs: Any) -> in
 
 def _causal_share(is_causal: bool) -> float:
     return 0.5 if is_causal else 1.0
+
+
+def _solve_triangular(system: Any, right: Any, *args: Any, out_shape: Any = None, **kwargs: Any) -> int:
+    """n^2 for each right-hand side of n numbers: half a matrix-vector product."""
+    return _elements(out_shape) * int(system[-1])
 
 
 def _attention(q: Any, k: Any, v: Any, dropout: float = 0.0, is_causal: bool = False, **kwargs: Any) -> int:
@@ -245,6 +257,9 @@ _NAMED: dict[Any, Callable[..., int]] = {
     aten.dot: _dot,
     aten.vdot: _dot,
     aten.mv: _dot,
+    aten.linalg_solve_triangular: _solve_triangular,
+    aten.addcmul: _twice_output,
+    aten.addcmul_: _twice_output,
     aten.sort: _sort,
     aten.topk: _sort,
     aten._softmax: _times(SOFTMAX),
