@@ -42,6 +42,10 @@ class Grid:
         """The row files of the tier whose results folder this is."""
         return [cell.path for cell in self._plan(tier_name(results))]
 
+    def experiments(self, results: str) -> set[str]:
+        """The experiments of the tier whose results folder this is."""
+        return {name for name, block in self._tiers[tier_name(results)]["experiments"].items() if block is not None}
+
     def tier_json(self, results: str) -> str:
         """The tier's whole config, devices resolved, for `pointer-bench plan --config`."""
         return json.dumps(plan.settled(self._tiers[tier_name(results)]), sort_keys=True)

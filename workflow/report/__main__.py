@@ -32,6 +32,8 @@ def parser() -> argparse.ArgumentParser:
         made.add_argument("--rows", type=Path, required=True, help="the frame that `collect` wrote")
         made.add_argument("--out", type=Path, required=True, help=f"folder for {place}")
         made.add_argument("--tier", default="", help="smoke stamps every title, and gives no verdict")
+        if name != "claims":
+            made.add_argument("--names", nargs="+", help=f"which {name}; default: all")
     commands.choices["claims"].add_argument("--ledger", type=Path, default=LEDGER, help="default: %(default)s")
     _for_the_repository(commands)
     return top
@@ -62,8 +64,10 @@ def run(arguments: argparse.Namespace) -> list[Path]:
         return readme.write(arguments.rows, arguments.readme, arguments.figures)
     if arguments.command == "claims":
         return _claims(frame.load(arguments.rows), arguments)
-    make = {"tables": tables.write, "figures": figures.write}[arguments.command]
-    return make(frame.load(arguments.rows), arguments.out, arguments.tier)
+    rows = frame.load(arguments.rows)
+    if arguments.command == "tables":
+        return tables.write(rows, arguments.out, arguments.tier, arguments.names or tables.TABLES)
+    return figures.write(rows, arguments.out, arguments.tier, arguments.names or figures.FIGURES)
 
 
 def _claims(rows: pd.DataFrame, arguments: argparse.Namespace) -> list[Path]:

@@ -9,6 +9,7 @@ import matplotlib
 import pandas as pd
 from matplotlib.figure import Figure
 
+from pointer.errors import InputError
 from workflow.report import ablation_figures, canvas, claims_figure, copy_figures, curves, hop_figures, task_figures
 from workflow.report.claims import Line
 
@@ -30,7 +31,10 @@ FIGURES: dict[str, Callable[[pd.DataFrame], Figure]] = {
 
 
 def write(frame: pd.DataFrame, out: Path, tier: str = "", names: Iterable[str] = tuple(FIGURES)) -> list[Path]:
-    """The named figures, all by default, in both formats; returns the files."""
+    """The named figures, all by default, in both formats; returns the files. Raises InputError for an unknown name."""
+    for name in names:
+        if name not in FIGURES:
+            raise InputError.unknown("figure", name, FIGURES, "`--names`")
     with matplotlib.rc_context(canvas.STYLE):
         return [path for name in names for path in canvas.save(FIGURES[name](frame), out / name, tier)]
 

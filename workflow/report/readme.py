@@ -57,7 +57,7 @@ def read(rows: Path) -> pd.DataFrame:
 def _refuse_twins(frame: pd.DataFrame) -> None:
     """Rows that differ in settings only, such as the budget, would be averaged as if they were repeats."""
     named = pd.concat([summary.of(frame, experiment) for experiment in frame["experiment"].unique()])
-    twins = named[named.duplicated(ONE_CELL, keep=False)].sort_values(ONE_CELL)
+    twins = named[named.duplicated(ONE_CELL, keep=False)].sort_values([*ONE_CELL, "path"])
     if len(twins):
         first = " and ".join(twins["path"].iloc[:2])
         raise InputError.about("rows", first, "one row a cell", "their folder: remove the one that is out of date")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pandas as pd
 
+from pointer.errors import InputError
 from workflow.report import render
 from workflow.report.ablation_tables import ablation, fairness, two_hop
 from workflow.report.copy_tables import copy_accuracy, copy_loss, hops, parameters
@@ -38,6 +39,9 @@ _ALL: tuple[Callable[[pd.DataFrame], Table], ...] = (
 TABLES = {build.__name__.rstrip("_"): build for build in _ALL}
 
 
-def write(frame: pd.DataFrame, out: Path, tier: str = "") -> list[Path]:
-    """Every table in every format; returns the files."""
-    return [path for build in TABLES.values() for path in render.write(build(frame), out, tier)]
+def write(frame: pd.DataFrame, out: Path, tier: str = "", names: Iterable[str] = tuple(TABLES)) -> list[Path]:
+    """The named tables, all by default, in every format; returns the files. Raises InputError for an unknown name."""
+    for name in names:
+        if name not in TABLES:
+            raise InputError.unknown("table", name, TABLES, "`--names`")
+    return [path for name in names for path in render.write(TABLES[name](frame), out, tier)]

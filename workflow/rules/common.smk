@@ -11,6 +11,7 @@ for name, first in {"PATH": str(Path(sys.executable).parent), "PYTHONPATH": work
     os.environ.update({name: os.pathsep.join(filter(None, [first, os.environ.get(name)]))})
 
 from pointer.errors import InputError
+from workflow.bench.experiments import TASKS
 from workflow.bench.grid import PIPELINE, RESULTS, STORE, Grid, folder, tier_name
 from workflow.bench.pipeline import PipelineBusyError
 from workflow.bench.sources import content_hash
@@ -47,8 +48,22 @@ def begin_pipeline():
 
 
 def reported(results, *kinds):
-    """The files of a tier's report, or of some kinds of them."""
-    return [file.format(results=results) for kind in kinds or MADE for file in MADE[kind]]
+    """The files of a tier's report, or of some kinds of them: rows, tables, figures, claims."""
+    wanted = [files for (kind, part), files in MADE.items() if kind in (kinds or (kind,)) and suits(part, results)]
+    return [file.format(results=results) for files in wanted for file in files]
+
+
+def suits(part, results):
+    """Whether a tier shows a part of the report: it has one of the part's experiments, or is the part's own tier."""
+    shown = SHOWN[part]
+    if "tier" in shown:
+        return tier_name(results) == shown["tier"]
+    return not shown["of"] or bool(shown["of"] & explained(GRID.experiments, results))
+
+
+def shown(wildcards, output):
+    """The names of the tables or figures that a job makes."""
+    return sorted({Path(file).stem for file in output})
 
 
 def captioned(file, category):
@@ -69,48 +84,52 @@ MIXERS = content_hash(
 PUBLISHED = [str(path) for path in Path(workflow.basedir, RESULTS, "paper").glob("*.csv") if path.stem != "rows"]
 LEDGER = str(Path(workflow.basedir, "config", "claims.yaml"))
 BENCHMARKS = [f"{RESULTS}/benchmarks.json"]
-TABLES = [
-    "training_time",
-    "throughput",
-    "speedup",
-    "memory",
-    "copy_accuracy",
-    "copy_loss",
-    "hops",
-    "operations",
-    "scaling",
-    "parameters",
-    "mixers",
-    "goals",
-    "ablation",
-    "two_hop",
-    "fairness",
-    "recall",
-    "bytes",
-]
-FIGURES = [
-    "time",
-    "throughput",
-    "speedup",
-    "memory",
-    "operations",
-    "copy_accuracy",
-    "loss_curves",
-    "hops",
-    "pointer_map",
-    "ablation",
-    "two_hop",
-    "mqar",
-    "trade_off",
-]
+# What a report shows, and of which experiments it is made (of none in particular: always shown).
+SHOWN = {
+    "core": {
+        "tables": [
+            "training_time",
+            "throughput",
+            "speedup",
+            "memory",
+            "copy_accuracy",
+            "copy_loss",
+            "hops",
+            "operations",
+            "scaling",
+            "parameters",
+            "mixers",
+        ],
+        "figures": [
+            "time",
+            "throughput",
+            "speedup",
+            "memory",
+            "operations",
+            "copy_accuracy",
+            "loss_curves",
+            "hops",
+            "pointer_map",
+        ],
+        "of": set(),
+    },
+    "ablations": {
+        "tables": ["ablation", "two_hop", "fairness"],
+        "figures": ["ablation", "two_hop"],
+        "of": {"ablation", "two_hop"},
+    },
+    "tasks": {"tables": ["recall", "bytes"], "figures": ["mqar", "trade_off"], "of": {*TASKS} - {"copy"}},
+    "goals": {"tables": ["goals"], "figures": [], "tier": "targets"},
+}
+ENDINGS = {"tables": ("csv", "md", "tex", "html"), "figures": ("png", "svg")}
 MADE = {
-    "rows": [f"{{results}}/rows.{kind}" for kind in ("parquet", "csv")],
-    "tables": [f"{{results}}/tables/{name}.{kind}" for name in TABLES for kind in ("csv", "md", "tex", "html")],
-    "claims": [
-        *[f"{{results}}/tables/claims.{kind}" for kind in ("csv", "md", "tex", "html")],
-        *[f"{{results}}/figures/claims.{kind}" for kind in ("png", "svg")],
-    ],
-    "figures": [f"{{results}}/figures/{name}.{kind}" for name in FIGURES for kind in ("png", "svg")],
+    ("rows", "core"): [f"{{results}}/rows.{ending}" for ending in ("parquet", "csv")],
+    **{
+        (kind, part): [f"{{results}}/{kind}/{name}.{ending}" for name in shown[kind] for ending in ENDINGS[kind]]
+        for part, shown in SHOWN.items()
+        for kind in ENDINGS
+    },
+    ("claims", "core"): [f"{{results}}/{kind}/claims.{ending}" for kind in ENDINGS for ending in ENDINGS[kind]],
 }
 
 

@@ -21,7 +21,7 @@ rule collect_rows:
         manifest="{results}/manifest.txt",
         benchmarks=lambda wildcards: BENCHMARKS if wildcards.results == RESULTS else [],
     output:
-        MADE["rows"],
+        MADE["rows", "core"],
     log:
         "{results}/logs/collect.log",
     conda:
@@ -38,17 +38,18 @@ rule make_tables:
         rows="{results}/rows.parquet",
         published=PUBLISHED,
     output:
-        [captioned(file, "Tables") for file in MADE["tables"]],
+        [captioned(file, "Tables") for file in MADE["tables", "core"]],
     log:
         "{results}/logs/tables.log",
     conda:
         "../../environment.yml"
     params:
         tier=lambda wildcards: tier_name(wildcards.results),
+        names=shown,
         code=REPORT_CODE,
     shell:
         "python -m workflow.report tables --rows {input.rows:q} --out {wildcards.results:q}/tables --tier {params.tier:q}"
-        " > {log:q} 2>&1"
+        " --names {params.names:q} > {log:q} 2>&1"
 
 
 rule make_figures:
@@ -56,17 +57,18 @@ rule make_figures:
         rows="{results}/rows.parquet",
         published=PUBLISHED,
     output:
-        [captioned(file, "Figures") for file in MADE["figures"]],
+        [captioned(file, "Figures") for file in MADE["figures", "core"]],
     log:
         "{results}/logs/figures.log",
     conda:
         "../../environment.yml"
     params:
         tier=lambda wildcards: tier_name(wildcards.results),
+        names=shown,
         code=REPORT_CODE,
     shell:
         "python -m workflow.report figures --rows {input.rows:q} --out {wildcards.results:q}/figures --tier {params.tier:q}"
-        " > {log:q} 2>&1"
+        " --names {params.names:q} > {log:q} 2>&1"
 
 
 rule make_claims:
@@ -74,7 +76,7 @@ rule make_claims:
         rows="{results}/rows.parquet",
         ledger=LEDGER,
     output:
-        [captioned(file, "Claims") for file in MADE["claims"]],
+        [captioned(file, "Claims") for file in MADE["claims", "core"]],
     log:
         "{results}/logs/claims.log",
     conda:
@@ -85,3 +87,38 @@ rule make_claims:
     shell:
         "python -m workflow.report claims --rows {input.rows:q} --out {wildcards.results:q} --tier {params.tier:q}"
         " --ledger {input.ledger:q} 2> {log:q}"
+
+
+use rule make_tables as make_ablation_tables with:
+    output:
+        [captioned(file, "Tables") for file in MADE["tables", "ablations"]],
+    log:
+        "{results}/logs/ablation_tables.log",
+
+
+use rule make_figures as make_ablation_figures with:
+    output:
+        [captioned(file, "Figures") for file in MADE["figures", "ablations"]],
+    log:
+        "{results}/logs/ablation_figures.log",
+
+
+use rule make_tables as make_task_tables with:
+    output:
+        [captioned(file, "Tables") for file in MADE["tables", "tasks"]],
+    log:
+        "{results}/logs/task_tables.log",
+
+
+use rule make_figures as make_task_figures with:
+    output:
+        [captioned(file, "Figures") for file in MADE["figures", "tasks"]],
+    log:
+        "{results}/logs/task_figures.log",
+
+
+use rule make_tables as make_goal_tables with:
+    output:
+        [captioned(file, "Tables") for file in MADE["tables", "goals"]],
+    log:
+        "{results}/logs/goal_tables.log",
