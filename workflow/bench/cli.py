@@ -262,6 +262,20 @@ def _verify(arguments: argparse.Namespace) -> int:
     return FAILED if found.problems() else OK
 
 
+def _compare_options(parser: Parser) -> None:
+    parser.add_argument("a", type=Path, metavar="A", help="a folder of rows, such as results/reference/<machine>")
+    parser.add_argument("b", type=Path, metavar="B", help="another one")
+    parser.add_argument("--json", action="store_true", help="for programs")
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    from workflow.report import compare
+
+    found = compare.compare(arguments.a, arguments.b)
+    print(compare.as_json(found) if arguments.json else compare.as_text(found))
+    return FAILED if found.counts()["differ"] else OK
+
+
 COMMANDS = {
     "list": Command("models, experiments and devices present", _list_options, _list),
     "run": Command("measure one row", _run_options, _run),
@@ -269,6 +283,7 @@ COMMANDS = {
     "new": Command("write a baseline of your own to start from", _new_options, _new),
     "trace": Command("print where a position's pointers lead, layer by layer", _trace_options, _trace),
     "verify": Command("can rows be trusted, and are all there? exit code 1 if not", _verify_options, _verify),
+    "compare": Command("do the ratios of two machines agree? exit code 1 if not", _compare_options, _compare),
     "estimate": Command("time and disk that a tier still takes", _estimate_options, _estimate),
     "plan": Command("the row files of a tier, one a line", _tier_options, _plan),
 }

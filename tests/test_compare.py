@@ -1,0 +1,128 @@
+"""`pointer-bench compare`: ratios, accuracies and counted work of two machines agree, differ, or stay undecided."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from synthetic import LAPTOP, SERVER, Row, copied, counted, store, timed
+
+from workflow.bench import cli
+from workflow.report import compare
+
+
+def machine(name: str, factor: float = 1.0, ratio: float = 2.0, repeats: int = 3, **values: Any) -> list[Row]:
+    """Timings of two models on a machine `factor` times as slow, where the pointer is `ratio` times as fast."""
+    rows = []
+    for repeat in range(repeats):
+        noise = 1 + 0.01 * repeat
+        rows.append(timed("transformer", 512, 100 * factor, repeat=repeat, machine=name, **values))
+        rows.append(timed("pointer", 512, 100 * factor * noise / ratio, repeat=repeat, machine=name, **values))
+    return rows
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> tuple[Path, Path]:
+    return tmp_path / "a", tmp_path / "b"
+
+
+def said(
+    capsys: pytest.CaptureFixture[str], folders: tuple[Path, Path], a: Iterable[Row], b: Iterable[Row]
+) -> tuple[int, dict[str, Any]]:
+    """Exit code and JSON of comparing two lists of rows."""
+    for folder, rows in zip(folders, (a, b), strict=True):
+        store(rows, folder)
+    code = cli.main(["compare", *map(str, folders), "--json"])
+    return code, json.loads(capsys.readouterr().out)
+
+
+def agreements(found: dict[str, Any]) -> dict[str, str]:
+    return {f"{cell['quantity']}, {cell['model']}, {cell['at']}": cell["agreement"] for cell in found["cells"]}
+
+
+def test_a_slower_machine_with_the_same_ratios_agrees(
+    capsys: pytest.CaptureFixture[str], folders: tuple[Path, Path]
+) -> None:
+    code, found = said(capsys, folders, machine(SERVER), machine(LAPTOP, factor=7.0))
+    assert code == 0
+    assert agreements(found) == {
+        "training speed over transformer, pointer, N=512": "agree",
+        "inference speed over transformer, pointer, N=512": "agree",
+    }
+    assert found["cells"][0]["a"]["low"] < 2 / 1.01 < found["cells"][0]["a"]["high"]
+    assert (found["a"], found["b"]) == (SERVER, LAPTOP)
+
+
+def test_other_ratios_differ_and_one_repeat_decides_nothing(
+    capsys: pytest.CaptureFixture[str], folders: tuple[Path, Path]
+) -> None:
+    code, found = said(capsys, folders, machine(SERVER), machine(LAPTOP, ratio=3.0))
+    assert (code, set(agreements(found).values()), found["counts"]["differ"]) == (1, {"differ"}, 2)
+
+
+def test_one_repeat_decides_nothing(capsys: pytest.CaptureFixture[str], folders: tuple[Path, Path]) -> None:
+    code, found = said(capsys, folders, machine(SERVER), machine(LAPTOP, ratio=3.0, repeats=1))
+    assert (code, set(agreements(found).values())) == (0, {"undecided"})
+    assert found["cells"][0]["b"]["low"] is None
+
+
+def test_no_absolute_time_is_shown(capsys: pytest.CaptureFixture[str], folders: tuple[Path, Path]) -> None:
+    store(machine(SERVER), folders[0])
+    store(machine(LAPTOP, factor=7.0), folders[1])
+    assert cli.main(["compare", *map(str, folders)]) == 0
+    text = capsys.readouterr().out
+    assert re.search("training speed over transformer +pointer +N=512", text)
+    assert "2 cells: 2 agree, 0 differ, 0 undecided." in text
+    assert "tokens_per_s" not in text
+    assert all(str(step) not in text for step in (700, 350, 100.0))
+
+
+def test_accuracies_and_counted_work(capsys: pytest.CaptureFixture[str], folders: tuple[Path, Path]) -> None:
+    a = [copied("pointer", 512, 0.99, seed=seed) for seed in range(3)]
+    a += [copied("longformer", 512, 0.05), counted("pointer", 512, 1), counted("transformer", 512, 2)]
+    b = [copied("pointer", 512, 0.991, seed=seed, machine=LAPTOP) for seed in range(3)]
+    b += [copied("longformer", 512, 0.2, machine=LAPTOP), counted("pointer", 512, 1, machine=LAPTOP)]
+    b += [counted("transformer", 512, 2, machine=LAPTOP, flops_step=1)]
+    code, found = said(capsys, folders, a, b)
+    told = agreements(found)
+    assert code == 1
+    assert told["accuracy, copy, pointer, D=512"] == "agree"
+    assert told["accuracy, copy, longformer, D=512"] == "differ"
+    assert told["flops_step a sequence, pointer, N=512"] == "agree"
+    assert told["flops_step a sequence, transformer, N=512"] == "differ"
+    assert told["saved_bytes a sequence, transformer, N=512"] == "agree"
+
+
+def test_devices_are_compared_where_none_is_shared(
+    capsys: pytest.CaptureFixture[str], folders: tuple[Path, Path]
+) -> None:
+    cuda = machine("H100", factor=0.01, device="cuda")
+    code, found = said(capsys, folders, machine(SERVER), cuda)
+    assert (code, found["counts"]["agree"], {cell["device"] for cell in found["cells"]}) == (0, 2, {"any"})
+    code, found = said(capsys, folders, machine(SERVER), cuda + machine(LAPTOP, ratio=3.0))
+    assert (code, found["counts"]["differ"], found["alone"]) == (1, 2, [0, 2])
+
+
+def test_what_cannot_be_compared_is_bad_input(
+    capsys: pytest.CaptureFixture[str], folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    store(machine(SERVER), folders[0])
+    store([copied("pointer", 512, 0.9)], folders[1])
+    assert cli.main(["compare", *map(str, folders)]) == 2
+    assert "share at least one cell" in capsys.readouterr().err
+    assert cli.main(["compare", str(folders[0]), str(tmp_path / "nowhere")]) == 2
+    row = next(folders[1].glob("[0-9]*.json"))
+    row.write_text(row.read_text().replace("0.9", "0.8"))
+    assert cli.main(["compare", *map(str, folders)]) == 2
+    assert "pointer-bench verify" in capsys.readouterr().err
+
+
+def test_exact_values_agree_only_where_equal() -> None:
+    key = ("flops_step a sequence", "pointer", "N=1", "any", "any")
+    one, other = (compare.Side(v, v, v, 1, exact=True) for v in (10.0, 10.1))
+    assert compare.Cell(key, one, one).agreement == "agree"
+    assert compare.Cell(key, one, other).agreement == "differ"
