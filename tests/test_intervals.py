@@ -1,11 +1,13 @@
 """Intervals: known values, and coverage by simulation: a 95% interval must hold the truth in about 95 of 100 worlds."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 
 from workflow.report import intervals
+from workflow.report.intervals import Interval
 
 WORLDS = 1500
 
@@ -79,6 +81,34 @@ def test_the_exponent_is_found_and_covered() -> None:
     ]
     assert 0.92 <= coverage(holds) <= 0.98
     assert intervals.exponent([256, 512, 1024], [1, 4, 16]).value == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize("kind", ["wilson", "accuracy", "mean", "ratio", "bootstrap", "exponent"])
+def test_coverage_would_notice_an_interval_that_is_too_narrow(kind: str) -> None:
+    """The same worlds with every interval shrunk to 0.6 of its width: none may pass the bounds asked above."""
+    generator = np.random.default_rng(9)
+    lengths = np.repeat([256, 512, 1024, 2048], 3)
+    worlds: dict[str, tuple[float, Callable[[], Interval]]] = {
+        "wilson": (0.5, lambda: intervals.wilson(int(generator.binomial(100, 0.5)), 100)),
+        "accuracy": (
+            0.8,
+            lambda: intervals.accuracy(list(generator.binomial(512, generator.beta(16, 4, size=20))), 512),
+        ),
+        "mean": (1.0, lambda: intervals.mean(list(generator.normal(1.0, 0.1, size=3)))),
+        "ratio": (2.0, lambda: intervals.ratio(list(2 * np.exp(generator.normal(0, 0.1, size=3))))),
+        "bootstrap": (2.0, lambda: intervals.ratio(list(2 * np.exp(generator.normal(0, 0.1, size=20))))),
+        "exponent": (1.4, lambda: intervals.exponent(lengths, lengths**1.4 * np.exp(generator.normal(0, 0.05, 12)))),
+    }
+    truth, draw = worlds[kind]
+    assert coverage([shrunk(draw(), 0.6).holds(truth) for _ in range(300)]) < 0.90
+
+
+def shrunk(found: Interval, share: float) -> Interval:
+    return Interval(
+        found.value,
+        found.value - share * (found.value - found.low),
+        found.value + share * (found.high - found.value),
+    )
 
 
 def test_what_has_no_interval_says_so() -> None:

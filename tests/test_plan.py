@@ -64,6 +64,24 @@ def test_timed_models_take_turns_within_a_repeat() -> None:
     )
 
 
+@pytest.mark.parametrize("name", ["default", "paper"])
+def test_models_are_timed_in_turn_at_each_length(name: str) -> None:
+    """Repeat 1 of every model before repeat 2 of any, and those of one repeat one after the other."""
+    timed = [cell.settings for cell in plan.cells(config.tier(name)) if cell.timing]
+    for (device, length), cells in _grouped(timed, "device", "length").items():
+        assert [s.repeat for s in cells] == sorted(s.repeat for s in cells), (device, length)
+    for cells in _grouped(timed, "device", "length", "repeat").values():
+        places = [timed.index(cell) for cell in cells]
+        assert places == list(range(places[0], places[0] + len(cells)))
+
+
+def _grouped(cells: list[settings.Settings], *keys: str) -> dict[tuple[Any, ...], list[settings.Settings]]:
+    found: dict[tuple[Any, ...], list[settings.Settings]] = {}
+    for cell in cells:
+        found.setdefault(tuple(getattr(cell, key) for key in keys), []).append(cell)
+    return found
+
+
 def test_a_row_says_what_it_is_in_its_path() -> None:
     found = paths(edited(seeds=[1], dtypes=["bfloat16"], devices=["cuda"]))
     assert any(path.startswith("results/runs/efficiency/pointer/n128-cuda-bfloat16-s1-r0-") for path in found)
