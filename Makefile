@@ -29,10 +29,12 @@ env: $(READY) ## make or update the environment in .venv, at the versions of con
 all: $(READY) ## run the default tier: rows, tables, figures and the report, in results/
 	@echo "== snakemake --cores $(CORES) all: trains and measures what is not there yet; results land in results/"
 	@$(SNAKEMAKE) all
+	@$(RUN) workflow.report verdicts
 
 smoke: $(READY) ## run the smallest tier (minutes), in results/smoke/
 	@echo "== snakemake --cores $(CORES) smoke: the smallest tier; results land in results/smoke/"
 	@$(SNAKEMAKE) smoke
+	@$(RUN) workflow.report verdicts --table results/smoke/tables/claims.csv
 
 test: $(READY) ## check the style and run the tests, except those marked full
 	@echo "== pytest: style, types and tests; what cannot run here is skipped with a reason"

@@ -21,6 +21,10 @@ onstart:
     begin_pipeline()
 
 
+onsuccess:
+    end_pipeline()
+
+
 rule all:
     default_target: True
     input:

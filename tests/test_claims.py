@@ -10,7 +10,7 @@ import yaml
 from synthetic import DISTANCES, LENGTHS, copied, counted, failed, row, store, table_of, timed, traced
 
 from pointer.errors import InputError
-from workflow.report import arithmetic, claims_figure, frame, intervals, ledger, metrics
+from workflow.report import arithmetic, claims, claims_figure, frame, intervals, ledger, metrics, verdicts
 from workflow.report.__main__ import LEDGER, main
 from workflow.report.claims import Line, judge
 from workflow.report.ledger import Claim, Statement
@@ -356,9 +356,11 @@ def test_rows_that_do_not_stand_side_by_side_make_every_verdict_invalid() -> Non
     assert "come from other sources than the newest" in judge(table_of(edited), ledger.read(LEDGER))[0].why
 
 
-def test_smoke_gives_no_verdict() -> None:
-    lines = judge(table_of(synthetic.grid()), ledger.read(LEDGER), "smoke")
+def test_smoke_gives_no_verdict(tmp_path: Path) -> None:
+    lines, files = claims.write(table_of(synthetic.grid()), tmp_path, "smoke", LEDGER)
     assert {line.verdict for line in lines} == {Verdict.SMOKE}
+    said = f"{len(FACTS)} claims, no verdict: smoke: runs of smoke size decide nothing"
+    assert verdicts.text(next(file for file in files if file.suffix == ".csv")) == said
 
 
 def test_the_ledger_holds_every_claim_and_contradiction() -> None:
@@ -398,8 +400,14 @@ def test_table_and_figure_are_written_and_a_line_a_claim_is_printed(
     manifest = store(CONTROLS + seeds("pointer", 0.999), tmp_path / "runs")
     frame.collect(manifest, tmp_path)
     assert main(["claims", "--rows", str(tmp_path / "rows.parquet"), "--out", str(tmp_path)]) == 0
-    printed = capsys.readouterr().out
-    assert all(f"{claim_id} " in printed for claim_id in FACTS)
+    capsys.readouterr()
+    assert main(["verdicts", "--table", str(tmp_path / "tables" / "claims.csv")]) == 0
+    first, *printed, last = capsys.readouterr().out.splitlines()
+    assert first.split() == ["claim", "verdict", "paper", "ours"]
+    assert [told.split()[0] for told in printed] == FACTS
+    assert all(len(told) <= verdicts.WIDEST for told in printed)
+    assert last.startswith(f"{len(FACTS)} claims: ")
+    assert main(["verdicts", "--table", str(tmp_path / "nothing.csv")]) == 2
     assert {p.name for p in (tmp_path / "tables").iterdir()} == {
         f"claims.{kind}" for kind in ("csv", "md", "tex", "html")
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -41,7 +42,13 @@ def command(folder: Path, *arguments: str) -> list[str]:
 
 def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        command(folder, *arguments), cwd=sources.ROOT, capture_output=True, text=True, timeout=300, check=False
+        command(folder, *arguments),
+        cwd=sources.ROOT,
+        env={key: value for key, value in os.environ.items() if key != "MAKELEVEL"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
     )
 
 
@@ -81,6 +88,7 @@ def test_a_tier_from_nothing_to_figures_through_a_kill(tmp_path: Path, tiny: lis
     assert len(found) == ROWS
     assert {row["status"] for row in found.values()} == {"ok"}
     assert " rows]" in text(again)  # the last one tells how many there were
+    assert "claims, invalid: controls off: no finished copy row of oracle-copy" in again.stdout
     made = tmp_path / "results" / "tiny"
     assert (made / "rows.parquet").exists()
     assert {p.suffix for p in (made / "tables").iterdir()} == {".csv", ".md", ".tex", ".html"}
@@ -104,6 +112,32 @@ def _first_row(store: Path, pipeline: subprocess.Popen[str]) -> Path:
             return found[0]
         time.sleep(0.05)
     raise AssertionError("no row was ever finished")
+
+
+TURNS = """
+tier: turns
+devices: [cpu]
+threads: 1
+lengths: [16, 32]
+repeats: 2
+experiments:
+  complexity: null
+  copy: null
+  interpretability: null
+  efficiency: {models: [transformer, longformer], controls: none, batch: 1, warmup_steps: 1, timed_steps: 1}
+"""
+
+
+@pytest.mark.full
+def test_timing_rows_run_one_at_a_time_in_the_order_of_the_plan(tmp_path: Path) -> None:
+    (tmp_path / "turns.yaml").write_text(TURNS)
+    done = snakemake(tmp_path, "collect", "--configfile", str(tmp_path / "turns.yaml"))
+    assert done.returncode == 0, text(done)
+    ran = sorted(rows(tmp_path).values(), key=lambda row: str(row["started"]))
+    assert [(row["repeat"], row["length"], row["model"]) for row in ran] == list(
+        itertools.product((0, 1), (16, 32), ("transformer", "longformer"))
+    )
+    assert all(before["ended"] < after["started"] for before, after in itertools.pairwise(ran))  # type: ignore[operator]
 
 
 @pytest.mark.parametrize("cores", ["1", "4"])

@@ -1,6 +1,7 @@
 """`python -m workflow.report collect|tables|figures|claims`: rows to a frame, then to tables, figures, verdicts.
 
-`keep` puts rows into the repository, `readme` makes the README's results of them.
+`verdicts` prints what `claims` wrote. `keep` puts rows into the repository, `readme` makes the README's results of
+them.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ def parser() -> argparse.ArgumentParser:
         if name != "claims":
             made.add_argument("--names", nargs="+", help=f"which {name}; default: all")
     commands.choices["claims"].add_argument("--ledger", type=Path, default=LEDGER, help="default: %(default)s")
+    verdicts = commands.add_parser("verdicts", help="the claims table on the terminal")
+    verdicts.add_argument("--table", type=Path, default=Path("results/tables/claims.csv"), help="default: %(default)s")
     _for_the_repository(commands)
     return top
 
@@ -71,21 +74,24 @@ def run(arguments: argparse.Namespace) -> list[Path]:
 
 
 def _claims(rows: pd.DataFrame, arguments: argparse.Namespace) -> list[Path]:
-    """Writes the table and the figure of the verdicts, and prints a line a claim."""
+    """Writes the table and the figure of the verdicts."""
     from workflow.report import claims, figures
 
     lines, files = claims.write(rows, arguments.out, arguments.tier, arguments.ledger)
-    for line in lines:
-        print(f"{line.claim.id:24}{claims.verdict(line):28}{line.why}")
     return files + figures.write_claims(lines, arguments.out / "figures", arguments.tier)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code 0; 2 for bad input, with one line that says what."""
     from workflow.bench.rows import RowError
+    from workflow.report import verdicts
 
+    arguments = parser().parse_args(argv)
     try:
-        made = run(parser().parse_args(argv))
+        if arguments.command == "verdicts":
+            print(verdicts.text(arguments.table))
+            return 0
+        made = run(arguments)
     except (InputError, RowError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

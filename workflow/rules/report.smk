@@ -86,7 +86,7 @@ rule make_claims:
         code=REPORT_CODE,
     shell:
         "python -m workflow.report claims --rows {input.rows:q} --out {wildcards.results:q} --tier {params.tier:q}"
-        " --ledger {input.ledger:q} 2> {log:q}"
+        " --ledger {input.ledger:q} > {log:q} 2>&1"
 
 
 use rule make_tables as make_ablation_tables with:
