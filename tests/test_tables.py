@@ -28,7 +28,7 @@ def cell(table: Table, column: object, **labels: str) -> str:
 def test_training_time_is_20_sequences_over_the_median_throughput_of_the_repeats() -> None:
     rows = [timed("pointer", 2048, step, machine="m", repeat=i) for i, step in enumerate((400.0, 100.0, 200.0))]
     table = tables.training_time(table_of(rows))  # 4096 tokens a step: 20 sequences are 10 steps
-    assert cell(table, 2048, machine="m") == "2.00"
+    assert cell(table, 2048, machine="m") == "2.00 [1]"  # and they vary, which a note says
     assert cell(table, 2048, machine="paper", model="pointer") == "1.45"
     assert cell(table, 2048, machine="paper", model="transformer") == "3.55"
     assert table.data.loc[0, ["seconds", "seconds_low", "seconds_high", "runs", "paper"]].tolist() == pytest.approx(
@@ -65,7 +65,9 @@ def test_speedup_is_the_median_of_pairs_of_one_repeat_and_machine() -> None:
     assert cells[["machine", "model"]].values.tolist() == [["a", "pointer"]]
     assert cells.loc[0, ["ratio", "ratio_low", "ratio_high", "runs"]].tolist() == [2.0, 1.0, 4.0, 3]
     table = tables.speedup(table_of(rows))
-    assert cell(table, 512, machine="a", quantity="training, against transformer") == "2.00"
+    assert cell(table, 512, machine="a", quantity="training, against transformer") == "2.00 [1]"
+    said = "[1] ratio over repeats varies: its standard deviation is 65% of the mean of 3"
+    assert any(note.startswith(said) for note in table.notes)
     assert cell(table, 2048, machine="paper", quantity="training, against transformer") == "2.45"
     assert cell(table, 2048, machine="a", quantity="training, against transformer") == "–"
 
@@ -79,6 +81,22 @@ def test_a_row_without_a_finished_partner_says_so() -> None:
     text = cell(table, 512, model="pointer", machine="m", quantity="training, against transformer")
     mark = text.removeprefix("no pair ")
     assert any(note.startswith(mark) and "transformer of the same repeat is oom" in note for note in table.notes)
+
+
+def test_timings_that_vary_are_marked_and_steady_ones_are_not() -> None:
+    rows = [timed("pointer", 512, step, machine="m", repeat=r) for r, step in enumerate((50.0, 50.5, 51.0))]
+    rows += [timed("longformer", 512, step, machine="m", repeat=r) for r, step in enumerate((50.0, 50.5, 90.0))]
+    rows += [timed("local", 512, 50.0, machine="m", warnings=["inference varies: the largest of 9 is 80% above"])]
+    table = tables.throughput(table_of(rows))
+
+    def said(model: str, phase: str) -> str:
+        return cell(table, 512, model=model, machine="m", quantity=f"{phase}, tokens/s")
+
+    assert [said("pointer", phase) for phase in ("training", "inference")] == ["81,109", "243,327"]
+    assert said("longformer", "training").endswith("[1]")
+    assert (said("local", "training"), said("local", "inference")) == ("81,920", "245,760 [2]")
+    assert any(note.startswith("[1] rate over repeats varies: its standard") for note in table.notes)
+    assert "[2] the steps inside 1 of 1 runs vary (their row says how)" in table.notes
 
 
 def test_throughput_of_inference_stands_apart_from_training() -> None:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from workflow.bench import stability
 from workflow.report import intervals, paper
 from workflow.report.frame import unpack
 
@@ -38,27 +39,36 @@ def variant(model: str, changed: Mapping[str, Any]) -> str:
     return f"{model} {{{', '.join(f'{key}={changed[key]}' for key in sorted(changed))}}}" if changed else model
 
 
-def summarise(rows: pd.DataFrame, keys: Sequence[str], columns: Mapping[str, str]) -> pd.DataFrame:
+def summarise(rows: pd.DataFrame, keys: Sequence[str], columns: Mapping[str, str], steady: str = "") -> pd.DataFrame:
     """One line a key: each column's aggregate over the rows that are ok, `runs` (how many), `status`, `reason`.
 
-    `status` is ok where any row is; `reason` then still says what the others met.
+    `status` is ok where any row is; `reason` then still says what the others met, and whether the runs disagree on the
+    column that `steady` names.
     """
     lines = [
-        dict(zip(keys, key, strict=True)) | _line(group, columns)
+        dict(zip(keys, key, strict=True)) | _line(group, columns, steady)
         for key, group in rows.groupby(list(keys), dropna=False, sort=False)
     ]
     cells = pd.DataFrame(lines, columns=[*keys, *columns, "runs", "status", "reason"])
     return cells.astype({key: rows[key].dtype for key in keys} | dict.fromkeys(columns, "float64") | {"reason": "str"})
 
 
-def _line(group: pd.DataFrame, columns: Mapping[str, str]) -> dict[str, Any]:
+def _line(group: pd.DataFrame, columns: Mapping[str, str], steady: str) -> dict[str, Any]:
     good = group[group["status"] == "ok"]
     failed = group[group["status"] != "ok"]
     values = {
         column: float(v) if pd.notna(v := good[column].agg(how)) else float("nan") for column, how in columns.items()
     }
     status = "ok" if len(good) else str(failed["status"].mode()[0])
-    return values | {"runs": len(good), "status": status, "reason": _reason(failed, len(group))}
+    reason = "; ".join(filter(None, [_reason(failed, len(group)), *(_doubts(good, steady) if steady else [])]))
+    return values | {"runs": len(good), "status": status, "reason": reason}
+
+
+def _doubts(good: pd.DataFrame, steady: str) -> list[str]:
+    """What a reader of a timing must know: repeats that disagree, and rows that did within themselves."""
+    said = stability.unstable([float(value) for value in good[steady].dropna()], f"{steady} over repeats")
+    within = int(good["unsteady"].sum())
+    return said + ([f"the steps inside {within} of {len(good)} runs vary (their row says how)"] if within else [])
 
 
 def _reason(failed: pd.DataFrame, total: int) -> str:
@@ -70,7 +80,9 @@ def _reason(failed: pd.DataFrame, total: int) -> str:
 
 
 def rates(frame: pd.DataFrame, phase: Phase) -> pd.DataFrame:
-    """Efficiency rows with `rate` (tokens/s) and its band, from the 20th and 80th percentile of the time."""
+    """Efficiency rows with `rate` (tokens/s), its band (20th and 80th percentile of the time), and whether the row
+    itself warns of it.
+    """
     rate, time = {"training": ("tokens_per_s", "step_ms"), "inference": ("inference_tokens_per_s", "inference_ms")}[
         phase
     ]
@@ -78,12 +90,14 @@ def rates(frame: pd.DataFrame, phase: Phase) -> pd.DataFrame:
     rows["rate"] = rows[rate]
     tokens = 1000 * rows["batch"] * rows["length"]
     rows["rate_low"], rows["rate_high"] = tokens / rows[f"{time}_q80"], tokens / rows[f"{time}_q20"]
+    rows["unsteady"] = [any(text.startswith(phase) for text in unpack(cell) or []) for cell in rows["warnings"]]
     return rows
 
 
 def throughput(frame: pd.DataFrame, phase: Phase) -> pd.DataFrame:
     """CELL, rate with its band (tokens/s): medians over repeats."""
-    return summarise(rates(frame, phase), CELL, {"rate": "median", "rate_low": "median", "rate_high": "median"})
+    columns = {"rate": "median", "rate_low": "median", "rate_high": "median"}
+    return summarise(rates(frame, phase), CELL, columns, steady="rate")
 
 
 def training_time(frame: pd.DataFrame) -> pd.DataFrame:
@@ -122,7 +136,7 @@ def speedup(frame: pd.DataFrame, phase: Phase, reference: str) -> pd.DataFrame:
     """CELL, ratio (median over pairs) with the smallest and the largest pair."""
     paired = pairs(frame, phase, reference)
     paired["ratio_low"], paired["ratio_high"] = paired["ratio"], paired["ratio"]
-    return summarise(paired, CELL, {"ratio": "median", "ratio_low": "min", "ratio_high": "max"})
+    return summarise(paired, CELL, {"ratio": "median", "ratio_low": "min", "ratio_high": "max"}, steady="ratio")
 
 
 def memory(frame: pd.DataFrame) -> pd.DataFrame:

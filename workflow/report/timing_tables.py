@@ -6,12 +6,19 @@ from typing import Any
 
 import pandas as pd
 
+from workflow.bench import stability
 from workflow.report import paper, summary
 from workflow.report.drafting import Draft, beside
 from workflow.report.layout import NOT_RUN, Table, significant, whole, with_paper
 
 MIB, KIB, GIGA = 2**20, 2**10, 10**9
 PAPER_NOTE = "paper: Apple Silicon; batch, repeats and timing protocol are not stated."
+
+
+STEADY_NOTE = (
+    f"A number marked as varying is doubtful: repeats whose standard deviation exceeds {stability.MOST_DEVIATION:.0%} "
+    f"of their mean, or one of which is {stability.MOST_EXCURSION:.0%} off it (the limits of pyperf)."
+)
 
 
 def training_time(frame: pd.DataFrame) -> Table:
@@ -35,7 +42,7 @@ def throughput(frame: pd.DataFrame) -> Table:
         data.append(beside(cells, published, "length").assign(phase=phase))
     title = "Throughput in tokens/s by sequence length N"
     note = "Median over repeats. Compare ratios across machines, not tokens/s."
-    return draft.table("throughput", title, pd.concat(data, ignore_index=True), note, PAPER_NOTE)
+    return draft.table("throughput", title, pd.concat(data, ignore_index=True), note, STEADY_NOTE, PAPER_NOTE)
 
 
 def speedup(frame: pd.DataFrame) -> Table:
