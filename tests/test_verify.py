@@ -25,7 +25,7 @@ TIER = {
     "seeds": [0, 1],
     "experiments": {
         "complexity": None,
-        "interpretability": {"models": ["pointer"], "controls": "none", "seeds": [0]},
+        "interpretability": {"models": ["pointer"], "controls": "none", "seeds": [0], "tasks": ["copy", "bytes"]},
         "copy": {"models": ["pointer"], "controls": ["chance"], "restrict": {"control": {"distances": [64]}}},
         "efficiency": {"models": ["pointer", "transformer"], "controls": "none", "seeds": [0], "repeats": 2},
     },
@@ -214,6 +214,24 @@ def test_rows_that_no_report_sets_side_by_side_may_differ(results: Path, capsys:
     lines = (results / "manifest.txt").read_text().splitlines()
     (results / "manifest.txt").write_text("\n".join(line for line in lines if "/efficiency/pointer/" not in line))
     assert found(capsys, results)[:2] == (0, [])
+
+
+def test_tasks_of_one_experiment_have_sources_of_their_own(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text, copied = (path_of(results, experiment="interpretability", task=task) for task in ("bytes", "copy"))
+    hashes = [json.loads(path.read_text())["shared_hash"] for path in (text, copied)]
+    assert hashes[0] != hashes[1]
+    assert found(capsys, results)[:2] == (0, [])
+    change(text, task="copy")
+    assert set(found(capsys, results)[1]) == {"sources"}
+
+
+def test_a_model_from_outside_is_named_by_its_path(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = path_of(results, experiment="copy", model="pointer")
+    settings = json.loads(path.read_text())["settings"] | {"model": "mine=package.module:Mixer"}
+    change(path, settings=settings, model="mine")
+    assert found(capsys, results)[1] == []
+    change(path, settings=settings, model="theirs")
+    assert found(capsys, results)[1] == ["numbers"]
 
 
 def test_a_copied_row_and_a_copied_seed_are_refused(results: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -109,9 +109,9 @@ def _overlap(placed: Placed, other: Placed, seconds: float) -> Finding:
 def sources(rows: Sequence[Placed]) -> Iterator[Finding]:
     """Rows of one comparison that different sources, or different versions of packages, have made."""
     yield from _mixed(
-        rows, ("machine", "experiment"), "shared_hash", "task, recipe, trunk or clock", _key("shared_hash")
+        rows, ("machine", "experiment", "task"), "shared_hash", "task, recipe, trunk or clock", _key("shared_hash")
     )
-    yield from _mixed(rows, ("machine", "experiment", "model"), "source_hash", "sources", _key("source_hash"))
+    yield from _mixed(rows, ("machine", "experiment", "model", "task"), "source_hash", "sources", _key("source_hash"))
     yield from _mixed(rows, ("machine", "experiment"), "versions", "packages", _versions)
 
 
@@ -127,6 +127,7 @@ def _mixed(
     rows: Sequence[Placed], by: tuple[str, ...], check: str, words: str, value: Callable[[Row], Any]
 ) -> Iterator[Finding]:
     for key, group in _grouped(rows, *by).items():
+        named = " ".join(dict.fromkeys(str(part) for part in key[1:] if part))
         seen: dict[Any, list[Placed]] = defaultdict(list)
         for placed in group:
             if value(placed.row):
@@ -134,7 +135,7 @@ def _mixed(
         if len(seen) > 1:
             newest = max(seen, key=lambda made: max(p.row["started"] for p in seen[made]))
             older = tuple(p for made, made_by in seen.items() if made != newest for p in made_by)
-            what = f"{' '.join(map(str, key[1:]))} on {key[0]}: {len(older)} of {sum(map(len, seen.values()))} rows"
+            what = f"{named} on {key[0]}: {len(older)} of {sum(map(len, seen.values()))} rows"
             yield Finding("sources", f"{what} come from other {words} than the newest ({check})", older)
 
 
@@ -270,7 +271,7 @@ def _close(a: float, b: float) -> bool:
 def _grouped(rows: Iterable[Placed], *keys: str) -> dict[tuple[Any, ...], list[Placed]]:
     found: dict[tuple[Any, ...], list[Placed]] = defaultdict(list)
     for placed in rows:
-        found[tuple(placed.row[key] for key in keys)].append(placed)
+        found[tuple(placed.row.get(key) for key in keys)].append(placed)
     return found
 
 
