@@ -135,9 +135,9 @@ def test_the_trade_off_has_a_point_for_each_model_that_was_timed_and_scored() ->
         timed("transformer", 256, 1.0, machine="another"),
     ]
     panels = task_summary.trade_off(table_of(rows))
-    assert [title.splitlines()[0] for title in panels] == [
-        "copy over 2048 tokens, tokens/s at N=2048",
-        "MQAR with 16 pairs, tokens/s at N=256",
+    assert [title.splitlines()[::2] for title in panels] == [
+        ["copy over 2048 tokens", "cpu, float32, timed at N=2048"],
+        ["MQAR with 16 pairs", "cpu, float32, timed at N=256"],
     ]
     points = {m: (a, r) for m, a, r in panels[list(panels)[1]][["model", "accuracy", "rate"]].itertuples(index=False)}
     assert points == {"transformer": (0.9, 10_240.0), "pointer": (0.3, 20_480.0)}

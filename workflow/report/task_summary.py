@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pandas as pd
 
 from workflow.bench import experiments
 from workflow.bench.settings import PAIR_TOKENS
-from workflow.report import summary
+from workflow.report import models, summary
 from workflow.report.frame import unpack
 from workflow.report.summary import PLACE
 
@@ -78,6 +79,7 @@ def text(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 SPEED = ["machine", "device", "dtype"]
+LONGEST_PLACE = 44  # characters of a machine's name above half a figure
 
 
 def trade_off(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
@@ -94,8 +96,10 @@ def trade_off(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
     for words, cells in (("copy over {} tokens", copies), ("MQAR with {} pairs", pairs)):
         joined = _with_rates(_commonest(cells), summary.throughput(frame, "training"))
         for key, group in joined.groupby(SPEED, dropna=False):
-            title = f"{words.format(int(group['size'].iloc[0]))}, tokens/s at N={int(group['length'].iloc[0])}"
-            panels[f"{title}\n{', '.join(map(str, key))}"] = group
+            machine, device, dtype = key
+            timed = f"{device}, {dtype}, timed at N={int(group['length'].iloc[0])}"
+            size = words.format(int(group["size"].iloc[0]))
+            panels["\n".join((size, models.plain(machine, LONGEST_PLACE), timed))] = group
     return panels
 
 
@@ -104,8 +108,8 @@ def _commonest(cells: pd.DataFrame) -> pd.DataFrame:
     ran = cells[(cells["status"] == "ok") & cells["accuracy"].notna() & cells["size"].notna()]
     if ran.empty:
         return ran
-    models = ran.groupby("size")["model"].nunique()
-    chosen: pd.DataFrame = ran[ran["size"] == models[models == models.max()].index.max()]
+    having = ran.groupby("size")["model"].nunique()
+    chosen: pd.DataFrame = ran[ran["size"] == having[having == having.max()].index.max()]
     return chosen
 
 
@@ -115,6 +119,6 @@ def _with_rates(cells: pd.DataFrame, rates: pd.DataFrame) -> pd.DataFrame:
     if cells.empty or rates.empty:
         return cells.assign(rate=float("nan"), length=0).iloc[:0]
     lengths = rates["length"].unique()
-    nearest = min(lengths, key=lambda length: (abs(float(length) / float(cells["n"].iloc[0]) - 1), length))
+    nearest = min(lengths, key=lambda length: (abs(math.log(float(length) / float(cells["n"].iloc[0]))), length))
     timed = rates.loc[rates["length"] == nearest, [*SPEED, "model", "length", "rate"]]
     return cells.drop(columns="length", errors="ignore").merge(timed, on=[*SPEED, "model"], how="inner")
