@@ -52,6 +52,18 @@ class AcrossBatch(Honest):
         return y - x.mean(0, keepdim=True), carry
 
 
+class Stateful(Honest):
+    """Carries something from one batch to the next."""
+
+    memory = 0.0
+
+    def forward(self, x: Tensor, carry: Any) -> tuple[Tensor, Any]:
+        """As Honest, larger each time."""
+        y, carry = super().forward(x, carry)
+        self.memory += 1.0
+        return y * self.memory, carry
+
+
 class Heavy(Honest):
     """Twice the parameters that a whole model may have."""
 

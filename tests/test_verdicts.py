@@ -18,6 +18,7 @@ BROKEN = {  # class of tests/planted.py -> the check that it fails and the reaso
     "Leaky": ("causal", "output 0 differs by"),
     "WrongShape": ("shapes", "the mixer of layer 0 returns y [3, 9, 64] for x [3, 10, 64]"),
     "AcrossBatch": ("independent of batch", "output 0 differs by"),
+    "Stateful": ("repeatable", "two inference calls on the same tokens differ at position 0"),
     "Heavy": ("parity", "parameters without position tables; accepted: 3,200,000 within 10%"),
 }
 
@@ -42,13 +43,16 @@ def test_an_honest_model_outside_keeps_the_contract() -> None:
 
 
 @pytest.mark.slow
-def test_the_row_of_a_broken_model_says_why_and_holds_no_number(tmp_path: Path) -> None:
-    argv = ["run", "--experiment", "efficiency", "--model", "bad=planted:Leaky", "--threads", "1"]
+@pytest.mark.parametrize("kind", ["Leaky", *(pytest.param(k, marks=pytest.mark.full) for k in BROKEN if k != "Leaky")])
+def test_the_row_of_a_broken_model_says_why_and_holds_no_number(tmp_path: Path, kind: str) -> None:
+    argv = ["run", "--experiment", "efficiency", "--model", f"bad=planted:{kind}", "--threads", "1"]
+    check, words = BROKEN[kind]
     for name in ("first", "second"):
         assert cli.main([*argv, "--store", str(tmp_path / "store"), "--out", str(tmp_path / f"{name}.json")]) == 0
         row = read_row(tmp_path / f"{name}.json")
         assert row["status"] == "error"
-        assert row["reason"].startswith("breaks its contract: causal: output 0 differs by")
+        assert row["reason"].startswith(f"breaks its contract: {check}: ")
+        assert words in row["reason"]
         assert [row[key] for key in MEASURED] == [None] * len(MEASURED)
     kept = list((tmp_path / "store" / "contracts").glob("bad-*.json"))
     assert len(kept) == 1

@@ -11,7 +11,7 @@ import ast
 import re
 import sys
 from collections.abc import Sequence
-from importlib.machinery import PathFinder
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 
@@ -51,14 +51,22 @@ def fields(name: str, path: str, reserved: Sequence[str], where: str) -> dict[st
 
 def file(module: str) -> Path | None:
     """The source file of a module on Python's path, found without running any code; None where there is none."""
+    parts = module.split(".")
+    spec: ModuleSpec | None = None
     places: list[str] | None = None
-    for depth in range(module.count(".") + 1):
-        spec = PathFinder.find_spec(".".join(module.split(".")[: depth + 1]), places)
+    for depth in range(len(parts)):
+        spec = _spec(".".join(parts[: depth + 1]), places)
         if spec is None:
             return None
         places = list(spec.submodule_search_locations or [])
     origin = Path(spec.origin) if spec is not None and spec.origin else None
     return origin if origin is not None and origin.suffix == ".py" else None
+
+
+def _spec(module: str, places: list[str] | None) -> ModuleSpec | None:
+    """Where a module is, as an import would find it (editable installs too), without importing its parents."""
+    finders = (finder.find_spec(module, places, None) for finder in sys.meta_path)
+    return next((spec for spec in finders if spec is not None), None)
 
 
 def _text(name: str, module: str, where: str) -> str:
