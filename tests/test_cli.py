@@ -102,6 +102,15 @@ def test_the_store_answers_the_second_time(tmp_path: Path, measured: list[Settin
     assert len(measured) == 2
 
 
+def test_rows_made_by_hand_share_the_pipelines_verdicts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    own = tmp_path / "own"
+    assert cli.verdict_folder(None, own) == own
+    Path(cli.STORE).mkdir(parents=True)
+    assert cli.verdict_folder(None, own) == Path(cli.STORE)
+    assert cli.verdict_folder(own, own) == own
+
+
 def test_the_command_of_a_row_makes_it_again(tmp_path: Path, measured: list[Settings]) -> None:
     argv = [*RUN, "--distance", "77", "--machine", "my box", "--set", "a=1"]
     cli.main([*argv, "--out", str(tmp_path / "row.json")])

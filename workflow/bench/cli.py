@@ -87,12 +87,17 @@ def measure(settings: Settings, scratch: Path, out: Path | None, folder: Path | 
     files = scratch / "files"
     files.mkdir()
     with kept.claim(settings):
-        verdict = verdicts.of(settings.model, kept.folder, scratch / "contract")
+        verdict = verdicts.of(settings.model, verdict_folder(folder, kept.folder), scratch / "contract")
         row = kept.find(settings) if verdict.ok else None
         if row is None:
             refused = None if verdict.ok else supervisor.refused(settings, verdict.status, verdict.reason)
             row = store.save(refused or supervisor.run(settings, files), files, kept.path(settings))
         return row if out is None else store.publish(kept.path(settings), out)
+
+
+def verdict_folder(asked: Path | None, own: Path) -> Path:
+    """Where verdicts on contracts are kept: beside the rows' store; a row made by hand shares the pipeline's."""
+    return Path(STORE) if asked is None and Path(STORE).is_dir() else own
 
 
 def outcome(row: Row) -> str:
