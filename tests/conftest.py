@@ -30,6 +30,18 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             pytest.skip(why)
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """How many cases the fuzzing tried and how many processes the fault tests killed."""
+    from hostile import TALLY
+
+    counts = config.stash.get(TALLY, {})
+    if counts:
+        terminalreporter.section("counts")
+        terminalreporter.write_line(", ".join(f"{name}: {count}" for name, count in counts.items()))
+        fuzzed = sum(count for name, count in counts.items() if name.startswith("fuzzed"))
+        terminalreporter.write_line(f"fuzzed in all: {fuzzed} cases")
+
+
 def _chromium() -> str | None:
     return next(filter(None, map(shutil.which, CHROMIUM_NAMES)), None)
 

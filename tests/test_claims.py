@@ -389,7 +389,7 @@ def test_a_wrong_ledger_is_refused_by_name(tmp_path: Path, change: dict[str, obj
 def test_a_claim_may_not_appear_twice(tmp_path: Path) -> None:
     entry = {"id": "a", "claim": "c", "figure": "f", "source": "s", "tests": []}
     path = tmp_path / "claims.yaml"
-    path.write_text(yaml.safe_dump({"claims": [entry, entry]}), encoding="utf-8")
+    path.write_text(yaml.safe_dump({"claims": [entry, {**entry, "tests": []}]}), encoding="utf-8")
     with pytest.raises(InputError, match="claim id is 'a'"):
         ledger.read(path)
 

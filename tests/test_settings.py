@@ -36,7 +36,11 @@ def test_argv_and_back_is_the_same_cell() -> None:
     lr=st.floats(0, 10),
     seed=st.integers(0, 2**31 - 1),
     overrides=st.dictionaries(
-        st.from_regex(r"[a-z]{1,9}", fullmatch=True), st.integers() | st.booleans() | st.text(), max_size=3
+        st.from_regex(r"[a-z]{1,9}", fullmatch=True),
+        st.integers(-(2**63) + 1, 2**63 - 1)
+        | st.booleans()
+        | st.text(st.characters(exclude_categories=settings.UNWRITABLE), max_size=settings.LONGEST_TEXT),
+        max_size=3,
     ),
 )
 def test_any_cell_survives_its_command_line(

@@ -16,7 +16,7 @@ import torch
 from pointer import Trace, trace
 from pointer.errors import InputError
 from workflow.bench import models
-from workflow.bench.rows import read_row
+from workflow.bench.rows import RowError, read_row
 from workflow.bench.settings import from_dict
 from workflow.bench.store import attachment
 
@@ -34,11 +34,15 @@ def load(path: Path) -> tuple[Any, torch.nn.Module]:
         raise InputError.about(
             "--row", str(path), f"a row of `interpretability` with {weights.name} beside it", "`--row`"
         )
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     cell = replace(from_dict(row["settings"]), device="cpu").resolved()
     model = models.build(cell, torch.device("cpu"))
-    model.load_state_dict(load_file(weights))
+    try:
+        model.load_state_dict(load_file(weights))
+    except (SafetensorError, RuntimeError) as error:
+        raise RowError(f"{weights}: not the weights of {path.name} ({str(error).splitlines()[0]})") from error
     return cell, model.eval()
 
 

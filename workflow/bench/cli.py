@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 
 from pointer.errors import InputError
 from workflow.bench import experiments, registry
+from workflow.bench.outcomes import StoppedError
 from workflow.bench.rows import Row, RowError
 from workflow.bench.settings import FIELDS, Settings, from_namespace, option
 
@@ -221,7 +222,7 @@ def _tier(arguments: argparse.Namespace) -> Config:
 
     try:
         added = json.loads(arguments.config)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):  # no JSON, or a number or a nesting without end
         added = None
     if not isinstance(added, dict):
         raise InputError.about("--config", arguments.config, 'a JSON object such as {"lengths": [4096]}', "`--config`")
@@ -332,7 +333,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # whoever read our output, `head` say, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
-    except (OSError, RowError) as error:
+    except (OSError, RowError, StoppedError) as error:
         return _failed(error, FAILED)
     except KeyboardInterrupt:
         return _failed("interrupted; no row was written", INTERRUPTED)

@@ -16,6 +16,7 @@ import jsonschema
 
 from pointer.errors import InputError
 from workflow.bench import outside, registry
+from workflow.bench.explain import explained
 from workflow.bench.sources import ROOT
 from workflow.bench.strict_yaml import read_yaml
 
@@ -85,9 +86,9 @@ def checked(content: Mapping[str, Any], where: str) -> Config:
     lists. Raises InputError that names the key, its value, what is accepted, and the place."""
     schema = _schema()
     read: Config = _read(_own_models_apart(content), schema)
-    error = jsonschema.exceptions.best_match(jsonschema.Draft202012Validator(schema).iter_errors(read))
+    error = jsonschema.exceptions.best_match(_validator().iter_errors(read))
     if error is not None:
-        raise _explained(error, where)
+        raise explained(error, where)
     own = read.get("own_models", {})
     for name, path in own.items():
         registry.info(outside.joined(name, path))
@@ -105,6 +106,14 @@ def _own_models_apart(content: Mapping[str, Any]) -> Config:
     if isinstance(read.get("models"), Mapping):
         read["own_models"] = {**read.get("own_models", {}), **read.pop("models")}
     return read
+
+
+@functools.cache
+def _validator() -> Any:
+    """A validator to whom 2.0 is no whole number, as it is none to the settings."""
+    whole = jsonschema.Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int)
+    kind = jsonschema.validators.extend(jsonschema.Draft202012Validator, type_checker=whole)  # type: ignore[no-untyped-call]
+    return kind(_schema())
 
 
 @functools.cache
@@ -141,24 +150,9 @@ def _property(schema: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 def _scalar(text: str, kind: str) -> Any:
     if kind == "boolean":
         return {"true": True, "false": False}.get(text.lower(), text)
-    if re.fullmatch(r"[+-]?\d+", text):
+    if re.fullmatch(r"[+-]?\d{1,30}", text, re.ASCII):
         return int(text)
     try:
         return float(text) if kind == "number" else text
     except ValueError:
         return text
-
-
-def _explained(error: jsonschema.ValidationError, where: str) -> InputError:
-    """The schema's complaint as the suite's own message."""
-    path = ".".join(str(part) for part in error.absolute_path)
-    found: Any = error.instance
-    schema: dict[str, Any] = dict(error.schema) if isinstance(error.schema, Mapping) else {}
-    if error.validator == "additionalProperties":
-        known = schema["properties"]
-        key = next(key for key in found if key not in known)
-        return InputError.unknown("config key", key, known, f"`{path}` in {where}" if path else where)
-    if error.validator == "enum":
-        return InputError.unknown(f"config key {path}", found, schema["enum"], where)
-    accepted = schema.get("description", f"{error.validator} {error.validator_value}")
-    return InputError.about(f"config key {path}", found, accepted, where)

@@ -25,7 +25,7 @@ KEYS = {setting: key for key, setting in AXES.items()}
 SCALARS = [n for n in settings.FIELDS if n not in ("experiment", "model", "task", "repeat", "mixer", *KEYS)]
 CLASSES = (*registry.COSTS, "control", *settings.DTYPES)
 BLOCK = "experiment"  # what every experiment takes
-TIER_NAME = "^[a-z][a-z0-9_-]*$"
+TIER_NAME = "^[a-z][a-z0-9_-]{0,63}(?!\\n)$"  # in Python, $ also matches before a last line break
 
 
 def schema() -> Schema:
@@ -40,7 +40,7 @@ def schema() -> Schema:
     tier = {
         "type": "string",
         "pattern": TIER_NAME,
-        "description": "the tier's name: lower-case letters, digits, - and _",
+        "description": "the tier's name: at most 64 lower-case letters, digits, - and _",
     }
     top = {
         "tier": tier,

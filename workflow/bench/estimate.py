@@ -55,8 +55,12 @@ def wall_seconds(cell: Cell, store: Store) -> float:
 
 
 def row_seconds(row: Row) -> float:
-    """How long a row's measurement took."""
-    return (datetime.fromisoformat(row["ended"]) - datetime.fromisoformat(row["started"])).total_seconds()
+    """How long a row's measurement took; 0 where its times are none (`pointer-bench verify` tells)."""
+    try:
+        spent = datetime.fromisoformat(row["ended"]) - datetime.fromisoformat(row["started"])
+    except (ValueError, TypeError):
+        return 0.0
+    return max(0.0, spent.total_seconds())
 
 
 def counted_seconds(settings: Settings) -> float:

@@ -24,3 +24,7 @@ class Diverged(Outcome):
     def __init__(self, reason: str, row: dict[str, object] | None = None) -> None:
         super().__init__(reason)
         self.row = row or {}
+
+
+class StoppedError(Exception):
+    """Somebody killed the process that measures: there is no row, and the cell is still to be done."""

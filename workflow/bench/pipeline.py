@@ -67,10 +67,11 @@ def _busy(path: Path) -> str:
 def read(path: Path) -> dict[str, Any]:
     """What a pipeline wrote down; raises InputError where there is none."""
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        started, rows = float(content["started"]), {str(row): float(s) for row, s in content["rows"].items()}
+        return {**content, "started": started, "rows": rows}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError.about("--pipeline", str(path), "the file of a running pipeline", "the command line") from error
-    return content
 
 
 def progress(path: Path, now: float | None = None) -> str:
@@ -80,7 +81,7 @@ def progress(path: Path, now: float | None = None) -> str:
     folder = path.parent.parent
     done = [row for row in rows if _written_since(folder / row, content["started"])]
     planned = sum(rows[row] for row in done)
-    elapsed = (now or time.time()) - content["started"]
+    elapsed = max(0.0, (now or time.time()) - content["started"])  # a clock may be set back
     pace = elapsed / planned if planned else 1.0
     left = pace * (sum(rows.values()) - planned)
     return f"{len(done)} of {len(rows)} rows" + (f", about {duration(left)} left" if left > 0 else "")

@@ -18,6 +18,7 @@ import jsonschema
 SCHEMA_VERSION = 1
 SCHEMA_PATH = Path(__file__).resolve().parents[1] / "schemas" / "row.schema.json"
 Row = dict[str, Any]
+LONGEST_MESSAGE = 500  # characters of the schema's complaint, which quotes the value
 
 
 class RowError(ValueError):
@@ -39,8 +40,15 @@ def _schema() -> dict[str, Any]:
 
 
 @functools.cache
-def _validator() -> jsonschema.Draft202012Validator:
-    return jsonschema.Draft202012Validator(_schema())
+def _validator() -> Any:
+    """A validator to whom a whole number has 64 bits, which is what the tables hold."""
+    whole = jsonschema.Draft202012Validator.TYPE_CHECKER.redefine("integer", _whole)
+    kind = jsonschema.validators.extend(jsonschema.Draft202012Validator, type_checker=whole)  # type: ignore[no-untyped-call]
+    return kind(_schema())
+
+
+def _whole(_checker: object, value: object) -> bool:
+    return type(value) is int and abs(value) < 2**63
 
 
 @functools.cache
@@ -62,10 +70,12 @@ def digest(row: Row) -> str:
     """sha256 over the canonical JSON of the row without its digest."""
     content = {key: value for key, value in row.items() if key != "digest"}
     try:
-        text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+        text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    except UnicodeEncodeError as error:
+        raise RowError(f"row holds a text that is not Unicode ({error})") from error
     except ValueError as error:
         raise RowError(f"row holds a number that JSON lacks ({error}); use null") from error
-    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+    return hashlib.sha256(text).hexdigest()
 
 
 def write_row(path: Path | str, row: Row) -> Row:
@@ -82,7 +92,7 @@ def read_row(path: Path | str) -> Row:
     path = Path(path)
     try:
         row = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UnreadableError(f"{path}: not a readable row ({error})") from error
     _check(row, path)
     if row["digest"] != digest(row):
@@ -111,4 +121,4 @@ def _check(row: Any, path: Path) -> None:
     error = jsonschema.exceptions.best_match(_validator().iter_errors(row))
     if error is not None:
         place = "/".join(str(part) for part in error.absolute_path) or "row"
-        raise RowError(f"{path}: {place}: {error.message}")
+        raise RowError(f"{path}: {place}: {error.message[:LONGEST_MESSAGE]}")

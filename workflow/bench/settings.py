@@ -6,10 +6,12 @@ The options of `pointer-bench run`, the config schema and the validation are gen
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import math
 import os
+import unicodedata
 from argparse import Namespace
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -29,6 +31,10 @@ DEFAULT_SYMBOLS = 20
 DEFAULT_EVALUATED = 10_000
 NOT_COPY = tuple(name for name in experiments.TASKS if name != "copy")
 LONGEST = 2**22
+LONGEST_TEXT = 200
+TEXT = f"at most {LONGEST_TEXT} characters, no control characters among them"
+UNWRITABLE = ("Cc", "Cs", "Zl", "Zp")  # controls, halves of characters, breaks of lines and of paragraphs
+TYPES: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float)}  # what a field of a kind holds; else text
 
 
 def _setting(
@@ -134,8 +140,8 @@ class Settings:
         """Returns itself; raises InputError that names the first bad value, what is accepted and where to change it."""
         experiment = experiments.info(self.experiment)
         registry.info(self.model)
-        for field in dataclasses.fields(self):
-            check(field.name, getattr(self, field.name))
+        for name in FIELDS:
+            check(name, getattr(self, name))
         if self.symbols == 1:
             raise InputError.about("symbols", 1, f"0, or a whole number from 2 to {2**20:,}", where("symbols"))
         if self.task not in ("copy", self.task_name):
@@ -151,6 +157,10 @@ class Settings:
 
     def resolved(self) -> Settings:
         """The same cell with every size filled in where it is 0."""
+        return self._resolved
+
+    @functools.cached_property
+    def _resolved(self) -> Settings:
         length = self.length or self._own_length()
         task = experiments.TASKS.get(self.task_name)
         symbols = task.symbols if task and (task.fixed or not self.symbols) else self.symbols or DEFAULT_SYMBOLS
@@ -190,10 +200,10 @@ class Settings:
         groups = (
             {"cell"} | ({"training"} if experiment.trains else set()) | ({"timing"} if experiment.timing else set())
         )
-        own = dataclasses.replace(self.resolved(), threads=self.threads)
-        fields = (f for f in dataclasses.fields(self) if f.metadata["group"] in groups and self.matters(f.name))
+        own = self.resolved()
+        fields = (f for f in FIELDS.values() if f.metadata["group"] in groups and self.matters(f.name))
         used = {f.name: getattr(own, f.name) for f in fields}
-        used["memory_limit_bytes"] = self.memory_limit_bytes
+        used |= {"threads": self.threads, "memory_limit_bytes": self.memory_limit_bytes}
         return hashlib.sha256(json.dumps(used, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -240,7 +250,7 @@ def accepted(name: str) -> str:
     if metadata["choices"]:
         return ", ".join(metadata["choices"])
     if metadata["low"] is None:
-        return "text" if kind(name) == "str" else "key=value pairs"
+        return f"text of {TEXT}" if kind(name) == "str" else "key=value pairs"
     noun = "a whole number" if kind(name) == "int" else "a number"
     return f"{noun} from {metadata['low']:,} to {metadata['high']:,}"
 
@@ -260,7 +270,7 @@ def parse_override(text: str) -> tuple[str, Scalar]:
         raise InputError.about("--set", text, "key=value, such as k=64", "`--set`")
     try:
         parsed = json.loads(value)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):  # no JSON, or a number or a nesting without end
         return key, value
     return key, parsed if isinstance(parsed, Scalar) else value
 
@@ -268,26 +278,42 @@ def parse_override(text: str) -> tuple[str, Scalar]:
 def check(name: str, value: Any, place: str = "") -> None:
     """Raises InputError unless `value` is of the field's type and in its range; NaN, infinities and booleans are no
     numbers."""
-    place = place or where(name)
     metadata = FIELDS[name].metadata
     if name == "mixer":
-        _check_overrides(value, place)
+        _check_overrides(value, place or where(name))
         return
-    wanted: tuple[type, ...] = {"int": (int,), "float": (int, float)}.get(kind(name), (str,))
-    if isinstance(value, bool) or not isinstance(value, wanted):
-        raise InputError.about(name, value, accepted(name), place)
+    if isinstance(value, bool) or not isinstance(value, TYPES.get(kind(name), (str,))):
+        raise InputError.about(name, value, accepted(name), place or where(name))
+    if isinstance(value, str) and not _writable(value):
+        raise InputError.about(name, value, accepted(name) if not metadata["choices"] else TEXT, place or where(name))
     if metadata["choices"] and value not in metadata["choices"]:
-        raise InputError.unknown(name, value, metadata["choices"], place)
+        raise InputError.unknown(name, value, metadata["choices"], place or where(name))
     if metadata["low"] is not None and not metadata["low"] <= value <= metadata["high"]:
-        raise InputError.about(name, value, accepted(name), place)
+        raise InputError.about(name, value, accepted(name), place or where(name))
 
 
 def _check_overrides(value: Any, place: str) -> None:
     if not isinstance(value, dict):
         raise InputError.about("mixer", value, accepted("mixer"), place)
     for key, entry in value.items():
-        if not isinstance(entry, Scalar) or (isinstance(entry, float) and not math.isfinite(entry)):
-            raise InputError.about(f"mixer setting {key}", entry, "a text, a finite number, true or false", place)
+        if not isinstance(key, str) or not key.isidentifier() or not _writable(key):
+            raise InputError.about("mixer setting", key, "a name such as k", place)
+        if not _plain(entry):
+            raise InputError.about(f"mixer setting {key}", entry, f"a finite number, true, false, or {TEXT}", place)
+
+
+def _plain(entry: Any) -> bool:
+    """Whether a mixer setting survives the way to the mixer: the command line, JSON, the row."""
+    if isinstance(entry, float):
+        return math.isfinite(entry)
+    return _writable(entry) if isinstance(entry, str) else isinstance(entry, int) and abs(entry) < 2**63
+
+
+def _writable(text: str) -> bool:
+    """Whether a text fits a command line, a row and a table: no line breaks, NUL or halves of characters."""
+    if len(text) > LONGEST_TEXT:
+        return False
+    return text.isprintable() or not any(unicodedata.category(sign) in UNWRITABLE for sign in text)
 
 
 def _exact(name: str, value: Any) -> Any:

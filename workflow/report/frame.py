@@ -53,7 +53,10 @@ def unpack(cell: Any) -> Any:
 
 def read_manifest(path: Path) -> list[Path]:
     """The row files that a manifest names, one a line. Raises InputError that names the missing ones."""
-    listed = [Path(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    try:
+        listed = [Path(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError.about("--manifest", str(path), "a readable list of row files", "the command line") from error
     missing = [str(row) for row in listed if not row.is_file()]
     if missing:
         raise InputError(f"{len(missing)} of {len(listed)} rows of {path} are missing: {', '.join(missing)}")
@@ -80,4 +83,7 @@ def load(path: Path) -> pd.DataFrame:
     """The frame that `collect` wrote. Raises InputError where there is none."""
     if not path.is_file():
         raise InputError.about("--rows", str(path), "a rows.parquet made by `collect`", "the command line")
-    return pd.read_parquet(path)
+    try:
+        return pd.read_parquet(path)
+    except (OSError, ValueError) as error:  # pyarrow's own errors are both
+        raise InputError.about("--rows", str(path), "a rows.parquet that is whole", "the command line") from error

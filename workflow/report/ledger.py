@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pandas as pd
-import yaml
 
 from pointer.errors import InputError
-from workflow.report import arithmetic, cost_metrics, metrics
+from workflow.bench import registry
+from workflow.bench.explain import explained
+from workflow.bench.settings import DEVICES, DTYPES
+from workflow.bench.strict_yaml import read_yaml
+from workflow.report import arithmetic, cost_metrics, metrics, summary
 from workflow.report.rules import Estimate, Rule
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,6 +39,21 @@ METRICS: dict[str, Callable[..., list[Estimate]]] = {
     **{function.__name__: function for function in MEASURED},
     **{function.__name__: function for function in cost_metrics.METRICS},
     **arithmetic.ARITHMETIC,
+}
+# What a metric's text arguments may say: by metric and argument, or for every metric.
+CHOICES: dict[tuple[str, str], Sequence[str]] = {
+    ("growth", "of"): summary.WORK,
+    ("reduction", "of"): summary.WORK,
+    ("doubling", "of"): summary.WORK,
+    ("hops", "of"): ("mean", "max"),
+    ("", "phase"): tuple(cost_metrics.TIMES),
+    ("", "reference_phase"): ("", *cost_metrics.TIMES),
+    ("", "dtype"): DTYPES,
+    ("", "half"): ("lower", "upper"),
+    ("", "beside"): ("paper", "chance"),
+    ("", "device"): ("any", *DEVICES),
+    ("", "model"): registry.names(),
+    ("", "reference"): registry.names(),
 }
 
 
@@ -69,14 +87,11 @@ class Claim:
 
 def read(path: Path) -> list[Claim]:
     """The claims in order; raises InputError that names the file, the key and what is accepted."""
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise InputError(f"{path}: not a readable ledger ({error})") from error
+    content = read_yaml(path, "ledger")
     schema = json.loads(SCHEMA.read_text(encoding="utf-8"))
     problem = jsonschema.exceptions.best_match(jsonschema.Draft202012Validator(schema).iter_errors(content))
     if problem is not None:
-        raise InputError(f"{path}: {'/'.join(map(str, problem.absolute_path)) or 'ledger'}: {problem.message}")
+        raise explained(problem, str(path), "ledger key")
     claims = [_claim(entry, path) for entry in content["claims"]]
     ids = [claim.id for claim in claims]
     for claim_id in ids:
@@ -94,11 +109,32 @@ def _test(entry: dict[str, Any], device: str, path: Path) -> Statement:
     name, given = entry["metric"], dict(entry.get("with", {}))
     if name not in METRICS:
         raise InputError.unknown("metric", name, METRICS, str(path))
-    accepted = [key for key in inspect.signature(METRICS[name]).parameters if key != "frame"]
-    for key in given:
-        if key not in accepted:
-            raise InputError.unknown(f"argument of {name}", key, accepted, str(path))
-    if device != "any":
+    _check_arguments(name, given, path)
+    if device != "any" and "device" in inspect.signature(METRICS[name]).parameters:  # counted work has no device
         given.setdefault("device", device)
     numbers = {key: entry[key] for key in ("value", "upper", "margin", "direction") if key in entry}
     return Statement(name, Rule(entry["rule"], **numbers), given)
+
+
+def _check_arguments(name: str, given: dict[str, Any], path: Path) -> None:
+    """Raises InputError unless a metric takes these arguments: all it needs, none else, each of its kind."""
+    parameters = {key: p for key, p in inspect.signature(METRICS[name]).parameters.items() if key != "frame"}
+    for key in given:
+        if key not in parameters:
+            raise InputError.unknown(f"argument of {name}", key, parameters, str(path))
+    for key, parameter in parameters.items():
+        if key in given or parameter.default is inspect.Parameter.empty:
+            _check_argument(name, key, given.get(key), str(parameter.annotation), str(path))
+
+
+def _check_argument(name: str, key: str, value: Any, kind: str, where: str) -> None:
+    """`kind` is the metric's own annotation: str, or list[int]."""
+    if kind == "list[int]":
+        if not isinstance(value, list) or not value or not all(type(point) is int and point > 0 for point in value):
+            raise InputError.about(f"argument {key} of {name}", value, "a list of whole numbers from 1", where)
+        return
+    known = CHOICES.get((name, key)) or CHOICES.get(("", key), ())
+    if not isinstance(value, str):
+        raise InputError.about(f"argument {key} of {name}", value, ", ".join(known) or "text", where)
+    if known and value not in known:
+        raise InputError.unknown(f"argument {key} of {name}", value, known, where)

@@ -1,0 +1,99 @@
+"""Hostile input for the fuzzing tests: values, texts and names that have broken programs before, and counted cases."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+TALLY: pytest.StashKey[dict[str, int]] = pytest.StashKey()
+QUICK, DEEP = 1, 20  # deep runs (--full) take this many times the cases
+
+TEXTS = (
+    "", " ", ".", "..", "../../etc/passwd", "/etc/passwd", "a/b", "~", "-", "--help", "x; touch pwned",
+    "$(touch pwned)", "`touch pwned`", "a' b\" c", "x\ny", "x\x00y", "\ud800", "\u202epointer", "роinter", "poınter",
+    "𝟙", "١", "null", "true", "nan", "NaN", "Infinity", "1e999", "0x10", "1_000", "9" * 30, "9" * 5000, "{x}", "{{x}}",
+    "%s%n", "é" * 300, "!!python/object:os.system", "<script>", "pointer\n", "None", "[]", "__class__", "*",
+)  # fmt: skip
+NUMBERS = (
+    0, -1, 1, 2**31, 2**63, 2**64, -(2**63), 10**40, 0.0, -0.0, 0.5, 1.0, 2.0, 1e-320, 1e308,
+    math.nan, math.inf, -math.inf,
+)  # fmt: skip
+OTHERS = (None, True, False, [], {}, [[]], {"a": {"b": [1]}}, [None], {"": 0}, [1, 1], ["x", 1], {"__proto__": 1})
+
+values = st.one_of(
+    st.sampled_from(TEXTS),
+    st.sampled_from(NUMBERS),
+    st.sampled_from(OTHERS),
+    st.text(max_size=12),
+    st.integers(),
+    st.floats(),
+    st.lists(st.one_of(st.integers(-2, 5), st.text(max_size=3), st.floats()), max_size=3),
+)
+
+
+@st.composite
+def typos(draw: st.DrawFn, words: list[str]) -> tuple[str, str]:
+    """(a word of at least four letters, the same with one letter doubled, dropped or two swapped)."""
+    word = draw(st.sampled_from([w for w in words if len(w) >= 4]))
+    place = draw(st.integers(1, len(word) - 2))
+    changes = (
+        word[:place] + word[place] + word[place:],
+        word[:place] + word[place + 1 :],
+        word[:place] + word[place + 1] + word[place] + word[place + 2 :],
+    )
+    wrong = draw(st.sampled_from(changes))
+    return word, wrong if wrong not in words else f"{word}x"
+
+
+def places(content: Any, prefix: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Every place of a nested value, as the keys that lead there."""
+    if prefix:
+        yield prefix
+    entries = content.items() if isinstance(content, dict) else enumerate(content) if isinstance(content, list) else ()
+    for key, entry in entries:
+        yield from places(entry, (*prefix, key))
+
+
+def changed(content: Any, place: tuple[Any, ...], value: Any) -> Any:
+    """A copy of a nested value with another value at a place."""
+    made = copy.deepcopy(content)
+    inner = made
+    for key in place[:-1]:
+        inner = inner[key]
+    inner[place[-1]] = value
+    return made
+
+
+class Counted:
+    """Runs a property over a number of cases, twenty times as many under --full, and tallies them."""
+
+    def __init__(self, config: pytest.Config, name: str) -> None:
+        self.tally = config.stash.setdefault(TALLY, {})
+        self.name, self.times = name, DEEP if config.getoption("--full") else QUICK
+
+    def __call__(self, cases: int, strategy: st.SearchStrategy[Any], check: Callable[[Any], None]) -> None:
+        """Fails as the property does, with the smallest case that hypothesis finds."""
+        seen = [0]
+
+        @settings(
+            max_examples=cases * self.times,
+            derandomize=True,
+            database=None,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+            phases=(Phase.explicit, Phase.generate, Phase.shrink),
+        )
+        @given(strategy)
+        def run(case: Any) -> None:
+            seen[0] += 1
+            check(case)
+
+        run()
+        assert seen[0] >= 0.9 * cases * self.times, f"{seen[0]} of {cases * self.times} cases: too narrow a strategy"
+        self.tally[self.name] = self.tally.get(self.name, 0) + seen[0]

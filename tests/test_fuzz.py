@@ -1,0 +1,378 @@
+"""Bad input, by the hundred: config, ledger of claims, rows and command line never end in a traceback.
+
+Every refusal names the key, the value and what is accepted; a mistyped name gets the nearest known one. Whatever is
+accepted gives cells whose command makes the same cell again, in a path that stays under results/runs. About 650 cases;
+twenty times as many under --full.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import json
+import re
+import string
+import warnings
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pytest
+import yaml
+from hostile import TEXTS, Counted, changed, places, typos, values
+from hypothesis import strategies as st
+from synthetic import copied, grid, table_of, timed
+
+from pointer.errors import InputError
+from workflow.bench import cli, config, estimate, experiments, pipeline, plan, registry, store, supervisor, verdicts
+from workflow.bench.rows import RowError, complete, digest, keys, read_row, write_row
+from workflow.bench.settings import FIELDS, Settings, from_namespace, option
+from workflow.bench.strict_yaml import read_yaml
+from workflow.report import __main__ as report
+from workflow.report import claims, frame, ledger
+
+TIER: dict[str, Any] = {
+    "tier": "mine", "models": ["pointer", "longformer"], "controls": ["chance"], "devices": ["cpu"],
+    "dtypes": ["float32"], "seeds": [0, 1], "repeats": 2, "lengths": [64], "distances": [8, 16], "threads": 1,
+    "tokens": 9000, "lr": 0.001, "symbols": 20, "batch": 1, "stop_accuracy": 0.9, "timeout_s": 60, "machine": "my box",
+    "memory_limit_bytes": 0, "evaluate_symbols": 100, "warmup_steps": 1, "timed_steps": 1,
+    "mixer": {"pointer": {"local": 64}}, "restrict": {"linear": {"repeats": 1, "seeds": [0]}},
+    "experiments": {"copy": {"tokens": 9000, "restrict": {"control": {"distances": [8]}}},
+                    "complexity": {"lengths": [32]}, "efficiency": {"batch": 2},
+                    "interpretability": {"models": ["pointer"]}},
+}  # fmt: skip
+MOST_CELLS = 5000  # of a fuzzed tier: more is right, and slow
+
+
+@pytest.fixture
+def fuzz(request: pytest.FixtureRequest) -> Callable[[str], Counted]:
+    """A counter of cases by name."""
+    return functools.partial(Counted, request.config)
+
+
+def refused(error: InputError, *named: str) -> None:
+    """The message is a line with what a user needs."""
+    message = str(error)
+    assert "\n" not in message
+    assert len(message) < 4000
+    assert re.search(r"accepted: |Known: |cannot be read|Change it there", message), message
+    assert re.search(r"Change it in|Change it there|cannot be read", message), message
+    for word in named:
+        assert word in message, (word, message)
+
+
+def size(tier: dict[str, Any]) -> int:
+    """At most how many cells a tier has, for each of its experiments."""
+    blocks = [{**tier, **(block or {})} for block in tier["experiments"].values()]
+    axes = ("seeds", "dtypes", "lengths", "distances")
+    most = 0
+    for block in blocks:
+        cells = block.get("repeats", 1) * 40
+        for axis in axes:
+            cells *= max(1, len(block.get(axis, "x")))
+        most = max(most, cells)
+    return most
+
+
+def plan_it(tier: dict[str, Any]) -> None:
+    """Plans a tier; whatever is accepted must make sense."""
+    chosen, tiers = config.tiers(tier)
+    if size(tiers[chosen]) > MOST_CELLS:
+        return
+    for cell in plan.cells(tiers[chosen]):
+        made = PurePosixPath(cell.path)
+        assert made.parts[:2] == ("results", "runs"), cell.path
+        assert ".." not in made.parts, cell.path
+        assert len(made.parts) == 5, cell.path
+        assert cell.path.isprintable(), cell.path
+        again = from_namespace(cli.parse(["run", *cell.argv]))
+        assert again == cell.settings
+    json.dumps(plan.settled(tiers[chosen]), allow_nan=False).encode()
+
+
+def test_any_value_at_any_key_of_a_config(fuzz: Callable[[str], Counted]) -> None:
+    def check(case: tuple[tuple[Any, ...], Any]) -> None:
+        place, value = case
+        tier = changed(TIER, place, value)
+        try:
+            plan_it(tier)
+        except InputError as error:
+            refused(error)
+
+    for place, text in (
+        (place, text) for place in (("lengths",), ("threads",), ("machine",), ("tier",)) for text in TEXTS
+    ):
+        check((place, text))
+    fuzz("fuzzed config values")(150, st.tuples(st.sampled_from(list(places(TIER))), values), check)
+
+
+def test_a_mistyped_key_or_name_gets_the_nearest(fuzz: Callable[[str], Counted]) -> None:
+    blocks = [k for k in TIER if k not in ("tier", "experiments")]
+    known = {"key": blocks, "experiment": list(experiments.EXPERIMENTS), "model": registry.names()}
+    cases = st.sampled_from(list(known)).flatmap(lambda kind: st.tuples(st.just(kind), typos(known[kind])))
+
+    def check(case: tuple[str, tuple[str, str]]) -> None:
+        kind, (_, wrong) = case
+        tier = {"key": {wrong: 1}, "experiment": {"experiments": {wrong: {}}}, "model": {"models": [wrong]}}[kind]
+        with pytest.raises(InputError, match="Did you mean") as caught:
+            config.tiers(tier)
+        refused(caught.value, wrong)
+
+    fuzz("fuzzed config names")(60, cases, check)
+
+
+YAMLS = (
+    "a: &x [1]\nb: *x\n", "a: &a [*a]\n", "<<: {lengths: [1]}\n", "!!binary aGk=\n", "lengths: !!python/tuple [1]\n",
+    "lengths: !!python/object/apply:os.system ['touch pwned']\n", "lengths: [2026-13-45]\n", "lr: 1:99:99.5\n",
+    "? [a]\n: 1\n",
+    "lengths: [0x" + "f" * 5000 + "]\n", "lengths: [" + "9" * 5000 + "]\n", "a: " * 60 + "1", "[" * 3000,
+    "{a: " * 100 + "1" + "}" * 100,
+    "%YAML 9.9\n---\na: 1\n", "--- 1\n--- 2\n", "\ufeffa: 1\n", "a: 'x\n", "\t\n", "~", "!!int ''", "!!timestamp x",
+    'machine: "\\ud800"\n',
+    'machine: "\\0"\n', "machine: |\n  two\n  lines\n", "lengths: [1, 1]\nlengths: [2]\n", "tier: \"mine\\n\"\n",
+    "tier: ../../x\n",
+    "lr: .nan\n", "lr: .inf\n", "symbols: yes\n", "repeats: 2.0\n", "mixer: {pointer: {'a b': 1}}\n",
+    "mixer: {pointer: {1: 1}}\n",
+)  # fmt: skip
+
+
+def test_any_text_as_a_config_file(tmp_path: Path, fuzz: Callable[[str], Counted]) -> None:
+    path, whole = tmp_path / "mine.yaml", yaml.safe_dump(TIER)
+    damage = st.tuples(st.integers(0, len(whole)), st.sampled_from(["", *TEXTS, "\n", ": ", "- ", "&a ", "*a ", "!!"]))
+    damaged = damage.map(lambda case: whole[: case[0]] + case[1] + whole[case[0] + 1 :])
+    texts = st.one_of(st.sampled_from(YAMLS), damaged, st.text(max_size=30), st.text(string.punctuation, max_size=12))
+
+    def check(text: str) -> None:
+        path.write_bytes(text.encode("utf-8", "surrogatepass"))
+        try:
+            plan_it(read_yaml(path))
+        except InputError as error:
+            refused(error)
+        assert not Path("pwned").exists()
+
+    fuzz("fuzzed config files")(150, texts, check)
+    for text in YAMLS:
+        check(text)
+
+
+LEDGER: dict[str, Any] = {
+    "claims": [
+        {"id": "a", "claim": "c", "figure": "f", "source": "s", "device": "cpu", "contradiction": False, "reason": "",
+         "command": "make", "tests": [
+             {"metric": "speedup", "with": {"model": "pointer", "reference": "transformer", "at": [2048]},
+              "rule": "at least", "value": 2, "margin": 0.1, "direction": 1.0},
+             {"metric": "growth", "with": {"model": "pointer", "of": "flops_step"}, "rule": "between",
+              "value": 1, "upper": 3},
+             {"metric": "copy_accuracy", "with": {"model": "pointer", "at": [512], "beside": "chance"},
+              "rule": "excludes"},
+             {"metric": "hops", "with": {"half": "lower", "of": "mean"}, "rule": "within", "value": 50,
+              "margin": 0.5}]},
+        {"id": "b", "claim": "c", "figure": "f", "source": "s", "tests": []},
+    ]
+}  # fmt: skip
+
+
+def test_any_value_at_any_key_of_the_ledger(tmp_path: Path, fuzz: Callable[[str], Counted]) -> None:
+    path, rows = tmp_path / "claims.yaml", table_of(grid())
+
+    def check(case: tuple[tuple[Any, ...], Any, str]) -> None:
+        place, value, more = case
+        content = changed(LEDGER, place, value) if not more else changed(LEDGER, (*place[:-1], more), value)
+        path.write_text(json.dumps(content), encoding="utf-8")  # JSON is YAML, and has no aliases
+        try:
+            judged = claims.judge(rows, ledger.read(path))
+        except InputError as error:
+            refused(error)
+        else:
+            assert len(judged) == len(content["claims"])
+
+    inner = [place for place in places(LEDGER) if len(place) > 1]
+    named = [place for place in inner if isinstance(place[-1], str)]
+    cases = st.one_of(
+        st.tuples(st.sampled_from(inner), values, st.just("")),
+        st.tuples(st.sampled_from(named), values, st.sampled_from(["modle", "rul", "", "with", "é"])),
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        fuzz("fuzzed claims")(90, cases, check)
+
+
+@pytest.mark.parametrize("text", ["claims: []\nclaims: []\n", "claims: !!set {a}\n", "claims: &a [*a]\n", "1", "", "{"])
+def test_a_ledger_is_read_as_strictly_as_a_config(tmp_path: Path, text: str) -> None:
+    (tmp_path / "claims.yaml").write_text(text)
+    with pytest.raises(InputError, match=r"claims\.yaml"):
+        ledger.read(tmp_path / "claims.yaml")
+
+
+def test_any_damage_to_a_row(tmp_path: Path, fuzz: Callable[[str], Counted]) -> None:
+    path = tmp_path / "row.json"
+    sound = write_row(path, copied("pointer", 512, 0.9, files={"trace": "trace.json"}))
+    whole = path.read_bytes()
+    cut = st.tuples(st.integers(0, len(whole) - 1), st.binary(max_size=3)).map(
+        lambda case: whole[: case[0]] + case[1] + whole[case[0] + 1 :]
+    )
+    short = st.integers(0, len(whole) - 2).map(lambda end: whole[:end])
+
+    def check(content: bytes) -> None:
+        path.write_bytes(content)
+        try:
+            assert read_row(path) == sound  # a changed blank between two keys
+        except RowError as error:
+            named = str(path) in str(error)
+            assert named, str(error)  # noqa: PT017
+
+    nested = [b"[" * 100_000, b'{"seed": ' + b"9" * 5000 + b"}", b"null", b"[]", b"NaN", b'"\\ud800"', b"\xff\xfe"]
+    fuzz("fuzzed row files")(60, st.one_of(cut, short, st.sampled_from(nested), st.binary(max_size=20)), check)
+
+
+def test_any_value_in_a_row_whose_digest_fits(tmp_path: Path, fuzz: Callable[[str], Counted]) -> None:
+    """A row that somebody sealed with our own digest: refused by name, or good enough for the tables."""
+    path, manifest = tmp_path / "row.json", tmp_path / "manifest.txt"
+    manifest.write_text(f"{path}\n")
+    rows = [
+        complete(timed("pointer", 256, 400.0)),
+        complete(copied("pointer", 512, 0.9, files={"trace": "trace.json"})),
+    ]
+    inside = st.sampled_from(rows).flatmap(
+        lambda row: st.tuples(st.just(row), st.sampled_from(list(places(row))), values)
+    )
+
+    def check(case: tuple[dict[str, Any], tuple[Any, ...], Any]) -> None:
+        row = changed(*case)
+        try:
+            row["digest"] = digest(row)
+            path.write_text(json.dumps(row, ensure_ascii=True))
+            read_row(path)
+        except RowError:
+            return
+        store.publish(path, tmp_path / "out" / "row.json") if not row["files"] else None
+        frame.collect(manifest, tmp_path / "frame")
+
+    fuzz("fuzzed sealed rows")(90, inside, check)
+
+
+@pytest.mark.parametrize("name", ["../../x.json", "/etc/passwd", "a/b.json", "..", "x", "trace.json\n", ".json", ""])
+def test_a_file_of_a_row_cannot_lie_elsewhere(tmp_path: Path, name: str) -> None:
+    row = complete(copied("pointer", 512, 0.9)) | {"files": {"trace": name}}
+    with pytest.raises(RowError, match="files"):
+        write_row(tmp_path / "row.json", row)
+
+
+@pytest.mark.parametrize("ended", ["yesterday", "2026-11-24T03:00:09", "2026-11-24T02:00:00+00:00"])
+def test_no_time_of_a_row_upsets_an_estimate(ended: str) -> None:
+    assert estimate.row_seconds(copied("pointer", 512, 0.9, ended=ended)) == 0.0
+
+
+def test_any_command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], fuzz: Callable[[str], Counted]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    times = {"started": "2026-01-01T00:00:00+00:00", "ended": "2026-01-01T00:00:01+00:00"}
+
+    def instead(settings: Settings, folder: Path) -> dict[str, Any]:
+        return complete({**supervisor.provenance.identity(settings), **times, "status": "oom", "reason": "too big"})
+
+    monkeypatch.setattr(supervisor, "run", instead)
+    monkeypatch.setattr(verdicts, "of", lambda *_: verdicts.Verdict("ok"))
+    texts = [text for text in TEXTS if "\x00" not in text and "\ud800" not in text]  # argv holds neither
+    text = st.one_of(st.sampled_from(texts), st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=8))
+    options = [option(name) for name in FIELDS] + ["--store", "--pipeline", "--nonsense", "-x"]
+    pair = st.one_of(
+        st.tuples(st.sampled_from(options), text),
+        st.tuples(st.just("--set"), text.map(lambda value: f"k={value}")),
+        st.tuples(st.just("--pipeline"), st.just("pipeline.json")),
+    )
+    run = st.lists(pair, min_size=1, max_size=3).map(
+        lambda pairs: ["run", "--experiment", "copy", "--model", "chance", *(part for pair in pairs for part in pair)]
+    )
+    tier = st.tuples(st.sampled_from(["plan", "estimate"]), st.sampled_from(["--config", "--configfile"]), text).map(
+        list
+    )
+    traced = st.lists(st.one_of(text, st.sampled_from(["--row", "--position", "--head"])), max_size=4).map(
+        lambda rest: ["trace", *rest]
+    )
+    other = st.lists(text, max_size=3)
+    (tmp_path / "pipeline.json").write_text('{"rows": [], "started": "x"}')
+
+    def check(argv: list[str]) -> None:
+        try:
+            code = cli.main(argv)
+        except SystemExit as ended:  # --help
+            code = ended.code if {"--help", "-h"} & set(argv) else None
+        out, err = capsys.readouterr()
+        assert code in (0, 1, 2), (argv, code)
+        assert "Traceback" not in err
+        assert len(err.splitlines()) <= 1, err
+        if code == 2:
+            assert re.search(r"accepted: |Known: |See `pointer-bench|cannot be read|Change it there", err), err
+        if code == 0 and argv[0] == "run":
+            row = json.loads(out)
+            assert row["command"].startswith("pointer-bench run")
+        assert not (tmp_path / "pwned").exists()
+
+    fuzz("fuzzed command lines")(150, st.one_of(run, tier, traced, other), check)
+
+
+def test_a_mistyped_command_or_option_gets_the_nearest(
+    capsys: pytest.CaptureFixture[str], fuzz: Callable[[str], Counted]
+) -> None:
+    known = st.one_of(typos(list(cli.COMMANDS)), typos([option(n) for n in FIELDS if n != "mixer"]))
+
+    def check(case: tuple[str, str]) -> None:
+        right, wrong = case
+        argv = ["run", "--experiment", "copy", "--model", "chance", wrong, "1"] if right.startswith("--") else [wrong]
+        assert cli.main(argv) == 2
+        err = capsys.readouterr().err
+        assert "Did you mean" in err or wrong.removeprefix("--") == "" or not wrong.startswith("--"), err
+        assert wrong in err
+
+    fuzz("fuzzed options")(40, known, check)
+
+
+@pytest.mark.parametrize(
+    "content", ["[]", "{}", "null", '{"rows": {}, "started": null}', '{"rows": 3, "started": 1}', "x"]
+)
+def test_a_file_that_is_no_pipeline_is_named(tmp_path: Path, content: str) -> None:
+    (tmp_path / "pipeline").write_text(content)
+    with pytest.raises(InputError, match="--pipeline"):
+        pipeline.progress(tmp_path / "pipeline")
+
+
+@pytest.mark.parametrize("command", ["collect", "tables", "figures", "claims", "keep", "readme"])
+def test_the_report_names_a_file_that_is_missing_or_damaged(
+    tmp_path: Path, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = tmp_path / "bad"
+    bad.write_bytes(b"\xff\x00PAR1")
+    out = [] if command == "readme" else ["--out", str(tmp_path / "out")]
+    what = "--manifest" if command in ("collect", "keep") else "--rows"
+    for path in (tmp_path / "nowhere", bad):
+        if command == "readme" and path == bad:
+            continue
+        assert report.main([command, what, str(path), *out]) == 2
+        err = capsys.readouterr().err
+        assert str(path) in err
+        assert "Traceback" not in err
+        assert len(err.splitlines()) == 1
+
+
+def test_settings_that_a_row_holds_are_checked_like_any_other(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    row = complete(copied("pointer", 512, 0.9, settings={"experiment": "copy", "model": "../x"}))
+    (tmp_path / "row.weights.safetensors").write_bytes(b"{}")
+    write_row(tmp_path / "row.json", row)
+    assert cli.main(["trace", "--row", str(tmp_path / "row.json"), "--position", "3"]) == 2
+    assert "'../x' is unknown" in capsys.readouterr().err
+    good = {"experiment": "interpretability", "model": "pointer", "distance": 8, "length": 16, "batch": 1}
+    write_row(tmp_path / "row.json", row | {"settings": good})
+    assert cli.main(["trace", "--row", str(tmp_path / "row.json"), "--position", "3"]) == 1
+    err = capsys.readouterr().err
+    assert "not the weights of row.json" in err
+    assert len(err.splitlines()) == 1
+
+
+def test_every_key_of_a_row_was_in_reach() -> None:
+    assert {place[0] for place in places(copy.deepcopy(complete(copied("pointer", 512, 0.9))))} >= set(keys()) - {
+        "digest"
+    }
