@@ -51,6 +51,8 @@ def merge_heads(x: Tensor) -> Tensor:
 class HeadMixer(Mixer):
     """Queries, keys and values from one projection, `attend`, output projection."""
 
+    one_mode = True
+
     def __init__(self, shape: LayerShape) -> None:
         super().__init__()
         head_width(shape)

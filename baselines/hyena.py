@@ -27,6 +27,8 @@ FASTEST, SLOWEST, FLOOR = 0.3, 1.5, 0.01  # the window falls to FLOOR at these s
 class Hyena(Mixer):
     """y = W_o(x2 * (h conv (x1 * v))) with x1, x2, v projections of x."""
 
+    one_mode = True
+
     windows: Tensor
 
     def __init__(self, shape: LayerShape, *, bands: int = 16) -> None:

@@ -15,6 +15,8 @@ from pointer.trunk import LayerShape, Mixer
 class Identity(Mixer):
     """Adds zero to the residual stream."""
 
+    one_mode = True
+
     def __init__(self, shape: LayerShape) -> None:
         super().__init__()
 

@@ -26,6 +26,8 @@ SHORTEST, LONGEST = 1e-3, 1e-1  # range of the step sizes at the start
 class S4D(Mixer):
     """y = GLU(W gelu(K conv x + D x)) with K_t = 2 Re sum over n of C_n (exp(dt A_n) - 1) / A_n exp(t dt A_n)."""
 
+    one_mode = True
+
     def __init__(self, shape: LayerShape, *, states: int = 32) -> None:
         """`states`: conjugate pairs a channel."""
         super().__init__()

@@ -19,6 +19,8 @@ from pointer.trunk import LayerShape, Mixer
 class UniformAverage(Mixer):
     """y_i = W_o mean over j <= i of W_v x_j."""
 
+    one_mode = True
+
     def __init__(self, shape: LayerShape) -> None:
         super().__init__()
         self.value = input_projection(shape.width, shape.width)

@@ -34,6 +34,8 @@ class LayerShape:
 class Mixer(nn.Module):
     """Mixes information between positions. Must be causal: y[:, i] depends on x[:, :i+1] only."""
 
+    one_mode = False  # True promises that training mode computes what inference does: then it is evaluated once
+
     def forward(self, x: Tensor, carry: Any) -> tuple[Tensor, Any]:
         """x: float[B, N, d], already normalised. Returns y: float[B, N, d], added to the residual by the trunk,
         and what the next layer's mixer gets as `carry` (None for the first layer)."""
@@ -118,6 +120,11 @@ class Trunk(nn.Module):
     def mixers(self) -> list[Mixer]:
         """The mixers from the lowest layer up."""
         return [block.mixer for block in self.blocks]  # type: ignore[misc]
+
+    @property
+    def one_mode(self) -> bool:
+        """Whether training mode computes what inference does."""
+        return all(mixer.one_mode for mixer in self.mixers)
 
     def set_progress(self, done: float) -> None:
         """Tells every mixer which fraction of the training budget is used (0 at the start, 1 at the end)."""

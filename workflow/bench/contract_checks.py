@@ -175,11 +175,17 @@ def gradients(subject: Subject) -> None:
 
 def same_in_training(subject: Subject) -> None:
     """With its schedules at the end (no noise), training mode gives the outputs of inference (1e-5): what is trained is
-    what is scored."""
+    what is scored. A model that promises `one_mode` does so at the start as well."""
     model, tokens = subject.small(), _tokens(2, ODD)
-    tell_progress(model, 1.0)
-    trained = _logits(model.train(), tokens)
-    _same(trained, _logits(model.eval(), tokens), "in training mode (at the end of all schedules) against inference")
+    ends = {1.0: "end"} | ({0.0: "start"} if getattr(model, "one_mode", False) else {})
+    for progress, when in ends.items():
+        tell_progress(model, progress)
+        trained = _logits(model.train(), tokens)
+        _same(
+            trained,
+            _logits(model.eval(), tokens),
+            f"in training mode (at the {when} of all schedules) against inference",
+        )
 
 
 def saved_and_loaded(subject: Subject) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from workflow.bench.tasks import Task
-from workflow.bench.train import apart, predict
+from workflow.bench.train import apart, predict_both
 
 Z95 = 1.959963984540054  # the normal distribution's 97.5% point
 
@@ -57,14 +57,13 @@ def evaluate(model: nn.Module, task: Task, symbols: int, dtype: str, device: tor
     ]
     with apart(model, device):
         torch.manual_seed(task.seeds.order)
-        hard = [predict(model.eval(), batch, dtype, device) for batch in batches]
-        noisy = [predict(model.train(), batch, dtype, device) for batch in batches]
-    correct = [int(count) for _, right in hard for count in right.sum(1)]
+        seen = [predict_both(model, batch, dtype, device) for batch in batches]
+    correct = [int(count) for _, right, _ in seen for count in right.sum(1)]
     total = task.supervised * len(correct)
     return Score(
-        loss=sum(loss for loss, _ in hard) / len(hard),
+        loss=sum(loss for loss, _, _ in seen) / len(seen),
         accuracy=sum(correct) / total,
-        accuracy_train_mode=sum(int(right.sum()) for _, right in noisy) / total,
+        accuracy_train_mode=sum(int(noisy.sum()) for _, _, noisy in seen) / total,
         correct=correct,
         supervised=task.supervised,
     )
