@@ -242,7 +242,8 @@ def copy_spread(frame: pd.DataFrame, *, model: str, reference: str, at: list[int
         spread = table.std(axis=1, ddof=1)
         less = (spread.loc[model] - spread.loc[reference]).dropna()
         given = _estimate(_where(place), intervals.mean(list(less)), len(less), None, _where(place))
-        found.append(replace(given, open_because=doubt))
+        alike = "" if less.any() else "no difference: less is not shown by two that do not vary"
+        found.append(replace(given, open_because=doubt or alike))
     if not found:
         raise NotTestable(f"no copy rows of {model} and {reference} at all distances")
     return found
@@ -259,15 +260,19 @@ def hops(frame: pd.DataFrame, *, half: str, of: str, model: str = "pointer") -> 
     """Mean or longest hop of the lower or upper half of the layers, of a model trained on text; t over seeds."""
     rows = summary.of(frame, "interpretability")
     text = rows["distance"].isna() & rows["task"].fillna("bytes").eq("bytes")
-    rows = rows[(rows["model"] == model) & (rows["status"] == "ok") & text]
-    if rows.empty:
+    rows = rows[(rows["model"] == model) & text]
+    if not (rows["status"] == "ok").any():
         raise NotTestable("no model trained on text yet, and a copy task prescribes its hops")
     found = []
-    for place, group in rows.groupby(PLACE, dropna=False, sort=True):
+    for place, every in rows.groupby(PLACE, dropna=False, sort=True):
+        group = every[every["status"] == "ok"]
+        if group.empty:
+            continue
         by_seed = [_half(unpack(cell), half) for cell in group["hops_mean" if of == "mean" else "hops_max"]]
         values = [sum(s) / len(s) if of == "mean" else max(s) for s in by_seed]
         label = f"{of} hop of the {half} layers, {_where(place)}"
-        found.append(_estimate(label, intervals.mean(values), len(values), None, _where(place)))
+        given = _estimate(label, intervals.mean(values), group["seed"].nunique(), None, _where(place))
+        found.append(replace(given, open_because=_doubt(every)))
     return found
 
 

@@ -1,0 +1,195 @@
+"""Every claim of the ledger under every verdict that rows can give it, from synthetic rows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+from synthetic import DISTANCES, LAPTOP, LENGTHS, Row, copied, counted, row, store, timed, traced
+from test_claims import CONTROLS, FACTS, line, races, seeds, seeds_at, work
+
+from workflow.report import frame, ledger, paper
+from workflow.report.__main__ import LEDGER
+from workflow.report.claims import judge
+from workflow.report.rules import Verdict
+
+YES, PARTLY, NO = Verdict.REPRODUCED, Verdict.PARTIALLY, Verdict.NOT_REPRODUCED
+OPEN, UNTESTED = Verdict.INCONCLUSIVE, Verdict.NOT_TESTABLE
+FIXED = ("c2", "c4", "c5")  # the paper's own numbers alone: no row changes them
+
+
+def on_mps(model: str, factor: dict[int, float], repeats: int = 3) -> list[Row]:
+    """Rows on Apple Silicon at a multiple of the paper's tokens/s, with the trunk at ten times of them."""
+    rates = paper.throughput().set_index(["model", "length"])["value"]
+    given = {"device": "mps", "machine": "Apple M3"}
+    rows = []
+    for length, times in factor.items():
+        step = 1000 * 4096 / (times * float(rates[model, length]))
+        for repeat in range(repeats):
+            rows.append(timed(model, length, step * (1 + 0.01 * repeat), repeat=repeat, **given))
+            rows.append(timed("identity", length, step / 10, repeat=repeat, **given))
+    return rows
+
+
+def flat(factor: float) -> dict[int, float]:
+    return dict.fromkeys(LENGTHS, factor)
+
+
+def text(mean: float, longest: int, count: int = 3, **values: object) -> list[Row]:
+    """Seeds trained on text: mean hop of the lower layers, longest of the upper ones."""
+    hops = {"hops_mean": [mean] * 3 + [100.0] * 3, "hops_max": [60] * 3 + [longest] * 3}
+    given = {"experiment": "interpretability", "task": "bytes", "distance": None, "length": 1024}
+    return [row(**given | hops | values, seed=seed) for seed in range(count)]
+
+
+def factor(of: str, times: float) -> list[Row]:
+    """Linear work of the pointer, and attention with `times` as much of one kind at N=8192."""
+    pointer = counted("pointer", 8192, 1)
+    return [*work(1, 2, LENGTHS), pointer, counted("transformer-unfused", 8192, 2, **{of: int(times * pointer[of])})]
+
+
+def copies(pointer: float, transformer: float) -> list[Row]:
+    return CONTROLS + seeds("pointer", pointer) + seeds("transformer", transformer)
+
+
+def wobbly(model: str, step: float, **values: object) -> list[Row]:
+    """Seeds whose accuracy falls from distance to distance, each a little differently."""
+    return [
+        copied(model, distance, 0.99 - (step + 0.001 * seed) * place, seed=seed, **values)
+        for place, distance in enumerate(DISTANCES)
+        for seed in range(3)
+    ]
+
+
+def elsewhere(rows: Iterable[Row]) -> list[Row]:
+    """The same rows on another machine."""
+    return [
+        row(**{k: v for k, v in r.items() if k not in ("started", "ended", "digest")} | {"machine": LAPTOP})
+        for r in rows
+    ]
+
+
+STEADY = races(dict.fromkeys(LENGTHS, 25.0))
+CASES: list[tuple[str, Verdict, list[Row]]] = [
+    ("speed-2048", YES, races({2048: 100 / 3})),
+    ("speed-2048", PARTLY, races({2048: 100 / 1.5})),
+    ("speed-2048", NO, races({2048: 200.0})),
+    ("speed-2048", OPEN, races({2048: 100 / 3}, repeats=2)),
+    ("speed-2048", UNTESTED, []),
+    *(
+        case
+        for model in ("pointer", "transformer")
+        for case in (
+            (f"throughput-{model}", YES, on_mps(model, flat(1.1))),
+            (f"throughput-{model}", PARTLY, on_mps(model, flat(1.0) | {2048: 3.0})),
+            (f"throughput-{model}", NO, on_mps(model, flat(3.0))),
+            (f"throughput-{model}", OPEN, on_mps(model, flat(1.1), repeats=2)),
+            (f"throughput-{model}", UNTESTED, races({2048: 50.0})),
+        )
+    ),
+    ("speed-grows", YES, races({n: 100.0 / (1 + i) for i, n in enumerate(LENGTHS)})),
+    ("speed-grows", PARTLY, races(dict(zip(LENGTHS, (100.0, 40.0, 60.0, 20.0), strict=True)))),
+    ("speed-grows", NO, races({n: 100.0 * (1 + i) for i, n in enumerate(LENGTHS)})),
+    ("speed-grows", OPEN, races(dict.fromkeys(LENGTHS, 50.0))),
+    ("speed-grows", UNTESTED, []),
+    ("speed-range", YES, races({2048: 40.0})),
+    ("speed-range", PARTLY, races({2048: 70.0})),
+    ("speed-range", NO, races({2048: 200.0})),
+    ("speed-range", OPEN, races({2048: 40.0}, repeats=1)),
+    ("speed-range", UNTESTED, []),
+    ("linear-compute", YES, factor("flops_forward", 10_500) + STEADY),
+    ("linear-compute", PARTLY, work(1, 2) + STEADY),
+    ("linear-compute", NO, work(2, 1) + races({n: 25.0 * (n / 256) for n in LENGTHS})),
+    ("linear-compute", OPEN, work(1, 2, LENGTHS) + STEADY),
+    ("linear-compute", UNTESTED, []),
+    ("linear-memory", YES, factor("saved_bytes", 10_500)),
+    ("linear-memory", PARTLY, work(1, 2)),
+    ("linear-memory", NO, work(2, 1)),
+    ("linear-memory", OPEN, work(1, 2, LENGTHS)),
+    ("linear-memory", UNTESTED, []),
+    ("copy-95", YES, CONTROLS + seeds("pointer", 0.999)),
+    ("copy-95", PARTLY, CONTROLS + seeds("pointer", 0.999) + seeds_at("pointer", 777, 0.05)),
+    ("copy-95", NO, CONTROLS + seeds("pointer", 0.05)),
+    ("copy-95", OPEN, CONTROLS + seeds("pointer", 0.999, count=2)),
+    ("copy-95", UNTESTED, CONTROLS),
+    ("copy-table", YES, copies(0.97, 0.97)),
+    ("copy-table", PARTLY, copies(0.97, 0.05)),
+    ("copy-table", NO, copies(0.05, 0.05)),
+    ("copy-table", OPEN, CONTROLS + seeds("pointer", 0.97)),
+    ("copy-table", UNTESTED, CONTROLS),
+    ("copy-low", YES, CONTROLS + seeds("pointer", 0.05)),
+    (
+        "copy-low",
+        PARTLY,
+        CONTROLS + [copied("pointer", d, 0.05, seed=s, loss=2.5) for d in DISTANCES for s in range(3)],
+    ),
+    ("copy-low", NO, CONTROLS + seeds("pointer", 0.999)),
+    ("copy-low", OPEN, CONTROLS + seeds("pointer", 0.05, count=1)),
+    ("copy-low", UNTESTED, CONTROLS),
+    ("copy-stable", YES, CONTROLS + wobbly("pointer", 0.001) + wobbly("transformer", 0.1)),
+    (
+        "copy-stable",
+        PARTLY,
+        CONTROLS
+        + wobbly("pointer", 0.001)
+        + wobbly("transformer", 0.1)
+        + elsewhere(CONTROLS + wobbly("pointer", 0.1) + wobbly("transformer", 0.001)),
+    ),
+    ("copy-stable", NO, CONTROLS + wobbly("pointer", 0.1) + wobbly("transformer", 0.001)),
+    ("copy-stable", OPEN, CONTROLS + wobbly("pointer", 0.05) + wobbly("transformer", 0.05)),
+    ("copy-stable", OPEN, copies(1.0, 1.0)),
+    ("copy-stable", UNTESTED, copies(0.999, 0.05)),
+    ("hops-local", YES, text(50.0, 483)),
+    ("hops-local", PARTLY, text(50.0, 483) + text(90.0, 483, machine=LAPTOP)),
+    ("hops-local", NO, text(90.0, 483)),
+    ("hops-local", OPEN, text(50.0, 483, count=2)),
+    ("hops-local", UNTESTED, [traced(512)]),
+    ("hops-long", YES, text(50.0, 483)),
+    ("hops-long", PARTLY, text(50.0, 900)),
+    ("hops-long", NO, text(50.0, 50)),
+    ("hops-long", OPEN, text(50.0, 483, count=2)),
+    ("hops-long", UNTESTED, []),
+    ("no-pretraining", YES, CONTROLS + seeds("pointer", 0.5)),
+    ("no-pretraining", PARTLY, CONTROLS + seeds("pointer", 0.5) + seeds_at("pointer", 777, 0.05)),
+    ("no-pretraining", NO, CONTROLS + seeds("pointer", 0.06)),
+    ("no-pretraining", OPEN, CONTROLS + seeds("pointer", 0.5, count=2)),
+    ("no-pretraining", UNTESTED, CONTROLS),
+    ("longformer", UNTESTED, STEADY),
+    ("future-work", UNTESTED, STEADY),
+    ("c1", YES, CONTROLS),
+    ("c1", PARTLY, [copied(m, 512, a, chance=0.5, symbols=2) for m, a in (("oracle-copy", 1.0), ("chance", 0.5))]),
+    ("c1", OPEN, []),
+    ("c3", YES, [counted("pointer-dense", n, 2) for n in (1024, 2048)]),
+    ("c3", PARTLY, [counted("pointer-dense", n, 1) for n in (1024, 2048)]),
+    ("c3", OPEN, []),
+    ("c6", YES, CONTROLS + seeds_at("uniform", 512, 0.052)),
+    ("c6", OPEN, [*CONTROLS, copied("uniform", 512, 0.052)]),
+    *((claim, YES, []) for claim in FIXED),
+]
+
+
+@pytest.mark.parametrize(("claim", "verdict", "rows"), CASES, ids=[f"{claim}-{verdict}" for claim, verdict, _ in CASES])
+def test_rows_give_a_claim_its_verdict(claim: str, verdict: Verdict, rows: list[Row]) -> None:
+    found = line(claim, rows)
+    assert (found.verdict, found.why) == (verdict, found.why)
+
+
+def test_every_claim_is_judged_here_but_the_one_that_reads_traces() -> None:
+    assert {claim for claim, _, _ in CASES} | {"one-target"} == set(FACTS)
+
+
+@pytest.mark.parametrize(
+    ("targets", "verdict"),
+    [([[[0, 0, 1]]], YES), ([[[0, 2, 1]]], NO), (None, UNTESTED)],
+    ids=["earlier", "later", "no trace"],
+)
+def test_one_target_is_judged_from_the_trace(tmp_path: Path, targets: object, verdict: Verdict) -> None:
+    rows = frame.collect(store([traced(512)], tmp_path), tmp_path)
+    trace = next(tmp_path.glob("*.trace.json"))
+    trace.write_text(json.dumps({"targets": targets}))
+    if targets is None:
+        trace.unlink()
+    (found,) = judge(rows, [claim for claim in ledger.read(LEDGER) if claim.id == "one-target"])
+    assert found.verdict == verdict
