@@ -76,7 +76,7 @@ def test_no_absolute_time_is_shown(capsys: pytest.CaptureFixture[str], folders: 
     assert cli.main(["compare", *map(str, folders)]) == 0
     text = capsys.readouterr().out
     assert re.search("training speed over transformer +pointer +N=512", text)
-    assert "2 cells: 2 agree, 0 differ, 0 undecided." in text
+    assert "\n\n2 agree, 0 differ, 0 undecided. Ratios" in text
     assert "tokens_per_s" not in text
     assert all(str(step) not in text for step in (700, 350, 100.0))
 

@@ -51,6 +51,12 @@ def test_sequences_that_agree_give_the_plain_interval() -> None:
     assert intervals.accuracy([512, 512, 512], 512) == intervals.wilson(1536, 1536)
 
 
+def test_one_long_sequence_is_one_unit() -> None:
+    alone = intervals.accuracy([9_990], 10_000)
+    assert alone == intervals.wilson(0.999, 1)
+    assert alone.high - alone.low > 0.5
+
+
 def test_t_covers_at_three_seeds_where_a_bootstrap_does_not() -> None:
     generator = np.random.default_rng(3)
     t, bootstrap = [], []

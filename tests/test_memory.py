@@ -24,6 +24,17 @@ def test_the_peak_of_a_known_tensor_is_read_within_ten_percent(size_mib: int) ->
     assert found.bytes == pytest.approx(size_mib * MIB, rel=0.1)
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="reads CUDA's own allocator")
+@pytest.mark.parametrize("size_mib", [40, 160])
+def test_the_peak_of_a_known_tensor_on_a_gpu(size_mib: int) -> None:
+    device = torch.device("cuda")
+    held = torch.ones(64 * MIB // 4, device=device)  # what was there before does not count
+    found = memory.peak(device, lambda: torch.ones(size_mib * MIB // 4, device=device))
+    assert (found.method, held.numel()) == ("cuda max_memory_allocated", 64 * MIB // 4)
+    assert found.bytes == pytest.approx(size_mib * MIB, rel=0.1)
+
+
 @linux
 def test_a_peak_forgets_an_earlier_higher_one() -> None:
     memory.peak(CPU, lambda: torch.ones(200 * MIB // 4))

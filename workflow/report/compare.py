@@ -173,7 +173,7 @@ def as_text(found: Comparison) -> str:
     counts = ", ".join(f"{number} {kind}" for kind, number in found.counts().items())
     alone = f"; only in A: {found.alone[0]}, only in B: {found.alone[1]}" if any(found.alone) else ""
     note = "Ratios, accuracies and counted work with 95% intervals. Absolute times are not compared."
-    return f"A: {found.a}\nB: {found.b}\n\n{table}\n\n{len(found.cells)} cells: {counts}{alone}. {note}"
+    return f"A: {found.a}\nB: {found.b}\n\n{table}\n\n{counts}{alone}. {note}"
 
 
 def _shown(key: Key) -> tuple[str, str, str]:

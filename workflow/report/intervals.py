@@ -47,11 +47,16 @@ def wilson(right: float, n: float) -> Interval:
 
 
 def accuracy(right_by_sequence: Sequence[int], symbols_a_sequence: float) -> Interval:
-    """Wilson's interval with the sequences as units: n is divided by the design effect, never taken below 1."""
+    """Wilson's interval with the sequences as units: n is divided by the design effect, never taken below 1.
+
+    One sequence tells nothing of how sequences differ: it counts as one symbol, however many it has.
+    """
     shares = np.asarray(right_by_sequence, dtype=float) / symbols_a_sequence
     n, share = len(shares) * symbols_a_sequence, float(shares.mean())
+    if len(shares) < 2:
+        return wilson(share, 1)
     independent = share * (1 - share) / symbols_a_sequence
-    effect = float(shares.var(ddof=1)) / independent if len(shares) > 1 and independent > 0 else 1.0
+    effect = float(shares.var(ddof=1)) / independent if independent > 0 else 1.0
     effective = n / max(1.0, effect)
     return wilson(share * effective, effective)
 
