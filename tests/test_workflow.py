@@ -30,6 +30,7 @@ experiments:
     {models: [chance], controls: none, tokens: 4000, evaluate_symbols: 100, restrict: {control: {distances: [8, 16]}}}
   efficiency: {models: [transformer], controls: none, batch: 1, warmup_steps: 1, timed_steps: 1}
   interpretability: null
+  mqar: null
 """
 ROWS = 4
 

@@ -26,6 +26,7 @@ def recall(frame: pd.DataFrame) -> Table:
         "Hard argmax inference on fresh sequences; in brackets the 95% Wilson interval (over several seeds the mean, "
         "and the widest of the seeds' intervals). Column n: sequence length where the size does not say it.",
         _chances(cells),
+        "On mqar, knowing which values a sequence has but not whose they are scores one over the pairs: no recall.",
         "string-copy is also scored on strings 2 and 4 times as long as any in training: sizes without tokens.",
         "listops is a classification at the expression's last token, by a causal model.",
     )
