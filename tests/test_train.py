@@ -117,6 +117,13 @@ def test_a_loss_that_is_not_finite_names_the_step_and_keeps_what_was_measured() 
     assert len(caught.value.row["loss_curve"]) == 3  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(("checked", "batch", "steps"), [(1, 3, 4), (4, 16, 4), (64, 16, 32), (64, 2, 252)])
+def test_a_look_at_more_sequences_comes_less_often(checked: int, batch: int, steps: int) -> None:
+    """Forward passes of a look (two modes) stay below a sixth of training's, forward and backward."""
+    assert train.check_steps(checked, batch) == steps
+    assert 2 * checked <= 3 * batch * steps / 6
+
+
 def test_the_learning_rate_warms_up() -> None:
     stepper = train.Stepper(model(), recipe(960, lr=0.5), CPU)
     rates = []
