@@ -54,13 +54,17 @@ class Drawn:
 @st.composite
 def drawn(draw: st.DrawFn) -> Drawn:
     """N below, at and above the window; K of one up to more than N."""
-    source = draw(st.sampled_from(["offsets", "offsets+chain"]))
-    chain_window = draw(st.integers(1, 4))
+    source = draw(st.sampled_from(["offsets", "offsets+chain", "offsets+content", "offsets+chain+content"]))
+    chain_window, content = draw(st.integers(1, 4)), draw(st.integers(1, 8))
     window = draw(st.integers(1, 12))
-    reserved = chain_window + 1 if source == "offsets+chain" else 0
+    reserved = (chain_window + 1) * ("chain" in source) + content * ("content" in source)
     mixer = {
         "candidates": source,
         "chain_window": chain_window,
+        "content": content,
+        "content_rounds": draw(st.integers(1, content)),
+        "content_bits": draw(st.integers(0, 3)),
+        "content_taps": draw(st.integers(1, 4)),
         "window": window,
         "k": window + reserved + draw(st.integers(0, 12)),
         "pointer_heads": draw(st.sampled_from([1, 2, 4])),

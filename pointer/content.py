@@ -1,0 +1,113 @@
+"""Candidates by content: which earlier keys are likely to match a position's query? Found by hashing, in O(N log N).
+
+Queries and keys are hashed alike, by the signs of random directions (Charikar 2002, the hash for cosines; Reformer,
+arXiv 2001.04451, buckets attention the same way). Keys are sorted by (bucket, position), so that the earlier members of
+a bucket stand before each other, and a query finds the nearest of them by binary search. No later key can take the
+place of an earlier one, and every round proposes at most `members` positions. For the hash to meet, scores are cosines:
+`ContentScoring`.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pointer.settings import CandidateSettings
+from pointer.trunk import LayerShape
+
+TIE_BREAK = 1e-3  # what the nearest proposal gains over the farthest: of keys that are the same it must win
+SPARE_BITS = 2  # buckets are 4 times as many as fill at full length: the members that crowd out a far target are few
+
+
+class ContentScoring(nn.Module):
+    """Queries and keys of content: a short causal convolution on the keys, unit length, a learned scale.
+
+    The convolution lets a position be found by the token before it, which is what recall asks for: the value stands
+    after its key.
+    """
+
+    def __init__(self, heads: int, score_width: int, settings: CandidateSettings) -> None:
+        super().__init__()
+        self.taps = nn.Parameter(torch.empty(heads, score_width, settings.content_taps).uniform_(-1, 1))
+        self.log_scale = nn.Parameter(torch.full((heads, 1, 1), math.log(settings.content_scale)))
+
+    def forward(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
+        """q, k: float[B, H, N, r] -> the same shapes; q has length `scale`, k has length 1."""
+        mixed = torch.zeros_like(k)
+        for tap, weight in enumerate(self.taps.to(k.dtype).unbind(-1)):
+            mixed = mixed + F.pad(k, (0, 0, tap, 0))[:, :, : k.shape[2]] * weight[:, None]
+        return F.normalize(q, dim=-1) * self.log_scale.exp().to(q.dtype), F.normalize(mixed, dim=-1)
+
+
+class ContentSource(nn.Module):
+    """Proposes positions by hashing: with fixed directions in inference, with fresh ones while training is noisy."""
+
+    fixed: Tensor  # float[H, r, rounds, bits]
+
+    def __init__(self, shape: LayerShape, settings: CandidateSettings) -> None:
+        super().__init__()
+        heads = settings.pointer_heads
+        self.members, self.beyond = settings.content // settings.content_rounds, settings.window
+        self.proposed = self.members * settings.content_rounds
+        self.scoring = ContentScoring(heads, settings.score_width, settings)
+        self.bias = nn.Parameter(torch.zeros(heads, 1))  # the offsets' scores have their table
+        bits = settings.content_bits or SPARE_BITS + max(0, math.ceil(math.log2(shape.length / self.members)))
+        size = (heads, settings.score_width, settings.content_rounds, bits)
+        generator = torch.Generator(device="cpu").manual_seed(shape.layer)
+        self.register_buffer("fixed", torch.randn(size, generator=generator, device="cpu"))
+
+    def forward(self, q: Tensor, k: Tensor, *, fresh: bool) -> tuple[Tensor, Tensor]:
+        """q, k: float[B, H, N, r] -> (proposals int64[B, H, N, E], each at least `window` back; bias float[H, E])."""
+        directions = torch.randn_like(self.fixed) if fresh else self.fixed
+        nearness = torch.arange(self.proposed, device=q.device) * (TIE_BREAK / self.proposed)  # proposals ascend
+        return propose(q, k, directions.to(q.dtype), self.members, self.beyond), self.bias + nearness
+
+    def comparisons(self, batch: int, length: int) -> int:
+        """Counted work of the binary searches, which torch's counter does not see."""
+        heads, _, rounds, _ = self.fixed.shape
+        return int(batch * heads * rounds * length * math.log2(length + 1))
+
+
+@torch.no_grad()
+def propose(q: Tensor, k: Tensor, directions: Tensor, members: int, beyond: int) -> Tensor:
+    """Earlier keys that share a bucket with the query in any round; directions: float[H, r, rounds, bits].
+
+    q, k: float[B, H, N, r] -> int64[B, H, N, rounds * members], each at least `beyond` back, ascending, -1 for none, no
+    position twice.
+    """
+    found = nearest_members(buckets(q, directions), buckets(k, directions), members, beyond)
+    return without_repeats(found.permute(0, 1, 3, 2, 4).flatten(3))
+
+
+def buckets(x: Tensor, directions: Tensor) -> Tensor:
+    """Every round's bucket, the signs along its directions read as one number: float[B, H, N, r], float[H, r, rounds,
+    bits] -> int64[B, H, rounds, N]."""
+    signs = (x @ directions.flatten(2) > 0).unflatten(-1, directions.shape[2:])
+    numbers: Tensor = (signs.long() << torch.arange(directions.shape[-1], device=x.device)).sum(-1)
+    return numbers.transpose(2, 3).contiguous()
+
+
+def nearest_members(wanted: Tensor, buckets: Tensor, members: int, beyond: int) -> Tensor:
+    """For each position i the nearest j <= i - beyond with buckets[j] == wanted[i], nearest first, -1 for none.
+
+    wanted, buckets: int64[..., N]. Returns int64[..., N, members]. Sorted by bucket, then position, the members of a
+    bucket that a query may see stand right before the place where (its bucket, i - beyond) would be inserted.
+    """
+    length = wanted.shape[-1]
+    positions = torch.arange(length, device=wanted.device)
+    order = (buckets * length + positions).sort(-1).values
+    behind = torch.searchsorted(order, wanted * length + positions - beyond, right=True)
+    at = behind.unsqueeze(-1) - torch.arange(1, members + 1, device=wanted.device)
+    found = order.gather(-1, at.clamp(min=0).flatten(-2)).view(at.shape)
+    legal = (at >= 0) & (found // length == wanted.unsqueeze(-1)) & (positions >= beyond).unsqueeze(-1)
+    return torch.where(legal, found % length, -1)
+
+
+def without_repeats(positions: Tensor) -> Tensor:
+    """int64[..., E] sorted along E, all but one of equal entries -1."""
+    ordered = positions.sort(-1).values
+    ordered[..., 1:][ordered[..., 1:] == ordered[..., :-1]] = -1
+    return ordered
