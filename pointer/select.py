@@ -1,13 +1,15 @@
 """Selection: each position scores K candidates at shared offsets and points at one of them (paper section 2.2).
 
-`select` is what mixers call; it takes the fused path where that can run and the plain path elsewhere. Candidate c of
-position i is j = i - offsets[c]. Both paths touch K candidates a position: compute and memory are O(N K), nothing is N
-x N.
+`select` is what mixers call; it takes the fused path of the device (numba on a CPU, Triton on CUDA) where that can run
+and the plain path elsewhere. Candidate c of position i is j = i - offsets[c]. Every path touches K candidates a
+position: compute and memory are O(N K), nothing is N x N.
 """
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -41,12 +43,30 @@ def select(
     straight-through (Gumbel-Softmax).
     """
     start = starts(q.shape[0] * q.shape[1])
-    if not (fused and FusedSelect is not None and noise.hard and q.device.type == "cpu"):
+    kernel = fused_select(q.device.type) if fused and noise.hard else None
+    if kernel is None:
         return select_plain(q, k, v, bias, offsets, start, noise)
     groups = [t.flatten(0, 1).contiguous() for t in (q, k, v)]
     relaxed = (noise.scale, noise.temperature)
-    out, choice = FusedSelect.apply(*groups, bias.contiguous(), offsets, start, relaxed)  # type: ignore[no-untyped-call]
+    there = start.to(q.device, non_blocking=True)
+    out, choice = kernel.apply(*groups, bias.contiguous(), offsets.contiguous(), there, relaxed)
     return out.view(v.shape), choice.view(q.shape[:3])
+
+
+def fused_select(device: str) -> Any | None:
+    """The compiled selection of a kind of device (cpu, cuda, mps), an autograd function; None where there is none."""
+    if device == "cuda":
+        return _triton_select()
+    return FusedSelect if device == "cpu" else None
+
+
+@functools.cache
+def _triton_select() -> Any | None:
+    try:
+        from pointer.select_triton import TritonSelect
+    except ImportError:  # torch's CUDA build brings Triton on Linux; elsewhere the plain path must do
+        return None
+    return TritonSelect
 
 
 def targets(choice: Tensor, offsets: Tensor) -> Tensor:
