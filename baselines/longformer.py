@@ -4,6 +4,7 @@ Beltagy et al. 2020, Longformer, arXiv 2004.05150, section 3.1, in the causal (a
 position i sees i, i - s, ..., i - (w - 1) s with window w and the head's dilation s, and the first g positions as
 global tokens. Deviation: global tokens share the projections of the others (the original has a second set).
 Cost: O(N w d) time, O(N w) memory: chunks of queries against keys of their own and the preceding chunks, never N x N.
+On CUDA one compiled kernel over the same positions (baselines.flex_window).
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from baselines.attention import causal_attention
 from baselines.chunks import chunk, with_past
+from baselines.flex_window import flex_window
 from baselines.heads import HeadMixer, at_least, whole_numbers
 from pointer.trunk import LayerShape
 
@@ -60,7 +63,9 @@ def window_attention(q: Tensor, k: Tensor, v: Tensor, window: int, dilation: int
     """
     batch, heads, length, _ = q.shape
     if length <= window and dilation == 1:
-        return F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        return causal_attention(q, k, v)
+    if q.device.type == "cuda" and q.dtype != torch.float64:  # FlexAttention compiles no float64
+        return flex_window(q, k, v, window, dilation, global_tokens)
     size = min(LARGEST_CHUNK, window, length)
     past = -(-(window - 1) // size)
     queries, keys, values = (_fold(part, dilation, size, past * is_key) for part, is_key in ((q, 0), (k, 1), (v, 1)))

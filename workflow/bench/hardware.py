@@ -35,9 +35,11 @@ def devices() -> list[str]:
 
 @functools.cache
 def cpu_name() -> str:
-    """The CPU as its vendor names it."""
-    import cpuinfo
-
+    """The CPU as its vendor names it, or its architecture where py-cpuinfo is not installed."""
+    try:
+        import cpuinfo
+    except ImportError:
+        return platform.processor() or platform.machine()
     name: str = cpuinfo.get_cpu_info().get("brand_raw") or platform.processor() or platform.machine()
     return name
 

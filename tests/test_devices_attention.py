@@ -1,0 +1,109 @@
+"""On CUDA: is the kernel forced that the row names, and does FlexAttention's mask see what the chunks see?"""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.attention import SDPBackend
+from torch.nn.attention.flex_attention import create_block_mask, flex_attention
+
+from baselines import attention
+from baselines.flex_window import BLOCK, block_mask, visible
+from baselines.longformer import window_attention
+
+CPU = torch.device("cpu")
+CASES = [
+    (1, 1, 1, 0),
+    (65, 8, 1, 0),
+    (300, 64, 1, 3),
+    (257, 130, 1, 0),
+    (300, 16, 3, 0),
+    (200, 20, 4, 130),
+    (40, 64, 2, 0),
+]
+
+
+def inputs(length: int) -> list[Tensor]:
+    """q, k, v: float64[2, 2, N, 8]."""
+    generator = torch.Generator().manual_seed(length)
+    return [torch.randn(2, 2, length, 8, generator=generator, dtype=torch.float64) for _ in range(3)]
+
+
+@pytest.mark.parametrize(("length", "window", "dilation", "global_tokens"), CASES)
+def test_the_flex_mask_sees_what_the_chunks_see(length: int, window: int, dilation: int, global_tokens: int) -> None:
+    q, k, v = inputs(length)
+    mask = block_mask(length, window, dilation, global_tokens, CPU)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it warns that it is slow when it is not compiled
+        flexible = flex_attention(q, k, v, block_mask=mask)
+    chunked = window_attention(q, k, v, window, dilation, global_tokens)
+    torch.testing.assert_close(flexible, chunked, atol=1e-9, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("length", "window", "dilation", "global_tokens"), [*CASES, (1000, 256, 1, 0), (900, 200, 2, 5)]
+)
+def test_blocks_are_those_that_hold_a_visible_pair(length: int, window: int, dilation: int, global_tokens: int) -> None:
+    """Counted from all pairs: every block with a visible pair is listed, and one is called full only if all its pairs
+    are visible.
+    """
+    mask = block_mask(length, window, dilation, global_tokens, CPU)
+    by_pairs = create_block_mask(visible(window, dilation, global_tokens), None, None, length, length, device="cpu")
+    assert bool((mask.to_dense() >= by_pairs.to_dense()).all())
+    count = -(-length // BLOCK)
+    positions = torch.arange(count * BLOCK)
+    pairs = visible(window, dilation, global_tokens)(positions, positions, positions[:, None], positions)
+    whole = pairs.view(count, BLOCK, count, BLOCK).all(3).all(1)
+    assert mask.full_kv_num_blocks is not None
+    assert mask.full_kv_indices is not None
+    for row, (seen, which) in enumerate(
+        zip(mask.full_kv_num_blocks[0, 0].tolist(), mask.full_kv_indices[0, 0].tolist(), strict=True)
+    ):
+        assert all(bool(whole[row, block]) for block in which[:seen])
+
+
+def test_a_window_touches_few_blocks_at_any_length() -> None:
+    mask = block_mask(65536, 256, 1, 0, CPU)
+    assert mask.full_kv_num_blocks is not None
+    assert int((mask.kv_num_blocks + mask.full_kv_num_blocks).max()) <= 4
+
+
+@pytest.mark.parametrize(
+    ("device", "dtype", "backend"),
+    [
+        ("cuda", torch.bfloat16, SDPBackend.FLASH_ATTENTION),
+        ("cuda", torch.float32, SDPBackend.EFFICIENT_ATTENTION),
+        ("cuda", torch.float64, None),
+        ("cpu", torch.bfloat16, None),
+        ("mps", torch.float32, None),
+    ],
+)
+def test_a_device_may_take_one_kernel_only(device: str, dtype: torch.dtype, backend: SDPBackend | None) -> None:
+    assert attention.forced_backend(device, dtype) is backend
+
+
+def test_autocast_decides_what_a_product_is_computed_in() -> None:
+    x = torch.zeros(1)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert attention.computed_in(x) is torch.bfloat16
+    assert attention.computed_in(x) is torch.float32
+
+
+def test_the_forced_kernel_is_the_only_one_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    forced: list[SDPBackend] = []
+
+    @contextlib.contextmanager
+    def only(backend: SDPBackend) -> Iterator[None]:
+        forced.append(backend)
+        yield
+
+    monkeypatch.setattr(attention, "sdpa_kernel", only)
+    monkeypatch.setattr(attention, "forced_backend", lambda device, dtype: SDPBackend.FLASH_ATTENTION)
+    q, k, v = inputs(20)
+    attention.causal_attention(q, k, v)
+    assert forced == [SDPBackend.FLASH_ATTENTION]
