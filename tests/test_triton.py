@@ -110,3 +110,14 @@ def test_select_hands_a_device_what_its_kernel_takes(monkeypatch: pytest.MonkeyP
     assert seen == [(6, 5, 4), (6, 5, 4), (6, 5, 6), (3, 2), (3, 2), (6,)]
     assert out.shape == v.shape
     assert choice.shape == (2, 3, 5)
+
+
+@pytest.mark.gpu
+@needs_triton
+def test_on_a_gpu_the_kernels_keep_to_the_plain_path() -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device here")
+    from workflow.bench import gpu_check
+
+    broken = [check for check in gpu_check.selection_checks(torch.device("cuda")) if not check.ok]
+    assert broken == []

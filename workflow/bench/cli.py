@@ -282,6 +282,19 @@ def _compare(arguments: argparse.Namespace) -> int:
     return FAILED if found.counts()["differ"] else OK
 
 
+def _gpu_check_options(parser: Parser) -> None:
+    parser.add_argument("--out", type=Path, default=Path("results/gpu-check"), help="folder (default: %(default)s)")
+    parser.add_argument("--dry", action="store_true", help="tiny sizes on the CPU, to test the command itself")
+
+
+def _gpu_check(arguments: argparse.Namespace) -> int:
+    try:
+        from workflow.bench import gpu_check
+    except ModuleNotFoundError as error:
+        raise InputError(f"gpu-check needs the package {error.name!r}, which this Python lacks.") from error
+    return OK if gpu_check.run(arguments.out, dry=arguments.dry) else FAILED
+
+
 COMMANDS = {
     "list": Command("models, experiments and devices present", _list_options, _list),
     "run": Command("measure one row", _run_options, _run),
@@ -292,6 +305,7 @@ COMMANDS = {
     "compare": Command("do the ratios of two machines agree? exit code 1 if not", _compare_options, _compare),
     "estimate": Command("time and disk that a tier still takes", _estimate_options, _estimate),
     "plan": Command("the row files of a tier, one a line", _tier_options, _plan),
+    "gpu-check": Command("is the suite right and fast on this machine's GPU?", _gpu_check_options, _gpu_check),
 }
 
 

@@ -13,8 +13,6 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import jsonschema
-
 SCHEMA_VERSION = 1
 SCHEMA_PATH = Path(__file__).resolve().parents[1] / "schemas" / "row.schema.json"
 Row = dict[str, Any]
@@ -42,6 +40,8 @@ def _schema() -> dict[str, Any]:
 @functools.cache
 def _validator() -> Any:
     """A validator to whom a whole number has 64 bits, which is what the tables hold."""
+    import jsonschema  # not at the top: gpu-check runs where it is not installed
+
     whole = jsonschema.Draft202012Validator.TYPE_CHECKER.redefine("integer", _whole)
     kind = jsonschema.validators.extend(jsonschema.Draft202012Validator, type_checker=whole)  # type: ignore[no-untyped-call]
     return kind(_schema())
@@ -118,7 +118,9 @@ def write_atomically(path: Path, text: str) -> None:
 
 
 def _check(row: Any, path: Path) -> None:
-    error = jsonschema.exceptions.best_match(_validator().iter_errors(row))
+    from jsonschema.exceptions import best_match
+
+    error = best_match(_validator().iter_errors(row))
     if error is not None:
         place = "/".join(str(part) for part in error.absolute_path) or "row"
         raise RowError(f"{path}: {place}: {error.message[:LONGEST_MESSAGE]}")

@@ -1,0 +1,126 @@
+"""gpu-check: refuses a machine without CUDA, and goes through all its steps on a CPU where little is installed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from pointer import selfcheck
+from workflow.bench import cli, devices, gpu_check
+
+ROOT = Path(__file__).resolve().parent.parent
+CPU = torch.device("cpu")
+# What a bare GPU machine may lack: everything but torch, numpy, psutil, PyYAML and what those bring.
+ABSENT = (
+    *("snakemake", "numba", "llvmlite", "jsonschema", "pandas", "pyarrow", "scipy", "statsmodels"),
+    *("matplotlib", "rich", "safetensors", "cpuinfo", "tabulate", "triton", "pytest", "hypothesis"),
+)
+BARE = f"""
+import runpy, sys
+sys.modules.update(dict.fromkeys({ABSENT!r}))
+sys.argv = ["pointer-bench", *sys.argv[1:]]
+runpy.run_module("workflow.bench", run_name="__main__")
+"""
+
+
+def test_without_cuda_it_is_one_line_and_exit_code_2(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import dataclasses
+
+    absent = dataclasses.replace(devices.ABILITIES["cuda"], present=lambda: False)
+    monkeypatch.setitem(devices.ABILITIES, "cuda", absent)
+    assert cli.main(["gpu-check", "--out", str(tmp_path / "out")]) == 2
+    err = capsys.readouterr().err
+    assert "needs a CUDA device" in err
+    assert len(err.splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_dry_run_goes_through_where_little_is_installed(tmp_path: Path) -> None:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", BARE, "gpu-check", "--dry", "--out", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    found = json.loads((tmp_path / "gpu-check.json").read_text())
+    failed = [check["name"] for check in found["checks"] if not check["ok"]]
+    assert failed == ["selection: There is a fused selection for this device"], done.stdout + done.stderr
+    assert done.returncode == 1
+    assert {row["status"] for row in found["rows"]} == {"ok"}
+    assert {row["model"] for row in found["rows"]} == set(gpu_check.MODELS)
+    assert all(row["rounds"] >= 3 and row["kernels"] for row in found["rows"])
+    table = (tmp_path / "gpu-check.md").read_text()
+    assert all(f"| {name} |" in table for name in gpu_check.MODELS)
+
+
+def test_a_missing_package_is_named_in_one_line() -> None:
+    code = BARE.replace("sys.argv =", "sys.modules['yaml'] = None; sys.argv =")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", code, "gpu-check"]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert done.stderr == "pointer-bench: this Python lacks the package 'yaml'; constraints.txt has its version\n"
+
+
+def test_the_selection_of_this_machine_keeps_to_the_loops() -> None:
+    assert [check for check in gpu_check.selection_checks(CPU) if not check.ok] == []
+
+
+def test_a_broken_kernel_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A gradient that is off by a thousandth, an output that sees the future, a tie that the farthest wins."""
+    right = selfcheck.select
+
+    def wrong(q, k, v, bias, offsets, noise, *, fused=True):
+        out, choice = right(q, k, v, bias, offsets, noise, fused=fused)
+        future = torch.cat([v[:, :, 1:], v[:, :, :1]], dim=2).detach()
+        return (out + 1e-3 * (q.sum() - q.sum().detach()) + 1e-3 * future * (v.shape == out.shape), choice)
+
+    monkeypatch.setattr(selfcheck, "select", wrong)
+    failed = {check.name.split(":")[1][:12] for check in gpu_check.selection_checks(CPU) if not check.ok}
+    assert {" Outputs, ta", " A change of"} <= failed
+
+
+def test_a_model_that_fails_is_a_row_and_the_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = gpu_check._step
+
+    def broken(cell, sizes, device):
+        if cell.model == "transformer":
+            raise RuntimeError("No available kernel. Aborting execution.")
+        return right(cell, sizes, device)
+
+    monkeypatch.setattr(gpu_check, "_step", broken)
+    monkeypatch.setattr(gpu_check, "MODELS", ("transformer", "identity"))
+    rows = {row["model"]: row for row in gpu_check.race(gpu_check.DRY, 48, CPU)}
+    assert rows["transformer"]["status"] == "error"
+    assert "No available kernel" in rows["transformer"]["reason"]
+    assert rows["identity"]["status"] == "ok"
+    assert "times_reference" not in rows["identity"]
+    lines = gpu_check.table({"environment": {"device_name": "cpu"}, "rows": list(rows.values()), "checks": []})
+    assert any("error: RuntimeError" in line for line in lines)
+
+
+def test_ratios_are_by_rounds_and_the_aim_is_judged() -> None:
+    cell = gpu_check._cell("pointer", 16384, gpu_check.FULL)
+    assert cell.batch == 4
+    units = {"transformer": [10.0, 20.0, 30.0], "pointer": [2.0, 5.0, 5.0]}
+    row = gpu_check._described(cell) | gpu_check._timed(cell, units, "pointer") | {"step_memory_bytes": None}
+    assert row["times_reference"] == 5.0
+    assert row["tokens_per_s"] == pytest.approx(1000 * 65536 / 5.0)
+    lines = gpu_check.table({"environment": {"device_name": "x"}, "rows": [row], "checks": []})
+    assert any("Aim at N=16384: 5x; measured 5.00x: reached." in line for line in lines)
+
+
+def test_a_kernel_that_did_not_run_is_a_failed_check() -> None:
+    ran = [{"name": "pytorch_flash::flash_fwd_kernel", "ms": 1.0, "calls": 6}]
+    rows = [
+        {"model": "transformer", "length": 2048, "reason": None, "kernels": ran},
+        {"model": "pointer", "length": 2048, "reason": None, "kernels": ran},
+    ]
+    found = {check.name: check.ok for check in gpu_check.kernel_checks(rows, torch.device("cuda"))}
+    assert list(found.values()) == [True, False]
+    assert list(gpu_check.kernel_checks(rows, CPU)) == []
