@@ -71,7 +71,10 @@ class HeadMixer(Mixer):
 
 
 def whole_numbers(name: str, value: str | int | Sequence[int], count: int) -> tuple[int, ...]:
-    """`count` integers >= 1 from a sequence, one for all, or text such as "64,64,128" (the command line's form)."""
+    """`count` integers >= 1 from a sequence, one for all, or text such as "64,64,128" (the command line's form).
+
+    Raises InputError for anything else.
+    """
     accepted = f"one integer >= 1, or {count} of them with commas between"
     try:
         numbers = [int(part) for part in (str(value).split(",") if isinstance(value, str | int) else value)]

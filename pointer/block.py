@@ -38,7 +38,7 @@ class Pointed(NamedTuple):
 
     @classmethod
     def at(cls, targets: Tensor) -> Pointed:
-        """Pointers that may be at any distance: every hop distance is an entry of `offsets`."""
+        """Pointers to targets int64[B, H, N] at any distance: every hop distance is an entry of `offsets`."""
         positions = torch.arange(targets.shape[2], device=targets.device)
         return cls(targets, positions - targets, positions.expand(targets.shape[1], -1))
 

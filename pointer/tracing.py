@@ -34,7 +34,10 @@ class Trace:
         return [int(layer.max()) for layer in self.hops]
 
     def chain(self, position: int, *, batch: int = 0, head: int = 0) -> list[int]:
-        """The positions visited from `position` at the top layer down to the root below layer 0: L + 1 of them."""
+        """The positions visited from `position` at the top layer down to the root below layer 0: L + 1 of them.
+
+        Raises InputError for a position that is not in the sequence.
+        """
         length = self.targets.shape[3]
         if not 0 <= position < length:
             raise InputError.about("position", position, f"0 to {length - 1}", "`--position`")

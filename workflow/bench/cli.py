@@ -32,6 +32,7 @@ class Parser(argparse.ArgumentParser):
     """Reports bad options as InputError: one line, no usage block."""
 
     def error(self, message: str) -> NoReturn:
+        """Raises InputError with argparse's message."""
         raise InputError(f"{message[:1].upper()}{message[1:]}. See `{self.prog} --help`.")
 
 

@@ -35,7 +35,8 @@ CURVE_POINTS = 200  # a loss curve holds at most this many
 class Report(Protocol):
     """Called with the fraction done and what to show; see workflow.bench.progress."""
 
-    def __call__(self, done: float, **values: float) -> None: ...
+    def __call__(self, done: float, **values: float) -> None:
+        """`done` goes from 0 to 1."""
 
 
 @dataclass(frozen=True)
