@@ -18,10 +18,10 @@ from workflow.bench.store import Store
 
 START_S = 4.0  # a process, torch, a model
 STORED_S = 1.0  # a row that the store already has
-TRAINING_TOKENS_PER_S = 1500.0  # a core, linear cost, 3.2 M parameters; prototypes on AMD EPYC
+TRAINING_TOKENS_PER_S = 3000.0  # a core of a 2-core AMD EPYC, linear cost, 3.2 M parameters
 INFERENCE_SHARE = 1 / 3  # a forward pass is a third of a training step
 EVALUATIONS = 1.3  # training stops now and then to evaluate
-DOUBLING_LENGTH = {"linear": float("inf"), "n log n": 16384.0, "quadratic": 2048.0, "quadratic-unfused": 400.0}
+DOUBLING_LENGTH = {"linear": float("inf"), "n log n": 16384.0, "quadratic": 1200.0, "quadratic-unfused": 160.0}
 ROW_BYTES = 15_000
 WEIGHTS_BYTES = 14_000_000  # a trained model, kept by interpretability in the store and beside the row
 REPORT_BYTES = 10_000_000
