@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workflow.bench import config, hardware, plan, registry, settings
+from workflow.bench import config, grid, hardware, plan, registry, settings
 from workflow.bench.plan import Cell
 
 SMALL: dict[str, Any] = {
@@ -73,6 +73,12 @@ def test_models_are_timed_in_turn_at_each_length(name: str) -> None:
     for cells in _grouped(timed, "device", "length", "repeat").values():
         places = [timed.index(cell) for cell in cells]
         assert places == list(range(places[0], places[0] + len(cells)))
+
+
+def test_snakemake_is_told_to_run_rows_in_the_order_of_the_plan() -> None:
+    asked = grid.Grid({})
+    priorities = [asked.priority(row) for row in asked.rows(grid.RESULTS)]
+    assert all(before > after for before, after in itertools.pairwise(priorities))
 
 
 def _grouped(cells: list[settings.Settings], *keys: str) -> dict[tuple[Any, ...], list[settings.Settings]]:
