@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-CHUNK = 64  # positions whose weights are formed pairwise; what lies before them comes as sums of features
+CHUNK = 256  # positions whose weights are formed pairwise; what lies before them comes as sums of r^2 features
 
 
 class ContentCredit(torch.autograd.Function):
@@ -52,9 +52,10 @@ def taylor_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     q, k, counted = (F.pad(part, padding).unflatten(2, (-1, CHUNK)) for part in (q, k, counted))
     t = q @ k.transpose(-2, -1)
     own = (1 + t + t.square() / 2).tril() @ counted
-    sums = (features(k).transpose(-2, -1) @ counted).cumsum(2)
-    before = features(q) @ F.pad(sums, (0, 0, 0, 0, 1, 0))[:, :, :-1]
-    mixed, mass = (own + before).flatten(2, 3)[:, :, :length].split([v.shape[3], 1], dim=-1)
+    sums = (features(k[:, :, :-1]).transpose(-2, -1) @ counted[:, :, :-1]).cumsum(2)
+    before = features(q[:, :, 1:]) @ sums
+    total = torch.cat([own[:, :, :1], own[:, :, 1:] + before], dim=2)
+    mixed, mass = total.flatten(2, 3)[:, :, :length].split([v.shape[3], 1], dim=-1)
     normalised: Tensor = mixed / mass
     return normalised
 

@@ -18,7 +18,7 @@ from pointer.content_credit import CHUNK, ContentCredit, taylor_attention
 from pointer.mixer import PointerMixer
 from pointer.settings import CandidateSettings
 from pointer.trunk import LayerShape, Trunk
-from workflow.bench import contract, contract_checks, flops, registry
+from workflow.bench import config, contract, contract_checks, flops, plan, registry
 
 CONTENT = {"candidates": "offsets+content"}
 
@@ -220,3 +220,11 @@ def test_of_keys_that_are_the_same_the_nearest_wins() -> None:
     same = normal(1, 1, 1, 32).expand(-1, -1, 40, -1)
     _, pointed = mixer.point(same, same, normal(1, 1, 40, 32), None)
     assert pointed.targets[0, 0, 1:].tolist() == list(range(39))
+
+
+def test_a_tier_measures_content_beside_attention_with_three_seeds() -> None:
+    cells = [cell.settings for cell in plan.cells(config.from_files([str(config.FOLDER / "content.yaml")]))]
+    mqar = {(c.model, str(c.mixer.get("candidates", "")), c.pairs, c.seed) for c in cells if c.experiment == "mqar"}
+    for model, candidates in [("pointer", ""), ("pointer", "offsets+content"), ("transformer", "")]:
+        assert {(model, candidates, pairs, seed) for pairs in (16, 64) for seed in (0, 1, 2)} <= mqar
+    assert {c.hops for c in cells if c.experiment == "khop" and c.mixer} == {1, 2, 3, 4}
