@@ -95,7 +95,7 @@ def test_the_walkthrough_of_the_readme(checkout: Path, root: Path) -> None:
         (name, "ok") for name in ("complexity", "copy", "efficiency")
     }
     results = checkout / "results"
-    assert [name for name in TABLES if "my_mixer" not in (results / "tables" / f"{name}.md").read_text()] == []
+    assert [name for name in TABLES if "my_mixer" not in (results / "tables" / f"{name}.csv").read_text()] == []
     assert [name for name in FIGURES if "my_mixer" not in (results / "figures" / f"{name}.svg").read_text()] == []
     assert {path: path.read_bytes() for path in before} == before  # nothing else was edited
 
@@ -114,4 +114,4 @@ def test_the_walkthrough_of_the_readme(checkout: Path, root: Path) -> None:
     assert all("causal: output 0 differs by" in row["reason"] for row in rows(checkout))
     assert [row["step_ms"] or row["accuracy"] or row["flops_step"] for row in rows(checkout)] == [None] * 3
     assert "breaks its contract" in (results / "tables" / "training_time.md").read_text()
-    assert "my_mixer" not in (results / "tables" / "mixers.md").read_text()
+    assert "my_mixer" not in (results / "tables" / "mixers.csv").read_text()
