@@ -192,6 +192,16 @@ def test_a_rule_of_one_baseline_makes_its_rows_and_no_others(
     }, text(done)
 
 
+def test_rules_of_baselines_name_an_environment_that_is_there() -> None:
+    files = sorted((sources.ROOT / "workflow" / "rules" / "baselines").glob("*.smk"))
+    assert files
+    for file in files:
+        text = file.read_text(encoding="utf-8")
+        named = re.findall(r'^    conda:\n        "(.+)"$', text, re.MULTILINE)
+        assert len(named) == len(re.findall(r"^(?:use )?rule ", text, re.MULTILINE))
+        assert all((file.parent / path).is_file() for path in named)
+
+
 def test_the_rules_pass_the_linter() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "snakemake", "--lint"], cwd=sources.ROOT, capture_output=True, text=True, check=False
