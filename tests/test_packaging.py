@@ -53,7 +53,13 @@ def test_torch_is_the_release_that_the_numbers_were_made_with() -> None:
     assert "torch==2.13.0" in _project()["dependencies"]
 
 
-@pytest.mark.parametrize("requirement", _requirements(), ids=lambda requirement: requirement.name)
+def _with_extras() -> list[Requirement]:
+    """The same with every extra, each package once."""
+    extras = [text for texts in _project()["optional-dependencies"].values() for text in texts]
+    return list({r.name: r for r in [*_requirements(), *map(Requirement, extras)]}.values())
+
+
+@pytest.mark.parametrize("requirement", _with_extras(), ids=lambda requirement: requirement.name)
 def test_every_dependency_is_pinned_within_its_range(requirement: Requirement) -> None:
     pin = _pins().get(canonicalize_name(requirement.name))
     assert pin, f"{requirement.name} stands in pyproject.toml and not in constraints.txt"
@@ -198,7 +204,7 @@ def test_commands_in_the_readme_exist() -> None:
     assert [target for target in targets if not re.search(rf"^{target}:", makefile, re.MULTILINE)] == []
 
 
-@pytest.mark.parametrize("script", ["run", "make-environment", "install-system-packages"])
+@pytest.mark.parametrize("script", ["run", "make-environment", "install-system-packages", "slurm"])
 def test_scripts_are_executable_and_parse(script: str) -> None:
     path = ROOT / ".ci" / script
     assert path.stat().st_mode & 0o111

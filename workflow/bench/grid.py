@@ -63,9 +63,15 @@ class Grid:
         """Higher for rows that come earlier in their tier."""
         return self.find(path)[1]
 
-    def threads(self, path: str, cores: int) -> int:
-        """What a job claims of `--cores`: all of it where it must run alone."""
+    def timing(self, path: str) -> bool:
+        """Whether a row must be measured alone on its machine."""
+        return self.find(path)[0].timing
+
+    def threads(self, path: str, cores: int | None) -> int:
+        """What a job claims of `--cores`: all of it where it must run alone. Without cores to share, what it uses."""
         cell = self.find(path)[0]
+        if cores is None:
+            return cell.threads
         return cores if cell.timing else plan.rule_threads(cell.settings.threads, cores)
 
     def find(self, path: str) -> tuple[Cell, int]:

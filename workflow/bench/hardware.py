@@ -52,10 +52,12 @@ def device_name(device: str) -> str:
 
 
 def machine_label(device: str, own: str = "") -> str:
-    """The user's label, or the device's name with the number of cores (CPU) that the process may use."""
-    if own:
-        return own
-    return device_name(device) if device == "cuda" else f"{cpu_name()}, {affinity()} cores"
+    """The user's label, or the device's name with the number of cores (CPU) that the process may use.
+
+    On a cluster the node's name comes first, also before the user's label: its nodes are different machines.
+    """
+    label = own or (device_name(device) if device == "cuda" else f"{cpu_name()}, {affinity()} cores")
+    return f"{node}: {label}" if (node := os.environ.get("SLURMD_NODENAME")) else label
 
 
 def ram_bytes() -> int:

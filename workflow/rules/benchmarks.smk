@@ -10,7 +10,9 @@ rule benchmarks:
         "results/logs/benchmarks.log",
     conda:
         "../../environment.yml"
-    threads: lambda wildcards: workflow.cores
+    threads: lambda wildcards: shared_cores() or 1
+    resources:
+        slurm_extra=lambda wildcards: "" if shared_cores() else "--exclusive",
     params:
         mixers=MIXERS,
     shell:

@@ -19,10 +19,10 @@ from workflow.report import verdicts
 
 
 def explained(call, *arguments):
-    """A bad config is a sentence, not a traceback."""
+    """A bad config, or a full disk, is a sentence, not a traceback."""
     try:
         return call(*arguments)
-    except (InputError, PipelineBusyError) as error:
+    except (InputError, PipelineBusyError, OSError) as error:
         raise WorkflowError(str(error)) from None
 
 
@@ -36,9 +36,21 @@ def asked(what):
     return lambda wildcards: explained(getattr(GRID, what), row_path(wildcards))
 
 
+def shared_cores():
+    """The cores that all jobs share; None where another engine, Slurm say, gives each job its own."""
+    plugin = workflow.executor_plugin
+    return None if plugin and plugin.common_settings.non_local_exec else workflow.cores
+
+
 def claimed_threads(wildcards):
-    """What a job claims of --cores."""
-    return explained(GRID.threads, row_path(wildcards), workflow.cores)
+    """What a job claims of --cores, or asks of the engine."""
+    return explained(GRID.threads, row_path(wildcards), shared_cores())
+
+
+def exclusive(wildcards):
+    """What a job that must run alone says to Slurm; nothing to any other engine."""
+    on_slurm = workflow.executor_plugin is not None and workflow.executor_plugin.name == "slurm"
+    return "--exclusive" if on_slurm and explained(GRID.timing, row_path(wildcards)) else ""
 
 
 def begin_pipeline():

@@ -12,6 +12,8 @@ rule run_efficiency:
     conda:
         "../../environment.yml"
     threads: claimed_threads
+    resources:
+        slurm_extra=exclusive,
     params:
         argv=asked("argv"),
         sources=asked("sources"),
