@@ -10,6 +10,7 @@ import itertools
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from workflow.bench import experiments, hardware, outside, registry
@@ -36,7 +37,7 @@ class Cell:
 
     settings: Settings
 
-    @property
+    @cached_property
     def path(self) -> str:
         """results/runs/<experiment>/<model>/<label>-<hash>.json"""
         s = self.settings

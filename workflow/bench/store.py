@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from workflow.bench import lock, provenance
@@ -50,11 +51,17 @@ class Store:
 
     def earlier(self, settings: Settings) -> Row | None:
         """The newest row of a cell by whatever sources: good enough to estimate its time."""
-        found = sorted(self.folder.glob(f"{settings.key()}-{'?' * 16}.json"), key=lambda path: path.stat().st_mtime)
+        newest = self._newest.get(settings.key())
         try:
-            return read_row(found[-1]) if found else None
+            return read_row(newest) if newest else None
         except RowError:
             return None
+
+    @cached_property
+    def _newest(self) -> dict[str, Path]:
+        """Settings hash -> the newest row with it; the folder is listed once, however many cells ask."""
+        paths = sorted(self.folder.glob(f"{'?' * 16}-{'?' * 16}.json"), key=lambda path: path.stat().st_mtime)
+        return {path.name[:16]: path for path in paths}
 
 
 def save(row: Row, files: Path, path: Path) -> Row:

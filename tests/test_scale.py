@@ -1,0 +1,130 @@
+"""Ten thousand cells: planned, asked about by Snakemake and collected with work in proportion to their number.
+
+Bounds count work, not seconds; only under --full, processor time and memory of the real thing are held to their limits.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import resource
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from synthetic import copied, timed
+
+from workflow.bench import config, experiments, grid, plan, sources
+from workflow.bench.rows import complete, digest
+from workflow.bench.settings import Settings
+from workflow.bench.store import Store
+from workflow.report import frame
+
+MANY = 10_000
+LENGTHS = [64, 128, 256, 512, 1024]
+MODELS = ["pointer", "pointer-dense", "transformer", "longformer"]
+TIER: dict[str, Any] = {
+    "tier": "large", "devices": ["cpu"], "threads": 1, "models": MODELS, "controls": "none", "lengths": LENGTHS,
+    "experiments": {
+        **dict.fromkeys(experiments.EXPERIMENTS),  # none but this
+        "efficiency": {"repeats": MANY // len(LENGTHS) // len(MODELS)},
+    },
+}  # fmt: skip
+PLAN_SECONDS, PLAN_BYTES = 60, 2 * 2**30
+COLLECT_SECONDS = 30
+
+
+@pytest.fixture
+def hashes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How often a cell's hash was computed: the dearest step of planning, so a measure of all of it."""
+    real, count = Settings.key, [0]
+
+    def counted(self: Settings) -> str:
+        count[0] += 1
+        return real(self)
+
+    monkeypatch.setattr(Settings, "key", counted)
+    return count
+
+
+@pytest.mark.slow
+def test_a_large_grid_is_planned_once(hashes: list[int]) -> None:
+    made = grid.Grid(TIER)
+    paths = made.rows("results/large")
+    assert len(set(paths)) == MANY
+    assert hashes[0] == MANY
+    for path in paths:  # what Snakemake asks of every job
+        made.argv(path), made.sources(path), made.threads(path, 2), made.timing(path), made.priority(path)
+    assert made.priority(paths[0]) == MANY
+    assert hashes[0] == MANY
+
+
+def test_the_store_is_listed_once_for_all_cells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    listed, real = [0], Path.glob
+
+    def counted(self: Path, pattern: str) -> Iterator[Path]:
+        listed[0] += 1
+        return real(self, pattern)
+
+    monkeypatch.setattr(Path, "glob", counted)
+    store = Store(tmp_path)
+    assert [store.earlier(cell.settings) for cell in plan.cells(config.tier("smoke"))].count(None) > 10
+    assert listed[0] == 1
+
+
+@pytest.mark.full
+def test_a_dry_run_of_a_large_grid_stays_within_a_minute_and_two_gigabytes(tmp_path: Path) -> None:
+    (tmp_path / "large.yaml").write_text(json.dumps(TIER))
+    fixed = ["--cores", "2", "--snakefile", str(sources.ROOT / "Snakefile"), "--directory", str(tmp_path)]
+    own = [
+        "--workflow-profile",
+        str(sources.ROOT / "profiles" / "default"),
+        "--configfile",
+        str(tmp_path / "large.yaml"),
+    ]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    command = [sys.executable, "-m", "snakemake", "collect", "--dry-run", "--quiet", "host", "rules", *fixed, *own]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=500, check=False)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert re.search(rf"^run_efficiency +{MANY}$", done.stdout, re.MULTILINE), done.stdout[-3000:]
+    seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    print(f"dry run of {MANY} cells: {seconds:.1f} s of processor time, {after.ru_maxrss / 2**20:.2f} GiB")
+    assert seconds < PLAN_SECONDS
+    assert after.ru_maxrss * 1024 < PLAN_BYTES
+
+
+def written(folder: Path, count: int) -> Path:
+    """`count` sealed rows, half timing and half copy, and their manifest."""
+    paths = []
+    for number in range(count):
+        row = complete(
+            timed("pointer", 256, 400.0, repeat=number) if number % 2 else copied("pointer", 512, 0.9, seed=number)
+        )
+        paths.append(folder / f"{number}.json")
+        paths[-1].write_text(json.dumps(row | {"digest": digest(row)}), encoding="utf-8")
+    manifest = folder / "manifest.txt"
+    manifest.write_text("".join(f"{path}\n" for path in paths), encoding="utf-8")
+    return manifest
+
+
+@pytest.mark.slow
+def test_ten_thousand_rows_become_a_frame_and_a_table(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    from workflow.report import tables
+
+    full = request.config.getoption("--full")
+    count = MANY if full else MANY // 10
+    manifest = written(tmp_path, count)
+    before = sum(os.times()[:2])
+    made = frame.collect(manifest, tmp_path / "out")
+    tables.write(made, tmp_path / "tables", "large")
+    seconds = sum(os.times()[:2]) - before
+    assert len(made) == count
+    assert (tmp_path / "tables" / "training_time.csv").is_file()
+    print(f"{count} rows collected and made into tables: {seconds:.1f} s of processor time")
+    if full:
+        assert seconds < COLLECT_SECONDS
