@@ -19,6 +19,7 @@ TEXTS = (
     "$(touch pwned)", "`touch pwned`", "a' b\" c", "x\ny", "x\x00y", "\ud800", "\u202epointer", "роinter", "poınter",
     "𝟙", "١", "null", "true", "nan", "NaN", "Infinity", "1e999", "0x10", "1_000", "9" * 30, "9" * 5000, "{x}", "{{x}}",
     "%s%n", "é" * 300, "!!python/object:os.system", "<script>", "pointer\n", "None", "[]", "__class__", "*",
+    "x=os:system", "x=../../x:Y", "x=no.such.module:Z", "=", "a=b=c", "x=:",
 )  # fmt: skip
 NUMBERS = (
     0, -1, 1, 2**31, 2**63, 2**64, -(2**63), 10**40, 0.0, -0.0, 0.5, 1.0, 2.0, 1e-320, 1e308,

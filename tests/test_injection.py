@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from workflow.bench import sources
+from workflow.bench import experiments, sources
 from workflow.bench.rows import read_row
 
 MODEL = "x; touch pwned"
@@ -23,7 +23,7 @@ MACHINE = "$(touch pwned) `touch pwned` 'a\" && touch pwned #"
 FOLDER = "it's a $(touch pwned) & `touch pwned`; folder"
 TIER = {
     "tier": "mine", "devices": "cpu", "threads": 1, "lengths": [16], "models": [MODEL], "controls": "none",
-    "machine": MACHINE, "experiments": {"complexity": {}, "copy": None, "efficiency": None, "interpretability": None},
+    "machine": MACHINE, "experiments": {**dict.fromkeys(experiments.EXPERIMENTS), "complexity": {}},
 }  # fmt: skip
 
 
