@@ -16,6 +16,7 @@ import pytest
 
 from pointer.errors import InputError
 from workflow.bench import supervisor
+from workflow.bench.outcomes import StoppedError
 from workflow.bench.rows import write_row
 from workflow.bench.settings import Settings
 
@@ -43,7 +44,6 @@ def test_a_result_becomes_a_row_with_its_origin(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("body", "status", "reason"),
     [
-        ("os.kill(os.getpid(), signal.SIGKILL)", "oom", "SIGKILL"),
         ("bytearray(8 * 2**30)", "oom", "MemoryError"),
         ("raise RuntimeError('DefaultCPUAllocator: not enough memory')", "oom", "DefaultCPUAllocator"),
         ("raise RuntimeError('CUDA out of memory. Tried to allocate')", "oom", "CUDA out of memory"),
@@ -72,6 +72,50 @@ def test_a_bad_end_has_a_status_and_a_reason(tmp_path: Path, body: str, status: 
     row = run(tmp_path, body)
     assert row["status"] == status
     assert any(part in row["reason"] for part in reason.split("|")), row["reason"]
+
+
+def kills(monkeypatch: pytest.MonkeyPatch, *counts: int | None) -> None:
+    """The kernel's count of processes that it killed for want of memory, at each reading."""
+    left = list(counts)
+    monkeypatch.setattr(supervisor, "memory_kills", lambda: left.pop(0))
+
+
+@pytest.mark.parametrize("counts", [(3, 4), (None, None)], ids=["counted", "not counted here"])
+def test_a_kill_by_the_kernel_is_want_of_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, counts: tuple[int | None, int | None]
+) -> None:
+    kills(monkeypatch, *counts)
+    row = run(tmp_path, "os.kill(os.getpid(), signal.SIGKILL)")
+    assert row["status"] == "oom"
+    assert "SIGKILL" in row["reason"]
+
+
+@pytest.mark.parametrize("name", ["SIGKILL", "SIGTERM", "SIGINT", "SIGHUP"])
+def test_a_kill_by_somebody_is_no_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    kills(monkeypatch, 3, 3)
+    with pytest.raises(StoppedError, match=f"ended by {name}.*no row was written"):
+        run(tmp_path, f"signal.signal(signal.SIGINT, signal.SIG_DFL); os.kill(os.getpid(), signal.{name})")
+
+
+def test_the_kernels_count_is_read_or_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "VMSTAT", tmp_path / "vmstat")
+    assert supervisor.memory_kills() is None
+    (tmp_path / "vmstat").write_text("nr_free_pages 12\noom_kill 7\n")
+    assert supervisor.memory_kills() == 7
+
+
+def test_a_full_disk_is_no_result(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No space left on device"):
+        run(tmp_path, "raise OSError(28, os.strerror(28))")
+
+
+def test_a_folder_named_from_here_is_found_by_the_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "worker.py").write_text(BEFORE + "result.write_text('{\"steps\": 1}')")
+    Path("files").mkdir()
+    cell = Settings("copy", "chance", memory_limit_bytes=2**30)
+    row = supervisor.run(cell, Path("files"), [sys.executable, str(tmp_path / "worker.py")])
+    assert (row["status"], row["steps"]) == ("ok", 1)
 
 
 def test_what_was_measured_before_a_bad_end_is_kept(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from workflow.bench.train import Report
 def run(settings: Settings, report: Report, folder: Path) -> dict[str, Any]:
     """The measured row keys of an ablation cell; raises Diverged, with the row so far. Leaves nothing in `folder`."""
     cell = settings.resolved()
-    model, row = train_and_score(cell, report)
+    model, row = train_and_score(cell, report, folder)
     return row | pointing(model, cell)
 
 

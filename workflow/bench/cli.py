@@ -86,14 +86,14 @@ def measure(settings: Settings, scratch: Path, out: Path | None, folder: Path | 
     from workflow.bench import store, supervisor, verdicts
 
     kept = store.Store(folder or scratch / "store")
-    files = scratch / "files"
-    files.mkdir()
-    with kept.claim(settings):
+    with kept.claim(settings), kept.work(settings) as files:
         verdict = verdicts.of(settings.model, verdict_folder(folder, kept.folder), scratch / "contract")
         row = kept.find(settings) if verdict.ok else None
         if row is None:
             refused = None if verdict.ok else supervisor.refused(settings, verdict.status, verdict.reason)
             row = store.save(refused or supervisor.run(settings, files), files, kept.path(settings))
+            if row["status"] != "timeout":  # which goes on where it was when it is tried again
+                kept.done(settings)
         return row if out is None else store.publish(kept.path(settings), out)
 
 
@@ -359,5 +359,9 @@ def _interrupt(_signal: int, _frame: object) -> NoReturn:
 
 
 def _failed(reason: object, code: int) -> int:
-    print(f"pointer-bench: {' '.join(str(reason).split())}", file=sys.stderr)
+    line = f"pointer-bench: {' '.join(str(reason).split())}"
+    try:
+        print(line, file=sys.stderr, flush=True)
+    except OSError:  # a log on a full disk
+        print(line, flush=True)
     return code

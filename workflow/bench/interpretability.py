@@ -34,7 +34,7 @@ def run(settings: Settings, report: Report, folder: Path) -> dict[str, Any]:
     cell = settings.resolved()
     device = devices.resolve(cell.device)
     _require_pointers(cell, device)
-    model, row = train_and_score(cell, report)
+    model, row = train_and_score(cell, report, folder)
     tokens, targets = models.task_of(cell).batch_of("trace", 0, cell.batch)
     found = trace(model, tokens.to(device))
     _write_trace(folder / FILES["trace"], found, targets)

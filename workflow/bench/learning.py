@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from workflow.bench import devices, models
+from workflow.bench.checkpoint import CHECKPOINT
 from workflow.bench.evaluate import evaluate
 from workflow.bench.outcomes import Diverged
 from workflow.bench.settings import Settings
@@ -22,28 +23,30 @@ from workflow.bench.train import History, Recipe, Report, tell_progress, train
 
 def run(settings: Settings, report: Report, folder: Path) -> dict[str, Any]:
     """The measured row keys of a cell; raises Diverged, with the row so far. Leaves nothing in `folder`."""
-    return train_and_score(settings.resolved(), report)[1]
+    return train_and_score(settings.resolved(), report, folder)[1]
 
 
-def train_and_score(settings: Settings, report: Report) -> tuple[nn.Module, dict[str, Any]]:
-    """The trained model and the row keys; settings resolved."""
+def train_and_score(settings: Settings, report: Report, folder: Path) -> tuple[nn.Module, dict[str, Any]]:
+    """The trained model and the row keys; settings resolved. `folder` is where a long training keeps its state."""
     device, task = devices.resolve(settings.device), models.task_of(settings)
     devices.make_deterministic()
     model = models.build(settings, device)
     row = models.describe(model, settings) | {"chance": task.chance, "tokens_budget": settings.tokens} | task.facts()
     try:
-        history = _train(model, task, settings, device, report)
+        history = _train(model, task, settings, device, report, folder)
     except Diverged as diverged:
         raise Diverged(str(diverged), row | diverged.row) from None
     return model, row | history.row() | _scores(model, task, settings, device)
 
 
-def _train(model: nn.Module, task: Task, settings: Settings, device: torch.device, report: Report) -> History:
+def _train(
+    model: nn.Module, task: Task, settings: Settings, device: torch.device, report: Report, folder: Path
+) -> History:
     """Trains, or leaves an untrained control as it is; afterwards the model is at the progress that it reached."""
     if not models.is_trained(model):
         return History()
     recipe = Recipe(settings.tokens, settings.lr, settings.dtype, settings.stop_accuracy)
-    history = train(model, task, recipe, device, report)
+    history = train(model, task, recipe, device, report, folder / CHECKPOINT)
     tell_progress(model, history.tokens_used / settings.tokens)
     return history
 

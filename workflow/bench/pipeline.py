@@ -47,8 +47,12 @@ class Pipeline:
             raise PipelineBusyError(_busy(path)) from None
         owner = {"pid": os.getpid(), "host": socket.gethostname(), "started": time.time()}
         text = json.dumps({**owner, "rows": {cell.path: wall_seconds(cell, store) for cell in cells}}, indent=1)
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, text.encode(), 0)
+        try:
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, text.encode(), 0)
+        except OSError as error:
+            os.close(descriptor)
+            raise OSError(error.errno, error.strerror, str(path)) from None
         return cls(path, descriptor)
 
 

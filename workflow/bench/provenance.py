@@ -32,6 +32,8 @@ PLUMBING = tuple(
         "hardware",
         "rows",
         "provenance",
+        "checkpoint",
+        "clock",
     )
 )  # carry values between modules, make none: an edit there makes no row stale
 

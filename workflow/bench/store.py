@@ -41,6 +41,30 @@ class Store:
         with lock.alone(self.path(settings).with_suffix(".lock")):
             yield
 
+    @contextmanager
+    def work(self, settings: Settings) -> Iterator[Path]:
+        """A folder for what the worker of a cell leaves; folders in it, such as a checkpoint, outlive a killed process.
+
+        Call `done` on the cell once its row is there.
+        """
+        folder = self._work(settings)
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in folder.iterdir():
+            if not path.is_dir():
+                path.unlink()
+        try:
+            yield folder
+        finally:
+            if folder.is_dir() and not any(path.is_dir() for path in folder.iterdir()):
+                shutil.rmtree(folder)
+
+    def done(self, settings: Settings) -> None:
+        """Drops what was kept of a cell's training."""
+        shutil.rmtree(self._work(settings), ignore_errors=True)
+
+    def _work(self, settings: Settings) -> Path:
+        return self.path(settings).with_suffix(".work")
+
     def find(self, settings: Settings) -> Row | None:
         """The finished row of a cell, if there is one that can be trusted."""
         try:

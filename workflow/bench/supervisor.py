@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import json
 import math
 import os
@@ -21,13 +22,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
 from pointer.errors import InputError
 from workflow.bench import hardware, provenance
+from workflow.bench.clock import Clock
 from workflow.bench.lock import marker_path
+from workflow.bench.outcomes import StoppedError
 from workflow.bench.rows import Row, RowError, complete, keys
 from workflow.bench.settings import Settings
 from workflow.bench.sources import ROOT
@@ -36,6 +38,9 @@ WORKER = (sys.executable, "-m", "workflow.bench.worker")
 OUT_OF_MEMORY = re.compile(
     r"DefaultCPUAllocator|MemoryError|out of memory|OutOfMemoryError|Cannot allocate memory", re.IGNORECASE
 )
+NO_SPACE = os.strerror(errno.ENOSPC)
+STOPPED = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)  # somebody's doing, not the measurement's
+VMSTAT = Path("/proc/vmstat")
 BAD_INPUT = re.compile(
     r"InputError: (?P<message>.*?)( \(\S+:\d+\))?"
 )  # how the worker reports one, with the place in the code
@@ -52,22 +57,26 @@ class Ending:
     reported: dict[str, Any]
     tail: str
     timed_out: bool = False
+    memory_kills: int | None = None  # how often the kernel killed for want of memory meanwhile; None: it does not tell
 
 
 def run(settings: Settings, folder: Path, worker: Sequence[str] = WORKER) -> Row:
     """Measures a cell and returns its row, complete but not yet sealed. `folder`, empty, keeps what the worker leaves.
 
-    Raises InputError where only the worker could see that a setting is bad (one of a mixer's, say).
+    Raises InputError where only the worker could see that a setting is bad (one of a mixer's, say), StoppedError where
+    somebody killed it, and OSError where the disk is full: none of these is a result.
     """
-    started = _now()
+    clock = Clock()
     known = provenance.identity(settings)
     ending = execute(settings, folder, worker)
     status, reason = judge(ending, settings)
+    if status == "error" and NO_SPACE in f"{reason}":
+        raise OSError(errno.ENOSPC, NO_SPACE, str(folder))
     bad_input = BAD_INPUT.fullmatch(reason or "")
     if bad_input:
         raise InputError(bad_input["message"])
     measured = {key: _finite(value) for key, value in ending.reported.items() if key not in ("status", "reason")}
-    row = {**known, "started": started, "ended": _now(), **measured, "status": status, "reason": reason}
+    row = {**known, **clock.times(), **measured, "status": status, "reason": reason}
     try:
         return complete(row)
     except RowError as error:
@@ -77,8 +86,14 @@ def run(settings: Settings, folder: Path, worker: Sequence[str] = WORKER) -> Row
 
 def refused(settings: Settings, status: str, reason: str | None) -> Row:
     """The row of a cell that may not be measured, complete but not yet sealed."""
-    times = {"started": _now(), "ended": _now()}
-    return complete({**provenance.identity(settings), **times, "status": status, "reason": reason})
+    return complete({**provenance.identity(settings), **Clock().times(), "status": status, "reason": reason})
+
+
+def stopped(ending: Ending) -> bool:
+    """Whether somebody ended the worker. The kernel kills by SIGKILL too, when memory runs out, and counts that."""
+    if ending.timed_out or -ending.code not in STOPPED:
+        return False
+    return ending.code != -signal.SIGKILL or ending.memory_kills == 0
 
 
 def judge(ending: Ending, settings: Settings) -> tuple[str, str | None]:
@@ -104,8 +119,11 @@ def _last_line(text: str) -> str:
 
 
 def execute(settings: Settings, folder: Path, worker: Sequence[str]) -> Ending:
-    """Starts the child and waits for its end; on an interrupt the child's whole process group is killed first."""
-    asked, result = folder / "settings.json", folder / "result.json"
+    """Starts the child and waits for its end; on an interrupt the child's whole process group is killed first.
+
+    Raises StoppedError where somebody killed the child.
+    """
+    asked, result = (folder.absolute() / name for name in ("settings.json", "result.json"))  # it works elsewhere
     asked.write_text(json.dumps(settings.to_dict()), encoding="utf-8")
     watched = sys.stderr.isatty()
     child = subprocess.Popen(
@@ -117,7 +135,7 @@ def execute(settings: Settings, folder: Path, worker: Sequence[str]) -> Ending:
         start_new_session=True,
         preexec_fn=_limits(settings),
     )
-    tail: deque[str] = deque(maxlen=TAIL_LINES)
+    tail, kills = deque[str](maxlen=TAIL_LINES), memory_kills()
     relay = _relay(child.stdout, tail) if child.stdout else None
     try:
         timed_out = _wait(child, settings.timeout_s, marker_path(result))
@@ -125,7 +143,21 @@ def execute(settings: Settings, folder: Path, worker: Sequence[str]) -> Ending:
         _kill_group(child)
     if relay:
         relay.join(timeout=10)
-    return Ending(child.returncode, _reported(result), "".join(tail), timed_out)
+    later = memory_kills()
+    counted = None if kills is None or later is None else later - kills
+    ending = Ending(child.returncode, _reported(result), "".join(tail), timed_out, counted)
+    if stopped(ending):
+        raise StoppedError(f"the worker was {_exit_words(ending.code)}, not by the kernel; no row was written")
+    return ending
+
+
+def memory_kills() -> int | None:
+    """How many processes of this machine the kernel has killed for want of memory; None where it does not count."""
+    try:
+        counts = dict(line.split() for line in VMSTAT.read_text(encoding="ascii").splitlines())
+        return int(counts["oom_kill"])
+    except (OSError, ValueError, KeyError):
+        return None
 
 
 def _wait(child: subprocess.Popen[bytes], timeout_s: int, marker: Path) -> bool:
@@ -191,7 +223,3 @@ def _finite(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _finite(entry) for key, entry in value.items()}
     return [_finite(entry) for entry in value] if isinstance(value, list) else value
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="microseconds")

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 import torch
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 
 from pointer.optim import optimizers
 from workflow.bench import devices
+from workflow.bench.checkpoint import Checkpoint
 from workflow.bench.outcomes import Diverged
 from workflow.bench.tasks import IGNORED, Task
 
@@ -62,6 +64,7 @@ class History:
     )  # (tokens, loss, hard, training mode)
     tokens_to_95: int | None = None
     seconds_to_95: float | None = None
+    started: str = ""  # of a training that goes on: when it began
 
     def row(self) -> dict[str, object]:
         """The row keys of a training run; loss and accuracy are the evaluation's."""
@@ -73,6 +76,7 @@ class History:
             "seconds_to_95": self.seconds_to_95,
             "loss_curve": thin([list(point) for point in self.losses], CURVE_POINTS),
             "evaluations": thin([list(point) for point in self.evaluations], CURVE_POINTS),
+            **({"started": self.started} if self.started else {}),
         }
 
 
@@ -125,18 +129,22 @@ class Stepper:
                     group["lr"] = group["initial_lr"] * share
 
 
-def train(model: nn.Module, task: Task, recipe: Recipe, device: torch.device, report: Report) -> History:
+def train(
+    model: nn.Module, task: Task, recipe: Recipe, device: torch.device, report: Report, work: Path | None = None
+) -> History:
     """Trains until the budget is used or stop_accuracy is reached; raises Diverged, with the row so far, when the loss
-    is not finite."""
+    is not finite. A long training keeps its state in the folder `work`, and goes on from what it finds there."""
     history, stepper = History(), Stepper(model.train(), recipe, device)
     checked = math.ceil(CHECK_SYMBOLS / task.supervised)
     torch.manual_seed(task.seeds.order)
-    for step in range(task.steps(recipe.tokens)):
+    state = Checkpoint(work, stepper, history)
+    for step in range(state.restore(), task.steps(recipe.tokens)):
         _one_step(stepper, task, step, history)
         if (step + 1) % check_steps(checked, task.batch) == 0:
             _check(model, task.batch_of("check", len(history.evaluations), checked), recipe, device, history)
             if _may_stop(history, recipe.stop_accuracy):
                 break
+        state.keep()
         seen = {"accuracy": history.evaluations[-1][2]} if history.evaluations else {}
         report(history.tokens_used / recipe.tokens, loss=history.losses[-1][1], **seen)
     return history

@@ -13,12 +13,12 @@ import json
 import sys
 import traceback
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from pointer.errors import InputError
 from workflow.bench import experiments, lock
+from workflow.bench.clock import Clock
 from workflow.bench.outcomes import Diverged, Outcome
 from workflow.bench.progress import Progress
 from workflow.bench.settings import Settings, from_dict
@@ -48,8 +48,8 @@ def measure(settings: Settings, folder: Path) -> dict[str, Any]:
 
     threads = settings.resolved().threads
     torch.set_num_threads(threads)
-    progress = Progress(label(settings))
-    row: dict[str, Any] = {"threads": threads, "started": now()}
+    progress, clock = Progress(label(settings)), Clock()
+    row: dict[str, Any] = {"threads": threads}
     try:
         row |= {"status": "ok", "reason": None} | _run(settings, progress, folder)
     except Outcome as outcome:
@@ -57,7 +57,13 @@ def measure(settings: Settings, folder: Path) -> dict[str, Any]:
         row |= {"status": outcome.status, "reason": str(outcome)}
     finally:
         progress.close()
-    return row | {"ended": now()}
+    return row | _times(clock, row)
+
+
+def _times(clock: Clock, row: dict[str, Any]) -> dict[str, str]:
+    """Start and end of the measurement; a training that went on from a checkpoint started when it first did."""
+    times = clock.times()
+    return times | {"started": min(times["started"], row.get("started", times["started"]))}
 
 
 def _run(settings: Settings, progress: Progress, folder: Path) -> dict[str, Any]:
@@ -99,11 +105,6 @@ def out_of_memory(error: BaseException) -> bool:
         or type(error).__name__ == "OutOfMemoryError"
         or any(t in str(error) for t in texts)
     )
-
-
-def now() -> str:
-    """UTC in ISO 8601 to the microsecond."""
-    return datetime.now(UTC).isoformat()
 
 
 def _write(path: Path, result: dict[str, Any]) -> None:

@@ -1,0 +1,209 @@
+"""Memory, disk, clock, divergence and a second pipeline: each fault ends in its row, or in one line and no row."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pipelines
+import pytest
+
+from workflow.bench import cli, clock, experiments, pipeline, supervisor, verdicts, worker
+from workflow.bench.rows import complete, read_row
+from workflow.bench.settings import Settings
+from workflow.bench.store import Store
+
+CELL: dict[str, Any] = {
+    "experiment": "copy", "model": "pointer", "distance": 8, "length": 32, "batch": 2, "threads": 1,
+    "evaluate_symbols": 100,
+}  # fmt: skip
+DISK_BYTES = 400_000
+
+
+def measured(tmp_path: Path, **changes: Any) -> dict[str, Any]:
+    """A row by the real supervisor and worker."""
+    folder = tmp_path / "files"
+    folder.mkdir()
+    return supervisor.run(Settings(**CELL | changes).validate(), folder)
+
+
+@pytest.mark.slow
+def test_a_model_that_asks_for_too_much_memory_is_an_oom_row(tmp_path: Path) -> None:
+    big = {
+        "model": "transformer-unfused",
+        "length": 8192,
+        "batch": 1,
+        "tokens": 8192,
+    }  # 8 heads x N x N x 4 bytes: 2 GB
+    row = measured(tmp_path, **big, memory_limit_bytes=1_500_000_000)
+    assert row["status"] == "oom"
+    assert "allocate" in row["reason"]
+
+
+@pytest.mark.slow
+def test_a_loss_that_is_not_finite_is_a_diverged_row_with_the_step(tmp_path: Path) -> None:
+    row = measured(tmp_path, model="transformer", tokens=64 * 40, lr=10.0, symbols=4, seed=1)
+    if row["status"] == "ok":
+        pytest.skip("this recipe survives a learning rate of 10")
+    assert row["status"] == "diverged"
+    assert f"at step {row['steps']} " in row["reason"]
+
+
+def test_the_step_of_a_divergence_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    from workflow.bench import train
+
+    real, count = train.supervised_loss, [0]
+
+    def poisoned(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        count[0] += logits.requires_grad
+        return real(logits, targets) * (float("nan") if count[0] == 3 else 1.0)
+
+    monkeypatch.setattr(train, "supervised_loss", poisoned)
+    asked, result = tmp_path / "settings.json", tmp_path / "result.json"
+    asked.write_text(json.dumps(Settings(**CELL, tokens=640).to_dict()))
+    assert worker.main([str(asked), str(result)]) == 0
+    row = json.loads(result.read_text())
+    assert (row["status"], row["steps"]) == ("diverged", 3)
+    assert "nan at step 3 (192 tokens)" in row["reason"]
+
+
+HUNG = """
+import sys, time
+from pathlib import Path
+result = Path(sys.argv[2])
+result.with_name(result.name + '.started').touch()
+while True: time.sleep(1)
+"""
+
+
+def test_a_hung_job_is_a_timeout_row(tmp_path: Path) -> None:
+    (tmp_path / "worker.py").write_text(HUNG)
+    folder = tmp_path / "files"
+    folder.mkdir()
+    cell = Settings(**CELL, timeout_s=1, memory_limit_bytes=2**30)
+    row = supervisor.run(cell, folder, [sys.executable, str(tmp_path / "worker.py")])
+    assert (row["status"], row["reason"]) == ("timeout", "still running after 1 s (`timeout_s`)")
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of DISK_BYTES."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    options = ["-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(folder)]
+    if os.geteuid() != 0 or not shutil.which("mount"):
+        pytest.skip("mounting a small disk needs root")
+    mounted = subprocess.run(["mount", *options], capture_output=True, text=True, check=False)
+    if mounted.returncode != 0:
+        pytest.skip(f"no small disk here: {mounted.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stand-in for the supervisor: a row at once, with a file beside it."""
+
+    def run(settings: Settings, folder: Path) -> dict[str, Any]:
+        (folder / "weights.safetensors").write_bytes(b"w" * 60_000)
+        known = {**supervisor.provenance.identity(settings), **clock.Clock().times()}
+        return complete({**known, "status": "ok", "files": {"weights": "weights.safetensors"}})
+
+    monkeypatch.setattr(supervisor, "run", run)
+    monkeypatch.setattr(verdicts, "of", lambda *_: verdicts.Verdict("ok"))
+
+
+def fill(disk: Path) -> None:
+    """Leaves no byte free."""
+    with (disk / "filler").open("wb", buffering=0) as stream:
+        try:
+            while True:
+                stream.write(b"0" * 512)
+        except OSError:
+            return
+
+
+def bench(disk: Path, seed: int) -> int:
+    """`pointer-bench run` with store and row on the disk."""
+    argv = ["run", "--experiment", "copy", "--model", "chance", "--seed", str(seed)]
+    return cli.main([*argv, "--store", str(disk / "store"), "--out", str(disk / f"{seed}.json")])
+
+
+def test_a_full_disk_stops_with_a_line_and_loses_nothing(
+    disk: Path, quick: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert bench(disk, 0) == 0
+    kept = read_row(disk / "0.json")
+    fill(disk)
+    capsys.readouterr()
+    assert bench(disk, 1) == 1
+    err = capsys.readouterr().err
+    assert "No space left on device" in err
+    assert len(err.splitlines()) == 1
+    assert read_row(disk / "0.json") == kept
+    assert Store(disk / "store").find(Settings("copy", "chance")) == kept
+    rows = [path for path in disk.rglob("*.json*") if path.suffix != ".lock"]
+    assert sorted(path.parent.name for path in rows) == ["disk", "store"]  # no half row, and nothing half beside it
+    (disk / "filler").unlink()
+    assert bench(disk, 1) == 0
+    assert read_row(disk / "1.json")["seed"] == 1
+
+
+@pytest.mark.full
+def test_a_pipeline_on_a_full_disk_says_so_and_goes_on_when_there_is_room(tmp_path: Path, disk: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,size=4m", str(disk)], check=True)
+    loud, quiet = tmp_path / "loud", tmp_path / "quiet"
+    loud.mkdir(), quiet.mkdir()
+    (loud / "results").symlink_to(disk)
+    fill(disk)
+    assert pipelines.start(loud).wait(timeout=300) != 0
+    assert "No space left on device" in pipelines.said(loud)
+    assert "Traceback" not in pipelines.said(loud)
+    (disk / "filler").unlink()
+    pipelines.finish(loud)
+    pipelines.finish(quiet)
+    pipelines.compare(pipelines.rows(loud), pipelines.rows(quiet))
+
+
+class Jumping(datetime):
+    """A wall clock that somebody sets back an hour at every look."""
+
+    looks = 0
+
+    @classmethod
+    def now(cls, tz: Any = None) -> datetime:
+        cls.looks += 1
+        return datetime(2026, 1, 1, 12, tzinfo=UTC) - timedelta(hours=cls.looks)
+
+
+def test_a_clock_that_is_set_back_gives_no_negative_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clock, "datetime", Jumping)
+    monkeypatch.setitem(sys.modules, experiments.info("copy").module, SimpleNamespace(run=lambda *_: {"steps": 1}))
+    row = worker.measure(Settings(**CELL), tmp_path)
+    started, ended = (datetime.fromisoformat(row[key]) for key in ("started", "ended"))
+    assert timedelta(0) <= ended - started < timedelta(minutes=1)
+    (tmp_path / "worker.py").write_text("import sys; open(sys.argv[2], 'w').write('{\"steps\": 1}')")
+    folder = tmp_path / "files"
+    folder.mkdir()
+    cell = Settings(**CELL, memory_limit_bytes=2**30)
+    row = supervisor.run(cell, folder, [sys.executable, str(tmp_path / "worker.py")])
+    started, ended = (datetime.fromisoformat(row[key]) for key in ("started", "ended"))
+    assert timedelta(0) <= ended - started < timedelta(minutes=1)
+
+
+def test_the_time_left_is_not_negative_when_the_clock_is_set_back(tmp_path: Path) -> None:
+    path = tmp_path / "results" / ".pipeline"
+    path.parent.mkdir()
+    (tmp_path / "a").touch()
+    path.write_text(json.dumps({"started": os.stat(tmp_path / "a").st_mtime, "rows": {"a": 10.0, "b": 10.0}}))
+    assert pipeline.progress(path, now=1.0) == "1 of 2 rows"
