@@ -50,7 +50,7 @@ CHOICES: dict[tuple[str, str], Sequence[str]] = {
     ("", "reference_phase"): ("", *cost_metrics.TIMES),
     ("", "dtype"): DTYPES,
     ("", "half"): ("lower", "upper"),
-    ("", "beside"): ("paper", "chance"),
+    ("", "beside"): ("paper", "chance", "counting"),
     ("", "device"): ("any", *DEVICES),
     ("", "model"): registry.names(),
     ("", "reference"): registry.names(),
@@ -128,10 +128,14 @@ def _check_arguments(name: str, given: dict[str, Any], path: Path) -> None:
 
 
 def _check_argument(name: str, key: str, value: Any, kind: str, where: str) -> None:
-    """`kind` is the metric's own annotation: str, or list[int]."""
-    if kind == "list[int]":
+    """`kind` is the metric's own annotation: str, int, or a list of int."""
+    if kind in ("list[int]", "Sequence[int]"):
         if not isinstance(value, list) or not value or not all(type(point) is int and point > 0 for point in value):
             raise InputError.about(f"argument {key} of {name}", value, "a list of whole numbers from 1", where)
+        return
+    if kind.startswith("int"):
+        if type(value) is not int or value < 1:
+            raise InputError.about(f"argument {key} of {name}", value, "a whole number from 1", where)
         return
     known = CHOICES.get((name, key)) or CHOICES.get(("", key), ())
     if not isinstance(value, str):
