@@ -38,8 +38,8 @@ def two_hop(frame: pd.DataFrame) -> Table:
     notes = (
         "Where all shared candidates are the nearest offsets, a layer points at most window - 1 tokens back, and six "
         "layers add up to at most 6 (window - 1).",
-        "Candidates from the chain (candidates=offsets+chain: the lower target, its neighbours and its own target) "
-        "double that reach with each layer.",
+        "A variant with candidates=offsets+chain is not held to the window: its first layer has no chain and fills "
+        "up with offsets of the table.",
     )
     title = "Beyond one pointer's reach: copy by distance D"
     return _table("two_hop", title, frame, found, *notes, *_outcomes(found))
