@@ -58,4 +58,4 @@ rule figures:
 
 rule report:
     input:
-        reported(CHOSEN, "tables", "figures", "claims"),
+        reported(CHOSEN, "tables", "figures", "claims", "page"),

@@ -7,6 +7,7 @@ import math
 import zlib
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -129,9 +130,15 @@ def traced(distance: int, **values: Any) -> Row:
 
 
 def trace(distance: int, heads: int = 2) -> Row:
-    """Targets int[L][H][N] of 6 layers: the third looks `distance` back, the others near."""
+    """Tokens int[N] and targets int[L][H][N] of 6 layers: the third looks `distance` back, the others near."""
     hops, n = (3, 41, distance, 12, 55, 1), distance + 768
-    return {"targets": [[[max(0, i - hop - head) for i in range(n)] for head in range(heads)] for hop in hops]}
+    edges = [0, *(2**k for k in range((n - 1).bit_length() + 1))]
+    return {
+        "tokens": [i * i % 20 for i in range(n)],
+        "targets": [[[max(0, i - hop - head) for i in range(n)] for head in range(heads)] for hop in hops],
+        "hop_edges_tokens": edges,
+        "hop_counts": [[768 * (low <= hop < high) for low, high in pairwise(edges)] for hop in hops],
+    }
 
 
 def grid() -> list[Row]:

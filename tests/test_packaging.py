@@ -20,7 +20,12 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("pointer", "baselines", "workflow")
 
-CONDA_NAMES = {"torch": "pytorch", "matplotlib": "matplotlib-base", "snakemake": "snakemake-minimal"}
+CONDA_NAMES = {
+    "torch": "pytorch",
+    "matplotlib": "matplotlib-base",
+    "playwright": "playwright-python",
+    "snakemake": "snakemake-minimal",
+}
 MODULE_NAMES = {"cpuinfo": "py-cpuinfo", "yaml": "pyyaml", "triton": "torch"}  # torch's CUDA build brings triton
 
 

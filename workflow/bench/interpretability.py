@@ -2,8 +2,8 @@
 
 It is trained on the copy task, whose hops the task prescribes, or on another (`task`; bytes is real text). Hop
 statistics are over the positions of a fresh batch that carry loss: on copy those with t >= D, which need a reach of D.
-Beside the row lie `trace.json` (targets int[L][H][N] of the first sequence, hop histograms [L][bins] with their edges,
-one chain) and `weights.safetensors` (the trained weights).
+Beside the row lie `trace.json` (tokens int[N] and targets int[L][H][N] of the first sequence, hop histograms [L][bins]
+with their edges, one chain) and `weights.safetensors` (the trained weights).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def run(settings: Settings, report: Report, folder: Path) -> dict[str, Any]:
     model, row = train_and_score(cell, report, folder)
     tokens, targets = models.task_of(cell).batch_of("trace", 0, cell.batch)
     found = trace(model, tokens.to(device))
-    _write_trace(folder / FILES["trace"], found, targets)
+    _write_trace(folder / FILES["trace"], found, tokens[0], targets)
     _write_weights(folder / FILES["weights"], model)
     statistics = hop_statistics(scored_hops(found.hops, targets))
     return row | statistics | {"files": FILES, "warnings": found.warnings()}
@@ -72,9 +72,10 @@ def hop_edges(length: int) -> list[int]:
     return [0, *(2**n for n in range((length - 1).bit_length() + 1))]
 
 
-def _write_trace(path: Path, found: Trace, targets: Tensor) -> None:
+def _write_trace(path: Path, found: Trace, tokens: Tensor, targets: Tensor) -> None:
     hops, edges = found.hops, hop_edges(targets.shape[1])
     content = {
+        "tokens": tokens.tolist(),
         "targets": found.targets[:, 0].tolist(),
         "hop_edges_tokens": edges,
         "hop_counts": [histogram(layer, edges) for layer in scored_hops(hops, targets)],

@@ -1,4 +1,4 @@
-"""`python -m workflow.report collect|tables|figures|claims`: rows to a frame, then to tables, figures, verdicts.
+"""`python -m workflow.report collect|tables|figures|claims|page`: rows to a frame, tables, figures, verdicts, a page.
 
 `verdicts` prints what `claims` wrote. `keep` puts rows into the repository, `readme` makes the README's results of
 them.
@@ -28,14 +28,18 @@ def parser() -> argparse.ArgumentParser:
     collect.add_argument("--manifest", type=Path, required=True, help="a file with one row path a line")
     collect.add_argument("--out", type=Path, required=True, help="folder for the frame")
     collect.add_argument("--benchmarks", type=Path, help="a pytest-benchmark JSON of the mixers, to join the frame")
-    for name, place in (("tables", "the tables"), ("figures", "the figures"), ("claims", "tables/ and figures/")):
+    places = {"tables": "the tables", "figures": "the figures", "claims": "tables/ and figures/", "page": "index.html"}
+    for name, place in places.items():
         made = commands.add_parser(name, help=f"rows.parquet -> {name}")
         made.add_argument("--rows", type=Path, required=True, help="the frame that `collect` wrote")
         made.add_argument("--out", type=Path, required=True, help=f"folder for {place}")
         made.add_argument("--tier", default="", help="smoke stamps every title, and gives no verdict")
-        if name != "claims":
+        if name in ("tables", "figures"):
             made.add_argument("--names", nargs="+", help=f"which {name}; default: all")
-    commands.choices["claims"].add_argument("--ledger", type=Path, default=LEDGER, help="default: %(default)s")
+    for name in ("claims", "page"):
+        commands.choices[name].add_argument("--ledger", type=Path, default=LEDGER, help="default: %(default)s")
+    commands.choices["page"].add_argument("--figures", type=Path, nargs="+", required=True, help="drawn figures")
+    commands.choices["page"].add_argument("--tables", nargs="+", help="names of the tables that it shows; default: all")
     verdicts = commands.add_parser("verdicts", help="the claims table on the terminal")
     verdicts.add_argument("--table", type=Path, default=Path("results/tables/claims.csv"), help="default: %(default)s")
     _for_the_repository(commands)
@@ -67,6 +71,8 @@ def run(arguments: argparse.Namespace) -> list[Path]:
         return readme.write(arguments.rows, arguments.readme, arguments.figures)
     if arguments.command == "claims":
         return _claims(frame.load(arguments.rows), arguments)
+    if arguments.command == "page":
+        return _page(frame.load(arguments.rows), arguments)
     rows = frame.load(arguments.rows)
     if arguments.command == "tables":
         return tables.write(rows, arguments.out, arguments.tier, arguments.names or tables.TABLES)
@@ -79,6 +85,15 @@ def _claims(rows: pd.DataFrame, arguments: argparse.Namespace) -> list[Path]:
 
     lines, files = claims.write(rows, arguments.out, arguments.tier, arguments.ledger)
     return files + figures.write_claims(lines, arguments.out / "figures", arguments.tier)
+
+
+def _page(rows: pd.DataFrame, arguments: argparse.Namespace) -> list[Path]:
+    """Writes the results page."""
+    from workflow.report import tables
+    from workflow.report.page import build
+
+    shown = build.Shown(arguments.figures, arguments.tables or tuple(tables.TABLES))
+    return [build.write(rows, shown, arguments.out, arguments.tier, arguments.ledger)]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

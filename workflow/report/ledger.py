@@ -82,6 +82,7 @@ class Claim:
     device: str = "any"
     contradiction: bool = False
     reason: str = ""
+    explained: str = ""
     command: str = COMMAND
 
 

@@ -83,7 +83,17 @@ def suits(part, results):
 
 def shown(wildcards, output):
     """The names of the tables or figures that a job makes."""
-    return sorted({Path(file).stem for file in output})
+    return stems(output)
+
+
+def stems(files):
+    """The names of tables or figures, each once."""
+    return sorted({Path(file).stem for file in files})
+
+
+def drawn(results):
+    """The figures of a tier's report, that of the verdicts among them."""
+    return [file for file in reported(results, "figures", "claims") if Path(file).suffix == ".svg"]
 
 
 def captioned(file, category):
@@ -97,7 +107,11 @@ def captioned(file, category):
 
 GRID = explained(Grid, config, workflow.configfiles)
 CHOSEN = folder(GRID.chosen)
-REPORT_CODE = content_hash(sorted(Path(workflow.basedir, "workflow", "report").glob("*.py")))
+REPORT = Path(workflow.basedir, "workflow", "report")
+REPORT_CODE = content_hash(sorted(REPORT.glob("*.py")))
+PAGE_CODE = content_hash(
+    sorted(file for ending in ("py", "html", "css", "js", "rst") for file in REPORT.rglob(f"*.{ending}"))
+)
 MIXERS = content_hash(
     path for name in ("pointer", "baselines") for path in sorted(Path(workflow.basedir, name).glob("*.*"))
 )
@@ -150,6 +164,7 @@ MADE = {
         for kind in ENDINGS
     },
     ("claims", "core"): [f"{{results}}/{kind}/claims.{ending}" for kind in ENDINGS for ending in ENDINGS[kind]],
+    ("page", "core"): ["{results}/report/index.html"],
 }
 
 

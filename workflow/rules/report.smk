@@ -1,4 +1,4 @@
-# The rows of a tier -> one frame -> tables and figures. `results` is "results", or "results/<tier>".
+# The rows of a tier -> one frame -> tables, figures, verdicts, the results page. `results` is "results" or "results/<tier>".
 
 
 rule list_rows:
@@ -122,3 +122,24 @@ use rule make_tables as make_goal_tables with:
         [captioned(file, "Tables") for file in MADE["tables", "goals"]],
     log:
         "{results}/logs/goal_tables.log",
+
+
+rule make_page:
+    input:
+        rows="{results}/rows.parquet",
+        ledger=LEDGER,
+        published=PUBLISHED,
+        figures=lambda wildcards: drawn(wildcards.results),
+    output:
+        page=MADE["page", "core"][0],
+    log:
+        "{results}/logs/page.log",
+    conda:
+        "../../environment.yml"
+    params:
+        tier=lambda wildcards: tier_name(wildcards.results),
+        tables=lambda wildcards: stems(reported(wildcards.results, "tables")),
+        code=PAGE_CODE,
+    shell:
+        "python -m workflow.report page --rows {input.rows:q} --figures {input.figures:q}"
+        " --tables {params.tables:q} --out {wildcards.results:q}/report --tier {params.tier:q} --ledger {input.ledger:q} > {log:q} 2>&1"

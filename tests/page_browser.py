@@ -1,0 +1,109 @@
+"""A headless Chromium on the results page: for the browser tests, and for the README's two pictures.
+
+    python tests/page_browser.py --page results/report/index.html --out docs/figures
+
+draws `page-verdicts.png` and `page-explorer.png`, and prints the page's size and the time until it could be used. Add
+`--shots results/page` for pictures of the whole page, narrow and wide, light and dark.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import statistics
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+FLAGS = [
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+WIDTHS = {"narrow": 360, "wide": 1600}
+LOADS = 5
+
+
+@contextmanager
+def chromium(executable: str) -> Iterator[Browser]:
+    """A browser with an empty profile of its own; Playwright's download is not used."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=FLAGS)
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+def opened(browser: Browser, path: Path, *, width: int = 1600, scheme: str = "light") -> Page:
+    """The page, ready to be used, in a window of its own."""
+    page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    page.goto(path.resolve().as_uri())
+    page.wait_for_selector("html[data-ready=yes]", timeout=60_000)
+    return page
+
+
+def interactive_ms(page: Page) -> float:
+    """Milliseconds from the start of loading until tables, chains and controls worked."""
+    return float(page.evaluate("performance.getEntriesByName('interactive')[0].startTime"))
+
+
+def scrolled(page: Page) -> None:
+    """Every chart in sight once, for charts are drawn when they come near."""
+    for figure in page.locator("[data-chart] .plot").all():
+        figure.scroll_into_view_if_needed()
+    expect(page.locator("[data-chart]:has(.plot):not([data-drawn])")).to_have_count(0, timeout=60_000)
+    page.evaluate("scrollTo(0, 0)")
+
+
+def shots(browser: Browser, path: Path, out: Path) -> list[Path]:
+    """The whole page in both widths, light and dark."""
+    out.mkdir(parents=True, exist_ok=True)
+    made = []
+    for scheme in ("light", "dark"):
+        for name, width in WIDTHS.items():
+            page = opened(browser, path, width=width, scheme=scheme)
+            scrolled(page)
+            made.append(out / f"{name}-{scheme}.png")
+            page.screenshot(path=made[-1], full_page=True)
+            page.close()
+    return made
+
+
+def pictures(browser: Browser, path: Path, out: Path) -> list[Path]:
+    """The README's two pictures."""
+    out.mkdir(parents=True, exist_ok=True)
+    page = opened(browser, path, width=1200)
+    page.screenshot(path=out / "page-verdicts.png")
+    page.set_viewport_size({"width": 1200, "height": 1000})
+    page.locator("#explorer").scroll_into_view_if_needed()
+    page.wait_for_timeout(300)
+    page.locator("#explorer").screenshot(path=out / "page-explorer.png")
+    page.close()
+    return [out / "page-verdicts.png", out / "page-explorer.png"]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--page", type=Path, default=Path("results/report/index.html"))
+    parser.add_argument("--out", type=Path, help="folder for the README's pictures")
+    parser.add_argument("--shots", type=Path, help="folder for pictures of the whole page")
+    arguments = parser.parse_args()
+    executable = next(filter(None, map(shutil.which, NAMES)), None)
+    if executable is None:
+        parser.error("no Chromium here (Debian: .ci/install-system-packages chromium)")
+    with chromium(executable) as browser:
+        made = pictures(browser, arguments.page, arguments.out) if arguments.out else []
+        made += shots(browser, arguments.page, arguments.shots) if arguments.shots else []
+        times = [interactive_ms(opened(browser, arguments.page)) for _ in range(LOADS)]
+    print(f"{arguments.page}: {arguments.page.stat().st_size / 1e6:.2f} MB")
+    print(f"interactive after {statistics.median(times):.0f} ms (median of {', '.join(f'{t:.0f}' for t in times)})")
+    print("\n".join(map(str, made)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,338 @@
+"""The results page in a real browser: it loads without an error or a request, and every control does what it says.
+
+Pictures in both widths, light and dark, are kept in results/page/.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import synthetic
+from synthetic import HOSTILE, TEXNICAL
+
+pytest.importorskip("playwright", reason="the browser tests need Playwright (pip install -e '.[test]')")
+
+from page_browser import WIDTHS, chromium, opened, scrolled
+from playwright.sync_api import Browser, Page, Request, expect
+
+from workflow.report import frame, ledger
+from workflow.report.claims import judge
+from workflow.report.page import build
+
+pytestmark = pytest.mark.browser
+ROOT = Path(__file__).resolve().parents[1]
+DISTANCE, LAYERS, HEADS = 2048, 6, 2
+LENGTH = DISTANCE + 768
+SVG = '<svg xmlns="http://www.w3.org/2000/svg" width="40" height="30"><rect width="20" height="30"/></svg>'
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of synthetic rows: every status, two machines, hostile names, two traces."""
+    folder = tmp_path_factory.mktemp("page")
+    rows = frame.collect(synthetic.store(synthetic.grid(), folder), folder)
+    lines = judge(rows, ledger.read(ROOT / "config" / "claims.yaml"))
+    file = folder / "index.html"
+    drawn = folder / "time.svg"
+    drawn.write_text(SVG, encoding="utf-8")
+    file.write_text(build.html(rows, lines, build.Shown([drawn]), "default"), encoding="utf-8")
+    return file
+
+
+@pytest.fixture(scope="module")
+def browser(chromium_path: str) -> Iterator[Browser]:
+    with chromium(chromium_path) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def chromium_path(request: pytest.FixtureRequest) -> str:
+    found: str = request.getfixturevalue("chromium")
+    return found
+
+
+@pytest.fixture
+def page(browser: Browser, path: Path) -> Iterator[Page]:
+    """The page, used by one test, which fails where the console says anything or a request leaves the file."""
+    said: list[str] = []
+    context = browser.new_context(viewport={"width": 1600, "height": 900}, accept_downloads=True)
+    context.grant_permissions(["clipboard-read", "clipboard-write"])
+    shown = context.new_page()
+    shown.on("console", lambda message: said.append(message.text) if message.type in ("error", "warning") else None)
+    shown.on("pageerror", lambda error: said.append(str(error)))
+    shown.on("dialog", lambda dialog: said.append(f"dialog: {dialog.message}"))
+    shown.on("request", lambda request: said.append(request.url) if _leaves(request) else None)
+    shown.goto(path.as_uri())
+    shown.wait_for_selector("html[data-ready=yes]", timeout=60_000)
+    yield shown
+    context.close()
+    assert said == []
+
+
+def _leaves(request: Request) -> bool:
+    return not request.url.startswith(("file:///", "data:", "blob:"))
+
+
+def traces(page: Page, name: str) -> list[dict[str, Any]]:
+    """What a chart has drawn: model, role, whether it is visible."""
+    figure = page.locator(f"#chart-{name} .plot")
+    figure.scroll_into_view_if_needed()
+    expect(page.locator(f"#chart-{name}[data-drawn]")).to_have_count(1, timeout=30_000)
+    found: list[dict[str, Any]] = figure.evaluate("p => p.data.map(t => ({...t.meta, visible: t.visible}))")
+    return found
+
+
+def column(page: Page, title: str) -> list[str]:
+    """The cells of a column of the rows' table, as shown."""
+    headings = page.locator("#table-rows thead th").all_inner_texts()
+    place = [heading.strip() for heading in headings].index(title) + 1
+    return page.locator(f"#table-rows tbody td:nth-child({place})").all_inner_texts()
+
+
+def sort_by(page: Page, title: str) -> None:
+    page.locator("#table-rows thead th", has_text=title).first.click()
+
+
+def test_every_chart_is_drawn(page: Page) -> None:
+    scrolled(page)
+    drawn = page.locator("[data-chart] .plot .main-svg:first-child")
+    assert drawn.count() == page.locator("[data-chart] .plot").count() == 10
+    alternatives = page.locator("[role=img].plot").evaluate_all("nodes => nodes.map(n => n.getAttribute('aria-label'))")
+    assert all(text and len(text) > 40 for text in alternatives)
+
+
+def test_rows_sort_by_number_and_turn_round(page: Page) -> None:
+    sort_by(page, "training, tokens/s")
+    sort_by(page, "training, tokens/s")
+    falling = [float(text) for text in column(page, "training, tokens/s") if text != "–"]
+    assert len(falling) == 25
+    assert falling == sorted(falling, reverse=True)
+    assert falling[0] > falling[-1]
+
+
+def test_failed_rows_can_be_picked_and_say_why(page: Page) -> None:
+    page.locator("#table-rows .filters select[name=status]").select_option("oom")
+    assert set(column(page, "status")) == {"oom"}
+    assert set(column(page, "reason")) == {"DefaultCPUAllocator: can't allocate memory"}
+    page.locator("#table-rows .filters select[name=model]").select_option("pointer")
+    expect(page.locator("#table-rows tbody")).to_contain_text("No matching records")
+
+
+def test_rows_are_searched_and_downloaded_as_shown(page: Page, tmp_path: Path) -> None:
+    page.locator("#table-rows input[type=search]").fill("diverged")
+    assert set(column(page, "status")) == {"diverged"}
+    with page.expect_download() as download:
+        page.locator("#table-rows").get_by_role("button", name="CSV as shown").click()
+    download.value.save_as(tmp_path / "rows.csv")
+    lines = list(csv.DictReader((tmp_path / "rows.csv").read_text(encoding="utf-8-sig").splitlines()))
+    assert [(line["model"], line["status"], line["reason"]) for line in lines] == [
+        ("pointer-dense", "diverged", "loss is NaN at step 17")
+    ]
+
+
+def test_a_row_tells_its_origin_on_hover_and_by_keyboard(page: Page) -> None:
+    told = page.locator("#table-rows tbody tr").first.get_attribute("title")
+    assert told
+    for part in ("commit: 0000000", "machine: ", "versions: torch 2.13.0", "threads: 2"):
+        assert part in told
+    page.locator("#table-rows .info").first.focus()
+    page.keyboard.press("Enter")
+    dialog = page.locator("#provenance")
+    expect(dialog).to_be_visible()
+    expect(dialog).to_contain_text("python -m workflow.bench run")
+    page.locator("#copy-command").click()
+    expect(page.locator("#copy-command")).to_have_text("Copied")
+    assert page.evaluate("navigator.clipboard.readText()") == "python -m workflow.bench run"
+    page.keyboard.press("Escape")
+    expect(dialog).not_to_be_visible()
+
+
+def test_a_folded_table_opens_from_its_link_with_its_numbers(page: Page, tmp_path: Path) -> None:
+    page.locator("#chart-speedup .note a").click()
+    expect(page.locator("#table-speedup tbody tr").first).to_be_visible()
+    with page.expect_download() as download:
+        page.locator("#table-speedup").get_by_role("button", name="CSV, all columns").click()
+    download.value.save_as(tmp_path / "speedup.csv")
+    assert (tmp_path / "speedup.csv").read_text().startswith("machine,device,dtype,threads,model,length,ratio")
+
+
+def test_a_model_and_the_papers_points_can_be_switched_off(page: Page) -> None:
+    before = traces(page, "time")
+    assert {t["visible"] for t in before} == {True}
+    page.locator('#models input[value="pointer"]').uncheck()
+    page.locator("#paper-on").uncheck()
+    after = traces(page, "time")
+    assert {(t["model"], t["role"]) for t in after if not t["visible"]} == {
+        ("pointer", "ours"), ("pointer", "paper"), ("transformer", "paper"),
+    }  # fmt: skip
+    assert [t["visible"] for t in traces(page, "throughput") if t["model"] == "pointer"] == [False, False]
+
+
+def test_axes_turn_linear_and_back(page: Page) -> None:
+    traces(page, "time")
+    kinds = "p => [p.layout.xaxis.type, p.layout.yaxis.type]"
+    plot = page.locator("#chart-time .plot")
+    assert plot.evaluate(kinds) == ["log", "log"]
+    page.locator("#chart-time [data-log=y]").uncheck()
+    assert plot.evaluate(kinds) == ["log", "linear"]
+    page.locator("#chart-time [data-log=y]").check()
+    assert plot.evaluate(kinds) == ["log", "log"]
+
+
+def test_another_machine_has_its_own_panel(page: Page) -> None:
+    traces(page, "time")
+    highest = "p => Math.max(...p.data[0].y)"
+    plot = page.locator("#chart-time .plot")
+    first = plot.evaluate(highest)
+    page.locator("#panel-time").select_option("1")
+    assert plot.evaluate(highest) == pytest.approx(first * 1.7, rel=1e-3) or plot.evaluate(highest) == pytest.approx(
+        first / 1.7, rel=1e-3
+    )
+
+
+def chain(position: int, head: int = 0) -> list[int]:
+    """The positions that the written trace visits from the top layer down."""
+    visited = [position]
+    for layer in reversed(synthetic.trace(DISTANCE, HEADS)["targets"]):
+        visited.append(layer[head][visited[-1]])
+    return visited
+
+
+def steps(page: Page) -> list[str]:
+    return page.locator("#steps li").all_inner_texts()
+
+
+def told(position: int, head: int = 0) -> list[str]:
+    visited = chain(position, head)
+    return [f"layer {LAYERS - n}: {a} → {b}, hop {a - b:,}" for n, (a, b) in enumerate(pairwise(visited))]
+
+
+def test_a_click_lights_the_chain_of_its_position(page: Page) -> None:
+    drawing = page.locator("#chain svg")
+    drawing.scroll_into_view_if_needed()
+    assert steps(page) == told(LENGTH - 1)
+    box = drawing.bounding_box()
+    assert box
+    page.mouse.click(box["x"] + 62 + 0.9 * (box["width"] - 78), box["y"] + 40)
+    position = int(page.locator("#position").input_value())
+    assert position == pytest.approx(0.9 * LENGTH, abs=4)
+    assert steps(page) == told(position)
+    root = chain(position)[-1]
+    expect(page.locator("#origin")).to_contain_text(f"ends at position {root} (symbol {root * root % 20})")
+    expect(page.locator("#origin")).to_contain_text(f"asks for the symbol of position {position - DISTANCE}")
+    page.locator("#head").select_option("1")
+    assert steps(page) == told(position, 1)
+
+
+def test_a_click_among_the_arcs_chooses_the_position_below_it(page: Page) -> None:
+    drawing = page.locator("#arcs svg")
+    drawing.scroll_into_view_if_needed()
+    start, width = (page.evaluate(f"Number(document.getElementById('{i}').value)") for i in ("from", "position"))
+    shown = page.locator("#from-is").inner_text().split(" to ")
+    assert int(shown[0]) == start < int(shown[1]) <= width
+    box = drawing.bounding_box()
+    assert box
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + 100)
+    middle = (int(shown[0]) + int(shown[1])) / 2
+    assert int(page.locator("#position").input_value()) == pytest.approx(middle, abs=1)
+
+
+def test_the_explorer_works_from_the_keyboard(page: Page) -> None:
+    page.locator("#arcs svg").focus()
+    for key, expected in (
+        ("ArrowLeft", LENGTH - 2),
+        ("Shift+ArrowLeft", LENGTH - 18),
+        ("Home", 0),
+        ("End", LENGTH - 1),
+    ):
+        page.keyboard.press(key)
+        assert int(page.locator("#position").input_value()) == expected
+        assert steps(page) == told(expected)
+    layer = int(page.locator("#layer").input_value())
+    page.keyboard.press("ArrowUp")
+    assert int(page.locator("#layer").input_value()) == layer + 1
+    assert page.locator("#steps li.is").inner_text().startswith(f"layer {layer + 1}:")
+    slider = page.locator("#arcs svg")
+    assert slider.get_attribute("aria-valuenow") == str(LENGTH - 1)
+    assert "points at position" in str(slider.get_attribute("aria-valuetext"))
+    for _ in range(20):
+        page.keyboard.press("-")
+    assert page.locator("#zoom-is").inner_text() == f"{LENGTH} positions"
+    page.keyboard.press("ArrowLeft")
+    assert steps(page) == told(LENGTH - 2)
+
+
+def test_hops_are_drawn_by_layer_beside_the_papers(page: Page) -> None:
+    plot = page.locator("#hops")
+    assert plot.evaluate("p => p.data.length") == LAYERS
+    assert plot.evaluate("p => p.layout.shapes.map(s => s.label.text)") == [
+        "paper: mean 47 to 58",
+        "paper: longest 483",
+    ]
+
+
+def test_verdicts_can_be_picked_and_their_commands_copied(page: Page) -> None:
+    chosen = page.locator(".count").first
+    kind = chosen.get_attribute("data-kind")
+    chosen.click()
+    kinds = page.locator(".card:visible").evaluate_all("cards => cards.map(card => card.dataset.kind)")
+    assert set(kinds) == {kind}
+    chosen.click()
+    assert page.locator(".card:visible").count() == page.locator(".card").count() > len(kinds)
+    page.locator("#claim-speed-2048 [data-copy]").click()
+    expect(page.locator("#claim-speed-2048 [data-copy]")).to_have_text("Copied")
+    assert page.evaluate("navigator.clipboard.readText()") == ledger.COMMAND
+
+
+def test_a_verdict_leads_to_its_rows(page: Page) -> None:
+    page.locator("#claim-copy-95 [data-rows]").click()
+    expect(page.locator("#table-rows .dt-info")).to_contain_text("of 12 entries")
+    assert set(column(page, "experiment")) == {"copy"}
+    assert set(column(page, "model")) == {"pointer"}
+
+
+def test_hostile_names_are_shown_as_they_are(page: Page) -> None:
+    choices = page.locator("#models").inner_text()
+    assert HOSTILE in choices
+    assert TEXNICAL in choices
+    page.locator("#table-rows .filters select[name=model]").select_option(HOSTILE)
+    assert set(column(page, "model")) == {HOSTILE}
+    names = page.locator("#chart-time .plot")
+    traces(page, "time")
+    assert json.dumps(HOSTILE.replace("<", "&lt;").replace(">", "&gt;")) in json.dumps(
+        names.evaluate("p => p.data.map(t => t.name)")
+    )
+    assert page.locator("script").count() == 4
+
+
+def test_figures_are_downloaded_in_both_formats(page: Page, tmp_path: Path) -> None:
+    for kind, start in (("SVG", b"<svg"), ("PNG", b"\x89PNG")):
+        with page.expect_download() as download:
+            page.locator(".gallery").get_by_text(kind, exact=True).click()
+        assert download.value.suggested_filename == f"time.{kind.lower()}"
+        download.value.save_as(tmp_path / kind)
+        assert (tmp_path / kind).read_bytes().startswith(start)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", WIDTHS)
+def test_the_page_fits_its_width(browser: Browser, path: Path, name: str, scheme: str) -> None:
+    page = opened(browser, path, width=WIDTHS[name], scheme=scheme)
+    scrolled(page)
+    out = ROOT / "results" / "page"
+    out.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=out / f"{name}-{scheme}.png", full_page=True)
+    assert page.evaluate("document.documentElement.scrollWidth") <= WIDTHS[name]
+    ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert ground == {"light": "rgb(255, 255, 255)", "dark": "rgb(21, 24, 29)"}[scheme]
+    ink = page.locator("#chart-time .plot").evaluate("p => p.layout.font.color")
+    assert ink == {"light": "#1d2127", "dark": "#e8eaed"}[scheme]
+    page.locator("#theme").select_option("dark" if scheme == "light" else "light")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") != ground
+    page.close()

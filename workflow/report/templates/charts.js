@@ -1,0 +1,102 @@
+// The curves: which models are on, which panel, which axes are logarithmic. Plotly draws.
+const LOOKS = new Map(DATA.looks.map((look) => [look.model, look]));
+const CHARTS = new Map(DATA.charts.map((chart) => [chart.name, chart]));
+const off = new Set(); // models switched off
+const seen = new Set(); // charts that were drawn once
+let paperOn = true;
+
+function colour(model) {
+  const look = LOOKS.get(model);
+  return look && look[isDark() ? "dark" : "light"];
+}
+
+function dressed(trace) {
+  const { model, role } = trace.meta;
+  const visible = role === "paper" ? paperOn && !off.has(model) : !off.has(model);
+  const own = colour(model);
+  if (!own) return { ...trace, visible };
+  return { ...trace, visible, line: { ...trace.line, color: own }, marker: { ...trace.marker, color: own } };
+}
+
+function axis(title, log, ticks) {
+  const { grid } = ink();
+  const marks = log && ticks.length ? { tickvals: ticks, ticktext: ticks.map((t) => t.toLocaleString("en")) } : {};
+  return {
+    title: { text: title, standoff: 8 }, type: log ? "log" : "linear", gridcolor: grid, linecolor: grid,
+    zeroline: false, automargin: true, exponentformat: "SI", ...marks,
+  };
+}
+
+function layoutOf(extra = {}) {
+  const { text, ground } = ink();
+  return {
+    autosize: true, height: 330, margin: { l: 56, r: 14, t: 12, b: 48 }, paper_bgcolor: "rgba(0,0,0,0)",
+    plot_bgcolor: "rgba(0,0,0,0)", font: { family: "system-ui, sans-serif", size: 12, color: text }, showlegend: false,
+    hovermode: "closest", hoverlabel: { bgcolor: ground, font: { color: text }, namelength: -1 },
+    dragmode: matchMedia("(pointer: coarse)").matches ? false : "zoom", ...extra,
+  };
+}
+
+const CONFIG = {
+  displaylogo: false, responsive: true, toImageButtonOptions: { format: "svg" },
+  modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
+};
+
+function drawChart(figure) {
+  const chart = CHARTS.get(figure.dataset.chart);
+  const panel = chart.panels[Number(byId(`panel-${chart.name}`)?.value ?? 0)];
+  const [x, y] = ["x", "y"].map((a) => figure.querySelector(`[data-log=${a}]`).checked);
+  const plot = figure.querySelector(".plot");
+  const layout = layoutOf({
+    xaxis: axis(chart.x, x, panel.ticks), yaxis: { ...axis(chart.y, y, []), rangemode: "tozero" },
+    shapes: panel.shapes.map((s) => ({ ...s, label: { ...s.label, font: { ...s.label.font, color: ink().text } } })),
+    ...(chart.legend ? { showlegend: true, legend: { orientation: "h", y: -0.28 }, height: 400 } : {}),
+  });
+  plot.setAttribute("aria-label", panel.alt);
+  seen.add(figure);
+  figure.dataset.drawn = "yes";
+  return Plotly.react(plot, panel.data.map(dressed), layout, { ...CONFIG, toImageButtonOptions: { format: "svg", filename: chart.name } });
+}
+
+function drawSeen() {
+  for (const figure of seen) drawChart(figure);
+}
+
+function modelChoices() {
+  for (const look of DATA.looks) {
+    const box = make("input", { type: "checkbox", checked: true, value: look.model });
+    box.addEventListener("change", () => {
+      off[box.checked ? "delete" : "add"](look.model);
+      drawSeen();
+    });
+    const swatch = make("span", { className: "swatch" });
+    swatch.style.background = `light-dark(${look.light}, ${look.dark})`;
+    byId("models").append(make("label", {}, box, swatch, look.model));
+  }
+  const paper = make("input", { type: "checkbox", checked: true, id: "paper-on" });
+  paper.addEventListener("change", () => { paperOn = paper.checked; drawSeen(); });
+  byId("models").append(make("label", {}, paper, make("span", { className: "swatch hollow" }), "the paper's points"));
+}
+
+function choose(which) {
+  for (const box of all("#models input[value]:not(#paper-on)")) {
+    box.checked = which === "all" || (which === "paper" && ["pointer", "transformer"].includes(box.value));
+    off[box.checked ? "delete" : "add"](box.value);
+  }
+  drawSeen();
+}
+
+function startCharts() {
+  modelChoices();
+  for (const button of all("[data-models]")) button.addEventListener("click", () => choose(button.dataset.models));
+  const near = new IntersectionObserver((entries) => {
+    for (const { isIntersecting, target } of entries) {
+      if (isIntersecting) { near.unobserve(target); drawChart(target); }
+    }
+  }, { rootMargin: "400px" });
+  for (const figure of all("[data-chart]").filter((f) => f.querySelector(".plot"))) {
+    for (const control of all("select, input", figure)) control.addEventListener("change", () => drawChart(figure));
+    near.observe(figure);
+  }
+  onTheme(drawSeen);
+}

@@ -1,0 +1,158 @@
+// The pointer explorer: a traced model, a head, a layer, a position and a window; clicks, sliders and keys move them.
+const view = { trace: null, hops: null, tokens: null, head: 0, layer: 0, position: 0, from: 0, width: 64 };
+const SMALLEST = 24; // positions in the closest zoom
+
+async function unpacked(text) {
+  const bytes = Uint8Array.from(atob(text), (sign) => sign.charCodeAt(0));
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+  return JSON.parse(await new Response(stream).text());
+}
+
+async function openTrace(index) {
+  const trace = DATA.traced.models[index];
+  const { hops, tokens } = await unpacked(trace.packed);
+  Object.assign(view, { trace, hops, tokens, head: 0, layer: longestLayer(hops), position: trace.length - 1 });
+  view.width = Math.min(trace.length, Math.max(SMALLEST, Math.round(byId("arcs").clientWidth / 16)));
+  byId("head").replaceChildren(...hops[0].map((_, head) => make("option", { value: head }, String(head + 1))));
+  byId("head-label").hidden = trace.heads < 2;
+  byId("layer").max = trace.layers;
+  byId("position").max = trace.length - 1;
+  follow();
+  drawHistogram();
+}
+
+function longestLayer(hops) {
+  const last = hops.map((heads) => Math.max(...heads.map((head) => head.at(-1))));
+  return last.indexOf(Math.max(...last));
+}
+
+function chainOf(position) {
+  const chain = [position];
+  for (let layer = view.trace.layers - 1; layer >= 0; layer -= 1) {
+    const here = chain.at(-1);
+    chain.push(here - view.hops[layer][view.head][here]);
+  }
+  return chain;
+}
+
+const symbol = (token) => (view.trace.task === "copy" || view.trace.distance !== null ? String(token) : letter(token));
+const letter = (token) => (token > 32 && token < 127 ? String.fromCharCode(token) : "·");
+const named = (position) => (view.tokens ? `position ${position} (symbol ${symbol(view.tokens[position])})` : `position ${position}`);
+
+function clamp(value, low, high) { return Math.min(high, Math.max(low, value)); }
+
+// After a move of the position: the window keeps the chain's hop of the chosen layer in sight.
+function follow() {
+  const { length, layers } = view.trace;
+  view.position = clamp(view.position, 0, length - 1);
+  const node = chainOf(view.position)[layers - 1 - view.layer];
+  if (node < view.from || node > view.from + view.width - 1) view.from = node - view.width + 1 + Math.floor(view.width / 8);
+  draw();
+}
+
+function draw() {
+  const { trace, layer } = view;
+  view.width = clamp(view.width, Math.min(SMALLEST, trace.length), trace.length);
+  view.from = clamp(view.from, 0, trace.length - view.width);
+  const chain = chainOf(view.position), to = view.from + view.width - 1;
+  const asked = trace.distance !== null && view.position >= trace.distance ? view.position - trace.distance : null;
+  const node = chain[trace.layers - 1 - layer];
+  const focused = byId("arcs").contains(document.activeElement);
+  const shared = { from: view.from, to, tokens: view.tokens, say: symbol };
+  const arcs = drawArcs(byId("arcs"), {
+    ...shared, hops: view.hops[layer][view.head], chosen: view.position, node,
+    spoken: `${named(view.position)}; in layer ${layer + 1} ${named(node)} points at ${named(node - view.hops[layer][view.head][node])}`,
+  });
+  const rails = drawChain(byId("chain"), { ...shared, chain, length: trace.length, layer: layer + 1, asked });
+  for (const drawing of [arcs, rails]) drawing.svg.addEventListener("click", (event) => clicked(event, drawing));
+  if (focused) arcs.svg.focus({ preventScroll: true });
+  tell(chain, asked);
+  controls(to);
+}
+
+function clicked(event, { svg, at }) {
+  const box = svg.getBoundingClientRect();
+  view.position = at(((event.clientX - box.left) * svg.viewBox.baseVal.width) / box.width);
+  follow();
+  byId("arcs").firstChild.focus({ preventScroll: true });
+}
+
+function tell(chain, asked) {
+  const { layers } = view.trace;
+  byId("steps").replaceChildren(...chain.slice(1).map((target, step) => {
+    const layer = layers - step;
+    const text = `layer ${layer}: ${chain[step]} → ${target}, hop ${(chain[step] - target).toLocaleString("en")}`;
+    return make("li", { className: layer === view.layer + 1 ? "is" : "" }, text);
+  }));
+  const root = `The chain of ${named(view.position)} ends at ${named(chain.at(-1))}.`;
+  const task = asked === null ? "" : ` The task asks for the symbol of ${named(asked)}, ${view.trace.distance} back.`;
+  byId("origin").textContent = root + task;
+}
+
+function controls(to) {
+  const { trace } = view;
+  byId("layer").value = view.layer + 1;
+  byId("layer-is").textContent = `${view.layer + 1} of ${trace.layers}`;
+  byId("position").value = view.position;
+  byId("from").max = trace.length - view.width;
+  byId("from").value = view.from;
+  byId("from-is").textContent = `${view.from} to ${to}`;
+  byId("zoom").value = 100 - (100 * Math.log(view.width / SMALLEST)) / Math.log(Math.max(1.01, trace.length / SMALLEST));
+  byId("zoom-is").textContent = `${view.width} positions`;
+}
+
+function zoom(width) {
+  const middle = view.from + view.width / 2;
+  view.width = clamp(Math.round(width), Math.min(SMALLEST, view.trace.length), view.trace.length);
+  view.from = Math.round(middle - view.width / 2);
+  draw();
+}
+
+const KEYS = {
+  ArrowLeft: (far) => { view.position -= far ? 16 : 1; follow(); },
+  ArrowRight: (far) => { view.position += far ? 16 : 1; follow(); },
+  ArrowUp: () => setLayer(view.layer + 1),
+  ArrowDown: () => setLayer(view.layer - 1),
+  Home: () => { view.position = 0; follow(); },
+  End: () => { view.position = view.trace.length - 1; follow(); },
+  PageUp: () => { view.from -= view.width; draw(); },
+  PageDown: () => { view.from += view.width; draw(); },
+  "+": () => zoom(view.width / 1.5),
+  "-": () => zoom(view.width * 1.5),
+};
+
+function setLayer(layer) {
+  view.layer = clamp(layer, 0, view.trace.layers - 1);
+  follow();
+  drawHistogram();
+}
+
+function drawHistogram() {
+  const { data, layout, alt } = view.trace.histogram;
+  const { text, grid } = ink();
+  const bars = data.map((bar) => ({ ...bar, marker: { color: colour(view.trace.model), opacity: bar.meta.layer === view.layer ? 1 : 0.45 } }));
+  const axes = Object.fromEntries(Object.entries(layout).map(([key, value]) => [key, key === "shapes" ? value : { ...value, gridcolor: grid, zeroline: false }]));
+  const shapes = layout.shapes.map((s) => ({ ...s, label: { ...s.label, font: { ...s.label.font, color: text } } }));
+  const extra = { ...axes, shapes, bargap: 0.08, height: 60 + 46 * view.trace.layers, margin: { l: 36, r: 14, t: 26, b: 60 } };
+  byId("hops").setAttribute("aria-label", alt);
+  return Plotly.react(byId("hops"), bars, layoutOf(extra), CONFIG);
+}
+
+async function startExplorer() {
+  if (!DATA.traced.models.length) return;
+  const on = (id, event, act) => byId(id).addEventListener(event, () => act(Number(byId(id).value)));
+  on("trace", "change", openTrace);
+  on("head", "change", (head) => { view.head = head; follow(); });
+  on("layer", "input", (layer) => setLayer(layer - 1));
+  on("position", "change", (position) => { view.position = Math.round(position) || 0; follow(); });
+  on("from", "input", (from) => { view.from = from; draw(); });
+  on("zoom", "input", (share) => zoom(SMALLEST * (view.trace.length / SMALLEST) ** (1 - share / 100)));
+  byId("arcs").addEventListener("keydown", (event) => {
+    const act = KEYS[event.key === "=" ? "+" : event.key];
+    if (act && !event.ctrlKey && !event.metaKey && !event.altKey) { event.preventDefault(); act(event.shiftKey); }
+  });
+  let waiting = 0;
+  addEventListener("resize", () => { cancelAnimationFrame(waiting); waiting = requestAnimationFrame(draw); });
+  onTheme(drawHistogram);
+  await openTrace(0);
+}

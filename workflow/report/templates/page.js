@@ -1,0 +1,57 @@
+// Start: verdict filters, links to rows, copies and downloads; then curves, tables and chains. `interactive` marks the end.
+function startCards() {
+  for (const button of all("[data-copy]")) button.addEventListener("click", () => copy(button.dataset.copy, button));
+  for (const link of all("[data-rows]")) link.addEventListener("click", () => showRows(JSON.parse(link.dataset.rows)));
+  const counts = all(".count");
+  for (const button of counts) {
+    button.addEventListener("click", () => {
+      const on = button.getAttribute("aria-pressed") !== "true";
+      for (const other of counts) other.setAttribute("aria-pressed", String(on && other === button));
+      for (const card of all(".card")) card.hidden = on && card.dataset.kind !== button.dataset.kind;
+    });
+  }
+}
+
+// The same drawing as pixels, PIXELS to each of its own: the page holds no second copy.
+const PIXELS = 3;
+
+function painted(image) {
+  const picture = make("canvas", { width: PIXELS * image.naturalWidth, height: PIXELS * image.naturalHeight });
+  const pen = picture.getContext("2d");
+  pen.fillStyle = "#ffffff";
+  pen.fillRect(0, 0, picture.width, picture.height);
+  pen.drawImage(image, 0, 0, picture.width, picture.height);
+  return picture.toDataURL("image/png");
+}
+
+function startDownloads() {
+  for (const button of all("[data-figure]")) {
+    const image = document.querySelector(`img[data-name="${button.dataset.figure}"]`);
+    button.addEventListener("click", () => {
+      const { figure, kind } = button.dataset;
+      const href = kind === "svg" ? image.src : painted(image);
+      make("a", { href, download: `${figure}.${kind}` }).click();
+    });
+  }
+}
+
+// A link to a folded table opens it.
+function openLinked() {
+  const target = location.hash.startsWith("#table-") && byId(location.hash.slice(1));
+  if (target) target.open = true;
+}
+
+async function start() {
+  applyTheme();
+  onTheme(applyTheme);
+  startCards();
+  startDownloads();
+  startCharts();
+  addEventListener("hashchange", openLinked);
+  openLinked();
+  await Promise.all([startTables(), startExplorer()]);
+  performance.mark("interactive");
+  document.documentElement.dataset.ready = "yes";
+}
+
+start();
