@@ -172,7 +172,7 @@ def accuracy(frame: Cells) -> Chart:
 def losses(frame: Cells) -> Chart:
     """Training loss by tokens, a panel a distance and place, a line a seed."""
     rows = summary.of(frame, "copy")
-    rows = rows.assign(points=[_points(cell) for cell in rows["loss_curve"]])
+    rows["points"] = rows["loss_curve"].map(_points, na_action=None)
     rows = rows[rows["points"].map(len) > 1]
     panels = [
         _losses(f"D = {distance}: {chart.place(where)}", group)

@@ -7,7 +7,7 @@ import gzip
 import itertools
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from workflow.report.page import chart
 
 LARGEST_BYTES = 2_000_000  # of all traces in the page, packed; those beyond it are named and left out
 ROW_HEIGHT = 0.78  # of a layer's share of the histogram
+Record = dict[Hashable, Any]  # a row, as pandas gives it
 Integers = npt.NDArray[np.int64]
 
 
@@ -52,13 +53,13 @@ class _NoTraceError(Exception):
     """Why a row has nothing to explore."""
 
 
-def _name(row: dict[str, Any]) -> str:
+def _name(row: Record) -> str:
     where = chart.place([row[key] for key in summary.PLACE])
     task = summary.task(row["distance"], row["settings"])
     return f"{row['model']}, {task}, N = {row['length']}, seed {row['seed']}, {where}"
 
 
-def _entry(row: dict[str, Any], name: str) -> dict[str, Any]:
+def _entry(row: Record, name: str) -> dict[str, Any]:
     """One traced row for the page's script; `packed` is base64 of gzipped JSON: hops int[L][H][N], tokens int[N]."""
     content = _read(row)
     hops, tokens = _hops(content["targets"]), content.get("tokens")
@@ -79,7 +80,7 @@ def _entry(row: dict[str, Any], name: str) -> dict[str, Any]:
     }
 
 
-def _read(row: dict[str, Any]) -> dict[str, Any]:
+def _read(row: Record) -> dict[str, Any]:
     """The JSON beside a row. Raises _NoTraceError with the reason where there is none."""
     from workflow.bench.store import attachment
 
@@ -141,8 +142,9 @@ def _marks(edges: Sequence[int]) -> Iterator[dict[str, Any]]:
     """The paper's mean hops of its early layers as a band, its longest hop as a line, over all layers."""
     ends = [paper.value("hops", f"{end} mean hop of the early layers") for end in ("lowest", "highest")]
     top = paper.value("hops", "longest hop of the later layers")
+    near, far = ends
     for low, high, text in (
-        (*ends, f"paper: mean {ends[0]:.0f} to {ends[1]:.0f}"),
+        (near, far, f"paper: mean {near:.0f} to {far:.0f}"),
         (top, top, f"paper: longest {top:.0f}"),
     ):
         if len(edges) > 1 and high < edges[-1]:

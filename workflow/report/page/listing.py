@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -133,7 +133,7 @@ def _versions(cell: Any) -> str:
     return ", ".join(f"{name} {installed[name]}" for name in sorted(installed)) or "unknown"
 
 
-def _machine(row: dict[str, Any]) -> str:
+def _machine(row: dict[Hashable, Any]) -> str:
     ram = f", {row['ram_bytes'] / 2**30:.1f} GiB RAM" if pd.notna(row["ram_bytes"]) else ""
     device = f", {row['device_name']}" if pd.notna(row["device_name"]) and row["device_name"] != row["machine"] else ""
     return f"{row['machine']}{device}{ram}"

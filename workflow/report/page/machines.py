@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import Any
 
 import pandas as pd
@@ -71,9 +72,10 @@ def table(frame: pd.DataFrame) -> Listing:
     places = sorted({str(place) for place in cells.loc[cells["status"] == "ok", "place"]})
     keys = ["phase", "model", "reference", "length"]
     lines = []
-    for key, group in cells.groupby(keys, sort=False):
+    for _, group in cells.groupby(keys, sort=False):
         said = {row["place"]: _said(row) for row in group.to_dict("records")}
-        lines.append([*key[:3], int(key[3]), *(said.get(place, NOT_RUN) for place in places)])
+        first = group.iloc[0]
+        lines.append([*first[keys[:3]], int(first["length"]), *(said.get(place, NOT_RUN) for place in places)])
     columns = [
         {"key": k, "title": t, "numeric": k == "length"}
         for k, t in zip(keys, ["phase", "model", "against", "N"], strict=True)
@@ -85,7 +87,7 @@ def table(frame: pd.DataFrame) -> Listing:
     )
 
 
-def _said(row: dict[str, Any]) -> str:
+def _said(row: dict[Hashable, Any]) -> str:
     if row["status"] != "ok":
         return f"{row['status']}: {row['reason']}"
     if row["ratio_low"] == row["ratio_high"]:
