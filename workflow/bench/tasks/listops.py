@@ -104,4 +104,4 @@ class ListOpsTask(Task):
                 return drawn, answer
 
 
-CONSTANT_GUESS = 0.17
+CONSTANT_GUESS = 0.173
