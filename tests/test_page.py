@@ -228,7 +228,7 @@ def test_chains_come_from_the_trace_beside_the_row(grid: pd.DataFrame) -> None:
     content, written = unpacked(found["models"][0]), synthetic.trace(2048)
     assert content["tokens"] == written["tokens"]
     assert [i - hop for i, hop in enumerate(content["hops"][2][1])] == written["targets"][2][1]
-    assert any("no trace\nfor" not in line and "RuntimeError: no trace" in line for line in found["left_out"])
+    assert any("error. RuntimeError: no trace for this model" in line for line in found["left_out"])
 
 
 def test_a_trace_that_points_ahead_is_left_out_with_its_reason(tmp_path: Path) -> None:

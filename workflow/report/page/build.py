@@ -98,8 +98,8 @@ def _places(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Machine -> its rows, versions and devices."""
     found = []
     for machine, rows in frame.groupby("machine"):
-        told = listing.provenance(rows)
-        found.append({"machine": machine, "rows": len(rows), "versions": told["versions"], "is": told["machines"]})
+        versions, machine_is = listing.places(rows)
+        found.append({"machine": machine, "rows": len(rows), "versions": versions, "is": machine_is})
     return found
 
 

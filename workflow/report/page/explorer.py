@@ -17,7 +17,7 @@ import pandas as pd
 
 from workflow.report import canvas, paper, summary
 from workflow.report.frame import unpack
-from workflow.report.layout import base
+from workflow.report.layout import base, one_line
 from workflow.report.page import chart
 
 LARGEST_BYTES = 2_000_000  # of all traces in the page, packed; those beyond it are named and left out
@@ -37,7 +37,7 @@ def traced(frame: pd.DataFrame) -> dict[str, Any]:
         try:
             entry = _entry(row, name)
         except _NoTraceError as error:
-            left_out.append(f"{name}: {error}")
+            left_out.append(one_line(f"{name}: {error}"))
             continue
         used += len(entry["packed"])
         if used > LARGEST_BYTES:

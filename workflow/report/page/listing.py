@@ -42,6 +42,7 @@ MEASURES = {
 }
 FILTERS = ("experiment", "model", "length", "distance", "device", "machine", "seed", "status")
 TOLD = ("started", "ended", "git_commit", "git_dirty", "source_hash", "digest", "command", "settings", "warnings")
+MACHINE = ["machine", "device_name", "ram_bytes"]
 MADE_OF = {  # a table -> the experiments whose rows it sums up; any other table sums up all
     "training_time": ("efficiency",),
     "throughput": ("efficiency",),
@@ -81,7 +82,8 @@ def rows(frame: pd.DataFrame) -> Listing:
     columns += [_column("reason", "reason", False)]
     columns += [_column(key, title, True) for key, (title, _) in MEASURES.items()]
     units = {key: unit for key, (_, unit) in MEASURES.items()}
-    lines = [[_cell(row[c["key"]], units.get(c["key"])) for c in columns] for row in named.to_dict("records")]
+    cells = zip(*(named[c["key"]] for c in columns), strict=True)
+    lines = [[_cell(v, units.get(c["key"])) for v, c in zip(row, columns, strict=True)] for row in cells]
     return Listing("rows", "All rows", columns, lines, filters=list(FILTERS))
 
 
@@ -117,7 +119,7 @@ class Pool:
 def provenance(frame: pd.DataFrame) -> dict[str, Any]:
     """For each row what its dialog says: TOLD and two indices, into `versions` and into `machines`."""
     versions, machines, told = Pool(), Pool(), []
-    for row in _named(frame).to_dict("records"):
+    for row in _named(frame)[[*TOLD, "versions", *MACHINE]].to_dict("records"):
         shared = [versions.index(_versions(row["versions"])), machines.index(_machine(row))]
         told.append([None if pd.isna(row[key]) else str(row[key]) for key in TOLD] + shared)
     return {
@@ -173,15 +175,21 @@ def _numeric(column: pd.Series) -> bool:
     )
 
 
+def places(rows: pd.DataFrame) -> tuple[list[str], list[str]]:
+    """The versions and the machines of rows, each once."""
+    versions = sorted({_versions(cell) for cell in rows["versions"].unique()})
+    return versions, sorted({_machine(row) for row in rows[MACHINE].drop_duplicates().to_dict("records")})
+
+
 def _said(rows: pd.DataFrame) -> str:
     """Where the numbers of a line come from."""
     commits = sorted({commit[:12] for commit in rows["git_commit"].dropna()})
-    versions = sorted({_versions(cell) for cell in rows["versions"]})
-    machines = sorted({_machine(row) for row in rows.to_dict("records")})
+    versions, machines = places(rows)
     threads = sorted({int(n) for n in rows["threads"].dropna()})
     counted = ", ".join(map(str, threads)) or "not set"
     return (
-        f"{len(rows)} rows of {rows['model'].iloc[0]}\ncommit {', '.join(commits) or 'unknown'}\n"
+        f"{len(rows)} row{'s' if len(rows) != 1 else ''} of {rows['model'].iloc[0]}\n"
+        f"commit {', '.join(commits) or 'unknown'}\n"
         f"machine {'; '.join(machines)}\nthreads {counted}\nversions {'; '.join(versions)}"
     )
 

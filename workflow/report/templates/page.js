@@ -27,7 +27,9 @@ function painted(image) {
 function startDownloads() {
   for (const button of all("[data-figure]")) {
     const image = document.querySelector(`img[data-name="${button.dataset.figure}"]`);
-    button.addEventListener("click", () => {
+    button.addEventListener("click", async () => {
+      image.loading = "eager"; // out of sight it may not have been read yet
+      await image.decode();
       const { figure, kind } = button.dataset;
       const href = kind === "svg" ? image.src : painted(image);
       make("a", { href, download: `${figure}.${kind}` }).click();
