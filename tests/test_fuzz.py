@@ -260,7 +260,7 @@ def test_a_file_of_a_row_cannot_lie_elsewhere(tmp_path: Path, name: str) -> None
 
 @pytest.mark.parametrize("ended", ["yesterday", "2026-11-24T03:00:09", "2026-11-24T02:00:00+00:00"])
 def test_no_time_of_a_row_upsets_an_estimate(ended: str) -> None:
-    assert estimate.row_seconds(copied("pointer", 512, 0.9, ended=ended)) == 0.0
+    assert estimate.row_seconds(copied("pointer", 512, 0.9, started="2026-11-24T03:00:00+00:00", ended=ended)) == 0.0
 
 
 def test_any_command_line(

@@ -18,8 +18,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from workflow.bench.clock import Clock
@@ -65,6 +63,8 @@ class Checkpoint:
 
     def save(self, folder: Path) -> None:
         """Writes the tensors, then the JSON that names them, then drops what no JSON names any more."""
+        from safetensors.torch import save_file  # needed only here: gpu-check runs where it is missing
+
         folder.mkdir(parents=True, exist_ok=True)
         model, optimizers = self.stepper.model, self.stepper.optimizers
         tensors = {f"model.{name}": value for name, value in model.state_dict().items()} | _random(self.stepper.device)
@@ -84,8 +84,11 @@ class Checkpoint:
                 path.unlink(missing_ok=True)
 
     def _read(self) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
-        if self.folder is None:
+        if self.folder is None or not (self.folder / FILE).is_file():
             return None
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
         try:
             state = json.loads((self.folder / FILE).read_text(encoding="utf-8"))
             if state["place"] != place(self.stepper.device):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -328,12 +329,15 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The options; raises InputError, with the nearest option for an unknown one."""
     if argv and not argv[0].startswith("-") and argv[0] not in COMMANDS:
         raise InputError.unknown("command", argv[0], COMMANDS, "the command line")
-    namespace, extra = parser().parse_known_args(argv)
+    # argparse would read -hops as -h and what follows
+    short = [text for text in argv if argv[0] in COMMANDS and re.match("-[A-Za-z]{2}", text)]
+    namespace, extra = (None, short) if short else parser().parse_known_args(argv)
     if extra:
         probe = Parser(prog="")
-        COMMANDS[namespace.subcommand].options(probe)
+        COMMANDS[argv[0]].options(probe)
         known = [text for action in probe._actions for text in action.option_strings]
         raise InputError.unknown("option", extra[0].partition("=")[0], known, "the command line")
+    assert namespace is not None
     return namespace
 
 

@@ -190,7 +190,8 @@ class Settings:
             if field.name == "mixer":
                 argv += [part for key in sorted(value) for part in ("--set", f"{key}={json.dumps(value[key])}")]
             elif value != field.default:
-                argv += [option(field.name), str(value)]
+                text = str(value)  # one that starts with a dash would be read as an option
+                argv += [f"{option(field.name)}={text}"] if text.startswith("-") else [option(field.name), text]
         return argv
 
     def key(self) -> str:
