@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from workflow.bench import cli, contract, outside, provenance, registry, supervisor, verdicts
+from workflow.bench.outcomes import StoppedError
 from workflow.bench.rows import read_row
 from workflow.bench.settings import Settings
 
@@ -74,7 +75,6 @@ def inspector(folder: Path, body: str) -> list[str]:
     [
         ("result.write_text(json.dumps({'status': 'ok'}))", "ok", None, 1),
         ("result.write_text(json.dumps({'status': 'broken', 'reason': 'x'}))", "error", "breaks its contract: x", 1),
-        ("os.kill(os.getpid(), signal.SIGKILL)", "oom", "its contract could not be checked: killed by the kernel", 2),
         ("sys.exit(3)", "error", "its contract could not be checked: ended with exit code 3", 2),
     ],
 )
@@ -88,6 +88,14 @@ def test_what_a_check_finds_is_kept_and_what_stops_it_is_not(
         assert found.ok == (status == "ok")
         assert (found.reason or "").startswith(reason or "")
     assert (tmp_path / "calls").read_text() == "x" * calls
+
+
+def test_a_check_that_somebody_kills_leaves_no_verdict(tmp_path: Path) -> None:
+    command = inspector(tmp_path, "os.kill(os.getpid(), signal.SIGKILL)")
+    for attempt in ("a", "b"):
+        with pytest.raises(StoppedError, match="SIGKILL"):
+            verdicts.of("chance", tmp_path, tmp_path / attempt, command)
+    assert (tmp_path / "calls").read_text() == "xx"
 
 
 def test_a_verdict_that_cannot_be_read_is_asked_for_again(tmp_path: Path) -> None:
