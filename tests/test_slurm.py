@@ -63,6 +63,8 @@ def slurm() -> Iterator[None]:
 @pytest.mark.slurm
 @pytest.mark.slow
 def test_slurm_makes_the_rows_that_this_machine_makes(tmp_path: Path, slurm: None) -> None:
+    if " " in sys.executable:
+        pytest.skip(f"the Slurm plugin passes Python's path unquoted, and a space breaks it: {sys.executable}")
     here, there = tmp_path / "here", tmp_path / "there"
     here.mkdir(), there.mkdir()
     local = snakemake(here, "--cores", "2")
