@@ -95,8 +95,11 @@ def column(page: Page, title: str) -> list[str]:
     return page.locator(f"#table-rows tbody td:nth-child({place})").all_inner_texts()
 
 
-def sort_by(page: Page, title: str) -> None:
-    page.locator("#table-rows thead th", has_text=title).first.click()
+def sort_by(page: Page, title: str, order: str) -> None:
+    """Clicks a column's title and waits for the order that it then says: a table sorts after the click."""
+    header = page.locator("#table-rows thead th", has_text=title).first
+    header.click()
+    expect(header).to_have_attribute("aria-sort", order)
 
 
 def test_every_chart_is_drawn(page: Page) -> None:
@@ -108,8 +111,8 @@ def test_every_chart_is_drawn(page: Page) -> None:
 
 
 def test_rows_sort_by_number_and_turn_round(page: Page) -> None:
-    sort_by(page, "training, tokens/s")
-    sort_by(page, "training, tokens/s")
+    sort_by(page, "training, tokens/s", "ascending")
+    sort_by(page, "training, tokens/s", "descending")
     falling = [float(text) for text in column(page, "training, tokens/s") if text != "–"]
     assert len(falling) == 25
     assert falling == sorted(falling, reverse=True)
