@@ -136,3 +136,12 @@ def test_an_experiment_can_be_left_out() -> None:
 
 def test_a_tier_file_by_path_is_that_tier() -> None:
     assert config.from_files([str(config.FOLDER / "smoke.yaml")]) == config.tier("smoke")
+
+
+def test_a_length_added_at_the_top_adds_cost_cells_only() -> None:
+    before, after = (
+        {cell.path for cell in plan.cells(config.tier("default", added))}
+        for added in ({}, {"lengths": [256, 512, 1024, 2048, 4096]})
+    )
+    assert {path.split("/")[2] for path in after - before} == {"efficiency", "complexity"}
+    assert all("n4096" in path for path in after - before)

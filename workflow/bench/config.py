@@ -15,7 +15,7 @@ from typing import Any
 import jsonschema
 
 from pointer.errors import InputError
-from workflow.bench import outside, registry
+from workflow.bench import experiments, outside, registry
 from workflow.bench.explain import explained
 from workflow.bench.sources import ROOT
 from workflow.bench.strict_yaml import read_yaml
@@ -50,10 +50,13 @@ def tier(name: str, added: Mapping[str, Any] | None = None) -> Config:
 
 def _with(base: Config, added: Config) -> Config:
     """A tier with the user's additions: what they say at the top holds for every experiment, also where the tier's
-    own block differs."""
+    own block differs; but a task that is trained keeps its own `lengths`, which are no axis of cost."""
     top = added.keys() - {"experiments", "restrict", "mixer"}
     blocks = {
-        name: block and {key: v for key, v in block.items() if key not in top}
+        name: block
+        and {
+            k: v for k, v in block.items() if k not in top or (k == "lengths" and experiments.EXPERIMENTS[name].trains)
+        }
         for name, block in base["experiments"].items()
     }
     return merge({**base, "experiments": blocks}, added)
