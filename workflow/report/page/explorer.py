@@ -153,7 +153,10 @@ def _marks(edges: Sequence[int]) -> Iterator[dict[str, Any]]:
                 "x0": _across(low, edges), "x1": _across(high, edges),
                 "line": {"color": "#808080", "width": 1.2 if low == high else 0, "dash": "dash"}, "layer": "below",
                 "fillcolor": "#808080", "opacity": 1 if low == high else 0.35,
-                "label": {"text": text, "textposition": "top center", "yanchor": "bottom", "font": {"size": 11}},
+                "label": {
+                    "text": text, "textposition": "top center", "yanchor": "bottom", "xanchor": "right",
+                    "font": {"size": 11},
+                },
             }  # fmt: skip
 
 
