@@ -276,8 +276,8 @@ def test_hops_are_drawn_by_layer_beside_the_papers(page: Page) -> None:
     plot = page.locator("#hops")
     assert plot.evaluate("p => p.data.length") == LAYERS
     assert plot.evaluate("p => p.layout.shapes.map(s => s.label.text)") == [
-        "paper: mean 47 to 58",
-        "paper: longest 483",
+        "paper 47–58",
+        "paper 483",
     ]
 
 

@@ -144,8 +144,8 @@ def _marks(edges: Sequence[int]) -> Iterator[dict[str, Any]]:
     top = paper.value("hops", "longest hop of the later layers")
     near, far = ends
     for low, high, text in (
-        (near, far, f"paper: mean {near:.0f} to {far:.0f}"),
-        (top, top, f"paper: longest {top:.0f}"),
+        (near, far, f"paper {near:.0f}–{far:.0f}"),
+        (top, top, f"paper {top:.0f}"),
     ):
         if len(edges) > 1 and high < edges[-1]:
             yield {

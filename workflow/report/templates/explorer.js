@@ -131,7 +131,7 @@ function drawHistogram() {
   const { data, layout, alt } = view.trace.histogram;
   const { text, grid } = ink();
   const bars = data.map((bar) => ({ ...bar, marker: { color: colour(view.trace.model), opacity: bar.meta.layer === view.layer ? 1 : 0.45 } }));
-  const axes = Object.fromEntries(Object.entries(layout).map(([key, value]) => [key, key === "shapes" ? value : { ...value, gridcolor: grid, zeroline: false }]));
+  const axes = Object.fromEntries(Object.entries(layout).map(([key, value]) => [key, key === "shapes" ? value : { ...value, gridcolor: grid, zeroline: false, automargin: true }]));
   const shapes = layout.shapes.map((s) => ({ ...s, label: { ...s.label, font: { ...s.label.font, color: text } } }));
   const extra = { ...axes, shapes, bargap: 0.08, height: 60 + 46 * view.trace.layers, margin: { l: 36, r: 14, t: 26, b: 60 } };
   byId("hops").setAttribute("aria-label", alt);
