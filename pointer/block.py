@@ -18,10 +18,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from pointer.checks import WHERE
 from pointer.errors import InputError
 from pointer.optim import TableMomentum
 from pointer.select import Noise
-from pointer.settings import WHERE, PointerSettings
+from pointer.settings import PointerSettings
 from pointer.trunk import INIT_STD, LayerShape, Mixer
 
 CHAIN_WIDTH = 32

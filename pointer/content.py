@@ -15,6 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pointer.block import Pointed
+from pointer.content_credit import ContentCredit
+from pointer.proposals import Source
 from pointer.settings import CandidateSettings
 from pointer.trunk import LayerShape
 
@@ -42,7 +45,7 @@ class ContentScoring(nn.Module):
         return F.normalize(q, dim=-1) * self.log_scale.exp().to(q.dtype), F.normalize(mixed, dim=-1)
 
 
-class ContentSource(nn.Module):
+class ContentSource(Source):
     """Proposes positions by hashing: with fixed directions in inference, with fresh ones while training is noisy."""
 
     fixed: Tensor  # float[H, r, rounds, bits]
@@ -52,6 +55,8 @@ class ContentSource(nn.Module):
         heads = settings.pointer_heads
         self.members, self.beyond = settings.content // settings.content_rounds, settings.window
         self.proposed = self.members * settings.content_rounds
+        self.credited = settings.content_credit
+        self.credit_channels = min(settings.credit_channels, shape.width // heads)
         self.scoring = ContentScoring(heads, settings.score_width, settings)
         self.bias = nn.Parameter(torch.zeros(heads, 1))  # the offsets' scores have their table
         bits = settings.content_bits or SPARE_BITS + max(0, math.ceil(math.log2(shape.length / self.members)))
@@ -59,11 +64,19 @@ class ContentSource(nn.Module):
         generator = torch.Generator(device="cpu").manual_seed(shape.layer)
         self.register_buffer("fixed", torch.randn(size, generator=generator, device="cpu"))
 
-    def forward(self, q: Tensor, k: Tensor, *, fresh: bool) -> tuple[Tensor, Tensor]:
-        """q, k: float[B, H, N, r] -> (proposals int64[B, H, N, E], each at least `window` back; bias float[H, E])."""
+    def forward(self, q: Tensor, k: Tensor, lower: Pointed | None, *, fresh: bool) -> tuple[Tensor, Tensor]:
+        """q, k: float[B, H, N, r] -> (proposals int64[B, H, N, E], each at least `window` back; bias float[H, E]);
+        `lower` is unused. `fresh`: hash by new directions."""
         directions = torch.randn_like(self.fixed) if fresh else self.fixed
         nearness = torch.arange(self.proposed, device=q.device) * (TIE_BREAK / self.proposed)  # proposals ascend
         return propose(q, k, directions.to(q.dtype), self.members, self.beyond), self.bias + nearness
+
+    def credit(self, out: Tensor, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """The selected values float[B, H, N, w], unchanged; in backward queries and keys learn from all positions."""
+        if not self.credited:
+            return out
+        credited: Tensor = ContentCredit.apply(out, q, k, v, self.credit_channels)  # type: ignore[no-untyped-call]
+        return credited
 
     def comparisons(self, batch: int, length: int) -> int:
         """Counted work of the binary searches, which torch's counter does not see."""

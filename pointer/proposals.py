@@ -6,7 +6,33 @@ A proposal is int64[B, H, N, E]: E positions for every position i, each at most 
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from pointer.block import Pointed
+from pointer.settings import CandidateSettings
+
+
+class Source(nn.Module):
+    """What proposes candidates: `proposed` of them for every position."""
+
+    proposed: int
+
+    def comparisons(self, batch: int, length: int) -> int:
+        """Counted work of proposing that torch's counter does not see."""
+        return 0
+
+
+class ChainSource(Source):
+    """Proposes what the layer below points at. Needs a layer below."""
+
+    def __init__(self, settings: CandidateSettings) -> None:
+        super().__init__()
+        self.window, self.proposed = settings.chain_window, settings.chain_window + 1
+        self.bias = nn.Parameter(torch.zeros(settings.pointer_heads, self.proposed))
+
+    def forward(self, q: Tensor, k: Tensor, lower: Pointed, *, fresh: bool) -> tuple[Tensor, Tensor]:
+        """lower: the layer below's pointers -> (proposals int64[B, H, N, E], bias float[H, E]); the rest is unused."""
+        return chain_proposals(lower.targets, self.window), self.bias
 
 
 def chain_proposals(lower: Tensor, window: int) -> Tensor:

@@ -81,7 +81,7 @@ def test_the_bucket_of_a_vector_is_the_signs_along_the_directions() -> None:
 
 @pytest.mark.parametrize("length", [1, 2, 31, 33, 130])
 def test_proposals_lie_beyond_the_window_and_come_once(length: int) -> None:
-    found, bias = source(130, window=7)(normal(2, 1, length, 32), normal(2, 1, length, 32, seed=3), fresh=False)
+    found, bias = source(130, window=7)(normal(2, 1, length, 32), normal(2, 1, length, 32, seed=3), None, fresh=False)
     assert found.shape == (2, 1, length, 24)
     assert bias.shape == (1, 24)
     assert bool((found <= torch.arange(length)[:, None] - 7).logical_or(found == -1).all())
@@ -92,10 +92,10 @@ def test_proposals_lie_beyond_the_window_and_come_once(length: int) -> None:
 
 def test_proposals_do_not_depend_on_later_positions() -> None:
     q, k, own = normal(1, 1, 90, 32), normal(1, 1, 90, 32, seed=4), source(90, window=2, content_bits=3)
-    whole, _ = own(q, k, fresh=False)
+    whole, _ = own(q, k, None, fresh=False)
     for cut in (1, 2, 17, 64, 89):
         changed = torch.cat([k[:, :, :cut], normal(1, 1, 90 - cut, 32, seed=cut)], dim=2)
-        found, _ = own(q, changed, fresh=False)
+        found, _ = own(q, changed, None, fresh=False)
         assert torch.equal(found[:, :, :cut], whole[:, :, :cut])
 
 
@@ -116,13 +116,15 @@ def test_directions_are_fresh_while_there_is_noise_and_fixed_afterwards() -> Non
     q, k = normal(1, 1, 300, 32).float(), normal(1, 1, 300, 32, seed=5).float()
 
     def drawn() -> Tensor:
-        return mixer.proposals(q, k, None)[0][0]
+        assert mixer.sources is not None
+        return mixer.sources.every[0](q, k, None, fresh=mixer.relaxation().scale > 0)[0]  # type: ignore[no-any-return]
 
     assert not torch.equal(drawn(), drawn())
     mixer.set_progress(1.0)
     assert torch.equal(drawn(), drawn())
     trained = drawn()
-    assert torch.equal(mixer.eval().proposals(q, k, None)[0][0], trained)
+    mixer.eval()
+    assert torch.equal(drawn(), trained)
 
 
 def dense_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -167,7 +169,7 @@ def test_the_credit_is_a_switch() -> None:
     assert not torch.equal(credit_to_projection(), credit_to_projection(content_credit=False))
 
 
-@pytest.mark.parametrize("candidates", ["offsets+content", "offsets+chain+content"])
+@pytest.mark.parametrize("candidates", ["offsets+content", "offsets+chain+content", "offsets+blocks"])
 def test_the_contract_holds(candidates: str) -> None:
     def model(length: int, **sizes: int) -> torch.nn.Module:
         torch.manual_seed(next(seeds))
@@ -179,9 +181,10 @@ def test_the_contract_holds(candidates: str) -> None:
     assert [line for line in contract.check_subject(subject) if not line.ok] == []
 
 
-def test_work_and_memory_grow_with_the_length() -> None:
+@pytest.mark.parametrize("candidates", ["offsets+content", "offsets+blocks"])
+def test_work_and_memory_grow_with_the_length(candidates: str) -> None:
     half, whole = (
-        flops.count(registry.build("pointer", symbols=20, length=n, layers=1, candidates="offsets+content"), 1, n, 20)
+        flops.count(registry.build("pointer", symbols=20, length=n, layers=2, candidates=candidates), 1, n, 20)
         for n in (1024, 2048)
     )
     assert whole.forward / half.forward <= 2.2
@@ -200,7 +203,10 @@ def test_without_content_nothing_of_it_exists() -> None:
         ({"window": 41}, "window is 41; accepted: 1 to 40"),
         ({"content": 0}, "content is 0; accepted: 1 to 4096"),
         ({"content_rounds": 25}, "content_rounds is 25; accepted: 1 to 24"),
-        ({"candidates": "offsets+content+content"}, "accepted: offsets, or offsets[+]chain, offsets[+]content"),
+        (
+            {"candidates": "offsets+content+content"},
+            "accepted: offsets, or offsets[+] and any of chain, content, blocks",
+        ),
     ],
 )
 def test_bad_settings_are_named_errors(given: dict[str, Any], message: str) -> None:
@@ -213,10 +219,12 @@ def test_bad_settings_are_named_errors(given: dict[str, Any], message: str) -> N
 def test_of_keys_that_are_the_same_the_nearest_wins() -> None:
     given = CandidateSettings(candidates="offsets+content", window=1, content=6, content_rounds=1, content_taps=1)
     mixer = PointerMixer(LayerShape(32, 4, 40, 0, 2), given).double().eval()
-    assert mixer.content is not None
+    assert mixer.sources is not None
+    content = mixer.sources.content
+    assert content is not None
     with torch.no_grad():
-        mixer.content.bias.fill_(100.0)
-        mixer.content.scoring.taps.fill_(1.0)
+        content.bias.fill_(100.0)
+        content.scoring.taps.fill_(1.0)
     same = normal(1, 1, 1, 32).expand(-1, -1, 40, -1)
     _, pointed = mixer.point(same, same, normal(1, 1, 40, 32), None)
     assert pointed.targets[0, 0, 1:].tolist() == list(range(39))

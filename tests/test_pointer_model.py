@@ -145,7 +145,7 @@ def test_chain_candidates_reach_where_no_offset_does():
         for mixer, offset in zip(model.mixers, (50, 0), strict=True):
             mixer.offset_table.zero_()[0, offset] = 100.0
         model.mixers[1].offset_table.sub_(200.0)
-        model.mixers[1].proposal_bias[0, 1] = 100.0  # one before the lower layer's target
+        model.mixers[1].sources.every[0].bias[0, 1] = 100.0  # one before the lower layer's target
     found = pointer.trace(model, tokens(100, batch=1))
     assert found.hops[0, 0, 0, 60:].unique().tolist() == [50]
     assert found.hops[1, 0, 0, 60:].unique().tolist() == [51]
@@ -206,7 +206,7 @@ def test_every_parameter_has_one_optimiser():
         ({"window": 65}, "window is 65; accepted: 1 to 64"),
         ({"credit": "ftt"}, "Did you mean 'fft'"),
         ({"candidates": "offsets+chian"}, "Did you mean 'chain'"),
-        ({"candidates": "chain"}, "candidates is 'chain'; accepted: offsets, or offsets[+]chain"),
+        ({"candidates": "chain"}, "candidates is 'chain'; accepted: offsets, or offsets[+] and"),
         ({"candidates": "offsets+chain", "window": 60}, "window is 60; accepted: 1 to 59"),
         ({"noise": float("nan")}, "noise is nan"),
         ({"pointer_heads": 3}, "a divisor of the width 256"),

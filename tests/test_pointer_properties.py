@@ -150,7 +150,7 @@ def test_the_whole_model_equals_the_one_made_of_loops(model_of: Drawn) -> None:
     tokens = model_of.tokens()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("pointer.mixer.select", naive_shared)
-        patch.setattr("pointer.mixer.select_listed", naive_listed)
+        patch.setattr("pointer.sources.select_listed", naive_listed)
         expected, oracle = trained_a_step(model_of.built(), tokens)
     for fused in (True, False):
         got, gradients = trained_a_step(model_of.built(fused=fused), tokens)

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from workflow.bench import outside
+from pointer.errors import InputError
+from workflow.bench import outside, registry
 from workflow.bench.experiments import EXPERIMENTS
 from workflow.bench.rows import Row
 
@@ -111,8 +112,18 @@ def sources(rows: Sequence[Placed]) -> Iterator[Finding]:
     yield from _mixed(
         rows, ("machine", "experiment", "task"), "shared_hash", "task, recipe, trunk or clock", _key("shared_hash")
     )
-    yield from _mixed(rows, ("machine", "experiment", "model", "task"), "source_hash", "sources", _key("source_hash"))
+    for alike in _by(rows, _idle).values():  # variants that other parts of a model make have other sources by right
+        key = _key("source_hash")
+        yield from _mixed(alike, ("machine", "experiment", "model", "task"), "source_hash", "sources", key)
     yield from _mixed(rows, ("machine", "experiment"), "versions", "packages", _versions)
+
+
+def _idle(placed: Placed) -> tuple[str, ...]:
+    settings = placed.row["settings"]
+    try:
+        return registry.idle(settings["model"], placed.row["device"], settings.get("mixer", {}))
+    except InputError:
+        return ()  # a model that is no more
 
 
 def _key(name: str) -> Callable[[Row], Any]:

@@ -56,8 +56,7 @@ class Grid:
 
     def sources(self, path: str) -> str:
         """The hash of what makes a row: Snakemake makes the row again when it changes."""
-        settings = self.find(path)[0].settings
-        return provenance.source_hash(settings.experiment, settings.model, settings.task_name)
+        return provenance.sources_of(self.find(path)[0].settings)
 
     def priority(self, path: str) -> int:
         """Higher for rows that come earlier in their tier."""

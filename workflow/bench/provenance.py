@@ -18,7 +18,7 @@ from workflow.bench.sources import ROOT, content_hash, reachable
 
 PACKAGES = ("torch", "numpy", "numba", "snakemake")
 SIZES = ("distance", "pairs", "items", "hops", "letters")  # of tasks; null in the rows of others
-DESCRIPTIVE = ("citation", "cost", "group", "kind", "position")  # of a model's entry: in no number
+DESCRIPTIVE = ("citation", "cost", "group", "kind", "parts", "position")  # of a model's entry: in no number
 PLUMBING = tuple(
     f"workflow.bench.{name}"
     for name in (
@@ -58,7 +58,7 @@ def identity(settings: Settings) -> dict[str, Any]:
         "machine": hardware.machine_label(settings.device, settings.machine),
         "ram_bytes": hardware.ram_bytes(),
         "command": command(settings),
-        "source_hash": source_hash(settings.experiment, settings.model, settings.task_name),
+        "source_hash": sources_of(settings),
         "shared_hash": shared_hash(settings.experiment, settings.task_name),
         "versions": versions(),
         **git_state(),
@@ -70,12 +70,18 @@ def command(settings: Settings) -> str:
     return shlex.join(["pointer-bench", "run", *settings.to_argv()])
 
 
+def sources_of(settings: Settings) -> str:
+    """The source hash of a cell."""
+    idle = registry.idle(settings.model, settings.device, settings.mixer)
+    return source_hash(settings.experiment, settings.model, settings.task_name, idle)
+
+
 @functools.cache
-def source_hash(experiment: str, model: str, task: str = "") -> str:
+def source_hash(experiment: str, model: str, task: str = "", idle: tuple[str, ...] = ()) -> str:
     """16 hexadecimal digits over what makes a row's numbers: mixer, trunk, experiment, task (the experiment's own if
-    none is named), how the registry builds."""
+    none is named), how the registry builds. `idle` modules are left out (registry.idle)."""
     entry = {k: v for k, v in dataclasses.asdict(registry.info(model)).items() if k not in DESCRIPTIVE}
-    made = {*registry.sources(model), *_measuring(experiment, task)}
+    made = {*registry.sources(model, idle), *_measuring(experiment, task)}
     return content_hash(sorted(made), repr(sorted(entry.items())), inspect.getsource(registry.build))
 
 

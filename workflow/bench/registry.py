@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import importlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -40,7 +40,10 @@ FILE = ROOT / "baselines" / "registry.yaml"
 
 @dataclass(frozen=True)
 class Entry:
-    """One model. `path` is "module:Class"; controls are exempt from parity, and the untrained ones from training."""
+    """One model. `path` is "module:Class"; controls are exempt from parity, and the untrained ones from training.
+
+    `parts`: words, with modules that make no number unless a setting of the mixer or the device is one of them.
+    """
 
     name: str
     path: str
@@ -51,10 +54,15 @@ class Entry:
     learned_positions: bool = False
     trained: bool = True
     group: Group = "own"
+    parts: dict[str, list[str]] = dataclasses.field(default_factory=dict)
 
 
 def _text(value: object) -> bool:
     return isinstance(value, str) and bool(value.strip()) and value.isprintable()
+
+
+def _names(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(name, str) and name for name in value)
 
 
 def _one_of(choices: tuple[str, ...]) -> tuple[Callable[[object], bool], str]:
@@ -71,6 +79,10 @@ ACCEPTED: dict[str, Accepted] = {  # by field of an entry
     "learned_positions": (lambda value: isinstance(value, bool), "true or false"),
     "trained": (lambda value: isinstance(value, bool), "true or false"),
     "group": _one_of(GROUPS),
+    "parts": (
+        lambda value: isinstance(value, dict) and all(isinstance(k, str) and _names(v) for k, v in value.items()),
+        "{words that settings may hold: [module, ...]}",
+    ),
 }
 
 
@@ -89,7 +101,8 @@ def entry(name: str, fields: Any, where: str) -> Entry:
         if key not in known:
             raise InputError.unknown(f"field of model {name}", key, known, where)
     for key, field in known.items():
-        value = fields.get(key, None if field.default is dataclasses.MISSING else field.default)
+        default = {} if key == "parts" else None if field.default is dataclasses.MISSING else field.default
+        value = fields.get(key, default)
         if not ACCEPTED[key][0](value):
             raise InputError.about(f"{key} of model {name}", value, ACCEPTED[key][1], where)
     return Entry(name, **fields)
@@ -177,12 +190,21 @@ def _check_settings(name: str, mixer: Any, settings: dict[str, Any]) -> None:
             raise InputError.unknown(f"setting of {name}", key, known, "`--set`, or `mixer` in the config")
 
 
-def sources(name: str) -> list[Path]:
+def sources(name: str, without: Sequence[str] = ()) -> list[Path]:
     """The files that make this model's numbers: its module, the trunk, and what they import from `pointer`,
-    `baselines` and, outside the repository, their own package.
+    `baselines` and, outside the repository, their own package. `without`: modules that do not count, nor what only
+    they import.
     """
     module = info(name).path.partition(":")[0]
-    return reachable([module, "pointer.trunk"], ("pointer", "baselines", module.partition(".")[0]), find=module_file)
+    packages = ("pointer", "baselines", module.partition(".")[0])
+    return reachable([module, "pointer.trunk"], packages, without, module_file)
+
+
+def idle(name: str, device: str, mixer: Mapping[str, Any]) -> tuple[str, ...]:
+    """The modules of a model's `parts` that are at rest on this device under these settings of its mixer."""
+    said = {device, *(word for value in mixer.values() if isinstance(value, str) for word in value.split("+"))}
+    parts = info(name).parts.items()
+    return tuple(module for words, modules in parts if not said & set(words.split()) for module in modules)
 
 
 def module_file(module: str) -> Path | None:

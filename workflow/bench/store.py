@@ -29,10 +29,7 @@ class Store:
 
     def path(self, settings: Settings) -> Path:
         """<settings hash>-<source hash>.json"""
-        return (
-            self.folder
-            / f"{settings.key()}-{provenance.source_hash(settings.experiment, settings.model, settings.task_name)}.json"
-        )
+        return self.folder / f"{settings.key()}-{provenance.sources_of(settings)}.json"
 
     @contextmanager
     def claim(self, settings: Settings) -> Iterator[None]:

@@ -21,7 +21,7 @@ from workflow.bench import audit, provenance
 from workflow.bench.audit import Finding, Placed
 from workflow.bench.plan import RUNS, Cell
 from workflow.bench.rows import AlteredError, RowError, UnreadableError, read_row
-from workflow.bench.settings import Settings
+from workflow.bench.settings import Settings, from_dict
 from workflow.bench.store import attachment, file_hash
 
 MANIFEST = "manifest.txt"
@@ -175,9 +175,7 @@ def _told(rows: Sequence[Placed]) -> Iterator[Finding]:
 
 def _outdated(row: dict[str, Any]) -> bool:
     try:
-        return bool(
-            row["source_hash"] != provenance.source_hash(row["experiment"], row["model"], row.get("task") or "")
-        )
+        return bool(row["source_hash"] != provenance.sources_of(from_dict(row["settings"])))
     except InputError:
         return True  # a model or an experiment that is no more
 
