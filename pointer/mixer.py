@@ -37,11 +37,12 @@ class PointerMixer(PointerBlock):
         self.scored_offsets = settings.k - (self.sources.proposed if self.sources else 0)
 
     def offsets(self, length: int) -> Tensor:
-        """The shared candidates for sequences of N = length: int64[H, min(K, N)], ascending from 0."""
-        window = min(self.settings.window, length)
-        best = min(self.scored_offsets, length) - window
+        """The shared candidates for sequences of N = length: int64[H, min(K, N, reach)], ascending from 0."""
+        stop = min(length, self.settings.reach or length)
+        window = min(self.settings.window, stop)
+        best = min(self.scored_offsets, stop) - window
         near = torch.arange(window, device=self.offset_table.device).expand(self.settings.pointer_heads, -1)
-        far = self.offset_table.detach()[:, window:length].topk(best, dim=-1).indices + window
+        far = self.offset_table.detach()[:, window:stop].topk(best, dim=-1).indices + window
         return torch.cat([near, far.sort(-1).values], dim=1)
 
     def point(self, q: Tensor, k: Tensor, v: Tensor, lower: Pointed | None) -> tuple[Tensor, Pointed]:
@@ -69,7 +70,7 @@ class PointerMixer(PointerBlock):
         if not self.settings.fused:
             return 0, 0
         s, value_width = self.settings, self.shape.width // self.settings.pointer_heads
-        candidates = min(self.scored_offsets, length) + s.k - self.scored_offsets
+        candidates = min(self.scored_offsets, length, s.reach or length) + s.k - self.scored_offsets
         forward, backward = selection_flops(batch * s.pointer_heads * length * candidates, s.score_width, value_width)
         return forward + (self.sources.comparisons(batch, length) if self.sources else 0), backward
 

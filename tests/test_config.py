@@ -84,6 +84,33 @@ def test_a_malformed_file_is_named(tmp_path: Path, text: str, words: str) -> Non
         read_yaml(path)
 
 
+def test_a_budget_at_a_single_distance_replaces_that_of_all() -> None:
+    copy = {"models": ["pointer"], "controls": ["none"], "distances": [512, 8191], "tokens_at": {"8191": 200000}}
+    block = {"experiments": {"copy": {**copy, "tokens": 50000}}}
+
+    def budgets(**more: Any) -> dict[int, int]:
+        cells = plan.cells(config.tier("default", {**block, **more}))
+        return {c.settings.distance: c.settings.tokens for c in cells if c.settings.experiment == "copy"}
+
+    assert budgets() == {512: 50_000, 8191: 200_000}
+    with pytest.raises(InputError, match="tokens_at"):
+        budgets(experiments={"copy": {"tokens_at": {"8191.5": 1}}})
+
+
+def test_a_budget_added_at_the_top_holds_at_every_distance() -> None:
+    cells = plan.cells(config.tier("paper", {"tokens": 300_000}))
+    assert {c.settings.tokens for c in cells if c.settings.task_name == "copy"} == {300_000}
+
+
+def test_a_model_and_a_group_can_be_restricted() -> None:
+    restrict = {"longformer": {"distances": [512]}, "field": {"distances": [1024]}}
+    block = {"models": ["longformer", "gla", "pointer"], "controls": ["none"], "restrict": restrict}
+    cells = plan.cells(config.tier("default", {"experiments": {"copy": block}}))
+    found = {(c.settings.model, c.settings.distance) for c in cells if c.settings.experiment == "copy"}
+    kept = {("pointer", d) for d in (512, 1024, 1536, 2048)}
+    assert found == {("longformer", 512), ("gla", 1024), *kept}
+
+
 def test_a_missing_file_is_named() -> None:
     with pytest.raises(InputError, match=r"'nowhere\.yaml' cannot be read: No such file"):
         config.from_files(["nowhere.yaml"])

@@ -60,9 +60,9 @@ def test_the_exponent_of_time_is_one_where_throughput_is_constant() -> None:
 def test_tokens_are_those_of_the_worst_seed_and_a_reference_that_never_learns_counts_its_budget() -> None:
     mine = [copied("pointer", 512, 1.0, seed=s, tokens_used=60_000 + s, tokens_to_95=40_000) for s in range(3)]
     theirs = [copied("transformer", 512, 0.05, seed=s, tokens_used=1_000_000, tokens_to_95=None) for s in range(3)]
-    frame = table_of(mine + theirs)
-    (used,) = cost_metrics.copy_tokens(frame, model="pointer", at=[512])
+    (used,) = cost_metrics.copy_tokens(table_of(mine + theirs), model="pointer", at=[512])
     assert used.value == 60_002
+    frame = table_of([row | {"experiment": "fairness"} for row in mine + theirs])
     (ratio,) = cost_metrics.sooner(frame, model="pointer", reference="transformer", at=[512])
     assert ratio.value == pytest.approx(25)
     (unlearned,) = cost_metrics.sooner(frame, model="transformer", reference="pointer", at=[512])

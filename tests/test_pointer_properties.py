@@ -54,10 +54,14 @@ class Drawn:
 @st.composite
 def drawn(draw: st.DrawFn) -> Drawn:
     """N below, at and above the window; K of one up to more than N."""
-    source = draw(st.sampled_from(["offsets", "offsets+chain", "offsets+content", "offsets+chain+content"]))
+    source = draw(
+        st.sampled_from(
+            ["offsets", "offsets+chain", "offsets+content", "offsets+blocks", "offsets+chain+content+blocks"]
+        )
+    )
     chain_window, content = draw(st.integers(1, 4)), draw(st.integers(1, 8))
-    window = draw(st.integers(1, 12))
-    reserved = (chain_window + 1) * ("chain" in source) + content * ("content" in source)
+    window, block = draw(st.integers(1, 12)), draw(st.integers(1, 6))
+    reserved = (chain_window + 1) * ("chain" in source) + content * ("content" in source) + block * ("blocks" in source)
     mixer = {
         "candidates": source,
         "chain_window": chain_window,
@@ -65,6 +69,9 @@ def drawn(draw: st.DrawFn) -> Drawn:
         "content_rounds": draw(st.integers(1, content)),
         "content_bits": draw(st.integers(0, 3)),
         "content_taps": draw(st.integers(1, 4)),
+        "block": block,
+        "block_region": draw(st.integers(1, 4)),
+        "reach": draw(st.sampled_from([0, window, window + 3])),
         "window": window,
         "k": window + reserved + draw(st.integers(0, 12)),
         "pointer_heads": draw(st.sampled_from([1, 2, 4])),

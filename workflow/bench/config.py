@@ -16,6 +16,7 @@ import jsonschema
 
 from pointer.errors import InputError
 from workflow.bench import experiments, outside, registry
+from workflow.bench.config_schema import CLASSES
 from workflow.bench.explain import explained
 from workflow.bench.sources import ROOT
 from workflow.bench.strict_yaml import read_yaml
@@ -27,7 +28,7 @@ TIERS = ("default", "smoke", "paper")
 BASE = "default"
 RESERVED = ("runs", "tables", "figures", "report", "reference", "logs", "benchmarks")  # folders under results/
 ADDED = "`--config` or `--configfile`"
-KEYWORDS = {"models": ("all", *registry.GROUPS), "controls": ("all", "trained", "none")}
+KEYWORDS = {"models": ("all", *registry.GROUPS), "controls": ("all", "trained", "none"), "restrict": CLASSES}
 
 
 def merge(base: Config, over: Mapping[str, Any]) -> Config:
@@ -52,6 +53,7 @@ def _with(base: Config, added: Config) -> Config:
     """A tier with the user's additions: what they say at the top holds for every experiment, also where the tier's
     own block differs; but a task that is trained keeps its own `lengths`, which are no axis of cost."""
     top = added.keys() - {"experiments", "restrict", "mixer"}
+    top |= {"tokens_at"} if "tokens" in top else set()
     blocks = {
         name: block
         and {
@@ -99,7 +101,8 @@ def checked(content: Mapping[str, Any], where: str) -> Config:
         for key, name in _names(block):
             known = (*registry.names(), *own, *KEYWORDS[key])
             if name not in known:
-                raise InputError.unknown("model", name, known, f"`{key}` in {where}")
+                what = "class or model" if key == "restrict" else "model"
+                raise InputError.unknown(what, name, known, f"`{key}` in {where}")
     return read
 
 
@@ -129,6 +132,7 @@ def _names(block: Config) -> Iterator[tuple[str, str]]:
     for key in ("models", "controls"):
         yield from ((key, name) for name in block.get(key, ()))
     yield from (("models", name) for key in ("mixer", "variants") for name in block.get(key, ()))
+    yield from (("restrict", name) for name in block.get("restrict", ()))
 
 
 def _read(value: Any, schema: Mapping[str, Any]) -> Any:

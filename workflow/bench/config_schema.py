@@ -23,7 +23,7 @@ AXES = {
 }
 KEYS = {setting: key for key, setting in AXES.items()}
 SCALARS = [n for n in settings.FIELDS if n not in ("experiment", "model", "task", "repeat", "mixer", *KEYS)]
-CLASSES = (*registry.COSTS, "control", *settings.DTYPES)
+CLASSES = (*registry.COSTS, *registry.GROUPS, "control", *settings.DTYPES)  # what `restrict` names beside models
 BLOCK = "experiment"  # what every experiment takes
 TIER_NAME = "^[a-z][a-z0-9_-]{0,63}(?!\\n)$"  # in Python, $ also matches before a last line break
 
@@ -90,12 +90,19 @@ def _block() -> Schema:
         **axes,
         "repeats": repeats,
         **{name: _field(name) for name in SCALARS},
+        "tokens_at": {
+            "type": "object",
+            "propertyNames": {"pattern": "^[1-9][0-9]{0,8}(?!\\n)$"},
+            "additionalProperties": _field("tokens"),
+            "description": "the budget at single values of the axis (distances, say), in place of `tokens`",
+        },
         "tasks": _list(_field("task")),
         "mixer": overrides,
         "variants": variants,
         "restrict": {
-            **_closed(dict.fromkeys(CLASSES, restricted)),
-            "description": "the only values in which a cost class, the controls or a dtype take part",
+            "type": "object",
+            "additionalProperties": restricted,
+            "description": "the only values in which a model, a group, a cost class, the controls or a dtype take part",
         },
     }
 

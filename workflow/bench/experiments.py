@@ -126,6 +126,11 @@ _ENTRIES = (
         any_task=True,
     ),
     Experiment("complexity", "counted operations and bytes kept for the backward pass over N"),
+    Experiment(
+        "fairness",
+        "what brings copying, the pointer or what a model knows of position, in ten times the tokens?",
+        task="copy",
+    ),
     Experiment("ablation", "which part of a model makes it learn to copy, after how many tokens?", task="copy"),
     Experiment("two_hop", "what does the chain give at distances that no single pointer reaches?", task="copy"),
     _learning("mqar", "are the values of keys recalled, by number of pairs? (Zoology)"),

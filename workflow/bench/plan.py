@@ -102,12 +102,14 @@ def _task_settings(blank: Settings, block: Config) -> Iterable[Settings]:
     axes = [range(block["repeats"]), _values(block, blank), block["seeds"], devices(block), block["dtypes"]]
     for repeat, size, seed, device, dtype in itertools.product(*axes):
         values = {axis: size, "seed": seed, "device": device, "dtype": dtype}
+        at = block.get("tokens_at", {})
+        budget = {"tokens": at[str(size)]} if str(size) in at else {}
         for model in models:
             if (
                 all(values[key] in kept for key, kept in allowed[model, dtype].items() if key in values)
                 and repeat < allowed[model, dtype]["repeat"]
             ):
-                given = {**scalars, **values, "repeat": repeat}
+                given = {**scalars, **budget, **values, "repeat": repeat}
                 named = full_name(model, block)
                 yield from (_cell(blank.experiment, named, mixer, given) for mixer in variants(model, block))
 
@@ -158,10 +160,10 @@ def chosen_models(block: Config) -> list[str]:
 
 
 def restricted(model: str, dtype: str, block: Config) -> dict[str, Any]:
-    """Setting -> the values in which a model takes part, by cost class, by being a control, by dtype; `repeat` is a
-    bound."""
+    """Setting -> the values in which a model takes part, by its name, group, cost class, by being a control, by dtype;
+    `repeat` is a bound."""
     entry = registry.info(full_name(model, block))
-    named = (entry.cost, entry.kind, dtype)
+    named = (entry.name, entry.group, entry.cost, entry.kind, dtype)
     rules: list[Mapping[str, Any]] = [block.get("restrict", {}).get(name, {}) for name in named]
     bound = min([block["repeats"], *(rule["repeats"] for rule in rules if "repeats" in rule)])
     kept: dict[str, set[Any]] = {}

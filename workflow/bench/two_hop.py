@@ -7,9 +7,9 @@ that a distance D in R < D <= 2R takes two hops, and one beyond 6 R cannot be ha
                       layer a   i-24 points at i-48, so its state holds that symbol
                       layer b   i points at i-24 and reads it there
 
-The chain's encoding tells a layer how far the lower one went, which may help it to choose the rest. What candidates
-from the chain give is not measured here: with `candidates: offsets+chain` the first layer, which has no chain, fills
-its K with the best offsets of the table and so reaches any distance in one hop. Cells are those of `ablation`.
+The chain's encoding tells a layer how far the lower one went, which may help it to choose the rest; candidates from
+the chain let a layer go on from where the lower one ended. `reach` holds every layer's table to the window, also where
+a layer has room for more shared offsets. Cells are those of `ablation`.
 """
 
 from __future__ import annotations

@@ -38,8 +38,7 @@ def two_hop(frame: pd.DataFrame) -> Table:
     notes = (
         "Where all shared candidates are the nearest offsets, a layer points at most window - 1 tokens back, and six "
         "layers add up to at most 6 (window - 1).",
-        "A variant with candidates=offsets+chain is not held to the window: its first layer has no chain and fills "
-        "up with offsets of the table.",
+        "reach=32 holds the table to the same offsets where a layer has room for more of them.",
     )
     title = "Beyond one pointer's reach: copy by distance D"
     return _table("two_hop", title, frame, found, *notes, *_outcomes(found))
@@ -150,8 +149,7 @@ def _outcome(cell: Any) -> str:
 
 def fairness(frame: pd.DataFrame) -> Table:
     """Tokens and time until 95% for attention that knows position in three ways, and for pointer."""
-    every = ablation_summary.rows(frame, "copy")
-    found = every[every["model"].isin(FAIR)]
+    found = ablation_summary.rows(frame, "fairness")
     draft, keys = Draft(), [*ablation_summary.CELL, "position"]
     cells = ablation_summary.cells(found, keys)
     draft.add("tokens until 95%", cells, "distance", _until, "position")

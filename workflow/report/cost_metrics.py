@@ -125,7 +125,7 @@ def copy_tokens(frame: pd.DataFrame, *, model: str, at: list[int], dtype: str = 
 
 def sooner(frame: pd.DataFrame, *, model: str, reference: str, at: list[int], dtype: str = "float32") -> list[Estimate]:
     """Tokens until 95% of the reference over the model's, worst case; one that never got there counts its budget."""
-    rows = _ran(frame, "copy", {model, reference}, dtype)
+    rows = _ran(frame, "fairness", {model, reference}, dtype)
     rows = rows[rows["status"] == "ok"]
     found = []
     for point in at:

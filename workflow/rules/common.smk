@@ -74,10 +74,10 @@ def reported(results, *kinds):
 
 
 def suits(part, results):
-    """Whether a tier shows a part of the report: it has one of the part's experiments, or is the part's own tier."""
+    """Whether a tier shows a part of the report: it has one of the part's experiments, or is one of the part's own tiers."""
     shown = SHOWN[part]
-    if "tier" in shown:
-        return tier_name(results) == shown["tier"]
+    if "tiers" in shown:
+        return tier_name(results) in shown["tiers"]
     return not shown["of"] or bool(shown["of"] & explained(GRID.experiments, results))
 
 
@@ -147,13 +147,14 @@ SHOWN = {
         ],
         "of": set(),
     },
+    "fairness": {"tables": ["fairness"], "figures": [], "of": {"fairness"}},
     "ablations": {
-        "tables": ["ablation", "two_hop", "fairness"],
+        "tables": ["ablation", "two_hop"],
         "figures": ["ablation", "two_hop"],
         "of": {"ablation", "two_hop"},
     },
     "tasks": {"tables": ["recall", "bytes"], "figures": ["mqar", "trade_off"], "of": {*TASKS} - {"copy"}},
-    "goals": {"tables": ["goals"], "figures": [], "tier": "targets"},
+    "goals": {"tables": ["goals"], "figures": [], "tiers": {"targets", "paper"}},
 }
 ENDINGS = {"tables": ("csv", "md", "tex", "html"), "figures": ("png", "svg")}
 MADE = {

@@ -39,6 +39,11 @@ use rule run_efficiency as run_complexity with:
         experiment="complexity",
 
 
+use rule run_efficiency as run_fairness with:
+    wildcard_constraints:
+        experiment="fairness",
+
+
 use rule run_efficiency as run_ablation with:
     wildcard_constraints:
         experiment="ablation",

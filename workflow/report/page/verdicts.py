@@ -34,7 +34,7 @@ SHOWN_IN = {
     "smaller_peak": ("memory", "efficiency"),
     "time_growth": ("time", "efficiency"),
     "copy_tokens": ("loss_curves", "copy"),
-    "sooner": ("loss_curves", "copy"),
+    "sooner": ("loss_curves", "fairness"),
     "copy_accuracy": ("copy_accuracy", "copy"),
     "copy_spread": ("copy_accuracy", "copy"),
     "copy_loss": ("loss_curves", "copy"),
