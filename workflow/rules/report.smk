@@ -96,6 +96,13 @@ use rule make_tables as make_ablation_tables with:
         "{results}/logs/ablation_tables.log",
 
 
+use rule make_tables as make_fairness_tables with:
+    output:
+        [captioned(file, "Tables") for file in MADE["tables", "fairness"]],
+    log:
+        "{results}/logs/fairness_tables.log",
+
+
 use rule make_figures as make_ablation_figures with:
     output:
         [captioned(file, "Figures") for file in MADE["figures", "ablations"]],
