@@ -176,6 +176,13 @@ def test_a_missing_device_is_named() -> None:
     assert line("throughput-pointer", absent).why == "no row has finished (unsupported)"
 
 
+def test_a_few_cells_in_bfloat16_take_no_verdict_away() -> None:
+    full, low = CONTROLS + seeds("pointer", 1.0), CONTROLS + seeds_at("pointer", 512, 1.0)
+    low = [row | {"dtype": "bfloat16"} for row in low]
+    assert line("copy-95", full + low).verdict == Verdict.REPRODUCED
+    assert line("copy-95", low).verdict == Verdict.INCONCLUSIVE  # where they are all there is, they are judged
+
+
 def test_a_device_where_nothing_ran_has_no_say() -> None:
     absent = [failed("unsupported", "no CUDA device", model="pointer", device="cuda", length=2048)]
     assert line("speed-2048", races({2048: 100 / 3}) + absent).verdict == Verdict.REPRODUCED

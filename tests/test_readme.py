@@ -80,7 +80,8 @@ def test_section_can_be_made_of_little(made: list[Row], tmp_path: Path) -> None:
 def test_only_what_is_between_the_markers_changes_and_twice_gives_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(figures, "FIGURES", dict.fromkeys(readme.ALT, lambda _: figures.canvas.nothing("t", "words")))
+    drawn = [part.figure for part in readme.PARTS if part.figure]
+    monkeypatch.setattr(figures, "FIGURES", dict.fromkeys(drawn, lambda _: figures.canvas.nothing("t", "words")))
     store(rows(), tmp_path / "rows")
     page = tmp_path / "README.md"
     page.write_text(f"above\n{readme.BEGIN}\nreplaced\n{readme.END}\nbelow\n", encoding="utf-8")
@@ -148,7 +149,7 @@ def test_the_committed_section_is_what_the_committed_rows_give(root: Path, monke
     folder, (before, after) = Path(command[1]), readme.around(Path("README.md"))
     made = readme.section(readme.read(folder), folder, "docs/figures")
     assert text == f"{before}{readme.BEGIN}\n{made}{readme.END}{after}"
-    assert all(
-        (root / "docs" / "figures" / f"{name}.{kind}").is_file() for name in readme.ALT for kind in ("png", "svg")
-    )
+    drawn = [part.figure for part in readme.parts(readme.read(folder)) if part.figure]
+    assert len(drawn) >= 2
+    assert all((root / "docs" / "figures" / f"{name}.{kind}").is_file() for name in drawn for kind in ("png", "svg"))
     assert all(read_row(path) for path in pd.unique(readme.read(folder)["path"]))

@@ -121,7 +121,9 @@ def sources(rows: Sequence[Placed]) -> Iterator[Finding]:
 def _idle(placed: Placed) -> tuple[str, ...]:
     settings = placed.row["settings"]
     try:
-        return registry.idle(settings["model"], placed.row["device"], settings.get("mixer", {}))
+        return registry.idle(
+            settings.get("model", placed.row["model"]), placed.row["device"], settings.get("mixer", {})
+        )
     except InputError:
         return ()  # a model that is no more
 

@@ -7,6 +7,7 @@ seldom decide a ratio that lies near its bound.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -35,6 +36,37 @@ def goals(frame: pd.DataFrame) -> Table:
         "Goals: config/goals.yaml. Rows: snakemake --cores 4 --configfile config/targets.yaml",
     )
     return Table("goals", "What pointer was built to reach", wide.astype("str"), data, notes)
+
+
+def summary(frame: pd.DataFrame) -> Table:
+    """One line a goal's test: how many of its cells meet it, and the cell that is nearest to missing it."""
+    data = goals(frame).data
+    lines = []
+    for (_, what, asked), cells in data.groupby(["goal", "what", "asked"], sort=False):
+        measured = cells[cells["met"].isin(("yes", "no"))]
+        worst = _worst(measured, str(asked))
+        lines.append(
+            {
+                "what": what,
+                "asked": asked,
+                "met": f"{int((measured['met'] == 'yes').sum())} of {len(cells)}",
+                "worst cell": NOT_RUN if worst is None else f"{worst.cell}: {_reached(worst)}",
+            }
+        )
+    notes = (
+        "met: in how many cells the value meets what was asked; the whole intervals stand in table `goals`.",
+        "Ratios are of paired rows on one machine; identity is the same trunk without mixing, at equal parameters.",
+    )
+    wide = pd.DataFrame(lines, columns=["what", "asked", "met", "worst cell"], dtype="str")
+    return Table("goals_summary", "What pointer was built to reach (config/goals.yaml)", wide, data, notes)
+
+
+def _worst(measured: pd.DataFrame, asked: str) -> Any:
+    """The cell that is nearest to missing the goal, or misses it by most; None where none was measured."""
+    if measured.empty:
+        return None
+    ordered = measured.sort_values("reached", ascending=not asked.startswith("at most"))
+    return next(ordered.itertuples())
 
 
 def _lines(goal: Claim, test: Statement, frame: pd.DataFrame) -> list[tuple[object, ...]]:

@@ -105,7 +105,8 @@ def speedup(
 
     def one(cell: pd.DataFrame, label: str, where: str) -> Estimate:
         published = _published(paper.speedup(), model, "length", int(cell["length"].iloc[0]))
-        return _estimate(label, intervals.ratio(list(cell["ratio"])), len(cell), published, where)
+        named = f"over {reference}, {label}"
+        return _estimate(named, intervals.ratio(list(cell["ratio"])), len(cell), published, where)
 
     return _cells(rows, "length", at, one, span)
 

@@ -1,7 +1,8 @@
-"""The README's section of results: machine, speed, copy accuracy and two figures, from committed rows, never by hand.
+"""The README's section of results: machine, verdicts, goals, speed, copies, what makes it learn, and figures, from
+committed rows, never by hand.
 
-The tables and figures are those of `tables` and `figures`, cut down to what a first reader needs. A cell that
-failed shows its status, with the reason below the table.
+The tables and figures are those of `tables` and `figures`, cut down to what a first reader needs; a part whose
+experiment has no row is left out. A cell that failed shows its status, with the reason below the table.
 """
 
 from __future__ import annotations
@@ -11,13 +12,17 @@ import os
 import re
 import shlex
 from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
 from pointer.errors import InputError
 from workflow.bench.rows import read_row, write_atomically
-from workflow.report import figures, layout, render, summary
+from workflow.bench.sources import ROOT
+from workflow.report import claims, figures, goals, layout, ledger, render, summary
+from workflow.report.ablation_tables import ablation, fairness, two_hop
 from workflow.report.copy_tables import copy_accuracy
 from workflow.report.frame import tidy, unpack
 from workflow.report.layout import Table
@@ -25,11 +30,64 @@ from workflow.report.timing_tables import speedup, throughput
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 TIMED = ("pointer", "transformer", "longformer", "identity")
-ALT = {
-    "copy_accuracy": "Copy accuracy by distance for every model, with 95% intervals, beside the paper's values",
-    "speedup": "Speed-up of a training step over each Transformer by sequence length, beside the paper's ratios",
-}
+COPIED = ("pointer", "pointer-dense", "transformer", "transformer-unfused", "longformer", "uniform", "oracle-copy")
+CLAIMS = ROOT / "config" / "claims.yaml"
 ONE_CELL = ["experiment", *summary.PLACE, "model", "length", "distance", "seed", "repeat"]
+
+
+@dataclass(frozen=True)
+class Part:
+    """A piece of the section: shown where its experiment has rows; `figure` with the text that stands for it."""
+
+    experiment: str
+    heading: str = ""
+    build: Callable[[pd.DataFrame], Table | str] | None = None
+    figure: str = ""
+    alt: str = ""
+
+
+def verdicts(frame: pd.DataFrame) -> Table:
+    """The ledger's verdicts, without reasons."""
+    table = claims.table(claims.judge(frame, ledger.read(CLAIMS)), most=2)
+    return dataclasses.replace(table, wide=table.wide[["what", "paper", "ours", "verdict"]])
+
+
+def effects(frame: pd.DataFrame) -> str:
+    """What the ablation's table concludes, a sentence a distance; the figure shows the numbers."""
+    return "\n".join(f"- {render.escape_markdown(note)}" for note in ablation(frame).notes)
+
+
+def _timed(frame: pd.DataFrame) -> pd.DataFrame:
+    """The models of the speed tables in float32: the rest is in table `speedup`."""
+    return frame[frame["model"].isin(TIMED) & (frame["dtype"] == "float32")]
+
+
+def _copied(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame[frame["model"].isin(COPIED) & (frame["dtype"] == "float32")]
+
+
+PARTS = (
+    Part("copy", "Verdicts", verdicts),
+    Part("efficiency", "What `pointer` was built to reach", goals.summary),
+    Part("efficiency", "Speed", lambda frame: compact(speedup(_timed(frame)), "training")),
+    Part("efficiency", build=lambda frame: compact(throughput(_timed(frame)), "training")),
+    Part(
+        "efficiency",
+        figure="speedup",
+        alt="Speed-up of a training step over each Transformer by sequence length, beside the paper's ratios",
+    ),
+    Part("copy", "Copying", lambda frame: compact(copy_accuracy(_copied(frame)), "accuracy|tokens until")),
+    Part(
+        "copy",
+        figure="copy_accuracy",
+        alt="Copy accuracy by distance for every model, with 95% intervals, beside the paper's values",
+    ),
+    Part("fairness", "What makes it learn", fairness),
+    Part("ablation", build=effects),
+    Part("ablation", figure="ablation", alt="Tokens until 95% with one setting changed at a time"),
+    Part("two_hop", "What the chain gives", two_hop),
+    Part("interpretability", "Where it points", figure="hops", alt="Hop distances by layer, beside the paper's"),
+)
 
 
 def write(rows: Path, readme: Path, drawings: Path) -> list[Path]:
@@ -38,7 +96,7 @@ def write(rows: Path, readme: Path, drawings: Path) -> list[Path]:
     Raises InputError where the README has no place for it, or the rows are none or contradict each other.
     """
     frame, before, after = read(rows), *around(readme)
-    drawn = figures.write(frame, drawings, names=list(ALT))
+    drawn = figures.write(frame, drawings, names=[part.figure for part in parts(frame) if part.figure])
     text = f"{before}{BEGIN}\n{section(frame, rows, _link(drawings, readme))}{END}{after}"
     write_atomically(readme, text)
     return [readme, *drawn]
@@ -72,20 +130,26 @@ def around(readme: Path) -> tuple[str, str]:
     return text.partition(BEGIN)[0], text.partition(END)[2]
 
 
+def parts(frame: pd.DataFrame) -> list[Part]:
+    """The parts that the rows allow."""
+    there = set(frame["experiment"])
+    return [part for part in PARTS if part.experiment in there]
+
+
 def section(frame: pd.DataFrame, rows: Path, figures_link: str) -> str:
     """The Markdown between the markers; `rows` is named in the command that makes it again."""
-    timed = frame[frame["model"].isin(TIMED)]
-    shown = (
-        compact(speedup(timed), "training"),
-        compact(throughput(timed), "training"),
-        compact(copy_accuracy(frame), "accuracy|tokens until"),
-    )
-    parts = [origin(machine, group) for machine, group in frame.groupby("machine")]
-    parts += [render.markdown(table, table.title).rstrip("\n") for table in shown]
-    parts += [f"![{alt}]({figures_link}/{name}.png)" for name, alt in ALT.items()]
+    said = [origin(machine, group) for machine, group in frame.groupby("machine")]
+    for part in parts(frame):
+        said += [f"### {part.heading}"] if part.heading else []
+        said += [_markdown(part.build(frame))] if part.build else []
+        said += [f"![{part.alt}]({figures_link}/{part.figure}.png)"] if part.figure else []
     command = f"python -m workflow.report readme --rows {shlex.quote(rows.as_posix())}"
-    parts.append(f"This section is generated. `{command}` makes it again from the rows in that folder.")
-    return "\n\n".join(parts) + "\n"
+    said.append(f"This section is generated. `{command}` makes it again from the rows in that folder.")
+    return "\n\n".join(said) + "\n"
+
+
+def _markdown(made: Table | str) -> str:
+    return made if isinstance(made, str) else render.markdown(made, made.title).rstrip("\n")
 
 
 def origin(machine: object, rows: pd.DataFrame) -> str:
