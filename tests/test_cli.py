@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from workflow.bench import cli, contract, registry, supervisor, verdicts
+from workflow.bench import cli, commands, contract, measure, registry, supervisor, verdicts
 from workflow.bench.rows import complete, read_row
 from workflow.bench.settings import FIELDS, Settings, option
 
@@ -72,8 +72,8 @@ def test_bad_input_is_one_line_and_exit_code_2(argv: list[str], words: str, caps
 
 
 def test_every_setting_is_an_option() -> None:
-    parser = cli.Parser()
-    cli.COMMANDS["run"].options(parser)
+    parser = commands.Parser()
+    commands.COMMANDS["run"].options(parser)
     known = {text for action in parser._actions for text in action.option_strings}
     assert {option(name) for name in FIELDS} <= known
 
@@ -105,10 +105,10 @@ def test_the_store_answers_the_second_time(tmp_path: Path, measured: list[Settin
 def test_rows_made_by_hand_share_the_pipelines_verdicts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     own = tmp_path / "own"
-    assert cli.verdict_folder(None, own) == own
-    Path(cli.STORE).mkdir(parents=True)
-    assert cli.verdict_folder(None, own) == Path(cli.STORE)
-    assert cli.verdict_folder(own, own) == own
+    assert measure.verdict_folder(None, own) == own
+    Path(measure.STORE).mkdir(parents=True)
+    assert measure.verdict_folder(None, own) == Path(measure.STORE)
+    assert measure.verdict_folder(own, own) == own
 
 
 def test_the_command_of_a_row_makes_it_again(tmp_path: Path, measured: list[Settings]) -> None:
