@@ -22,6 +22,7 @@ from pointer.settings import CandidateSettings
 from pointer.trunk import LayerShape
 
 TIE_BREAK = 1e-3  # what the nearest proposal gains over the farthest: of keys that are the same it must win
+SHARE = 0.1  # of the layer's own query at the start: not none, or no gradient would reach it
 SPARE_BITS = 2  # buckets are 4 times as many as fill at full length: the members that crowd out a far target are few
 
 
@@ -29,16 +30,25 @@ class ContentScoring(nn.Module):
     """Queries and keys of content: a short causal convolution on the keys, unit length, a learned scale.
 
     The convolution lets a position be found by the token before it, which is what recall asks for: the value stands
-    after its key.
+    after its key. With `content_shared` the query is the key before its convolution plus a learned share, small at
+    the start, of the layer's query (Reformer, arXiv 2001.04451, shares queries and keys for the same reason): equal tokens
+    then have a cosine that the taps alone decide, where two free projections have to be aligned first.
     """
 
     def __init__(self, heads: int, score_width: int, settings: CandidateSettings) -> None:
         super().__init__()
         self.taps = nn.Parameter(torch.empty(heads, score_width, settings.content_taps).uniform_(-1, 1))
+        self.taps_rate = settings.content_taps_rate
+        self.share = nn.Parameter(torch.full((heads, 1, 1), SHARE)) if settings.content_shared else None
         self.log_scale = nn.Parameter(torch.full((heads, 1, 1), math.log(settings.content_scale)))
+
+    def table_rates(self) -> dict[nn.Parameter, float]:
+        """The taps under AdamW, with the multiple of the learning rate (pointer.optim)."""
+        return {self.taps: self.taps_rate}
 
     def forward(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
         """q, k: float[B, H, N, r] -> the same shapes; q has length `scale`, k has length 1."""
+        q = q if self.share is None else k + self.share.to(q.dtype) * q
         mixed = torch.zeros_like(k)
         for tap, weight in enumerate(self.taps.to(k.dtype).unbind(-1)):
             mixed = mixed + F.pad(k, (0, 0, tap, 0))[:, :, : k.shape[2]] * weight[:, None]

@@ -17,7 +17,9 @@ class SourceSettings:
     content_rounds: int = 24  # of hashing, each with content / rounds candidates
     content_bits: int = 0  # of a hash; 0: so many that a bucket holds a round's candidates at full length
     content_taps: int = 3  # of the keys' causal convolution
+    content_taps_rate: float = 30.0  # multiple of the learning rate at which the taps move
     content_scale: float = 8.0  # of the cosines, at the start
+    content_shared: bool = True  # a query starts as its own position's key, so that equal tokens meet in every hash
     content_credit: bool = True  # queries and keys learn from all earlier positions (pointer.content_credit)
     block: int = 16  # blocks: positions of a block, all of them candidates
     block_region: int = 8  # blocks: how many blocks around the lower layer's target the block pointer chooses from
@@ -29,6 +31,7 @@ class SourceSettings:
         check_range("content_rounds", self.content_rounds, 1, self.content)
         check_range("content_bits", self.content_bits, 0, 24)
         check_range("content_taps", self.content_taps, 1, 64)
+        check_range("content_taps_rate", self.content_taps_rate, 0.01, 1000)
         check_range("content_scale", self.content_scale, 1e-3, 1000)
         check_range("block", self.block, 1, 1024)
         check_range("block_region", self.block_region, 1, 1024)
