@@ -23,7 +23,7 @@ from pointer.trunk import LayerShape
 
 TIE_BREAK = 1e-3  # what the nearest proposal gains over the farthest: of keys that are the same it must win
 SHARE = 0.1  # of the layer's own query at the start: not none, or no gradient would reach it
-SPARE_BITS = 2  # buckets are 4 times as many as fill at full length: the members that crowd out a far target are few
+SPARE_BITS = 2  # buckets are 4 times as many as fill at full length: few members crowd out a far target
 
 
 class ContentScoring(nn.Module):
