@@ -31,8 +31,8 @@ class ContentScoring(nn.Module):
 
     The convolution lets a position be found by the token before it, which is what recall asks for: the value stands
     after its key. With `content_shared` the query is the key before its convolution plus a learned share, small at
-    the start, of the layer's query (Reformer, arXiv 2001.04451, shares queries and keys for the same reason): equal tokens
-    then have a cosine that the taps alone decide, where two free projections have to be aligned first.
+    the start, of the layer's query (Reformer, arXiv 2001.04451, shares queries and keys for the same reason): equal
+    tokens then have a cosine that the taps alone decide, where two free projections have to be aligned first.
     """
 
     def __init__(self, heads: int, score_width: int, settings: CandidateSettings) -> None:
