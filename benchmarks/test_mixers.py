@@ -19,8 +19,8 @@ from torch import Tensor
 
 from pointer.trunk import Mixer, Trunk
 from workflow.bench import lock, registry, verdicts
-from workflow.bench.cli import STORE
 from workflow.bench.hardware import machine_label
+from workflow.bench.measure import STORE
 from workflow.bench.settings import STEP_TOKENS, affinity
 
 LENGTHS = (256, 2048)

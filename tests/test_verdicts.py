@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from workflow.bench import cli, contract, outside, provenance, registry, supervisor, verdicts
+from workflow.bench import cli, contract, measure, outside, provenance, registry, supervisor, verdicts
 from workflow.bench.outcomes import StoppedError
 from workflow.bench.rows import read_row
 from workflow.bench.settings import Settings
@@ -132,6 +132,6 @@ def test_a_stored_number_is_not_published_once_the_contract_is_broken(
         monkeypatch.setattr(verdicts, "of", lambda *_, verdict=verdict: verdict)
         scratch = tmp_path / str(number)
         scratch.mkdir()
-        row = cli.measure(Settings("copy", "chance"), scratch, tmp_path / "row.json", tmp_path / "store")
+        row = measure.measure(Settings("copy", "chance"), scratch, tmp_path / "row.json", tmp_path / "store")
         statuses.append((row["status"], row["reason"], row["accuracy"]))
     assert statuses == [("ok", None, 1.0), ("error", "leaks", None)]
