@@ -10,8 +10,8 @@ import yaml
 from synthetic import DISTANCES, LENGTHS, copied, counted, failed, row, store, table_of, timed, traced
 
 from pointer.errors import InputError
-from workflow.report import arithmetic, claims, claims_figure, frame, intervals, ledger, metrics, verdicts
-from workflow.report.__main__ import LEDGER, main
+from workflow.report import LEDGER, arithmetic, claims, claims_figure, frame, intervals, ledger, metrics, verdicts
+from workflow.report.__main__ import main
 from workflow.report.claims import Line, judge
 from workflow.report.ledger import Claim, Statement
 from workflow.report.rules import Estimate, Outcome, Rule, Verdict, combine, exactly, missing

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from synthetic import copied, counted, failed, table_of, timed
 
-from workflow.report import cost_metrics, goals, ledger
+from workflow.report import GOALS, cost_metrics, goals, ledger
 from workflow.report.metrics import NotTestable
 
 ROWS = [
@@ -14,7 +14,7 @@ ROWS = [
 
 
 def test_every_goal_has_tests_and_every_test_a_figure_of_its_own() -> None:
-    read = ledger.read(goals.PATH)
+    read = ledger.read(GOALS)
     assert len(read) > 10
     assert all(goal.tests for goal in read)
     assert all(test.rule.value is not None for goal in read for test in goal.tests)

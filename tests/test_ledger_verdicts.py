@@ -10,8 +10,7 @@ import pytest
 from synthetic import DISTANCES, LAPTOP, LENGTHS, Row, copied, counted, row, store, timed, traced
 from test_claims import CONTROLS, FACTS, line, races, seeds, seeds_at, work
 
-from workflow.report import frame, ledger, paper
-from workflow.report.__main__ import LEDGER
+from workflow.report import LEDGER, frame, ledger, paper
 from workflow.report.claims import judge
 from workflow.report.rules import Verdict
 

@@ -16,12 +16,11 @@ import pytest
 import synthetic
 from synthetic import HOSTILE, LAPTOP, SERVER, copied, failed, table_of, timed, traced
 
-from workflow.report import claims, frame, ledger, models, paper, summary
+from workflow.report import LEDGER, claims, frame, ledger, models, paper, summary
 from workflow.report.__main__ import main
 from workflow.report.arithmetic import ARITHMETIC
 from workflow.report.page import build, chart, curves, explorer, listing, machines, verdicts
 
-LEDGER = Path(__file__).resolve().parents[1] / "config" / "claims.yaml"
 BREAKOUT = "</script><script>alert(2)</script>"
 
 

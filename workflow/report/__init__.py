@@ -3,3 +3,8 @@
 Reads result rows and the published numbers in `results/paper/`, never a model: nothing here imports torch.
 Run it with `python -m workflow.report collect|tables|figures|claims|page|keep|readme --help`.
 """
+
+from workflow.bench.sources import ROOT
+
+LEDGER = ROOT / "config" / "claims.yaml"
+GOALS = ROOT / "config" / "goals.yaml"

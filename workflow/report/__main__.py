@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pointer.errors import InputError
+from workflow.report import LEDGER
 
 if TYPE_CHECKING:
     import pandas as pd
-
-LEDGER = Path(__file__).resolve().parents[2] / "config" / "claims.yaml"
 
 
 def parser() -> argparse.ArgumentParser:

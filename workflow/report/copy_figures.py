@@ -54,10 +54,11 @@ def _distances(axis: Axes, distances: list[float]) -> None:
     canvas.powers_of_two(axis, ticks)
     span = math.log2(ticks[-1] / ticks[0]) or 1.0
     kept = [
-        tick for tick, left in zip(ticks, [0, *ticks], strict=False) if not left or math.log2(tick / left) / span > 0.03
+        tick for tick, left in zip(ticks, [0, *ticks], strict=False) if not left or math.log2(tick / left) / span > 0.04
     ]
     gaps = [math.log2(right / left) / span for left, right in itertools.pairwise(kept)]
-    axis.tick_params(axis="x", labelrotation=60 if min(gaps, default=1.0) < 0.1 else 0)
+    if min(gaps, default=1.0) < 0.1:
+        axis.tick_params(axis="x", labelrotation=90)
     axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0f}" if round(value) in kept else ""))
 
 

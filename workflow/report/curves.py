@@ -58,7 +58,7 @@ def speedup(frame: pd.DataFrame) -> Figure:
     drawn: dict[tuple[str, str], pd.DataFrame] = {}
     everything: list[pd.DataFrame] = []
     for reference in summary.references(frame):
-        cells = summary.speedup(frame, "training", reference)
+        cells = _asked_beside(frame, reference, summary.speedup(frame, "training", reference))
         everything.append(cells)
         drawn |= {(reference, name): group for name, group in canvas.by_place(cells).items()}
     if not drawn:
@@ -76,6 +76,13 @@ def speedup(frame: pd.DataFrame) -> Figure:
     keys = [canvas.line_key("--", "as fast"), canvas.paper_key()]
     canvas.legend(figure, looks, {*cells["model"]}, keys, canvas.failures(cells, "length"))
     return figure
+
+
+def _asked_beside(frame: pd.DataFrame, reference: str, cells: Cells) -> Cells:
+    """The cells where the reference has a row as well, be it a failed one: elsewhere no pair was asked for."""
+    rows = summary.of(frame, "efficiency")
+    where = [*summary.PLACE, "length"]
+    return cells.merge(rows.loc[rows["model"] == reference, where].drop_duplicates(), on=where)
 
 
 def memory(frame: pd.DataFrame) -> Figure:

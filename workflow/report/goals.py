@@ -6,23 +6,21 @@ seldom decide a ratio that lies near its bound.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from workflow.report import ledger, metrics
+from workflow.report import GOALS, ledger, metrics
 from workflow.report.layout import NOT_RUN, Table, significant
 from workflow.report.ledger import Claim, Statement
 from workflow.report.rules import Estimate, Outcome
 
-PATH = Path(__file__).resolve().parents[2] / "config" / "goals.yaml"
 WORDS = {Outcome.HOLDS: "yes", Outcome.FAILS: "no", Outcome.DIRECTION: "no", Outcome.OPEN: "undecided"}
 
 
 def goals(frame: pd.DataFrame) -> Table:
     """One line a cell: what was asked for, what was reached with its interval, and whether that meets it."""
-    lines = [line for goal in ledger.read(PATH) for test in goal.tests for line in _lines(goal, test, frame)]
+    lines = [line for goal in ledger.read(GOALS) for test in goal.tests for line in _lines(goal, test, frame)]
     data = pd.DataFrame(
         lines, columns=["goal", "what", "cell", "asked", "reached", "low", "high", "runs", "met", "interval"]
     )

@@ -16,11 +16,11 @@ from pointer.errors import InputError
 from workflow.bench import registry
 from workflow.bench.explain import explained
 from workflow.bench.settings import DEVICES, DTYPES
+from workflow.bench.sources import ROOT
 from workflow.bench.strict_yaml import read_yaml
 from workflow.report import arithmetic, cost_metrics, metrics, summary
 from workflow.report.rules import Estimate, Rule
 
-ROOT = Path(__file__).resolve().parents[2]
 SCHEMA = ROOT / "workflow" / "schemas" / "claims.schema.json"
 COMMAND = "snakemake --cores 4 paper"
 MEASURED = (

@@ -20,8 +20,7 @@ import pandas as pd
 
 from pointer.errors import InputError
 from workflow.bench.rows import read_row, write_atomically
-from workflow.bench.sources import ROOT
-from workflow.report import claims, figures, goals, layout, ledger, render, summary
+from workflow.report import LEDGER, claims, figures, goals, layout, ledger, render, summary
 from workflow.report.ablation_tables import ablation, fairness, two_hop
 from workflow.report.copy_tables import copy_accuracy
 from workflow.report.frame import tidy, unpack
@@ -31,7 +30,6 @@ from workflow.report.timing_tables import speedup, throughput
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 TIMED = ("pointer", "transformer", "longformer", "identity")
 COPIED = ("pointer", "pointer-dense", "transformer", "transformer-unfused", "longformer", "uniform", "oracle-copy")
-CLAIMS = ROOT / "config" / "claims.yaml"
 ONE_CELL = ["experiment", *summary.PLACE, "model", "length", "distance", "seed", "repeat"]
 
 
@@ -48,7 +46,7 @@ class Part:
 
 def verdicts(frame: pd.DataFrame) -> Table:
     """The ledger's verdicts, without reasons."""
-    table = claims.table(claims.judge(frame, ledger.read(CLAIMS)), most=2)
+    table = claims.table(claims.judge(frame, ledger.read(LEDGER)), most=2)
     return dataclasses.replace(table, wide=table.wide[["what", "paper", "ours", "verdict"]])
 
 
