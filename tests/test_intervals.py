@@ -134,3 +134,10 @@ def test_guessing_is_judged_at_the_family_wise_level() -> None:
 def test_the_bootstrap_is_reproducible() -> None:
     ratios = [1.0 + 0.01 * i for i in range(30)]
     assert intervals.ratio(ratios) == intervals.ratio(ratios)
+
+
+def test_bounds_of_a_mean_stay_where_values_can_lie() -> None:
+    values = [0.5, 1.0, 8.0]
+    assert intervals.mean(values).low < 0
+    bounded = intervals.mean(values, least=0.0)
+    assert (bounded.low, bounded.high) == (0.0, intervals.mean(values).high)

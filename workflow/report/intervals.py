@@ -67,13 +67,13 @@ def difference(right: float, n: float, other_right: float, other_n: float) -> In
     return Interval(right / n - other_right / other_n, float(low), float(high))
 
 
-def mean(values: Sequence[float]) -> Interval:
-    """Student's t over the values; no bounds for fewer than two."""
+def mean(values: Sequence[float], least: float = -math.inf) -> Interval:
+    """Student's t over the values; no bounds for fewer than two. `least` is what no value can be below."""
     centre = float(np.mean(values))
     if len(values) < 2:
         return Interval(centre, math.nan, math.nan)
     half = float(stats.t.ppf((1 + LEVEL) / 2, len(values) - 1)) * float(stats.sem(values))
-    return Interval(centre, centre - half, centre + half)
+    return Interval(centre, max(least, centre - half), centre + half)
 
 
 def ratio(ratios: Sequence[float]) -> Interval:

@@ -272,7 +272,7 @@ def hops(frame: pd.DataFrame, *, half: str, of: str, model: str = "pointer") -> 
         by_seed = [_half(unpack(cell), half) for cell in group["hops_mean" if of == "mean" else "hops_max"]]
         values = [sum(s) / len(s) if of == "mean" else max(s) for s in by_seed]
         label = f"{of} hop of the {half} layers, {_where(place)}"
-        given = _estimate(label, intervals.mean(values), group["seed"].nunique(), None, _where(place))
+        given = _estimate(label, intervals.mean(values, least=0.0), group["seed"].nunique(), None, _where(place))
         found.append(replace(given, open_because=_doubt(every)))
     return found
 
