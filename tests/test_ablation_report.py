@@ -74,7 +74,7 @@ def test_a_cell_says_mean_spread_and_how_many_seeds_got_there() -> None:
 def test_the_conclusion_sorts_settings_by_what_they_do() -> None:
     (said,) = [note for note in tables.ablation(table_of(ROWS)).notes if note.startswith("D=512")]
     assert said == (
-        "D=512: pointer with its defaults: 50,000 (40,000 to 60,000) tokens; "
+        "D=512: 3 seeds each, pointer with its defaults: 50,000 (40,000 to 60,000) tokens; "
         "never within the budget: credit=none; in some seeds only: credit=candidates; "
         "later by more than one look: k=16 with window=8 (2×), noise=1.0 (2×); "
         "sooner by more than one look: k=128 (0.4×); no difference that the looks resolve: gate=False."

@@ -123,7 +123,9 @@ def _compared(default: Any, group: pd.DataFrame) -> str:
         effect = ablation_summary.effect(cell, default)
         factor = f" ({cell['tokens_to_95'] / default['tokens_to_95']:.2g}×)" if effect in ("later", "sooner") else ""
         named[effect].append(f"{_settings(cell['model'])}{factor}")
-    said = [f"{default['model']} with its defaults: {_until(default)} tokens"]
+    fewest, most = group["runs"].min(), group["runs"].max()
+    seeds = f"{fewest} to {most} seeds" if fewest < most else f"{most} seed{'s' if most > 1 else ''}"
+    said = [f"{seeds} each, {default['model']} with its defaults: {_until(default)} tokens"]
     said += [f"{EFFECTS[effect]}: {', '.join(names)}" for effect, names in named.items() if names]
     return f"{'; '.join(said)}."
 
