@@ -9,6 +9,7 @@ import random
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -69,12 +70,17 @@ def finish(folder: Path, target: list[str] | None = None) -> str:
 
 def rows(folder: Path) -> Rows:
     """Every row that a pipeline has put out. Raises RowError for half a row."""
-    return {path.name: read_row(path) for path in (folder / "results" / "runs").glob("*/*/*.json")}
+    return _read((folder / "results" / "runs").glob("*/*/*.json"))
 
 
 def stored(folder: Path) -> Rows:
     """Every row of the store. Raises RowError for half a row."""
-    return {path.name: read_row(path) for path in (folder / "results" / ".store").glob("[!.]*.json")}
+    return _read((folder / "results" / ".store").glob("[!.]*.json"))
+
+
+def _read(paths: Iterable[Path]) -> Rows:
+    """The rows among files; traces lie beside them."""
+    return {path.name: read_row(path) for path in paths if path.suffixes == [".json"]}
 
 
 def kill(running: subprocess.Popen[str], who: str, draw: random.Random) -> str:
