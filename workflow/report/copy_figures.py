@@ -57,8 +57,7 @@ def _distances(axis: Axes, distances: list[float]) -> None:
         tick for tick, left in zip(ticks, [0, *ticks], strict=False) if not left or math.log2(tick / left) / span > 0.04
     ]
     gaps = [math.log2(right / left) / span for left, right in itertools.pairwise(kept)]
-    if min(gaps, default=1.0) < 0.1:
-        axis.tick_params(axis="x", labelrotation=90)
+    axis.tick_params(axis="x", labelrotation=90 if min(gaps, default=1.0) < 0.1 else 0)
     axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0f}" if round(value) in kept else ""))
 
 

@@ -7,11 +7,11 @@ throughput at N=2048 is 20 x 2048 tokens for both of its models, so throughput i
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pandas as pd
 
-FOLDER = Path(__file__).resolve().parents[2] / "results" / "paper"
+from workflow.bench.sources import ROOT
+
+FOLDER = ROOT / "results" / "paper"
 SEQUENCES = 20  # in the paper's timed unit
 PLACE = "paper (Apple Silicon)"
 COLUMNS = ["claim", "quantity", "model", "length", "distance", "value", "unit", "source"]
