@@ -17,6 +17,7 @@ import psutil
 
 from workflow.bench import config, experiments, plan, sources
 from workflow.bench.rows import read_row
+from workflow.bench.store import names_row
 
 Rows = dict[str, dict[str, Any]]
 TIER: dict[str, Any] = {
@@ -80,7 +81,7 @@ def stored(folder: Path) -> Rows:
 
 def _read(paths: Iterable[Path]) -> Rows:
     """The rows among files; traces lie beside them."""
-    return {path.name: read_row(path) for path in paths if path.suffixes == [".json"]}
+    return {path.name: read_row(path) for path in paths if names_row(path)}
 
 
 def kill(running: subprocess.Popen[str], who: str, draw: random.Random) -> str:

@@ -111,6 +111,11 @@ def file_hash(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def names_row(path: Path) -> bool:
+    """Whether a file is a row: what lies beside one has a second ending (`attachment`)."""
+    return path.suffixes == [".json"]
+
+
 def attachment(path: Path, name: str) -> Path:
     """Where a row's file lies: d512-s0-1234.json has its weights.safetensors in d512-s0-1234.weights.safetensors."""
     return path.with_name(f"{path.stem}.{name}")

@@ -22,7 +22,7 @@ from workflow.bench.audit import Finding, Placed
 from workflow.bench.plan import RUNS, Cell
 from workflow.bench.rows import AlteredError, RowError, UnreadableError, read_row
 from workflow.bench.settings import Settings, from_dict
-from workflow.bench.store import attachment, file_hash
+from workflow.bench.store import attachment, file_hash, names_row
 
 MANIFEST = "manifest.txt"
 KEPT = "reference"  # a folder of rows to commit: weights and large traces are left out of it
@@ -98,7 +98,7 @@ def comparisons(path: Path) -> Iterator[tuple[list[Path], bool]]:
 def _files(folder: Path) -> list[Path]:
     """The row files below a folder; what lies beside a row has a second ending, the store a hidden folder."""
     found = folder.rglob("*.json")
-    inside = ((path, path.relative_to(folder).parts) for path in found if path.suffixes == [".json"])
+    inside = ((path, path.relative_to(folder).parts) for path in found if names_row(path))
     return sorted(path for path, parts in inside if not any(part.startswith(".") for part in parts))
 
 
