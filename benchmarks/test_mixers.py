@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from pointer.trunk import Mixer, Trunk
-from workflow.bench import lock, registry, verdicts
+from workflow.bench import allocator, lock, registry, verdicts
 from workflow.bench.hardware import machine_label
 from workflow.bench.measure import STORE
 from workflow.bench.settings import STEP_TOKENS, affinity
@@ -39,6 +39,7 @@ def refused(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
     scratch = tmp_path_factory.mktemp("contracts")
     found = {name: verdicts.of(name, Path(STORE), scratch / name) for name in own}
     torch.set_num_threads(affinity())
+    allocator.keep()
     with lock.hold(exclusive=True):
         yield {name: verdict.reason or verdict.status for name, verdict in found.items() if not verdict.ok}
 

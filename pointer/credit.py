@@ -21,33 +21,46 @@ class FullRangeCredit(torch.autograd.Function):
     def forward(ctx: Any, out: Tensor, v: Tensor, table: Tensor, channels: int) -> Tensor:
         """out, v: float[B, H, N, w], the selected and the selectable values; table: float[H, >= N];
         channels: how many of the w channels carry the credit (a random run of them; an unbiased sketch up to scale)."""
-        first = int(torch.randint(v.shape[3] - channels + 1, ()))
         ctx.save_for_backward(v, table)
-        ctx.run = slice(first, first + channels)
+        ctx.run = channel_run(channels, v.shape[3])
         return out.view_as(out)
 
     @staticmethod
     def backward(ctx: Any, g_out: Tensor) -> tuple[Tensor | None, ...]:
         """Passes g_out through and adds d loss / d table."""
         v, table = ctx.saved_tensors
-        gains = correlate(g_out[..., ctx.run], v[..., ctx.run])
-        p = torch.softmax(table[:, : v.shape[2]].float(), dim=-1)
-        g_table = torch.zeros_like(table)
-        g_table[:, : v.shape[2]] = p * (gains - (p * gains).sum(-1, keepdim=True))
-        return g_out, None, g_table, None
+        return g_out, None, slope(table, correlate(g_out[..., ctx.run], v[..., ctx.run])), None
+
+
+def channel_run(channels: int, width: int) -> slice:
+    """A random run of so many of `width` channels, from torch's global generator."""
+    first = int(torch.randint(width - channels + 1, ()))
+    return slice(first, first + channels)
+
+
+def slope(table: Tensor, gained: Tensor) -> Tensor:
+    """The gradient of the table float[H, >= N] from the offsets' gains float[H, N]: softmax's Jacobian."""
+    length = gained.shape[1]
+    p = torch.softmax(table[:, :length].float(), dim=-1)
+    g_table = torch.zeros_like(table)
+    g_table[:, :length] = p * (gained - (p * gained).sum(-1, keepdim=True))
+    return g_table
 
 
 def correlate(g: Tensor, v: Tensor) -> Tensor:
     """gains[h, o] = sum over b, i, channel of g[b, h, i] v[b, h, i - o], for o in 0..N-1: float[H, N] from two float[B,
     H, N, w].
     """
-    length = g.shape[2]
-    padded = fast_length(2 * length - 1)
-    spectrum_g = torch.fft.rfft(g.float().transpose(2, 3), n=padded)
-    spectrum_v = torch.fft.rfft(v.float().transpose(2, 3), n=padded)
-    spectrum = torch.einsum("bhcf,bhcf->hf", spectrum_g, spectrum_v.conj())
-    gains: Tensor = torch.fft.irfft(spectrum, n=padded)
-    return gains[:, :length]
+    length, padded = g.shape[2], fast_length(2 * g.shape[2] - 1)
+    rows_g, rows_v = (torch.nn.functional.pad(x.float().transpose(2, 3), (0, padded - length)) for x in (g, v))
+    return gains(rows_g, rows_v, length)
+
+
+def gains(g: Tensor, v: Tensor, length: int) -> Tensor:
+    """`correlate` of channels that are rows already, float32[B, H, channels, padded], zero from N = length on."""
+    spectrum_g, spectrum_v = (torch.fft.rfft(x).transpose(0, 1).flatten(1, 2) for x in (g, v))
+    found: Tensor = torch.fft.irfft(torch.linalg.vecdot(spectrum_v, spectrum_g, dim=1), n=g.shape[3])
+    return found[:, :length]
 
 
 def fast_length(length: int) -> int:

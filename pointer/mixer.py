@@ -14,10 +14,16 @@ import torch
 from torch import Tensor
 
 from pointer.block import Pointed, PointerBlock
-from pointer.credit import FullRangeCredit
-from pointer.select import select, selection_flops, targets
+from pointer.credit import FullRangeCredit, channel_run
+from pointer.noise import starts
+from pointer.select import Noise, select, selection_flops, targets
 from pointer.settings import CandidateSettings
 from pointer.trunk import LayerShape
+
+try:
+    from pointer.mixer_fused import FusedMixer, Plan
+except ImportError:  # numba is optional: the steps of PointerBlock are the same function, slower
+    FusedMixer = None  # type: ignore[assignment,misc]
 
 if TYPE_CHECKING:
     from pointer.sources import Sources
@@ -45,11 +51,37 @@ class PointerMixer(PointerBlock):
         far = self.offset_table.detach()[:, window:stop].topk(best, dim=-1).indices + window
         return torch.cat([near, far.sort(-1).values], dim=1)
 
+    def forward(self, x: Tensor, carry: Pointed | None) -> tuple[Tensor, Pointed]:
+        """See PointerBlock.forward; where it can, one function does what that does in steps."""
+        noise = self.relaxation()
+        if FusedMixer is None or not self._is_plain(x, noise):
+            return super().forward(x, carry)
+        chain = self.chain(carry) if self.chain is not None else None
+        offsets, bias = self._shared(x.shape[1])
+        start = starts(len(x) * len(offsets))
+        credited = channel_run(self.credit_channels, x.shape[2] // len(offsets)) if self._credit_now() else None
+        plan = Plan(self.settings.score_width, start, (noise.scale, noise.temperature), credited)
+        values = x if x.dtype == torch.float64 else x.float()
+        mixed, choice = FusedMixer.apply(  # type: ignore[no-untyped-call]
+            self.project(x), values.contiguous(), chain, bias.to(values.dtype), self.offset_table, offsets, plan
+        )
+        return mixed, Pointed(targets(choice, offsets), choice, offsets)
+
+    def _is_plain(self, x: Tensor, noise: Noise) -> bool:
+        """Whether this is what `pointer.mixer_fused` computes: hard selection among shared offsets on a CPU."""
+        s = self.settings
+        return s.fused and noise.hard and x.device.type == "cpu" and self.sources is None and not s.value
+
+    def _shared(self, length: int) -> tuple[Tensor, Tensor]:
+        """The shared candidates for sequences of N = length: offsets int64[H, K'] and their bias float[H, K']."""
+        offsets = self.offsets(length)
+        table = self.offset_table.detach() if self.settings.credit == "none" else self.offset_table
+        return offsets, table.gather(1, offsets)
+
     def point(self, q: Tensor, k: Tensor, v: Tensor, lower: Pointed | None) -> tuple[Tensor, Pointed]:
         """See PointerBlock.point."""
-        offsets = self.offsets(q.shape[2])
-        table = self.offset_table.detach() if self.settings.credit == "none" else self.offset_table
-        bias = table.gather(1, offsets).to(q.dtype)
+        offsets, bias = self._shared(q.shape[2])
+        bias = bias.to(q.dtype)
         if self.sources is None:
             feature, choice = select(q, k, v, bias, offsets, self.relaxation(), fused=self.settings.fused)
             pointed = Pointed(targets(choice, offsets), choice, offsets)

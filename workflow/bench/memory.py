@@ -7,9 +7,7 @@ no tensors; the kernel's resident high-water mark does, and Linux resets it when
 
 from __future__ import annotations
 
-import ctypes
 import gc
-import sys
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -18,6 +16,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+from workflow.bench import allocator
 
 SAMPLE_SECONDS = 0.001
 UNKNOWN = "unknown: this platform reports no peak"
@@ -54,7 +54,7 @@ def _cuda_peak(device: torch.device, work: Callable[[], object]) -> Peak:
 
 
 def _linux_peak(work: Callable[[], object]) -> Peak:
-    _trim()
+    allocator.give_back()
     before = _status_bytes("VmRSS")
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     work()
@@ -89,14 +89,6 @@ def _sampled_peak(read: Callable[[], int], method: str, work: Callable[[], objec
         done.set()
         thread.join()
     return Peak(max(most, read()) - before, method)
-
-
-def _trim() -> None:
-    """Gives freed heap pages back to the kernel, so that later work does not reuse them unseen (glibc only)."""
-    if sys.platform == "linux":
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-        if trim is not None:
-            trim(0)
 
 
 def _status_bytes(key: str) -> int:

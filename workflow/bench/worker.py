@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from pointer.errors import InputError
-from workflow.bench import experiments, lock
+from workflow.bench import allocator, experiments, lock
 from workflow.bench.clock import Clock
 from workflow.bench.outcomes import Diverged, Outcome
 from workflow.bench.progress import Progress
@@ -48,6 +48,7 @@ def measure(settings: Settings, folder: Path) -> dict[str, Any]:
 
     threads = settings.resolved().threads
     torch.set_num_threads(threads)
+    allocator.keep()
     progress, clock = Progress(label(settings)), Clock()
     row: dict[str, Any] = {"threads": threads}
     try:

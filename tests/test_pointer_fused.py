@@ -1,0 +1,77 @@
+"""The fused mixer against the steps that it replaces: outputs, pointers and every gradient, in float64."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from pointer import mixer
+from pointer.block import Pointed
+from pointer.mixer import PointerMixer
+from pointer.settings import CandidateSettings
+from pointer.trunk import LayerShape
+
+LENGTH, WIDTH = 96, 24
+
+
+def subject(**chosen: Any) -> PointerMixer:
+    """The second of two layers in training, with an offset table that is not flat."""
+    torch.manual_seed(0)
+    made = PointerMixer(LayerShape(WIDTH, 4, LENGTH, 1, 2), CandidateSettings(score_width=4, **chosen)).double().train()
+    with torch.no_grad():
+        made.offset_table.normal_()
+        made.project.weight.mul_(20)
+    made.set_progress(0.1)
+    return made
+
+
+def run(made: PointerMixer, x: Tensor, lower: Pointed, seed: int) -> tuple[Tensor, Pointed, list[Tensor | None]]:
+    """Output, pointers, and the gradients of the input and of every parameter."""
+    torch.manual_seed(seed)
+    out, pointed = made(x, lower)
+    upstream = torch.randn(out.shape, dtype=out.dtype, generator=torch.Generator().manual_seed(seed))
+    leaves = [x, *made.parameters()]
+    return out, pointed, list(torch.autograd.grad(out, leaves, upstream, allow_unused=True))
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    batch=st.integers(1, 2),
+    heads=st.sampled_from([1, 2, 3]),
+    length=st.integers(1, LENGTH),
+    k=st.integers(1, 12),
+    chosen=st.fixed_dictionaries(
+        {
+            "gate": st.booleans(),
+            "chain": st.booleans(),
+            "credit": st.sampled_from(["none", "candidates", "fft"]),
+            "credit_channels": st.sampled_from([3, 8]),
+            "noise": st.sampled_from([0.0, 0.4]),
+            "temperature": st.sampled_from([0.5, 1.0]),
+        }
+    ),
+    seed=st.integers(0, 10**6),
+)
+def test_the_fused_mixer_equals_its_steps(
+    batch: int, heads: int, length: int, k: int, chosen: dict[str, Any], seed: int
+) -> None:
+    made = subject(pointer_heads=heads, k=k, window=(k + 1) // 2, **chosen)
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(batch, length, WIDTH, dtype=torch.float64, generator=generator, requires_grad=True)
+    choice = torch.zeros(batch, heads, length, dtype=torch.int64)
+    lower = Pointed(choice, choice, torch.arange(2).repeat(heads, 1))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mixer, "FusedMixer", None)
+        expected, pointers, slopes = run(made, x, lower, seed)
+    got, mine, found = run(made, x, lower, seed)
+    assert torch.equal(mine.targets, pointers.targets)
+    torch.testing.assert_close(got, expected, atol=1e-12, rtol=1e-12)
+    for slope, oracle in zip(found, slopes, strict=True):
+        assert (slope is None) == (oracle is None)
+        if slope is not None and oracle is not None:
+            torch.testing.assert_close(slope, oracle, atol=1e-5, rtol=1e-5)  # credit is computed in float32
