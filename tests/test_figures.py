@@ -23,6 +23,9 @@ def style() -> Iterator[None]:
         yield
 
 
+DTYPES = ("float32", "bfloat16")
+
+
 def lines(axis: Axes, colour: str) -> list[tuple[list[float], list[float]]]:
     """Points of every line of a colour."""
     return [
@@ -99,6 +102,16 @@ def test_speedup_draws_the_median_pair() -> None:
     axis = curves.speedup(table_of(rows)).axes[0]
     colour = models.looks(["pointer"])["pointer"].colour
     assert lines(axis, colour)[0] == ([512.0], [2.5])
+
+
+def test_the_papers_points_stand_beside_float32_alone() -> None:
+    rows = [timed(model, 512, 100.0, dtype=dtype) for model in ("transformer", "pointer") for dtype in DTYPES]
+    for figure in (curves.speedup(table_of(rows)), curves.throughput(table_of(rows)), curves.time(table_of(rows))):
+        hollow = {
+            axis.get_title().split()[-1]: [line for line in axis.get_lines() if line.get_markerfacecolor() == "white"]
+            for axis in figure.axes
+        }
+        assert [len(hollow[dtype]) > 0 for dtype in DTYPES] == [True, False]
 
 
 def test_copy_accuracy_is_in_percent_with_its_interval() -> None:

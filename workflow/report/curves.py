@@ -21,20 +21,26 @@ def _curves(axis: Axes, looks: dict[str, models.Look], cells: Cells, y: str, low
 def _against_length(
     cells: Cells, published: pd.DataFrame, title: str, label: str, y: str, low: str, high: str
 ) -> Figure:
-    """One panel a place, the paper's points in each, logarithmic both ways."""
+    """One panel a place, the paper's points in each of float32, logarithmic both ways."""
     places = canvas.by_place(cells)
     if not places:
         return canvas.nothing(title, f"{RAN}: nothing to draw.")
     looks = canvas.looks_for(cells["model"], published["model"])
     figure, axes = canvas.panels(list(places), title)
     for axis, group in zip(axes, places.values(), strict=True):
+        theirs = _beside(published, group)
         _curves(axis, looks, group, y, low, high)
-        canvas.published_points(axis, looks, published, "length")
-        canvas.powers_of_two(axis, [*group["length"], *published["length"]])
-        canvas.magnitude(axis, [*group[low].dropna(), *group[high].dropna(), *published["value"]])
+        canvas.published_points(axis, looks, theirs, "length")
+        canvas.powers_of_two(axis, [*group["length"], *theirs["length"]])
+        canvas.magnitude(axis, [*group[low].dropna(), *group[high].dropna(), *theirs["value"]])
         axis.set(xlabel=LENGTH, ylabel=label)
     canvas.legend(figure, looks, {*cells["model"]}, [canvas.paper_key()], canvas.failures(cells, "length"))
     return figure
+
+
+def _beside(published: pd.DataFrame, cells: Cells) -> pd.DataFrame:
+    """The paper's points for a panel of these cells: none beside lower precision, as the paper names none."""
+    return published[[bool(cells["dtype"].eq("float32").all())] * len(published)]
 
 
 def time(frame: pd.DataFrame) -> Figure:
@@ -67,11 +73,12 @@ def speedup(frame: pd.DataFrame) -> Figure:
     looks, published = canvas.looks_for(cells["model"]), paper.speedup()
     figure, axes = canvas.panels([f"against {reference}\n{name}" for reference, name in drawn], title)
     for axis, group in zip(axes, drawn.values(), strict=True):
+        theirs = _beside(published, group)
         _curves(axis, looks, group, "ratio", "ratio_low", "ratio_high")
-        canvas.published_points(axis, looks, published, "length")
+        canvas.published_points(axis, looks, theirs, "length")
         canvas.reference_line(axis, 1.0, "--")
-        canvas.powers_of_two(axis, [*group["length"], *published["length"]])
-        canvas.magnitude(axis, [*group["ratio"].dropna(), *published["value"]])
+        canvas.powers_of_two(axis, [*group["length"], *theirs["length"]])
+        canvas.magnitude(axis, [*group["ratio"].dropna(), *theirs["value"]])
         axis.set(xlabel=LENGTH, ylabel="Speed-up (ratio of tokens/s)")
     keys = [canvas.line_key("--", "as fast"), canvas.paper_key()]
     canvas.legend(figure, looks, {*cells["model"]}, keys, canvas.failures(cells, "length"))
