@@ -41,7 +41,7 @@ def disturb(folder: Path, who: str, after: float, draw: random.Random, target: l
     children = pipelines.descendants(running)
     hit = pipelines.kill(running, who, draw)
     before = pipelines.stored(folder)
-    running.wait(timeout=300)  # a pipeline that lost a job goes on with the others
+    running.wait(timeout=pipelines.LONGEST_S)  # a pipeline that lost a job goes on with the others
     if draw.random() < 0.5:
         psutil.wait_procs(children, timeout=60)  # jobs outlive their pipeline; sometimes the next one meets them
     assert "Traceback" not in pipelines.said(folder), pipelines.said(folder)
