@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import string
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -40,12 +41,13 @@ values = st.one_of(
 
 @st.composite
 def typos(draw: st.DrawFn, words: list[str]) -> tuple[str, str]:
-    """(a word of at least four letters, the same with one letter doubled, dropped or two swapped)."""
+    """(a word of at least four letters, the same with one letter doubled, dropped or replaced, or two swapped)."""
     word = draw(st.sampled_from([w for w in words if len(w) >= 4]))
     place = draw(st.integers(1, len(word) - 2))
     changes = (
         word[:place] + word[place] + word[place:],
         word[:place] + word[place + 1 :],
+        word[:place] + draw(st.sampled_from(string.ascii_lowercase)) + word[place + 1 :],
         word[:place] + word[place + 1] + word[place] + word[place + 2 :],
     )
     wrong = draw(st.sampled_from(changes))

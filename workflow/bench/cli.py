@@ -40,8 +40,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The options; raises InputError, with the nearest option for an unknown one."""
     if argv and not argv[0].startswith("-") and argv[0] not in COMMANDS:
         raise InputError.unknown("command", argv[0], COMMANDS, "the command line")
-    # argparse would read -hops as -h and what follows
-    short = [text for text in argv if argv[0] in COMMANDS and re.match("-[A-Za-z]{2}", text)]
+    # argparse would read -hops, or -h-ops, as -h and what follows
+    short = [text for text in argv if argv[0] in COMMANDS and re.match("-[A-Za-z].", text)]
     namespace, extra = (None, short) if short else parser().parse_known_args(argv)
     if extra:
         probe = Parser(prog="")
