@@ -67,7 +67,6 @@ class FusedMixer(torch.autograd.Function):
         plan: Plan = ctx.plan
         heads, scored = len(offsets), len(offsets) * plan.score_width
         values = x.view(*x.shape[:2], heads, -1)
-        values = x.view(*x.shape[:2], heads, -1)
         upstream, g_projected = g_out.contiguous().view_as(values), torch.empty_like(projected, dtype=x.dtype)
         gated = turned = g_table = None
         if projected.shape[2] > 2 * scored:

@@ -238,7 +238,7 @@ def selected(
 
 
 class Gated(NamedTuple):
-    """What the backward pass makes of a gate and of the credit's channels on its way (_backward_scores)."""
+    """The gate of a call, and where the backward pass puts the gradient of its logits (_backward_scores)."""
 
     gate: Tensor  # float[R, N, S, w]; becomes the gradient of the values
     g_projected: Tensor  # float[R, N, columns]
