@@ -98,12 +98,18 @@ class PointerMixer(PointerBlock):
         return self.calls % self.period == 0
 
     def flops(self, batch: int, length: int) -> tuple[int, int]:
-        """Counted operations of the fused kernel, which torch's counter does not see: (forward, backward)."""
-        if not self.settings.fused:
+        """Counted operations of the compiled kernels, which torch's counter does not see: (forward, backward)."""
+        if not self.settings.fused or FusedMixer is None:
             return 0, 0
-        s, value_width = self.settings, self.shape.width // self.settings.pointer_heads
-        candidates = min(self.scored_offsets, length, s.reach or length) + s.k - self.scored_offsets
-        forward, backward = selection_flops(batch * s.pointer_heads * length * candidates, s.score_width, value_width)
+        s, listed = self.settings, self.sources is not None  # among lists, softmax is the kernel's and the gate torch's
+        forward, backward = selection_flops(
+            batch * s.pointer_heads * length,
+            min(self.scored_offsets, length, s.reach or length) + s.k - self.scored_offsets,
+            s.score_width,
+            self.shape.width // s.pointer_heads,
+            gated=s.gate and not s.value and not listed,
+            softmax=listed,
+        )
         return forward + (self.sources.comparisons(batch, length) if self.sources else 0), backward
 
 

@@ -121,11 +121,15 @@ def shifted(x: Tensor, offset: Tensor) -> Tensor:
     return torch.stack(rows, dim=1)
 
 
-def selection_flops(scored: int, score_width: int, value_width: int) -> tuple[int, int]:
-    """Operations of the fused kernel for `scored` = B H N K candidates: (forward, backward), a multiply-add counted as
-    two.
+def selection_flops(
+    pointers: int, candidates: int, score_width: int, value_width: int, *, gated: bool, softmax: bool
+) -> tuple[int, int]:
+    """Operations of a compiled kernel for `pointers` = B H N: (forward, backward), a multiply-add counted as two.
 
-    Forward: score (2r), bias, noise (2), comparison. Backward: softmax (about 5), gradient of the weight (2w), Jacobian
-    (4), gradients of query and key (4r).
+    A candidate, forward: score (2r), bias, noise (2), comparison; backward: gradient of the weight (2w), Jacobian (5),
+    sum over positions, gradients of query and key (4r), and 5 where the kernel, not torch, takes the softmax. A value's
+    channel, backward: one addition; where the kernel also gates it: a product forward, and 4 for the gradients.
     """
-    return scored * (2 * score_width + 4), scored * (5 + 2 * value_width + 4 + 4 * score_width)
+    forward = candidates * (2 * score_width + 4) + value_width * gated
+    backward = candidates * (2 * value_width + 6 + 4 * score_width + 5 * softmax) + value_width * (1 + 4 * gated)
+    return pointers * forward, pointers * backward

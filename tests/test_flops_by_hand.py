@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 import torch
 
+from pointer.mixer import PointerMixer
+from pointer.settings import CandidateSettings
 from pointer.trunk import LayerShape
 from workflow.bench import flops, registry
 
@@ -34,7 +36,7 @@ def fft(channels: int, points: int) -> float:
 
 # Products by hand, and the share that elementwise work (masks, softmax, norms, rotations) may add to them.
 BY_HAND: dict[str, tuple[float, float]] = {
-    "pointer": (2 * N * D * (2 * 32 + D) + N * 64 * (2 * 32 + 4), 0.03),
+    "pointer": (2 * N * D * (2 * 32 + D) + N * 64 * (2 * 32 + 4) + N * D, 0.03),
     "pointer-dense": (2 * N * D * (2 * 32 + D) + 2 * N * N * 32 + 2 * N * N * D, 0.03),
     "transformer": (4 * P + attention(N / 2), 0.0),
     "transformer-unfused": (4 * P + attention(N), 0.03),
@@ -75,3 +77,30 @@ def counted(name: str) -> int:
 def test_a_mixers_work_is_what_a_hand_count_says(name: str) -> None:
     by_hand, elementwise = BY_HAND[name]
     assert by_hand <= counted(name) <= by_hand * (1 + elementwise)
+
+
+def both_ways(**chosen: Any) -> tuple[int, int]:
+    """Operations of a training step of one pointer mixer, forward and backward, its declared work included."""
+    mixer = PointerMixer(LayerShape(D, H, N, 0, 6), CandidateSettings(**chosen)).train()
+    x = torch.randn(1, N, D, requires_grad=True)
+    with flops._counter() as forward:
+        out, _ = mixer(x, None)
+    with flops._counter() as backward:
+        out.sum().backward()
+    declared = mixer.flops(1, N)
+    return forward.get_total_flops() + declared[0], backward.get_total_flops() + declared[1]
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [{}, {"gate": False}, {"value": True}, {"credit": "none"}, {"candidates": "offsets+content"}],
+    ids=str,
+)
+def test_what_the_kernels_declare_is_what_torch_counts_of_the_same_steps(chosen: dict[str, Any]) -> None:
+    """Plain torch also adds up all K weighted values (2 operations each a channel), where a kernel copies one, and
+    autograd adds the gradients of slices.
+    """
+    sums = 2 * N * 64 * D
+    plain, compiled = both_ways(fused=False, **chosen), both_ways(fused=True, **chosen)
+    assert compiled[0] == pytest.approx(plain[0] - sums, rel=0.03)
+    assert 0.95 * (plain[1] - sums) <= compiled[1] <= plain[1] - sums
