@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from typing import Any
 
 import pytest
@@ -73,6 +74,19 @@ def test_models_are_timed_in_turn_at_each_length(name: str) -> None:
     for cells in _grouped(timed, "device", "length", "repeat").values():
         places = [timed.index(cell) for cell in cells]
         assert places == list(range(places[0], places[0] + len(cells)))
+
+
+def test_repeats_of_a_timing_have_the_tiers_other_work_between_them() -> None:
+    cells = plan.cells(config.tier("paper"))
+    around = "".join(str(c.settings.repeat) if c.timing else "." for c in cells)
+    shape = re.fullmatch(r"0+(\.+)1+(\.+)2+", around)
+    assert shape is not None
+    assert abs(len(shape[1]) - len(shape[2])) <= 1
+
+
+def test_timings_of_one_repeat_stay_where_the_config_has_them() -> None:
+    names = [cell.settings.experiment for cell in plan.cells(config.tier("default"))]
+    assert list(dict.fromkeys(names)) == [n for n, block in config.tier("default")["experiments"].items() if block]
 
 
 def test_snakemake_is_told_to_run_rows_in_the_order_of_the_plan() -> None:

@@ -72,12 +72,29 @@ def label(s: Settings) -> str:
 def cells(config: Config) -> list[Cell]:
     """Every cell of a tier in the order to run: experiments as the config lists them, repeats round-robin over models.
 
-    Raises InputError for a value that a cell refuses.
+    Repeats of a timing are kept apart (`_apart`). Raises InputError for a value that a cell refuses.
     """
     top = {key: value for key, value in config.items() if key not in ("tier", "experiments")}
     blocks = [(name, _block(top, own)) for name, own in config.get("experiments", {}).items() if own is not None]
     found = [Cell(s.validate()) for name, block in blocks for s in _settings(name, block)]
-    return list({cell.path: cell for cell in found}.values())
+    return _apart(list({cell.path: cell for cell in found}.values()))
+
+
+def _apart(ordered: list[Cell]) -> list[Cell]:
+    """Timing cells of the first repeat before all other work, those of the last after it, the rest evenly between.
+
+    Repeats of one hour agree better with each other than with the next hour: a machine shared with others drifts. Three
+    repeats 15 minutes apart gave 2.24x (2.19 to 2.28) for a ratio that was 2.33x an hour later.
+    """
+    last = max((cell.settings.repeat for cell in ordered if cell.timing), default=0)
+    others = sum(not cell.timing for cell in ordered)
+    if not last:
+        return ordered
+    place, done = {}, 0
+    for cell in ordered:
+        done += not cell.timing
+        place[cell.path] = cell.settings.repeat / last if cell.timing else (done - 0.5) / others
+    return sorted(ordered, key=lambda cell: place[cell.path])
 
 
 def _block(top: Config, own: Config) -> Config:
