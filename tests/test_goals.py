@@ -69,6 +69,32 @@ def test_tokens_are_those_of_the_worst_seed_and_a_reference_that_never_learns_co
     assert unlearned.open_because
 
 
+def test_recall_is_judged_by_task_size_and_tokens_beside_the_reference() -> None:
+    known = {"experiment": "mqar", "task": "mqar", "distance": None, "pairs": 16, "length": 256}
+    rows = [copied("pointer", 0, 0.9 + 0.05 * s, seed=s, tokens_to_95=60_000) | known for s in range(3)]
+    rows += [copied("transformer", 0, 1.0, seed=s, tokens_to_95=20_000 + 10_000 * s) | known for s in range(3)]
+    (cell,) = cost_metrics.task_accuracy(table_of(rows[:3]), model="pointer", task="mqar", at=[16])
+    assert (cell.value, cell.runs) == (pytest.approx(0.95), 3)
+    assert cell.low < 0.9 < 0.99 < cell.high
+    (ratio,) = cost_metrics.sooner(table_of(rows), model="pointer", reference="transformer", task="mqar", at=[16])
+    assert (ratio.low, ratio.high) == (pytest.approx(1 / 3), pytest.approx(2 / 3))
+    (never,) = cost_metrics.sooner(
+        table_of([row | {"tokens_to_95": None} for row in rows]),
+        model="pointer",
+        reference="transformer",
+        task="mqar",
+        at=[16],
+    )
+    assert never.open_because == "not learned by every seed"
+    made = [row | {"settings": {"mixer": {"candidates": "offsets+content"}}} for row in rows[:3]]
+    (own,) = cost_metrics.task_accuracy(
+        table_of(made), model="pointer", candidates="offsets+content", task="mqar", at=[16]
+    )
+    assert own == cell
+    (absent,) = cost_metrics.task_accuracy(table_of(rows), model="pointer", task="mqar", at=[64])
+    assert absent.open_because == "not run"
+
+
 def test_the_table_says_yes_no_and_what_was_not_run() -> None:
     rows = [counted("pointer", n, power=1) for n in (256, 512)]
     table = goals.goals(table_of([*with_means(ROWS), *rows]))

@@ -145,7 +145,7 @@ def test_plotly_accepts_every_chart(grid: pd.DataFrame) -> None:
     from plotly import graph_objects
 
     made = [*curves.charts(grid), machines.side_by_side(grid)]
-    assert [c.name for c in made if not c.panels] == []
+    assert [c.name for c in made if not c.panels] == ["recall"]  # the grid has no row of these tasks
     for panel in (panel for c in made for panel in c.panels):
         data = [{key: value for key, value in trace.items() if key != "meta"} for trace in panel.data]
         figure = graph_objects.Figure(data=data, layout={"shapes": panel.shapes})

@@ -11,6 +11,7 @@ from synthetic import Row, copied, failed, row, table_of, timed, wilson
 
 from workflow.report import canvas, models, task_figures, task_summary, task_tables
 from workflow.report.layout import Table
+from workflow.report.page import curves
 
 
 @pytest.fixture(autouse=True)
@@ -121,6 +122,15 @@ def test_mqar_is_drawn_in_percent_over_pairs() -> None:
     drawn = [line for line in figure.axes[0].get_lines() if line.get_color() == colour]
     assert drawn[0].get_ydata().tolist() == [90.0, 90.0]
     assert drawn[0].get_xdata().tolist() == [4.0, 16.0]
+
+
+def test_the_page_draws_each_task_in_percent_over_its_sizes() -> None:
+    rows = [*(mqar("transformer", pairs, 0.9) for pairs in (4, 16)), learned("induction", "pointer", 0.5, length=256)]
+    chart = curves.recall(table_of(rows))
+    assert [panel.label.partition(":")[0] for panel in chart.panels] == ["mqar by pairs", "induction by length N"]
+    (series,) = chart.panels[0].data
+    assert (series["x"], series["y"]) == ([4.0, 16.0], [90.0, 90.0])
+    assert curves.recall(table_of([])).empty
 
 
 def test_the_trade_off_has_a_point_for_each_model_that_was_timed_and_scored() -> None:

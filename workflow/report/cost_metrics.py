@@ -1,4 +1,5 @@
-"""Metrics of cost that the paper gives no figure for, for `config/goals.yaml`: see workflow.report.metrics.
+"""Metrics that the paper gives no figure for, of cost and of recall, for `config/goals.yaml`: see
+workflow.report.metrics.
 
 Ratios are of paired rows of one place; a factor above 1 always means that the model is ahead of the reference.
 """
@@ -9,8 +10,9 @@ import math
 
 import pandas as pd
 
+from workflow.bench import experiments
 from workflow.report import intervals, summary
-from workflow.report.metrics import NotTestable
+from workflow.report.metrics import NotTestable, seed_interval
 from workflow.report.rules import Estimate, exactly, missing
 
 TIMES = {"training": "step_ms_mean", "forward": "forward_ms_mean", "inference": "inference_ms_mean"}
@@ -123,23 +125,70 @@ def copy_tokens(frame: pd.DataFrame, *, model: str, at: list[int], dtype: str = 
     return found
 
 
-def sooner(frame: pd.DataFrame, *, model: str, reference: str, at: list[int], dtype: str = "float32") -> list[Estimate]:
-    """Tokens until 95% of the reference over the model's, worst case; one that never got there counts its budget."""
-    rows = _ran(frame, "fairness", {model, reference}, dtype)
+def sooner(
+    frame: pd.DataFrame,
+    *,
+    model: str,
+    reference: str,
+    at: list[int],
+    task: str = "fairness",
+    candidates: str = "offsets",
+    dtype: str = "float32",
+) -> list[Estimate]:
+    """Tokens until 95% of the reference over the model's, worst case; one that never got there counts its budget.
+
+    `task`: the experiment whose sizes `at` are; `candidates`: the model's setting.
+    """
+    model = _with(model, candidates)
+    rows = _ran(frame, task, {model, reference}, dtype)
     rows = rows[rows["status"] == "ok"]
+    axis, sign = _axis(task)
     found = []
     for point in at:
-        cell = rows[rows["distance"] == point]
+        cell = rows[rows[axis] == point]
         mine = cell.loc[cell["model"] == model, "tokens_to_95"].astype(float)
         theirs = cell[cell["model"] == reference]
         until = theirs["tokens_to_95"].fillna(theirs["tokens_used"]).astype(float)
-        label = _label("D", point, dtype)
-        if mine.empty or until.empty or mine.isna().any():
-            found.append(missing(label, "not run, or not learned"))
+        label = _label(sign, point, dtype)
+        if until.empty or mine.empty or mine.isna().any():
+            found.append(missing(label, "not run" if until.empty or mine.empty else "not learned by every seed"))
             continue
         ends = float(until.min() / mine.max()), float(until.max() / mine.min())
         found.append(Estimate(label, math.sqrt(ends[0] * ends[1]), *ends, min(len(mine), len(until))))
     return found
 
 
-METRICS = (faster, smaller_peak, time_growth, doubling, copy_tokens, sooner)
+def task_accuracy(
+    frame: pd.DataFrame, *, model: str, task: str, at: list[int], candidates: str = "offsets", dtype: str = "float32"
+) -> list[Estimate]:
+    """Mean accuracy over seeds at each size of a task; the bounds are the widest of the seeds' own intervals."""
+    model = _with(model, candidates)
+    rows = _ran(frame, task, {model}, dtype)
+    axis, sign = _axis(task)
+    found = []
+    for point in at:
+        cell = rows[(rows[axis] == point) & (rows["status"] == "ok")]
+        label = _label(sign, point, dtype)
+        seeds = [seed_interval(row) for _, row in cell.iterrows()]
+        if not seeds:
+            found.append(missing(label, "not run"))
+            continue
+        mean = sum(seed.value for seed in seeds) / len(seeds)
+        found.append(
+            Estimate(label, mean, min(seed.low for seed in seeds), max(seed.high for seed in seeds), len(seeds))
+        )
+    return found
+
+
+def _with(model: str, candidates: str) -> str:
+    """The name of a model whose candidates come from there."""
+    return summary.variant(model, {"candidates": candidates} if candidates != "offsets" else {})
+
+
+def _axis(experiment: str) -> tuple[str, str]:
+    """The setting along which an experiment's cells lie, and how a label names it."""
+    axis = experiments.TASKS[experiments.info(experiment).task].axis
+    return axis, {"distance": "D", "length": f"{experiment}, N"}.get(axis, f"{experiment}, {axis}")
+
+
+METRICS = (faster, smaller_peak, time_growth, doubling, copy_tokens, sooner, task_accuracy)

@@ -13,7 +13,7 @@ import jsonschema
 import pandas as pd
 
 from pointer.errors import InputError
-from workflow.bench import registry
+from workflow.bench import experiments, registry
 from workflow.bench.explain import explained
 from workflow.bench.settings import DEVICES, DTYPES
 from workflow.bench.sources import ROOT
@@ -54,6 +54,8 @@ CHOICES: dict[tuple[str, str], Sequence[str]] = {
     ("", "device"): ("any", *DEVICES),
     ("", "model"): registry.names(),
     ("", "reference"): registry.names(),
+    ("", "candidates"): ("offsets", "offsets+content", "offsets+chain+content"),
+    ("", "task"): [name for name, entry in experiments.EXPERIMENTS.items() if entry.trains],
 }
 
 

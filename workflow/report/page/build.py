@@ -49,7 +49,8 @@ def html(frame: pd.DataFrame, lines: list[claims.Line], shown: Shown, tier: str)
     return _environment().get_template("page.html").render(
         tier=tier, smoke=tier == SMOKE, told=origin(frame), cards=cards, counts=verdicts.counts(cards),
         colours=verdicts.colours(), charts=made, machines=side_by_side, places=_places(frame),
-        listings=known["tables"], figures=_drawn(shown.figures), traced=known["traced"]["models"],
+        listings=known["tables"], listed=[table["name"] for table in known["tables"]],
+        figures=_drawn(shown.figures), traced=known["traced"]["models"],
         left_out=known["traced"]["left_out"],
         data=known | {"charts": [dataclasses.asdict(chart) for chart in [*made, side_by_side]]},
         plotly=assets.inline(libraries[0].script), datatables=libraries[1].script, script=assets.inline(script),

@@ -23,6 +23,7 @@ SYMBOLS = {
     "<": "triangle-left", ">": "triangle-right", "h": "hexagon", "p": "pentagon", "*": "star", "d": "diamond-tall",
 }  # fmt: skip
 DASHES = {"-": "solid", "--": "dash", "-.": "dashdot", ":": "dot"}
+SHORT = {"length": "N", "distance": "D"}  # an axis in a sentence
 DIGITS = 6  # significant, of a number in the page
 DARK, CONTRAST = "#15181d", 3.0  # the dark page's ground, and what a mark must keep from it (WCAG 2.1, 1.4.11)
 
@@ -113,7 +114,7 @@ def line(look: Look, model: str, cells: pd.DataFrame, columns: tuple[str, str, s
 
 
 def _said(model: str, x: str, at: Any, value: Any, unit: str, ends: tuple[Any, Any] | None = None) -> str:
-    axis = {"length": "N", "distance": "D"}.get(x, x)
+    axis = SHORT.get(x, x)
     interval = f" ({significant(ends[0])} to {significant(ends[1])})" if ends and pd.notna(ends[0]) else ""
     return shown(f"{model}, {axis} = {at:g}: {significant(value)}{interval} {unit}")
 
@@ -170,7 +171,7 @@ def in_words(title: str, data: Iterable[Trace], unit: str = "") -> str:
 def failed(cells: pd.DataFrame, axis: str) -> list[str]:
     """A line for each cell without a point: which, how it ended, and why."""
     lost = cells[cells["status"] != "ok"].drop_duplicates(["model", axis, "status", "reason"])
-    short = {"length": "N", "distance": "D"}[axis]
+    short = SHORT.get(axis, axis)
     return [
         one_line(f"{row['model']} at {short} = {row[axis]} on {row['machine']}, {row['device']}: {_why(row)}")
         for _, row in lost.iterrows()

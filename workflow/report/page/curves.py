@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from workflow.report import canvas, paper, summary
+from workflow.report import canvas, paper, summary, task_summary
 from workflow.report.frame import unpack
 from workflow.report.page import chart
 from workflow.report.page.chart import Chart, Panel, Trace
@@ -22,7 +22,7 @@ Cells = pd.DataFrame
 def charts(frame: Cells) -> list[Chart]:
     """All curves, in the page's order."""
     made: tuple[Callable[[Cells], Chart], ...] = (
-        time, throughput, inference, speedup, peak, kept, operations, accuracy, losses,
+        time, throughput, inference, speedup, peak, kept, operations, accuracy, losses, recall,
     )  # fmt: skip
     return [make(frame) for make in made]
 
@@ -205,3 +205,24 @@ def _points(cell: object) -> list[tuple[int, float]]:
     points = [(int(x), float(f"{y:.4g}")) for x, y in unpack(cell) or [] if x is not None and y is not None]
     step = -(-len(points) // MOST_POINTS) or 1
     return points[::step] + ([points[-1]] if points and (len(points) - 1) % step else [])
+
+
+def recall(frame: Cells) -> Chart:
+    """Accuracy in percent by a task's size, with intervals, 95% and guessing; a panel a task and place."""
+    cells = task_summary.recall(frame)
+    columns = ("accuracy", "accuracy_low", "accuracy_high")
+    cells[list(columns)] *= 100
+    nothing = pd.DataFrame(columns=["model", "size", "value", "source"])
+    panels = []
+    for task, group in cells.groupby("task", observed=True, sort=True):
+        title = f"{task} by {task_summary.axis(str(task))}"
+        levels = [chart.level(95, "95%", "dot")]
+        levels += [chart.level(100 * float(c), "guessing") for c in sorted(set(group["chance"].dropna()))]
+        panels += _per_place(group, "size", columns, nothing, "%", title, tuple(levels), prefix=f"{title}: ")
+    note = "Hard argmax inference on fresh sequences; bars are 95% intervals. What each size is stands in table recall."
+    cells["model"] = [f"{model} on {task}" for model, task in zip(cells["model"], cells["task"], strict=True)]
+    return Chart(
+        "recall", "Recall, induction, hops and other tasks", "Size of the task", "Accuracy (%)", panels,
+        log=(True, False), note=note, table="recall", empty="No row of these tasks has finished.",
+        failures=chart.failed(cells, "size"),
+    )  # fmt: skip

@@ -14,6 +14,7 @@ from workflow.report import models, summary, tables
 from workflow.report.frame import unpack
 from workflow.report.layout import Table, base
 from workflow.report.page.chart import number
+from workflow.report.task_summary import RECALL
 
 # Column -> its heading and the unit it is divided by.
 TEXTS = (
@@ -52,6 +53,7 @@ MADE_OF = {  # a table -> the experiments whose rows it sums up; any other table
     "copy_loss": ("copy",),
     "hops": ("interpretability",),
     "operations": ("complexity",),
+    "recall": RECALL,
     "scaling": ("efficiency", "complexity"),
     "mixers": ("mixers",),
 }

@@ -35,6 +35,7 @@ SHOWN_IN = {
     "time_growth": ("time", "efficiency"),
     "copy_tokens": ("loss_curves", "copy"),
     "sooner": ("loss_curves", "fairness"),
+    "task_accuracy": ("recall", "mqar"),
     "copy_accuracy": ("copy_accuracy", "copy"),
     "copy_spread": ("copy_accuracy", "copy"),
     "copy_loss": ("loss_curves", "copy"),
