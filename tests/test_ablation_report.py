@@ -114,6 +114,23 @@ def test_settings_that_all_rows_share_are_told_once() -> None:
     assert any(n.startswith("D=256: pointer {k=32}: tokens until 95% never, accuracy") for n in table.notes)
 
 
+def test_what_the_chain_changes_is_said_where_all_else_is_alike() -> None:
+    rows = [
+        *seeds({"k": 32}, (90_000,), "two_hop", distance=48),
+        *seeds({"k": 32, "chain": False}, (60_000, 61_000), "two_hop", distance=48),
+        *seeds({"k": 64}, (60_000,), "two_hop", distance=96),
+        *seeds({"k": 64, "chain": False}, (60_000,), "two_hop", distance=96),
+        *seeds({"k": 32}, (None,), "two_hop", distance=256),
+        *seeds({"k": 32, "chain": False}, (None,), "two_hop", distance=256),
+        *seeds({"k": 16, "chain": False}, (None,), "two_hop", distance=256),
+    ]
+    assert tables.two_hop(table_of(rows)).notes[-3:] == (
+        "D=48, the chain beside pointer {chain=False, k=32}: later by more than one look.",
+        "D=96, the chain beside pointer {chain=False, k=64}: no difference that the looks resolve.",
+        "D=256, the chain beside pointer {chain=False, k=32}: neither reaches 95%, which says nothing of the chain.",
+    )
+
+
 def test_a_single_variant_keeps_its_name() -> None:
     table = tables.ablation(table_of(seeds({"k": 32}, (40_000, 50_000))))
     assert set(table.wide["model"]) == {"pointer {k=32}"}

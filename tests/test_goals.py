@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from synthetic import copied, counted, failed, table_of, timed
 
@@ -42,6 +44,16 @@ def test_what_failed_is_named_and_what_is_absent_is_not_testable() -> None:
         cost_metrics.faster(frame, model="pointer", reference="longformer", at=[512])
 
 
+def test_machines_are_never_pooled() -> None:
+    there = [row | {"machine": "another", "step_ms_mean": 2 * row["step_ms_mean"]} for row in with_means(ROWS)]
+    cells = cost_metrics.faster(table_of([*with_means(ROWS), *there]), model="pointer", reference="identity", at=[256])
+    assert [cell.runs for cell in cells] == [3, 3]
+    assert [cell.label.partition(", ")[2].partition(",")[0] for cell in cells] == [
+        "Intel(R) Xeon(R) Processor @ 2.10GHz",
+        "another",
+    ]
+
+
 def test_peaks_are_compared_as_a_ratio_with_the_runs_range() -> None:
     rows = [timed("pointer", 256, 10.0, repeat=r, peak_memory_bytes=b) for r, b in enumerate((100, 110, 120))]
     rows += [timed("transformer", 256, 10.0, repeat=r, peak_memory_bytes=1100) for r in range(3)]
@@ -62,9 +74,13 @@ def test_tokens_are_those_of_the_worst_seed_and_a_reference_that_never_learns_co
     theirs = [copied("transformer", 512, 0.05, seed=s, tokens_used=1_000_000, tokens_to_95=None) for s in range(3)]
     (used,) = cost_metrics.copy_tokens(table_of(mine + theirs), model="pointer", at=[512])
     assert used.value == 60_002
+    lost = [row | {"tokens_to_95": None} if row["seed"] == 1 else row for row in mine]
+    (never,) = cost_metrics.copy_tokens(table_of(lost), model="pointer", at=[512])
+    assert math.isinf(never.value)
     frame = table_of([row | {"experiment": "fairness"} for row in mine + theirs])
     (ratio,) = cost_metrics.sooner(frame, model="pointer", reference="transformer", at=[512])
     assert ratio.value == pytest.approx(25)
+    assert ratio.label == "D=512 (transformer never: its budget)"
     (unlearned,) = cost_metrics.sooner(frame, model="transformer", reference="pointer", at=[512])
     assert unlearned.open_because
 
@@ -77,7 +93,7 @@ def test_recall_is_judged_by_task_size_and_tokens_beside_the_reference() -> None
     assert (cell.value, cell.runs) == (pytest.approx(0.95), 3)
     assert cell.low < 0.9 < 0.99 < cell.high
     (ratio,) = cost_metrics.sooner(table_of(rows), model="pointer", reference="transformer", task="mqar", at=[16])
-    assert (ratio.low, ratio.high) == (pytest.approx(1 / 3), pytest.approx(2 / 3))
+    assert (ratio.value, ratio.low, ratio.high) == (ratio.low, pytest.approx(1 / 3), pytest.approx(2 / 3))
     (never,) = cost_metrics.sooner(
         table_of([row | {"tokens_to_95": None} for row in rows]),
         model="pointer",

@@ -1,5 +1,6 @@
 """Intervals: known values, and coverage by simulation: a 95% interval must hold the truth in about 95 of 100 worlds."""
 
+import itertools
 import math
 from collections.abc import Callable
 
@@ -87,6 +88,21 @@ def test_the_exponent_is_found_and_covered() -> None:
     ]
     assert 0.92 <= coverage(holds) <= 0.98
     assert intervals.exponent([256, 512, 1024], [1, 4, 16]).value == pytest.approx(2.0)
+
+
+def test_an_exponent_over_repeats_is_covered_where_a_repeat_drifts_as_a_whole() -> None:
+    """What makes one repeat's long lengths slow disturbs all of them: as 12 points of one fit they cover too little."""
+    generator, lengths = np.random.default_rng(5), np.array([256, 512, 1024, 2048])
+
+    def drifting() -> list[tuple[list[float], list[float]]]:
+        tilts = generator.normal(0.0, 0.03, 3)
+        return [(list(lengths), list(lengths**1.4 * (lengths / 724) ** tilt)) for tilt in tilts]
+
+    worlds = [drifting() for _ in range(500)]
+    pooled = [intervals.exponent(*(list(itertools.chain(*axis)) for axis in zip(*w, strict=True))) for w in worlds]
+    assert 0.92 <= coverage([intervals.exponent_over(world).holds(1.4) for world in worlds]) <= 0.98
+    assert coverage([interval.holds(1.4) for interval in pooled]) < 0.85
+    assert intervals.exponent_over(worlds[0][:1]) == intervals.exponent(*worlds[0][0])
 
 
 @pytest.mark.parametrize("kind", ["wilson", "accuracy", "mean", "ratio", "bootstrap", "exponent"])

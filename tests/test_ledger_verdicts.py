@@ -46,7 +46,9 @@ def text(mean: float, longest: int, count: int = 3, **values: object) -> list[Ro
 def factor(of: str, times: float) -> list[Row]:
     """Linear work of the pointer, and attention with `times` as much of one kind at N=8192."""
     pointer = counted("pointer", 8192, 1)
-    return [*work(1, 2, LENGTHS), pointer, counted("transformer-unfused", 8192, 2, **{of: int(times * pointer[of])})]
+    many = {of: int(times * pointer[of])}
+    attentions = [counted(model, 8192, 2, **many) for model in ("transformer-unfused", "transformer")]
+    return [*work(1, 2, LENGTHS), pointer, *attentions]
 
 
 def copies(pointer: float, transformer: float) -> list[Row]:

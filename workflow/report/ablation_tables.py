@@ -20,6 +20,7 @@ EFFECTS = {
     "sooner": "sooner by more than one look",
     "same": "no difference that the looks resolve",
 }
+WITHOUT_CHAIN = "chain=False"
 POINTER, SAME_TABLE = "pointer", "transformer-relative"
 ALIKE = ["distance", "tokens_budget", *summary.PLACE]
 FAIR = ("transformer", "transformer-rotary", SAME_TABLE, POINTER)
@@ -41,7 +42,7 @@ def two_hop(frame: pd.DataFrame) -> Table:
         "reach=32 holds the table to the same offsets where a layer has room for more of them.",
     )
     title = "Beyond one pointer's reach: copy by distance D"
-    return _table("two_hop", title, frame, found, *notes, *_outcomes(found))
+    return _table("two_hop", title, frame, found, *notes, *_outcomes(found), *_chains(found))
 
 
 def _table(name: str, title: str, frame: pd.DataFrame, found: pd.DataFrame, *conclusions: str) -> Table:
@@ -145,6 +146,38 @@ def _outcomes(found: pd.DataFrame) -> list[str]:
     ]
 
 
+def _chains(found: pd.DataFrame) -> list[str]:
+    """A sentence a distance: what the chain changes where all else is alike."""
+    pooled = ablation_summary.cells(found, ["model", "distance"])
+    ran = pooled[pooled["status"] == "ok"]
+    sentences = []
+    for distance, group in ran.groupby("distance"):
+        cells = {str(cell["model"]): cell for _, cell in group.iterrows()}
+        for name in sorted(name for name in cells if WITHOUT_CHAIN in name):
+            chained, without = cells.get(_with_chain(name)), cells[name]
+            if chained is not None:
+                sentences.append(f"D={distance}, the chain beside {name}: {_chained(chained, without)}")
+    return sentences
+
+
+def _with_chain(name: str) -> str:
+    model, _, settings = name.partition(" {")
+    kept = [setting for setting in settings.removesuffix("}").split(", ") if setting != WITHOUT_CHAIN]
+    return f"{model} {{{', '.join(kept)}}}" if kept else model
+
+
+def _chained(chained: Any, without: Any) -> str:
+    if chained["solved"] == without["solved"] == 0:
+        return "neither reaches 95%, which says nothing of the chain."
+    said = EFFECTS[ablation_summary.effect(chained, without)]
+    least, most = (f"accuracy_{end}" for end in ("least", "most"))
+    if chained[most] < without[least]:
+        said += "; accuracy at the end lower in every seed"
+    elif chained[least] > without[most]:
+        said += "; accuracy at the end higher in every seed"
+    return f"{said}."
+
+
 def _outcome(cell: Any) -> str:
     return f"tokens until 95% {_until(cell)}, accuracy at the end {_accuracy(cell)}%"
 
@@ -160,7 +193,8 @@ def fairness(frame: pd.DataFrame) -> Table:
     draft.add("accuracy, %", cells, "distance", _accuracy, "position")
     notes = (
         f"{SAME_TABLE} has {POINTER}'s offset table and its update rule, on softmax attention over all positions.",
-        f"Seconds of training alone, not timed alone on the machine: rough. {_looks(cells)}",
+        "Seconds are of training alone, without the looks at held-out sequences; rows with fewer threads than the "
+        f"machine has may have run beside others. {_looks(cells)}",
         *_brings(found),
     )
     return draft.table("fairness", "What position table and pointer bring, copy by distance D", cells, *notes)

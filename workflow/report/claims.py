@@ -22,7 +22,7 @@ from workflow.report import controls, ledger, metrics, render, rules
 from workflow.report.frame import unpack
 from workflow.report.layout import Table, significant
 from workflow.report.ledger import Claim
-from workflow.report.rules import Estimate, Outcome, Verdict
+from workflow.report.rules import STEP, Estimate, Outcome, Verdict
 
 MOST_CELLS = 4  # in the table for people; the CSV has all
 
@@ -103,13 +103,13 @@ def _placed(record: Mapping[Hashable, Any]) -> Placed:
 
 
 def table(lines: Sequence[Line], most: int = MOST_CELLS) -> Table:
-    """The verdict table, with the first `most` cells of a claim."""
+    """The verdict table, with `most` cells of a claim: those that decide."""
     wide = pd.DataFrame(
         {
             "claim": [line.claim.id for line in lines],
             "what": [line.claim.claim for line in lines],
             "paper": [line.claim.figure for line in lines],
-            "ours": [ours(line.cells, most) for line in lines],
+            "ours": [ours(deciding(line), most) for line in lines],
             "verdict": [verdict(line) for line in lines],
             "why": [line.why for line in lines],
         },
@@ -130,6 +130,17 @@ def table(lines: Sequence[Line], most: int = MOST_CELLS) -> Table:
         "reproduced then means that the contradiction stands.",
     )
     return Table("claims", "Verdicts on the paper's claims", wide, data, notes)
+
+
+def deciding(line: Line) -> list[Estimate]:
+    """A line's cells, those first that keep it from being reproduced."""
+    rank = {outcome: place for place, outcome in enumerate((Outcome.FAILS, Outcome.OPEN, Outcome.DIRECTION))}
+
+    def place(cell: Estimate) -> int:
+        said = [o for label, o in line.outcomes if cell.label in (label, *label.split(STEP))]
+        return min((rank.get(outcome, len(rank)) for outcome in said), default=len(rank))
+
+    return sorted(line.cells, key=place)
 
 
 def verdict(line: Line) -> str:

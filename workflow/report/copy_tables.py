@@ -25,10 +25,20 @@ def copy_accuracy(frame: pd.DataFrame) -> Table:
         "Hard argmax inference on fresh sequences; in brackets the 95% Wilson interval (over several seeds the mean, "
         "and the widest of the seeds' intervals).",
         f"{_chances(cells)} The paper also prints {low:.2f}% to {high:.2f}% for every distance, against its own table.",
-        "Every model has the same token budget and may stop early at the accuracy that the config states.",
+        f"Every model has the same token budget{_budgets(frame)} and may stop early at the accuracy that the config "
+        "states: few optimiser steps, which do not show what a model would learn from more (see fairness).",
     )
     data = beside(cells, published, "distance")
     return draft.table("copy_accuracy", "Copy accuracy by distance D", data, *notes)
+
+
+def _budgets(frame: pd.DataFrame) -> str:
+    """The budgets of the rows in words."""
+    by_budget = summary.of(frame, "copy").dropna(subset=["tokens_budget", "distance"]).groupby("tokens_budget")
+    said = [
+        f"{whole(budget)} tokens (D={', '.join(map(str, sorted(set(rows['distance']))))})" for budget, rows in by_budget
+    ]
+    return f", {' and '.join(said)}," if said else ""
 
 
 def accuracy_text(record: Any) -> str:

@@ -7,29 +7,38 @@ Ratios are of paired rows of one place; a factor above 1 always means that the m
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import pandas as pd
 
 from workflow.bench import experiments
 from workflow.report import intervals, summary
-from workflow.report.metrics import NotTestable, seed_interval
+from workflow.report.metrics import NotTestable, at_place, seed_interval
 from workflow.report.rules import Estimate, exactly, missing
+from workflow.report.summary import PLACE
 
 TIMES = {"training": "step_ms_mean", "forward": "forward_ms_mean", "inference": "inference_ms_mean"}
 
 
-def _ran(frame: pd.DataFrame, experiment: str, models: set[str], dtype: str) -> pd.DataFrame:
-    """The rows of the models in one dtype, with `ok` for those that ran; raises NotTestable where a model has none."""
+def _ran(frame: pd.DataFrame, experiment: str, models: set[str], dtype: str) -> Iterator[tuple[str, pd.DataFrame]]:
+    """The rows of the models in one dtype, place by place, with what a label says of the place where there are several.
+
+    Raises NotTestable where a model has no row.
+    """
     rows = summary.of(frame, experiment)
     rows = rows[rows["model"].isin(models) & (rows["dtype"] == dtype)]
     lacking = sorted(models - set(rows["model"]))
     if lacking:
         raise NotTestable(f"no {experiment} row of {' and '.join(lacking)} in {dtype}")
-    return rows
+    together = [(key, group) for key, group in rows.groupby(PLACE, dropna=False) if models <= set(group["model"])]
+    if not together:
+        raise NotTestable(f"{' and '.join(sorted(models))} ran nowhere together")
+    for key, group in together:
+        yield f", {at_place(key)}" if len(together) > 1 else "", group
 
 
-def _label(axis: str, point: int, dtype: str) -> str:
-    return f"{axis}={point}" + (f", {dtype}" if dtype != "float32" else "")
+def _label(axis: str, point: int, dtype: str, place: str) -> str:
+    return f"{axis}={point}" + (f", {dtype}" if dtype != "float32" else "") + place
 
 
 def faster(
@@ -46,21 +55,21 @@ def faster(
 
     `phase` is training, forward (of a training step) or inference; the reference's is the same unless named.
     """
-    rows = _ran(frame, "efficiency", {model, reference}, dtype)
     mine, other = TIMES[phase], TIMES[reference_phase or phase]
-    same = [*summary.PLACE, "length", "seed", "repeat", "batch"]
-    left = rows.loc[rows["model"] == model, [*same, mine]].rename(columns={mine: "mine"})
-    right = rows.loc[rows["model"] == reference, [*same, other]].rename(columns={other: "other"})
-    pairs = left.merge(right, on=same).dropna()
+    same = [*PLACE, "length", "seed", "repeat", "batch"]
     found = []
-    for point in at:
-        cell = pairs[pairs["length"] == point]
-        label = _label("N", point, dtype)
-        if cell.empty:
-            found.append(missing(label, _failures(rows, point)))
-            continue
-        ratio = intervals.ratio(list((cell["other"] / cell["mine"]).astype(float)))
-        found.append(Estimate(label, ratio.value, ratio.low, ratio.high, len(cell)))
+    for place, rows in _ran(frame, "efficiency", {model, reference}, dtype):
+        left = rows.loc[rows["model"] == model, [*same, mine]].rename(columns={mine: "mine"})
+        right = rows.loc[rows["model"] == reference, [*same, other]].rename(columns={other: "other"})
+        pairs = left.merge(right, on=same).dropna(subset=["mine", "other"])
+        for point in at:
+            cell = pairs[pairs["length"] == point]
+            label = _label("N", point, dtype, place)
+            if cell.empty:
+                found.append(missing(label, _failures(rows, point)))
+                continue
+            ratio = intervals.ratio(list((cell["other"] / cell["mine"]).astype(float)))
+            found.append(Estimate(label, ratio.value, ratio.low, ratio.high, len(cell)))
     return found
 
 
@@ -74,29 +83,32 @@ def smaller_peak(
     frame: pd.DataFrame, *, model: str, reference: str, at: list[int], dtype: str = "float32"
 ) -> list[Estimate]:
     """The reference's peak memory of a training step over the model's, at each N."""
-    rows = _ran(frame, "efficiency", {model, reference}, dtype)
     found = []
-    for point in at:
-        peaks = rows[rows["length"] == point].groupby("model")["peak_memory_bytes"]
-        low, high = peaks.min(), peaks.max()
-        label = _label("N", point, dtype)
-        if pd.isna(low.get(model)) or pd.isna(low.get(reference)):
-            found.append(missing(label, _failures(rows, point)))
-            continue
-        ratio = float(peaks.median()[reference] / peaks.median()[model])
-        ends = float(low[reference] / high[model]), float(high[reference] / low[model])
-        found.append(Estimate(label, ratio, *ends, int(peaks.count().min())))
+    for place, rows in _ran(frame, "efficiency", {model, reference}, dtype):
+        for point in at:
+            peaks = rows[rows["length"] == point].groupby("model")["peak_memory_bytes"]
+            low, high = peaks.min(), peaks.max()
+            label = _label("N", point, dtype, place)
+            if pd.isna(low.get(model)) or pd.isna(low.get(reference)):
+                found.append(missing(label, _failures(rows, point)))
+                continue
+            ratio = float(peaks.median()[reference] / peaks.median()[model])
+            ends = float(low[reference] / high[model]), float(high[reference] / low[model])
+            found.append(Estimate(label, ratio, *ends, int(peaks.count().min())))
     return found
 
 
 def time_growth(frame: pd.DataFrame, *, model: str, at: list[int], dtype: str = "float32") -> list[Estimate]:
-    """b of training time of one sequence ~ N^b over the lengths `at`."""
-    rows = _ran(frame, "efficiency", {model}, dtype)
-    rows = rows[rows["length"].isin(at) & (rows["status"] == "ok")]
-    if rows["length"].nunique() < len(at):
-        raise NotTestable(f"{model} did not run at all of N = {', '.join(map(str, at))}")
-    fit = intervals.exponent(list(rows["length"]), list(rows["length"] / rows["tokens_per_s"].astype(float)))
-    return [Estimate(f"N={min(at)} to {max(at)}", fit.value, fit.low, fit.high, len(rows))]
+    """b of training time of one sequence ~ N^b over the lengths `at`, a slope for each repeat."""
+    found = []
+    for place, rows in _ran(frame, "efficiency", {model}, dtype):
+        rows = rows[rows["length"].isin(at) & (rows["status"] == "ok")]
+        if rows["length"].nunique() < len(at):
+            raise NotTestable(f"{model} did not run at all of N = {', '.join(map(str, at))}")
+        fit = summary.by_repeat(rows, rows["length"] / rows["tokens_per_s"])
+        repeats = int(rows["length"].value_counts().min())
+        found.append(Estimate(f"N={min(at)} to {max(at)}{place}", fit.value, fit.low, fit.high, repeats))
+    return found
 
 
 def doubling(frame: pd.DataFrame, *, model: str, of: str, at: list[int]) -> list[Estimate]:
@@ -111,17 +123,19 @@ def doubling(frame: pd.DataFrame, *, model: str, of: str, at: list[int]) -> list
 
 
 def copy_tokens(frame: pd.DataFrame, *, model: str, at: list[int], dtype: str = "float32") -> list[Estimate]:
-    """Training tokens used at each D, the most of any seed; the bounds are the seeds'."""
-    rows = _ran(frame, "copy", {model}, dtype)
+    """Training tokens used until training stopped, at each D, the most of any seed; without end where a seed did not
+    learn. The bounds are the seeds'."""
     found = []
-    for point in at:
-        used = rows.loc[(rows["distance"] == point) & (rows["status"] == "ok"), "tokens_used"].astype(float)
-        label = _label("D", point, dtype)
-        found.append(
-            Estimate(label, float(used.max()), float(used.min()), float(used.max()), len(used))
-            if len(used)
-            else missing(label, "not run")
-        )
+    for place, rows in _ran(frame, "copy", {model}, dtype):
+        for point in at:
+            cell = rows[(rows["distance"] == point) & (rows["status"] == "ok")]
+            used = cell["tokens_used"].astype(float).where(cell["tokens_to_95"].notna(), math.inf)
+            label = _label("D", point, dtype, place)
+            found.append(
+                Estimate(label, float(used.max()), float(used.min()), float(used.max()), len(used))
+                if len(used)
+                else missing(label, "not run")
+            )
     return found
 
 
@@ -135,26 +149,26 @@ def sooner(
     candidates: str = "offsets",
     dtype: str = "float32",
 ) -> list[Estimate]:
-    """Tokens until 95% of the reference over the model's, worst case; one that never got there counts its budget.
+    """Tokens until 95% of the reference's quickest seed over those of the model's slowest; the upper bound is the other
+    way round. A reference that never got there counts its budget, and the label says so.
 
     `task`: the experiment whose sizes `at` are; `candidates`: the model's setting.
     """
-    model = _with(model, candidates)
-    rows = _ran(frame, task, {model, reference}, dtype)
-    rows = rows[rows["status"] == "ok"]
-    axis, sign = _axis(task)
+    model, (axis, sign) = _with(model, candidates), _axis(task)
     found = []
-    for point in at:
-        cell = rows[rows[axis] == point]
-        mine = cell.loc[cell["model"] == model, "tokens_to_95"].astype(float)
-        theirs = cell[cell["model"] == reference]
-        until = theirs["tokens_to_95"].fillna(theirs["tokens_used"]).astype(float)
-        label = _label(sign, point, dtype)
-        if until.empty or mine.empty or mine.isna().any():
-            found.append(missing(label, "not run" if until.empty or mine.empty else "not learned by every seed"))
-            continue
-        ends = float(until.min() / mine.max()), float(until.max() / mine.min())
-        found.append(Estimate(label, math.sqrt(ends[0] * ends[1]), *ends, min(len(mine), len(until))))
+    for place, rows in _ran(frame, task, {model, reference}, dtype):
+        for point in at:
+            cell = rows[(rows[axis] == point) & (rows["status"] == "ok")]
+            mine = cell.loc[cell["model"] == model, "tokens_to_95"].astype(float)
+            theirs = cell[cell["model"] == reference]
+            until = theirs["tokens_to_95"].fillna(theirs["tokens_used"]).astype(float)
+            never = f" ({reference} never: its budget)" if theirs["tokens_to_95"].isna().all() else ""
+            label = _label(sign, point, dtype, place) + (never if len(until) else "")
+            if until.empty or mine.empty or mine.isna().any():
+                found.append(missing(label, "not run" if until.empty or mine.empty else "not learned by every seed"))
+                continue
+            ends = float(until.min() / mine.max()), float(until.max() / mine.min())
+            found.append(Estimate(label, ends[0], *ends, min(len(mine), len(until))))
     return found
 
 
@@ -162,21 +176,19 @@ def task_accuracy(
     frame: pd.DataFrame, *, model: str, task: str, at: list[int], candidates: str = "offsets", dtype: str = "float32"
 ) -> list[Estimate]:
     """Mean accuracy over seeds at each size of a task; the bounds are the widest of the seeds' own intervals."""
-    model = _with(model, candidates)
-    rows = _ran(frame, task, {model}, dtype)
-    axis, sign = _axis(task)
+    model, (axis, sign) = _with(model, candidates), _axis(task)
     found = []
-    for point in at:
-        cell = rows[(rows[axis] == point) & (rows["status"] == "ok")]
-        label = _label(sign, point, dtype)
-        seeds = [seed_interval(row) for _, row in cell.iterrows()]
-        if not seeds:
-            found.append(missing(label, "not run"))
-            continue
-        mean = sum(seed.value for seed in seeds) / len(seeds)
-        found.append(
-            Estimate(label, mean, min(seed.low for seed in seeds), max(seed.high for seed in seeds), len(seeds))
-        )
+    for place, rows in _ran(frame, task, {model}, dtype):
+        for point in at:
+            cell = rows[(rows[axis] == point) & (rows["status"] == "ok")]
+            label = _label(sign, point, dtype, place)
+            seeds = [seed_interval(row) for _, row in cell.iterrows()]
+            if not seeds:
+                found.append(missing(label, "not run"))
+                continue
+            mean = sum(seed.value for seed in seeds) / len(seeds)
+            ends = min(seed.low for seed in seeds), max(seed.high for seed in seeds)
+            found.append(Estimate(label, mean, *ends, len(seeds)))
     return found
 
 

@@ -4,7 +4,8 @@
   because the symbols of one sequence stand or fall together (Kish's design effect)
 - over seeds: Student's t. A bootstrap over three seeds covers 75% at best, so there is none
 - ratios of paired repeats: t on the logarithm of the ratios, and a paired bootstrap from BOOTSTRAP_FROM pairs on
-- exponents over N: least squares on logarithms
+- exponents over N: least squares on logarithms; over several repeats t over the repeats' slopes, for what disturbs one
+  repeat disturbs all its lengths
 `tests/test_intervals.py` checks the coverage of each by simulation.
 """
 
@@ -67,13 +68,13 @@ def difference(right: float, n: float, other_right: float, other_n: float) -> In
     return Interval(right / n - other_right / other_n, float(low), float(high))
 
 
-def mean(values: Sequence[float], least: float = -math.inf) -> Interval:
-    """Student's t over the values; no bounds for fewer than two. `least` is what no value can be below."""
+def mean(values: Sequence[float], least: float = -math.inf, most: float = math.inf) -> Interval:
+    """Student's t over the values; no bounds for fewer than two. `least` and `most` are what no value can be beyond."""
     centre = float(np.mean(values))
     if len(values) < 2:
         return Interval(centre, math.nan, math.nan)
     half = float(stats.t.ppf((1 + LEVEL) / 2, len(values) - 1)) * float(stats.sem(values))
-    return Interval(centre, max(least, centre - half), centre + half)
+    return Interval(centre, max(least, centre - half), min(most, centre + half))
 
 
 def ratio(ratios: Sequence[float]) -> Interval:
@@ -102,6 +103,13 @@ def exponent(lengths: Sequence[float], values: Sequence[float]) -> Interval:
     fit = OLS(y, add_constant(x)).fit()
     low, high = fit.conf_int(alpha=1 - LEVEL)[1]
     return Interval(float(fit.params[1]), float(low), float(high))
+
+
+def exponent_over(repeats: Sequence[tuple[Sequence[float], Sequence[float]]]) -> Interval:
+    """The exponent that repeats (lengths, values) agree on: t over their slopes, or the fit's own bounds of a single
+    one."""
+    slopes = [exponent(lengths, values) for lengths, values in repeats]
+    return slopes[0] if len(slopes) == 1 else mean([slope.value for slope in slopes])
 
 
 def chance_is_plausible(right: int, n: int, chance: float, family: int) -> bool:

@@ -37,7 +37,8 @@ def _on(rows: pd.DataFrame, device: str, what: str) -> pd.DataFrame:
     return rows
 
 
-def _where(key: Sequence[Any]) -> str:
+def at_place(key: Sequence[Any]) -> str:
+    """A place (summary.PLACE) in words."""
     machine, device, dtype, threads = key
     return ", ".join([str(machine), str(device), str(dtype), *([f"{threads} threads"] if pd.notna(threads) else [])])
 
@@ -48,6 +49,7 @@ def _cells(
     at: Sequence[int],
     estimate: Callable[[pd.DataFrame, str, str], Estimate],
     span: Sequence[int] = (),
+    what: str = "",
 ) -> list[Estimate]:
     """One estimate for each place and each wanted length or distance; what is missing there stays as an open cell.
 
@@ -59,11 +61,11 @@ def _cells(
         raise NotTestable(f"no row has finished ({', '.join(sorted(set(rows['status'])))})")
     found = []
     for place, group in rows.groupby(PLACE, dropna=False, sort=True):
-        where = _where(place)
+        where = at_place(place)
         if not (group["status"] == "ok").any():
             continue
         for point in sorted({*at, *_further(group, axis, span)}):
-            label = f"{'N' if axis == 'length' else 'D'}={point}" + (f", {where}" if ran_here > 1 else "")
+            label = f"{what}{'N' if axis == 'length' else 'D'}={point}" + (f", {where}" if ran_here > 1 else "")
             cell = group[group[axis] == point]
             ran = cell[cell["status"] == "ok"]
             failed = ", ".join(sorted(set(cell["status"]) - {"ok"})) or "not run"
@@ -73,9 +75,8 @@ def _cells(
 
 
 def _further(group: pd.DataFrame, axis: str, span: Sequence[int]) -> set[int]:
-    """What was measured within a span."""
-    measured = {int(point) for point in group.loc[group["status"] == "ok", axis].dropna()}
-    return {point for point in measured if span and span[0] <= point <= span[1]}
+    """What was measured within a span, or failed there."""
+    return {point for point in map(int, group[axis].dropna()) if span and span[0] <= point <= span[1]}
 
 
 def _doubt(cell: pd.DataFrame) -> str:
@@ -105,10 +106,9 @@ def speedup(
 
     def one(cell: pd.DataFrame, label: str, where: str) -> Estimate:
         published = _published(paper.speedup(), model, "length", int(cell["length"].iloc[0]))
-        named = f"over {reference}, {label}"
-        return _estimate(named, intervals.ratio(list(cell["ratio"])), len(cell), published, where)
+        return _estimate(label, intervals.ratio(list(cell["ratio"])), len(cell), published, where)
 
-    return _cells(rows, "length", at, one, span)
+    return _cells(rows, "length", at, one, span, what=f"over {reference}, ")
 
 
 def throughput(frame: pd.DataFrame, *, model: str, at: list[int], device: str = "any") -> list[Estimate]:
@@ -156,17 +156,17 @@ def reduction(frame: pd.DataFrame, *, model: str, reference: str, of: str, at: i
 def scaling_exponent(
     frame: pd.DataFrame, *, model: str, phase: summary.Phase, at: list[int], device: str = "any"
 ) -> list[Estimate]:
-    """b of seconds a sequence ~ N^b over all N, each repeat a point; every N of `at` must be there."""
+    """b of seconds a sequence ~ N^b over all N, a slope for each repeat; every N of `at` must be there."""
     rows = summary.rates(frame, phase)
     rows = _on(rows[(rows["model"] == model)], device, f"timing row of {model}")
     found = []
     for place, group in rows[rows["status"] == "ok"].groupby(PLACE, dropna=False, sort=True):
-        where, lacking = _where(place), sorted(set(at) - set(group["length"]))
+        where, lacking = at_place(place), sorted(set(at) - set(group["length"]))
         label = f"time of {phase}, {where}"
         if lacking:
             found.append(missing(label, f"N={', '.join(map(str, lacking))} not run", where))
             continue
-        exponent = intervals.exponent(list(group["length"]), list(group["length"] / group["rate"]))
+        exponent = summary.by_repeat(group, group["length"] / group["rate"])
         found.append(_estimate(label, exponent, int(group["length"].value_counts().min()), None, where))
     if not found:
         raise NotTestable(f"no timing of {model} has finished")
@@ -202,7 +202,7 @@ def copy_accuracy(
         level = intervals.counting(symbols, distance + 1) if beside == "counting" else figure and figure / 100
         return _estimate(label, widest, cell["seed"].nunique(), level, where)
 
-    return _cells(rows, "distance", at, one, span)
+    return _cells(rows, "distance", at, one, span, what=f"{model}, ")
 
 
 def seed_interval(row: Any) -> Interval:
@@ -242,7 +242,7 @@ def copy_spread(frame: pd.DataFrame, *, model: str, reference: str, at: list[int
                 raise NotTestable(f"{name} did not learn any distance, and guessing does not vary")
         spread = table.std(axis=1, ddof=1)
         less = (spread.loc[model] - spread.loc[reference]).dropna()
-        given = _estimate(_where(place), intervals.mean(list(less)), len(less), None, _where(place))
+        given = _estimate(at_place(place), intervals.mean(list(less)), len(less), None, at_place(place))
         alike = "" if less.any() else "no difference: less is not shown by two that do not vary"
         found.append(replace(given, open_because=doubt or alike))
     if not found:
@@ -271,8 +271,9 @@ def hops(frame: pd.DataFrame, *, half: str, of: str, model: str = "pointer") -> 
             continue
         by_seed = [_half(unpack(cell), half) for cell in group["hops_mean" if of == "mean" else "hops_max"]]
         values = [sum(s) / len(s) if of == "mean" else max(s) for s in by_seed]
-        label = f"{of} hop of the {half} layers, {_where(place)}"
-        given = _estimate(label, intervals.mean(values, least=0.0), group["seed"].nunique(), None, _where(place))
+        label = f"{of} hop of the {half} layers, {at_place(place)}"
+        reach = intervals.mean(values, least=0.0, most=float(group["length"].max()) - 1)
+        given = _estimate(label, reach, group["seed"].nunique(), None, at_place(place))
         found.append(replace(given, open_because=_doubt(every)))
     return found
 

@@ -48,7 +48,7 @@ class Part:
 def verdicts(frame: pd.DataFrame) -> Table:
     """The ledger's verdicts, without reasons."""
     table = claims.table(claims.judge(frame, ledger.read(LEDGER)), most=2)
-    return dataclasses.replace(table, wide=table.wide[["what", "paper", "ours", "verdict"]])
+    return dataclasses.replace(table, wide=table.wide[["claim", "what", "paper", "ours", "verdict"]])
 
 
 def effects(frame: pd.DataFrame) -> str:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 ENOUGH = 3  # seeds or repeats that a verdict needs
+STEP = " to "  # between two neighbours' labels
 
 
 class Outcome(StrEnum):
@@ -155,7 +156,7 @@ def _rising(cells: Sequence[Estimate]) -> list[tuple[str, Outcome]]:
             outcome = Outcome.DIRECTION if ends_rise else Outcome.FAILS
         else:
             outcome = Outcome.OPEN
-        found.append((f"{before.label} to {after.label}", outcome))
+        found.append((f"{before.label}{STEP}{after.label}", outcome))
     return found
 
 

@@ -170,7 +170,7 @@ COUNTED = {"operations": "flops_step", "kept for backward": "saved_bytes"}
 def scaling(frame: pd.DataFrame) -> pd.DataFrame:
     """PLACE, model, measure, and the exponent b of measure ~ N^b for one sequence, with its interval.
 
-    Times use every repeat as a point; counted work is the same everywhere, so it has no place.
+    Times have a slope for each repeat; counted work is the same everywhere, so it has no place.
     """
     timed, counted = of(frame, "efficiency"), of(frame, "complexity")
     counted["machine"] = "any: counted"
@@ -188,8 +188,18 @@ def scaling(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _exponent(points: pd.DataFrame) -> tuple[float, float, float]:
-    found = intervals.exponent(list(points["length"]), list(points["amount"]))
+    found = by_repeat(points, points["amount"])
     return found.value, found.low, found.high
+
+
+def by_repeat(rows: pd.DataFrame, amount: pd.Series[float]) -> intervals.Interval:
+    """b of amount ~ N^b, from a slope for each seed and repeat of the rows that has several lengths."""
+    series = [
+        (list(group["length"].astype(float)), list(amount.loc[group.index].astype(float)))
+        for _, group in rows.groupby(["seed", "repeat"], dropna=False)
+        if group["length"].nunique() > 1
+    ]
+    return intervals.exponent_over(series)
 
 
 COPY_CELL = [*PLACE, "model", "position", "distance"]
