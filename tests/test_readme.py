@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from synthetic import HOSTILE, SERVER, Row, copied, failed, store, timed, traced
+from synthetic import HOSTILE, SERVER, Row, copied, failed, row, store, timed, traced
 
 from pointer.errors import InputError
 from workflow.bench.rows import read_row
@@ -112,6 +112,15 @@ def test_a_cell_that_stands_twice_with_other_settings_is_refused(tmp_path: Path)
     store([copied("pointer", 512, 0.9), copied("pointer", 512, 0.8, tokens_budget=5)], tmp_path)
     with pytest.raises(InputError, match=r"0\.json and .*1\.json.*one row a cell"):
         readme.read(tmp_path)
+
+
+def test_sizes_of_a_task_are_cells_of_their_own_and_shown(tmp_path: Path) -> None:
+    hops = [row(experiment="khop", task="khop", hops=k, length=128, accuracy=0.5, tokens_used=9) for k in (1, 2)]
+    store(hops, tmp_path)
+    frame = readme.read(tmp_path)
+    shown = [part for part in readme.parts(frame) if part.build]
+    assert [part.heading for part in shown] == ["Recall by content"]
+    assert "khop by hops k: accuracy, %" in str(shown[0].build(frame).wide)  # type: ignore[misc,union-attr]
 
 
 def test_a_folder_without_rows_is_refused(tmp_path: Path) -> None:

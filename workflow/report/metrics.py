@@ -68,10 +68,21 @@ def _cells(
             label = f"{what}{'N' if axis == 'length' else 'D'}={point}" + (f", {where}" if ran_here > 1 else "")
             cell = group[group[axis] == point]
             ran = cell[cell["status"] == "ok"]
-            failed = ", ".join(sorted(set(cell["status"]) - {"ok"})) or "not run"
+            failed = ", ".join(_endings(cell)) or "not run"
             given = missing(label, failed, where) if ran.empty else estimate(ran, label, where)
             found.append(replace(given, open_because=given.open_because or _doubt(cell)))
     return found
+
+
+def _endings(cell: pd.DataFrame) -> list[str]:
+    """How rows ended that did not finish; of one without its partner, how that ended."""
+    return sorted(
+        {
+            reason if status == "no pair" else status
+            for status, reason in zip(cell["status"], cell["reason"], strict=True)
+            if status != "ok"
+        }
+    )
 
 
 def _further(group: pd.DataFrame, axis: str, span: Sequence[int]) -> set[int]:

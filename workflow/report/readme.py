@@ -26,17 +26,22 @@ from workflow.report.ablation_tables import ablation, fairness, two_hop
 from workflow.report.copy_tables import copy_accuracy
 from workflow.report.frame import tidy, unpack
 from workflow.report.layout import Table
+from workflow.report.task_summary import RECALL
+from workflow.report.task_tables import recall
 from workflow.report.timing_tables import speedup, throughput
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 TIMED = ("pointer", "transformer", "longformer", "identity")
 COPIED = ("pointer", "pointer-dense", "transformer", "transformer-unfused", "longformer", "uniform", "oracle-copy")
-ONE_CELL = ["experiment", *summary.PLACE, "model", "length", "distance", "seed", "repeat"]
+TASK = "a task"
+AXES = ("length", "distance", "pairs", "hops", "letters")
+ONE_CELL = ["experiment", *summary.PLACE, "model", *AXES, "seed", "repeat"]
 
 
 @dataclass(frozen=True)
 class Part:
-    """A piece of the section: shown where its experiment has rows; `figure` with the text that stands for it."""
+    """A piece of the section: shown where its experiment, or any task of TASK, has rows; `figure` with the text that
+    stands for it."""
 
     experiment: str
     heading: str = ""
@@ -85,6 +90,7 @@ PARTS = (
     Part("ablation", build=effects),
     Part("ablation", figure="ablation", alt="Tokens until 95% with one setting changed at a time"),
     Part("two_hop", "What the chain gives", two_hop),
+    Part(TASK, "Recall by content", lambda frame: compact(recall(frame), ".*: (accuracy|tokens until)")),
     Part("interpretability", "Where it points", figure="hops", alt="Hop distances by layer, beside the paper's"),
 )
 
@@ -132,6 +138,7 @@ def around(readme: Path) -> tuple[str, str]:
 def parts(frame: pd.DataFrame) -> list[Part]:
     """The parts that the rows allow."""
     there = set(frame["experiment"])
+    there |= {TASK} if there & set(RECALL) else set()
     return [part for part in PARTS if part.experiment in there]
 
 

@@ -11,6 +11,13 @@ from workflow.report.copy_tables import accuracy_text, until_text
 from workflow.report.drafting import Draft
 from workflow.report.layout import NOT_RUN, Table, significant, whole
 
+OF_ONE = {
+    "mqar": "On mqar, knowing which values a sequence has but not whose they are scores one over the pairs: no recall.",
+    "string-copy": "string-copy is also scored on strings 2 and 4 times as long as any in training: sizes without "
+    "tokens.",
+    "listops": "listops is a classification at the expression's last token, by a causal model.",
+}
+
 
 def recall(frame: pd.DataFrame) -> Table:
     """Accuracy with its interval, the budget used, and the tokens until 95%, a block a task, sizes across."""
@@ -26,9 +33,7 @@ def recall(frame: pd.DataFrame) -> Table:
         "Hard argmax inference on fresh sequences; in brackets the 95% Wilson interval (over several seeds the mean, "
         "and the widest of the seeds' intervals). Column n: sequence length where the size does not say it.",
         _chances(cells),
-        "On mqar, knowing which values a sequence has but not whose they are scores one over the pairs: no recall.",
-        "string-copy is also scored on strings 2 and 4 times as long as any in training: sizes without tokens.",
-        "listops is a classification at the expression's last token, by a causal model.",
+        *(said for task, said in OF_ONE.items() if task in set(cells["task"])),
     )
     return draft.table("recall", "Accuracy on recall tasks and ListOps", cells, *filter(None, notes))
 
