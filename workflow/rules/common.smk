@@ -154,7 +154,7 @@ SHOWN = {
         "of": {"ablation", "two_hop"},
     },
     "tasks": {"tables": ["recall", "bytes"], "figures": ["mqar", "trade_off"], "of": {*TASKS} - {"copy"}},
-    "goals": {"tables": ["goals"], "figures": [], "tiers": {"targets", "paper"}},
+    "goals": {"tables": ["goals"], "figures": [], "tiers": {"targets", "paper", "content"}},
 }
 ENDINGS = {"tables": ("csv", "md", "tex", "html"), "figures": ("png", "svg")}
 MADE = {

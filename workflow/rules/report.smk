@@ -33,42 +33,29 @@ rule collect_rows:
         " > {log:q} 2>&1"
 
 
-rule make_tables:
-    input:
-        rows="{results}/rows.parquet",
-        published=PUBLISHED,
-    output:
-        [captioned(file, "Tables") for file in MADE["tables", "core"]],
-    log:
-        "{results}/logs/tables.log",
-    conda:
-        "../../environment.yml"
-    params:
-        tier=lambda wildcards: tier_name(wildcards.results),
-        names=shown,
-        code=REPORT_CODE,
-    shell:
-        "python -m workflow.report tables --rows {input.rows:q} --out {wildcards.results:q}/tables --tier {params.tier:q}"
-        " --names {params.names:q} > {log:q} 2>&1"
+# A rule a part of the report and kind: what a tier does not show is not made.
+for kind, part in [(kind, part) for kind in ("tables", "figures") for part in SHOWN if SHOWN[part][kind]]:
 
-
-rule make_figures:
-    input:
-        rows="{results}/rows.parquet",
-        published=PUBLISHED,
-    output:
-        [captioned(file, "Figures") for file in MADE["figures", "core"]],
-    log:
-        "{results}/logs/figures.log",
-    conda:
-        "../../environment.yml"
-    params:
-        tier=lambda wildcards: tier_name(wildcards.results),
-        names=shown,
-        code=REPORT_CODE,
-    shell:
-        "python -m workflow.report figures --rows {input.rows:q} --out {wildcards.results:q}/figures --tier {params.tier:q}"
-        " --names {params.names:q} > {log:q} 2>&1"
+    rule:
+        name:
+            f"make_{part}_{kind}"
+        input:
+            rows="{results}/rows.parquet",
+            published=PUBLISHED,
+        output:
+            [captioned(file, kind.capitalize()) for file in MADE[kind, part]],
+        log:
+            f"{{results}}/logs/{part}_{kind}.log",
+        conda:
+            "../../environment.yml"
+        params:
+            kind=kind,
+            tier=lambda wildcards: tier_name(wildcards.results),
+            names=shown,
+            code=REPORT_CODE,
+        shell:
+            "python -m workflow.report {params.kind} --rows {input.rows:q} --out {wildcards.results:q}/{params.kind} --tier {params.tier:q}"
+            " --names {params.names:q} > {log:q} 2>&1"
 
 
 rule make_claims:
@@ -87,48 +74,6 @@ rule make_claims:
     shell:
         "python -m workflow.report claims --rows {input.rows:q} --out {wildcards.results:q} --tier {params.tier:q}"
         " --ledger {input.ledger:q} > {log:q} 2>&1"
-
-
-use rule make_tables as make_ablation_tables with:
-    output:
-        [captioned(file, "Tables") for file in MADE["tables", "ablations"]],
-    log:
-        "{results}/logs/ablation_tables.log",
-
-
-use rule make_tables as make_fairness_tables with:
-    output:
-        [captioned(file, "Tables") for file in MADE["tables", "fairness"]],
-    log:
-        "{results}/logs/fairness_tables.log",
-
-
-use rule make_figures as make_ablation_figures with:
-    output:
-        [captioned(file, "Figures") for file in MADE["figures", "ablations"]],
-    log:
-        "{results}/logs/ablation_figures.log",
-
-
-use rule make_tables as make_task_tables with:
-    output:
-        [captioned(file, "Tables") for file in MADE["tables", "tasks"]],
-    log:
-        "{results}/logs/task_tables.log",
-
-
-use rule make_figures as make_task_figures with:
-    output:
-        [captioned(file, "Figures") for file in MADE["figures", "tasks"]],
-    log:
-        "{results}/logs/task_figures.log",
-
-
-use rule make_tables as make_goal_tables with:
-    output:
-        [captioned(file, "Tables") for file in MADE["tables", "goals"]],
-    log:
-        "{results}/logs/goal_tables.log",
 
 
 rule make_page:
