@@ -111,8 +111,9 @@ def time_growth(frame: pd.DataFrame, *, model: str, at: list[int], dtype: str = 
     return found
 
 
-def doubling(frame: pd.DataFrame, *, model: str, of: str, at: list[int]) -> list[Estimate]:
+def doubling(frame: pd.DataFrame, *, model: str, of: str, at: list[int], candidates: str = "offsets") -> list[Estimate]:
     """What doubling N multiplies the counted work `of` one sequence by, up to each N of `at`."""
+    model = _with(model, candidates)
     cells = summary.operations(frame)
     cells = cells[(cells["model"] == model) & (cells["status"] == "ok")].drop_duplicates("length")
     grown = cells.set_index("length")[f"{of}_growth"].dropna()
