@@ -23,7 +23,7 @@ from workflow.bench.rows import read_row, write_atomically
 from workflow.bench.store import names_row
 from workflow.report import LEDGER, claims, figures, goals, layout, ledger, render, summary
 from workflow.report.ablation_tables import ablation, fairness, two_hop
-from workflow.report.copy_tables import copy_accuracy
+from workflow.report.copy_tables import copy_accuracy, hops
 from workflow.report.frame import tidy, unpack
 from workflow.report.layout import Table
 from workflow.report.task_summary import RECALL
@@ -91,7 +91,8 @@ PARTS = (
     Part("ablation", figure="ablation", alt="Tokens until 95% with one setting changed at a time"),
     Part("two_hop", "What the chain gives", two_hop),
     Part(TASK, "Recall by content", lambda frame: compact(recall(frame), ".*: (accuracy|tokens until)")),
-    Part("interpretability", "Where it points", figure="hops", alt="Hop distances by layer, beside the paper's"),
+    Part("interpretability", "Where it points", lambda frame: compact(hops(frame), ".*")),
+    Part("interpretability", figure="hops", alt="Hop distances by layer, beside the paper's"),
 )
 
 
