@@ -73,7 +73,8 @@ def cards(lines: Sequence[Line]) -> list[Card]:
 def _card(line: Line) -> Card:
     claim = line.claim
     return Card(
-        claim.id, claim.claim, claim.figure, claims.ours(claims.deciding(line), 3), claims.verdict(line), kind(line.verdict),
+        claim.id, claim.claim, claim.figure, claims.ours(claims.deciding(line), 3), claims.verdict(line),
+        kind(line.verdict),
         MARKS[line.verdict], line.why, claim.source, claim.device, claim.command, claim.explained, _cells(line),
         _figures(claim), _rows(claim),
     )  # fmt: skip
