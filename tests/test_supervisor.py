@@ -21,6 +21,9 @@ from workflow.bench.rows import write_row
 from workflow.bench.settings import Settings
 
 BEFORE = "import json, os, signal, sys, time\nfrom pathlib import Path\nresult = Path(sys.argv[2])\n"
+UNIGNORED = (
+    "[signal.signal(s, signal.SIG_DFL) for s in (signal.SIGINT, signal.SIGHUP)]"  # nohup and `&` have them ignored
+)
 START = "result.with_name(result.name + '.started').touch()\n"
 
 
@@ -94,7 +97,7 @@ def test_a_kill_by_the_kernel_is_want_of_memory(
 def test_a_kill_by_somebody_is_no_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     kills(monkeypatch, 3, 3)
     with pytest.raises(StoppedError, match=f"ended by {name}.*no row was written"):
-        run(tmp_path, f"signal.signal(signal.SIGINT, signal.SIG_DFL); os.kill(os.getpid(), signal.{name})")
+        run(tmp_path, f"{UNIGNORED}; os.kill(os.getpid(), signal.{name})")
 
 
 def test_the_kernels_count_is_read_or_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

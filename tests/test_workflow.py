@@ -125,6 +125,7 @@ experiments:
   complexity: null
   copy: null
   interpretability: null
+  mqar: null
   efficiency: {models: [transformer, longformer], controls: none, batch: 1, warmup_steps: 1, timed_steps: 1}
 """
 
