@@ -13,7 +13,7 @@ import pandas as pd
 
 from workflow.bench import experiments
 from workflow.report import intervals, summary
-from workflow.report.metrics import NotTestable, at_place, seed_interval
+from workflow.report.metrics import NotTestable, seed_interval
 from workflow.report.rules import Estimate, exactly, missing
 from workflow.report.summary import PLACE
 
@@ -34,7 +34,7 @@ def _ran(frame: pd.DataFrame, experiment: str, models: set[str], dtype: str) -> 
     if not together:
         raise NotTestable(f"{' and '.join(sorted(models))} ran nowhere together")
     for key, group in together:
-        yield f", {at_place(key)}" if len(together) > 1 else "", group
+        yield f", {summary.place(key)}" if len(together) > 1 else "", group
 
 
 def _label(axis: str, point: int, dtype: str, place: str) -> str:

@@ -37,12 +37,6 @@ def _on(rows: pd.DataFrame, device: str, what: str) -> pd.DataFrame:
     return rows
 
 
-def at_place(key: Sequence[Any]) -> str:
-    """A place (summary.PLACE) in words."""
-    machine, device, dtype, threads = key
-    return ", ".join([str(machine), str(device), str(dtype), *([f"{threads} threads"] if pd.notna(threads) else [])])
-
-
 def _cells(
     rows: pd.DataFrame,
     axis: str,
@@ -61,7 +55,7 @@ def _cells(
         raise NotTestable(f"no row has finished ({', '.join(sorted(set(rows['status'])))})")
     found = []
     for place, group in rows.groupby(PLACE, dropna=False, sort=True):
-        where = at_place(place)
+        where = summary.place(place)
         if not (group["status"] == "ok").any():
             continue
         for point in sorted({*at, *_further(group, axis, span)}):
@@ -172,7 +166,7 @@ def scaling_exponent(
     rows = _on(rows[(rows["model"] == model)], device, f"timing row of {model}")
     found = []
     for place, group in rows[rows["status"] == "ok"].groupby(PLACE, dropna=False, sort=True):
-        where, lacking = at_place(place), sorted(set(at) - set(group["length"]))
+        where, lacking = summary.place(place), sorted(set(at) - set(group["length"]))
         label = f"time of {phase}, {where}"
         if lacking:
             found.append(missing(label, f"N={', '.join(map(str, lacking))} not run", where))
@@ -253,7 +247,7 @@ def copy_spread(frame: pd.DataFrame, *, model: str, reference: str, at: list[int
                 raise NotTestable(f"{name} did not learn any distance, and guessing does not vary")
         spread = table.std(axis=1, ddof=1)
         less = (spread.loc[model] - spread.loc[reference]).dropna()
-        given = _estimate(at_place(place), intervals.mean(list(less)), len(less), None, at_place(place))
+        given = _estimate(summary.place(place), intervals.mean(list(less)), len(less), None, summary.place(place))
         alike = "" if less.any() else "no difference: less is not shown by two that do not vary"
         found.append(replace(given, open_because=doubt or alike))
     if not found:
@@ -282,9 +276,9 @@ def hops(frame: pd.DataFrame, *, half: str, of: str, model: str = "pointer") -> 
             continue
         by_seed = [_half(unpack(cell), half) for cell in group["hops_mean" if of == "mean" else "hops_max"]]
         values = [sum(s) / len(s) if of == "mean" else max(s) for s in by_seed]
-        label = f"{of} hop of the {half} layers, {at_place(place)}"
+        label = f"{of} hop of the {half} layers, {summary.place(place)}"
         reach = intervals.mean(values, least=0.0, most=float(group["length"].max()) - 1)
-        given = _estimate(label, reach, group["seed"].nunique(), None, at_place(place))
+        given = _estimate(label, reach, group["seed"].nunique(), None, summary.place(place))
         found.append(replace(given, open_because=_doubt(every)))
     return found
 

@@ -22,6 +22,13 @@ Phase = Literal["training", "inference"]
 PHASES: tuple[Phase, ...] = ("training", "inference")
 
 
+def place(key: Sequence[Any]) -> str:
+    """A PLACE in words: machine, device, threads, dtype."""
+    machine, device, dtype, threads = key
+    counted = [f"{threads} thread{'s' if threads != 1 else ''}"] if pd.notna(threads) else []
+    return ", ".join([str(machine), str(device), *counted, str(dtype)])
+
+
 def of(frame: pd.DataFrame, experiment: str) -> pd.DataFrame:
     """The rows of one experiment; `model` names changed mixer settings too, `pointer {K=32}`; threads on CPU only."""
     rows = frame[frame["experiment"] == experiment].copy()

@@ -67,10 +67,8 @@ def number(value: Any) -> float | None:
 
 
 def place(key: Sequence[Any]) -> str:
-    """Machine, device, dtype, threads in words."""
-    machine, device, dtype, threads = key
-    counted = [f"{threads} thread{'s' if threads != 1 else ''}"] if pd.notna(threads) else []
-    return one_line(", ".join([str(machine), str(device), *counted, str(dtype)]))
+    """A place (summary.PLACE) in words, on one line."""
+    return one_line(summary.place(key))
 
 
 def by_place(cells: pd.DataFrame) -> dict[str, pd.DataFrame]:
