@@ -48,6 +48,7 @@ class Part:
     build: Callable[[pd.DataFrame], Table | str] | None = None
     figure: str = ""
     alt: str = ""
+    drawn: Callable[[pd.DataFrame], pd.DataFrame] = lambda frame: frame  # the rows that the figure shows
 
 
 def verdicts(frame: pd.DataFrame) -> Table:
@@ -66,6 +67,13 @@ def _timed(frame: pd.DataFrame) -> pd.DataFrame:
     return frame[frame["model"].isin(TIMED) & (frame["dtype"] == "float32")]
 
 
+def _raced(frame: pd.DataFrame) -> pd.DataFrame:
+    """Those and the Transformer that materialises its attention, each as it is: few enough to be told apart."""
+    changed = [bool((unpack(settings) or {}).get("mixer")) for settings in frame["settings"]]
+    chosen = frame["model"].isin((*TIMED, "transformer-unfused")) & (frame["dtype"] == "float32")
+    return frame[chosen & ~pd.Series(changed, index=frame.index, dtype=bool)]
+
+
 def _copied(frame: pd.DataFrame) -> pd.DataFrame:
     return frame[frame["model"].isin(COPIED) & (frame["dtype"] == "float32")]
 
@@ -79,6 +87,7 @@ PARTS = (
         "efficiency",
         figure="speedup",
         alt="Speed-up of a training step over each Transformer by sequence length, beside the paper's ratios",
+        drawn=_raced,
     ),
     Part("copy", "Copying", lambda frame: compact(copy_accuracy(_copied(frame)), "accuracy|tokens until")),
     Part(
@@ -102,7 +111,8 @@ def write(rows: Path, readme: Path, drawings: Path) -> list[Path]:
     Raises InputError where the README has no place for it, or the rows are none or contradict each other.
     """
     frame, before, after = read(rows), *around(readme)
-    drawn = figures.write(frame, drawings, names=[part.figure for part in parts(frame) if part.figure])
+    shown = [part for part in parts(frame) if part.figure]
+    drawn = [file for part in shown for file in figures.write(part.drawn(frame), drawings, names=[part.figure])]
     text = f"{before}{BEGIN}\n{section(frame, rows, _link(drawings, readme))}{END}{after}"
     write_atomically(readme, text)
     return [readme, *drawn]
