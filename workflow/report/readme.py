@@ -74,6 +74,19 @@ def _raced(frame: pd.DataFrame) -> pd.DataFrame:
     return frame[chosen & ~pd.Series(changed, index=frame.index, dtype=bool)]
 
 
+def everyone(frame: pd.DataFrame) -> Table:
+    """Every model in float32 beside fused attention, at the lengths at which most models were timed."""
+    rows = frame[(frame["experiment"] == "efficiency") & (frame["dtype"] == "float32")]
+    models = rows.groupby("length")["model"].nunique()
+    table = compact(
+        speedup(rows[rows["length"].isin(models[models == models.max()].index)]), "training, .*transformer$"
+    )
+    ours = table.wide[table.wide["machine"] != layout.PAPER_CODE]
+    empty = [column for column in ours if (ours[column] == layout.NOT_RUN).all()]
+    title = table.title.replace("Speed-up", "Every model's speed-up", 1)
+    return dataclasses.replace(table, title=title, wide=ours.drop(columns=empty))
+
+
 def _copied(frame: pd.DataFrame) -> pd.DataFrame:
     return frame[frame["model"].isin(COPIED) & (frame["dtype"] == "float32")]
 
@@ -83,6 +96,7 @@ PARTS = (
     Part("efficiency", "What `pointer` was built to reach", goals.summary),
     Part("efficiency", "Speed", lambda frame: compact(speedup(_timed(frame)), "training")),
     Part("efficiency", build=lambda frame: compact(throughput(_timed(frame)), "training")),
+    Part("efficiency", build=everyone),
     Part(
         "efficiency",
         figure="speedup",
