@@ -74,9 +74,12 @@ def _raced(frame: pd.DataFrame) -> pd.DataFrame:
     return frame[chosen & ~pd.Series(changed, index=frame.index, dtype=bool)]
 
 
-def everyone(frame: pd.DataFrame) -> Table:
-    """Every model in float32 beside fused attention, at the lengths at which most models were timed."""
+def everyone(frame: pd.DataFrame) -> Table | str:
+    """Every model in float32 beside fused attention, at the lengths at which most models were timed; nothing where
+    these are the models of the other tables."""
     rows = frame[(frame["experiment"] == "efficiency") & (frame["dtype"] == "float32")]
+    if rows["model"].isin(TIMED).all():
+        return ""
     models = rows.groupby("length")["model"].nunique()
     table = compact(
         speedup(rows[rows["length"].isin(models[models == models.max()].index)]), "training, .*transformer$"
@@ -176,7 +179,7 @@ def section(frame: pd.DataFrame, rows: Path, figures_link: str) -> str:
         said += [f"![{part.alt}]({figures_link}/{part.figure}.png)"] if part.figure else []
     command = f"python -m workflow.report readme --rows {shlex.quote(rows.as_posix())}"
     said.append(f"This section is generated. `{command}` makes it again from the rows in that folder.")
-    return "\n\n".join(said) + "\n"
+    return "\n\n".join(filter(None, said)) + "\n"
 
 
 def _markdown(made: Table | str) -> str:
