@@ -170,7 +170,8 @@ def test_an_interrupted_supervisor_leaves_no_worker_behind(tmp_path: Path) -> No
 
 
 PARENT = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
 from workflow.bench import cli, supervisor, verdicts
 verdicts.of = lambda *_: verdicts.Verdict("ok")
 supervisor.run.__defaults__ = ((sys.executable, sys.argv[1]),)
