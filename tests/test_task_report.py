@@ -143,6 +143,7 @@ def test_the_trade_off_has_a_point_for_each_model_that_was_timed_and_scored() ->
         copied("transformer", 2048, 0.05),
         *(timed(m, n, step) for m, step in (("transformer", 400.0), ("pointer", 200.0)) for n in (256, 2048)),
         timed("transformer", 256, 1.0, machine="another"),
+        timed("transformer", 3072, 1.0),  # fewer models have it
     ]
     panels = task_summary.trade_off(table_of(rows))
     assert [title.splitlines()[::2] for title in panels] == [

@@ -117,6 +117,12 @@ PARTS = (
     Part("ablation", figure="ablation", alt="Tokens until 95% with one setting changed at a time"),
     Part("two_hop", "What the chain gives", two_hop),
     Part(TASK, "Recall by content", lambda frame: compact(recall(frame), ".*: (accuracy|tokens until)")),
+    Part(
+        TASK,
+        figure="trade_off",
+        alt="Accuracy on copy and on MQAR against training throughput, a point a model",
+        drawn=lambda frame: frame[frame["dtype"] == "float32"],
+    ),
     Part("interpretability", "Where it points", lambda frame: compact(hops(frame), ".*")),
     Part("interpretability", figure="hops", alt="Hop distances by layer, beside the paper's"),
 )

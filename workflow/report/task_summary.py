@@ -85,8 +85,8 @@ LONGEST_PLACE = 44  # characters of a machine's name above half a figure
 def trade_off(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """What a panel shows -> model, rate (tokens/s of training) and accuracy with bounds; only panels with points.
 
-    Copy at the distance and MQAR at the pairs that most models have, the larger of equals; the rate is that of the
-    efficiency row whose N is nearest, on the same machine, device and dtype.
+    Copy at the distance and MQAR at the pairs that most models have, the larger of equals; the rate is that of an
+    efficiency row on the same machine, device and dtype.
     """
     copies = summary.copy(frame).assign(size=lambda cells: cells["distance"])
     copies["n"] = copies["distance"] + 768
@@ -114,11 +114,13 @@ def _commonest(cells: pd.DataFrame) -> pd.DataFrame:
 
 
 def _with_rates(cells: pd.DataFrame, rates: pd.DataFrame) -> pd.DataFrame:
-    """Cells with the rate of the length nearest to their `n`, one length for all; empty where nothing was timed."""
-    rates = rates[rates["rate"].notna()]
+    """Cells with their rate at one length for all, of those at which most of their models were timed the nearest to
+    `n`; empty where nothing was timed."""
+    rates = rates[rates["rate"].notna() & rates["model"].isin(cells["model"])]
     if cells.empty or rates.empty:
         return cells.assign(rate=float("nan"), length=0).iloc[:0]
-    lengths = rates["length"].unique()
+    timed_at = rates.groupby("length")["model"].nunique()
+    lengths = timed_at[timed_at == timed_at.max()].index
     nearest = min(lengths, key=lambda length: (abs(math.log(float(length) / float(cells["n"].iloc[0]))), length))
     timed = rates.loc[rates["length"] == nearest, [*SPEED, "model", "length", "rate"]]
     return cells.drop(columns="length", errors="ignore").merge(timed, on=[*SPEED, "model"], how="inner")
