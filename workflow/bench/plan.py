@@ -83,8 +83,7 @@ def cells(config: Config) -> list[Cell]:
 def _apart(ordered: list[Cell]) -> list[Cell]:
     """Timing cells of the first repeat before all other work, those of the last after it, the rest evenly between.
 
-    Repeats of one hour agree better with each other than with the next hour: a machine shared with others drifts. Three
-    repeats 15 minutes apart gave 2.24x (2.19 to 2.28) for a ratio that was 2.33x an hour later.
+    Repeats of one hour agree better with each other than with the next hour: a machine shared with others drifts.
     """
     last = max((cell.settings.repeat for cell in ordered if cell.timing), default=0)
     others = sum(not cell.timing for cell in ordered)

@@ -13,7 +13,7 @@ import pandas as pd
 
 from workflow.bench import experiments
 from workflow.report import intervals, summary
-from workflow.report.metrics import NotTestable, seed_interval
+from workflow.report.metrics import NotTestable, widest
 from workflow.report.rules import Estimate, exactly, missing
 from workflow.report.summary import PLACE
 
@@ -183,13 +183,11 @@ def task_accuracy(
         for point in at:
             cell = rows[(rows[axis] == point) & (rows["status"] == "ok")]
             label = _label(sign, point, dtype, place)
-            seeds = [seed_interval(row) for _, row in cell.iterrows()]
-            if not seeds:
+            if cell.empty:
                 found.append(missing(label, "not run"))
                 continue
-            mean = sum(seed.value for seed in seeds) / len(seeds)
-            ends = min(seed.low for seed in seeds), max(seed.high for seed in seeds)
-            found.append(Estimate(label, mean, *ends, len(seeds)))
+            seeds = widest(cell)
+            found.append(Estimate(label, seeds.value, seeds.low, seeds.high, len(cell)))
     return found
 
 

@@ -198,16 +198,18 @@ def copy_accuracy(
     published = paper.published("copy_accuracy").dropna(subset="distance")
 
     def one(cell: pd.DataFrame, label: str, where: str) -> Estimate:
-        seeds = [seed_interval(row) for _, row in cell.iterrows()]
-        widest = Interval(
-            sum(s.value for s in seeds) / len(seeds), min(s.low for s in seeds), max(s.high for s in seeds)
-        )
         distance, symbols = (int(cell[key].iloc[0]) for key in ("distance", "symbols"))
         figure = _published(published, model, "distance", distance)
         level = intervals.counting(symbols, distance + 1) if beside == "counting" else figure and figure / 100
-        return _estimate(label, widest, cell["seed"].nunique(), level, where)
+        return _estimate(label, widest(cell), cell["seed"].nunique(), level, where)
 
     return _cells(rows, "distance", at, one, span, what=f"{model}, ")
+
+
+def widest(rows: pd.DataFrame) -> Interval:
+    """The mean accuracy of rows, one a seed, between the ends of the widest of their intervals."""
+    seeds = [seed_interval(row) for _, row in rows.iterrows()]
+    return Interval(sum(s.value for s in seeds) / len(seeds), min(s.low for s in seeds), max(s.high for s in seeds))
 
 
 def seed_interval(row: Any) -> Interval:

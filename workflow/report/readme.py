@@ -69,9 +69,8 @@ def _timed(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _raced(frame: pd.DataFrame) -> pd.DataFrame:
     """Those and the Transformer that materialises its attention, each as it is: few enough to be told apart."""
-    changed = [bool((unpack(settings) or {}).get("mixer")) for settings in frame["settings"]]
     chosen = frame["model"].isin((*TIMED, "transformer-unfused")) & (frame["dtype"] == "float32")
-    return frame[chosen & ~pd.Series(changed, index=frame.index, dtype=bool)]
+    return summary.unchanged(frame[chosen])
 
 
 def everyone(frame: pd.DataFrame) -> Table | str:

@@ -37,6 +37,12 @@ def of(frame: pd.DataFrame, experiment: str) -> pd.DataFrame:
     return rows
 
 
+def unchanged(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of models as they are, without changed mixer settings."""
+    changed = [bool((unpack(settings) or {}).get("mixer")) for settings in rows["settings"]]
+    return rows[~pd.Series(changed, index=rows.index, dtype=bool)]
+
+
 def _variant(name: str, settings: Any) -> str:
     return variant(name, (unpack(settings) or {}).get("mixer") or {})
 
@@ -254,8 +260,7 @@ def task(distance: Any, settings: Any) -> str:
 def parameters(frame: pd.DataFrame) -> pd.DataFrame:
     """model, position, and the smallest and largest count of parameters and of position tables over all rows of the
     model as it is: a changed setting changes its size."""
-    changed = [bool((unpack(settings) or {}).get("mixer")) for settings in frame["settings"]]
-    rows = frame[frame["n_params"].notna() & ~pd.Series(changed, index=frame.index, dtype=bool)]
+    rows = unchanged(frame[frame["n_params"].notna()])
     counted = rows.groupby(["model", "position"], dropna=False)[["n_params", "n_tables"]].agg(["min", "max"])
     counted.columns = pd.Index(["_".join(pair) for pair in counted.columns.to_flat_index()])
     return counted.reset_index()

@@ -156,9 +156,7 @@ def accuracy(frame: Cells) -> Chart:
     columns = ("accuracy", "accuracy_low", "accuracy_high")
     cells[list(columns)] *= 100
     theirs = paper.published("copy_accuracy").dropna(subset="distance")
-    levels = [chart.level(95, "95%", "dot")]
-    levels += [chart.level(100 * float(c), "guessing") for c in sorted(set(cells["chance"].dropna()))]
-    panels = _per_place(cells, "distance", columns, theirs, "%", title, tuple(levels))
+    panels = _per_place(cells, "distance", columns, theirs, "%", title, _levels(cells))
     note = (
         "Hard argmax inference on fresh sequences; bars are 95% intervals. What decides this task is how a model knows "
         "positions: compare pointer with transformer-relative, which has the same offset table."
@@ -167,6 +165,12 @@ def accuracy(frame: Cells) -> Chart:
         "copy_accuracy", title, DISTANCE, "Accuracy (%)", panels, log=(True, False), note=note, table="copy_accuracy",
         empty=NO_COPIES, failures=chart.failed(cells, "distance"),
     )  # fmt: skip
+
+
+def _levels(cells: Cells) -> tuple[dict[str, Any], ...]:
+    """The lines of 95% and of guessing."""
+    chances = sorted(set(cells["chance"].dropna()))
+    return chart.level(95, "95%", "dot"), *(chart.level(100 * float(chance), "guessing") for chance in chances)
 
 
 def losses(frame: Cells) -> Chart:
@@ -216,9 +220,7 @@ def recall(frame: Cells) -> Chart:
     panels = []
     for task, group in cells.groupby("task", observed=True, sort=True):
         title = f"{task} by {task_summary.axis(str(task))}"
-        levels = [chart.level(95, "95%", "dot")]
-        levels += [chart.level(100 * float(c), "guessing") for c in sorted(set(group["chance"].dropna()))]
-        panels += _per_place(group, "size", columns, nothing, "%", title, tuple(levels), prefix=f"{title}: ")
+        panels += _per_place(group, "size", columns, nothing, "%", title, _levels(group), prefix=f"{title}: ")
     note = "Hard argmax inference on fresh sequences; bars are 95% intervals. What each size is stands in table recall."
     cells["model"] = [f"{model} on {task}" for model, task in zip(cells["model"], cells["task"], strict=True)]
     return Chart(
