@@ -13,10 +13,11 @@ import pandas as pd
 
 from workflow.bench import experiments
 from workflow.report import intervals, summary
-from workflow.report.metrics import NotTestable, widest
-from workflow.report.rules import Estimate, exactly, missing
+from workflow.report.metrics import NotTestable, doublings, up_to, widest
+from workflow.report.rules import Estimate, missing
 from workflow.report.summary import PLACE
 
+SPOKEN = ("efficiency", "copy", "fairness")  # whose sizes a label gives without their name
 TIMES = {"training": "step_ms_mean", "forward": "forward_ms_mean", "inference": "inference_ms_mean"}
 
 
@@ -37,8 +38,17 @@ def _ran(frame: pd.DataFrame, experiment: str, models: set[str], dtype: str) -> 
         yield f", {summary.place(key)}" if len(together) > 1 else "", group
 
 
-def _label(axis: str, point: int, dtype: str, place: str) -> str:
-    return f"{axis}={point}" + (f", {dtype}" if dtype != "float32" else "") + place
+def _points(
+    frame: pd.DataFrame, experiment: str, models: set[str], dtype: str, at: list[int]
+) -> Iterator[tuple[str, pd.DataFrame]]:
+    """The rows of `_ran` at each size of `at`, place by place, with the label of such a cell."""
+    axis = "length" if experiment == "efficiency" else experiments.TASKS[experiments.info(experiment).task].axis
+    sign = {"distance": "D", "length": "N"}.get(axis, axis)
+    named = sign if experiment in SPOKEN else f"{experiment}, {sign}"
+    for place, rows in _ran(frame, experiment, models, dtype):
+        for point in at:
+            label = f"{named}={point}" + (f", {dtype}" if dtype != "float32" else "") + place
+            yield label, rows[rows[axis] == point]
 
 
 def faster(
@@ -58,23 +68,20 @@ def faster(
     mine, other = TIMES[phase], TIMES[reference_phase or phase]
     same = [*PLACE, "length", "seed", "repeat", "batch"]
     found = []
-    for place, rows in _ran(frame, "efficiency", {model, reference}, dtype):
+    for label, rows in _points(frame, "efficiency", {model, reference}, dtype, at):
         left = rows.loc[rows["model"] == model, [*same, mine]].rename(columns={mine: "mine"})
         right = rows.loc[rows["model"] == reference, [*same, other]].rename(columns={other: "other"})
         pairs = left.merge(right, on=same).dropna(subset=["mine", "other"])
-        for point in at:
-            cell = pairs[pairs["length"] == point]
-            label = _label("N", point, dtype, place)
-            if cell.empty:
-                found.append(missing(label, _failures(rows, point)))
-                continue
-            ratio = intervals.ratio(list((cell["other"] / cell["mine"]).astype(float)))
-            found.append(Estimate(label, ratio.value, ratio.low, ratio.high, len(cell)))
+        if pairs.empty:
+            found.append(missing(label, _failures(rows)))
+            continue
+        ratio = intervals.ratio(list((pairs["other"] / pairs["mine"]).astype(float)))
+        found.append(Estimate(label, ratio.value, ratio.low, ratio.high, len(pairs)))
     return found
 
 
-def _failures(rows: pd.DataFrame, length: int) -> str:
-    failed = rows[(rows["length"] == length) & (rows["status"] != "ok")]
+def _failures(rows: pd.DataFrame) -> str:
+    failed = rows[rows["status"] != "ok"]
     said = [f"{model}: {status}" for model, status in zip(failed["model"], failed["status"], strict=True)]
     return ", ".join(dict.fromkeys(said)) or "not run"
 
@@ -84,17 +91,15 @@ def smaller_peak(
 ) -> list[Estimate]:
     """The reference's peak memory of a training step over the model's, at each N."""
     found = []
-    for place, rows in _ran(frame, "efficiency", {model, reference}, dtype):
-        for point in at:
-            peaks = rows[rows["length"] == point].groupby("model")["peak_memory_bytes"]
-            low, high = peaks.min(), peaks.max()
-            label = _label("N", point, dtype, place)
-            if pd.isna(low.get(model)) or pd.isna(low.get(reference)):
-                found.append(missing(label, _failures(rows, point)))
-                continue
-            ratio = float(peaks.median()[reference] / peaks.median()[model])
-            ends = float(low[reference] / high[model]), float(high[reference] / low[model])
-            found.append(Estimate(label, ratio, *ends, int(peaks.count().min())))
+    for label, rows in _points(frame, "efficiency", {model, reference}, dtype, at):
+        peaks = rows.groupby("model")["peak_memory_bytes"]
+        low, high = peaks.min(), peaks.max()
+        if pd.isna(low.get(model)) or pd.isna(low.get(reference)):
+            found.append(missing(label, _failures(rows)))
+            continue
+        ratio = float(peaks.median()[reference] / peaks.median()[model])
+        ends = float(low[reference] / high[model]), float(high[reference] / low[model])
+        found.append(Estimate(label, ratio, *ends, int(peaks.count().min())))
     return found
 
 
@@ -114,29 +119,19 @@ def time_growth(frame: pd.DataFrame, *, model: str, at: list[int], dtype: str = 
 def doubling(frame: pd.DataFrame, *, model: str, of: str, at: list[int], candidates: str = "offsets") -> list[Estimate]:
     """What doubling N multiplies the counted work `of` one sequence by, up to each N of `at`."""
     model = _with(model, candidates)
-    cells = summary.operations(frame)
-    cells = cells[(cells["model"] == model) & (cells["status"] == "ok")].drop_duplicates("length")
-    grown = cells.set_index("length")[f"{of}_growth"].dropna()
-    if grown.empty:
-        raise NotTestable(f"no complexity rows of {model} at both N and 2 N")
-    labels = {n: f"{model}, {of}, N={n // 2} to {n}" for n in at}
-    return [exactly(label, float(grown[n])) if n in grown else missing(label, "not run") for n, label in labels.items()]
+    grown = doublings(frame, model, of)
+    return [up_to(grown, n, f"{model}, {of}") for n in at]
 
 
 def copy_tokens(frame: pd.DataFrame, *, model: str, at: list[int], dtype: str = "float32") -> list[Estimate]:
     """Training tokens used until training stopped, at each D, the most of any seed; without end where a seed did not
     learn. The bounds are the seeds'."""
     found = []
-    for place, rows in _ran(frame, "copy", {model}, dtype):
-        for point in at:
-            cell = rows[(rows["distance"] == point) & (rows["status"] == "ok")]
-            used = cell["tokens_used"].astype(float).where(cell["tokens_to_95"].notna(), math.inf)
-            label = _label("D", point, dtype, place)
-            found.append(
-                Estimate(label, float(used.max()), float(used.min()), float(used.max()), len(used))
-                if len(used)
-                else missing(label, "not run")
-            )
+    for label, rows in _points(frame, "copy", {model}, dtype, at):
+        cell = rows[rows["status"] == "ok"]
+        used = cell["tokens_used"].astype(float).where(cell["tokens_to_95"].notna(), math.inf)
+        ends = float(used.min()), float(used.max())
+        found.append(Estimate(label, ends[1], *ends, len(used)) if len(used) else missing(label, "not run"))
     return found
 
 
@@ -155,21 +150,18 @@ def sooner(
 
     `task`: the experiment whose sizes `at` are; `candidates`: the model's setting.
     """
-    model, (axis, sign) = _with(model, candidates), _axis(task)
-    found = []
-    for place, rows in _ran(frame, task, {model, reference}, dtype):
-        for point in at:
-            cell = rows[(rows[axis] == point) & (rows["status"] == "ok")]
-            mine = cell.loc[cell["model"] == model, "tokens_to_95"].astype(float)
-            theirs = cell[cell["model"] == reference]
-            until = theirs["tokens_to_95"].fillna(theirs["tokens_used"]).astype(float)
-            never = f" ({reference} never: its budget)" if theirs["tokens_to_95"].isna().all() else ""
-            label = _label(sign, point, dtype, place) + (never if len(until) else "")
-            if until.empty or mine.empty or mine.isna().any():
-                found.append(missing(label, "not run" if until.empty or mine.empty else "not learned by every seed"))
-                continue
-            ends = float(until.min() / mine.max()), float(until.max() / mine.min())
-            found.append(Estimate(label, ends[0], *ends, min(len(mine), len(until))))
+    model, found = _with(model, candidates), []
+    for label, rows in _points(frame, task, {model, reference}, dtype, at):
+        cell = rows[rows["status"] == "ok"]
+        mine = cell.loc[cell["model"] == model, "tokens_to_95"].astype(float)
+        theirs = cell[cell["model"] == reference]
+        until = theirs["tokens_to_95"].fillna(theirs["tokens_used"]).astype(float)
+        if until.empty or mine.empty or mine.isna().any():
+            found.append(missing(label, "not run" if until.empty or mine.empty else "not learned by every seed"))
+            continue
+        never = f" ({reference} never: its budget)" if theirs["tokens_to_95"].isna().all() else ""
+        ends = float(until.min() / mine.max()), float(until.max() / mine.min())
+        found.append(Estimate(label + never, ends[0], *ends, min(len(mine), len(until))))
     return found
 
 
@@ -177,29 +169,20 @@ def task_accuracy(
     frame: pd.DataFrame, *, model: str, task: str, at: list[int], candidates: str = "offsets", dtype: str = "float32"
 ) -> list[Estimate]:
     """Mean accuracy over seeds at each size of a task; the bounds are the widest of the seeds' own intervals."""
-    model, (axis, sign) = _with(model, candidates), _axis(task)
-    found = []
-    for place, rows in _ran(frame, task, {model}, dtype):
-        for point in at:
-            cell = rows[(rows[axis] == point) & (rows["status"] == "ok")]
-            label = _label(sign, point, dtype, place)
-            if cell.empty:
-                found.append(missing(label, "not run"))
-                continue
-            seeds = widest(cell)
-            found.append(Estimate(label, seeds.value, seeds.low, seeds.high, len(cell)))
+    model, found = _with(model, candidates), []
+    for label, rows in _points(frame, task, {model}, dtype, at):
+        cell = rows[rows["status"] == "ok"]
+        if cell.empty:
+            found.append(missing(label, "not run"))
+            continue
+        seeds = widest(cell)
+        found.append(Estimate(label, seeds.value, seeds.low, seeds.high, len(cell)))
     return found
 
 
 def _with(model: str, candidates: str) -> str:
     """The name of a model whose candidates come from there."""
     return summary.variant(model, {"candidates": candidates} if candidates != "offsets" else {})
-
-
-def _axis(experiment: str) -> tuple[str, str]:
-    """The setting along which an experiment's cells lie, and how a label names it."""
-    axis = experiments.TASKS[experiments.info(experiment).task].axis
-    return axis, {"distance": "D", "length": f"{experiment}, N"}.get(axis, f"{experiment}, {axis}")
 
 
 METRICS = (faster, smaller_peak, time_growth, doubling, copy_tokens, sooner, task_accuracy)

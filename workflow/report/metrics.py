@@ -142,11 +142,22 @@ def growth(frame: pd.DataFrame, *, model: str, of: str, at: list[int]) -> list[E
 
     Small N alone decide nothing: there a quadratic term hides behind the trunk.
     """
-    grown = _counted(frame, model).set_index("length")[f"{of}_growth"].dropna()
+    grown = doublings(frame, model, of)
+    return [up_to(grown, n, model) for n in sorted({*at, *map(int, grown.index)})]
+
+
+def doublings(frame: pd.DataFrame, model: str, of: str) -> pd.Series:
+    """What doubling N multiplied the counted work of one sequence by, at each N reached."""
+    grown: pd.Series = _counted(frame, model).set_index("length")[f"{of}_growth"].dropna()
     if grown.empty:
         raise NotTestable(f"no complexity rows of {model} at both N and 2 N")
-    labels = {n: f"{model}, N={n // 2} to {n}" for n in sorted({*at, *map(int, grown.index)})}
-    return [exactly(label, float(grown[n])) if n in grown else missing(label, "not run") for n, label in labels.items()]
+    return grown
+
+
+def up_to(grown: pd.Series, n: int, what: str) -> Estimate:
+    """The cell of `doublings` from n / 2 to n."""
+    label = f"{what}, N={n // 2} to {n}"
+    return exactly(label, float(grown[n])) if n in grown else missing(label, "not run")
 
 
 def reduction(frame: pd.DataFrame, *, model: str, reference: str, of: str, at: int) -> list[Estimate]:
