@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from pointer.block import Pointed
 from pointer.content_credit import ContentCredit
+from pointer.credit import MOST_CHANNELS
 from pointer.proposals import Source
 from pointer.settings import CandidateSettings
 from pointer.trunk import LayerShape
@@ -66,7 +67,7 @@ class ContentSource(Source):
         self.members, self.beyond = settings.content // settings.content_rounds, settings.window
         self.proposed = self.members * settings.content_rounds
         self.credited = settings.content_credit
-        self.credit_channels = min(settings.credit_channels, shape.width // heads)
+        self.credit_channels = min(settings.credit_channels or MOST_CHANNELS, shape.width // heads)
         self.scoring = ContentScoring(heads, settings.score_width, settings)
         self.bias = nn.Parameter(torch.zeros(heads, 1))  # the offsets' scores have their table
         bits = settings.content_bits or SPARE_BITS + max(0, math.ceil(math.log2(shape.length / self.members)))

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-CHUNK = 256  # positions whose weights are formed pairwise; what lies before them comes as sums of r^2 features
+CHUNK = 256  # positions whose weights are formed pairwise; what lies before them comes as sums over r^2 / 2 features
 
 
 class ContentCredit(torch.autograd.Function):
@@ -61,6 +61,11 @@ def taylor_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 def features(x: Tensor) -> Tensor:
-    """float[..., r] -> float[..., 1 + r + r^2], whose inner products are 1 + t + t^2/2."""
-    square = (x.unsqueeze(-1) * x.unsqueeze(-2)).flatten(-2) / math.sqrt(2)
-    return torch.cat([torch.ones_like(x[..., :1]), x, square], dim=-1)
+    """float[..., r] -> float[..., (r + 1)(r + 2) / 2], whose inner products are 1 + t + t^2/2.
+
+    A product of two channels stands once: half the features of x x^T. They are made from slices, whose gradients are
+    slices too.
+    """
+    r = x.shape[-1]
+    squares, products = x.square() / math.sqrt(2), [x[..., s:] * x[..., : r - s] for s in range(1, r)]
+    return torch.cat([torch.ones_like(x[..., :1]), x, squares, *products], dim=-1)

@@ -13,16 +13,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
+LEAST_CHANNELS, MOST_CHANNELS = 16, 32
+
 
 class FullRangeCredit(torch.autograd.Function):
     """Identity in the forward pass; in backward the offset table gets the gradient described above."""
 
     @staticmethod
-    def forward(ctx: Any, out: Tensor, v: Tensor, table: Tensor, channels: int) -> Tensor:
+    def forward(ctx: Any, out: Tensor, v: Tensor, table: Tensor, run: slice) -> Tensor:
         """out, v: float[B, H, N, w], the selected and the selectable values; table: float[H, >= N];
-        channels: how many of the w channels carry the credit (a random run of them; an unbiased sketch up to scale)."""
+        run: the channels of w that carry the credit (random ones are an unbiased sketch up to scale)."""
         ctx.save_for_backward(v, table)
-        ctx.run = channel_run(channels, v.shape[3])
+        ctx.run = run
         return out.view_as(out)
 
     @staticmethod
@@ -30,6 +32,14 @@ class FullRangeCredit(torch.autograd.Function):
         """Passes g_out through and adds d loss / d table."""
         v, table = ctx.saved_tensors
         return g_out, None, slope(table, correlate(g_out[..., ctx.run], v[..., ctx.run])), None
+
+
+def enough_channels(length: int) -> int:
+    """How many channels tell the offsets of sequences of N = length apart: the longer they are, the fewer steps a
+    training has in as many tokens, and the more each must say. To 95% of copying at D = 512, 16 take as many tokens as
+    32, 8 more; at D = 8191, 16 take more than 32.
+    """
+    return min(MOST_CHANNELS, max(LEAST_CHANNELS, length // 256))
 
 
 def channel_run(channels: int, width: int) -> slice:

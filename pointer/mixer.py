@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from pointer.block import Pointed, PointerBlock
-from pointer.credit import FullRangeCredit, channel_run
+from pointer.credit import FullRangeCredit, channel_run, enough_channels
 from pointer.noise import starts
 from pointer.select import Noise, select, selection_flops, targets
 from pointer.settings import CandidateSettings
@@ -38,7 +38,6 @@ class PointerMixer(PointerBlock):
         super().__init__(shape, settings)
         self.settings, self.calls = settings, 0
         self.period = settings.credit_every if settings.credit == "fft" else 1  # training steps until work repeats
-        self.credit_channels = min(settings.credit_channels, shape.width // settings.pointer_heads)
         self.sources = _sources(shape, settings)
         self.scored_offsets = settings.k - (self.sources.proposed if self.sources else 0)
 
@@ -59,11 +58,11 @@ class PointerMixer(PointerBlock):
         chain = self.chain(carry) if self.chain is not None else None
         offsets, bias = self._shared(x.shape[1])
         start = starts(len(x) * len(offsets))
-        credited = channel_run(self.credit_channels, x.shape[2] // len(offsets)) if self._credit_now() else None
+        credited = channel_run(*self._carrying(x.shape[1])) if self._credit_now() else None
         plan = Plan(self.settings.score_width, start, (noise.scale, noise.temperature), credited)
         values = x if x.dtype == torch.float64 else x.float()
         mixed, choice = FusedMixer.apply(  # type: ignore[no-untyped-call]
-            self.project(x), values.contiguous(), chain, bias.to(values.dtype), self.offset_table, offsets, plan
+            values.contiguous(), self.project.weight, chain, bias.to(values.dtype), self.offset_table, offsets, plan
         )
         return mixed, Pointed(targets(choice, offsets), choice, offsets)
 
@@ -88,7 +87,8 @@ class PointerMixer(PointerBlock):
         else:
             feature, pointed = self.sources(q, k, v, lower, (offsets, bias), self.relaxation())
         if self._credit_now():
-            feature = FullRangeCredit.apply(feature, v.detach(), self.offset_table, self.credit_channels)  # type: ignore[no-untyped-call]
+            run = channel_run(*self._carrying(v.shape[2]))
+            feature = FullRangeCredit.apply(feature, v.detach(), self.offset_table, run)  # type: ignore[no-untyped-call]
         return feature, pointed
 
     def _credit_now(self) -> bool:
@@ -96,6 +96,11 @@ class PointerMixer(PointerBlock):
             return False
         self.calls += 1
         return self.calls % self.period == 0
+
+    def _carrying(self, length: int) -> tuple[int, int]:
+        """How many channels of a head carry the credit of sequences of N = length, and how many it has."""
+        width = self.shape.width // self.settings.pointer_heads
+        return min(self.settings.credit_channels or enough_channels(length), width), width
 
     def flops(self, batch: int, length: int) -> tuple[int, int]:
         """Counted operations of the compiled kernels, which torch's counter does not see: (forward, backward)."""

@@ -52,7 +52,7 @@ class CandidateSettings(SourceSettings, PointerSettings):
     window: int = 32  # the nearest offsets, always candidates; the rest are the best of the offset table
     reach: int = 0  # the table offers offsets below this alone; 0: all
     credit: str = "fft"  # none: the table is frozen; candidates: scored offsets learn; fft: all do (pointer.credit)
-    credit_channels: int = 32  # channels that carry the credit, a fresh run of them each time
+    credit_channels: int = 0  # channels that carry the credit, a fresh run of them each time; 0: what N needs
     credit_every: int = 1  # training steps between two credits
     fused: bool = True  # False: plain torch instead of the compiled kernel
 
@@ -68,7 +68,7 @@ class CandidateSettings(SourceSettings, PointerSettings):
         check_range("k", self.k, 1, 4096)
         check_range("window", self.window, 1, self.k - self.proposed)
         check_range("reach", self.reach, self.window if self.reach else 0, 2**22)
-        check_range("credit_channels", self.credit_channels, 1, 4096)
+        check_range("credit_channels", self.credit_channels, 0, 4096)
         check_range("credit_every", self.credit_every, 1, 1000)
         if self.credit not in CREDITS:
             raise InputError.unknown("credit", self.credit, CREDITS, WHERE)

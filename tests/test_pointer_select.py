@@ -20,9 +20,9 @@ from pointer.select_listed import select_listed
 Inputs = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 
 
-def inputs(batch: int, heads: int, length: int, candidates: int, seed: int) -> Inputs:
-    """q, k, v, bias (float64, with gradients) and ascending offsets that start at 0, some of them beyond the
-    sequence.
+def inputs(batch: int, heads: int, length: int, candidates: int, seed: int, window: int = 1) -> Inputs:
+    """q, k, v, bias (float64, with gradients) and ascending offsets: all below `window`, the others anywhere, some of
+    them beyond the sequence.
     """
     generator = torch.Generator().manual_seed(seed)
     q, k, v, bias = (
@@ -34,8 +34,9 @@ def inputs(batch: int, heads: int, length: int, candidates: int, seed: int) -> I
             (heads, candidates),
         ]
     )
-    drawn = [torch.randperm(length + candidates, generator=generator)[: candidates - 1] + 1 for _ in range(heads)]
-    offsets = torch.stack([torch.cat([torch.zeros(1, dtype=torch.int64), o.sort().values]) for o in drawn])
+    far = candidates - window
+    drawn = [torch.randperm(length + candidates, generator=generator)[:far] + window for _ in range(heads)]
+    offsets = torch.stack([torch.cat([torch.arange(window), o.sort().values]) for o in drawn])
     return q, k, v, bias, offsets
 
 
@@ -54,13 +55,15 @@ def fused(
     batch=st.integers(1, 2),
     heads=st.integers(1, 3),
     length=st.integers(1, 70),
-    candidates=st.integers(1, 9),
+    window=st.sampled_from([1, 2, 7, 8, 9, 12, 13]),  # from 8 on, four positions score their window at once
+    far=st.integers(0, 8),
     scale=st.sampled_from([0.0, 0.4]),
     temperature=st.sampled_from([0.5, 1.0, 2.0]),
     seed=st.integers(0, 10**6),
 )
-def test_selection_equals_the_loops(path, batch, heads, length, candidates, scale, temperature, seed):
-    arguments = inputs(batch, heads, length, candidates, seed)
+def test_selection_equals_the_loops(path, batch, heads, length, window, far, scale, temperature, seed):
+    candidates = window + far
+    arguments = inputs(batch, heads, length, candidates, seed, window)
     offsets = arguments[4]
     start = torch.arange(batch * heads) * 1237 + seed
     noise = scale * gumbel(start, length, candidates).view(batch, heads, length, candidates).double()
@@ -194,7 +197,7 @@ def test_credit_is_the_gradient_of_dense_soft_attention_over_offsets():
     )
     (expected,) = torch.autograd.grad(z, table, upstream)
     out = torch.zeros_like(v, requires_grad=True)
-    credited = FullRangeCredit.apply(out, v, table, width)
+    credited = FullRangeCredit.apply(out, v, table, slice(0, width))
     assert torch.equal(credited, out)
     g_out, got = torch.autograd.grad(credited, [out, table], upstream)
     assert torch.equal(g_out, upstream)
