@@ -20,7 +20,6 @@ from torch import Tensor
 from pointer.noise import POOL_MASK, pool
 
 TILE = 64  # positions a work item: q, k, v rows of a tile and its window stay in the L2 cache
-BORDER, LEAST_RUN = 3, 8  # of _band: what stands beside it in its rows, and the fewest offsets that it pays for
 Relaxed = tuple[float, float]
 FASTMATH = {"reassoc", "contract", "arcp", "nsz"}  # lets dot products use vector registers; keeps inf and NaN
 
@@ -35,12 +34,10 @@ def dot(a: Any, b: Any) -> Any:
 
 
 @njit(inline="always", fastmath=FASTMATH)  # type: ignore[untyped-decorator]
-def _dots(found: Any, a: Any, b: Any, row: Any, s: Any, i: Any, offsets: Any, h: Any, first: Any, valid: Any) -> None:
-    """found[c] = a[row, i, s] . b[row, i - offsets[h, c], s] from c = first on, four rows of b a pass: `a` is read once
-    for all.
-    """
-    zero, fours = a.dtype.type(0), first + (valid - first) // 4 * 4
-    for c in range(first, fours, 4):
+def _dots(found: Any, a: Any, b: Any, row: Any, s: Any, i: Any, offsets: Any, h: Any, valid: Any) -> None:
+    """found[c] = a[row, i, s] . b[row, i - offsets[h, c], s], four rows of b a pass: `a` is read once for all."""
+    zero, fours = a.dtype.type(0), valid // 4 * 4
+    for c in range(0, fours, 4):
         j0, j1, j2, j3 = i - offsets[h, c], i - offsets[h, c + 1], i - offsets[h, c + 2], i - offsets[h, c + 3]
         t0, t1, t2, t3 = zero, zero, zero, zero
         for x in range(a.shape[3]):
@@ -54,31 +51,6 @@ def _dots(found: Any, a: Any, b: Any, row: Any, s: Any, i: Any, offsets: Any, h:
         for x in range(a.shape[3]):
             total += a[row, i, s, x] * b[row, j, s, x]
         found[c] = total
-
-
-@njit(inline="always", fastmath=FASTMATH)  # type: ignore[untyped-decorator]
-def _band(found: Any, a: Any, b: Any, row: Any, s: Any, i: Any, run: Any) -> None:
-    """found[p, BORDER + c] = a[row, i + p, s] . b[row, i + p - c, s] for p of 0..3 and c of 0..run-1.
-
-    Four rows of `a` meet four rows of b at once, so that each is read for four products: neighbours share their window.
-    What lies outside the band goes to the borders of `found`. Needs i >= run + 2.
-    """
-    zero, i1, i2, i3 = a.dtype.type(0), i + 1, i + 2, i + 3
-    for c in range(0, run + 3, 4):
-        j0, j1, j2, j3 = i3 - c, i2 - c, i1 - c, i - c
-        t00, t01, t02, t03, t10, t11, t12, t13 = zero, zero, zero, zero, zero, zero, zero, zero
-        t20, t21, t22, t23, t30, t31, t32, t33 = zero, zero, zero, zero, zero, zero, zero, zero
-        for x in range(a.shape[3]):
-            a0, a1, a2, a3 = a[row, i, s, x], a[row, i1, s, x], a[row, i2, s, x], a[row, i3, s, x]
-            b0, b1, b2, b3 = b[row, j0, s, x], b[row, j1, s, x], b[row, j2, s, x], b[row, j3, s, x]
-            t00, t01, t02, t03 = t00 + a0 * b0, t01 + a0 * b1, t02 + a0 * b2, t03 + a0 * b3
-            t10, t11, t12, t13 = t10 + a1 * b0, t11 + a1 * b1, t12 + a1 * b2, t13 + a1 * b3
-            t20, t21, t22, t23 = t20 + a2 * b0, t21 + a2 * b1, t22 + a2 * b2, t23 + a2 * b3
-            t30, t31, t32, t33 = t30 + a3 * b0, t31 + a3 * b1, t32 + a3 * b2, t33 + a3 * b3
-        found[0, c], found[0, c + 1], found[0, c + 2], found[0, c + 3] = t00, t01, t02, t03
-        found[1, c + 1], found[1, c + 2], found[1, c + 3], found[1, c + 4] = t10, t11, t12, t13
-        found[2, c + 2], found[2, c + 3], found[2, c + 4], found[2, c + 5] = t20, t21, t22, t23
-        found[3, c + 3], found[3, c + 4], found[3, c + 5], found[3, c + 6] = t30, t31, t32, t33
 
 
 @njit(inline="always", fastmath=FASTMATH)  # type: ignore[untyped-decorator]
@@ -111,15 +83,6 @@ def _valid(offsets: Any, h: Any, i: Any) -> Any:
 
 
 @njit(inline="always", fastmath=FASTMATH)  # type: ignore[untyped-decorator]
-def _run(offsets: Any, h: Any) -> Any:
-    """How many offsets from 0 on follow each other without a gap, 0 where they are too few for _band."""
-    run = 0
-    while run < offsets.shape[1] and offsets[h, run] == run:
-        run += 1
-    return run if run >= LEAST_RUN else 0
-
-
-@njit(inline="always", fastmath=FASTMATH)  # type: ignore[untyped-decorator]
 def _read(out: Any, v: Any, row: Any, s: Any, i: Any, j: Any, gated: Any) -> None:
     """out[row, i, s] = v[row, j, s], or times it where `gated`."""
     if gated:
@@ -128,39 +91,6 @@ def _read(out: Any, v: Any, row: Any, s: Any, i: Any, j: Any, gated: Any) -> Non
     else:
         for x in range(v.shape[3]):
             out[row, i, s, x] = v[row, j, s, x]
-
-
-@njit(inline="always", fastmath=FASTMATH)  # type: ignore[untyped-decorator]
-def _shut(
-    g_values: Any, g_projected: Any, upstream: Any, v: Any, row: Any, s: Any, i: Any, j: Any, column: Any
-) -> None:
-    """The gate's gradients at position i, which read v[row, j, s]: see _backward_scores."""
-    one = v.dtype.type(1)
-    for x in range(np.uint64(v.shape[3])):
-        opened = g_values[row, i, s, x]
-        passed = upstream[row, i, s, x] * opened
-        g_values[row, i, s, x] = passed
-        g_projected[row, i, column + x] = passed * (one - opened) * v[row, j, s, x]
-
-
-@njit(inline="always", fastmath=FASTMATH)  # type: ignore[untyped-decorator]
-def _through_softmax(slopes: Any, soft: Any, g: Any, i: Any, valid: Any, sharpness: Any, by_offset: Any) -> None:
-    """slopes: from the gradient of the weights soft[g, i] to that of their scores; by_offset gets it added."""
-    mean = slopes.dtype.type(0)
-    for c in range(valid):
-        mean += soft[g, i, c] * slopes[c]
-    for c in range(valid):
-        slopes[c] = soft[g, i, c] * (slopes[c] - mean) * sharpness
-        by_offset[c] += slopes[c]
-
-
-@njit(inline="always", fastmath=FASTMATH)  # type: ignore[untyped-decorator]
-def _turn(turned: Any, g_values: Any, v: Any, row: Any, s: Any, first: Any, last: Any, channel: Any) -> None:
-    """The channels of a tile that carry the credit, as rows: see _backward_scores."""
-    for c in range(np.uint64(turned.shape[3])):
-        for i in range(first, last):
-            turned[0, row, s, c, i] = g_values[row, i, s, channel + c]
-            turned[1, row, s, c, i] = v[row, i, s, channel + c]
 
 
 @njit(parallel=True, fastmath=FASTMATH, cache=True)  # type: ignore[untyped-decorator]
@@ -188,7 +118,7 @@ def _forward(
         scores = np.empty(offsets.shape[1], q.dtype)
         for i in range(first, min(q.shape[1], first + TILE)):
             best, highest, valid = 0, q.dtype.type(-np.inf), _valid(offsets, h, i)
-            _dots(scores, q, k, g, 0, i, offsets, h, 0, valid)
+            _dots(scores, q, k, g, 0, i, offsets, h, valid)
             for c in range(valid):
                 score = scores[c] + bias[h, c]
                 if noise > 0:
@@ -212,7 +142,6 @@ def _backward_scores(
     offsets: Any,
     choice: Any,
     sharpness: Any,
-    soft: Any,
     upstream: Any,
     left: Any,
     channel: Any,
@@ -226,38 +155,40 @@ def _backward_scores(
     """Gradients to what a position reads with, a tile at a time, so that each is made and used within the cache.
 
     Where g_projected is not empty, g_values holds the gate: it becomes the gradient of the values, while that of the
-    gate's logits goes to columns of g_projected from `left` on. From the softmax [G, N, K] comes the gradient of the
-    scores, g_scores [G, blocks, K, TILE]; that of the bias [G*blocks, K] is a row a block, for the caller to sum.
-    turned [2, R, S, channels, >= N] gets those channels of the gradient and of v, from `channel` on, as rows.
+    gate's logits goes to columns of g_projected from `left` on. g_scores goes from the softmax to the gradient of the
+    scores; that of the bias [G*blocks, K] is a row a block, for the caller to sum. turned [2, R, S, channels, >= N]
+    gets those channels of the gradient and of v, from `channel` on, as rows.
     """
-    blocks = (k.shape[1] + TILE - 1) // TILE
+    blocks, one = (k.shape[1] + TILE - 1) // TILE, k.dtype.type(1)
+    w, channels = np.uint64(v.shape[3]), np.uint64(turned.shape[3])
     for item in prange(k.shape[0] * blocks):
         g, first = item // blocks, item % blocks * TILE
         h, row, s, last = g % offsets.shape[0], g // v.shape[2], g % v.shape[2], min(k.shape[1], first + TILE)
-        column = left + np.uint64(s) * np.uint64(
-            v.shape[3]
-        )  # unsigned: an index that may be negative would keep loops from vectorising
+        column = left + np.uint64(s) * w  # unsigned: an index that may be negative would keep loops from vectorising
         slopes, by_offset = np.empty(offsets.shape[1], k.dtype), np.zeros(offsets.shape[1], k.dtype)
-        run, near = _run(offsets, h), np.empty((4, offsets.shape[1] + 3 * BORDER), k.dtype)
-        for four in range(first, last, 4):
+        for i in range(first, last):
             if g_projected.shape[0]:
-                for i in range(four, min(last, four + 4)):
-                    _shut(g_values, g_projected, upstream, v, row, s, i, i - offsets[h, choice[g, i]], column)
-            banded = run if four + 4 <= last and four >= run + 2 else 0
-            if banded:
-                _band(near, g_values, v, row, s, four, run)
-            for i in range(four, min(last, four + 4)):
-                valid = _valid(offsets, h, i)
-                for c in range(banded):
-                    slopes[c] = near[i - four, BORDER + c]
-                _dots(slopes, g_values, v, row, s, i, offsets, h, banded, valid)
-                _through_softmax(slopes, soft, g, i, valid, sharpness, by_offset)
-                for c in range(valid):
-                    g_scores[g, i // TILE, c, i % TILE] = slopes[c]
-                _add_rows(g_q, slopes, k, g, i, -1, offsets, h, valid)
+                j = i - offsets[h, choice[g, i]]
+                for x in range(w):
+                    opened = g_values[row, i, s, x]
+                    passed = upstream[row, i, s, x] * opened
+                    g_values[row, i, s, x] = passed
+                    g_projected[row, i, column + x] = passed * (one - opened) * v[row, j, s, x]
+            valid, mean = _valid(offsets, h, i), k.dtype.type(0)
+            _dots(slopes, g_values, v, row, s, i, offsets, h, valid)
+            for c in range(valid):
+                mean += g_scores[g, i, c] * slopes[c]
+            for c in range(valid):
+                slopes[c] = g_scores[g, i, c] * (slopes[c] - mean) * sharpness
+                g_scores[g, i, c] = slopes[c]
+                by_offset[c] += slopes[c]
+            _add_rows(g_q, slopes, k, g, i, -1, offsets, h, valid)
         for c in range(offsets.shape[1]):
             g_bias[item, c] = by_offset[c]
-        _turn(turned, g_values, v, row, s, first, last, channel)
+        for c in range(channels):
+            for i in range(first, last):
+                turned[0, row, s, c, i] = g_values[row, i, s, channel + c]
+                turned[1, row, s, c, i] = v[row, i, s, channel + c]
 
 
 @njit(parallel=True, fastmath=FASTMATH, cache=True)  # type: ignore[untyped-decorator]
@@ -274,7 +205,7 @@ def _backward_sources(q: Any, offsets: Any, choice: Any, g_out: Any, g_scores: A
                 g_v[row, j, s, x] = 0
             for c in range(readers):
                 i = j + offsets[h, c]
-                weights[c] = g_scores[g, i // TILE, c, i % TILE]
+                weights[c] = g_scores[g, i, c]
                 if choice[g, i] == c:
                     for x in range(g_v.shape[3]):
                         g_v[row, j, s, x] += g_out[row, i, s, x]
@@ -333,21 +264,15 @@ def gradients(
     """
     set_num_threads(torch.get_num_threads())
     blocks = q.shape[0] * -(-q.shape[1] // TILE)
-    soft, g_bias = torch.softmax(scores * sharpness, dim=-1), scores.new_empty(blocks, scores.shape[2])
-    g_scores = scores.new_empty(q.shape[0], blocks // q.shape[0], scores.shape[2], TILE)
+    g_scores, g_bias = torch.softmax(scores * sharpness, dim=-1), scores.new_empty(blocks, scores.shape[2])
     g_q, g_k, g_v = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
     g_values, g_projected, left = gated or (upstream, v.new_empty(0, 0, 0), 0)
     rows, channel = turned or (v.new_empty(2, 0, 0, 0, 0), 0)
     queries, keys, values, passed, slopes = arrays(q.unsqueeze(2), k.unsqueeze(2), v, g_values, g_scores)
-    shared, chosen = arrays(offsets, choice)
+    shared, chosen, above = arrays(offsets, choice, upstream)
     scalar = queries.dtype.type  # a Python float would turn the kernel's arithmetic into float64
-    given = (keys, values, shared, chosen, scalar(sharpness), *arrays(soft, upstream))
-    _backward_scores(
-        *given,
-        np.uint64(left),
-        np.uint64(channel),
-        *arrays(g_values, g_projected, g_scores, g_q.unsqueeze(2), g_bias, rows),
-    )
+    given = (keys, values, shared, chosen, scalar(sharpness), above, np.uint64(left), np.uint64(channel), passed)
+    _backward_scores(*given, *arrays(g_projected), slopes, *arrays(g_q.unsqueeze(2), g_bias, rows))
     _backward_sources(queries, shared, chosen, passed, slopes, *arrays(g_k.unsqueeze(2), g_v))
     by_head = g_bias.view(-1, offsets.shape[0], blocks // q.shape[0], offsets.shape[1]).sum(dim=(0, 2))
     return g_q, g_k, g_v, by_head

@@ -55,7 +55,7 @@ def fused(
     batch=st.integers(1, 2),
     heads=st.integers(1, 3),
     length=st.integers(1, 70),
-    window=st.sampled_from([1, 2, 7, 8, 9, 12, 13]),  # from 8 on, four positions score their window at once
+    window=st.sampled_from([1, 2, 7, 8, 9, 12, 13]),
     far=st.integers(0, 8),
     scale=st.sampled_from([0.0, 0.4]),
     temperature=st.sampled_from([0.5, 1.0, 2.0]),
