@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numba import njit, prange, set_num_threads
+from numba import config, njit, prange, set_num_threads
 from torch import Tensor
 
 from pointer.noise import POOL_MASK, pool
@@ -212,6 +212,18 @@ def _backward_sources(q: Any, offsets: Any, choice: Any, g_out: Any, g_scores: A
             _add_rows(g_k, weights, q, g, j, 1, offsets, h, readers)
 
 
+def share_threads() -> None:
+    """Kernels run on as many threads as torch does, where numba has them.
+
+    Numba starts its pool at the first call, and with OpenMP that sets the number for the whole process (omppool.cpp,
+    launch_threads): torch gets its own back.
+    """
+    threads = torch.get_num_threads()
+    set_num_threads(min(threads, config.NUMBA_NUM_THREADS))
+    if torch.get_num_threads() != threads:
+        torch.set_num_threads(threads)
+
+
 def selected(
     q: Tensor,
     k: Tensor,
@@ -228,7 +240,7 @@ def selected(
     contiguous. Returns (values as v lies, in the memory of `gate` if there is one; choice int64[G, N]; scores
     float[G, N, K], empty unless `keep`).
     """
-    set_num_threads(torch.get_num_threads())
+    share_threads()
     out = torch.empty_like(v) if gate is None else gate
     choice = torch.empty(q.shape[:2], dtype=torch.int64)
     scores = q.new_empty(q.shape[0] if keep else 0, q.shape[1], offsets.shape[1])
@@ -262,7 +274,7 @@ def gradients(
     Straight-through: values get the hard pointer's gradient, scores that of the softmax at temperature 1 / sharpness.
     `turned`: rows float[2, R, S, channels, >= N] to fill, and the first channel that they hold.
     """
-    set_num_threads(torch.get_num_threads())
+    share_threads()
     blocks = q.shape[0] * -(-q.shape[1] // TILE)
     g_scores, g_bias = torch.softmax(scores * sharpness, dim=-1), scores.new_empty(blocks, scores.shape[2])
     g_q, g_k, g_v = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)

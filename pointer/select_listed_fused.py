@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import njit, prange, set_num_threads
+from numba import njit, prange
 from torch import Tensor
 
 from pointer.noise import POOL_MASK, pool
-from pointer.select_fused import FASTMATH, TILE, Relaxed, dot
+from pointer.select_fused import FASTMATH, TILE, Relaxed, dot, share_threads
 
 
 @njit(parallel=True, fastmath=FASTMATH, cache=True)  # type: ignore[untyped-decorator]
@@ -143,7 +143,7 @@ class FusedListed(torch.autograd.Function):
         """q, k: float[G, N, r]; v: float[G, N, w]; bias: float[H, C]; positions: int64[G, N, C]; relaxed: (noise scale,
         temperature). Returns (float[G, N, w], index of the chosen candidate int64[G, N]).
         """
-        set_num_threads(torch.get_num_threads())
+        share_threads()
         noise, temperature = relaxed
         out, choice = torch.empty_like(v), torch.empty(q.shape[:2], dtype=torch.int64)
         scores = q.new_empty(q.shape[0] if any(ctx.needs_input_grad) else 0, *positions.shape[1:])
@@ -157,7 +157,7 @@ class FusedListed(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, g_out: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         """Straight-through: values get the hard pointer's gradient, scores the softmax's at the temperature."""
-        set_num_threads(torch.get_num_threads())
+        share_threads()
         q, k, v, positions, choice, scores = (t.numpy() for t in ctx.saved_tensors)
         groups, length, candidates = positions.shape
         blocks = groups * -(-length // TILE)

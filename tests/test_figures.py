@@ -194,10 +194,13 @@ def test_a_name_that_begins_with_an_underscore_or_holds_mathematics_is_shown() -
     assert len(models.plain("x" * 500)) == models.LONGEST_NAME
 
 
-def test_a_changed_setting_is_drawn_as_its_model() -> None:
-    rows = table_of([timed("pointer", 512, 100.0, settings={"mixer": {"k": 32}})])
-    (name,) = summary.of(rows, "efficiency")["model"]
-    assert canvas.looks_for([name])[name] == models.looks(["pointer"])["pointer"]
+def test_changed_settings_have_their_models_colour_and_are_told_apart() -> None:
+    mixers: list[dict[str, int]] = [{}, {"k": 32}, {"k": 48}]
+    rows = table_of([timed("pointer", 512, 100.0, settings={"mixer": mixer}) for mixer in mixers])
+    looks = canvas.looks_for(summary.of(rows, "efficiency")["model"])
+    drawn = [look for name, look in looks.items() if name.startswith("pointer") and name != "pointer-dense"]
+    assert {look.colour for look in drawn} == {models.looks(["pointer"])["pointer"].colour}
+    assert len(drawn) == len(mixers) == len({look.marker for look in drawn})
 
 
 def test_untrained_controls_have_no_loss_curve() -> None:

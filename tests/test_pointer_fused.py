@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -17,6 +19,18 @@ from pointer.settings import CandidateSettings
 from pointer.trunk import LayerShape
 
 LENGTH, WIDTH = 96, 24
+THREADS = """
+import sys
+import torch
+from pointer.mixer import PointerMixer
+from pointer.settings import CandidateSettings
+from pointer.trunk import LayerShape
+
+torch.set_num_threads(int(sys.argv[1]))
+settings = CandidateSettings(candidates=sys.argv[2])
+PointerMixer(LayerShape(32, 4, 96, 0, 1), settings)(torch.randn(1, 96, 32), None)[0].sum().backward()
+print(torch.get_num_threads())
+"""
 
 
 def subject(**chosen: Any) -> PointerMixer:
@@ -75,3 +89,12 @@ def test_the_fused_mixer_equals_its_steps(
         assert (slope is None) == (oracle is None)
         if slope is not None and oracle is not None:
             torch.testing.assert_close(slope, oracle, atol=1e-5, rtol=1e-5)  # credit is computed in float32
+
+
+@pytest.mark.parametrize("candidates", ["offsets", "offsets+content"])
+@pytest.mark.parametrize("threads", [1, 64])
+def test_the_kernels_leave_torch_its_number_of_threads(candidates: str, threads: int) -> None:
+    """In a process of its own, where they run for the first time: numba's pool then takes OpenMP's number over."""
+    command = [sys.executable, "-c", THREADS, str(threads), candidates]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == str(threads)

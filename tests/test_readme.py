@@ -9,9 +9,10 @@ from synthetic import HOSTILE, SERVER, Row, copied, failed, row, store, timed, t
 
 from pointer.errors import InputError
 from workflow.bench.rows import read_row
-from workflow.report import figures, readme
+from workflow.report import figures, layout, readme
 from workflow.report.__main__ import main
 from workflow.report.keep import LARGEST_TRACE_BYTES, keep
+from workflow.report.layout import Table
 
 REFERENCE = Path("results/reference")
 
@@ -60,6 +61,14 @@ def test_origin_names_machine_versions_commit_and_how_the_rows_ended(tmp_path: P
     assert "6 rows (4 ok, 1 diverged, 1 oom)" in first
     assert "torch 2.13.0" in first
     assert "`000000000000`." in first
+
+
+def test_machines_within_a_text_are_named_by_a_code_below_it() -> None:
+    named = pd.DataFrame({"cell": ["N=512, a long machine, 2 cores, cpu", "on a long machine, 2 cores (new): 3"]})
+    names = ["a long machine, 2 cores", "a long machine, 2 cores (new)", "another long machine, 2 cores", "short"]
+    table = layout.coded(Table("claims", "", named, named, ("Rules.",)), names)
+    assert list(table.wide["cell"]) == ["N=512, A, cpu", "on B: 3"]
+    assert table.notes == ("Rules.", "A: a long machine, 2 cores.", "B: a long machine, 2 cores (new).")
 
 
 def test_failures_show_their_status_and_reason_and_names_are_harmless(tmp_path: Path) -> None:

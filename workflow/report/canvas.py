@@ -189,10 +189,13 @@ def place(machine: Any, device: Any, dtype: Any, threads: Any) -> str:
 
 
 def looks_for(*names: Iterable[str]) -> dict[str, models.Look]:
-    """Looks for all names, a changed setting drawn as its model."""
+    """Looks for all names; a changed setting has its model's colour, and a marker and a line of its own."""
     everyone = {name for group in names for name in group}
     known = models.looks({base(name) for name in everyone} | {"pointer", "transformer"})
-    return known | {name: known[base(name)] for name in everyone}
+    for name in sorted(everyone - known.keys()):
+        of_model = sum(base(other) == base(name) for other in known)
+        known[name] = models.changed(known[base(name)], of_model)
+    return known
 
 
 def save(figure: Figure, path: Path, tier: str = "") -> list[Path]:

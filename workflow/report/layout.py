@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+import functools
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pandas as pd
@@ -67,6 +68,20 @@ class Machines:
     def lines(self) -> tuple[str, ...]:
         """What each code stands for."""
         return tuple(f"{code}: {machine}." for machine, code in self.codes.items() if code != machine)
+
+
+def coded(table: Table, names: Iterable[str]) -> Table:
+    """The table with machines that its texts name in words as codes, which notes explain."""
+    machines, said = Machines(), "\n".join(map(str, table.wide.to_numpy().ravel()))
+    for name in sorted(set(names)):
+        if name in said:
+            machines.code(name)
+    longest = sorted(machines.codes.items(), key=lambda pair: -len(pair[0]))  # a name may be part of another
+
+    def short(cell: object) -> str:
+        return functools.reduce(lambda text, pair: text.replace(*pair), longest, str(cell))
+
+    return replace(table, wide=table.wide.map(short), notes=table.notes + machines.lines())
 
 
 Show = Callable[[Any], str]

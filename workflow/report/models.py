@@ -68,6 +68,11 @@ def _look(slot: int, colours: tuple[str, ...], line: LineStyle) -> Look:
     return Look(colours[slot % len(colours)], MARKERS[slot % len(MARKERS)], line)
 
 
+def changed(look: Look, number: int) -> Look:
+    """The look of a model's changed setting, the `number`th of them from 1 on."""
+    return Look(look.colour, MARKERS[(MARKERS.index(look.marker) + number) % len(MARKERS)], "-.")
+
+
 def plain(name: object, limit: int = LONGEST_NAME) -> str:
     """Untrusted text for a figure: one line, bounded, never read as mathematics or hidden by a leading underscore."""
     text = " ".join(str(name).split())

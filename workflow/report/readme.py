@@ -54,7 +54,13 @@ class Part:
 def verdicts(frame: pd.DataFrame) -> Table:
     """The ledger's verdicts, without reasons."""
     table = claims.table(claims.judge(frame, ledger.read(LEDGER)), most=2)
-    return dataclasses.replace(table, wide=table.wide[["claim", "what", "paper", "ours", "verdict"]])
+    short = dataclasses.replace(table, wide=table.wide[["claim", "what", "paper", "ours", "verdict"]])
+    return layout.coded(short, frame["machine"])
+
+
+def reached(frame: pd.DataFrame) -> Table:
+    """What of the goals was reached."""
+    return layout.coded(goals.summary(frame), frame["machine"])
 
 
 def effects(frame: pd.DataFrame) -> str:
@@ -95,7 +101,7 @@ def _copied(frame: pd.DataFrame) -> pd.DataFrame:
 
 PARTS = (
     Part("copy", "Verdicts", verdicts),
-    Part("efficiency", "What `pointer` was built to reach", goals.summary),
+    Part("efficiency", "What `pointer` was built to reach", reached),
     Part("efficiency", "Speed", lambda frame: compact(speedup(_timed(frame)), "training")),
     Part("efficiency", build=lambda frame: compact(throughput(_timed(frame)), "training")),
     Part("efficiency", build=everyone),
