@@ -193,8 +193,7 @@ def looks_for(*names: Iterable[str]) -> dict[str, models.Look]:
     everyone = {name for group in names for name in group}
     known = models.looks({base(name) for name in everyone} | {"pointer", "transformer"})
     for name in sorted(everyone - known.keys()):
-        of_model = sum(base(other) == base(name) for other in known)
-        known[name] = models.changed(known[base(name)], of_model)
+        known[name] = models.changed(name, known[base(name)], known.values())
     return known
 
 

@@ -7,6 +7,7 @@ print in grey.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
@@ -68,9 +69,13 @@ def _look(slot: int, colours: tuple[str, ...], line: LineStyle) -> Look:
     return Look(colours[slot % len(colours)], MARKERS[slot % len(MARKERS)], line)
 
 
-def changed(look: Look, number: int) -> Look:
-    """The look of a model's changed setting, the `number`th of them from 1 on."""
-    return Look(look.colour, MARKERS[(MARKERS.index(look.marker) + number) % len(MARKERS)], "-.")
+def changed(name: str, look: Look, taken: Iterable[Look]) -> Look:
+    """The look of a model's changed setting: its colour, a line of its own, and a marker that follows from the name,
+    so that it is the same in every figure; the next one where that is `taken`."""
+    used = {other.marker for other in taken if other.colour == look.colour}
+    start = zlib.crc32(name.encode())
+    markers = [MARKERS[(start + step) % len(MARKERS)] for step in range(len(MARKERS))]
+    return Look(look.colour, next((marker for marker in markers if marker not in used), markers[0]), "-.")
 
 
 def plain(name: object, limit: int = LONGEST_NAME) -> str:
