@@ -53,6 +53,15 @@ def test_threads_are_set_before_measuring(tmp_path: Path, monkeypatch: pytest.Mo
     assert run(tmp_path, threads=1)[1]["steps"] == 1
 
 
+def test_a_model_that_sets_the_threads_puts_a_warning_into_its_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant(monkeypatch, lambda *_: torch.set_num_threads(2) or {"warnings": ["slow"]})
+    assert run(tmp_path)[1]["warnings"] == ["slow", "threads: 1 asked for, 2 at the end: the model sets them"]
+    plant(monkeypatch, lambda *_: {})
+    assert run(tmp_path)[1]["warnings"] == []
+
+
 def test_files_of_the_row_go_beside_the_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plant(monkeypatch, lambda settings, report, folder: {"files": {"trace": str(folder)}})
     assert run(tmp_path)[1]["files"] == {"trace": str(tmp_path)}

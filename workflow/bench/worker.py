@@ -53,12 +53,18 @@ def measure(settings: Settings, folder: Path) -> dict[str, Any]:
     row: dict[str, Any] = {"threads": threads}
     try:
         row |= {"status": "ok", "reason": None} | _run(settings, progress, folder)
+        row["warnings"] = [*row.get("warnings", []), *_other_threads(threads, torch.get_num_threads())]
     except Outcome as outcome:
         row |= outcome.row if isinstance(outcome, Diverged) else {}
         row |= {"status": outcome.status, "reason": str(outcome)}
     finally:
         progress.close()
     return row | _times(clock, row)
+
+
+def _other_threads(asked: int, found: int) -> list[str]:
+    """A library that a model loads may set the number of threads of the whole process: then the row's is not true."""
+    return [f"threads: {asked} asked for, {found} at the end: the model sets them"] if found != asked else []
 
 
 def _times(clock: Clock, row: dict[str, Any]) -> dict[str, str]:
