@@ -33,12 +33,15 @@ class ContentScoring(nn.Module):
     The convolution lets a position be found by the token before it, which is what recall asks for: the value stands
     after its key. With `content_shared` the query is the key before its convolution plus a learned share, small at
     the start, of the layer's query (Reformer, arXiv 2001.04451, shares queries and keys for the same reason): equal
-    tokens then have a cosine that the taps alone decide, where two free projections have to be aligned first.
+    tokens then have a cosine that the taps alone decide, where two free projections have to be aligned first. Taps
+    start positive, from 0 to 1: the positions right after an equal token then resemble the query from the first step
+    on, and which of them is wanted is all that is left to learn. (Of either sign, they average out: induction at
+    N=1024 was at chance after 1.4 M tokens, seed 0, and is solved after 82 k with these.)
     """
 
     def __init__(self, heads: int, score_width: int, settings: CandidateSettings) -> None:
         super().__init__()
-        self.taps = nn.Parameter(torch.empty(heads, score_width, settings.content_taps).uniform_(-1, 1))
+        self.taps = nn.Parameter(torch.empty(heads, score_width, settings.content_taps).uniform_(0, 1))
         self.taps_rate = settings.content_taps_rate
         self.share = nn.Parameter(torch.full((heads, 1, 1), SHARE)) if settings.content_shared else None
         self.log_scale = nn.Parameter(torch.full((heads, 1, 1), math.log(settings.content_scale)))

@@ -110,6 +110,17 @@ def test_a_position_is_found_by_the_token_before_it() -> None:
     assert bool((k[:, :, 0] == 0).all())
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_what_follows_an_equal_token_resembles_the_query_from_the_start(seed: int) -> None:
+    torch.manual_seed(seed)
+    scoring, x = source(200).scoring, normal(1, 1, 200, 32, seed=seed)
+    x[:, :, 100:] = x[:, :, :100]
+    q, k = scoring(x, x)
+    for after in (0, 1, 2):  # the token itself and, by the taps, the two after it
+        cosines = (q[0, 0, 100:197] * k[0, 0, after : 97 + after]).sum(-1) / 8
+        assert float(cosines.mean()) > 0.25, after  # random signs: 0 on average
+
+
 def test_directions_are_fresh_while_there_is_noise_and_fixed_afterwards() -> None:
     torch.manual_seed(0)
     mixer = PointerMixer(LayerShape(32, 4, 300, 0, 2), CandidateSettings(**CONTENT))  # type: ignore[arg-type]
