@@ -16,8 +16,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pointer.block import Pointed
+from pointer.checks import WHERE
 from pointer.content_credit import ContentCredit
 from pointer.credit import MOST_CHANNELS
+from pointer.errors import InputError
 from pointer.proposals import Source
 from pointer.settings import CandidateSettings
 from pointer.trunk import LayerShape
@@ -35,8 +37,7 @@ class ContentScoring(nn.Module):
     the start, of the layer's query (Reformer, arXiv 2001.04451, shares queries and keys for the same reason): equal
     tokens then have a cosine that the taps alone decide, where two free projections have to be aligned first. Taps
     start positive, from 0 to 1: the positions right after an equal token then resemble the query from the first step
-    on, and which of them is wanted is all that is left to learn
-    (of either sign they average out).
+    on, and which of them is wanted is all that is left to learn; of either sign they would average out.
     """
 
     def __init__(self, heads: int, score_width: int, settings: CandidateSettings) -> None:
@@ -67,6 +68,9 @@ class ContentSource(Source):
     def __init__(self, shape: LayerShape, settings: CandidateSettings) -> None:
         super().__init__()
         heads = settings.pointer_heads
+        if settings.content % settings.content_rounds:
+            accepted = f"a divisor of content, {settings.content}"
+            raise InputError.about("content_rounds", settings.content_rounds, accepted, WHERE)
         self.members, self.beyond = settings.content // settings.content_rounds, settings.window
         self.proposed = self.members * settings.content_rounds
         self.credited = settings.content_credit

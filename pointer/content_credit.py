@@ -2,8 +2,9 @@
 
 Adds, straight-through with value zero, z - detach(z), where z is causal linear attention with the weights 1 + t + t^2/2
 of t = q.k, the Taylor series of exp(t) to second order (always positive; Arora et al. 2024, arXiv 2402.18668). So
-queries and keys feel all earlier positions as soft attention would, in O(N), while the forward pass stays hard over K
-candidates. Values get nothing. A deviation from the paper, as is pointer.credit for offsets.
+queries and keys feel all earlier positions, in O(N), while the forward pass stays hard over K candidates: much as in
+soft attention where t > 0; below t = -1 the weight rises again, which softmax's does not, and such keys are pushed the
+wrong way, less than similar ones are pulled. Values get nothing. A deviation from the paper, as is pointer.credit.
 """
 
 from __future__ import annotations

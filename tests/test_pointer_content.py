@@ -214,6 +214,7 @@ def test_without_content_nothing_of_it_exists() -> None:
         ({"window": 41}, "window is 41; accepted: 1 to 40"),
         ({"content": 0}, "content is 0; accepted: 1 to 4096"),
         ({"content_rounds": 25}, "content_rounds is 25; accepted: 1 to 24"),
+        ({"content_rounds": 9}, "content_rounds is 9; accepted: a divisor of content, 24"),
         (
             {"candidates": "offsets+content+content"},
             "accepted: offsets, or offsets[+] and any of chain, content, blocks",
@@ -224,7 +225,7 @@ def test_bad_settings_are_named_errors(given: dict[str, Any], message: str) -> N
     from pointer.errors import InputError
 
     with pytest.raises(InputError, match=message):
-        CandidateSettings(**{**CONTENT, **given})
+        source(20, **given)
 
 
 def test_of_keys_that_are_the_same_the_nearest_wins() -> None:

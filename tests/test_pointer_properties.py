@@ -66,7 +66,7 @@ def drawn(draw: st.DrawFn) -> Drawn:
         "candidates": source,
         "chain_window": chain_window,
         "content": content,
-        "content_rounds": draw(st.integers(1, content)),
+        "content_rounds": draw(st.sampled_from([r for r in range(1, content + 1) if content % r == 0])),
         "content_bits": draw(st.integers(0, 3)),
         "content_taps": draw(st.integers(1, 4)),
         "block": block,
