@@ -1,10 +1,11 @@
-"""Candidates by content: which earlier keys are likely to match a position's query? Found by hashing, in O(N log N).
+"""Candidates by content: which earlier positions are likely to match a query? Found by hashing, in O(N log N).
 
 Queries and keys are hashed alike, by the signs of random directions (Charikar 2002, the hash for cosines; Reformer,
 arXiv 2001.04451, buckets attention the same way). Keys are sorted by (bucket, position), so that the earlier members of
 a bucket stand before each other, and a query finds the nearest of them by binary search. No later key can take the
-place of an earlier one, and every round proposes at most `members` positions. For the hash to meet, scores are cosines:
-`ContentScoring`.
+place of an earlier one. What is wanted may stand after its key, as a value does: every round proposes the `members`
+that it finds and the positions right behind them, as many as the scores' convolution spans (`ContentScoring`). So keys
+are hashed before that convolution: equal tokens meet in nearly every round, whatever its taps have learned.
 """
 
 from __future__ import annotations
@@ -16,10 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pointer.block import Pointed
-from pointer.checks import WHERE
 from pointer.content_credit import ContentCredit
 from pointer.credit import MOST_CHANNELS
-from pointer.errors import InputError
 from pointer.proposals import Source
 from pointer.settings import CandidateSettings
 from pointer.trunk import LayerShape
@@ -68,11 +67,8 @@ class ContentSource(Source):
     def __init__(self, shape: LayerShape, settings: CandidateSettings) -> None:
         super().__init__()
         heads = settings.pointer_heads
-        if settings.content % settings.content_rounds:
-            accepted = f"a divisor of content, {settings.content}"
-            raise InputError.about("content_rounds", settings.content_rounds, accepted, WHERE)
-        self.members, self.beyond = settings.content // settings.content_rounds, settings.window
-        self.proposed = self.members * settings.content_rounds
+        self.span, self.beyond = settings.content_taps, settings.window
+        self.members, self.proposed = settings.content // (settings.content_rounds * self.span), settings.content
         self.credited = settings.content_credit
         self.credit_channels = min(settings.credit_channels or MOST_CHANNELS, shape.width // heads)
         self.scoring = ContentScoring(heads, settings.score_width, settings)
@@ -83,11 +79,12 @@ class ContentSource(Source):
         self.register_buffer("fixed", torch.randn(size, generator=generator, device="cpu"))
 
     def forward(self, q: Tensor, k: Tensor, lower: Pointed | None, *, fresh: bool) -> tuple[Tensor, Tensor]:
-        """q, k: float[B, H, N, r] -> (proposals int64[B, H, N, E], each at least `window` back; bias float[H, E]);
-        `lower` is unused. `fresh`: hash by new directions."""
+        """q, k: float[B, H, N, r], keys before their convolution -> (proposals int64[B, H, N, E], each at least
+        `window` back; bias float[H, E]); `lower` is unused. `fresh`: hash by new directions."""
         directions = torch.randn_like(self.fixed) if fresh else self.fixed
         nearness = torch.arange(self.proposed, device=q.device) * (TIE_BREAK / self.proposed)  # proposals ascend
-        return propose(q, k, directions.to(q.dtype), self.members, self.beyond), self.bias + nearness
+        proposals = propose(q, k, directions.to(q.dtype), self.members, self.span, self.beyond)
+        return proposals, self.bias + nearness
 
     def credit(self, out: Tensor, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """The selected values float[B, H, N, w], unchanged; in backward queries and keys learn from all positions."""
@@ -103,14 +100,18 @@ class ContentSource(Source):
 
 
 @torch.no_grad()
-def propose(q: Tensor, k: Tensor, directions: Tensor, members: int, beyond: int) -> Tensor:
-    """Earlier keys that share a bucket with the query in any round; directions: float[H, r, rounds, bits].
+def propose(q: Tensor, k: Tensor, directions: Tensor, members: int, span: int, beyond: int) -> Tensor:
+    """Earlier keys that share a bucket with the query in any round, and the span - 1 positions behind each; directions:
+    float[H, r, rounds, bits].
 
-    q, k: float[B, H, N, r] -> int64[B, H, N, rounds * members], each at least `beyond` back, ascending, -1 for none, no
-    position twice.
+    q, k: float[B, H, N, r] -> int64[B, H, N, rounds * members * span], each at least `beyond` back, ascending, -1 for
+    none, no position twice.
     """
     found = nearest_members(buckets(q, directions), buckets(k, directions), members, beyond)
-    return without_repeats(found.permute(0, 1, 3, 2, 4).flatten(3))
+    found = found.permute(0, 1, 3, 2, 4).flatten(3).unsqueeze(-1)
+    behind = found + torch.arange(span, device=q.device)
+    last = torch.arange(q.shape[2], device=q.device)[:, None, None] - beyond
+    return without_repeats(torch.where((found >= 0) & (behind <= last), behind, -1).flatten(3))
 
 
 def buckets(x: Tensor, directions: Tensor) -> Tensor:

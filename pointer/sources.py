@@ -47,10 +47,11 @@ class Sources(nn.Module):
         self, q: Tensor, k: Tensor, v: Tensor, lower: Pointed | None, shared: tuple[Tensor, Tensor], noise: Noise
     ) -> tuple[Tensor, Pointed]:
         """As PointerBlock.point; `shared`: the layer's offsets int64[H, K'] and their bias float[H, K']."""
-        offsets, bias = shared
+        (offsets, bias), hashed = shared, k
         if self.content is not None:
             q, k = self.content.scoring(q, k)
-        found = [source(q, k, lower, fresh=noise.scale > 0) for source in self.every]
+        fresh = noise.scale > 0
+        found = [source(q, hashed if source is self.content else k, lower, fresh=fresh) for source in self.every]
         listed = torch.cat([offset_proposals(offsets, q.shape[0], q.shape[2]), *(at for at, _ in found)], dim=-1)
         bias = torch.cat([bias, *(own.to(q.dtype) for _, own in found)], dim=-1)
         feature, at = select_listed(q, k, v, bias, listed, noise, fused=self.fused)

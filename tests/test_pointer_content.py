@@ -68,9 +68,19 @@ def test_repeats_are_dropped() -> None:
 def test_a_key_that_equals_the_query_is_proposed_however_far() -> None:
     q, k = normal(2, 1, 500, 32, seed=1), normal(2, 1, 500, 32, seed=2)
     k[:, :, 3] = 5 * q[:, :, 499]
-    found = propose(q, k, source(500).fixed, members=1, beyond=32)
+    found = propose(q, k, source(500).fixed, members=1, span=3, beyond=32)
     assert found.shape == (2, 1, 500, 24)
-    assert bool((found[:, 0, 499] == 3).any(-1).all())
+    for behind in (0, 1, 2):
+        assert bool((found[:, 0, 499] == 3 + behind).any(-1).all())
+
+
+@pytest.mark.parametrize(("at", "found"), [(4, [4, 5, 6]), (5, [5, 6]), (6, [6]), (7, [])])
+def test_what_stands_behind_a_key_is_proposed_as_far_as_the_window_lets(at: int, found: list[int]) -> None:
+    q, k = normal(1, 1, 10, 32), normal(1, 1, 10, 32, seed=1)
+    k[:, :, at] = q[:, :, 9]
+    k[:, :, [j for j in range(10) if j != at]] = -q[:, :, 9:]
+    proposed = propose(q, k, source(10).fixed, members=1, span=3, beyond=3)[0, 0, 9]
+    assert proposed[proposed >= 0].tolist() == found
 
 
 def test_the_bucket_of_a_vector_is_the_signs_along_the_directions() -> None:
@@ -214,7 +224,7 @@ def test_without_content_nothing_of_it_exists() -> None:
         ({"window": 41}, "window is 41; accepted: 1 to 40"),
         ({"content": 0}, "content is 0; accepted: 1 to 4096"),
         ({"content_rounds": 25}, "content_rounds is 25; accepted: 1 to 24"),
-        ({"content_rounds": 9}, "content_rounds is 9; accepted: a divisor of content, 24"),
+        ({"content_rounds": 7}, "content is 24; accepted: a multiple of content_rounds x content_taps, 21"),
         (
             {"candidates": "offsets+content+content"},
             "accepted: offsets, or offsets[+] and any of chain, content, blocks",

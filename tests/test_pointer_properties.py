@@ -59,16 +59,17 @@ def drawn(draw: st.DrawFn) -> Drawn:
             ["offsets", "offsets+chain", "offsets+content", "offsets+blocks", "offsets+chain+content+blocks"]
         )
     )
-    chain_window, content = draw(st.integers(1, 4)), draw(st.integers(1, 8))
+    chain_window, rounds, taps = draw(st.integers(1, 4)), draw(st.integers(1, 3)), draw(st.integers(1, 4))
+    content = rounds * taps * draw(st.integers(1, 2))
     window, block = draw(st.integers(1, 12)), draw(st.integers(1, 6))
     reserved = (chain_window + 1) * ("chain" in source) + content * ("content" in source) + block * ("blocks" in source)
     mixer = {
         "candidates": source,
         "chain_window": chain_window,
         "content": content,
-        "content_rounds": draw(st.sampled_from([r for r in range(1, content + 1) if content % r == 0])),
+        "content_rounds": rounds,
         "content_bits": draw(st.integers(0, 3)),
-        "content_taps": draw(st.integers(1, 4)),
+        "content_taps": taps,
         "block": block,
         "block_region": draw(st.integers(1, 4)),
         "reach": draw(st.sampled_from([0, window, window + 3])),
