@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -33,6 +34,24 @@ class Leaky(Honest):
     def forward(self, x: Tensor, carry: Any) -> tuple[Tensor, Any]:
         """As Honest, of x shifted by one."""
         return super().forward(x.roll(-1, dims=1), carry)
+
+
+class Sneaky(Honest):
+    """Sees one token ahead where a setting says so."""
+
+    @dataclass(frozen=True)
+    class Settings:
+        """What `--set` may give."""
+
+        leak: bool = False
+
+    def __init__(self, shape: LayerShape, settings: Settings) -> None:
+        super().__init__(shape)
+        self.leak = settings.leak
+
+    def forward(self, x: Tensor, carry: Any) -> tuple[Tensor, Any]:
+        """As Honest, or of x shifted by one."""
+        return super().forward(x.roll(-1, dims=1) if self.leak else x, carry)
 
 
 class WrongShape(Honest):

@@ -154,7 +154,9 @@ def test_list_for_people_and_for_programs(capsys: pytest.CaptureFixture[str]) ->
 def test_check_tells_each_result_and_the_verdict(
     passed: bool, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(contract, "check", lambda _: [("shapes", True, ""), ("causality", passed, "position 3 sees 4")])
+    monkeypatch.setattr(
+        contract, "check", lambda *_: [("shapes", True, ""), ("causality", passed, "position 3 sees 4")]
+    )
     assert cli.main(["check", "pointer"]) == code
     told = capsys.readouterr().out
     assert ("FAIL  causality: position 3 sees 4" in told) == (not passed)

@@ -45,6 +45,26 @@ class LateLeak(Good):
         return y + late * x.mean(1, keepdim=True), carry
 
 
+class LongLeak(Good):
+    """Sees the future in sequences that are longer than one of its chunks."""
+
+    def forward(self, x: Tensor, carry: Any) -> tuple[Tensor, Any]:
+        y, carry = super().forward(x, carry)
+        return (y + x.mean(1, keepdim=True) if x.shape[1] > 1024 else y), carry
+
+
+class GatedLeak(Good):
+    """Sees the future through a gate that training has yet to open."""
+
+    def __init__(self, shape: LayerShape) -> None:
+        super().__init__(shape)
+        self.gate = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x: Tensor, carry: Any) -> tuple[Tensor, Any]:
+        y, carry = super().forward(x, carry)
+        return y + self.gate * x.mean(1, keepdim=True), carry
+
+
 class AcrossBatch(Good):
     """Mixes the sequences of a batch."""
 
@@ -242,6 +262,8 @@ def test_a_model_that_keeps_the_contract_passes() -> None:
     [
         (Leaky, "causal", r"^output 0 differs by .* when tokens from 1 on change: it sees the future$"),
         (LateLeak, "causal", r"^output 200 differs by .* when tokens from 201 on change: it sees the future$"),
+        (LongLeak, "causal", r"^output 0 differs by .* when tokens from 300 on change: it sees the future$"),
+        (GatedLeak, "causal", r"^output 0 differs by .* when tokens from 1 on change: it sees the future$"),
         (KnowsLength, "causal", r"^output 0 differs by .* with only 1 tokens given instead of 257$"),
         (AcrossBatch, "independent of batch", r"^output 0 differs by .* when sequence 0 is run alone"),
         (Remembers, "repeatable", r"^two inference calls on the same tokens differ at position 0: it remembers or"),
@@ -289,6 +311,18 @@ def test_every_registered_model_keeps_the_contract(name: str) -> None:
     found = contract.check(name)
     assert [check for check in found if not check.ok] == []
     assert len(found) >= 5
+
+
+@pytest.mark.parametrize("mixer", [{"candidates": "offsets+content"}, {"credit": "none"}, {"hard": False, "k": 40}])
+def test_a_variant_keeps_what_makes_its_numbers_fair(mixer: dict[str, Any]) -> None:
+    found = contract.check("pointer", mixer)
+    assert [check for check in found if not check.ok] == []
+    assert {"causal", "independent of batch", "parity", "cost"} <= {check.name for check in found}
+
+
+def test_a_bad_setting_is_no_fault_of_the_model() -> None:
+    with pytest.raises(InputError, match="window is 99; accepted: 1 to 64"):
+        contract.check("pointer", {"window": 99})
 
 
 def test_untrained_controls_are_exempt_from_causality() -> None:

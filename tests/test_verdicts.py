@@ -14,6 +14,7 @@ from workflow.bench.outcomes import StoppedError
 from workflow.bench.rows import read_row
 from workflow.bench.settings import Settings
 
+CHANCE = Settings("complexity", "chance")
 MEASURED = ("step_ms", "inference_ms", "accuracy", "flops_step", "n_params", "peak_memory_bytes")
 BROKEN = {  # class of tests/planted.py -> the check that it fails and the reason
     "Leaky": ("causal", "output 0 differs by"),
@@ -60,6 +61,22 @@ def test_the_row_of_a_broken_model_says_why_and_holds_no_number(tmp_path: Path, 
     assert json.loads(kept[0].read_text())["status"] == "error"
 
 
+def test_settings_that_break_the_contract_are_refused_and_others_are_not(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = outside.joined("sneaky", "planted:Sneaky")
+    argv = ["run", "--experiment", "complexity", "--model", name, "--length", "64", "--threads", "1"]
+    for given, status in (([], "ok"), (["--set", "leak=true"], "error")):
+        out = tmp_path / f"{status}.json"
+        assert cli.main([*argv, *given, "--store", str(tmp_path / "store"), "--out", str(out)]) == 0
+        assert read_row(out)["status"] == status
+    assert read_row(out)["reason"].startswith("breaks its contract: causal: output 0 differs by")
+    assert cli.main(["check", name, "--set", "leak=true"]) == 1
+    assert "FAIL  causal" in capsys.readouterr().out
+    assert cli.main([*argv, "--set", "leek=1", "--store", str(tmp_path / "store")]) == 2
+    assert "'leek' is unknown. Did you mean 'leak'?" in capsys.readouterr().err
+
+
 def inspector(folder: Path, body: str) -> list[str]:
     """A stand-in for the process that checks; it counts its calls."""
     script = folder / "inspector.py"
@@ -83,7 +100,7 @@ def test_what_a_check_finds_is_kept_and_what_stops_it_is_not(
 ) -> None:
     command = inspector(tmp_path, body)
     for attempt in ("a", "b"):
-        found = verdicts.of("chance", tmp_path, tmp_path / attempt, command)
+        found = verdicts.of(CHANCE, tmp_path, tmp_path / attempt, command)
         assert found.status == status
         assert found.ok == (status == "ok")
         assert (found.reason or "").startswith(reason or "")
@@ -94,16 +111,16 @@ def test_a_check_that_somebody_kills_leaves_no_verdict(tmp_path: Path) -> None:
     command = inspector(tmp_path, "os.kill(os.getpid(), signal.SIGKILL)")
     for attempt in ("a", "b"):
         with pytest.raises(StoppedError, match="SIGKILL"):
-            verdicts.of("chance", tmp_path, tmp_path / attempt, command)
+            verdicts.of(CHANCE, tmp_path, tmp_path / attempt, command)
     assert (tmp_path / "calls").read_text() == "xx"
 
 
 def test_a_verdict_that_cannot_be_read_is_asked_for_again(tmp_path: Path) -> None:
     command = inspector(tmp_path, "result.write_text(json.dumps({'status': 'ok'}))")
-    verdicts.of("chance", tmp_path, tmp_path / "a", command)
+    verdicts.of(CHANCE, tmp_path, tmp_path / "a", command)
     (kept,) = (tmp_path / "contracts").glob("chance-*.json")
     kept.write_text("{")
-    assert verdicts.of("chance", tmp_path, tmp_path / "b", command).ok
+    assert verdicts.of(CHANCE, tmp_path, tmp_path / "b", command).ok
     assert (tmp_path / "calls").read_text() == "xx"
 
 

@@ -29,9 +29,20 @@ experiments:
   complexity: {models: [own], controls: none}
   copy: {models: [own], controls: none, tokens: 4000, evaluate_symbols: 100}
   efficiency: {models: [transformer, own], controls: none, batch: 1, warmup_steps: 1, timed_steps: 1}
+  mqar: {models: [own], controls: none, pairs: [2], tokens: 4000, evaluate_symbols: 100}
 """
-TABLES = ("training_time", "throughput", "speedup", "memory", "copy_accuracy", "operations", "parameters", "mixers")
-FIGURES = ("time", "throughput", "speedup", "memory", "operations", "copy_accuracy", "loss_curves")
+TABLES = (
+    "training_time",
+    "throughput",
+    "speedup",
+    "memory",
+    "copy_accuracy",
+    "operations",
+    "parameters",
+    "mixers",
+    "recall",
+)
+FIGURES = ("time", "throughput", "speedup", "memory", "operations", "copy_accuracy", "loss_curves", "mqar", "trade_off")
 LEAK = ("mean), carry", "mean.roll(-1, dims=1)), carry")
 
 
@@ -92,7 +103,7 @@ def test_the_walkthrough_of_the_readme(checkout: Path, root: Path) -> None:
     assert "my_mixer keeps its contract" in told
     assert "copy my_mixer D=64 cpu: ok" in told
     assert {(row["experiment"], row["status"]) for row in rows(checkout)} == {
-        (name, "ok") for name in ("complexity", "copy", "efficiency")
+        (name, "ok") for name in ("complexity", "copy", "efficiency", "mqar")
     }
     results = checkout / "results"
     assert [name for name in TABLES if "my_mixer" not in (results / "tables" / f"{name}.csv").read_text()] == []
@@ -112,6 +123,6 @@ def test_the_walkthrough_of_the_readme(checkout: Path, root: Path) -> None:
     assert again.returncode == 0, again.stderr[-5000:]
     assert {row["status"] for row in rows(checkout)} == {"error"}
     assert all("causal: output 0 differs by" in row["reason"] for row in rows(checkout))
-    assert [row["step_ms"] or row["accuracy"] or row["flops_step"] for row in rows(checkout)] == [None] * 3
+    assert [row["step_ms"] or row["accuracy"] or row["flops_step"] for row in rows(checkout)] == [None] * 4
     assert "breaks its contract" in (results / "tables" / "training_time.md").read_text()
     assert "my_mixer" not in (results / "tables" / "mixers.csv").read_text()

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 from pointer.errors import InputError
 from workflow.bench import experiments, registry
 from workflow.bench.measure import STORE, measure, outcome
-from workflow.bench.settings import FIELDS, from_namespace, option
+from workflow.bench.settings import FIELDS, from_namespace, option, parse_override
 
 OK, FAILED = 0, 1
 Config = dict[str, Any]
@@ -110,20 +110,23 @@ def _check_options(parser: Parser) -> None:
     parser.add_argument(
         "model", metavar="MODEL", help="a name that `pointer-bench list` prints, or NAME=package.module:Class"
     )
+    parser.add_argument(
+        "--set", dest="mixer", metavar="KEY=VALUE", action="append", default=[], help=FIELDS["mixer"].metadata["help"]
+    )
 
 
 def _check(arguments: argparse.Namespace) -> int:
     registry.info(arguments.model)
     from workflow.bench import contract
 
-    results = contract.check(arguments.model)
+    results = contract.check(arguments.model, dict(parse_override(text) for text in arguments.mixer))
     for name, passed, reason in results:
         print(f"{'ok  ' if passed else 'FAIL'}  {name}" + ("" if passed else f": {reason}"))
     broken = sum(not passed for _, passed, _ in results)
     verdict = (
         f"breaks {broken} of {len(results)} checks: no number of it is published" if broken else "keeps its contract"
     )
-    print(f"{arguments.model} {verdict}")
+    print(" ".join([arguments.model, *arguments.mixer, verdict]))
     return FAILED if broken else OK
 
 

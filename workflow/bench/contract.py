@@ -2,17 +2,20 @@
 
 The checks themselves are in `workflow/bench/contract_checks.py`; `check` runs those that apply, on small models (2
 layers of 64) where size does not matter. Controls are exempt from parity and from gradients reaching everything, the
-untrained ones also from causality and from whatever needs weights.
+untrained ones also from causality and from whatever needs weights. Settings of a mixer make a variant, which is checked
+like a model; but it may freeze a part, train on something softer, and sort, for such are ablations.
 """
 
 from __future__ import annotations
 
 import itertools
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -23,6 +26,7 @@ from workflow.bench.contract_checks import PARITY_LENGTH, SYMBOLS, Broken, Subje
 from workflow.bench.settings import Settings
 
 SMALL = {"layers": 2, "width": 64, "heads": 4}
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 Test = Callable[[Subject], None]
 
 
@@ -34,17 +38,21 @@ class Check(NamedTuple):
     reason: str
 
 
-def check(name: str) -> list[Check]:
-    """All checks that apply to a model; raises InputError for an unknown name."""
+def check(name: str, mixer: Mapping[str, Any] = NOTHING) -> list[Check]:
+    """All checks that apply to a model with these settings of its mixer; raises InputError for an unknown name or
+    setting."""
     entry = registry.info(name)
 
     def built(length: int, **sizes: int) -> nn.Module:
         cell = Settings("efficiency", name, symbols=SYMBOLS, length=length, distance=7, seed=next(seeds))
-        return models.build(cell, torch.device("cpu"), **sizes)
+        return models.build(replace(cell, mixer=dict(mixer)), torch.device("cpu"), **sizes)
 
     seeds = itertools.count()
     small, full = partial(built, **SMALL), partial(built, PARITY_LENGTH)
-    return check_subject(Subject(name, small, full, entry.trained, entry.kind == "control", entry.cost))
+    if mixer:
+        full()  # raises InputError for a bad setting, which is no fault of the model
+    cost = "n log n" if mixer and entry.cost == "linear" else entry.cost
+    return check_subject(Subject(name, small, full, entry.trained, entry.kind == "control", cost, bool(mixer)))
 
 
 def check_subject(subject: Subject) -> list[Check]:
@@ -59,8 +67,9 @@ def applicable(subject: Subject) -> list[Test]:
     always: list[Test] = [checks.shapes, checks.any_length, checks.bad_input, checks.finite, checks.repeatable]
     if not subject.trained:
         return always
-    weights = [checks.causal, checks.independent_of_batch, checks.same_in_training, checks.saved_and_loaded]
-    return [*always, *weights, *([] if subject.control else [checks.gradients, checks.parity]), checks.cost]
+    weights = [checks.causal, checks.independent_of_batch, checks.saved_and_loaded, checks.cost]
+    whole = [] if subject.variant else [checks.same_in_training, *([] if subject.control else [checks.gradients])]
+    return [*always, *weights, *whole, *([] if subject.control else [checks.parity])]
 
 
 def reason(results: Iterable[Check]) -> str:

@@ -4,7 +4,7 @@ whoever wrote the model, and with the first position where it shows."""
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -23,7 +23,11 @@ from workflow.bench.train import supervised_loss, tell_progress
 SYMBOLS, LENGTH = 20, 257
 ODD = 131  # a length that nothing divides
 TOLERANCE = 1e-5
-CUTS_AT_ONCE = 16
+CUTS = [*range(1, 9), *range(9, LENGTH, 8), *range(LENGTH - 4, LENGTH)]
+LONG = 2051  # faults of chunks and of blocks show beyond their size
+LONG_CUTS = [300, 511, 512, 513, 1023, 1024, 1025, 1537, 2048, 2049]
+TOKENS_AT_ONCE = 16 * LENGTH
+STIR_STD = 0.1
 PARITY_LENGTH = 2048
 COUNTED = 2048  # work is counted at this length and at twice as much
 GROWTH = {"linear": 2.02, "n log n": 2.25, "quadratic": 4.1, "quadratic-unfused": 4.1}  # most that doubling N may cost
@@ -36,7 +40,7 @@ class Broken(Exception):
 @dataclass(frozen=True)
 class Subject:
     """A model under test for SYMBOLS symbols, differently initialised each time: `build(LENGTH)` makes a small one,
-    `full` the one that is measured. `cost` is the class that its entry declares."""
+    `full` the one that is measured. `cost` is the class that its entry declares; a `variant` has own settings."""
 
     name: str
     build: Callable[[int], nn.Module]
@@ -44,10 +48,21 @@ class Subject:
     trained: bool = True
     control: bool = False
     cost: registry.Cost = "linear"
+    variant: bool = False
 
     def small(self) -> nn.Module:
         """Two layers, inference mode."""
         return self.build(LENGTH).eval()
+
+    def stirred(self, length: int = LENGTH) -> nn.Module:
+        """The small model with every parameter that starts at zero, such as a gate's, drawn anew: training moves them,
+        and then what they hid is seen."""
+        model = self.build(length).eval()
+        with torch.no_grad():
+            for parameter in model.parameters():
+                if not bool(parameter.any()):
+                    parameter.normal_(std=STIR_STD)
+        return model
 
 
 def builds(subject: Subject) -> None:
@@ -131,18 +146,23 @@ def repeatable(subject: Subject) -> None:
 
 def causal(subject: Subject) -> None:
     """Changing the tokens from position i on, or leaving them out, leaves every output before i as it was (inference,
-    1e-5)."""
-    model, tokens = subject.small(), _tokens(1, LENGTH)
-    before = _logits(model, tokens)
-    cuts = [*range(1, 9), *range(9, LENGTH, 8), *range(LENGTH - 4, LENGTH)]
-    for group in (cuts[start : start + CUTS_AT_ONCE] for start in range(0, len(cuts), CUTS_AT_ONCE)):
+    1e-5), in short sequences and in long ones."""
+    for length, cuts, given in ((LENGTH, CUTS, (1, 2, 64, ODD, LENGTH - 1)), (LONG, LONG_CUTS, (LENGTH, 1500))):
+        _causal(subject.stirred(length), _tokens(1, length), cuts, given)
+
+
+def _causal(model: nn.Module, tokens: Tensor, cuts: Sequence[int], given: Sequence[int]) -> None:
+    """Changes the tokens int64[1, N] from each of `cuts` on, and leaves out all but the first of each of `given`."""
+    before, length = _logits(model, tokens), tokens.shape[1]
+    at_once = max(1, TOKENS_AT_ONCE // length)
+    for group in (cuts[start : start + at_once] for start in range(0, len(cuts), at_once)):
         together = _logits(model, torch.cat([_changed_from(tokens, i) for i in group]))
         for i, logits in zip(group, together, strict=True):
             if not bool(((logits - before[0])[:i].abs() <= TOLERANCE).all()):
                 alone = _logits(model, _changed_from(tokens, i))[:, :i]  # whatever else is in the batch
                 _same(alone, before[:, :i], f"when tokens from {i} on change: it sees the future")
-    for i in (1, 2, 64, ODD, LENGTH - 1):
-        _same(_logits(model, tokens[:, :i]), before[:, :i], f"with only {i} tokens given instead of {LENGTH}")
+    for i in given:
+        _same(_logits(model, tokens[:, :i]), before[:, :i], f"with only {i} tokens given instead of {length}")
 
 
 def _changed_from(tokens: Tensor, i: int) -> Tensor:
@@ -156,7 +176,7 @@ def _changed_from(tokens: Tensor, i: int) -> Tensor:
 def independent_of_batch(subject: Subject) -> None:
     """A sequence's output does not depend on what else is in its batch, nor on what was run before (inference,
     1e-5)."""
-    model, tokens = subject.small(), _tokens(3, ODD)
+    model, tokens = subject.stirred(), _tokens(3, ODD)
     together = _logits(model, tokens)
     for row in (0, 2):
         alone = _logits(model, tokens[row : row + 1])
@@ -176,7 +196,7 @@ def gradients(subject: Subject) -> None:
 def same_in_training(subject: Subject) -> None:
     """With its schedules at the end (no noise), training mode gives the outputs of inference (1e-5): what is trained is
     what is scored. A model that promises `one_mode` does so at the start as well."""
-    model, tokens = subject.small(), _tokens(2, ODD)
+    model, tokens = subject.stirred(), _tokens(2, ODD)
     ends = {1.0: "end"} | ({0.0: "start"} if getattr(model, "one_mode", False) else {})
     for progress, when in ends.items():
         tell_progress(model, progress)

@@ -1,7 +1,8 @@
-"""The process that checks one model's contract: `python -m workflow.bench.inspector SETTINGS.json RESULT.json`.
+"""The process that checks a cell's contract: `python -m workflow.bench.inspector SETTINGS.json RESULT.json`.
 
 Started by `workflow/bench/verdicts.py` as the worker is by the supervisor: it waits while a timing row runs, before it
-imports torch, and writes a JSON object with `status` (ok, or broken: the model breaks its contract) and `reason`.
+imports torch, and writes a JSON object with `status` (ok; broken: the model breaks its contract; error: a setting of
+its mixer is bad) and `reason`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from pointer.errors import InputError
 from workflow.bench import lock
 from workflow.bench.settings import from_dict
 
@@ -25,8 +27,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         from workflow.bench import contract
 
         torch.set_num_threads(settings.resolved().threads)
-        broken = contract.reason(contract.check(settings.model))
-    result = {"status": "broken", "reason": broken} if broken else {"status": "ok"}
+        try:
+            broken = contract.reason(contract.check(settings.model, settings.mixer))
+            result = {"status": "broken", "reason": broken} if broken else {"status": "ok"}
+        except InputError as error:
+            result = {"status": "error", "reason": f"InputError: {error}"}
     result_path.write_text(json.dumps(result), encoding="utf-8")
     return 0
 

@@ -19,7 +19,7 @@ def measure(settings: Settings, scratch: Path, out: Path | None, folder: Path | 
 
     kept = store.Store(folder or scratch / "store")
     with kept.claim(settings), kept.work(settings) as files:
-        verdict = verdicts.of(settings.model, verdict_folder(folder, kept.folder), scratch / "contract")
+        verdict = verdicts.of(settings, verdict_folder(folder, kept.folder), scratch / "contract")
         row = kept.find(settings) if verdict.ok else None
         if row is None:
             refused = None if verdict.ok else supervisor.refused(settings, verdict.status, verdict.reason)

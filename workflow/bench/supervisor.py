@@ -72,9 +72,7 @@ def run(settings: Settings, folder: Path, worker: Sequence[str] = WORKER) -> Row
     status, reason = judge(ending, settings)
     if status == "error" and NO_SPACE in f"{reason}":
         raise OSError(errno.ENOSPC, NO_SPACE, str(folder))
-    bad_input = BAD_INPUT.fullmatch(reason or "")
-    if bad_input:
-        raise InputError(bad_input["message"])
+    raise_bad_input(reason)
     measured = {key: _finite(value) for key, value in ending.reported.items() if key not in ("status", "reason")}
     row = {**known, **clock.times(), **measured, "status": status, "reason": reason}
     try:
@@ -82,6 +80,13 @@ def run(settings: Settings, folder: Path, worker: Sequence[str] = WORKER) -> Row
     except RowError as error:
         kept = {key: value for key, value in row.items() if key in keys()}
         return complete({**kept, "status": "error", "reason": f"the worker returned what no row holds: {error}"})
+
+
+def raise_bad_input(reason: str | None) -> None:
+    """Raises the InputError that a child reports as the reason of its end."""
+    bad_input = BAD_INPUT.fullmatch(reason or "")
+    if bad_input:
+        raise InputError(bad_input["message"])
 
 
 def refused(settings: Settings, status: str, reason: str | None) -> Row:

@@ -43,32 +43,36 @@ class Verdict:
         return self.ok or (self.reason or "").startswith(BREAKS)
 
 
-def of(model: str, folder: Path, scratch: Path, inspector: Sequence[str] = INSPECTOR) -> Verdict:
-    """The verdict on a model, from `folder` or by a check in a process of its own, which works in `scratch`."""
-    path = folder / "contracts" / f"{registry.info(model).name}-{key(model)}.json"
+def of(settings: Settings, folder: Path, scratch: Path, inspector: Sequence[str] = INSPECTOR) -> Verdict:
+    """The verdict on a cell's model and mixer settings, from `folder` or by a check in a process of its own, which
+    works in `scratch`. Raises InputError for a bad mixer setting."""
+    name = registry.info(settings.model).name
+    path = folder / "contracts" / f"{name}-{key(settings.model, json.dumps(settings.mixer, sort_keys=True))}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     with lock.alone(path.with_suffix(".lock")):
         found = _read(path)
         if found is None:
-            found = _check(model, scratch, inspector)
+            found = _check(settings, scratch, inspector)
             if found.final:
                 write_atomically(path, json.dumps(asdict(found), ensure_ascii=False))
     return found
 
 
 @functools.cache
-def key(model: str) -> str:
-    """16 hexadecimal digits over what decides: sources and entry of the model, the contract's sources, versions."""
+def key(model: str, mixer: str = "{}") -> str:
+    """16 hexadecimal digits over what decides: sources and entry of the model, its mixer's settings (JSON), the
+    contract's sources, versions."""
     contract = reachable(["workflow.bench.contract"], ("workflow",), without=provenance.PLUMBING)
     versions = {name: text for name, text in provenance.versions().items() if name != "platform"}
-    decisive = (repr(registry.info(model)), inspect.getsource(registry.build), repr(sorted(versions.items())))
+    decisive = (repr(registry.info(model)), mixer, inspect.getsource(registry.build), repr(sorted(versions.items())))
     return content_hash(sorted({*registry.sources(model), *contract}), *decisive)
 
 
-def _check(model: str, scratch: Path, inspector: Sequence[str]) -> Verdict:
+def _check(settings: Settings, scratch: Path, inspector: Sequence[str]) -> Verdict:
     scratch.mkdir(parents=True)
-    cell = Settings("complexity", model, threads=1, timeout_s=TIME_LIMIT_S)
+    cell = Settings("complexity", settings.model, threads=1, timeout_s=TIME_LIMIT_S, mixer=settings.mixer)
     status, reason = supervisor.judge(supervisor.execute(cell, scratch, inspector), cell)
+    supervisor.raise_bad_input(reason)
     if status in ("ok", "broken"):
         return Verdict("ok") if status == "ok" else Verdict("error", f"{BREAKS}{reason}")
     return Verdict(status, f"its contract could not be checked: {reason}")
