@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from pointer.errors import InputError
 from workflow.bench.tasks import IGNORED, Seeds, Symbols, Task, generator
 from workflow.bench.tasks.induction import InductionTask
 from workflow.bench.tasks.khop import KhopTask, find, hop
-from workflow.bench.tasks.listops import ListOpsTask
+from workflow.bench.tasks.listops import END, FILLER, MAX, MIN, ListOpsTask
 from workflow.bench.tasks.mqar import MqarTask, query_places
 from workflow.bench.tasks.selective_copy import SelectiveCopyTask
 from workflow.bench.tasks.string_copy import StringCopyTask
@@ -101,6 +102,23 @@ def test_a_string_is_wanted_again_and_then_its_end() -> None:
     tokens, targets = made(task, [7, 2, 9])
     assert tokens == [[10, 7, 2, 9, 11, 7, 2, 9, 12, 12]]
     assert targets == [[".", ".", ".", ".", 7, 2, 9, 12, ".", "."]]
+
+
+def test_listops_wants_the_value_at_the_end_of_the_expression() -> None:
+    task = ListOpsTask(batch=1, length=10, symbols=16, seeds=ANY)
+    outer = [MAX - MIN, 4, [0.9, 0.9, 0.1, 0.9], [2, 9, 5, 0]]  # operator, arguments, which are nested, their digits
+    inner = [0, 2, [0.9, 0.9], [4, 7]]
+    tokens, targets = made(task, *outer, *inner)
+    assert tokens == [[MAX, 2, 9, MIN, 4, 7, END, 0, END, FILLER]]
+    assert targets == [[".", ".", ".", ".", ".", ".", ".", ".", 9, "."]]
+
+
+def test_of_a_text_the_next_byte_is_wanted_everywhere(tmp_path: Path) -> None:
+    (tmp_path / "text").write_bytes(b"for i in range(10):\n" * 40)
+    task = TextTask(batch=1, length=7, symbols=256, seeds=ANY, data=str(tmp_path / "text"))
+    tokens, targets = made(task, [0])
+    assert bytes(tokens[0]) == b"for i i"
+    assert bytes(targets[0]) == b"or i in"
 
 
 def test_training_strings_are_of_every_length_and_scored_ones_of_the_longest() -> None:
