@@ -60,6 +60,7 @@ def test_recall_gives_accuracy_interval_tokens_and_chance_of_each_task() -> None
     assert cell(table, 16, "mqar by pairs: accuracy, %", "pointer") == "–"
     assert cell(table, 256, "induction by length N: accuracy, %", "transformer").startswith("7.00")
     assert any("mqar 0.78%; induction 6.67%" in note for note in table.notes)
+    assert any("may stop early: mqar 300,000; induction 300,000." in note for note in table.notes)
 
 
 def test_lengths_that_do_not_follow_from_the_size_are_cells_of_their_own() -> None:

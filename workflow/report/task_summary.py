@@ -30,7 +30,7 @@ def recall(frame: pd.DataFrame) -> pd.DataFrame:
     rows = pd.concat([rows, _further(rows)], ignore_index=True)
     rows = rows.astype({"size": "Int64", "task": "string", "n": "string"})
     rows["solved"] = rows["tokens_to_95"].notna()
-    mean = ("accuracy", "chance", "loss", "tokens_used", "tokens_to_95", "n_evaluated")
+    mean = ("accuracy", "chance", "loss", "tokens_budget", "tokens_used", "tokens_to_95", "n_evaluated")
     bounds = {"accuracy_low": "min", "accuracy_high": "max", "solved": "sum"}
     cells = summary.summarise(rows, RECALL_CELL, dict.fromkeys(mean, "mean") | bounds)
     cells["task"] = pd.Categorical(cells["task"], RECALL, ordered=True)

@@ -32,6 +32,7 @@ def recall(frame: pd.DataFrame) -> Table:
     notes = (
         "Hard argmax inference on fresh sequences; in brackets the 95% Wilson interval (over several seeds the mean, "
         "and the widest of the seeds' intervals). Column n: sequence length where the size does not say it.",
+        _budgets(cells),
         _chances(cells),
         *(said for task, said in OF_ONE.items() if task in set(cells["task"])),
     )
@@ -40,6 +41,13 @@ def recall(frame: pd.DataFrame) -> Table:
 
 def _used(record: Any) -> str:
     return NOT_RUN if pd.isna(record["tokens_used"]) else whole(record["tokens_used"])
+
+
+def _budgets(cells: pd.DataFrame) -> str:
+    """The budgets of training, task by task."""
+    budgets = cells.dropna(subset="tokens_budget").groupby("task", observed=True, sort=True)["tokens_budget"]
+    said = [f"{task} {' or '.join(whole(budget) for budget in sorted(set(group)))}" for task, group in budgets]
+    return f"Budgets in tokens, the same for every model, which may stop early: {'; '.join(said)}." if said else ""
 
 
 def _chances(cells: pd.DataFrame) -> str:
