@@ -21,7 +21,7 @@ from pointer.trunk import Mixer, Trunk
 from workflow.bench import allocator, lock, registry, verdicts
 from workflow.bench.hardware import machine_label
 from workflow.bench.measure import STORE
-from workflow.bench.settings import STEP_TOKENS, affinity
+from workflow.bench.settings import STEP_TOKENS, Settings, affinity
 
 LENGTHS = (256, 2048)
 WIDTH = 256
@@ -37,7 +37,7 @@ def refused(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
     it."""
     own = [name for name in MODELS if registry.info(name).group == "own"]
     scratch = tmp_path_factory.mktemp("contracts")
-    found = {name: verdicts.of(name, Path(STORE), scratch / name) for name in own}
+    found = {name: verdicts.of(Settings("complexity", name), Path(STORE), scratch / name) for name in own}
     torch.set_num_threads(affinity())
     allocator.keep()
     with lock.hold(exclusive=True):
