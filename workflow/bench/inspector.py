@@ -15,6 +15,7 @@ from pathlib import Path
 from pointer.errors import InputError
 from workflow.bench import lock
 from workflow.bench.settings import from_dict
+from workflow.bench.worker import failure
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -31,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             broken = contract.reason(contract.check(settings.model, settings.mixer))
             result = {"status": "broken", "reason": broken} if broken else {"status": "ok"}
         except InputError as error:
-            result = {"status": "error", "reason": f"InputError: {error}"}
+            result = failure(error)
     result_path.write_text(json.dumps(result), encoding="utf-8")
     return 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
@@ -29,11 +30,12 @@ def recall(frame: pd.DataFrame) -> Table:
         draft.add(f"{by}: tokens until 95%", group, "size", until_text, "n", "position")
     if not draft.blocks:
         draft.add("accuracy, %", cells, "size", accuracy_text, "n", "position")
+    budgets, chances = _by_task(cells, "tokens_budget", whole), _by_task(cells, "chance", lambda c: f"{100 * c:.2f}%")
     notes = (
         "Hard argmax inference on fresh sequences; in brackets the 95% Wilson interval (over several seeds the mean, "
         "and the widest of the seeds' intervals). Column n: sequence length where the size does not say it.",
-        _budgets(cells),
-        _chances(cells),
+        f"Budgets in tokens, the same for every model, which may stop early: {budgets}." if budgets else "",
+        f"The best constant guess gives: {chances}." if chances else "",
         *(said for task, said in OF_ONE.items() if task in set(cells["task"])),
     )
     return draft.table("recall", "Accuracy on recall tasks and ListOps", cells, *filter(None, notes))
@@ -43,18 +45,10 @@ def _used(record: Any) -> str:
     return NOT_RUN if pd.isna(record["tokens_used"]) else whole(record["tokens_used"])
 
 
-def _budgets(cells: pd.DataFrame) -> str:
-    """The budgets of training, task by task."""
-    budgets = cells.dropna(subset="tokens_budget").groupby("task", observed=True, sort=True)["tokens_budget"]
-    said = [f"{task} {' or '.join(whole(budget) for budget in sorted(set(group)))}" for task, group in budgets]
-    return f"Budgets in tokens, the same for every model, which may stop early: {'; '.join(said)}." if said else ""
-
-
-def _chances(cells: pd.DataFrame) -> str:
-    """What guessing gives, task by task."""
-    levels = cells.dropna(subset="chance").groupby("task", observed=True, sort=True)["chance"]
-    said = [f"{task} {' or '.join(sorted({f'{100 * level:.2f}%' for level in group}))}" for task, group in levels]
-    return f"The best constant guess gives: {'; '.join(said)}." if said else ""
+def _by_task(cells: pd.DataFrame, column: str, text: Callable[[float], str]) -> str:
+    """The different values of a column, task by task; empty where there are none."""
+    groups = cells.dropna(subset=column).groupby("task", observed=True, sort=True)[column]
+    return "; ".join(f"{task} {' or '.join(dict.fromkeys(map(text, sorted(group))))}" for task, group in groups)
 
 
 def bytes_(frame: pd.DataFrame) -> Table:
