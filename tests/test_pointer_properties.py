@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from pointer.trunk import Trunk
 from workflow.bench import registry
 
 SYMBOLS = 5
+LONGEST_LOOPS = 20  # positions
 
 
 @dataclass(frozen=True)
@@ -34,12 +35,13 @@ class Drawn:
     layers: int
     seed: int
     mixer: tuple[tuple[str, Any], ...]
+    symbols: int = SYMBOLS
 
     def built(self, **changed: Any) -> Trunk:
         torch.manual_seed(self.seed)
         sizes = {"layers": self.layers, "width": 16, "heads": 2}
         given = {**dict(self.mixer), **changed}
-        model = registry.build("pointer", symbols=SYMBOLS, length=self.length, **sizes, **given).double()
+        model = registry.build("pointer", symbols=self.symbols, length=self.length, **sizes, **given).double()
         assert isinstance(model, Trunk)
         with torch.no_grad():
             for name, p in model.named_parameters():
@@ -47,8 +49,21 @@ class Drawn:
         return model
 
     def tokens(self, shift: int = 0) -> Tensor:
-        drawn = torch.randint(SYMBOLS, (self.batch, self.length), generator=torch.Generator().manual_seed(self.seed))
-        return (drawn + shift) % SYMBOLS
+        drawn = torch.randint(
+            self.symbols, (self.batch, self.length), generator=torch.Generator().manual_seed(self.seed)
+        )
+        return (drawn + shift) % self.symbols
+
+    def of_distinct_tokens(self) -> tuple[Drawn, Tensor]:
+        """A model small enough for loops, and sequences without a repeated symbol.
+
+        Positions of one symbol can have equal keys; which of two equal blocks is chosen is then a matter of rounding,
+        in which the ways of computing differ.
+        """
+        small = replace(self, length=min(self.length, LONGEST_LOOPS), batch=min(self.batch, 2), symbols=LONGEST_LOOPS)
+        generator = torch.Generator().manual_seed(self.seed)
+        rows = [torch.randperm(LONGEST_LOOPS, generator=generator)[: small.length] for _ in range(small.batch)]
+        return small, torch.stack(rows)
 
 
 @st.composite
@@ -154,8 +169,7 @@ def trained_a_step(model: Trunk, tokens: Tensor) -> tuple[Tensor, list[Tensor | 
 @settings(max_examples=12, deadline=None)
 @given(drawn())
 def test_the_whole_model_equals_the_one_made_of_loops(model_of: Drawn) -> None:
-    model_of = Drawn(min(model_of.length, 20), min(model_of.batch, 2), model_of.layers, model_of.seed, model_of.mixer)
-    tokens = model_of.tokens()
+    model_of, tokens = model_of.of_distinct_tokens()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("pointer.mixer.select", naive_shared)
         patch.setattr("pointer.sources.select_listed", naive_listed)
@@ -175,7 +189,7 @@ def test_weights_survive_safetensors(tmp_path_factory: pytest.TempPathFactory, m
     model, path = model_of.built().eval(), Path(tmp_path_factory.mktemp("weights")) / "w.safetensors"
     save_file(model.state_dict(), path)
     torch.manual_seed(model_of.seed + 1)
-    other = Drawn(model_of.length, model_of.batch, model_of.layers, model_of.seed + 1, model_of.mixer).built().eval()
+    other = replace(model_of, seed=model_of.seed + 1).built().eval()
     other.load_state_dict(load_file(path))
     assert torch.equal(other(model_of.tokens()), model(model_of.tokens()))
 
