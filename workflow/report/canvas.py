@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -40,7 +41,7 @@ STYLE: dict[Any, Any] = {
     "figure.dpi": 100,
 }
 PANEL_WIDTH, PANEL_HEIGHT = 3.45, 2.75  # inches; two panels fill a printed page's width
-LEGEND_LINE = 0.17  # inches
+LEGEND_LINE, LEGEND_KEY, LEGEND_CHARACTER = 0.17, 0.42, 0.05  # inches
 PNG_DPI = 200
 ACROSS = 2  # panels side by side
 FAILURES_NAMED = 6
@@ -139,8 +140,7 @@ def legend(
         for n in names
     ]
     handles += list(extra)
-    longest = max((len(str(handle.get_label())) for handle in handles), default=1)
-    columns = max(1, min(len(handles), int(figure.get_figwidth() / (0.42 + 0.056 * longest))))
+    columns = columns_that_fit([len(str(handle.get_label())) for handle in handles], figure.get_figwidth())
     said = "\n".join(textwrap.wrap(note, int(figure.get_figwidth() * NOTE_CHARACTERS)))
     lines = -(-len(handles) // columns) + (said.count("\n") + 1 if said else 0)
     figure.set_figheight(figure.get_figheight() + LEGEND_LINE * lines + 0.1)
@@ -149,6 +149,15 @@ def legend(
         handles=handles, loc="outside lower center", title=said or None, title_fontsize=6.5, **spacing
     )
     drawn.get_title().set_color("#555555")
+
+
+def columns_that_fit(characters: Sequence[int], width: float) -> int:
+    """The most columns of a legend that `width` inches hold; matplotlib fills one after the other."""
+    for columns in range(len(characters), 1, -1):
+        split = np.array_split(np.asarray(characters), columns)
+        if sum(LEGEND_KEY + LEGEND_CHARACTER * column.max() for column in split) <= width:
+            return columns
+    return 1
 
 
 def paper_key() -> Line2D:

@@ -30,7 +30,7 @@ COLOURS = (
 GREYS = ("#6e6e6e", "#8f8f8f", "#4d4d4d", "#a6a6a6", "#7d7d7d")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "h", "p", "*", "d")
 LineStyle = Literal["-", "--", "-.", ":"]
-LONGEST_NAME = 32  # characters of a model's name in a legend
+LONGEST_NAME = 44  # characters of a model's name in a legend
 
 
 @dataclass(frozen=True)

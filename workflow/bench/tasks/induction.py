@@ -1,4 +1,4 @@
-"""Induction heads (Gu and Dao 2023, Mamba, arXiv 2312.00752, section 4.1.2 and appendix E.2, after Dao et al. 2022).
+"""Induction heads (Gu and Dao 2023, Mamba, arXiv 2312.00752, section 4.1.2 and appendix E.1, after Dao et al. 2022).
 
 Random symbols, among them once the special one, S = V - 1; the sequence ends in S again, where the symbol that followed
 the first S is wanted:

@@ -62,10 +62,19 @@ class KhopTask(Task):
 
     @property
     def chance(self) -> float:
-        """Symbols are uniform, unless "none" is wanted more often: a hop takes V - 1 tokens on average, so about the
-        first k (V - 1) positions have no answer."""
-        none = min(1.0, self.hops * (self.symbols - 1) / self.length)
-        return max(1 / (self.symbols - 1), none)
+        """Symbols are alike and share what "none" leaves.
+
+        With m = V - 1 the first hop goes D positions back with probability (1 - 1/m)^D / m; D = 0 stays for good, and
+        later hops have D >= 1 with (1 - 1/m)^(D - 1) / m, as the token before them is another one. Position p has an
+        answer while the sum of all D is below p.
+        """
+        m, beginning = self.symbols - 1, np.arange(self.length) > 0
+        back = (1 - 1 / m) ** np.arange(self.length) / m * beginning
+        answered = beginning.astype(float)
+        for _ in range(self.hops - 1):
+            answered = np.convolve(back / (1 - 1 / m), answered)[: self.length]
+        share = (beginning / m + np.convolve(back, answered)[: self.length]).mean()
+        return float(max(share / m, 1 - share))
 
     def sequences(self, rng: np.random.Generator, count: int, stream: str) -> tuple[Symbols, Symbols]:
         """See the module."""
