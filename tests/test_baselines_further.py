@@ -28,6 +28,7 @@ from baselines.reformer import HashAttention
 from baselines.retnet import Retention
 from baselines.rotary import rotate
 from baselines.s4d import S4D
+from baselines.transformer_content import ContentAttention
 from baselines.transformer_relative import RelativeAttention
 from baselines.transformer_rotary import RotaryAttention
 from pointer.errors import InputError
@@ -91,6 +92,30 @@ def test_rotary_attention_equals_softmax_loop(length: int) -> None:
         q, k, v = qkv(mixer, x)
         scores = (rotary_by_hand(q) @ rotary_by_hand(k).transpose(-2, -1) / 2).exp().tril()
         return mixer.out(merge_heads(scores / scores.sum(-1, keepdim=True) @ v))
+
+    assert_twins(mixer, inputs(length), slow)
+
+
+@pytest.mark.parametrize("length", LENGTHS[1:])
+def test_content_attention_compares_a_token_with_what_stood_before_each_earlier_one(length: int) -> None:
+    mixer = made(ContentAttention)
+    scoring = mixer.scoring
+
+    def mixed(k: Tensor, j: int) -> Tensor:
+        taps = scoring.taps.unbind(-1)
+        return sum(weight * k[:, :, j - tap] for tap, weight in enumerate(taps) if tap <= j)  # type: ignore[return-value]
+
+    def slow(x: Tensor) -> Tensor:
+        q, k, v = qkv(mixer, x)
+        rows = []
+        for i in range(length):
+            query = F.normalize(k[:, :, i] + scoring.share[:, 0] * q[:, :, i], dim=-1)
+            cosines = [(query * F.normalize(mixed(k, j), dim=-1)).sum(-1, keepdim=True) for j in range(i)]
+            weights = [(scoring.log_scale[:, 0].exp() * cosine).exp() for cosine in cosines]
+            nothing = torch.zeros_like(v[:, :, 0])
+            seen = sum((w * v[:, :, j] for j, w in enumerate(weights)), start=nothing)
+            rows.append(seen / (1 + sum(weights, start=nothing[..., :1])))  # the key of zeros weighs exp(0)
+        return mixer.out(merge_heads(torch.stack(rows, dim=2)))
 
     assert_twins(mixer, inputs(length), slow)
 

@@ -42,6 +42,7 @@ BY_HAND: dict[str, tuple[float, float]] = {
     "transformer-unfused": (4 * P + attention(N), 0.03),
     "transformer-rotary": (4 * P + attention(N / 2), 0.01),
     "transformer-relative": (4 * P + attention((128 + 256 + 384 + 512) / 4), 0.03),
+    "transformer-content": (4 * P + attention(N / 2), 0.03),
     "longformer": (4 * P + attention(3 * 128), 0.01),
     "local": (4 * P + attention(2 * 64), 0.01),
     "logsparse": (4 * P + attention(10), 0.03),

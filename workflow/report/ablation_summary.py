@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from workflow.report import summary
-from workflow.report.frame import unpack
+from workflow.report.frame import first_look, unpack
 
 CELL = [*summary.PLACE, "model", "distance"]
 Mixer = Mapping[str, Any]
@@ -27,7 +27,7 @@ def rows(frame: pd.DataFrame, experiment: str) -> pd.DataFrame:
     differing = [{key: value for key, value in mixer.items() if key not in alike} for mixer in mixers]
     names = [summary.variant(str(model), own) for model, own in zip(raw["model"], differing, strict=True)]
     found["model"] = pd.array(names, dtype="string")
-    found["look_tokens"] = [_first_look(cell) for cell in found["evaluations"]]
+    found["look_tokens"] = found["evaluations"].map(first_look)
     return found
 
 
@@ -57,11 +57,6 @@ def natural(name: str) -> list[tuple[str, int]]:
 def _mixer(settings: Any) -> Mixer:
     mixer: Mixer = (unpack(settings) or {}).get("mixer") or {}
     return mixer
-
-
-def _first_look(evaluations: Any) -> float | None:
-    looks = unpack(evaluations)
-    return float(looks[0][0]) if looks else None
 
 
 def cells(found: pd.DataFrame, keys: list[str] = CELL) -> pd.DataFrame:

@@ -46,7 +46,7 @@ def two_hop(frame: pd.DataFrame) -> Table:
 
 
 def _table(name: str, title: str, frame: pd.DataFrame, found: pd.DataFrame, *conclusions: str) -> Table:
-    cells, draft = ablation_summary.cells(found), Draft()
+    cells, draft = ablation_summary.cells(found), Draft(frame["machine"])
     draft.add("tokens until 95%", cells, "distance", _until)
     draft.add("accuracy, %", cells, "distance", _accuracy)
     shared = ablation_summary.shared(frame, name)
@@ -185,7 +185,7 @@ def _outcome(cell: Any) -> str:
 def fairness(frame: pd.DataFrame) -> Table:
     """Tokens and time until 95% for attention that knows position in three ways, and for pointer."""
     found = ablation_summary.rows(frame, "fairness")
-    draft, keys = Draft(), [*ablation_summary.CELL, "position"]
+    draft, keys = Draft(frame["machine"]), [*ablation_summary.CELL, "position"]
     cells = ablation_summary.cells(found, keys)
     draft.add("tokens until 95%", cells, "distance", _until, "position")
     draft.add("seconds until 95%", cells, "distance", _seconds, "position")

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -41,7 +40,8 @@ STYLE: dict[Any, Any] = {
     "figure.dpi": 100,
 }
 PANEL_WIDTH, PANEL_HEIGHT = 3.45, 2.75  # inches; two panels fill a printed page's width
-LEGEND_LINE, LEGEND_KEY, LEGEND_CHARACTER = 0.17, 0.42, 0.05  # inches
+LEGEND_LINE, MOST_COLUMNS = 0.17, 8  # inches
+SPACING: dict[str, Any] = {"handlelength": 2.0, "columnspacing": 1.2}
 PNG_DPI = 200
 ACROSS = 2  # panels side by side
 FAILURES_NAMED = 6
@@ -140,22 +140,23 @@ def legend(
         for n in names
     ]
     handles += list(extra)
-    columns = columns_that_fit([len(str(handle.get_label())) for handle in handles], figure.get_figwidth())
     said = "\n".join(textwrap.wrap(note, int(figure.get_figwidth() * NOTE_CHARACTERS)))
+    columns = columns_that_fit(figure, handles)
     lines = -(-len(handles) // columns) + (said.count("\n") + 1 if said else 0)
     figure.set_figheight(figure.get_figheight() + LEGEND_LINE * lines + 0.1)
-    spacing: dict[str, Any] = {"ncols": columns, "handlelength": 2.0, "columnspacing": 1.2}
     drawn = figure.legend(
-        handles=handles, loc="outside lower center", title=said or None, title_fontsize=6.5, **spacing
+        handles=handles, loc="outside lower center", title=said or None, title_fontsize=6.5, ncols=columns, **SPACING
     )
     drawn.get_title().set_color("#555555")
 
 
-def columns_that_fit(characters: Sequence[int], width: float) -> int:
-    """The most columns of a legend that `width` inches hold; matplotlib fills one after the other."""
-    for columns in range(len(characters), 1, -1):
-        split = np.array_split(np.asarray(characters), columns)
-        if sum(LEGEND_KEY + LEGEND_CHARACTER * column.max() for column in split) <= width:
+def columns_that_fit(figure: Figure, handles: list[Line2D]) -> int:
+    """The most columns of a legend, at most MOST_COLUMNS, that the figure's width holds."""
+    for columns in range(min(len(handles), MOST_COLUMNS), 1, -1):
+        tried = figure.legend(handles=handles, ncols=columns, **SPACING)
+        width = tried.get_window_extent().width
+        tried.remove()
+        if width <= figure.bbox.width:
             return columns
     return 1
 

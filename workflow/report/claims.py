@@ -117,7 +117,7 @@ def table(lines: Sequence[Line], most: int = MOST_CELLS) -> Table:
     )
     data = wide.assign(
         ours=[ours(line.cells, len(line.cells)) for line in lines],
-        source=[line.claim.source for line in lines],
+        source=[line.claim.read_in for line in lines],
         device=[line.claim.device for line in lines],
         command=[line.claim.command for line in lines],
         cells=["; ".join(f"{label}: {outcome}" for label, outcome in line.outcomes) for line in lines],
@@ -126,6 +126,9 @@ def table(lines: Sequence[Line], most: int = MOST_CELLS) -> Table:
         "Reproduced: every interval satisfies the claim. Partially: the direction holds, but not the size or not every "
         "cell. Not reproduced: the intervals exclude it. Inconclusive: they straddle it, or there are fewer than three "
         "runs. Not testable: a device, protocol or reference is missing.",
+        "Intervals are 95%: Wilson's for accuracies, with the symbols of one sequence counted as fewer where they "
+        "stand or fall together; Student's t on the logarithms of paired repeats for ratios, whose value is then the "
+        "geometric mean (speed tables show medians); Student's t for means over seeds.",
         "Rules and margins: config/claims.yaml. c1 to c6 are contradictions inside the paper; "
         "reproduced then means that the contradiction stands.",
     )

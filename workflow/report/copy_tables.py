@@ -14,7 +14,7 @@ from workflow.report.layout import NOT_RUN, UNKNOWN, Table, significant, whole, 
 
 def copy_accuracy(frame: pd.DataFrame) -> Table:
     """Accuracy with its interval, the budget used, and the tokens until 95%, by distance."""
-    cells, draft = summary.copy(frame), Draft()
+    cells, draft = summary.copy(frame), Draft(frame["machine"])
     published = paper.published("copy_accuracy").dropna(subset="distance")
     published["value"] /= 100
     draft.add("accuracy, %", with_paper(cells, published, "accuracy"), "distance", accuracy_text, "position")
@@ -42,13 +42,14 @@ def _budgets(frame: pd.DataFrame) -> str:
 
 
 def accuracy_text(record: Any) -> str:
-    """Percent, with the interval where there is one."""
+    """Percent, with the interval where there is one, and how many seeds where several."""
     if pd.isna(record["accuracy"]):
         return UNKNOWN
     mean = f"{100 * record['accuracy']:.2f}"
     if pd.isna(record["accuracy_low"]):
         return mean
-    return f"{mean} ({100 * record['accuracy_low']:.2f} to {100 * record['accuracy_high']:.2f})"
+    seeds = f"; {record['runs']} seeds" if record["runs"] > 1 else ""
+    return f"{mean} ({100 * record['accuracy_low']:.2f} to {100 * record['accuracy_high']:.2f}{seeds})"
 
 
 def until_text(record: Any) -> str:
@@ -68,7 +69,7 @@ def _chances(cells: pd.DataFrame) -> str:
 
 def copy_loss(frame: pd.DataFrame) -> Table:
     """Evaluation loss by distance, beside the loss of guessing."""
-    cells, draft = summary.copy(frame), Draft()
+    cells, draft = summary.copy(frame), Draft(frame["machine"])
     draft.add("nats", cells, "distance", lambda r: significant(r["loss"]), "position")
     first, last = (paper.value("copy_loss", f"{end} training loss") for end in ("first", "last"))
     vocabularies = sorted(cells["symbols"].dropna().unique())
@@ -83,7 +84,7 @@ def copy_loss(frame: pd.DataFrame) -> Table:
 
 def hops(frame: pd.DataFrame) -> Table:
     """Mean and longest hop by layer."""
-    cells, draft = summary.hops(frame), Draft()
+    cells, draft = summary.hops(frame), Draft(frame["machine"])
     draft.add("mean (longest)", cells, "layer", _hop, "task")
     low, high = (paper.value("hops", f"{end} mean hop of the early layers") for end in ("lowest", "highest"))
     longest = paper.value("hops", "longest hop of the later layers")
@@ -91,8 +92,25 @@ def hops(frame: pd.DataFrame) -> Table:
         "Tokens from a scored position to its target: mean over positions, heads and seeds; in brackets the longest.",
         f"The paper gives means of {low:.0f} to {high:.0f} for its early layers and a longest hop of {longest:.0f} for "
         "its later ones, on a task that it does not name and that reads like text: not comparable with a copy task.",
+        *_trained(frame),
     )
     return draft.table("hops", "Hop distance in tokens by layer (1 is the lowest)", cells, *notes)
+
+
+def _trained(frame: pd.DataFrame) -> list[str]:
+    """How far the models of text, whose pointers are shown, were trained."""
+    rows = summary.of(frame, "interpretability").dropna(subset="bits_per_byte")
+    if rows.empty:
+        return []
+    tokens, bits, guess = (
+        " to ".join(dict.fromkeys(show(end) for end in (rows[column].min(), rows[column].max())))
+        for column, show in (
+            ("tokens_used", whole),
+            ("bits_per_byte", significant),
+            ("bits_per_byte_guessing", significant),
+        )
+    )
+    return [f"Text: after {tokens} tokens, at {bits} bits a byte (by the frequency of bytes {guess}): hardly trained."]
 
 
 def _hop(record: Any) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pandas as pd
@@ -13,8 +13,9 @@ from workflow.report.layout import NOT_RUN, Footnotes, Machines, Table, spread
 class Draft:
     """Blocks of a wide table that share footnotes and machine codes."""
 
-    def __init__(self) -> None:
-        self.footnotes, self.machines, self.blocks = Footnotes(), Machines(), list[pd.DataFrame]()
+    def __init__(self, machines: Iterable[str]) -> None:
+        """machines: all that the report knows."""
+        self.footnotes, self.machines, self.blocks = Footnotes(), Machines(machines), list[pd.DataFrame]()
 
     def add(self, quantity: str, cells: pd.DataFrame, column: str, show: Callable[[Any], str], *labels: str) -> None:
         """One block: `quantity` stands in its first column where the table has several."""

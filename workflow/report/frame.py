@@ -51,6 +51,12 @@ def unpack(cell: Any) -> Any:
     return json.loads(cell) if isinstance(cell, str) else None
 
 
+def first_look(evaluations: Any) -> float:
+    """Tokens before training first looked at a held-out sequence, and between any two looks; NaN where it never did."""
+    looks = unpack(evaluations)
+    return float(looks[0][0]) if looks else float("nan")
+
+
 def read_manifest(path: Path) -> list[Path]:
     """The row files that a manifest names, one a line. Raises InputError that names the missing ones."""
     try:

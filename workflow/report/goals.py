@@ -44,19 +44,20 @@ def summary(frame: pd.DataFrame) -> Table:
     for (_, what, asked), cells in data.groupby(["goal", "what", "asked"], sort=False):
         measured = cells[cells["met"].isin(("yes", "no"))]
         worst = _worst(measured, str(asked))
-        by = {how: f"{int((measured[how] == 'yes').sum())} of {len(cells)}" for how in ("met", "interval")}
+        missing = f"{len(cells) - len(measured)} not run" if len(cells) > len(measured) else ""
+        met, certain = (f"{int((measured[how] == 'yes').sum())} of {len(measured)}" for how in ("met", "interval"))
         lines.append(
             {
                 "what": what,
                 "asked": asked,
-                "met": by["met"],
-                "beyond doubt": by["interval"],
+                "met": ", ".join(filter(None, [met if len(measured) else "", missing])),
+                "beyond doubt": certain if len(measured) else NOT_RUN,
                 "worst cell": NOT_RUN if worst is None else f"{worst.cell}: {_reached(worst)}",
             }
         )
     notes = (
-        "met: in how many cells the value meets what was asked; beyond doubt: in how many its whole 95% interval does "
-        "(of tokens and peaks: the runs' range). Cell by cell: table `goals`.",
+        "met: in how many of the measured cells the value meets what was asked; beyond doubt: in how many its whole "
+        "95% interval does (of tokens and peaks: the runs' range). Worst: by value. Cell by cell: table `goals`.",
         "Ratios are of paired rows on one machine; identity is the same trunk without mixing, at equal parameters.",
     )
     wide = pd.DataFrame(lines, columns=["what", "asked", "met", "beyond doubt", "worst cell"], dtype="str")
@@ -64,13 +65,11 @@ def summary(frame: pd.DataFrame) -> Table:
 
 
 def _worst(measured: pd.DataFrame, asked: str) -> Any:
-    """The cell that is nearest to missing the goal, or misses it by most, by its bound; None where none was
-    measured."""
-    if measured.empty:
-        return None
+    """The cell that is nearest to missing the goal, or misses it by most, of equal ones the first by its bound; None
+    where none was measured."""
     at_most = asked.startswith("at most")
-    bound = measured["high" if at_most else "low"].fillna(measured["reached"])
-    return next(measured.loc[bound.sort_values(ascending=not at_most, kind="stable").index].itertuples())
+    ranked = measured.sort_values(["reached", "high" if at_most else "low"], ascending=not at_most, kind="stable")
+    return next(ranked.itertuples(), None)
 
 
 def _lines(goal: Claim, test: Statement, frame: pd.DataFrame) -> list[tuple[object, ...]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from string import ascii_uppercase
 from typing import Any
 
 import pandas as pd
@@ -47,36 +48,36 @@ class Footnotes:
         return tuple(f"[{number}] {text}" for number, text in enumerate(self.texts, start=1))
 
 
-@dataclass
 class Machines:
-    """Short codes for long machine names, so that a table fits a page; `lines` says what they stand for."""
+    """Short codes for long machine names, so that a table fits a page; `lines` says what the used ones stand for.
 
-    codes: dict[str, str] = field(default_factory=dict)
+    Codes follow from all machines that a report knows, in the order of their names: tables of one report agree.
+    """
+
+    def __init__(self, known: Iterable[str]) -> None:
+        names = sorted({str(name) for name in known})
+        self.codes = {name: name for name in names if len(name) <= SHORT_LABEL and name != PAPER_CODE}
+        letters = (prefix + letter for prefix in ("", *ascii_uppercase) for letter in ascii_uppercase)
+        free = (code for code in letters if code not in names)
+        self.codes |= {name: next(free) for name in names if name not in self.codes} | {paper.PLACE: PAPER_CODE}
+        self.used: set[str] = set()
 
     def code(self, machine: str) -> str:
-        """A machine's own label where it is short, else the next capital letter."""
-        if machine == paper.PLACE:
-            return PAPER_CODE
-        return self.codes.setdefault(machine, self._next(machine))
-
-    def _next(self, machine: str) -> str:
-        if len(machine) <= SHORT_LABEL and machine != PAPER_CODE:
-            return machine
-        letters = (prefix + chr(ord("A") + i) for prefix in ("", *map(chr, range(65, 91))) for i in range(26))
-        return next(letter for letter in letters if letter not in self.codes.values())
+        """A machine's own label where it is short, else its capital letter; words that are no machine stay."""
+        self.used.add(machine)
+        return self.codes.setdefault(machine, machine)
 
     def lines(self) -> tuple[str, ...]:
         """What each code stands for."""
-        return tuple(f"{code}: {machine}." for machine, code in self.codes.items() if code != machine)
+        said = {machine: self.codes[machine] for machine in sorted(self.used - {paper.PLACE})}
+        return tuple(f"{code}: {machine}." for machine, code in said.items() if code != machine)
 
 
 def coded(table: Table, names: Iterable[str]) -> Table:
     """The table with machines that its texts name in words as codes, which notes explain."""
-    machines, said = Machines(), "\n".join(map(str, table.wide.to_numpy().ravel()))
-    for name in sorted(set(names)):
-        if name in said:
-            machines.code(name)
-    longest = sorted(machines.codes.items(), key=lambda pair: -len(pair[0]))  # a name may be part of another
+    machines, said = Machines(names), "\n".join(map(str, table.wide.to_numpy().ravel()))
+    pairs = [(name, machines.code(name)) for name in sorted(set(names)) if name in said]
+    longest = sorted(pairs, key=lambda pair: -len(pair[0]))  # a name may be part of another
 
     def short(cell: object) -> str:
         return functools.reduce(lambda text, pair: text.replace(*pair), longest, str(cell))

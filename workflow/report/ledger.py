@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -59,6 +60,13 @@ CHOICES: dict[tuple[str, str], Sequence[str]] = {
 }
 
 
+SOURCES = {
+    "S": "the summary of arXiv 2508.02631v1, section",
+    "A": "the author's article of 7 August 2025",
+    "R": "the author's repository at commit",
+}
+
+
 @dataclass(frozen=True)
 class Statement:
     """One measurable statement of a claim: where its cells come from, and the rule that they must satisfy."""
@@ -86,6 +94,11 @@ class Claim:
     reason: str = ""
     explained: str = ""
     command: str = COMMAND
+
+    @property
+    def read_in(self) -> str:
+        """The source in words."""
+        return re.sub(r"\b[SAR]\b", lambda letter: SOURCES[letter[0]], self.source)
 
 
 def read(path: Path) -> list[Claim]:

@@ -49,7 +49,7 @@ def _row(entry: dict[str, Any], content: dict[str, Any]) -> dict[str, Any]:
 
 def mixers(frame: pd.DataFrame) -> Table:
     """Milliseconds of one mixer alone."""
-    found, draft = summary.of(frame, EXPERIMENT), Draft()
+    found, draft = summary.of(frame, EXPERIMENT), Draft(frame["machine"])
     data = []
     for quantity, column in (("forward and backward, ms", "step_ms"), ("forward, ms", "inference_ms")):
         ran = found[found[column].notna()].assign(ms=found[column])

@@ -129,15 +129,18 @@ def references(frame: pd.DataFrame) -> list[str]:
 
 
 def pairs(frame: pd.DataFrame, phase: Phase, reference: str) -> pd.DataFrame:
-    """Rows with `ratio`: their rate over that of the reference in the same place, length, batch, seed and repeat.
+    """Rows with `ratio`: their rate over that of the reference in the same place, length, batch, seed and repeat, and
+    `hours_apart` between the two.
 
     A row whose partner is missing or failed gets the status `no pair`.
     """
     rows = rates(frame, phase)
+    rows["time"] = pd.to_datetime(rows["started"], utc=True, format="ISO8601")
     same = [*PLACE, "length", "batch", "symbols", "seed", "repeat"]
-    partner = rows.loc[rows["model"] == reference, [*same, "rate", "status"]]
+    partner = rows.loc[rows["model"] == reference, [*same, "rate", "status", "time"]]
     paired = rows[rows["model"] != reference].merge(partner, on=same, how="left", suffixes=("", "_partner"))
     paired["ratio"] = paired["rate"] / paired["rate_partner"]
+    paired["hours_apart"] = (paired["time"] - paired["time_partner"]).abs().dt.total_seconds() / 3600
     alone = (paired["status"] == "ok") & paired["ratio"].isna()
     why = f"{reference} of the same repeat is " + paired["status_partner"].fillna("not run").astype("string")
     paired["reason"] = paired["reason"].mask(alone, why)
@@ -146,10 +149,11 @@ def pairs(frame: pd.DataFrame, phase: Phase, reference: str) -> pd.DataFrame:
 
 
 def speedup(frame: pd.DataFrame, phase: Phase, reference: str) -> pd.DataFrame:
-    """CELL, ratio (median over pairs) with the smallest and the largest pair."""
+    """CELL, ratio (median over pairs) with the smallest and the largest pair, and the hours between their rows."""
     paired = pairs(frame, phase, reference)
     paired["ratio_low"], paired["ratio_high"] = paired["ratio"], paired["ratio"]
-    return summarise(paired, CELL, {"ratio": "median", "ratio_low": "min", "ratio_high": "max"}, steady="ratio")
+    columns = {"ratio": "median", "ratio_low": "min", "ratio_high": "max", "hours_apart": "max"}
+    return summarise(paired, CELL, columns, steady="ratio")
 
 
 def memory(frame: pd.DataFrame) -> pd.DataFrame:

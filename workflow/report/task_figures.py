@@ -34,13 +34,27 @@ def trade_off(frame: pd.DataFrame) -> Figure:
     if not panels:
         missing = "No model has both a timing and a score on copy or MQAR yet: nothing to draw."
         return canvas.nothing(title, missing)
-    everyone = {name for cells in panels.values() for name in cells["model"]}
+    drawn = {name: cells[cells["rate"].notna()] for name, cells in panels.items()}
+    everyone = {name for cells in drawn.values() for name in cells["model"]}
     looks = canvas.looks_for(everyone)
     figure, axes = canvas.panels(list(panels), title, share_y=True, height=3.0)
-    for axis, cells in zip(axes, panels.values(), strict=True):
+    for axis, cells in zip(axes, drawn.values(), strict=True):
         _points(axis, looks, cells)
-    canvas.legend(figure, looks, everyone, [canvas.line_key(":", "95%"), canvas.line_key("--", "guessing")])
+    keys = [canvas.line_key(":", "95%"), canvas.line_key("--", "guessing")]
+    canvas.legend(figure, looks, everyone, keys, note=_untimed(panels))
     return figure
+
+
+def _untimed(panels: dict[str, pd.DataFrame]) -> str:
+    """Which models a panel leaves out: trained and scored, but not timed there."""
+    left = {
+        " on ".join(title.splitlines()[:2]): models.ordered(
+            cells["model"][cells["rate"].isna() & cells["tokens_used"].gt(0)]
+        )
+        for title, cells in panels.items()
+    }
+    said = [f"{where}: {', '.join(map(models.plain, names))}" for where, names in left.items() if names]
+    return "No point, as not timed: " + "; ".join(said) if said else ""
 
 
 def _points(axis: Axes, looks: dict[str, models.Look], cells: pd.DataFrame) -> None:

@@ -10,7 +10,7 @@ import pandas as pd
 from workflow.bench import experiments
 from workflow.bench.settings import PAIR_TOKENS
 from workflow.report import models, summary
-from workflow.report.frame import unpack
+from workflow.report.frame import first_look, unpack
 from workflow.report.summary import PLACE
 
 TEXT = "bytes"
@@ -30,8 +30,16 @@ def recall(frame: pd.DataFrame) -> pd.DataFrame:
     rows = pd.concat([rows, _further(rows)], ignore_index=True)
     rows = rows.astype({"size": "Int64", "task": "string", "n": "string"})
     rows["solved"] = rows["tokens_to_95"].notna()
+    rows["step_tokens"] = rows["batch"] * rows["length"]
+    rows["look_tokens"] = rows["evaluations"].map(first_look)
     mean = ("accuracy", "chance", "loss", "tokens_budget", "tokens_used", "tokens_to_95", "n_evaluated")
-    bounds = {"accuracy_low": "min", "accuracy_high": "max", "solved": "sum"}
+    bounds = {
+        "accuracy_low": "min",
+        "accuracy_high": "max",
+        "solved": "sum",
+        "step_tokens": "max",
+        "look_tokens": "max",
+    }
     cells = summary.summarise(rows, RECALL_CELL, dict.fromkeys(mean, "mean") | bounds)
     cells["task"] = pd.Categorical(cells["task"], RECALL, ordered=True)
     return cells.sort_values(["task", "size"], kind="stable", ignore_index=True)
@@ -83,7 +91,8 @@ LONGEST_PLACE = 44  # characters of a machine's name above half a figure
 
 
 def trade_off(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """What a panel shows -> model, rate (tokens/s of training) and accuracy with bounds; only panels with points.
+    """What a panel shows -> model, rate (tokens/s of training, NaN where it was not timed) and accuracy with bounds;
+    only panels with a rate.
 
     Copy at the distance and MQAR at the pairs that most models have, the larger of equals; the rate is that of an
     efficiency row on the same machine, device and dtype.
@@ -92,14 +101,16 @@ def trade_off(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
     copies["n"] = copies["distance"] + 768
     pairs = recall(frame)
     pairs = pairs[pairs["task"] == "mqar"].assign(n=lambda cells: PAIR_TOKENS * cells["size"])
+    rates = summary.throughput(frame, "training")
     panels = {}
     for words, cells in (("copy over {} tokens", copies), ("MQAR with {} pairs", pairs)):
-        joined = _with_rates(_commonest(cells), summary.throughput(frame, "training"))
-        for key, group in joined.groupby(SPEED, dropna=False):
-            machine, device, dtype = key
-            timed = f"{device}, {dtype}, timed at N={int(group['length'].iloc[0])}"
-            size = words.format(int(group["size"].iloc[0]))
-            panels["\n".join((size, models.plain(machine, LONGEST_PLACE), timed))] = group
+        for (machine, device, dtype), group in _commonest(cells).groupby(SPEED, dropna=False):
+            there = rates[(rates["machine"] == machine) & (rates["device"] == device) & (rates["dtype"] == dtype)]
+            timed = _with_rates(group, there)
+            if len(timed):
+                place = f"{device}, {dtype}, timed at N={int(timed['length'].iloc[0])}"
+                size = words.format(int(group["size"].iloc[0]))
+                panels["\n".join((size, models.plain(machine, LONGEST_PLACE), place))] = timed
     return panels
 
 
@@ -114,13 +125,13 @@ def _commonest(cells: pd.DataFrame) -> pd.DataFrame:
 
 
 def _with_rates(cells: pd.DataFrame, rates: pd.DataFrame) -> pd.DataFrame:
-    """Cells with their rate at one length for all, of those at which most of their models were timed the nearest to
-    `n`; empty where nothing was timed."""
+    """One place's cells with their rate at one length for all, of those at which most of their models were timed the
+    nearest to `n`; empty where nothing was timed."""
     rates = rates[rates["rate"].notna() & rates["model"].isin(cells["model"])]
-    if cells.empty or rates.empty:
-        return cells.assign(rate=float("nan"), length=0).iloc[:0]
+    if rates.empty:
+        return cells.iloc[:0]
     timed_at = rates.groupby("length")["model"].nunique()
     lengths = timed_at[timed_at == timed_at.max()].index
     nearest = min(lengths, key=lambda length: (abs(math.log(float(length) / float(cells["n"].iloc[0]))), length))
-    timed = rates.loc[rates["length"] == nearest, [*SPEED, "model", "length", "rate"]]
-    return cells.drop(columns="length", errors="ignore").merge(timed, on=[*SPEED, "model"], how="inner")
+    timed = rates.loc[rates["length"] == nearest, ["model", "rate"]]
+    return cells.assign(length=nearest).merge(timed, on="model", how="left")

@@ -13,7 +13,8 @@ from workflow.report.drafting import Draft
 from workflow.report.layout import NOT_RUN, Table, significant, whole
 
 OF_ONE = {
-    "mqar": "On mqar, knowing which values a sequence has but not whose they are scores one over the pairs: no recall.",
+    "mqar": "On mqar, knowing which values a sequence has but not whose they are scores one over the pairs: no recall. "
+    "Attention learns it in its authors' training (Zoology, arXiv 2312.04927), which is far longer than these budgets.",
     "string-copy": "string-copy is also scored on strings 2 and 4 times as long as any in training: sizes without "
     "tokens.",
     "listops": "listops is a classification at the expression's last token, by a causal model.",
@@ -22,7 +23,7 @@ OF_ONE = {
 
 def recall(frame: pd.DataFrame) -> Table:
     """Accuracy with its interval, the budget used, and the tokens until 95%, a block a task, sizes across."""
-    cells, draft = task_summary.recall(frame), Draft()
+    cells, draft = task_summary.recall(frame), Draft(frame["machine"])
     for task, group in cells.groupby("task", observed=True, sort=True):
         by = f"{task} by {task_summary.axis(str(task))}"
         draft.add(f"{by}: accuracy, %", group, "size", accuracy_text, "n", "position")
@@ -30,11 +31,17 @@ def recall(frame: pd.DataFrame) -> Table:
         draft.add(f"{by}: tokens until 95%", group, "size", until_text, "n", "position")
     if not draft.blocks:
         draft.add("accuracy, %", cells, "size", accuracy_text, "n", "position")
-    budgets, chances = _by_task(cells, "tokens_budget", whole), _by_task(cells, "chance", lambda c: f"{100 * c:.2f}%")
+    cells["budget_steps"] = cells["tokens_budget"] / cells["step_tokens"]
+    budgets, steps, looks = (_by_task(cells, c, whole) for c in ("tokens_budget", "budget_steps", "look_tokens"))
+    chances = _by_task(cells, "chance", lambda c: f"{100 * c:.2f}%")
     notes = (
         "Hard argmax inference on fresh sequences; in brackets the 95% Wilson interval (over several seeds the mean, "
         "and the widest of the seeds' intervals). Column n: sequence length where the size does not say it.",
         f"Budgets in tokens, the same for every model, which may stop early: {budgets}." if budgets else "",
+        f"In optimiser steps: {steps}; so few show who learns soon, not what a model would learn from more."
+        if steps
+        else "",
+        f"Tokens until 95% are known up to one look at held-out sequences, every {looks} tokens." if looks else "",
         f"The best constant guess gives: {chances}." if chances else "",
         *(said for task, said in OF_ONE.items() if task in set(cells["task"])),
     )
@@ -53,7 +60,7 @@ def _by_task(cells: pd.DataFrame, column: str, text: Callable[[float], str]) -> 
 
 def bytes_(frame: pd.DataFrame) -> Table:
     """Bits a byte of real text, by sequence length."""
-    cells, draft = task_summary.text(frame), Draft()
+    cells, draft = task_summary.text(frame), Draft(frame["machine"])
     draft.add("bits a byte", cells, "length", lambda r: significant(r["bits_per_byte"]), "position")
     draft.add("next byte right, %", cells, "length", lambda r: significant(100 * r["accuracy"]), "position")
     draft.add("tokens used", cells, "length", lambda r: whole(r["tokens_used"]), "position")

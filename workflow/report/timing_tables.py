@@ -9,9 +9,10 @@ import pandas as pd
 from workflow.bench import stability
 from workflow.report import paper, summary
 from workflow.report.drafting import Draft, beside
-from workflow.report.layout import NOT_RUN, Table, significant, whole, with_paper
+from workflow.report.layout import NOT_RUN, Machines, Table, significant, whole, with_paper
 
 MIB, KIB, GIGA = 2**20, 2**10, 10**9
+MOST_HOURS = 1  # between the rows of a pair before a note says so: a machine drifts
 PAPER_NOTE = "paper: Apple Silicon; batch, repeats and timing protocol are not stated."
 
 
@@ -24,7 +25,7 @@ STEADY_NOTE = (
 def training_time(frame: pd.DataFrame) -> Table:
     """Seconds for 20 sequences of N tokens, the paper's unit."""
     cells, published = summary.training_time(frame), paper.training_time()
-    draft = Draft()
+    draft = Draft(frame["machine"])
     draft.add("s", with_paper(cells, published, "seconds"), "length", lambda r: significant(r["seconds"]))
     title = "Training time in seconds for 20 sequences of N tokens"
     implied = "The paper prints its times at N=2048 only; the others follow from its throughput, 20 N / (tokens/s)."
@@ -34,7 +35,7 @@ def training_time(frame: pd.DataFrame) -> Table:
 
 def throughput(frame: pd.DataFrame) -> Table:
     """Tokens/s of training and of inference."""
-    draft, data = Draft(), []
+    draft, data = Draft(frame["machine"]), []
     for phase in summary.PHASES:
         cells = summary.throughput(frame, phase)
         published = paper.throughput() if phase == "training" else paper.throughput().iloc[:0]
@@ -47,7 +48,7 @@ def throughput(frame: pd.DataFrame) -> Table:
 
 def speedup(frame: pd.DataFrame) -> Table:
     """Ratio of throughputs to a Transformer in the same place and repeat."""
-    draft, data = Draft(), []
+    draft, data = Draft(frame["machine"]), []
     for phase in summary.PHASES:
         for reference in summary.references(frame):
             cells = summary.speedup(frame, phase, reference)
@@ -59,14 +60,28 @@ def speedup(frame: pd.DataFrame) -> Table:
         data.append(summary.speedup(frame, "training", summary.REFERENCES[0]))
         draft.add("", with_paper(data[0], paper.speedup(), "ratio"), "length", lambda r: significant(r["ratio"]))
     title = "Speed-up: ratio of throughput to the reference, by sequence length N"
-    pairs = "Median over pairs of rows from one machine, device, dtype and repeat; never across machines."
-    theirs = "The paper does not say which Transformer it timed; transformer-unfused materialises the N x N matrix."
-    return draft.table("speedup", title, pd.concat(data, ignore_index=True), pairs, theirs)
+    ours = pd.concat(data, ignore_index=True)
+    notes = [
+        "Median over pairs of rows from one machine, device, dtype and repeat; never across machines.",
+        *_apart(ours, draft.machines),
+        "The paper does not say which Transformer it timed; transformer-unfused materialises the N x N matrix.",
+    ]
+    return draft.table("speedup", title, ours, *notes)
+
+
+def _apart(cells: pd.DataFrame, machines: Machines) -> list[str]:
+    """Where the two rows of a pair were not measured one after the other."""
+    late = cells[cells["hours_apart"] > MOST_HOURS].groupby(["machine", "length"], as_index=False)["hours_apart"].max()
+    said = [
+        f"{machines.code(line['machine'])} at N={line['length']} ({line['hours_apart']:,.0f} h)"
+        for _, line in late.iterrows()
+    ]
+    return [f"Rows of some pairs lie more than {MOST_HOURS} hour apart: {', '.join(said)}."] if said else []
 
 
 def memory(frame: pd.DataFrame) -> Table:
     """Peak of a training step, and bytes kept for its backward pass a token."""
-    cells, draft = summary.memory(frame), Draft()
+    cells, draft = summary.memory(frame), Draft(frame["machine"])
     draft.add("peak, MiB", cells, "length", lambda r: significant(r["peak_memory_bytes"] / MIB))
     draft.add("kept for backward, MiB", cells, "length", lambda r: significant(r["saved_bytes"] / MIB))
     draft.add(
@@ -87,7 +102,7 @@ def memory(frame: pd.DataFrame) -> Table:
 
 def operations(frame: pd.DataFrame) -> Table:
     """Counted work of one sequence and its growth when N doubles."""
-    cells, draft = summary.operations(frame), Draft()
+    cells, draft = summary.operations(frame), Draft(frame["machine"])
     draft.add("forward, GFLOP", cells, "length", lambda r: significant(r["flops_forward"] / GIGA))
     draft.add("training step, GFLOP", cells, "length", lambda r: significant(r["flops_step"] / GIGA))
     draft.add("training step, growth from N/2", cells, "length", lambda r: _growth(r["flops_step_growth"]))
@@ -110,7 +125,7 @@ def _growth(value: float) -> str:
 
 def scaling(frame: pd.DataFrame) -> Table:
     """Exponents over N, with intervals."""
-    cells, draft = summary.scaling(frame), Draft()
+    cells, draft = summary.scaling(frame), Draft(frame["machine"])
     draft.add("exponent", cells, "measure", _exponent)
     notes = (
         "Exponent b of N^b for one sequence, by least squares on logarithms over all N, with its 95% interval: "

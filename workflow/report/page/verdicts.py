@@ -75,7 +75,7 @@ def _card(line: Line) -> Card:
     return Card(
         claim.id, claim.claim, claim.figure, claims.ours(claims.deciding(line), 3), claims.verdict(line),
         kind(line.verdict),
-        MARKS[line.verdict], line.why, claim.source, claim.device, claim.command, claim.explained, _cells(line),
+        MARKS[line.verdict], line.why, claim.read_in, claim.device, claim.command, claim.explained, _cells(line),
         _figures(claim), _rows(claim),
     )  # fmt: skip
 
