@@ -171,3 +171,10 @@ def test_the_committed_section_is_what_the_committed_rows_give(root: Path, monke
     assert len(drawn) >= 2
     assert all((root / "docs" / "figures" / f"{name}.{kind}").is_file() for name in drawn for kind in ("png", "svg"))
     assert all(read_row(path) for path in pd.unique(readme.read(folder)["path"]))
+
+
+def test_a_machine_has_one_code_in_all_tables(root: Path) -> None:
+    text = (root / "README.md").read_text(encoding="utf-8")
+    codes = set(re.findall(r"^- ([A-Z]+): (.+, \d+ cores)\.$", text, re.MULTILINE))
+    assert len(codes) > 1
+    assert len(codes) == len({code for code, _ in codes}) == len({machine for _, machine in codes})
