@@ -54,6 +54,14 @@ class Sneaky(Honest):
         return super().forward(x.roll(-1, dims=1) if self.leak else x, carry)
 
 
+class Fragile(Honest):
+    """Knows one value of its setting."""
+
+    def __init__(self, shape: LayerShape, *, power: int = 1) -> None:
+        super().__init__(shape)
+        self.power = {1: 1}[power]
+
+
 class WrongShape(Honest):
     """Loses the last position."""
 

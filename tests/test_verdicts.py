@@ -3,6 +3,7 @@ number. The verdict is asked for once a version of the sources."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -75,6 +76,31 @@ def test_settings_that_break_the_contract_are_refused_and_others_are_not(
     assert "FAIL  causal" in capsys.readouterr().out
     assert cli.main([*argv, "--set", "leek=1", "--store", str(tmp_path / "store")]) == 2
     assert "'leek' is unknown. Did you mean 'leak'?" in capsys.readouterr().err
+
+
+def test_what_else_fails_with_a_setting_is_the_models() -> None:
+    found = contract.check(outside.joined("fragile", "planted:Fragile"), {"power": 2})
+    assert [(check.name, check.ok) for check in found] == [("builds", False)]
+    assert found[0].reason.startswith("raised KeyError: 2 (planted.py, line ")
+
+
+def test_settings_of_an_own_model_lift_no_check() -> None:
+    found = contract.check(outside.joined("fragile", "planted:Fragile"), {"power": 1})
+    assert {"same in training", "gradients"} <= {check.name for check in found if check.ok}
+
+
+def test_a_baseline_that_python_cannot_read_has_a_hash_and_one_failed_check(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So its cells become rows that say why, and the others' are planned as before."""
+    entry = dataclasses.replace(registry.info("identity"), path="unreadable:Mine", kind="model")
+    monkeypatch.setattr(registry, "info", lambda name: entry)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for number, text in enumerate(("def (", "\udcff", "import sys; sys.exit(0)")):
+        (tmp_path / "unreadable.py").write_bytes(text.encode(errors="surrogateescape"))
+        assert registry.sources(f"unreadable-{number}")
+        found = contract.check(f"unreadable-{number}")
+        assert [(check.name, check.ok) for check in found] == [("builds", False)]
 
 
 def inspector(folder: Path, body: str) -> list[str]:

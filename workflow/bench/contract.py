@@ -2,8 +2,8 @@
 
 The checks themselves are in `workflow/bench/contract_checks.py`; `check` runs those that apply, on small models (2
 layers of 64) where size does not matter. Controls are exempt from parity and from gradients reaching everything, the
-untrained ones also from causality and from whatever needs weights. Settings of a mixer make a variant, which is checked
-like a model; but it may freeze a part, train on something softer, and sort, for such are ablations.
+untrained ones also from causality and from whatever needs weights. Settings of a mixer of the suite make a variant,
+which is checked like a model; but it may freeze a part, train on something softer, and sort, for such are ablations.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
+from pointer.errors import InputError
 from workflow.bench import contract_checks as checks
 from workflow.bench import models, registry
 from workflow.bench.contract_checks import PARITY_LENGTH, SYMBOLS, Broken, Subject
@@ -28,6 +29,7 @@ from workflow.bench.settings import Settings
 SMALL = {"layers": 2, "width": 64, "heads": 4}
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 Test = Callable[[Subject], None]
+FIRST: tuple[Test, ...] = (checks.builds, checks.shapes)
 
 
 class Check(NamedTuple):
@@ -48,26 +50,41 @@ def check(name: str, mixer: Mapping[str, Any] = NOTHING) -> list[Check]:
         return models.build(replace(cell, mixer=dict(mixer)), torch.device("cpu"), **sizes)
 
     seeds = itertools.count()
-    small, full = partial(built, **SMALL), partial(built, PARITY_LENGTH)
     if mixer:
-        full()  # raises InputError for a bad setting, which is no fault of the model
-    cost = "n log n" if mixer and entry.cost == "linear" else entry.cost
-    return check_subject(Subject(name, small, full, entry.trained, entry.kind == "control", cost, bool(mixer)))
+        _refuse_bad_settings(partial(built, PARITY_LENGTH))
+    variant = bool(mixer) and entry.group != "own"
+    cost = "n log n" if variant and entry.cost == "linear" else entry.cost
+    small = partial(built, **SMALL)
+    return check_subject(Subject(name, small, built, entry.trained, entry.kind == "control", cost, variant))
+
+
+def _refuse_bad_settings(build: Callable[[], object]) -> None:
+    """Raises InputError for a refused setting, which is no fault of the model; what else fails, `builds` tells."""
+    try:
+        build()
+    except InputError:
+        raise
+    except Exception:
+        return
 
 
 def check_subject(subject: Subject) -> list[Check]:
-    """Runs every check that applies; an exception of the model is a failed check, not a crash. A model that cannot be
-    built has one."""
-    first = judged(checks.builds, subject)
-    return [first, *(judged(function, subject) for function in applicable(subject) if first.ok)]
+    """Runs every check that applies; an exception of the model is a failed check, not a crash. Where one of FIRST
+    fails, the others would say the same in other words: they are left out."""
+    found: list[Check] = []
+    for function in applicable(subject):
+        found.append(judged(function, subject))
+        if not found[-1].ok and function in FIRST:
+            break
+    return found
 
 
 def applicable(subject: Subject) -> list[Test]:
-    """The checks of a subject that can be built, cheapest first."""
-    always: list[Test] = [checks.shapes, checks.any_length, checks.bad_input, checks.finite, checks.repeatable]
+    """The checks of a subject, cheapest first."""
+    always: list[Test] = [*FIRST, checks.any_length, checks.bad_input, checks.finite, checks.repeatable]
     if not subject.trained:
         return always
-    weights = [checks.causal, checks.independent_of_batch, checks.saved_and_loaded, checks.cost]
+    weights = [checks.causal, checks.independent_of_batch, checks.as_measured, checks.saved_and_loaded, checks.cost]
     whole = [] if subject.variant else [checks.same_in_training, *([] if subject.control else [checks.gradients])]
     return [*always, *weights, *whole, *([] if subject.control else [checks.parity])]
 
@@ -86,12 +103,13 @@ def judged(function: Test, subject: Subject) -> Check:
             function(subject)
     except Broken as broken:
         return Check(name, False, str(broken))
-    except Exception as error:
-        return Check(name, False, f"raised {type(error).__name__}: {error}{_place(error)}")
+    except (Exception, SystemExit) as error:
+        said = " ".join(str(error).split())
+        return Check(name, False, f"raised {type(error).__name__}: {said}{_place(error)}")
     return Check(name, True, "")
 
 
-def _place(error: Exception) -> str:
+def _place(error: BaseException) -> str:
     """The innermost line outside torch where an error was raised, such as " (my_mixer.py, line 30)"."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "torch" not in Path(frame.filename).parts]
     return f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""

@@ -3,6 +3,7 @@ whoever wrote the model, and with the first position where it shows."""
 
 from __future__ import annotations
 
+import inspect
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,7 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from pointer.errors import InputError
-from pointer.trunk import count_parameters
+from pointer.optim import optimizers
+from pointer.trunk import Mixer, count_parameters
 from workflow.bench import flops, registry
 from workflow.bench.train import supervised_loss, tell_progress
 
@@ -28,6 +30,10 @@ LONG = 2051  # faults of chunks and of blocks show beyond their size
 LONG_CUTS = [300, 511, 512, 513, 1023, 1024, 1025, 1537, 2048, 2049]
 TOKENS_AT_ONCE = 16 * LENGTH
 STIR_STD = 0.1
+MEASURED, MEASURED_CUTS = 300, (8, 64, 131, 257)  # a batch of 4, each changed from its own place on
+STEPS, STEP_LENGTH, LEARNING_RATE = 4, 96, 1e-2
+LOOSE = 3e-5  # logits of trained models are larger
+MOST_PERIOD = 16
 PARITY_LENGTH = 2048
 COUNTED = 2048  # work is counted at this length and at twice as much
 GROWTH = {"linear": 2.02, "n log n": 2.25, "quadratic": 4.1, "quadratic-unfused": 4.1}  # most that doubling N may cost
@@ -40,11 +46,12 @@ class Broken(Exception):
 @dataclass(frozen=True)
 class Subject:
     """A model under test for SYMBOLS symbols, differently initialised each time: `build(LENGTH)` makes a small one,
-    `full` the one that is measured. `cost` is the class that its entry declares; a `variant` has own settings."""
+    `full(N)` one as large as what is measured. `cost` is the class that its entry declares; a `variant` has own
+    settings."""
 
     name: str
     build: Callable[[int], nn.Module]
-    full: Callable[[], nn.Module]
+    full: Callable[[int], nn.Module]
     trained: bool = True
     control: bool = False
     cost: registry.Cost = "linear"
@@ -66,10 +73,20 @@ class Subject:
 
 
 def builds(subject: Subject) -> None:
-    """The file can be imported and its class makes a model."""
+    """The file can be imported and its class makes a model; its mixers are mixers."""
     model = subject.small()
     if not isinstance(model, nn.Module):
         raise Broken(f"{subject.name} is a {type(model).__name__}, not a torch.nn.Module")
+    for mixer in getattr(model, "mixers", ()):
+        kind = type(mixer)
+        if not isinstance(mixer, Mixer):
+            raise Broken(f"{kind.__name__} is no pointer.trunk.Mixer: write `class {kind.__name__}(Mixer)`")
+        period = getattr(mixer, "period", 1)
+        if not isinstance(period, int) or not 1 <= period <= MOST_PERIOD:
+            words = f"the steps after which a mixer's work repeats; accepted: 1 to {MOST_PERIOD}"
+            raise Broken(f"{kind.__name__}.period is {period!r}: {words}. Call it otherwise if it is something else")
+        if "distance" in inspect.signature(kind.__init__).parameters and not subject.control:
+            raise Broken("a setting called `distance` would be told the copy task's distance: call it otherwise")
 
 
 def shapes(subject: Subject) -> None:
@@ -86,6 +103,8 @@ def _check_mixed(layer: int, _mixer: nn.Module, given: Any, returned: Any) -> No
     """A forward hook of a mixer: y must be float[B, N, d] as x is, or the trunk would broadcast it."""
     if not isinstance(returned, tuple) or len(returned) != 2 or not isinstance(returned[0], Tensor):
         raise Broken(f"the mixer of layer {layer} returns {type(returned).__name__}; expected a pair (y, carry)")
+    if returned[0].dtype != given[0].dtype:
+        raise Broken(f"the mixer of layer {layer} returns {returned[0].dtype} for {given[0].dtype}")
     if returned[0].shape != given[0].shape:
         shapes = f"y {list(returned[0].shape)} for x {list(given[0].shape)}"
         raise Broken(f"the mixer of layer {layer} returns {shapes}; they must be the same")
@@ -119,15 +138,14 @@ def bad_input(subject: Subject) -> None:
 
 
 def finite(subject: Subject) -> None:
-    """Logits hold no NaN and no infinity, in inference and in training mode."""
-    model = subject.small()
-    for mode in (False, True):
-        bad = ~torch.isfinite(_logits(model.train(mode), _tokens(2, ODD)))
-        if bool(bad.any()):
-            position = int(bad.any(-1).any(0).nonzero()[0])
-            raise Broken(
-                f"logits are not finite from position {position} in {'training' if mode else 'inference'} mode"
-            )
+    """Logits hold no NaN and no infinity, in inference and in training mode, in short sequences and in long ones."""
+    for length in (ODD, LONG):
+        model, tokens = subject.build(length), _tokens(2, length)
+        for mode in (False, True):
+            bad = ~torch.isfinite(_logits(model.train(mode), tokens))
+            if bool(bad.any()):
+                position, when = int(bad.any(-1).any(0).nonzero()[0]), "training" if mode else "inference"
+                raise Broken(f"logits are not finite from position {position} in {when} mode, N = {length}")
 
 
 def repeatable(subject: Subject) -> None:
@@ -183,6 +201,40 @@ def independent_of_batch(subject: Subject) -> None:
         _same(alone, together[row : row + 1], f"when sequence {row} is run alone instead of in a batch of 3")
 
 
+def as_measured(subject: Subject) -> None:
+    """The model at its measured size, after a few steps of training and with its schedules at the end: later tokens,
+    the rest of the batch and what was run before change nothing, nor does training mode. Faults hide in what is small
+    or untrained: in a fifth layer or head, behind a gate that only training opens, in a batch of four."""
+    model, tokens = _a_little_trained(subject.full(MEASURED)), _tokens(len(MEASURED_CUTS), MEASURED)
+    before = _logits(model, tokens)
+    changed = torch.cat([_changed_from(tokens[row : row + 1], cut) for row, cut in enumerate(MEASURED_CUTS)])
+    after = _logits(model, changed)
+    for row, cut in enumerate(MEASURED_CUTS):
+        one, where = slice(row, row + 1), f"at full size and after {STEPS} training steps"
+        for given, together in ((tokens, before), (changed, after)):
+            alone = _logits(model, given[one])
+            _same(alone, together[one], f"when sequence {row} is run alone instead of in a batch of 4, {where}", LOOSE)
+        seen = f"when tokens from {cut} on change, {where}: it sees the future"
+        _same(after[one, :cut], before[one, :cut], seen, LOOSE)
+    if not subject.variant:
+        _same(_logits(model.train(), tokens), before, "in training mode against inference, at full size", LOOSE)
+
+
+def _a_little_trained(model: nn.Module) -> nn.Module:
+    """After STEPS steps by the suite's optimisers at a high rate; inference mode, schedules at their end."""
+    made = optimizers(model.train(), LEARNING_RATE)
+    for step in range(STEPS):
+        tell_progress(model, step / STEPS)
+        tokens = _tokens(4, STEP_LENGTH + step)  # other tokens each time
+        for optimizer in made:
+            optimizer.zero_grad(set_to_none=True)
+        supervised_loss(model(tokens), tokens.roll(3, dims=1)).backward()
+        for optimizer in made:
+            optimizer.step()
+    tell_progress(model, 1.0)
+    return model.eval()
+
+
 def gradients(subject: Subject) -> None:
     """Every parameter gets a finite gradient that is not all zero."""
     model, tokens = subject.small(), _tokens(2, ODD)
@@ -223,17 +275,30 @@ def saved_and_loaded(subject: Subject) -> None:
 
 def parity(subject: Subject) -> None:
     """The full-sized model lies within PARITY of the paper's 3.2 M parameters, position tables left out."""
-    model, target = subject.full(), registry.TARGET_PARAMETERS
+    model, target = subject.full(PARITY_LENGTH), registry.TARGET_PARAMETERS
     count = count_parameters(model, tables=False)
     if abs(count - target) > registry.PARITY * target:
         raise Broken(
             f"{count:,} parameters without position tables; accepted: {target:,} within {registry.PARITY:.0%}."
             " The feed-forward is sized to meet it; the mixers alone may not exceed it"
         )
+    before = _shapes_of(model)
+    _logits(model.eval(), _tokens(1, ODD))
+    if late := [name for name in _shapes_of(model) if name not in before]:
+        raise Broken(f"{late[0]} comes into being in the first forward pass: neither counted nor trained")
+    longer = _shapes_of(subject.full(2 * PARITY_LENGTH))
     for name, parameter in model.named_parameters():
-        if name.endswith("_table") and PARITY_LENGTH not in parameter.shape:
-            shape = list(parameter.shape)
+        shape, grows = list(parameter.shape), before[name] != longer.get(name)
+        if parameter.is_complex():
+            raise Broken(f"{name} is complex and would count once: keep real and imaginary parts as two numbers")
+        if name.endswith("_table") and not grows:
             raise Broken(f"{name} {shape} is left out of the count as a position table, but has no axis as long as N")
+        if grows and not name.endswith("_table"):
+            raise Broken(f"{name} {shape} grows with N: a position table, whose name must end in `_table`")
+
+
+def _shapes_of(model: nn.Module) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
 
 
 def cost(subject: Subject) -> None:
@@ -246,10 +311,12 @@ def cost(subject: Subject) -> None:
         raise Broken(f"{counted}; `cost: {subject.cost}` allows {GROWTH[subject.cost]}: say `cost: {fitting}`")
 
 
-def _same(found: Tensor, expected: Tensor, when: str) -> None:
+def _same(found: Tensor, expected: Tensor, when: str, tolerance: float = TOLERANCE) -> None:
     """Raises Broken with the first position at which two batches of logits [B, N, V] differ."""
+    if not bool(torch.isfinite(expected).all()):
+        raise Broken("logits are not finite")
     apart = (found - expected).abs().amax(dim=(0, 2))
-    wrong = (~(apart <= TOLERANCE)).nonzero()
+    wrong = (~(apart <= tolerance)).nonzero()
     if len(wrong):
         position = int(wrong[0])
         raise Broken(f"output {position} differs by {float(apart[position]):.2g} {when}")

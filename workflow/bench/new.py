@@ -12,6 +12,8 @@ import re
 import tempfile
 from pathlib import Path
 
+import yaml
+
 from pointer.errors import InputError
 from workflow.bench import registry
 from workflow.bench.lock import alone, lock_path
@@ -84,10 +86,12 @@ def check_name(name: str) -> None:
     """Raises InputError for what cannot be a new baseline's name: no identifier, a word of Python or of the config, or
     taken."""
     folder, known = registry.FILE.parent, registry.names()
-    if not NAME.fullmatch(name) or keyword.iskeyword(name):
+    if not NAME.fullmatch(name) or keyword.iskeyword(name) or keyword.iskeyword(class_name(name)):
         hint = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
         near = f"{ACCEPTED}, such as {hint}" if NAME.fullmatch(hint) and hint != name else ACCEPTED
         raise InputError.about("NAME", name, f"{near}, and no keyword of Python", WHERE)
+    if not isinstance(yaml.safe_load(name), str):
+        raise InputError.about("NAME", name, "a name that YAML reads as text, unlike true, null, yes or on", WHERE)
     if name in registry.RESERVED:
         raise InputError.about(
             "NAME", name, f"a name other than {', '.join(registry.RESERVED)} (words of the config)", WHERE

@@ -49,10 +49,15 @@ def find_file(module: str) -> Path | None:
 
 @functools.cache
 def _imports(path: Path, module: str) -> list[str]:
-    """What a module's file imports, by full names; `from a import b` gives a and a.b, for b may be a module."""
+    """What a module's file imports, by full names; `from a import b` gives a and a.b, for b may be a module. Nothing
+    for a file that Python cannot read: whoever imports it says why."""
+    try:
+        parsed = ast.parse(path.read_text(encoding="utf-8"))
+    except (SyntaxError, ValueError):
+        return []
     package = module.split(".") if path.stem == "__init__" else module.split(".")[:-1]
     modules: list[str] = []
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(parsed):
         if isinstance(node, ast.ImportFrom):
             above = package[: len(package) - node.level + 1] if node.level else []
             base = ".".join([*above, *filter(None, [node.module])])
