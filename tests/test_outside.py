@@ -85,6 +85,20 @@ def test_its_own_package_is_part_of_its_sources(package: Path) -> None:
     assert provenance.model_hash(NAME) != own
 
 
+def test_a_module_beside_it_is_part_of_its_sources_and_an_installed_one_is_not(package: Path, tmp_path: Path) -> None:
+    (tmp_path / "beside.py").write_text("value = 1\n")
+    (package / "mine.py").write_text(f"import beside, json, numpy, pytest\n{CODE}")
+    _forget()
+    names = {path.name for path in registry.sources(NAME)}
+    assert "beside.py" in names
+    assert not any(".venv" in path.parts or "site-packages" in path.parts for path in registry.sources(NAME))
+    assert "decoder.py" not in names  # json's
+    before = provenance.source_hash("copy", NAME)
+    (tmp_path / "beside.py").write_text("value = 2\n")
+    _forget()
+    assert provenance.source_hash("copy", NAME) != before
+
+
 def test_a_row_names_the_model_its_path_and_the_hash_of_its_file(package: Path) -> None:
     cell = Settings("copy", NAME, distance=64)
     known = provenance.identity(cell)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import re
 import sys
+import sysconfig
 from collections.abc import Sequence
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -22,6 +23,8 @@ PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 DEFAULTS = {"cost": "linear", "position": "not stated", "citation": "not stated"}
 DECLARED = ("cost", "position", "citation", "learned_positions")
 SIGN = "="
+LIBRARY = ("stdlib", "platstdlib", "purelib", "platlib")
+INSTALLED = [Path(sysconfig.get_path(kind)).resolve() for kind in LIBRARY]
 
 
 def split(model: str) -> tuple[str, str] | None:
@@ -61,6 +64,20 @@ def file(module: str) -> Path | None:
         places = list(spec.submodule_search_locations or [])
     origin = Path(spec.origin) if spec is not None and spec.origin else None
     return origin if origin is not None and origin.suffix == ".py" else None
+
+
+class Theirs:
+    """The top-level packages that belong to a user's model: some by name, and what lies on Python's path but neither in
+    its library nor among installed packages, such as a module beside the model's."""
+
+    def __init__(self, *names: str) -> None:
+        self.names = names
+
+    def __contains__(self, package: object) -> bool:
+        if package in self.names:
+            return True
+        path = file(str(package))
+        return path is not None and not any(path.is_relative_to(folder) for folder in INSTALLED)
 
 
 def _spec(module: str, places: list[str] | None) -> ModuleSpec | None:

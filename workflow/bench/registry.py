@@ -192,11 +192,13 @@ def _check_settings(name: str, mixer: Any, settings: dict[str, Any]) -> None:
 
 def sources(name: str, without: Sequence[str] = ()) -> list[Path]:
     """The files that make this model's numbers: its module, the trunk, and what they import from `pointer`,
-    `baselines` and, outside the repository, their own package. `without`: modules that do not count, nor what only
-    they import.
+    `baselines` and, for a user's own, what else of the user's they import. `without`: modules that do not count, nor
+    what only they import.
     """
-    module = info(name).path.partition(":")[0]
-    packages = ("pointer", "baselines", module.partition(".")[0])
+    entry = info(name)
+    module = entry.path.partition(":")[0]
+    known = ("pointer", "baselines", module.partition(".")[0])
+    packages = outside.Theirs(*known) if entry.group == "own" else known
     return reachable([module, "pointer.trunk"], packages, without, module_file)
 
 

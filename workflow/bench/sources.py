@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import functools
 import hashlib
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Container, Iterable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def reachable(
     modules: Iterable[str],
-    packages: Collection[str],
+    packages: Container[str],
     without: Collection[str] = (),
     find: Callable[[str], Path | None] | None = None,
 ) -> list[Path]:
