@@ -122,6 +122,22 @@ def test_the_table_says_yes_no_and_what_was_not_run() -> None:
     assert met["counted-work", "pointer, flops_forward, N=256 to 512"][0] == "yes"
 
 
+def test_the_summary_counts_measured_cells_and_names_the_worst_by_value() -> None:
+    """At 256 a wide interval around 0.88, at 512 a narrow one around 0.87: the second is the worse."""
+    rows = [
+        timed(model, n, ms, repeat=r)
+        for n, steps in ((256, (10.0, 10.8, 11.6)), (512, (10.92, 10.92, 10.93)))
+        for r, own in enumerate(steps)
+        for model, ms in (("pointer", own), ("identity", 9.5))
+    ]
+    table = goals.summary(table_of(with_means(rows))).wide.set_index("what")
+    line = table.loc["Training near the trunk's own limit, credit included"]
+    cells = len(next(goal for goal in ledger.read(GOALS) if goal.id == "limit-training").tests[0].given["at"])
+    assert line["met"] == f"2 of 2, {cells - 2} not run"
+    assert line["worst cell"].startswith("N=512: 0.870 (")
+    assert table.loc["It takes few training tokens"]["met"].tolist() == ["1 not run", "1 not run"]
+
+
 def with_means(rows: list[dict[str, object]]) -> list[dict[str, object]]:
     """Timed rows with the mean milliseconds that real rows have."""
     return [

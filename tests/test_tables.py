@@ -50,6 +50,17 @@ def test_machines_devices_and_precisions_are_never_mixed() -> None:
     assert cell(table, 2048, machine="fast", device="cuda", dtype="bfloat16") == "0.0500"
 
 
+def test_pairs_whose_rows_lie_hours_apart_are_named() -> None:
+    at = "2026-01-01T{}:00:00+00:00"
+    rows = [timed("transformer", n, 400.0, started=at.format("00")) for n in (512, 1024)]
+    rows += [
+        timed("pointer", 512, 200.0, started=at.format("11")),
+        timed("pointer", 1024, 200.0, started=at.format("01")),
+    ]
+    (note,) = [note for note in tables.speedup(table_of(rows)).notes if "apart" in note]
+    assert note == "Rows of some pairs lie more than 1 hour apart: A at N=512 (11 h)."
+
+
 def test_speedup_is_the_median_of_pairs_of_one_repeat_and_machine() -> None:
     steps = {
         ("a", "transformer"): (100.0, 200.0, 300.0),
