@@ -62,6 +62,19 @@ class Fragile(Honest):
         self.power = {1: 1}[power]
 
 
+class Turns(Honest):
+    """Sees one token ahead once it has been trained for three steps."""
+
+    def __init__(self, shape: LayerShape) -> None:
+        super().__init__(shape)
+        self.steps = 0
+
+    def forward(self, x: Tensor, carry: Any) -> tuple[Tensor, Any]:
+        """As Honest, or of x shifted by one."""
+        self.steps += self.training
+        return super().forward(x.roll(-1, dims=1) if self.steps > 3 else x, carry)
+
+
 class WrongShape(Honest):
     """Loses the last position."""
 

@@ -23,6 +23,8 @@ from workflow.bench.outcomes import Diverged, Outcome
 from workflow.bench.progress import Progress
 from workflow.bench.settings import Settings, from_dict
 
+LEARNING = "workflow.bench.learning"
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one cell; see the module."""
@@ -78,9 +80,19 @@ def _run(settings: Settings, progress: Progress, folder: Path) -> dict[str, Any]
 
     device = devices.resolve(settings.device)
     module = importlib.import_module(experiments.info(settings.experiment).module)
-    row: dict[str, Any] = module.run(settings, progress, folder)
+    measured = _learned if module.__name__ == LEARNING else module.run
+    row: dict[str, Any] = measured(settings, progress, folder)
     name = devices.device_name(device)
     return row | ({"device_name": name} if name else {})
+
+
+def _learned(settings: Settings, progress: Progress, folder: Path) -> dict[str, Any]:
+    """The row of a model that a task has trained, if that model keeps the contract itself."""
+    from workflow.bench import learning, trained
+
+    model, row = learning.train_and_score(settings.resolved(), progress, folder)
+    trained.audit(model, settings.resolved())
+    return row
 
 
 def label(settings: Settings) -> str:
