@@ -48,7 +48,7 @@ def accuracy_text(record: Any) -> str:
     mean = f"{100 * record['accuracy']:.2f}"
     if pd.isna(record["accuracy_low"]):
         return mean
-    seeds = f"; {record['runs']} seeds" if record["runs"] > 1 else ""
+    seeds = f"; {record['runs']:.0f} seeds" if record["runs"] > 1 else ""
     return f"{mean} ({100 * record['accuracy_low']:.2f} to {100 * record['accuracy_high']:.2f}{seeds})"
 
 
