@@ -6,8 +6,9 @@ rounds are joined by the mass of their scores, a position attends to itself only
 grow in number with N; more than 64 are products of several hashes, as in the original's code, or hashing alone would
 cost O(N^2 d / window).
 Deviations: a position sees the `window` nearest earlier members of its bucket, not those of its chunk of the sorted
-order, which would shift with future tokens; the directions are drawn once, so that outputs are deterministic; no
-reversible layers.
+order, which would shift with future tokens; a key that several rounds find counts in each of them, where the original
+takes off the logarithm of how often; the directions are drawn once, so that outputs are deterministic; no reversible
+layers.
 Cost: O(N log N) for sorting and hashing, O(N window d rounds) time, O(N window H rounds) memory.
 """
 
