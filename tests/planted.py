@@ -62,6 +62,14 @@ class Fragile(Honest):
         self.power = {1: 1}[power]
 
 
+class Positional(Honest):
+    """Takes its setting without a `*`."""
+
+    def __init__(self, shape: LayerShape, power: int = 1) -> None:
+        super().__init__(shape)
+        self.power = power
+
+
 class Turns(Honest):
     """Sees one token ahead once it has been trained for three steps."""
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from pointer.errors import InputError
 from workflow.bench import cli, contract, measure, outside, provenance, registry, supervisor, verdicts
 from workflow.bench.outcomes import StoppedError
 from workflow.bench.rows import read_row
@@ -82,6 +83,15 @@ def test_what_else_fails_with_a_setting_is_the_models() -> None:
     found = contract.check(outside.joined("fragile", "planted:Fragile"), {"power": 2})
     assert [(check.name, check.ok) for check in found] == [("builds", False)]
     assert found[0].reason.startswith("raised KeyError: 2 (planted.py, line ")
+
+
+def test_a_setting_that_is_no_keyword_is_told_how_to_become_one() -> None:
+    with pytest.raises(
+        InputError, match=r"setting power of .* accepted: a keyword: `def __init__\(self, shape, \*, power"
+    ):
+        contract.check(outside.joined("positional", "planted:Positional"), {"power": 2})
+    with pytest.raises(InputError, match="'shape' is unknown"):
+        contract.check(outside.joined("positional", "planted:Positional"), {"shape": 2})
 
 
 def test_settings_of_an_own_model_lift_no_check() -> None:

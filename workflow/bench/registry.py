@@ -185,7 +185,11 @@ def _check_settings(name: str, mixer: Any, settings: dict[str, Any]) -> None:
     parameters = inspect.signature(getattr(mixer, "Settings", mixer.__init__)).parameters.values()
     keyword = inspect.Parameter.POSITIONAL_OR_KEYWORD if hasattr(mixer, "Settings") else inspect.Parameter.KEYWORD_ONLY
     known = [p.name for p in parameters if p.kind is keyword and p.name not in ("symbols", "length")]
+    loose = {*list(inspect.signature(mixer.__init__).parameters)[2:]} - {"symbols", "length", *known}
     for key in settings:
+        if key in loose:
+            accepted = f"a keyword: `def __init__(self, shape, *, {key}=...)`"
+            raise InputError.about(f"setting {key} of {name}", "a positional parameter", accepted, "its class")
         if key not in known:
             raise InputError.unknown(f"setting of {name}", key, known, "`--set`, or `mixer` in the config")
 
