@@ -41,7 +41,9 @@ def recall(frame: pd.DataFrame) -> Table:
         f"In optimiser steps: {steps}; so few show who learns soon, not what a model would learn from more."
         if steps
         else "",
-        f"Tokens until 95% are known up to one look at held-out sequences, every {looks} tokens." if looks else "",
+        f"Tokens until 95%: at the first look at held-out sequences that finds it; tokens between looks: {looks}."
+        if looks
+        else "",
         f"The best constant guess gives: {chances}." if chances else "",
         *(said for task, said in OF_ONE.items() if task in set(cells["task"])),
     )
