@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from workflow.bench import models, outside, registry, trained, worker
 from workflow.bench.settings import Settings
 
-SMALL: dict[str, Any] = {"experiment": "mqar", "pairs": 4, "length": 64, "symbols": 64, "tokens": 4096, "threads": 1}
+SIZES: dict[str, Any] = {"pairs": 4, "length": 64, "symbols": 64, "tokens": 4096, "evaluate_symbols": 500}
+SMALL: dict[str, Any] = {"experiment": "mqar", "threads": 1} | SIZES
 
 
 @pytest.fixture(autouse=True)

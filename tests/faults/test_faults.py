@@ -188,7 +188,9 @@ class Jumping(datetime):
 
 def test_a_clock_that_is_set_back_gives_no_negative_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clock, "datetime", Jumping)
-    monkeypatch.setitem(sys.modules, experiments.info("copy").module, SimpleNamespace(run=lambda *_: {"steps": 1}))
+    monkeypatch.setitem(
+        sys.modules, experiments.info("copy").module, SimpleNamespace(__name__="planted", run=lambda *_: {"steps": 1})
+    )
     row = worker.measure(Settings(**CELL), tmp_path)
     started, ended = (datetime.fromisoformat(row[key]) for key in ("started", "ended"))
     assert timedelta(0) <= ended - started < timedelta(minutes=1)
