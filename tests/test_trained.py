@@ -17,12 +17,6 @@ SIZES: dict[str, Any] = {"pairs": 4, "length": 64, "symbols": 64, "tokens": 4096
 SMALL: dict[str, Any] = {"experiment": "mqar", "threads": 1} | SIZES
 
 
-@pytest.fixture(autouse=True)
-def planted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """tests/ is on Python's path."""
-    monkeypatch.syspath_prepend(str(Path(__file__).parent))
-
-
 def row(tmp_path: Path, model: str) -> dict[str, Any]:
     """What the worker leaves of a short training."""
     asked, result = tmp_path / "settings.json", tmp_path / "result.json"

@@ -94,7 +94,7 @@ def shapes(subject: Subject) -> None:
     model = subject.small()
     for layer, mixer in enumerate(getattr(model, "mixers", ())):
         mixer.register_forward_hook(partial(_check_mixed, layer))
-    logits = _logits(model, _tokens(3, 10))
+    logits = logits_of(model, _tokens(3, 10))
     if tuple(logits.shape) != (3, 10, SYMBOLS) or not logits.is_floating_point():
         raise Broken(f"tokens [3, 10] give {logits.dtype}{list(logits.shape)}; expected floating [3, 10, {SYMBOLS}]")
 
@@ -115,7 +115,7 @@ def any_length(subject: Subject) -> None:
     model = subject.small()
     for length in (1, 2, 63, 64, 65, ODD, LENGTH):
         with _about(f"at N = {length}"):
-            logits = _logits(model, _tokens(1, length))
+            logits = logits_of(model, _tokens(1, length))
             if tuple(logits.shape) != (1, length, SYMBOLS):
                 raise Broken(f"logits have shape {list(logits.shape)}")
 
@@ -129,7 +129,7 @@ def bad_input(subject: Subject) -> None:
     }
     for what, tokens in cases.items():
         try:
-            _logits(model, tokens)
+            logits_of(model, tokens)
         except InputError:
             continue
         except Exception as error:
@@ -142,7 +142,7 @@ def finite(subject: Subject) -> None:
     for length in (ODD, LONG):
         model, tokens = subject.build(length), _tokens(2, length)
         for mode in (False, True):
-            bad = ~torch.isfinite(_logits(model.train(mode), tokens))
+            bad = ~torch.isfinite(logits_of(model.train(mode), tokens))
             if bool(bad.any()):
                 position, when = int(bad.any(-1).any(0).nonzero()[0]), "training" if mode else "inference"
                 raise Broken(f"logits are not finite from position {position} in {when} mode, N = {length}")
@@ -151,7 +151,7 @@ def finite(subject: Subject) -> None:
 def repeatable(subject: Subject) -> None:
     """The same tokens, weights and seed give the same bits, logits and gradients."""
     model, tokens = subject.small(), _tokens(2, ODD)
-    first, second = _logits(model, tokens), _logits(model, tokens)
+    first, second = logits_of(model, tokens), logits_of(model, tokens)
     if not torch.equal(first, second):
         position = int((first != second).any(-1).any(0).nonzero()[0])
         raise Broken(f"two inference calls on the same tokens differ at position {position}: it remembers or draws")
@@ -171,23 +171,23 @@ def causal(subject: Subject) -> None:
 
 def _causal(model: nn.Module, tokens: Tensor, cuts: Sequence[int], given: Sequence[int]) -> None:
     """Changes the tokens int64[1, N] from each of `cuts` on, and leaves out all but the first of each of `given`."""
-    before, length = _logits(model, tokens), tokens.shape[1]
+    before, length = logits_of(model, tokens), tokens.shape[1]
     at_once = max(1, TOKENS_AT_ONCE // length)
     for group in (cuts[start : start + at_once] for start in range(0, len(cuts), at_once)):
-        together = _logits(model, torch.cat([_changed_from(tokens, i) for i in group]))
+        together = logits_of(model, torch.cat([changed_from(tokens, i) for i in group]))
         for i, logits in zip(group, together, strict=True):
             if not bool(((logits - before[0])[:i].abs() <= TOLERANCE).all()):
-                alone = _logits(model, _changed_from(tokens, i))[:, :i]  # whatever else is in the batch
+                alone = logits_of(model, changed_from(tokens, i))[:, :i]  # whatever else is in the batch
                 _same(alone, before[:, :i], f"when tokens from {i} on change: it sees the future")
     for i in given:
-        _same(_logits(model, tokens[:, :i]), before[:, :i], f"with only {i} tokens given instead of {length}")
+        _same(logits_of(model, tokens[:, :i]), before[:, :i], f"with only {i} tokens given instead of {length}")
 
 
-def _changed_from(tokens: Tensor, i: int) -> Tensor:
-    """The tokens int64[1, N] with every one from position i on replaced by another."""
+def changed_from(tokens: Tensor, i: int, symbols: int = SYMBOLS) -> Tensor:
+    """The tokens int64[B, N] with every one from position i on replaced by another."""
     changed = tokens.clone()
-    shift = np.random.default_rng(i).integers(1, SYMBOLS, size=tuple(changed[:, i:].shape))
-    changed[:, i:] = (changed[:, i:] + torch.from_numpy(shift)) % SYMBOLS
+    shift = np.random.default_rng(i).integers(1, symbols, size=tuple(changed[:, i:].shape))
+    changed[:, i:] = (changed[:, i:] + torch.from_numpy(shift)) % symbols
     return changed
 
 
@@ -195,9 +195,9 @@ def independent_of_batch(subject: Subject) -> None:
     """A sequence's output does not depend on what else is in its batch, nor on what was run before (inference,
     1e-5)."""
     model, tokens = subject.stirred(), _tokens(3, ODD)
-    together = _logits(model, tokens)
+    together = logits_of(model, tokens)
     for row in (0, 2):
-        alone = _logits(model, tokens[row : row + 1])
+        alone = logits_of(model, tokens[row : row + 1])
         _same(alone, together[row : row + 1], f"when sequence {row} is run alone instead of in a batch of 3")
 
 
@@ -206,18 +206,18 @@ def as_measured(subject: Subject) -> None:
     the rest of the batch and what was run before change nothing, nor does training mode. Faults hide in what is small
     or untrained: in a fifth layer or head, behind a gate that only training opens, in a batch of four."""
     model, tokens = _a_little_trained(subject.full(MEASURED)), _tokens(len(MEASURED_CUTS), MEASURED)
-    before = _logits(model, tokens)
-    changed = torch.cat([_changed_from(tokens[row : row + 1], cut) for row, cut in enumerate(MEASURED_CUTS)])
-    after = _logits(model, changed)
+    before = logits_of(model, tokens)
+    changed = torch.cat([changed_from(tokens[row : row + 1], cut) for row, cut in enumerate(MEASURED_CUTS)])
+    after = logits_of(model, changed)
     for row, cut in enumerate(MEASURED_CUTS):
         one, where = slice(row, row + 1), f"at full size and after {STEPS} training steps"
         for given, together in ((tokens, before), (changed, after)):
-            alone = _logits(model, given[one])
+            alone = logits_of(model, given[one])
             _same(alone, together[one], f"when sequence {row} is run alone instead of in a batch of 4, {where}", LOOSE)
         seen = f"when tokens from {cut} on change, {where}: it sees the future"
         _same(after[one, :cut], before[one, :cut], seen, LOOSE)
     if not subject.variant:
-        _same(_logits(model.train(), tokens), before, "in training mode against inference, at full size", LOOSE)
+        _same(logits_of(model.train(), tokens), before, "in training mode against inference, at full size", LOOSE)
 
 
 def _a_little_trained(model: nn.Module) -> nn.Module:
@@ -252,10 +252,10 @@ def same_in_training(subject: Subject) -> None:
     ends = {1.0: "end"} | ({0.0: "start"} if getattr(model, "one_mode", False) else {})
     for progress, when in ends.items():
         tell_progress(model, progress)
-        trained = _logits(model.train(), tokens)
+        trained = logits_of(model.train(), tokens)
         _same(
             trained,
-            _logits(model.eval(), tokens),
+            logits_of(model.eval(), tokens),
             f"in training mode (at the {when} of all schedules) against inference",
         )
 
@@ -269,7 +269,7 @@ def saved_and_loaded(subject: Subject) -> None:
         path = Path(folder) / "weights.safetensors"
         save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, path)
         other.load_state_dict(load_file(path))
-    if not torch.equal(_logits(model, tokens), _logits(other, tokens)):
+    if not torch.equal(logits_of(model, tokens), logits_of(other, tokens)):
         raise Broken("a model loaded from saved weights gives other outputs: something is not in its state_dict")
 
 
@@ -283,7 +283,7 @@ def parity(subject: Subject) -> None:
             " The feed-forward is sized to meet it; the mixers alone may not exceed it"
         )
     before = _shapes_of(model)
-    _logits(model.eval(), _tokens(1, ODD))
+    logits_of(model.eval(), _tokens(1, ODD))
     if late := [name for name in _shapes_of(model) if name not in before]:
         raise Broken(f"{late[0]} comes into being in the first forward pass: neither counted nor trained")
     longer = _shapes_of(subject.full(2 * PARITY_LENGTH))
@@ -327,7 +327,8 @@ def _tokens(batch: int, length: int) -> Tensor:
     return torch.from_numpy(np.random.default_rng([batch, length]).integers(SYMBOLS, size=(batch, length)))
 
 
-def _logits(model: nn.Module, tokens: Tensor) -> Tensor:
+def logits_of(model: nn.Module, tokens: Tensor) -> Tensor:
+    """float[B, N, V] of tokens int64[B, N], in the mode that the model is in, without gradients."""
     with torch.no_grad():
         found: Tensor = model(tokens)
     return found

@@ -6,14 +6,13 @@ steps, or at a row's own length, shows here.
 
 from __future__ import annotations
 
-import numpy as np
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from workflow.bench import devices, models
+from workflow.bench.contract_checks import changed_from, logits_of
 from workflow.bench.outcomes import Outcome
 from workflow.bench.settings import Settings
-from workflow.bench.tasks import Task
+from workflow.bench.verdicts import BREAKS
 
 SHARE = 1e-3  # of the largest logit: rounding stays far below, a leak worth having far above
 SEQUENCES = 2  # at most: they are run twice
@@ -33,26 +32,13 @@ def audit(model: nn.Module, settings: Settings) -> None:
     task, device = models.task_of(settings), devices.resolve(settings.device)
     tokens = task.batch_of("check", 0, min(SEQUENCES, settings.batch))[0]
     middle = task.length // 2
-    before, after = (_logits(model, given.to(device)) for given in (tokens, _changed(task, tokens, middle)))
+    changed, model = changed_from(tokens, middle, task.symbols), model.eval()
+    before, after = (logits_of(model, given.to(device)).float() for given in (tokens, changed))
     apart = (after - before)[:, :middle].abs().amax(dim=(0, 2))
     wrong = (apart > SHARE * before.abs().max()).nonzero()
     if len(wrong):
         position = int(wrong[0])
         raise Leaks(
-            f"breaks its contract: the trained model's output {position} differs by {float(apart[position]):.2g} when "
+            f"{BREAKS}the trained model's output {position} differs by {float(apart[position]):.2g} when "
             f"tokens from {middle} on change: it sees the future"
         )
-
-
-def _changed(task: Task, tokens: Tensor, start: int) -> Tensor:
-    """The tokens int64[B, N] with every one from position `start` on replaced by another."""
-    shift = np.random.default_rng(0).integers(1, task.symbols, size=(len(tokens), task.length - start))
-    changed = tokens.clone()
-    changed[:, start:] = (changed[:, start:] + torch.from_numpy(shift)) % task.symbols
-    return changed
-
-
-def _logits(model: nn.Module, tokens: Tensor) -> Tensor:
-    with torch.no_grad():
-        logits: Tensor = model.eval()(tokens)
-    return logits.float()

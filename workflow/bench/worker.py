@@ -90,8 +90,9 @@ def _learned(settings: Settings, progress: Progress, folder: Path) -> dict[str, 
     """The row of a model that a task has trained, if that model keeps the contract itself."""
     from workflow.bench import learning, trained
 
-    model, row = learning.train_and_score(settings.resolved(), progress, folder)
-    trained.audit(model, settings.resolved())
+    cell = settings.resolved()
+    model, row = learning.train_and_score(cell, progress, folder)
+    trained.audit(model, cell)
     return row
 
 
