@@ -5,7 +5,8 @@ Yang et al. 2024, Parallelizing Linear Transformers with the Delta Rule over Seq
     S_t = S_{t-1} + k_t' b_t (v_t - k_t S_{t-1}),    y_t = q_t S_t
 
 with unit queries and keys, b_t = sigmoid(w x_t), silu and a causal convolution of 4 taps before. In chunks by the WY
-form: a triangular solve within a chunk, a loop over chunks for the state.
+form: a triangular solve within a chunk, a loop over chunks for the state. Deviations: heads are the trunk's, 32 wide,
+where the original's are 128 wide, so the state is a quarter as large; a norm a head without learned scale.
 Cost: O(N (c + e) d) time for chunks of c, O(N d) memory.
 """
 

@@ -2,8 +2,8 @@
 
 Yang et al. 2023, Gated Linear Attention Transformers, arXiv 2312.06635: a decay a
 key channel and position, sigmoid(low-rank map)^(1/16), a norm a head, a swish gate. Deviations: keys are as wide as
-values (the original halves them); a decay is at least e^-1 a step, so that chunks of 64 cannot overflow (the original
-nests chunks).
+values (the original halves them) and heads the trunk's, which leaves the state as large; a norm without learned scale;
+a decay is at least e^-1 a step, so that chunks of 64 cannot overflow (the original nests chunks).
 Cost: O(N d e) time, O(N d) memory, chunked.
 """
 

@@ -2,7 +2,9 @@
 
 Poli et al. 2023, Hyena Hierarchy, arXiv 2302.10866, order 2: three projections with a short convolution of 3
 taps, one long filter between two elementwise gates. The filter is implicit: a small sine network of the position times
-an exponential window, so its parameters do not grow with N. Deviation: 2 hidden layers of 64.
+an exponential window, so its parameters do not grow with N. Window, position features and the sines' learned
+frequencies as in the authors' code (HazyResearch/safari, hyena.py). Deviations: 2 hidden layers of 64; no biases in the
+projections; the filter decays with the other weights.
 Cost: O(N log N d) time, O(N d) memory, by FFT.
 """
 
@@ -20,8 +22,9 @@ from pointer.trunk import LayerShape, Mixer
 
 TAPS = 3
 HIDDEN = 64
-SINE_RATE = 10.0  # frequency of the filter network's sines at the start
-FASTEST, SLOWEST, FLOOR = 0.3, 1.5, 0.01  # the window falls to FLOOR at these shares of the length
+SINE_RATE = 10.0  # frequencies of the filter network's sines at the start
+LOWEST_BAND = 1e-4
+FASTEST, SLOWEST, FLOOR = 0.3, 1.5, 0.01  # the window falls to FLOOR at a share of the length between these
 
 
 class Hyena(Mixer):
@@ -38,18 +41,20 @@ class Hyena(Mixer):
         self.taps = nn.Parameter(torch.randn(TAPS, 3 * shape.width) * TAPS**-0.5)
         self.skip = nn.Parameter(torch.randn(shape.width))
         self.first, self.second = nn.Linear(1 + 2 * bands, HIDDEN), nn.Linear(HIDDEN, HIDDEN)
+        self.sine_rates = nn.Parameter(torch.full((HIDDEN,), SINE_RATE))
         self.last = nn.Linear(HIDDEN, shape.width, bias=False)
         self.out = output_projection(shape)
-        shares = torch.linspace(FASTEST, SLOWEST, shape.width, device="cpu")
-        self.register_buffer("windows", math.log(FLOOR) / shares)
+        rates = math.log(FLOOR) / SLOWEST, math.log(FLOOR) / FASTEST  # evenly spaced rates, not spans
+        self.register_buffer("windows", torch.linspace(*rates, shape.width, device="cpu"))
 
     def filters(self, length: int) -> Tensor:
         """The filter at offsets 0..N-1, float[d, N]; the same values whatever N."""
         kind = self.last.weight
         time = torch.arange(length, device=kind.device, dtype=kind.dtype)[:, None] / self.length
-        angle = 2 * math.pi * time * torch.arange(1, self.bands + 1, device=kind.device, dtype=kind.dtype)
-        hidden = torch.sin(SINE_RATE * self.first(torch.cat([time, angle.cos(), angle.sin()], dim=-1)))
-        hidden = torch.sin(SINE_RATE * self.second(hidden))
+        bands = torch.linspace(LOWEST_BAND, self.bands - 1, self.bands, device=kind.device, dtype=kind.dtype)
+        angle = 2 * math.pi * time * bands
+        hidden = torch.sin(self.sine_rates * self.first(torch.cat([time, angle.cos(), angle.sin()], dim=-1)))
+        hidden = torch.sin(self.sine_rates * self.second(hidden))
         filters: Tensor = self.last(hidden) * (time * self.windows.to(kind.dtype)).exp()
         return filters.T
 

@@ -1,8 +1,9 @@
 """Are log N well-placed keys enough? Attention to positions at distances 0, 1, 2, 4, 8, ...
 
 Li et al. 2019, Enhancing the Locality and Breaking the Memory Bottleneck of Transformer on Time Series Forecasting,
-arXiv 1907.00235, its LogSparse pattern. Any two positions are joined by a path of at most log2 N layers.
-Deviation: no convolution before the projections, which is the paper's other idea.
+arXiv 1907.00235, its LogSparse pattern. Any two positions are joined by a path of at most log2 N layers; those a power
+of two apart by one step, so that copying over 512 tokens asks less of it than copying over 513.
+Deviation: no convolution that makes queries and keys, which is the paper's other idea.
 Cost: O(N log N d) time, O(N log N H) memory, by shifted views without gathers.
 """
 

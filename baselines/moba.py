@@ -1,7 +1,8 @@
 """Does attention need to read everything? Block-sparse attention: each query picks a few blocks by their mean key.
 
 Lu et al. 2025, MoBA: Mixture of Block Attention for Long-Context LLMs, arXiv 2502.13189: own block causally, and the
-top `picks` earlier blocks by q . mean(k); the choice itself has no gradient. Rotary positions, as there.
+top `picks` earlier blocks by q . mean(k); the choice itself has no gradient. Rotary positions, as there. Its top-k
+counts the own block: `picks` of 2 is its top-k 3. Up to (picks + 1) block tokens this is attention to everything.
 Cost: O(N picks block d) time and O(N picks d) memory for the attention, but every query scores every block: N^2 d /
 block, so the class is quadratic (with a factor 1 / block).
 """
@@ -23,7 +24,7 @@ TILE = 64  # queries that share a block are attended in tiles of this many
 class BlockAttention(HeadMixer):
     """Softmax attention over the own block up to i and over the best earlier blocks."""
 
-    def __init__(self, shape: LayerShape, *, block: int = 64, picks: int = 3) -> None:
+    def __init__(self, shape: LayerShape, *, block: int = 64, picks: int = 2) -> None:
         super().__init__(shape)
         check_rotary(shape)
         self.block, self.picks = at_least("block", block, 1), at_least("picks", picks, 0)

@@ -1,9 +1,10 @@
 """How far do random features carry softmax attention at linear cost? Performer.
 
 Choromanski et al. 2020, Rethinking Attention with Performers, arXiv 2009.14794: FAVOR+, positive orthogonal random
-features. Deviations: the features are drawn once, not redrawn while training; the
-query's features alone are scaled for stability, since a maximum over keys would look into the future (a key's features
-cannot overflow: exp(w k - k^2/2) <= exp(w^2/2)).
+features, each with EPSILON added as in the original's code, so that where none fits the output is a mean instead of
+nothing. Deviations: the features are drawn once, not redrawn while training; 64 of them for heads 32 wide, where the
+paper has 256 for heads 64 wide; the query's features alone are scaled for stability, since a maximum over keys would
+look into the future (a key's features cannot overflow: exp(w k - k^2/2) <= exp(w^2/2)).
 Cost: O(N d m) time with m features, O(N m H) memory, chunked.
 """
 
@@ -15,6 +16,8 @@ from torch import Tensor
 from baselines.heads import HeadMixer, at_least, head_width
 from baselines.recurrence import normalised_sums
 from pointer.trunk import LayerShape
+
+EPSILON = 1e-4
 
 
 class Performer(HeadMixer):
@@ -31,7 +34,8 @@ class Performer(HeadMixer):
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """q, k, v: float[B, H, N, e] -> float[B, H, N, e]."""
         log_q, log_k = self.log_features(q), self.log_features(k)
-        return normalised_sums((log_q - log_q.detach().amax(dim=-1, keepdim=True)).exp(), log_k.exp(), v)
+        scaled = (log_q - log_q.detach().amax(dim=-1, keepdim=True)).exp()
+        return normalised_sums(scaled + EPSILON, log_k.exp() + EPSILON, v)
 
     def log_features(self, x: Tensor) -> Tensor:
         """float[B, H, N, e] -> w x' - x'^2 / 2 for x' = x / e^(1/4), float[B, H, N, m]."""

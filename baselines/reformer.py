@@ -7,8 +7,8 @@ grow in number with N; more than 64 are products of several hashes, as in the or
 cost O(N^2 d / window).
 Deviations: a position sees the `window` nearest earlier members of its bucket, not those of its chunk of the sorted
 order, which would shift with future tokens; a key that several rounds find counts in each of them, where the original
-takes off the logarithm of how often; the directions are drawn once, so that outputs are deterministic; no reversible
-layers.
+takes off the logarithm of how often; the directions are drawn once, so that outputs are deterministic; 4 rounds, where
+the paper trains with up to 8; no reversible layers.
 Cost: O(N log N) for sorting and hashing, O(N window d rounds) time, O(N window H rounds) memory.
 """
 
@@ -34,7 +34,7 @@ class HashAttention(Mixer):
 
     directions: Tensor
 
-    def __init__(self, shape: LayerShape, *, window: int = 64, rounds: int = 2, hash_seed: int = 0) -> None:
+    def __init__(self, shape: LayerShape, *, window: int = 64, rounds: int = 4, hash_seed: int = 0) -> None:
         super().__init__()
         self.heads, self.window = shape.heads, at_least("window", window, 1)
         self.query_key = input_projection(shape.width, shape.width)

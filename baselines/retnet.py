@@ -1,7 +1,8 @@
 """Does a fixed forgetting rate a head suffice? Retention, the mixer of RetNet.
 
 Sun et al. 2023, Retentive Network, arXiv 2307.08621: rotated queries and keys, decay
-gamma_h = 1 - 2^(-5-h), a norm a head, a swish gate. Deviation: values are d wide, not 2 d.
+gamma_h = 1 - 2^(-5-h), a norm a head, a swish gate. Deviations: values are d wide, not 2 d; heads are the trunk's, 32
+wide, where the original's keys are 256 wide: 8 times the decays, and a state an eighth as large; plain rotary angles.
 Cost: O(N d e) time, O(N d) memory, chunked.
 """
 

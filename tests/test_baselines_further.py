@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_baselines import assert_twins, grown, inputs, masked_dense
-from torch import Tensor
+from torch import Tensor, nn
 
 from baselines import deltanet, gla, recurrence, retnet, transformer_relative
 from baselines.deltanet import DeltaNet
@@ -159,8 +159,9 @@ def test_performer_equals_weighted_mean_of_its_features(length: int) -> None:
     def slow(x: Tensor) -> Tensor:
         q, k, v = (part / 4**0.25 if n < 2 else part for n, part in enumerate(qkv(mixer, x)))
         feature = lambda t: (t @ mixer.directions.T - (t * t).sum(-1, keepdim=True) / 2).exp()  # noqa: E731
-        scale = feature(q).amax(-1, keepdim=True).detach()  # only eps sees it
-        products = lambda i, j: (feature(q)[:, :, i] / scale[:, :, i] * feature(k)[:, :, j]).sum(-1)  # noqa: E731
+        scale = feature(q).amax(-1, keepdim=True).detach()  # only the epsilons see it
+        queries, keys = feature(q) / scale + 1e-4, feature(k) + 1e-4
+        products = lambda i, j: (queries[:, :, i] * keys[:, :, j]).sum(-1)  # noqa: E731
         total = weighed(products, torch.ones_like(v[..., :1])) + 1e-6
         return mixer.out(merge_heads(weighed(products, v) / total))
 
@@ -175,6 +176,13 @@ def test_performer_approaches_softmax_attention() -> None:
     q, k = q / 2, k / 2
     exact = F.scaled_dot_product_attention(q, k, v, is_causal=True)
     torch.testing.assert_close(mixer.attend(q, k, v), exact, rtol=0, atol=0.02)
+
+
+def test_performer_gives_a_mean_where_no_feature_fits() -> None:
+    torch.manual_seed(0)
+    q, k = 5 * torch.randn(2, 1, 2, 24, 4, dtype=torch.float64)
+    mixed = made(Performer, features=6).attend(q, k, torch.ones_like(q))
+    torch.testing.assert_close(mixed, torch.ones_like(mixed), rtol=0, atol=2e-2)
 
 
 @pytest.mark.parametrize("length", LENGTHS)
@@ -274,6 +282,18 @@ def test_s4d_equals_recurrence(length: int) -> None:
         return F.glu(mixer.out(hidden))
 
     assert_twins(mixer, inputs(length), slow)
+
+
+def test_hyenas_window_falls_at_the_rates_of_the_authors_code() -> None:
+    """To 1% at 1.5 times the length in the slowest channel and at 0.3 times in the fastest, rates evenly between."""
+    mixer = made(Hyena)
+    nn.init.zeros_(mixer.second.weight)
+    nn.init.constant_(mixer.second.bias, 1.0)
+    nn.init.ones_(mixer.last.weight)
+    filters = mixer.filters(SHAPE.length)
+    share = torch.arange(SHAPE.length, dtype=torch.float64) / SHAPE.length
+    spans = 1 / torch.linspace(1 / 1.5, 1 / 0.3, SHAPE.width, dtype=torch.float64)[:, None]
+    torch.testing.assert_close(filters / filters[:, :1], 0.01 ** (share / spans))
 
 
 @pytest.mark.parametrize("kind", [Hyena, S4D])

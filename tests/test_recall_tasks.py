@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pointer.errors import InputError
-from workflow.bench.tasks import IGNORED, Seeds, Symbols, Task, generator
+from workflow.bench.tasks import IGNORED, Seeds, Symbols, Task, generator, khop
 from workflow.bench.tasks.induction import InductionTask
 from workflow.bench.tasks.khop import KhopTask, find, hop
 from workflow.bench.tasks.listops import END, FILLER, MAX, MIN, ListOpsTask
@@ -47,9 +47,9 @@ class Drawn(np.random.Generator):
     integers = random = gumbel = _next  # type: ignore[assignment]
 
 
-def made(task: Task, *draws: Any) -> tuple[list[list[int]], list[list[int]]]:
+def made(task: Task, *draws: Any, stream: str = "evaluate") -> tuple[list[list[int]], list[list[int]]]:
     """The one sequence that the draws make, and its targets with . for IGNORED."""
-    tokens, targets = task.sequences(Drawn(*draws), 1, "evaluate")
+    tokens, targets = task.sequences(Drawn(*draws), 1, stream)
     return tokens.tolist(), [["." if t == IGNORED else t for t in line] for line in targets.tolist()]
 
 
@@ -90,18 +90,41 @@ def test_the_symbol_after_an_early_special_symbol_may_be_the_last_but_one() -> N
 )
 def test_khop_follows_the_last_occurrence(hops: int, expected: list[int]) -> None:
     task = KhopTask(batch=1, length=7, symbols=5, seeds=ANY, hops=hops)
-    assert made(task, [[0, 1, 2, 0, 3, 1, 2]]) == ([[0, 1, 2, 0, 3, 1, 2]], [expected])
+    steps = [[9, 1, 1, 2, 3, 2, 1]]  # from each symbol to the next, of 4 in a ring; the first is drawn by itself
+    assert made(task, steps, [[0]]) == ([[0, 1, 2, 0, 3, 1, 2]], [expected])
 
 
-def test_a_repeated_symbol_points_at_itself() -> None:
-    assert find(np.array([[2, 2, 2]])).tolist() == [[-1, 1, 2]]
+def test_khop_never_repeats_a_symbol_at_once_and_draws_the_others_alike() -> None:
+    """A repeated symbol would be its own target for every k."""
+    tokens = drawn(KhopTask(batch=1, length=128, symbols=5, seeds=ANY, hops=2), "train", 0, 500)[0]
+    pairs = np.zeros((4, 4), dtype=int)
+    np.add.at(pairs, (tokens[:, :-1].ravel(), tokens[:, 1:].ravel()), 1)
+    assert np.array_equal(pairs.diagonal(), np.zeros(4))
+    expected = pairs.sum() / 12
+    others = pairs[~np.eye(4, dtype=bool)]
+    assert float(((others - expected) ** 2 / expected).sum()) < 31.3  # chi-squared, 11, 0.1%
+
+
+@pytest.mark.parametrize(("hops", "percent"), [(1, 32), (2, 48), (3, 27), (4, 31)])
+def test_what_the_symbol_at_hand_tells_is_what_khop_says_it_does(hops: int, percent: int) -> None:
+    tokens, targets = drawn(KhopTask(batch=1, length=128, symbols=5, seeds=ANY, hops=hops), "evaluate", 0, 5000)
+    counts = np.zeros((4, 5), dtype=int)
+    np.add.at(counts, (tokens.ravel(), targets.ravel()), 1)
+    assert round(100 * counts.max(axis=1).sum() / tokens.size) == percent
+    assert f"{percent}% (" in (khop.__doc__ or "")
 
 
 def test_a_string_is_wanted_again_and_then_its_end() -> None:
     task = StringCopyTask(batch=1, length=10, symbols=13, seeds=ANY, letters=3)
-    tokens, targets = made(task, [7, 2, 9])
+    tokens, targets = made(task, [3], [7, 2, 9], stream="train")
     assert tokens == [[10, 7, 2, 9, 11, 7, 2, 9, 12, 12]]
     assert targets == [[".", ".", ".", ".", 7, 2, 9, 12, ".", "."]]
+
+
+def test_the_end_of_a_string_is_not_scored() -> None:
+    tokens, targets = made(StringCopyTask(batch=1, length=10, symbols=13, seeds=ANY, letters=3), [7, 2, 9])
+    assert tokens == [[10, 7, 2, 9, 11, 7, 2, 9, 12, 12]]
+    assert targets == [[".", ".", ".", ".", 7, 2, 9, ".", ".", "."]]
 
 
 def test_listops_wants_the_value_at_the_end_of_the_expression() -> None:
@@ -124,8 +147,8 @@ def test_of_a_text_the_next_byte_is_wanted_everywhere(tmp_path: Path) -> None:
 def test_training_strings_are_of_every_length_and_scored_ones_of_the_longest() -> None:
     task = StringCopyTask(batch=1, length=12, symbols=29, seeds=ANY, letters=5)
     lengths = {
-        stream: (task.sequences(generator(stream, 0, 0), 300, stream)[1] != IGNORED).sum(1) - 1
-        for stream in ("train", "evaluate")
+        stream: (task.sequences(generator(stream, 0, 0), 300, stream)[1] != IGNORED).sum(1) - ends
+        for stream, ends in (("train", 1), ("evaluate", 0))
     }
     assert set(lengths["train"]) == {1, 2, 3, 4, 5}
     assert set(lengths["evaluate"]) == {5}

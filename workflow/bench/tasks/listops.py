@@ -11,6 +11,8 @@ Grammar of LRA: operators MIN, MAX, MED (the median's whole part) and SM (sum mo
 operator with probability 1/4 and else a digit; at most 10 levels. Expressions have more than N/4 and at most N tokens;
 N = 2000 gives LRA's 500 to 2000. Shorter or longer ones are drawn again, as there. LRA classifies whole sequences with
 an encoder; here the answer is asked of a causal model at the expression's last token, where it has seen everything.
+The first operator alone tells much: the likeliest answer to each is right for 36% at N = 2000 (MIN is 0 and MAX is 9
+more than half of the time), against 17% without looking. A model that scores less has not begun to evaluate.
 """
 
 from __future__ import annotations
