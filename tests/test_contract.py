@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -377,7 +378,11 @@ def test_a_model_that_keeps_the_contract_passes() -> None:
         (Lonely, "shapes", r"^the mixer of layer 0 returns Tensor; expected a pair \(y, carry\)$"),
         (Heavy, "parity", r"^12,\d{3},\d{3} parameters without position tables; accepted: 3,200,000 within 10%"),
         (Hidden, "parity", r"^blocks.0.mixer.secret_table \[256, 256\] is left out of the count as a position table"),
-        (Square, "cost", r"^counted work grows [23]\.\d+-fold .*`cost: linear` allows 2.02: say `cost: quadratic`$"),
+        (
+            Square,
+            "cost",
+            r"^counted work of a training step grows [23]\.\d+-fold .* allows 2.02: say `cost: quadratic`$",
+        ),
         (Unbuildable, "builds", r"^raised ValueError: no such thing \(test_contract.py, line \d+\)$"),
         (Random, "repeatable", r"^two training passes of one seed differ in the gradient of "),
         (Explodes, "finite", r"^logits are not finite from position 40 in inference mode, N = 131$"),
@@ -408,7 +413,7 @@ def test_a_model_that_keeps_the_contract_passes() -> None:
         (Unused, "gradients", r"^no gradient reaches blocks.0.mixer.spare.weight$"),
         (Drops, "same in training", r"^output 0 differs by .* in training mode \(at the end of all schedules\)"),
         (Forgets, "saved and loaded", r"^a model loaded from saved weights gives other outputs"),
-        (EvenOnly, "any length", r"^at N = 1: "),
+        (EvenOnly, "any length", r"^at N = 1: raised .* \(test_contract.py, line \d+\)$"),
         (Narrow, "shapes", r"^the mixer of layer 0 returns y \[3, 9, 64\] for x"),
     ],
     ids=lambda value: value.__name__ if isinstance(value, type) else None,
@@ -419,6 +424,24 @@ def test_a_planted_fault_is_refused_with_its_reason(mixer: type[Mixer], check: s
     found = contract.judged(function, planted(mixer))
     assert (found.name, found.ok) == (check, False)
     assert re.search(reason, found.reason), found.reason
+
+
+def test_what_differs_at_every_call_is_not_called_a_view_of_the_future() -> None:
+    assert failed(Remembers).keys() == {"repeatable"}
+    assert failed(Explodes).keys() == {"finite"}
+
+
+def test_checks_come_one_by_one() -> None:
+    """Whoever waits sees what is done."""
+    assert next(contract.check_subject(planted(Good))) == ("builds", True, "")
+
+
+def test_a_loop_that_costs_more_in_its_backward_pass_is_told_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    work = iter([SimpleNamespace(forward=1.0, step=3.0), SimpleNamespace(forward=2.0, step=10.0)])
+    monkeypatch.setattr(checks.flops, "count", lambda *_: next(work))
+    found = contract.judged(checks.cost, planted(Good))
+    assert found.reason.startswith("counted work of a training step grows 3.33-fold")
+    assert found.reason.endswith("x[:, i] in a loop has a gradient as large as x, x.unbind(1) has not")
 
 
 def test_a_model_that_clamps_its_input_is_refused() -> None:
@@ -437,14 +460,14 @@ def test_all_reasons_make_one_line() -> None:
 
 @pytest.mark.parametrize("name", registry.names())
 def test_every_registered_model_keeps_the_contract(name: str) -> None:
-    found = contract.check(name)
+    found = list(contract.check(name))
     assert [check for check in found if not check.ok] == []
     assert len(found) >= 5
 
 
 @pytest.mark.parametrize("mixer", [{"candidates": "offsets+content"}, {"credit": "none"}, {"hard": False, "k": 40}])
 def test_a_variant_keeps_what_makes_its_numbers_fair(mixer: dict[str, Any]) -> None:
-    found = contract.check("pointer", mixer)
+    found = list(contract.check("pointer", mixer))
     assert [check for check in found if not check.ok] == []
     assert {"causal", "independent of batch", "parity", "cost"} <= {check.name for check in found}
 

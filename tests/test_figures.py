@@ -169,6 +169,8 @@ def test_twenty_new_models_look_different_and_shift_no_known_one() -> None:
     assert len({(look.colour, look.marker) for look in looks.values()}) == len(looks)
     known = models.looks(["pointer"])
     assert all(looks[name] == known[name] for name in registry.names())
+    assert models.looks(["theirs"])["theirs"] == models.looks(["mine", "theirs", "yours"])["theirs"]
+    assert all(looks[name].colour not in models.COLOURS[: models.OWN_COLOURS] for name in new)
 
 
 def test_controls_are_grey_and_dashed() -> None:

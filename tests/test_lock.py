@@ -74,6 +74,21 @@ def test_rows_that_come_later_wait_behind_a_timing_row(tmp_path: Path) -> None:
         process.wait()
 
 
+def test_who_waits_long_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(lock, "lock_path", lambda: tmp_path / "machine.lock")
+    monkeypatch.setattr(lock, "PATIENCE_S", 0.05)
+    with lock.hold(exclusive=False):
+        pass
+    assert capsys.readouterr().err == ""
+    first = holder(tmp_path, "alone", "first", 1)
+    wait_for(lock.marker_path(tmp_path / "first"))
+    with lock.hold(exclusive=False):
+        assert "waits for a timing row to end" in capsys.readouterr().err
+    assert first.wait(timeout=20) == 0
+
+
 def test_anybody_may_take_the_lock_after_us(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "machine.lock"
     monkeypatch.setattr(lock, "lock_path", lambda: path)

@@ -80,7 +80,7 @@ def test_settings_that_break_the_contract_are_refused_and_others_are_not(
 
 
 def test_what_else_fails_with_a_setting_is_the_models() -> None:
-    found = contract.check(outside.joined("fragile", "planted:Fragile"), {"power": 2})
+    found = list(contract.check(outside.joined("fragile", "planted:Fragile"), {"power": 2}))
     assert [(check.name, check.ok) for check in found] == [("builds", False)]
     assert found[0].reason.startswith("raised KeyError: 2 (planted.py, line ")
 
@@ -95,7 +95,7 @@ def test_a_setting_that_is_no_keyword_is_told_how_to_become_one() -> None:
 
 
 def test_settings_of_an_own_model_lift_no_check() -> None:
-    found = contract.check(outside.joined("fragile", "planted:Fragile"), {"power": 1})
+    found = list(contract.check(outside.joined("fragile", "planted:Fragile"), {"power": 1}))
     assert {"same in training", "gradients"} <= {check.name for check in found if check.ok}
 
 
@@ -109,7 +109,7 @@ def test_a_baseline_that_python_cannot_read_has_a_hash_and_one_failed_check(
     for number, text in enumerate(("def (", "\udcff", "import sys; sys.exit(0)")):
         (tmp_path / "unreadable.py").write_bytes(text.encode(errors="surrogateescape"))
         assert registry.sources(f"unreadable-{number}")
-        found = contract.check(f"unreadable-{number}")
+        found = list(contract.check(f"unreadable-{number}"))
         assert [(check.name, check.ok) for check in found] == [("builds", False)]
 
 
@@ -141,6 +141,18 @@ def test_what_a_check_finds_is_kept_and_what_stops_it_is_not(
         assert found.ok == (status == "ok")
         assert (found.reason or "").startswith(reason or "")
     assert (tmp_path / "calls").read_text() == "x" * calls
+
+
+def test_a_check_that_took_too_long_is_not_begun_again_for_every_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verdicts, "TIME_LIMIT_S", 1)
+    command = inspector(tmp_path, "Path(f'{result}.started').touch(); import time; time.sleep(60)")
+    found = [verdicts.of(CHANCE, tmp_path, tmp_path / attempt, command) for attempt in ("a", "b")]
+    assert found[0] == found[1]
+    assert found[0].status == "timeout"
+    assert str(tmp_path / "contracts" / "chance-") in (found[0].reason or "")
+    assert (tmp_path / "calls").read_text() == "x"
 
 
 def test_a_check_that_somebody_kills_leaves_no_verdict(tmp_path: Path) -> None:

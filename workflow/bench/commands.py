@@ -119,13 +119,11 @@ def _check(arguments: argparse.Namespace) -> int:
     registry.info(arguments.model)
     from workflow.bench import contract
 
-    results = contract.check(arguments.model, dict(parse_override(text) for text in arguments.mixer))
-    for name, passed, reason in results:
-        print(f"{'ok  ' if passed else 'FAIL'}  {name}" + ("" if passed else f": {reason}"))
-    broken = sum(not passed for _, passed, _ in results)
-    verdict = (
-        f"breaks {broken} of {len(results)} checks: no number of it is published" if broken else "keeps its contract"
-    )
+    broken = done = 0
+    for name, passed, reason in contract.check(arguments.model, dict(map(parse_override, arguments.mixer))):
+        print(f"{'ok  ' if passed else 'FAIL'}  {name}" + ("" if passed else f": {reason}"), flush=True)
+        done, broken = done + 1, broken + (not passed)
+    verdict = f"breaks {broken} of {done} checks: no number of it is published" if broken else "keeps its contract"
     print(" ".join([arguments.model, *arguments.mixer, verdict]))
     return FAILED if broken else OK
 

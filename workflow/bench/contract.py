@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -25,11 +25,13 @@ from workflow.bench import contract_checks as checks
 from workflow.bench import models, registry
 from workflow.bench.contract_checks import PARITY_LENGTH, SYMBOLS, Broken, Subject
 from workflow.bench.settings import Settings
+from workflow.bench.sources import ROOT
 
 SMALL = {"layers": 2, "width": 64, "heads": 4}
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 Test = Callable[[Subject], None]
-FIRST: tuple[Test, ...] = (checks.builds, checks.shapes)
+DECISIVE: tuple[Test, ...] = (checks.builds, checks.shapes, checks.finite, checks.repeatable)
+SUITE = ROOT / "workflow"
 
 
 class Check(NamedTuple):
@@ -40,9 +42,9 @@ class Check(NamedTuple):
     reason: str
 
 
-def check(name: str, mixer: Mapping[str, Any] = NOTHING) -> list[Check]:
-    """All checks that apply to a model with these settings of its mixer; raises InputError for an unknown name or
-    setting."""
+def check(name: str, mixer: Mapping[str, Any] = NOTHING) -> Iterator[Check]:
+    """All checks that apply to a model with these settings of its mixer, each as it is done; raises InputError for an
+    unknown name or setting."""
     entry = registry.info(name)
 
     def built(length: int, **sizes: int) -> nn.Module:
@@ -68,20 +70,21 @@ def _refuse_bad_settings(build: Callable[[], object]) -> None:
         return
 
 
-def check_subject(subject: Subject) -> list[Check]:
-    """Runs every check that applies; an exception of the model is a failed check, not a crash. Where one of FIRST
-    fails, the others would say the same in other words: they are left out."""
-    found: list[Check] = []
+def check_subject(subject: Subject) -> Iterator[Check]:
+    """Runs every check that applies; an exception of the model is a failed check, not a crash. Where one of DECISIVE
+    fails, the others would say the same in other words, or wrongly: of what differs at each call, a later token seems
+    to be the cause. They are left out."""
     for function in applicable(subject):
-        found.append(judged(function, subject))
-        if not found[-1].ok and function in FIRST:
-            break
-    return found
+        found = judged(function, subject)
+        yield found
+        if not found.ok and function in DECISIVE:
+            return
 
 
 def applicable(subject: Subject) -> list[Test]:
     """The checks of a subject, cheapest first."""
-    always: list[Test] = [*FIRST, checks.any_length, checks.bad_input, checks.finite, checks.repeatable]
+    first: list[Test] = [checks.builds, checks.shapes, checks.any_length, checks.bad_input]
+    always = [*first, checks.finite, checks.repeatable]
     if not subject.trained:
         return always
     weights = [checks.causal, checks.independent_of_batch, checks.as_measured, checks.saved_and_loaded, checks.cost]
@@ -105,11 +108,16 @@ def judged(function: Test, subject: Subject) -> Check:
         return Check(name, False, str(broken))
     except (Exception, SystemExit) as error:
         said = " ".join(str(error).split())
-        return Check(name, False, f"raised {type(error).__name__}: {said}{_place(error)}")
+        about = "".join(f"{note}: " for note in getattr(error, "__notes__", ()))
+        return Check(name, False, f"{about}raised {type(error).__name__}: {said}{_place(error)}")
     return Check(name, True, "")
 
 
 def _place(error: BaseException) -> str:
-    """The innermost line outside torch where an error was raised, such as " (my_mixer.py, line 30)"."""
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "torch" not in Path(frame.filename).parts]
-    return f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
+    """The innermost line outside torch and the suite's own calls where an error was raised, such as " (my_mixer.py,
+    line 30)"."""
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        path = Path(frame.filename)
+        if "torch" not in path.parts and SUITE not in path.parents:
+            return f" ({path.name}, line {frame.lineno})"
+    return ""

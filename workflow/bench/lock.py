@@ -12,10 +12,14 @@ from __future__ import annotations
 
 import fcntl
 import os
+import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+PATIENCE_S = 5.0  # of waiting without a word
 
 
 def lock_path() -> Path:
@@ -34,8 +38,15 @@ def hold(*, exclusive: bool, result: Path | None = None) -> Iterator[None]:
 
     Who waits, waits in the turnstile: rows that come later stand behind a timing row, and cannot starve it.
     """
-    with _locked(lock_path().with_suffix(".turnstile"), exclusive=True, mode=0o666):
-        descriptor = _take(lock_path(), exclusive=exclusive, mode=0o666)
+    what = "waits for the rows that run on this machine to end" if exclusive else "waits for a timing row to end"
+    notice = threading.Timer(PATIENCE_S, print, [f"pointer-bench: {what} (lock: {lock_path()})"], {"file": sys.stderr})
+    notice.daemon = True
+    notice.start()
+    try:
+        with _locked(lock_path().with_suffix(".turnstile"), exclusive=True, mode=0o666):
+            descriptor = _take(lock_path(), exclusive=exclusive, mode=0o666)
+    finally:
+        notice.cancel()
     try:
         if result is not None:
             marker_path(result).touch()

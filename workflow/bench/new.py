@@ -96,9 +96,13 @@ def check_name(name: str) -> None:
         raise InputError.about(
             "NAME", name, f"a name other than {', '.join(registry.RESERVED)} (words of the config)", WHERE
         )
-    taken = {known_name.replace("-", "_") for known_name in known} | {path.stem.lower() for path in folder.iterdir()}
-    if name in taken:
-        raise InputError.about("NAME", name, f"a name that is not taken in {folder.name}/ or its registry", WHERE)
+    files = {path.stem.lower(): path.name for path in folder.iterdir()}
+    lines = {known_name.replace("-", "_"): known_name for known_name in known}
+    if name in {*files, *lines}:
+        there = [f"{folder.name}/{files[name]}"] if name in files else []
+        there += [f"the line `{lines[name]}` of {folder.name}/{registry.FILE.name}"] if name in lines else []
+        taken = f"a name that is not taken, as this one is by {' and '.join(there)}"
+        raise InputError.about("NAME", name, taken, f"{WHERE}, or delete what is left of it")
 
 
 def class_name(name: str) -> str:

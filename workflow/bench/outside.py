@@ -47,6 +47,8 @@ def fields(name: str, path: str, reserved: Sequence[str], where: str) -> dict[st
         raise InputError.about(f"model {name}", path, '"package.module:Class"', where)
     module, _, attribute = path.partition(":")
     classes = {node.name: node for node in ast.parse(_text(name, module, where)).body if isinstance(node, ast.ClassDef)}
+    if not classes:
+        raise InputError.about(f"class of model {name}", attribute, f"a class, and {file(module)} holds none", where)
     if attribute not in classes:
         raise InputError.unknown(f"class of model {name}", attribute, classes, where)
     return {**DEFAULTS, **_declared(classes[attribute]), "path": path}
@@ -93,7 +95,7 @@ def _text(name: str, module: str, where: str) -> str:
         raise InputError.about(f"module of model {name}", module, accepted, where)
     try:
         text = path.read_text(encoding="utf-8")
-        ast.parse(text)
+        ast.parse(text, path.name)
     except (OSError, SyntaxError, ValueError) as error:
         raise InputError(f"model {name}: {path} cannot be read as Python: {error}. Change it there.") from error
     return text

@@ -107,7 +107,11 @@ class Settings:
         0, "fresh symbols scored at the end, at least; 0: the task's own number", "training", low=0, high=10**9
     )
     timeout_s: int = _setting(
-        1800, "longest run time in seconds, waiting left out; 0: no limit", "limit", low=0, high=10**8
+        1800,
+        "longest run time in seconds, without waiting and the contract check before it; 0: no limit",
+        "limit",
+        low=0,
+        high=10**8,
     )
     memory_limit_bytes: int = _setting(
         0, "most bytes it may allocate; 0: the machine's RAM (on cpu)", "limit", low=0, high=2**60

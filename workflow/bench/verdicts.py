@@ -39,8 +39,8 @@ class Verdict:
 
     @property
     def final(self) -> bool:
-        """Whether a second check would find the same: nothing stopped this one."""
-        return self.ok or (self.reason or "").startswith(BREAKS)
+        """Whether a second check would find the same: nothing but its time stopped this one."""
+        return self.ok or self.status == "timeout" or (self.reason or "").startswith(BREAKS)
 
 
 def of(settings: Settings, folder: Path, scratch: Path, inspector: Sequence[str] = INSPECTOR) -> Verdict:
@@ -53,6 +53,8 @@ def of(settings: Settings, folder: Path, scratch: Path, inspector: Sequence[str]
         found = _read(path)
         if found is None:
             found = _check(settings, scratch, inspector)
+            if found.status == "timeout":
+                found = Verdict(found.status, f"{found.reason}. To check it again, delete {path}")
             if found.final:
                 write_atomically(path, json.dumps(asdict(found), ensure_ascii=False))
     return found

@@ -46,6 +46,7 @@ PNG_DPI = 200
 ACROSS = 2  # panels side by side
 FAILURES_NAMED = 6
 NARROW = 4  # a range of values that needs no logarithm
+COARSE, FINE = (1.0, 2.0, 5.0), (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0)  # numbers on a logarithmic axis, in each decade
 NOTE_CHARACTERS = 20  # an inch of the legend's note
 
 
@@ -99,10 +100,10 @@ def magnitude(axis: Axes, values: Iterable[float]) -> None:
         plain_log(axis)
 
 
-def plain_log(axis: Axes, steps: Sequence[float] = (1, 2, 5)) -> None:
+def plain_log(axis: Axes, steps: Sequence[float] = COARSE) -> None:
     """A logarithmic y axis with numbers written out."""
     axis.set_yscale("log")
-    axis.yaxis.set_major_locator(matplotlib.ticker.LogLocator(base=10, subs=[float(step) for step in steps]))
+    axis.yaxis.set_major_locator(matplotlib.ticker.LogLocator(base=10, subs=steps))
     axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
     axis.yaxis.set_minor_locator(NullLocator())
 

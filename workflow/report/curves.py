@@ -128,7 +128,7 @@ def operations(frame: pd.DataFrame) -> Figure:
     ):
         ran[column] /= unit
         _panel(axis, looks, ran, column, label)
-        if ran[column].notna().any():
+        if ran[column].notna().any() and ran["length"].nunique() > 1:
             _guides(axis, ran, column)
     keys = [canvas.line_key(":", "grows like N", "#777777"), canvas.line_key("-.", "grows like N²", "#777777")]
     canvas.legend(figure, looks, {*cells["model"]}, keys, canvas.failures(cells, "length"))
@@ -148,7 +148,8 @@ def _panel(axis: Axes, looks: dict[str, models.Look], cells: Cells, column: str,
 def _guides(axis: Axes, cells: Cells, column: str) -> None:
     """Straight lines of slope 1 and 2 from the smallest value at the shortest length."""
     lengths = sorted({float(n) for n in cells["length"]})
-    canvas.plain_log(axis)
+    axis.autoscale(axis="y")  # not from zero
+    canvas.plain_log(axis, canvas.FINE if len(lengths) == 2 else canvas.COARSE)
     start = cells.loc[cells["length"] == lengths[0], column].min() * 0.8
     for power, style in ((1, ":"), (2, "-.")):
         axis.plot(

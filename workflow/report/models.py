@@ -1,8 +1,9 @@
 """How models are ordered, named and drawn: one colour and marker a model, the same in every figure.
 
-Order and kind come from the registry, so a new baseline takes the next free colour and shifts none. Colours are Okabe
-and Ito's (2008, distinct for the colour-blind) followed by those of Tol's muted scheme; the marker differs too, for
-print in grey.
+Order and kind come from the registry, so a new baseline takes the next free colour and shifts none; the look of a model
+that the registry lacks follows from its name. Colours are Okabe and Ito's (2008, distinct for the colour-blind)
+followed by those of Tol's muted scheme; the marker differs too, for print in grey. The first colours stay those of
+`pointer` and the Transformers.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ COLOURS = (
     "#999933",  # olive
     "#8C510A",  # brown
 )
+OWN_COLOURS = 4  # the first ones, which no later model takes again
 GREYS = ("#6e6e6e", "#8f8f8f", "#4d4d4d", "#a6a6a6", "#7d7d7d")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "h", "p", "*", "d")
 LineStyle = Literal["-", "--", "-.", ":"]
@@ -56,17 +58,27 @@ def ordered(names: Iterable[str]) -> list[str]:
 
 
 def looks(names: Iterable[str]) -> dict[str, Look]:
-    """A look for each name; the whole registry gets its slots first, so that they don't depend on which rows exist."""
-    everyone = ordered([*names, *registry.names()])
-    models = [name for name in everyone if not is_control(name)]
-    controls = [name for name in everyone if is_control(name)]
-    return {name: _look(slot, COLOURS, "-") for slot, name in enumerate(models)} | {
-        name: _look(slot, GREYS, "--") for slot, name in enumerate(controls)
+    """A look for each name and for the whole registry: none depends on which rows exist."""
+    known = ordered(registry.names())
+    models = [name for name in known if not is_control(name)]
+    controls = [name for name in known if is_control(name)]
+    found = {name: Look(_colour(slot), _marker(slot), "-") for slot, name in enumerate(models)} | {
+        name: Look(GREYS[slot % len(GREYS)], _marker(slot), "--") for slot, name in enumerate(controls)
     }
+    for name in sorted({*names} - found.keys()):
+        start, taken = len(COLOURS) + zlib.crc32(name.encode()), {*found.values()}
+        tried = (Look(_colour(start + step), _marker(start + step), "-") for step in range(len(COLOURS) * len(MARKERS)))
+        found[name] = next(look for look in tried if look not in taken)
+    return found
 
 
-def _look(slot: int, colours: tuple[str, ...], line: LineStyle) -> Look:
-    return Look(colours[slot % len(colours)], MARKERS[slot % len(MARKERS)], line)
+def _colour(slot: int) -> str:
+    later = COLOURS[OWN_COLOURS:]
+    return COLOURS[slot] if slot < len(COLOURS) else later[slot % len(later)]
+
+
+def _marker(slot: int) -> str:
+    return MARKERS[slot % len(MARKERS)]
 
 
 def changed(name: str, look: Look, taken: Iterable[Look]) -> Look:
