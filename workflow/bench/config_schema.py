@@ -80,8 +80,8 @@ def _block() -> Schema:
     overrides = {"type": "object", "description": "settings of mixers by model", "additionalProperties": _overrides()}
     variants = {
         "type": "object",
-        "description": "by model, mixer settings that it is also run with, each on top of `mixer`",
-        "additionalProperties": _list(_overrides()),
+        "description": "by model, mixer settings that it is also run with, each on top of `mixer`; an empty list: none",
+        "additionalProperties": _list(_overrides()) | {"minItems": 0},
     }
     restricted = _closed({"repeats": repeats, **axes})
     return {
