@@ -47,10 +47,10 @@ BY_HAND: dict[str, tuple[float, float]] = {
     "local": (4 * P + attention(2 * 64), 0.01),
     "logsparse": (4 * P + attention(10), 0.03),
     "moba": (
-        4 * P + attention(64) + 2 * N * D * 8 + 4 * 256 * 64 * 64 * E,
+        4 * P + attention(64) + 2 * N * D * 8 + 4 * 192 * 64 * 64 * E,
         0.03,
-    ),  # 256 tiles of 64 pairs, 64 keys each
-    "reformer": (3 * P + 2 * attention(2 * 64) + 2 * 2 * N * D * 4, 0.05),
+    ),  # 192 tiles of 64 pairs, 64 keys each
+    "reformer": (3 * P + 4 * attention(2 * 64) + 4 * 2 * N * D * 4, 0.05),
     "linear-attention": (4 * P + recurrence(E, E + 1), 0.02),
     "performer": (4 * P + 2 * 2 * N * H * E * 64 + recurrence(64, E + 1), 0.02),
     "retnet": (5 * P + recurrence(E, E), 0.02),
