@@ -31,7 +31,7 @@ TIER: dict[str, Any] = {
     "tier": "large", "devices": ["cpu"], "threads": 1, "models": MODELS, "controls": "none", "lengths": LENGTHS,
     "experiments": {
         **dict.fromkeys(experiments.EXPERIMENTS),  # none but this
-        "efficiency": {"repeats": MANY // len(LENGTHS) // len(MODELS)},
+        "efficiency": {"repeats": MANY // len(LENGTHS) // len(MODELS), "variants": {"pointer": []}},
     },
 }  # fmt: skip
 PLAN_SECONDS, PLAN_BYTES = 60, 2 * 2**30
