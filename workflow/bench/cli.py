@@ -66,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (OSError, RowError, StoppedError) as error:
         return _failed(error, FAILED)
     except KeyboardInterrupt:
-        return _failed("interrupted; nothing was written", INTERRUPTED)
+        return _failed("interrupted; no result was written", INTERRUPTED)
 
 
 def _interrupt(_signal: int, _frame: object) -> NoReturn:

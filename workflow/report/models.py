@@ -58,7 +58,8 @@ def ordered(names: Iterable[str]) -> list[str]:
 
 
 def looks(names: Iterable[str]) -> dict[str, Look]:
-    """A look for each name and for the whole registry: none depends on which rows exist."""
+    """A look for each name and for the whole registry: none depends on which rows exist, but that of two names outside
+    the registry which fall together the later moves on."""
     known = ordered(registry.names())
     models = [name for name in known if not is_control(name)]
     controls = [name for name in known if is_control(name)]
