@@ -54,6 +54,8 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
         ([*RUN, "--device", "gpu"], "'gpu' is unknown"),
         ([*RUN, "--model", "pointr"], "Did you mean 'pointer'"),
         ([*RUN, "--experiment", "coppy"], "Did you mean 'copy'"),
+        ([*RUN, "--pairs", "7"], "--pairs 7 does nothing in copy; accepted: with mqar"),
+        (["run", "--experiment", "efficiency", "--model", "chance", "--hops", "1"], "--hops 1 does nothing in eff"),
         ([*RUN, "--set", "k"], "key=value"),
         ([*RUN, "--out", "."], "a file, not a folder"),
         (["check"], "MODEL"),

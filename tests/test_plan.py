@@ -54,6 +54,12 @@ def test_adding_a_model_adds_only_its_cells() -> None:
     assert all("/longformer/" in path for path in after - before)
 
 
+def test_a_setting_of_one_task_at_the_top_of_a_tier_reaches_only_its_cells() -> None:
+    cells = edited(items=4, models=["transformer"], experiments={"copy": {}, "selective-copy": {}})
+    given = {cell.settings.experiment: "--items" in cell.argv for cell in cells}
+    assert given == {"copy": False, "selective-copy": True}
+
+
 def test_the_order_of_a_list_of_models_changes_nothing() -> None:
     assert paths(edited(models=["transformer", "pointer"])) == paths(plan.cells(SMALL))
 

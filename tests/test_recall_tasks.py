@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pointer.errors import InputError
-from workflow.bench.tasks import IGNORED, Seeds, Symbols, Task, generator, khop
+from workflow.bench.tasks import IGNORED, Seeds, Symbols, Task, generator, khop, listops
 from workflow.bench.tasks.induction import InductionTask
 from workflow.bench.tasks.khop import KhopTask, find, hop
 from workflow.bench.tasks.listops import END, FILLER, MAX, MIN, ListOpsTask
@@ -20,6 +20,7 @@ from workflow.bench.tasks.mqar import MqarTask, query_places
 from workflow.bench.tasks.selective_copy import SelectiveCopyTask
 from workflow.bench.tasks.string_copy import StringCopyTask
 from workflow.bench.tasks.text import TextTask
+from workflow.report.task_tables import OF_ONE
 
 ANY = Seeds.of(0)
 TASKS: list[Task] = [
@@ -112,6 +113,18 @@ def test_what_the_symbol_at_hand_tells_is_what_khop_says_it_does(hops: int, perc
     np.add.at(counts, (tokens.ravel(), targets.ravel()), 1)
     assert round(100 * counts.max(axis=1).sum() / tokens.size) == percent
     assert f"{percent}% (" in (khop.__doc__ or "")
+    assert f"{percent}%" in OF_ONE["khop"]
+
+
+def test_what_the_first_operator_tells_is_what_listops_says_it_does() -> None:
+    """Within five standard deviations."""
+    task, percent = ListOpsTask(batch=1, length=2000, symbols=16, seeds=ANY), 36
+    tokens, targets = drawn(task, "evaluate", 0, 3000)
+    counts = np.zeros((16, 10), dtype=int)
+    np.add.at(counts, (tokens[:, 0], targets.max(axis=1)), 1)
+    assert counts.max(axis=1).sum() / len(tokens) == pytest.approx(percent / 100, abs=5 * (0.36 * 0.64 / 3000) ** 0.5)
+    assert f"is right for {percent}% at N = 2000" in (listops.__doc__ or "")
+    assert f"{percent}% of the answers" in OF_ONE["listops"]
 
 
 def test_a_string_is_wanted_again_and_then_its_end() -> None:

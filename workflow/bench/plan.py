@@ -112,7 +112,7 @@ def _settings(experiment: str, block: Config) -> Iterable[Settings]:
 def _task_settings(blank: Settings, block: Config) -> Iterable[Settings]:
     """The cells of one task; `blank` names experiment and task."""
     axis = blank.axis
-    scalars = {key: block[key] for key in SCALARS if key in block} | {"task": blank.task}
+    scalars = {key: block[key] for key in SCALARS if key in block and blank.matters(key)} | {"task": blank.task}
     models = chosen_models(block)
     allowed = {pair: restricted(*pair, block) for pair in itertools.product(models, block["dtypes"])}
     axes = [range(block["repeats"]), _values(block, blank), block["seeds"], devices(block), block["dtypes"]]

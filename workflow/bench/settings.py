@@ -227,11 +227,21 @@ def from_dict(values: dict[str, Any]) -> Settings:
 
 
 def from_namespace(namespace: Namespace) -> Settings:
-    """The cell that command-line options name; options are texts, absent ones are None."""
+    """The cell that command-line options name; options are texts, absent ones are None.
+
+    Raises InputError for an option of another task, too: the row would not measure what it asks for.
+    """
     given = {name: getattr(namespace, name, None) for name in FIELDS if name != "mixer"}
     values: dict[str, Any] = {name: parse(name, text) for name, text in given.items() if text is not None}
+    idle = [name for name in values if name != "task"]  # whether there may be a task, `validate` says
     values["mixer"] = dict(parse_override(text) for text in getattr(namespace, "mixer", None) or ())
-    return from_dict(values)
+    cell = from_dict(values)
+    for name in idle:
+        if not cell.matters(name):
+            does = f"{option(name)} {given[name]} does nothing in {cell.experiment}"
+            takes = ", ".join(FIELDS[name].metadata["tasks"])
+            raise InputError(f"{does}; accepted: with {takes}. Take it away, or change `--experiment`.")
+    return cell
 
 
 def option(name: str) -> str:

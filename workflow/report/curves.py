@@ -127,18 +127,21 @@ def operations(frame: pd.DataFrame) -> Figure:
         axes, (("flops_step", 1e9, "GFLOP"), ("saved_bytes", 2**20, "Kept for backward (MiB)")), strict=True
     ):
         ran[column] /= unit
-        _panel(axis, looks, ran, column, label)
-        if ran[column].notna().any() and ran["length"].nunique() > 1:
-            _guides(axis, ran, column)
+        _panel(axis, looks, ran, column, label, guides=True)
     keys = [canvas.line_key(":", "grows like N", "#777777"), canvas.line_key("-.", "grows like N²", "#777777")]
     canvas.legend(figure, looks, {*cells["model"]}, keys, canvas.failures(cells, "length"))
     return figure
 
 
-def _panel(axis: Axes, looks: dict[str, models.Look], cells: Cells, column: str, label: str) -> None:
+def _panel(
+    axis: Axes, looks: dict[str, models.Look], cells: Cells, column: str, label: str, *, guides: bool = False
+) -> None:
     if cells[column].notna().any():
         _curves(axis, looks, cells, column)
-        canvas.magnitude(axis, cells[column].dropna())
+        if guides and cells["length"].nunique() > 1:
+            _guides(axis, cells, column)
+        else:
+            canvas.magnitude(axis, cells[column].dropna())
     else:
         axis.text(0.5, 0.5, "not measured here", transform=axis.transAxes, ha="center", color="#444444")
     canvas.powers_of_two(axis, cells["length"])
@@ -146,9 +149,8 @@ def _panel(axis: Axes, looks: dict[str, models.Look], cells: Cells, column: str,
 
 
 def _guides(axis: Axes, cells: Cells, column: str) -> None:
-    """Straight lines of slope 1 and 2 from the smallest value at the shortest length."""
+    """Straight lines of slope 1 and 2 from the smallest value at the shortest length, on logarithmic axes."""
     lengths = sorted({float(n) for n in cells["length"]})
-    axis.autoscale(axis="y")  # not from zero
     canvas.plain_log(axis, canvas.FINE if len(lengths) == 2 else canvas.COARSE)
     start = cells.loc[cells["length"] == lengths[0], column].min() * 0.8
     for power, style in ((1, ":"), (2, "-.")):
