@@ -146,7 +146,8 @@ def sooner(
     dtype: str = "float32",
 ) -> list[Estimate]:
     """Tokens until 95% of the reference's quickest seed over those of the model's slowest; the upper bound is the other
-    way round. A reference that never got there counts its budget, and the label says so.
+    way round. A reference that never got there counts its budget, and the label says so; a model of which a seed did
+    not get there needs infinitely many, if the reference ever did.
 
     `task`: the experiment whose sizes `at` are; `candidates`: the model's setting.
     """
@@ -156,10 +157,12 @@ def sooner(
         mine = cell.loc[cell["model"] == model, "tokens_to_95"].astype(float)
         theirs = cell[cell["model"] == reference]
         until = theirs["tokens_to_95"].fillna(theirs["tokens_used"]).astype(float)
-        if until.empty or mine.empty or mine.isna().any():
-            found.append(missing(label, "not run" if until.empty or mine.empty else "not learned by every seed"))
+        unlearned = theirs["tokens_to_95"].isna().all()
+        if until.empty or mine.empty or (unlearned and mine.isna().any()):
+            found.append(missing(label, "not run" if until.empty or mine.empty else "not learned"))
             continue
-        never = f" ({reference} never: its budget)" if theirs["tokens_to_95"].isna().all() else ""
+        never = f" ({reference} never: its budget)" if unlearned else ""
+        mine = mine.fillna(math.inf)
         ends = float(until.min() / mine.max()), float(until.max() / mine.min())
         found.append(Estimate(label + never, ends[0], *ends, min(len(mine), len(until))))
     return found

@@ -44,7 +44,8 @@ def summary(frame: pd.DataFrame) -> Table:
     for (_, what, asked), cells in data.groupby(["goal", "what", "asked"], sort=False):
         measured = cells[cells["met"].isin(("yes", "no"))]
         worst = _worst(measured, str(asked))
-        missing = f"{len(cells) - len(measured)} not run" if len(cells) > len(measured) else ""
+        open_cells = cells.loc[~cells.index.isin(measured.index), "met"].replace(NOT_RUN, "not run")
+        missing = ", ".join(f"{count} {why}" for why, count in open_cells.value_counts().items())
         met, certain = (f"{int((measured[how] == 'yes').sum())} of {len(measured)}" for how in ("met", "interval"))
         lines.append(
             {
@@ -87,9 +88,9 @@ def _lines(goal: Claim, test: Statement, frame: pd.DataFrame) -> list[tuple[obje
 
 
 def _met(test: Statement, cell: Estimate) -> tuple[str, str]:
-    """Whether the value meets the goal, and whether its interval does."""
+    """Whether the value meets the goal, and whether its interval does; of an open cell why it is open."""
     if cell.open_because:
-        return NOT_RUN, NOT_RUN
+        return (NOT_RUN if cell.open_because.endswith("not run") else cell.open_because, NOT_RUN)
     point = Estimate(cell.label, cell.value, cell.value, cell.value, exact=True, paper=cell.paper)
     return WORDS[test.rule.judge([point])[0][1]], WORDS[test.rule.judge([cell])[0][1]]
 
