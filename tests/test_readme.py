@@ -15,6 +15,7 @@ from workflow.report.keep import LARGEST_TRACE_BYTES, keep
 from workflow.report.layout import Table
 
 REFERENCE = Path("results/reference")
+EVERYONE = "**Every model's copy accuracy"
 
 
 def rows() -> list[Row]:
@@ -49,7 +50,7 @@ def test_numbers_are_those_of_the_rows(tmp_path: Path) -> None:
     assert line(text, "training, against transformer", "pointer", "paper")[-1] == "2.45"
     assert line(text, "training, tokens/s", "pointer", "A")[-1] == "20,480"
     assert line(text, "training, tokens/s", "transformer", "A")[-1] == "8,192"
-    copy = line(text, "accuracy, %", "pointer", "learned offset table", "A")
+    copy = line(text.partition(EVERYONE)[0], "accuracy, %", "pointer", "learned offset table", "A")
     assert any(cell.startswith("99.71 (99.") for cell in copy)
     assert "40,960" in line(text, "tokens until 95%", "pointer", "learned offset table")
     assert "inference, tokens/s" not in text
@@ -75,9 +76,9 @@ def test_failures_show_their_status_and_reason_and_names_are_harmless(tmp_path: 
     text = section(rows(), tmp_path)
     assert line(text, "training, against transformer", "longformer")[-1].startswith(r"oom \[")
     assert "out of memory: 9 GiB" in text
-    assert any(
-        cell.startswith("diverged") for cell in line(text, "accuracy, %", "transformer", "learned absolute", "A")
-    )
+    for table in text.split(EVERYONE):
+        cells = line(table, "accuracy, %", "transformer", "learned absolute", "A")
+        assert any(cell.startswith("diverged") for cell in cells)
     assert "<script>" not in text
 
 
@@ -130,6 +131,23 @@ def test_sizes_of_a_task_are_cells_of_their_own_and_shown(tmp_path: Path) -> Non
     shown = [part for part in readme.parts(frame) if part.build]
     assert [part.heading for part in shown] == ["Recall by content"]
     assert "khop by hops k: accuracy, %" in str(shown[0].build(frame).wide)  # type: ignore[misc,union-attr]
+
+
+def test_every_models_copy_accuracy_is_shown_where_most_were_trained(tmp_path: Path) -> None:
+    made = [copied("pointer", 512, 1.0), copied("pointer", 777, 1.0), copied("logsparse", 512, 0.25)]
+    table = readme.everyone_copying(table_frame(made, tmp_path))
+    assert isinstance(table, Table)
+    assert table.title.startswith("Every model's copy accuracy by distance D")
+    assert list(table.wide["model"]) == ["pointer", "logsparse"]
+    assert [column for column in table.wide if column.isdigit()] == ["512"]
+    assert "logsparse attends to positions a power of two back: D=512 is one step for it." in table.notes
+    assert readme.everyone_copying(table_frame([made[0], made[1]], tmp_path / "fewer")) == ""
+
+
+def table_frame(made: list[Row], folder: Path) -> pd.DataFrame:
+    """The frame of these rows."""
+    store(made, folder)
+    return readme.read(folder)
 
 
 def test_a_folder_without_rows_is_refused(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ def copy_accuracy(frame: pd.DataFrame) -> Table:
         f"{_chances(cells)} The paper also prints {low:.2f}% to {high:.2f}% for every distance, against its own table.",
         f"Every model has the same token budget{_budgets(frame)} and may stop early at the accuracy that the config "
         "states: few optimiser steps, which do not show what a model would learn from more (see fairness).",
+        *_one_step(cells),
     )
     data = beside(cells, published, "distance")
     return draft.table("copy_accuracy", "Copy accuracy by distance D", data, *notes)
@@ -39,6 +40,13 @@ def _budgets(frame: pd.DataFrame) -> str:
         f"{whole(budget)} tokens (D={', '.join(map(str, sorted(set(rows['distance']))))})" for budget, rows in by_budget
     ]
     return f", {' and '.join(said)}," if said else ""
+
+
+def _one_step(cells: pd.DataFrame) -> list[str]:
+    """Which distances ask less of logsparse than others do."""
+    tried = {int(d) for d in cells.loc[cells["model"] == "logsparse", "distance"].dropna()}
+    powers = ", ".join(str(d) for d in sorted(tried) if d & (d - 1) == 0)
+    return [f"logsparse attends to positions a power of two back: D={powers} is one step for it."] if powers else []
 
 
 def accuracy_text(record: Any) -> str:

@@ -27,7 +27,7 @@ from workflow.report.copy_tables import copy_accuracy, hops
 from workflow.report.frame import tidy, unpack
 from workflow.report.layout import Table
 from workflow.report.task_summary import RECALL
-from workflow.report.task_tables import recall
+from workflow.report.task_tables import bytes_, recall
 from workflow.report.timing_tables import speedup, throughput
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
@@ -85,13 +85,30 @@ def everyone(frame: pd.DataFrame) -> Table | str:
     rows = frame[(frame["experiment"] == "efficiency") & (frame["dtype"] == "float32")]
     if rows["model"].isin(TIMED).all():
         return ""
-    models = rows.groupby("length")["model"].nunique()
-    table = compact(
-        speedup(rows[rows["length"].isin(models[models == models.max()].index)]), "training, .*transformer$"
-    )
+    return _of_everyone(speedup(_where_most_are(rows, "length")), "training, .*transformer$")
+
+
+def everyone_copying(frame: pd.DataFrame) -> Table | str:
+    """Every model's copy accuracy in float32, at the distance at which most models were trained; nothing where these
+    are the models of the other table."""
+    rows = frame[(frame["experiment"] == "copy") & (frame["dtype"] == "float32")]
+    if rows["model"].isin(COPIED).all():
+        return ""
+    return _of_everyone(copy_accuracy(_where_most_are(rows, "distance")), "accuracy")
+
+
+def _where_most_are(rows: pd.DataFrame, axis: str) -> pd.DataFrame:
+    """The rows at the values of an axis that most models have."""
+    models = rows.groupby(axis)["model"].nunique()
+    return rows[rows[axis].isin(models[models == models.max()].index)]
+
+
+def _of_everyone(table: Table, quantities: str) -> Table:
+    """A compact table of our lines, without empty columns, titled so."""
+    table = compact(table, quantities)
     ours = table.wide[table.wide["machine"] != layout.PAPER_CODE]
     empty = [column for column in ours if (ours[column] == layout.NOT_RUN).all()]
-    title = table.title.replace("Speed-up", "Every model's speed-up", 1)
+    title = f"Every model's {table.title[0].lower()}{table.title[1:]}"
     return dataclasses.replace(table, title=title, wide=ours.drop(columns=empty))
 
 
@@ -117,6 +134,7 @@ PARTS = (
         figure="copy_accuracy",
         alt="Copy accuracy by distance for every model, with 95% intervals, beside the paper's values",
     ),
+    Part("copy", build=everyone_copying),
     Part("fairness", "What makes it learn", fairness),
     Part("ablation", build=effects),
     Part("ablation", figure="ablation", alt="Tokens until 95% with one setting changed at a time"),
@@ -128,6 +146,7 @@ PARTS = (
         alt="Accuracy on copy and on MQAR against training throughput, a point a model",
         drawn=lambda frame: frame[frame["dtype"] == "float32"],
     ),
+    Part("bytes", "Real text", lambda frame: compact(bytes_(frame), "bits|next")),
     Part("interpretability", "Where it points", lambda frame: compact(hops(frame), ".*")),
     Part("interpretability", figure="hops", alt="Hop distances by layer, beside the paper's"),
 )
