@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pointer.errors import InputError
-from workflow.bench import estimate, pipeline, provenance, store
+from workflow.bench import config, estimate, pipeline, plan, provenance, store
 from workflow.bench.plan import Cell
 from workflow.bench.settings import Settings
 from workflow.bench.store import Store
@@ -61,6 +61,19 @@ def test_the_summary_has_a_line_an_experiment_and_a_total(tmp_path: Path) -> Non
         [Cell(Settings("copy", "chance")), Cell(Settings("complexity", "pointer"))], Store(tmp_path)
     )
     assert [line.split()[0] for line in lines] == ["copy", "complexity", "all"]
+
+
+def test_the_default_tier_is_half_an_hour_on_two_cores_and_a_new_mixer_a_quarter_more_at_most(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+    monkeypatch.setattr(plan, "devices", lambda _: ["cpu"])
+    tier, kept = config.tier("default"), Store(tmp_path)
+    own = {"own_models": {"mine": "baselines.local:LocalAttention"}}  # as a line in the registry: group own, linear
+    before, after = (estimate.estimate(plan.cells(cells), kept) for cells in (tier, {**tier, **own}))
+    assert before.seconds < 1.1 * 30 * 60  # the guess is crude
+    assert after.left > before.left
+    assert after.seconds - before.seconds < 15 * 60
 
 
 def test_time_left_follows_the_pace_of_what_is_done(tmp_path: Path) -> None:
