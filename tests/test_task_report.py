@@ -161,6 +161,11 @@ def test_the_trade_off_has_a_point_for_each_model_that_was_timed_and_scored() ->
     assert left_out.endswith("longformer")
 
 
+def test_several_variants_that_were_not_timed_are_counted() -> None:
+    names = ["hyena", "pointer {k=8}", "pointer {k=16}", "longformer {window=8}"]
+    assert task_figures._together(names) == ["hyena", "longformer {window=8}", "2 variants of pointer"]
+
+
 def test_figures_without_rows_say_so_in_words() -> None:
     for draw in (task_figures.mqar, task_figures.trade_off):
         assert "nothing to draw" in " ".join(text.get_text() for text in draw(table_of([])).texts)

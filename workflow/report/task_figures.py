@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -53,8 +55,15 @@ def _untimed(panels: dict[str, pd.DataFrame]) -> str:
         )
         for title, cells in panels.items()
     }
-    said = [f"{where}: {', '.join(map(models.plain, names))}" for where, names in left.items() if names]
+    said = [f"{where}: {', '.join(_together(names))}" for where, names in left.items() if names]
     return "No point, as not timed: " + "; ".join(said) if said else ""
+
+
+def _together(names: list[str]) -> list[str]:
+    """Names in few words: several variants of one model as their number."""
+    variants = Counter(name.partition(" {")[0] for name in names if " {" in name)
+    alone = [models.plain(name) for name in names if variants[name.partition(" {")[0]] < 2 or " {" not in name]
+    return alone + [f"{count} variants of {models.plain(name)}" for name, count in variants.items() if count > 1]
 
 
 def _points(axis: Axes, looks: dict[str, models.Look], cells: pd.DataFrame) -> None:
