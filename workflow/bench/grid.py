@@ -5,6 +5,7 @@ A tier is planned when a target first needs it, so that additions which only sui
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from functools import cache
@@ -41,6 +42,10 @@ class Grid:
     def rows(self, results: str) -> list[str]:
         """The row files of the tier whose results folder this is."""
         return [cell.path for cell in self._plan(tier_name(results))]
+
+    def rows_hash(self, results: str) -> str:
+        """What changes when a row joins or leaves a tier: its config stays the same when a model joins the registry."""
+        return hashlib.sha256("\n".join(self.rows(results)).encode()).hexdigest()[:16]
 
     def experiments(self, results: str) -> set[str]:
         """The experiments of the tier whose results folder this is."""

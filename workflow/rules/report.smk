@@ -11,6 +11,7 @@ rule list_rows:
         "../../environment.yml"
     params:
         tier=lambda wildcards: explained(GRID.tier_json, wildcards.results),
+        rows=lambda wildcards: explained(GRID.rows_hash, wildcards.results),
     shell:
         "python -m workflow.bench plan --config {params.tier:q} > {output.manifest:q} 2> {log:q}"
 
