@@ -48,10 +48,11 @@ def test_recall_gives_accuracy_interval_tokens_and_chance_of_each_task() -> None
     rows = [
         mqar("pointer", 4, 0.31),
         mqar("transformer", 4, 0.99),
-        mqar("transformer", 16, 0.5),
+        mqar("transformer", 16, 0.5, tokens_to_95=90_000),  # a lucky look
         learned("induction", "transformer", 0.07, length=256, chance=1 / 15),
     ]
     table = task_tables.recall(table_of(rows))
+    assert cell(table, 16, "mqar by pairs: tokens until 95%", "transformer") == "never"
     low, high = (100 * bound for bound in wilson(0.99, 1000))
     assert cell(table, 4, "mqar by pairs: accuracy, %", "transformer") == f"99.00 ({low:.2f} to {high:.2f})"
     assert cell(table, 4, "mqar by pairs: tokens used", "transformer") == "200,000"

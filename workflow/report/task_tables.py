@@ -46,7 +46,8 @@ def recall(frame: pd.DataFrame) -> Table:
         f"In optimiser steps: {steps}; so few show who learns soon, not what a model would learn from more."
         if steps
         else "",
-        f"Tokens until 95%: at the first look at held-out sequences that finds it; tokens between looks: {looks}."
+        "Tokens until 95%: at the first look at held-out sequences that finds it, of seeds that also end there; tokens "
+        f"between looks: {looks}."
         if looks
         else "",
         f"The best constant guess gives: {chances}." if chances else "",
