@@ -155,7 +155,7 @@ PARTS = (
         alt="Accuracy on copy and on MQAR against training throughput, a point a model",
         drawn=_traded,
     ),
-    Part("bytes", "Real text", lambda frame: compact(bytes_(frame), "bits|next")),
+    Part("bytes", "Real text", lambda frame: compact(bytes_(frame), ".*")),
     Part("interpretability", "Where it points", lambda frame: compact(hops(frame), ".*")),
     Part("interpretability", figure="hops", alt="Hop distances by layer, beside the paper's"),
 )

@@ -78,6 +78,6 @@ def bytes_(frame: pd.DataFrame) -> Table:
         "Evaluation on files that training never read, hard argmax inference, mean over seeds.",
         f"Guessing by the frequency of bytes takes {' or '.join(levels)} bits a byte." if levels else "",
         f"Text (hash): {hashes}; rows of different texts do not compare." if hashes else "",
-        "Budgets are small: this ranks models after equal budgets, it is no language model.",
+        "Budgets are small, and only equal numbers of tokens compare: this ranks models, it is no language model.",
     )
     return draft.table("bytes", "Bits a byte of real text by sequence length N", cells, *filter(None, notes))
