@@ -5,7 +5,6 @@ A tier is planned when a target first needs it, so that additions which only sui
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from functools import cache
@@ -15,6 +14,7 @@ from typing import Any
 from pointer.errors import InputError
 from workflow.bench import config, estimate, pipeline, plan, provenance
 from workflow.bench.plan import Cell
+from workflow.bench.sources import content_hash
 from workflow.bench.store import Store
 from workflow.bench.strict_yaml import read_yaml
 
@@ -45,7 +45,7 @@ class Grid:
 
     def rows_hash(self, results: str) -> str:
         """What changes when a row joins or leaves a tier: its config stays the same when a model joins the registry."""
-        return hashlib.sha256("\n".join(self.rows(results)).encode()).hexdigest()[:16]
+        return content_hash((), *self.rows(results))
 
     def experiments(self, results: str) -> set[str]:
         """The experiments of the tier whose results folder this is."""

@@ -233,12 +233,11 @@ def from_namespace(namespace: Namespace) -> Settings:
     """
     given = {name: getattr(namespace, name, None) for name in FIELDS if name != "mixer"}
     values: dict[str, Any] = {name: parse(name, text) for name, text in given.items() if text is not None}
-    idle = [name for name in values if name != "task"]  # whether there may be a task, `validate` says
     values["mixer"] = dict(parse_override(text) for text in getattr(namespace, "mixer", None) or ())
     cell = from_dict(values)
-    for name in idle:
-        if not cell.matters(name):
-            does = f"{option(name)} {given[name]} does nothing in {cell.experiment}"
+    for name, text in given.items():
+        if text is not None and name != "task" and not cell.matters(name):  # of tasks, `validate` says
+            does = f"{option(name)} {text} does nothing in {cell.experiment}"
             takes = ", ".join(FIELDS[name].metadata["tasks"])
             raise InputError(f"{does}; accepted: with {takes}. Take it away, or change `--experiment`.")
     return cell

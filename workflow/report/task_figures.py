@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from workflow.report import canvas, models, task_summary
+from workflow.report import canvas, layout, models, task_summary
 from workflow.report.copy_figures import accuracies
 
 
@@ -61,8 +61,8 @@ def _untimed(panels: dict[str, pd.DataFrame]) -> str:
 
 def _together(names: list[str]) -> list[str]:
     """Names in few words: several variants of one model as their number."""
-    variants = Counter(name.partition(" {")[0] for name in names if " {" in name)
-    alone = [models.plain(name) for name in names if variants[name.partition(" {")[0]] < 2 or " {" not in name]
+    variants = Counter(base for name in names if (base := layout.base(name)) != name)
+    alone = [models.plain(name) for name in names if (base := layout.base(name)) == name or variants[base] < 2]
     return alone + [f"{count} variants of {models.plain(name)}" for name, count in variants.items() if count > 1]
 
 
