@@ -93,6 +93,9 @@ def test_recall_is_judged_by_task_size_and_tokens_beside_the_reference() -> None
     assert (cell.value, cell.runs) == (pytest.approx(0.95), 3)
     assert cell.low < 0.9 < 0.99 < cell.high
     (ratio,) = cost_metrics.sooner(table_of(rows), model="pointer", reference="transformer", task="mqar", at=[16])
+    assert (ratio.value, ratio.low, ratio.high) == (0, 0, pytest.approx(2 / 3))  # one ends at 90%: a lucky look
+    kept = table_of([row | {"accuracy": 0.95} for row in rows])
+    (ratio,) = cost_metrics.sooner(kept, model="pointer", reference="transformer", task="mqar", at=[16])
     assert (ratio.value, ratio.low, ratio.high) == (ratio.low, pytest.approx(1 / 3), pytest.approx(2 / 3))
     (never,) = cost_metrics.sooner(
         table_of([row | {"tokens_to_95": None} for row in rows]),

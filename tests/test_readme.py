@@ -124,13 +124,25 @@ def test_a_cell_that_stands_twice_with_other_settings_is_refused(tmp_path: Path)
         readme.read(tmp_path)
 
 
-def test_sizes_of_a_task_are_cells_of_their_own_and_shown(tmp_path: Path) -> None:
-    hops = [row(experiment="khop", task="khop", hops=k, length=128, accuracy=0.5, tokens_used=9) for k in (1, 2)]
-    store(hops, tmp_path)
+def test_sizes_of_a_task_are_cells_of_their_own_and_each_task_has_its_table(tmp_path: Path) -> None:
+    known = {"accuracy": 0.5, "tokens_used": 9}
+    hops = [row(experiment="khop", task="khop", hops=k, length=128, **known) for k in (1, 2)]
+    far = row(experiment="induction", task="induction", length=1024, **known)
+    store([*hops, far], tmp_path)
     frame = readme.read(tmp_path)
     shown = [part for part in readme.parts(frame) if part.build]
     assert [part.heading for part in shown] == ["Recall by content"]
-    assert "khop by hops k: accuracy, %" in str(shown[0].build(frame).wide)  # type: ignore[misc,union-attr]
+    text = str(shown[0].build(frame))  # type: ignore[misc]
+    first, second = text.split("**Accuracy on khop by hops k (")
+    assert "Accuracy on induction by length N (" in first
+    assert [heads(part) for part in (first, second)] == [["1024"], ["1", "2"]]
+    assert [part.count("Hard argmax inference") for part in (first, second)] == [0, 1]
+
+
+def heads(text: str) -> list[str]:
+    """The sizes across a Markdown table."""
+    line = next(line for line in text.splitlines() if line.startswith("| quantity"))
+    return [cell.strip() for cell in line.split("|") if cell.strip().isdigit()]
 
 
 def test_every_models_copy_accuracy_is_shown_where_most_were_trained(tmp_path: Path) -> None:

@@ -97,6 +97,19 @@ def everyone_copying(frame: pd.DataFrame) -> Table | str:
     return _of_everyone(copy_accuracy(_where_most_are(rows, "distance")), "accuracy")
 
 
+def recalled(frame: pd.DataFrame) -> str:
+    """The recall table, a table a task, as hardly two tasks share a size; the notes stand below the last."""
+    table = compact(recall(frame), ".*: (accuracy|tokens until)")
+    said = table.wide["quantity"].str.partition(": ")
+    made = []
+    for about, lines in table.wide.assign(quantity=said[2]).groupby(said[0], sort=False):
+        empty = [column for column in lines if lines[column].isin(("", layout.NOT_RUN)).all()]
+        title = table.title.replace("recall tasks and ListOps", str(about))
+        made.append(dataclasses.replace(table, title=title, wide=lines.drop(columns=empty), notes=()))
+    made[-1] = dataclasses.replace(made[-1], notes=table.notes)
+    return "\n\n".join(map(_markdown, made))
+
+
 def _where_most_are(rows: pd.DataFrame, axis: str) -> pd.DataFrame:
     """The rows at the values of an axis that most models have."""
     models = rows.groupby(axis)["model"].nunique()
@@ -148,7 +161,7 @@ PARTS = (
     Part("ablation", build=effects),
     Part("ablation", figure="ablation", alt="Tokens until 95% with one setting changed at a time"),
     Part("two_hop", "What the chain gives", two_hop),
-    Part(TASK, "Recall by content", lambda frame: compact(recall(frame), ".*: (accuracy|tokens until)")),
+    Part(TASK, "Recall by content", recalled),
     Part(
         TASK,
         figure="trade_off",

@@ -17,7 +17,6 @@ TEXT = "bytes"
 RECALL = tuple(name for name in experiments.TASKS if name not in ("copy", TEXT))
 RECALL_CELL = [*PLACE, "model", "position", "task", "n", "size"]
 BYTES_CELL = [*PLACE, "model", "position", "data_hash", "length"]
-KEPT = 0.95  # what ends below it was not learned: a look during training is one small batch, and may be lucky
 SAID = {"pairs": "pairs", "hops": "hops k", "letters": "letters", "length": "length N"}
 
 
@@ -25,12 +24,11 @@ def recall(frame: pd.DataFrame) -> pd.DataFrame:
     """RECALL_CELL, means over seeds; the accuracy's bounds are the widest of the seeds' own Wilson intervals.
 
     `size` is the value along the task's axis, `n` what a cell's length is where the size does not say; sizes that
-    training never showed are cells without interval and tokens. Tokens until 95% are of seeds that also end there.
+    training never showed are cells without interval and tokens.
     """
     rows = pd.concat([_sized(summary.of(frame, task), task) for task in RECALL], ignore_index=True)
     rows = pd.concat([rows, _further(rows)], ignore_index=True)
     rows = rows.astype({"size": "Int64", "task": "string", "n": "string"})
-    rows.loc[rows["accuracy"] < KEPT, "tokens_to_95"] = pd.NA
     rows["solved"] = rows["tokens_to_95"].notna()
     rows["step_tokens"] = rows["batch"] * rows["length"]
     rows["look_tokens"] = rows["evaluations"].map(first_look)
