@@ -50,6 +50,18 @@ def test_machines_devices_and_precisions_are_never_mixed() -> None:
     assert cell(table, 2048, machine="fast", device="cuda", dtype="bfloat16") == "0.0500"
 
 
+def test_timings_of_other_code_on_another_machine_are_named() -> None:
+    at = {"transformer": ("a", "a"), "pointer": ("b", "c"), "longformer": ("d", "d")}
+    rows = [
+        timed(model, 512, 100.0, machine=machine, model_hash=made)
+        for model, hashes in at.items()
+        for machine, made in zip((SERVER, "small"), hashes, strict=True)
+    ]
+    (note,) = [note for note in tables.speedup(table_of(rows)).notes if "other versions" in note]
+    assert note == "Of other versions of their code on A and small: pointer."
+    assert not any("other versions" in note for note in tables.speedup(table_of(rows[:2])).notes)
+
+
 def test_pairs_whose_rows_lie_hours_apart_are_named() -> None:
     at = "2026-01-01T{}:00:00+00:00"
     rows = [timed("transformer", n, 400.0, started=at.format("00")) for n in (512, 1024)]

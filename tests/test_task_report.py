@@ -87,6 +87,31 @@ def test_longer_strings_than_training_had_are_sizes_without_tokens() -> None:
     assert cell(table, 100, f"{by}: tokens used", "transformer") == "–"
 
 
+def test_whole_strings_are_counted_over_the_strings_of_all_seeds() -> None:
+    known: Row = {"letters": 50, "length": 102, "accuracy_by_size": [[100, 0.4, 900]]}
+    rows = [
+        learned("string-copy", "transformer", 0.9, seed=seed, correct_by_sequence=right, **known)
+        for seed, right in enumerate(([50, 50, 49, 0], [49, 49, 50, 49]))
+    ]
+    table = task_tables.recall(table_of([*rows, mqar("transformer", 16, 0.9, correct_by_sequence=[16, 16])]))
+    by = "string-copy by letters: whole strings right, %"
+    assert cell(table, 50, by, "transformer") == "37.5"
+    assert cell(table, 100, by, "transformer") == "–"
+    assert not table.wide["quantity"].str.contains("mqar by pairs: whole").any()
+
+
+def test_a_note_names_where_pointer_by_content_ends_below_attention_with_the_same_comparison() -> None:
+    mixer = {"settings": {"mixer": {"candidates": "offsets+content"}}}
+    rows = [
+        mqar("pointer", 4, 0.5, **mixer), mqar("transformer-content", 4, 0.9),
+        mqar("pointer", 16, 0.9, **mixer), mqar("transformer-content", 16, 0.5),
+        mqar("pointer", 64, 0.50, **mixer), mqar("transformer-content", 64, 0.51),  # within the intervals
+    ]  # fmt: skip
+    (note,) = [note for note in task_tables.recall(table_of(rows)).notes if "ends below" in note]
+    assert note.endswith("on: mqar 4 (50.0% against 90.0%).")
+    assert not any("ends below" in note for note in task_tables.recall(table_of(rows[2:])).notes)
+
+
 def test_a_failed_cell_keeps_its_status_and_reason() -> None:
     rows = [
         failed("oom", "too big", experiment="mqar", task="mqar", pairs=64, length=1024),
@@ -111,6 +136,16 @@ def test_bits_a_byte_come_from_both_experiments_that_train_on_text() -> None:
     assert set(table.data["length"]) == {1024}
     assert any("4.60 bits" in note for note in table.notes)
     assert any("abc" in note for note in table.notes)
+
+
+def test_a_note_names_the_models_that_use_no_context_of_text_yet() -> None:
+    text: Row = {"experiment": "bytes", "task": "bytes", "length": 1024, "data_hash": "abc", "tokens_used": 99_328}
+    bits = {"transformer": 3.6, "local": 3.7, "deltanet": 2.8, "identity": 3.6}
+    rows = [row(model=model, bits_per_byte=value, **text) for model, value in bits.items()]
+    fewer = row(model="gla", bits_per_byte=4.0, **text | {"tokens_used": 50_000})
+    (note,) = [note for note in task_tables.bytes_(table_of([*rows, fewer])).notes if "identity" in note]
+    assert note.startswith("transformer, local do not do better than identity")
+    assert not any("identity" in note for note in task_tables.bytes_(table_of(rows[2:])).notes)
 
 
 def test_tables_without_rows_are_empty_not_broken() -> None:

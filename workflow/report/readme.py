@@ -99,7 +99,7 @@ def everyone_copying(frame: pd.DataFrame) -> Table | str:
 
 def recalled(frame: pd.DataFrame) -> str:
     """The recall table, a table a task, as hardly two tasks share a size; the notes stand below the last."""
-    table = compact(recall(frame), ".*: (accuracy|tokens until)")
+    table = compact(recall(frame), ".*: (accuracy|whole|tokens until)")
     said = table.wide["quantity"].str.partition(": ")
     made = []
     for about, lines in table.wide.assign(quantity=said[2]).groupby(said[0], sort=False):

@@ -17,6 +17,8 @@ TEXT = "bytes"
 RECALL = tuple(name for name in experiments.TASKS if name not in ("copy", TEXT))
 RECALL_CELL = [*PLACE, "model", "position", "task", "n", "size"]
 BYTES_CELL = [*PLACE, "model", "position", "data_hash", "length"]
+BY_CONTENT = summary.variant("pointer", {"candidates": "offsets+content"})
+AS_ATTENTION = "transformer-content"  # attention that compares queries and keys in the same way
 SAID = {"pairs": "pairs", "hops": "hops k", "letters": "letters", "length": "length N"}
 
 
@@ -24,15 +26,16 @@ def recall(frame: pd.DataFrame) -> pd.DataFrame:
     """RECALL_CELL, means over seeds; the accuracy's bounds are the widest of the seeds' own Wilson intervals.
 
     `size` is the value along the task's axis, `n` what a cell's length is where the size does not say; sizes that
-    training never showed are cells without interval and tokens.
+    training never showed are cells without interval and tokens. `whole`: see _whole.
     """
     rows = pd.concat([_sized(summary.of(frame, task), task) for task in RECALL], ignore_index=True)
     rows = pd.concat([rows, _further(rows)], ignore_index=True)
     rows = rows.astype({"size": "Int64", "task": "string", "n": "string"})
     rows["solved"] = rows["tokens_to_95"].notna()
+    rows["whole"] = [_whole(row) for _, row in rows.iterrows()]
     rows["step_tokens"] = rows["batch"] * rows["length"]
     rows["look_tokens"] = rows["evaluations"].map(first_look)
-    mean = ("accuracy", "chance", "loss", "tokens_budget", "tokens_used", "tokens_to_95", "n_evaluated")
+    mean = ("accuracy", "whole", "chance", "loss", "tokens_budget", "tokens_used", "tokens_to_95", "n_evaluated")
     bounds = {
         "accuracy_low": "min",
         "accuracy_high": "max",
@@ -43,6 +46,14 @@ def recall(frame: pd.DataFrame) -> pd.DataFrame:
     cells = summary.summarise(rows, RECALL_CELL, dict.fromkeys(mean, "mean") | bounds)
     cells["task"] = pd.Categorical(cells["task"], RECALL, ordered=True)
     return cells.sort_values(["task", "size"], kind="stable", ignore_index=True)
+
+
+def behind(cells: pd.DataFrame) -> pd.DataFrame:
+    """The cells of `recall` in which BY_CONTENT ends below AS_ATTENTION, whose columns end in `_theirs`, by more than
+    both intervals."""
+    ours, theirs = (cells[cells["model"] == name] for name in (BY_CONTENT, AS_ATTENTION))
+    pairs = ours.merge(theirs, on=[*PLACE, "task", "n", "size"], suffixes=("", "_theirs"))
+    return pairs[pairs["accuracy_high"] < pairs["accuracy_low_theirs"]]
 
 
 def axis(task: str) -> str:
@@ -65,6 +76,12 @@ def _length(axis_name: str, size: Any, length: Any) -> str:
     return follows[axis_name][1] if axis_name in follows and follows[axis_name][0] == length else str(length)
 
 
+def _whole(row: pd.Series) -> float:
+    """The fraction of strings without a wrong letter, what the authors of string-copy count; NaN of other tasks."""
+    right = unpack(row["correct_by_sequence"]) if row["task"] == "string-copy" else None
+    return sum(count == row["letters"] for count in right) / len(right) if right else math.nan
+
+
 def _further(rows: pd.DataFrame) -> pd.DataFrame:
     """A row for each size that a row's model was scored at without having been trained at it."""
     found = [
@@ -75,7 +92,7 @@ def _further(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(found, columns=rows.columns).astype(rows.dtypes)
 
 
-UNTRAINED = ("accuracy_low", "accuracy_high", "loss", "tokens_used", "tokens_to_95")
+UNTRAINED = ("accuracy_low", "accuracy_high", "correct_by_sequence", "loss", "tokens_used", "tokens_to_95")
 
 
 def text(frame: pd.DataFrame) -> pd.DataFrame:

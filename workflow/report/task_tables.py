@@ -7,10 +7,11 @@ from typing import Any
 
 import pandas as pd
 
-from workflow.report import task_summary
+from workflow.report import models, task_summary
 from workflow.report.copy_tables import accuracy_text, until_text
 from workflow.report.drafting import Draft
 from workflow.report.layout import NOT_RUN, Table, significant, whole
+from workflow.report.summary import PLACE
 
 OF_ONE = {  # task or model -> what its numbers have to be read with
     "mqar": "On mqar, knowing which values a sequence has but not whose they are scores one over the pairs: no recall. "
@@ -18,8 +19,11 @@ OF_ONE = {  # task or model -> what its numbers have to be read with
     "Zoology has 8192 symbols, more than half of a model of this size, and 64 pairs in 512 tokens.",
     "khop": "On khop (4 symbols, N = 128) the symbol at hand alone tells the answer of 32%, 48%, 27% and 31% of "
     "positions for k = 1 to 4.",
-    "string-copy": "string-copy is also scored on strings 2 and 4 times as long as any in training: sizes without "
-    "tokens.",
+    "induction": "On induction one symbol a sequence carries loss, so training is noisy: who does not learn it can end "
+    "below guessing.",
+    "string-copy": "Accuracy on string-copy is of letters, each asked for behind the true ones; its authors count "
+    "whole strings. It is also scored on strings 2 and 4 times as long as any in training, sizes without tokens; "
+    "learned absolute positions so late were never trained.",
     "listops": "listops is a classification at the expression's last token, by a causal model; at N = 2000 the first "
     "operator alone tells 36% of the answers.",
     "longformer": "At N up to 256 longformer, whose window is 256, computes what transformer does.",
@@ -32,6 +36,8 @@ def recall(frame: pd.DataFrame) -> Table:
     for task, group in cells.groupby("task", observed=True, sort=True):
         by = f"{task} by {task_summary.axis(str(task))}"
         draft.add(f"{by}: accuracy, %", group, "size", accuracy_text, "n", "position")
+        if group["whole"].notna().any():
+            draft.add(f"{by}: whole strings right, %", group, "size", _whole, "n", "position")
         draft.add(f"{by}: tokens used", group, "size", _used, "n", "position")
         draft.add(f"{by}: tokens until 95%", group, "size", until_text, "n", "position")
     if not draft.blocks:
@@ -52,8 +58,22 @@ def recall(frame: pd.DataFrame) -> Table:
         else "",
         f"The best constant guess gives: {chances}." if chances else "",
         *(said for name, said in OF_ONE.items() if name in {*cells["task"], *cells["model"]}),
+        _behind(cells),
     )
     return draft.table("recall", "Accuracy on recall tasks and ListOps", cells, *filter(None, notes))
+
+
+def _behind(cells: pd.DataFrame) -> str:
+    said = [
+        f"{cell['task']} {cell['size']} ({100 * cell['accuracy']:.1f}% against {100 * cell['accuracy_theirs']:.1f}%)"
+        for _, cell in task_summary.behind(cells).iterrows()
+    ]
+    names = f"{task_summary.BY_CONTENT} ends below {task_summary.AS_ATTENTION}, attention with the same comparison"
+    return f"{names}, by more than the intervals, on: {', '.join(said)}." if said else ""
+
+
+def _whole(record: Any) -> str:
+    return NOT_RUN if pd.isna(record["whole"]) else f"{100 * record['whole']:.1f}"
 
 
 def _used(record: Any) -> str:
@@ -78,6 +98,17 @@ def bytes_(frame: pd.DataFrame) -> Table:
         "Evaluation on files that training never read, hard argmax inference, mean over seeds.",
         f"Guessing by the frequency of bytes takes {' or '.join(levels)} bits a byte." if levels else "",
         f"Text (hash): {hashes}; rows of different texts do not compare." if hashes else "",
-        "Budgets are small, and only equal numbers of tokens compare: this ranks models, it is no language model.",
+        "Only equal numbers of tokens compare; so few show who learns soon, not what a model would learn from more.",
+        _unmixed(cells),
     )
     return draft.table("bytes", "Bits a byte of real text by sequence length N", cells, *filter(None, notes))
+
+
+def _unmixed(cells: pd.DataFrame) -> str:
+    """Which models do not yet do better than `identity`, which mixes nothing."""
+    alike = [*PLACE, "data_hash", "length", "tokens_used"]
+    floor = cells[cells["model"] == "identity"]
+    pairs = cells[cells["model"] != "identity"].merge(floor, on=alike, suffixes=("", "_floor"))
+    above = models.ordered(pairs.loc[pairs["bits_per_byte"] >= pairs["bits_per_byte_floor"], "model"].unique())
+    said = f"{', '.join(above)} do not do better than identity, which sees the last byte only: no context is used yet."
+    return said if above else ""

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from workflow.bench import stability
-from workflow.report import paper, summary
+from workflow.report import models, paper, summary
 from workflow.report.drafting import Draft, beside
 from workflow.report.layout import NOT_RUN, Machines, Table, significant, whole, with_paper
 
@@ -64,6 +64,7 @@ def speedup(frame: pd.DataFrame) -> Table:
     notes = [
         "Median over pairs of rows from one machine, device, dtype and repeat; never across machines.",
         *_apart(ours, draft.machines),
+        *_versions(frame, draft.machines),
         "The paper does not say which Transformer it timed; transformer-unfused materialises the N x N matrix.",
     ]
     return draft.table("speedup", title, ours, *notes)
@@ -77,6 +78,15 @@ def _apart(cells: pd.DataFrame, machines: Machines) -> list[str]:
         for _, line in late.iterrows()
     ]
     return [f"Rows of some pairs lie more than {MOST_HOURS} hour apart: {', '.join(said)}."] if said else []
+
+
+def _versions(frame: pd.DataFrame, machines: Machines) -> list[str]:
+    """Models whose timings on one machine are of other code than on another."""
+    timed = frame[(frame["experiment"] == "efficiency") & frame["model_hash"].notna()]
+    made = timed.groupby(["model", "machine"])["model_hash"].agg(lambda hashes: ", ".join(sorted(set(hashes))))
+    changed = models.ordered(str(name) for name, there in made.groupby("model") if there.nunique() > 1)
+    where = sorted({machines.code(machine) for model, machine in made.index if model in changed})
+    return [f"Of other versions of their code on {' and '.join(where)}: {', '.join(changed)}."] if changed else []
 
 
 def memory(frame: pd.DataFrame) -> Table:
