@@ -103,6 +103,14 @@ def text(frame: pd.DataFrame) -> pd.DataFrame:
     return summary.summarise(rows, BYTES_CELL, dict.fromkeys(mean, "mean"))
 
 
+def unmixed(cells: pd.DataFrame) -> set[str]:
+    """The models of `text` that are no better than `identity`, which mixes nothing, after as many tokens."""
+    alike = [*PLACE, "data_hash", "length", "tokens_used"]
+    floor = cells[cells["model"] == "identity"]
+    pairs = cells[cells["model"] != "identity"].merge(floor, on=alike, suffixes=("", "_floor"))
+    return set(pairs.loc[pairs["bits_per_byte"] >= pairs["bits_per_byte_floor"], "model"])
+
+
 SPEED = ["machine", "device", "dtype"]
 LONGEST_PLACE = 44  # characters of a machine's name above half a figure
 

@@ -11,7 +11,6 @@ from workflow.report import models, task_summary
 from workflow.report.copy_tables import accuracy_text, until_text
 from workflow.report.drafting import Draft
 from workflow.report.layout import NOT_RUN, Table, significant, whole
-from workflow.report.summary import PLACE
 
 OF_ONE = {  # task or model -> what its numbers have to be read with
     "mqar": "On mqar, knowing which values a sequence has but not whose they are scores one over the pairs: no recall. "
@@ -37,7 +36,7 @@ def recall(frame: pd.DataFrame) -> Table:
         by = f"{task} by {task_summary.axis(str(task))}"
         draft.add(f"{by}: accuracy, %", group, "size", accuracy_text, "n", "position")
         if group["whole"].notna().any():
-            draft.add(f"{by}: whole strings right, %", group, "size", _whole, "n", "position")
+            draft.add(f"{by}: whole strings right, %", group, "size", _strings, "n", "position")
         draft.add(f"{by}: tokens used", group, "size", _used, "n", "position")
         draft.add(f"{by}: tokens until 95%", group, "size", until_text, "n", "position")
     if not draft.blocks:
@@ -72,7 +71,7 @@ def _behind(cells: pd.DataFrame) -> str:
     return f"{names}, by more than the intervals, on: {', '.join(said)}." if said else ""
 
 
-def _whole(record: Any) -> str:
+def _strings(record: Any) -> str:
     return NOT_RUN if pd.isna(record["whole"]) else f"{100 * record['whole']:.1f}"
 
 
@@ -105,10 +104,6 @@ def bytes_(frame: pd.DataFrame) -> Table:
 
 
 def _unmixed(cells: pd.DataFrame) -> str:
-    """Which models do not yet do better than `identity`, which mixes nothing."""
-    alike = [*PLACE, "data_hash", "length", "tokens_used"]
-    floor = cells[cells["model"] == "identity"]
-    pairs = cells[cells["model"] != "identity"].merge(floor, on=alike, suffixes=("", "_floor"))
-    above = models.ordered(pairs.loc[pairs["bits_per_byte"] >= pairs["bits_per_byte_floor"], "model"].unique())
+    above = models.ordered(task_summary.unmixed(cells))
     said = f"{', '.join(above)} do not do better than identity, which sees the last byte only: no context is used yet."
     return said if above else ""
