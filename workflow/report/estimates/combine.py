@@ -27,7 +27,7 @@ class Quantity:
 
     estimator:
         "mean": of the runs, between the lowest and the highest of the runs' own bounds
-        "mean, t": of the runs, with Student's t interval
+        "mean, t": of the runs, with Student's t interval, cut where the runs' own bounds say that no value can be
         "median": of the runs, with the medians of the runs' own bounds
         "geometric mean": of the runs, with Student's t interval on logarithms
         "most": the largest of the runs
@@ -91,7 +91,11 @@ def _numbers(good: pd.DataFrame, estimators: pd.Series) -> pd.DataFrame:
     missing = table["mean"] * np.nan
     choices = {
         "mean": (table["mean"], bounds["low"], bounds["high"]),
-        "mean, t": (table["mean"], table["mean"] - half, table["mean"] + half),
+        "mean, t": (
+            table["mean"],
+            (table["mean"] - half).clip(lower=bounds["low"].fillna(-np.inf)),
+            (table["mean"] + half).clip(upper=bounds["high"].fillna(np.inf)),
+        ),
         "median": (table["median"], bounds["low_median"], bounds["high_median"]),
         "geometric mean": (np.exp(logs["mean"]), np.exp(logs["mean"] - log_half), np.exp(logs["mean"] + log_half)),
         "most": (table["max"], missing, missing),
@@ -107,9 +111,11 @@ def _numbers(good: pd.DataFrame, estimators: pd.Series) -> pd.DataFrame:
 
 def _failures(failed: pd.DataFrame, total: int) -> str:
     """Return how runs failed and how many of them, each text once."""
-    texts = failed["status"] + (": " + failed["reason"].astype("str")).where(failed["reason"].notna(), "")
-    counts = texts.value_counts(sort=False)
-    return SEPARATOR.join(f"{text} ({count} of {total} runs)" for text, count in counts.items())
+    texts = [
+        f"{status}: {reason}" if pd.notna(reason) else status
+        for status, reason in zip(failed["status"], failed["reason"], strict=True)
+    ]
+    return SEPARATOR.join(f"{text} ({texts.count(text)} of {total} runs)" for text in dict.fromkeys(texts))
 
 
 def _varying(good: pd.DataFrame, steady: str) -> list[str]:

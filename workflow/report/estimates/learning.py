@@ -200,13 +200,17 @@ def _hops(traced: pd.DataFrame) -> Iterator[pd.DataFrame]:
     by_layer = by_layer.astype({"layer": "Int64"})
     yield sample(by_layer, "mean_hop", by_layer["mean_hop"])
     yield sample(by_layer, "longest_hop", by_layer["longest_hop"])
+    reach = {"low": 0.0, "high": traced["length"] - 1}
     for half, part in HALVES.items():
-        lower_means = [np.mean(row[part(len(row))]) if row else math.nan for row in means]
-        lower_longest = [max(row[part(len(row))]) if row else math.nan for row in longest]
-        yield sample(traced, f"mean_hop_{half}", pd.Series(lower_means, index=traced.index, dtype="float64"))
-        yield sample(traced, f"longest_hop_{half}", pd.Series(lower_longest, index=traced.index, dtype="float64"))
+        half_means = [np.mean(row[part(len(row))]) if row else math.nan for row in means]
+        half_longest = [max(row[part(len(row))]) if row else math.nan for row in longest]
+        for quantity, values in (("mean_hop", half_means), ("longest_hop", half_longest)):
+            column = pd.Series(values, index=traced.index, dtype="float64")
+            yield sample(traced, f"{quantity}_{half}", column, **reach)
     kept = traced[(traced["status"] == "ok") & traced["files"].notna()]
-    shares = [_one_target(Path(path), files) for path, files in zip(kept["path"], unpack_all(kept["files"]), strict=True)]
+    shares = [
+        _one_target(Path(path), files) for path, files in zip(kept["path"], unpack_all(kept["files"]), strict=True)
+    ]
     one = pd.Series(shares, index=kept.index, dtype="float64")
     yield sample(kept[one.notna()], "one_target", one[one.notna()])
 

@@ -119,7 +119,7 @@ def derived(estimates: pd.DataFrame, runs: pd.DataFrame) -> Iterator[pd.DataFram
         yield _growth(work)
         for reference in REFERENCES:
             yield _reduction(work, reference)
-    yield from _exponents(runs)
+    yield _exponents(runs)
 
 
 def _training_time(rates: pd.DataFrame) -> pd.DataFrame:
@@ -161,10 +161,10 @@ def _reduction(work: pd.DataFrame, reference: str) -> pd.DataFrame:
     return as_estimates(pairs, quantity, "ratio", value=reduction, low=reduction, high=reduction)
 
 
-def _exponents(runs: pd.DataFrame) -> Iterator[pd.DataFrame]:
-    """Yield b of amount ~ N^b for one sequence, by all N from x on, with a slope for each seed and repeat.
+def _exponents(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return b of amount ~ N^b for one sequence, by all N from x on, with a slope for each seed and repeat.
 
-    Counted work is the same everywhere, so its exponent has no place.
+    Times have an exponent from each N on. Counted work is the same everywhere, so its exponent has no place.
     """
     ok = runs[runs["status"] == "ok"]
     timed, counted = ok[ok["experiment"] == "efficiency"], ok[ok["experiment"] == "complexity"]
@@ -177,23 +177,27 @@ def _exponents(runs: pd.DataFrame) -> Iterator[pd.DataFrame]:
         amount = counted[column] / counted["batch"]
         points.append(counted.assign(quantity=f"{quantity}_exponent", amount=amount))
     fitted = pd.concat(points)
-    fitted = fitted[(fitted["amount"] > 0)]
+    fitted = fitted[fitted["amount"] > 0].astype({"amount": "float64"})
     alike = [key for key in KEY if key not in ("x", "length", "batch")]
-    for _, series in fitted.groupby(alike, dropna=False, sort=False):
-        for shortest in sorted(series["length"].unique())[:-1]:
-            yield _exponent(series[series["length"] >= shortest], int(shortest))
+    lines = []
+    for values, series in fitted.groupby(alike, dropna=False, sort=False):
+        key = dict(zip(alike, values, strict=True))
+        lengths = sorted(series["length"].unique())
+        for shortest in lengths[:-1] if key["phase"] else lengths[:1]:
+            if shortest < lengths[-1]:
+                lines.append(key | _exponent(series[series["length"] >= shortest]) | {"x": shortest})
+    nothing = {"length": pd.NA, "batch": pd.NA, "least": np.nan, "most": np.nan, "status": "ok", "unit": "exponent"}
+    return pd.DataFrame(lines).assign(**nothing, reason="", doubt="", values="[]").reindex(columns=ESTIMATE)
 
 
-def _exponent(points: pd.DataFrame, shortest: int) -> pd.DataFrame:
-    repeats = [
-        (repeat["length"].astype("float64").tolist(), repeat["amount"].astype("float64").tolist())
-        for _, repeat in points.groupby(["seed", "repeat"], dropna=False)
-        if repeat["length"].nunique() > 1
-    ]
-    fit = intervals.exponent_over(repeats)
-    line = points.iloc[[0]].assign(
-        x=shortest, length=pd.NA, batch=pd.NA, unit="exponent", value=fit.value, low=fit.low, high=fit.high,
-        least=np.nan, most=np.nan, n=int(points["length"].value_counts().min()), runs=len(points), status="ok",
-        reason="", doubt="", values="[]", rows=SEPARATOR.join(points["path"]),
-    )  # fmt: skip
-    return line[ESTIMATE]
+def _exponent(points: pd.DataFrame) -> dict[str, object]:
+    repeats: dict[tuple[int, int], tuple[list[float], list[float]]] = {}
+    columns = (points[name].tolist() for name in ("seed", "repeat", "length", "amount"))
+    for seed, repeat, length, amount in zip(*columns, strict=True):
+        lengths, amounts = repeats.setdefault((seed, repeat), ([], []))
+        lengths.append(float(length))
+        amounts.append(amount)
+    fit = intervals.exponent_over([series for series in repeats.values() if len(set(series[0])) > 1])
+    numbers = {"value": fit.value, "low": fit.low, "high": fit.high}
+    n = int(points["length"].value_counts().min())
+    return numbers | {"n": n, "runs": len(points), "rows": SEPARATOR.join(points["path"])}
