@@ -58,7 +58,7 @@ def test_a_large_grid_is_planned_once(hashes: list[int]) -> None:
     assert len(set(paths)) == MANY
     assert hashes[0] == MANY
     for path in paths:  # what Snakemake asks of every job
-        made.argv(path), made.sources(path), made.threads(path, 2), made.timing(path), made.priority(path)
+        made.argv(path), made.sources(path), made.threads(path, 2), made.priority(path)
     assert made.priority(paths[0]) == MANY
     assert hashes[0] == MANY
 
@@ -91,7 +91,7 @@ def test_a_dry_run_of_a_large_grid_stays_within_a_minute_and_two_gigabytes(tmp_p
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=500, check=False)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    assert re.search(rf"^run_efficiency +{MANY}$", done.stdout, re.MULTILINE), done.stdout[-3000:]
+    assert re.search(rf"^run_exclusive +{MANY}$", done.stdout, re.MULTILINE), done.stdout[-3000:]
     seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     print(f"dry run of {MANY} cells: {seconds:.1f} s of processor time, {after.ru_maxrss / 2**20:.2f} GiB")
     assert seconds < PLAN_SECONDS
