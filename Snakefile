@@ -32,7 +32,7 @@ for tier in GRID.tiers:
 
 rule collect:
     input:
-        reported(CHOSEN, "rows"),
+        expand(rules.collect_rows.output, results=CHOSEN),
 
 
 rule tables:
