@@ -11,10 +11,9 @@ from typing import Any
 
 import pytest
 
-from workflow.bench import cli, commands, registry, supervisor, verdicts
-from workflow.bench.measure import contract
-from workflow.bench.rows import complete, read_row
-from workflow.bench.run import STORE, verdict_folder
+from workflow.bench import cli, commands, registry
+from workflow.bench.rows import child, complete, contracts, provenance, read_row
+from workflow.bench.rows import run as rows_run
 from workflow.bench.settings import FIELDS, Settings, option
 
 RUN = ["run", "--experiment", "copy", "--model", "chance"]
@@ -23,19 +22,21 @@ TIMES = {"started": "2026-01-01T00:00:00.000000+00:00", "ended": "2026-01-01T00:
 
 @pytest.fixture
 def measured(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
-    """Cells that were measured, by a stand-in for the supervisor."""
+    """Cells that were measured, by a stand-in for the child process."""
     cells: list[Settings] = []
 
-    def run(settings: Settings, folder: Path) -> dict[str, Any]:
-        cells.append(settings)
+    def run(asked: list[Settings], folder: Path) -> list[dict[str, Any]]:
+        cells.extend(asked)
         (folder / "weights.safetensors").write_bytes(b"w")
-        known = supervisor.provenance.identity(settings)
-        return complete(
-            {**known, **TIMES, "status": "oom", "reason": "too big", "files": {"weights": "weights.safetensors"}}
-        )
+        known = provenance.identity(asked[0])
+        return [
+            complete(
+                {**known, **TIMES, "status": "oom", "reason": "too big", "files": {"weights": "weights.safetensors"}}
+            )
+        ]
 
-    monkeypatch.setattr(supervisor, "run", run)
-    monkeypatch.setattr(verdicts, "of", lambda *_: verdicts.Verdict("ok"))
+    monkeypatch.setattr(rows_run, "run", run)
+    monkeypatch.setattr(contracts, "verdict", lambda *_: contracts.Verdict("chance", {}, "", "ok", []))
     return cells
 
 
@@ -89,7 +90,7 @@ def test_a_row_is_written_and_told_in_a_line(
     assert cli.main([*RUN, "--distance", "64", "--out", str(out)]) == 0
     assert read_row(out)["distance"] == 64
     assert (out.parent / "row.weights.safetensors").exists()
-    assert capsys.readouterr().out == "copy chance D=64 cpu: oom (too big)\n"
+    assert capsys.readouterr().out == "copy chance d64-s0: oom (too big)\n"
 
 
 def test_without_out_the_row_is_printed(measured: list[Settings], capsys: pytest.CaptureFixture[str]) -> None:
@@ -97,22 +98,27 @@ def test_without_out_the_row_is_printed(measured: list[Settings], capsys: pytest
     assert json.loads(capsys.readouterr().out)["model"] == "chance"
 
 
-def test_the_store_answers_the_second_time(tmp_path: Path, measured: list[Settings]) -> None:
-    for name in ("a", "b"):
-        assert cli.main([*RUN, "--store", str(tmp_path / "store"), "--out", str(tmp_path / f"{name}.json")]) == 0
-    assert len(measured) == 1
-    assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
-    assert cli.main([*RUN, "--seed", "1", "--store", str(tmp_path / "store"), "--out", str(tmp_path / "c.json")]) == 0
-    assert len(measured) == 2
+def test_a_finished_row_is_measured_again_unless_it_is_to_be_kept(tmp_path: Path, measured: list[Settings]) -> None:
+    argv = [*RUN, "--out", str(tmp_path / "row.json")]
+    for options, count in ([], 1), (["--keep"], 1), (["--keep", "--seed", "1"], 2), ([], 3):
+        assert cli.main([*argv, *options]) == 0
+        assert len(measured) == count
 
 
 def test_rows_made_by_hand_share_the_pipelines_verdicts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Path] = []
+
+    def verdict(_model: str, _mixer: dict[str, Any], file: Path, *_: Any) -> contracts.Verdict:
+        asked.append(file)
+        return contracts.Verdict("chance", {}, "", "timeout", [])
+
+    monkeypatch.setattr(contracts, "verdict", verdict)
     monkeypatch.chdir(tmp_path)
-    own = tmp_path / "own"
-    assert verdict_folder(None, own) == own
-    Path(STORE).mkdir(parents=True)
-    assert verdict_folder(None, own) == Path(STORE)
-    assert verdict_folder(own, own) == own
+    cell = Settings("copy", "chance")
+    rows_run.row_of(cell, tmp_path / "row.json")
+    contracts.FOLDER.mkdir(parents=True)
+    rows_run.row_of(cell, tmp_path / "row.json")
+    assert [asked[0].name, asked[1]] == ["contract.json", contracts.FOLDER / "chance.json"]
 
 
 def test_the_command_of_a_row_makes_it_again(tmp_path: Path, measured: list[Settings]) -> None:
@@ -155,21 +161,29 @@ def test_list_for_people_and_for_programs(capsys: pytest.CaptureFixture[str]) ->
 
 
 @pytest.mark.parametrize(("passed", "code"), [(True, 0), (False, 1)])
-def test_check_tells_each_result_and_the_verdict(
-    passed: bool, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_check_tells_the_verdict_and_writes_it(
+    passed: bool, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(
-        contract, "check", lambda *_: [("shapes", True, ""), ("causality", passed, "position 3 sees 4")]
-    )
+    checks = [("shapes", True, ""), ("causality", passed, "position 3 sees 4")]
+    result = {"kind": "ok", "checks": checks}
+    monkeypatch.setattr(child, "execute", lambda *_: child.Ending(0, result))
     assert cli.main(["check", "pointer"]) == code
     told = capsys.readouterr().out
-    assert ("FAIL  causality: position 3 sees 4" in told) == (not passed)
-    assert ("pointer breaks 1 of 2 checks: no number of it is published" in told) == (not passed)
-    assert ("pointer keeps its contract" in told) == passed
+    assert ("pointer fails 1 of 2 checks: no number of it is published" in told) == (not passed)
+    assert ("pointer keeps the contract" in told) == passed
+    assert cli.main(["check", "pointer", "--out", str(tmp_path / "pointer.json")]) == 0
+    assert json.loads((tmp_path / "pointer.json").read_text())["status"] == ("ok" if passed else "error")
+
+
+def test_check_prints_each_result_as_it_comes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["check", "chance"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "ok    shapes" in lines
+    assert lines[-1] == "chance keeps the contract"
 
 
 def test_estimate_and_plan_take_a_tier(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["estimate", "--configfile", "config/smoke.yaml", "--store", str(tmp_path)]) == 0
+    assert cli.main(["estimate", "--configfile", "config/smoke.yaml"]) == 0
     assert capsys.readouterr().out.startswith("tier smoke\n")
     assert cli.main(["plan", "--config", '{"tier": "mine", "models": ["pointer"], "experiments": {"copy": null}}']) == 0
     assert all(

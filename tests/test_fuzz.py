@@ -24,8 +24,20 @@ from hypothesis import strategies as st
 from synthetic import copied, grid, table_of, timed
 
 from pointer.errors import InputError
-from workflow.bench import cli, config, estimate, experiments, pipeline, plan, registry, store, supervisor, verdicts
-from workflow.bench.rows import RowError, complete, digest, keys, read_row, write_row
+from workflow.bench import cli, config, experiments, plan, registry
+from workflow.bench.rows import (
+    RowError,
+    complete,
+    contracts,
+    digest,
+    estimate,
+    keys,
+    pipeline,
+    provenance,
+    read_row,
+    write_row,
+)  # fmt: skip
+from workflow.bench.rows import run as rows_run
 from workflow.bench.settings import FIELDS, Settings, from_namespace, option
 from workflow.bench.strict_yaml import read_yaml
 from workflow.report import __main__ as report
@@ -245,7 +257,6 @@ def test_any_value_in_a_row_whose_digest_fits(tmp_path: Path, fuzz: Callable[[st
             read_row(path)
         except RowError:
             return
-        store.publish(path, tmp_path / "out" / "row.json") if not row["files"] else None
         frame.collect(manifest, tmp_path / "frame")
 
     fuzz("fuzzed sealed rows")(90, inside, check)
@@ -269,18 +280,17 @@ def test_any_command_line(
     monkeypatch.chdir(tmp_path)
     times = {"started": "2026-01-01T00:00:00+00:00", "ended": "2026-01-01T00:00:01+00:00"}
 
-    def instead(settings: Settings, folder: Path) -> dict[str, Any]:
-        return complete({**supervisor.provenance.identity(settings), **times, "status": "oom", "reason": "too big"})
+    def instead(cells: list[Settings], folder: Path) -> list[dict[str, Any]]:
+        return [complete({**provenance.identity(cells[0]), **times, "status": "oom", "reason": "too big"})]
 
-    monkeypatch.setattr(supervisor, "run", instead)
-    monkeypatch.setattr(verdicts, "of", lambda *_: verdicts.Verdict("ok"))
+    monkeypatch.setattr(rows_run, "run", instead)
+    monkeypatch.setattr(contracts, "verdict", lambda *_: contracts.Verdict("chance", {}, "", "ok", []))
     texts = [text for text in TEXTS if "\x00" not in text and "\ud800" not in text]  # argv holds neither
     text = st.one_of(st.sampled_from(texts), st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=8))
-    options = [option(name) for name in FIELDS] + ["--store", "--pipeline", "--nonsense", "-x"]
+    options = [option(name) for name in FIELDS] + ["--contract", "--out", "--nonsense", "-x"]
     pair = st.one_of(
         st.tuples(st.sampled_from(options), text),
         st.tuples(st.just("--set"), text.map(lambda value: f"k={value}")),
-        st.tuples(st.just("--pipeline"), st.just("pipeline.json")),
     )
     run = st.lists(pair, min_size=1, max_size=3).map(
         lambda pairs: ["run", "--experiment", "copy", "--model", "chance", *(part for pair in pairs for part in pair)]
@@ -292,7 +302,6 @@ def test_any_command_line(
         lambda rest: ["trace", *rest]
     )
     other = st.lists(text, max_size=3)
-    (tmp_path / "pipeline.json").write_text('{"rows": [], "started": "x"}')
 
     def check(argv: list[str]) -> None:
         try:
@@ -332,10 +341,9 @@ def test_a_mistyped_command_or_option_gets_the_nearest(
 @pytest.mark.parametrize(
     "content", ["[]", "{}", "null", '{"rows": {}, "started": null}', '{"rows": 3, "started": 1}', "x"]
 )
-def test_a_file_that_is_no_pipeline_is_named(tmp_path: Path, content: str) -> None:
+def test_a_file_that_is_no_pipeline_tells_nothing(tmp_path: Path, content: str) -> None:
     (tmp_path / "pipeline").write_text(content)
-    with pytest.raises(InputError, match="--pipeline"):
-        pipeline.progress(tmp_path / "pipeline")
+    assert pipeline.left(tmp_path / "pipeline") == ""
 
 
 @pytest.mark.parametrize("command", ["collect", "tables", "figures", "claims", "keep", "readme"])

@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from workflow.bench import experiments, sources
-from workflow.bench.rows import read_row
+from workflow.bench.rows import lock, read_row
 
 MODEL = "x; touch pwned"
 MACHINE = "$(touch pwned) `touch pwned` 'a\" && touch pwned #"
@@ -46,7 +46,7 @@ def snakemake(folder: Path, *arguments: str) -> str:
     """What Snakemake says of a run in `folder`; nothing it was told has become a command."""
     command = [sys.executable, "-m", "snakemake", "--cores", "2", *arguments]
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    environment["TMPDIR"] = str(folder.parent)  # the lock of this test alone
+    environment[lock.OVERRIDE] = str(folder.parent / "lock")  # the lock of this test alone
     done = subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, timeout=240, check=False
     )

@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 
 from pointer.errors import InputError
-from workflow.bench import config, outside, plan, provenance, registry, settings
+from workflow.bench import config, outside, plan, registry, settings
+from workflow.bench.rows import provenance
 from workflow.bench.settings import Settings
+from workflow.bench.sources import content_hash
 
 HERE = str(Path(__file__).parent)
 CODE = """
@@ -48,11 +50,8 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def _forget() -> None:
-    for cached in (registry._outside, provenance.source_hash, provenance.model_hash):
+    for cached in (registry._outside, provenance.source_hash):
         cached.cache_clear()
-    from workflow.bench import sources
-
-    sources._imports.cache_clear()
 
 
 NAME = "mine=theirs.sub.mine:Mine"
@@ -73,37 +72,18 @@ def test_the_class_says_what_a_registry_line_says_and_is_not_run(package: Path) 
 
 
 def test_its_own_package_is_part_of_its_sources(package: Path) -> None:
-    names = {path.name for path in registry.sources(NAME)}
-    assert {"mine.py", "helper.py", "common.py", "trunk.py"} <= names
-    before, own = provenance.source_hash("copy", NAME), provenance.model_hash(NAME)
+    assert {path.name for path in provenance.model_files(NAME)} == {"mine.py", "__init__.py", "helper.py", "common.py"}
+    before = provenance.source_hash(NAME)
     (package.parent / "common.py").write_text("value = 2\n")
     _forget()
-    assert provenance.source_hash("copy", NAME) != before
-    assert provenance.model_hash(NAME) == own
-    (package / "mine.py").write_text(CODE + "\n")
-    _forget()
-    assert provenance.model_hash(NAME) != own
-
-
-def test_a_module_beside_it_is_part_of_its_sources_and_an_installed_one_is_not(package: Path, tmp_path: Path) -> None:
-    (tmp_path / "beside.py").write_text("value = 1\n")
-    (package / "mine.py").write_text(f"import beside, json, numpy, pytest\n{CODE}")
-    _forget()
-    names = {path.name for path in registry.sources(NAME)}
-    assert "beside.py" in names
-    assert not any(".venv" in path.parts or "site-packages" in path.parts for path in registry.sources(NAME))
-    assert "decoder.py" not in names  # json's
-    before = provenance.source_hash("copy", NAME)
-    (tmp_path / "beside.py").write_text("value = 2\n")
-    _forget()
-    assert provenance.source_hash("copy", NAME) != before
+    assert provenance.source_hash(NAME) != before
 
 
 def test_a_row_names_the_model_its_path_and_the_hash_of_its_file(package: Path) -> None:
     cell = Settings("copy", NAME, distance=64)
     known = provenance.identity(cell)
     assert (known["model"], known["model_path"]) == ("mine", "theirs.sub.mine:Mine")
-    assert known["model_hash"] == provenance.model_hash(NAME)
+    assert known["model_hash"] == content_hash([package / "mine.py"])
     assert known["command"] == f"pointer-bench run --experiment copy --model {NAME} --distance 64"
     assert settings.from_dict(cell.to_dict()) == cell
     assert plan.Cell(cell).path.startswith("results/runs/copy/mine/d64-s0-")

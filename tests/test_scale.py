@@ -11,17 +11,15 @@ import re
 import resource
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from synthetic import copied, timed
 
-from workflow.bench import config, experiments, grid, plan, sources
+from workflow.bench import experiments, grid, sources
 from workflow.bench.rows import complete, digest
 from workflow.bench.settings import Settings
-from workflow.bench.store import Store
 from workflow.report import frame
 
 MANY = 10_000
@@ -61,19 +59,6 @@ def test_a_large_grid_is_planned_once(hashes: list[int]) -> None:
         made.argv(path), made.sources(path), made.threads(path, 2), made.priority(path)
     assert made.priority(paths[0]) == MANY
     assert hashes[0] == MANY
-
-
-def test_the_store_is_listed_once_for_all_cells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    listed, real = [0], Path.glob
-
-    def counted(self: Path, pattern: str) -> Iterator[Path]:
-        listed[0] += 1
-        return real(self, pattern)
-
-    monkeypatch.setattr(Path, "glob", counted)
-    store = Store(tmp_path)
-    assert [store.earlier(cell.settings) for cell in plan.cells(config.tier("smoke"))].count(None) > 10
-    assert listed[0] == 1
 
 
 @pytest.mark.full

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import yaml
 
-from workflow.bench import config, experiments, hardware, plan, sources
-from workflow.bench.rows import read_row
+from workflow.bench import config, experiments, plan, sources
+from workflow.bench.rows import lock, provenance, read_row
 
 TIER: dict[str, Any] = {
     "tier": "tiny", "devices": ["cpu"], "threads": 1, "lengths": [32], "distances": [8], "controls": "none",
@@ -37,8 +37,7 @@ def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]
     fixed = ["--snakefile", str(sources.ROOT / "Snakefile"), "--directory", str(folder)]
     own = ["--workflow-profile", str(sources.ROOT / "profiles" / "default"), "--configfile", str(folder / "tiny.yaml")]
     command = [sys.executable, "-m", "snakemake", *rows, *arguments, *fixed, *own]
-    (folder / "tmp").mkdir(exist_ok=True)
-    environment = {**os.environ, "TMPDIR": str(folder / "tmp")}  # the lock of this test alone: its times are no result
+    environment = {**os.environ, lock.OVERRIDE: str(folder / "lock")}  # of this test alone: its times are no result
     return subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False
     )
@@ -91,10 +90,10 @@ def test_slurm_makes_the_rows_that_this_machine_makes(tmp_path: Path, slurm: Non
 
 def test_a_job_names_its_node(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SLURMD_NODENAME", raising=False)
-    here = hardware.machine_label("cpu")
+    here = provenance.machine_label("cpu")
     monkeypatch.setenv("SLURMD_NODENAME", "node7")
-    assert hardware.machine_label("cpu") == f"node7: {here}"
-    assert hardware.machine_label("cpu", "my cluster") == "node7: my cluster"
+    assert provenance.machine_label("cpu") == f"node7: {here}"
+    assert provenance.machine_label("cpu", "my cluster") == "node7: my cluster"
 
 
 def test_the_profile_plans_the_same_rows(tmp_path: Path) -> None:

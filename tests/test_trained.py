@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from workflow.bench import outside, registry, worker
+from workflow.bench import outside, registry
 from workflow.bench.measure import models, trained
+from workflow.bench.rows import worker
 from workflow.bench.settings import Settings
 
 SIZES: dict[str, Any] = {"pairs": 4, "length": 64, "symbols": 64, "tokens": 4096, "evaluate_symbols": 500}
@@ -21,16 +22,17 @@ SMALL: dict[str, Any] = {"experiment": "mqar", "threads": 1} | SIZES
 def row(tmp_path: Path, model: str) -> dict[str, Any]:
     """What the worker leaves of a short training."""
     asked, result = tmp_path / "settings.json", tmp_path / "result.json"
-    asked.write_text(json.dumps(Settings(model=model, **SMALL).to_dict()), encoding="utf-8")
+    cell = Settings(model=model, **SMALL).to_dict()
+    asked.write_text(json.dumps({"cells": [cell], "watched": False}), encoding="utf-8")
     assert worker.main([str(asked), str(result)]) == 0
-    found: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))
+    found: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))["rows"][0]
     return found
 
 
 def test_a_model_that_leaks_after_some_steps_gets_no_score(tmp_path: Path) -> None:
     found = row(tmp_path, outside.joined("late", "planted:Turns"))
     assert found["status"] == "error"
-    assert found["reason"].startswith("breaks its contract: the trained model's output 31 differs by ")
+    assert found["reason"].startswith("fails the contract: the trained model's output 31 differs by ")
     assert "accuracy" not in found
 
 

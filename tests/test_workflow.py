@@ -65,7 +65,7 @@ def tiny(tmp_path: Path) -> list[str]:
 
 
 def rows(folder: Path) -> dict[str, dict[str, object]]:
-    return {path.name: read_row(path) for path in (folder / "results" / "runs").glob("*/*/*.json")}
+    return {path.name: read_row(path) for path in (folder / "results" / "runs").glob("*/*/[!.]*.json")}
 
 
 @pytest.mark.slow
@@ -73,7 +73,7 @@ def test_a_tier_from_nothing_to_figures_through_a_kill(tmp_path: Path, tiny: lis
     first = subprocess.Popen(
         command(tmp_path, *tiny), cwd=sources.ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
-    finished = _first_row(tmp_path / "results" / ".store", first)
+    finished = _first_row(tmp_path / "results" / "runs", first)
     second = snakemake(tmp_path, *tiny)
     first.send_signal(signal.SIGKILL)
     told, _ = first.communicate(timeout=60)
@@ -105,10 +105,10 @@ def test_a_tier_from_nothing_to_figures_through_a_kill(tmp_path: Path, tiny: lis
     }, text(added)
 
 
-def _first_row(store: Path, pipeline: subprocess.Popen[str]) -> Path:
+def _first_row(runs: Path, pipeline: subprocess.Popen[str]) -> Path:
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and pipeline.poll() is None:
-        found = [path for path in store.glob("*.json") if not path.name.startswith(".")]
+        found = list(runs.glob("*/*/[!.]*.json"))
         if found:
             return found[0]
         time.sleep(0.05)

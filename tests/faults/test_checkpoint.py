@@ -16,9 +16,8 @@ from torch import nn
 
 from workflow.bench.measure import checkpoint, models, training
 from workflow.bench.measure.checkpoint import CHECKPOINT, FILE
-from workflow.bench.rows import read_row
+from workflow.bench.rows import lock, read_row
 from workflow.bench.settings import Settings
-from workflow.bench.store import Store
 
 CPU = torch.device("cpu")
 STEPS, KEPT_AT, STOPPED_AT = 12, 6, 8  # two steps are lost, and done again
@@ -133,11 +132,12 @@ def test_only_one_checkpoint_is_kept_and_none_before_its_time(tmp_path: Path, mo
 
 RUN = """
 import sys
-from workflow.bench import cli, supervisor, verdicts
-verdicts.of = lambda *_: verdicts.Verdict("ok")
+from workflow.bench import cli
+from workflow.bench.rows import child, contracts
+contracts.verdict = lambda *_: contracts.Verdict("pointer", {}, "", "ok", [])
 often = "from workflow.bench.measure import checkpoint; checkpoint.SAVE_SECONDS = 0.3"
-worker = f"import sys; {often}; from workflow.bench import worker; worker.main(sys.argv[1:])"
-supervisor.run.__defaults__ = ((sys.executable, "-c", worker),)
+worker = f"import sys; {often}; from workflow.bench.rows import worker; worker.main(sys.argv[1:])"
+child.WORKER = (sys.executable, "-c", worker)
 sys.exit(cli.main(sys.argv[1:]))
 """
 
@@ -145,10 +145,10 @@ sys.exit(cli.main(sys.argv[1:]))
 @pytest.mark.slow
 def test_a_killed_row_goes_on_and_equals_an_undisturbed_one(tmp_path: Path) -> None:
     cell = Settings(model="pointer", **CELL | {"tokens": 48 * 60})
-    argv = [sys.executable, "-c", RUN, "run", *cell.to_argv(), "--store"]
-    environment = {**os.environ, "TMPDIR": str(tmp_path)}  # waits for no other row of this machine
-    running = subprocess.Popen([*argv, str(tmp_path / "loud"), "--out", str(tmp_path / "loud.json")], env=environment)
-    left = Store(tmp_path / "loud").path(cell).with_suffix(".work") / CHECKPOINT / FILE
+    argv = [sys.executable, "-c", RUN, "run", *cell.to_argv(), "--out"]
+    environment = {**os.environ, lock.OVERRIDE: str(tmp_path / "lock")}  # waits for no other row of this machine
+    running = subprocess.Popen([*argv, str(tmp_path / "loud.json")], env=environment)
+    left = tmp_path / ".loud.work" / CHECKPOINT / FILE
     deadline, steps = time.monotonic() + 120, 0
     while steps < 3:
         assert time.monotonic() < deadline
@@ -162,8 +162,7 @@ def test_a_killed_row_goes_on_and_equals_an_undisturbed_one(tmp_path: Path) -> N
     reached = json.loads(left.read_text())["history"]["steps"]
     assert 3 <= reached < 60
     for name in ("loud", "quiet"):
-        out = ["--out", str(tmp_path / f"{name}.json")]
-        subprocess.run([*argv, str(tmp_path / name), *out], check=True, timeout=200, env=environment)
+        subprocess.run([*argv, str(tmp_path / f"{name}.json")], check=True, timeout=200, env=environment)
     loud, quiet = (read_row(tmp_path / f"{name}.json") for name in ("loud", "quiet"))
     free = ("started", "ended", "train_seconds", "seconds_to_95", "digest")
     assert loud["status"] == "ok"

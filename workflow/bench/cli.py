@@ -16,7 +16,7 @@ from typing import NoReturn
 
 from pointer.errors import InputError
 from workflow.bench.commands import COMMANDS, FAILED, OK, Parser
-from workflow.bench.outcomes import StoppedError
+from workflow.bench.outcomes import EnvironmentFault, StoppedError
 from workflow.bench.rows import RowError
 
 BAD_INPUT, INTERRUPTED = 2, 130
@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # whoever read our output, `head` say, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
-    except (OSError, RowError, StoppedError) as error:
+    except (OSError, RowError, StoppedError, EnvironmentFault) as error:
         return _failed(error, FAILED)
     except KeyboardInterrupt:
         return _failed("interrupted; no result was written", INTERRUPTED)

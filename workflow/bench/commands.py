@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -12,7 +13,6 @@ from typing import Any, NoReturn
 
 from pointer.errors import InputError
 from workflow.bench import experiments, registry
-from workflow.bench.run import STORE, measure, outcome
 from workflow.bench.settings import FIELDS, from_namespace, option, parse_override
 
 OK, FAILED = 0, 1
@@ -49,35 +49,27 @@ def _run_options(parser: Parser) -> None:
         )
     parser.add_argument("--out", type=Path, help="the row's file; without it the row is printed")
     parser.add_argument(
-        "--store", type=Path, help="a folder of finished rows: reuse the row if it is there, add it if not"
+        "--contract", type=Path, help="the verdict on the model's contract, made if missing or outdated"
     )
-    parser.add_argument(
-        "--pipeline", type=Path, help="the file of the running pipeline: tells the time left after the row"
-    )
+    parser.add_argument("--keep", action="store_true", help="leave a finished row in --out as it is")
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    settings = from_namespace(arguments)
-    if arguments.out is not None and arguments.out.is_dir():
-        raise InputError.about("--out", str(arguments.out), "a file, not a folder", "`--out`")
+    from workflow.bench.plan import label
+    from workflow.bench.rows import pipeline, run
+
+    cell, out = from_namespace(arguments), arguments.out
+    if out is not None and out.is_dir():
+        raise InputError.about("--out", str(out), "a file, not a folder", "`--out`")
     with tempfile.TemporaryDirectory(prefix="pointer-bench-") as scratch:
-        row = measure(settings, Path(scratch), arguments.out, arguments.store)
-    if arguments.out is None:
+        path = out or Path(scratch) / "row.json"
+        row = run.row_of(cell, path, arguments.contract, keep=arguments.keep)
+    if out is None:
         print(json.dumps(row, indent=1, ensure_ascii=False))
-    else:
-        print(outcome(row) + _time_left(arguments.pipeline), flush=True)
+        return OK
+    left = pipeline.left() if arguments.keep else ""
+    print(run.outcome(row, label(cell)) + (f"  [{left}]" if left else ""), flush=True)
     return OK
-
-
-def _time_left(pipeline_file: Path | None) -> str:
-    if pipeline_file is None:
-        return ""
-    from workflow.bench import pipeline
-
-    try:
-        return f"  [{pipeline.progress(pipeline_file)}]"
-    except InputError:
-        return ""  # a job that somebody runs by hand; its row counts, not its place in a queue
 
 
 def _list_options(parser: Parser) -> None:
@@ -85,7 +77,7 @@ def _list_options(parser: Parser) -> None:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    from workflow.bench import hardware
+    from workflow.bench.rows import provenance
 
     models = [registry.info(name) for name in registry.names()]
     if arguments.json:
@@ -93,7 +85,7 @@ def _list(arguments: argparse.Namespace) -> int:
             "models": [asdict(m) for m in models],
             "experiments": [asdict(e) for e in experiments.EXPERIMENTS.values()],
         }
-        print(json.dumps(listed | {"devices": hardware.devices()}, indent=1))
+        print(json.dumps(listed | {"devices": provenance.devices()}, indent=1))
         return OK
     for kind in ("model", "control"):
         print(f"{kind}s")
@@ -102,7 +94,9 @@ def _list(arguments: argparse.Namespace) -> int:
     print("experiments")
     for experiment in experiments.EXPERIMENTS.values():
         print(f"  {experiment.name:20} {experiment.question}")
-    print("devices\n  " + "\n  ".join(f"{device:20} {hardware.device_name(device)}" for device in hardware.devices()))
+    print(
+        "devices\n  " + "\n  ".join(f"{device:20} {provenance.device_name(device)}" for device in provenance.devices())
+    )
     return OK
 
 
@@ -113,19 +107,25 @@ def _check_options(parser: Parser) -> None:
     parser.add_argument(
         "--set", dest="mixer", metavar="KEY=VALUE", action="append", default=[], help=FIELDS["mixer"].metadata["help"]
     )
+    parser.add_argument("--out", type=Path, help="write the verdict to a file; then exit code 0 whatever it is")
 
 
 def _check(arguments: argparse.Namespace) -> int:
     registry.info(arguments.model)
-    from workflow.bench.measure import contract
+    from workflow.bench.rows import contracts
 
-    broken = done = 0
-    for name, passed, reason in contract.check(arguments.model, dict(map(parse_override, arguments.mixer))):
-        print(f"{'ok  ' if passed else 'FAIL'}  {name}" + ("" if passed else f": {reason}"), flush=True)
-        done, broken = done + 1, broken + (not passed)
-    verdict = f"breaks {broken} of {done} checks: no number of it is published" if broken else "keeps its contract"
+    mixer = dict(map(parse_override, arguments.mixer))
+    with tempfile.TemporaryDirectory(prefix="pointer-bench-") as scratch:
+        made = contracts.check(arguments.model, mixer, Path(scratch), sys.stdout)
+    failed = sum(not passed for _, passed, _ in made.checks)
+    verdict = made.reason or "keeps the contract"
+    if failed:
+        verdict = f"fails {failed} of {len(made.checks)} checks: no number of it is published"
     print(" ".join([arguments.model, *arguments.mixer, verdict]))
-    return FAILED if broken else OK
+    if arguments.out is not None:
+        contracts.write(made, arguments.out)
+        return OK
+    return FAILED if made.reason else OK
 
 
 def _new_options(parser: Parser) -> None:
@@ -182,17 +182,13 @@ def _tier(arguments: argparse.Namespace) -> Config:
     return config.from_files(arguments.configfile, added)
 
 
-def _estimate_options(parser: Parser) -> None:
-    _tier_options(parser)
-    parser.add_argument("--store", type=Path, default=Path(STORE), help="where finished rows are kept")
-
-
 def _estimate(arguments: argparse.Namespace) -> int:
-    from workflow.bench import estimate, plan, store
+    from workflow.bench import plan
+    from workflow.bench.rows import estimate
 
     tier = _tier(arguments)
     print(f"tier {tier['tier']}")
-    print("\n".join(estimate.summary(plan.cells(tier), store.Store(arguments.store))))
+    print("\n".join(estimate.summary(plan.cells(tier))))
     return OK
 
 
@@ -211,7 +207,8 @@ def _verify_options(parser: Parser) -> None:
 
 
 def _verify(arguments: argparse.Namespace) -> int:
-    from workflow.bench import plan, verify
+    from workflow.bench import plan
+    from workflow.bench.rows import verify
 
     asked = arguments.configfile or arguments.config != "{}"
     cells = plan.cells(_tier(arguments)) if asked else []
@@ -256,7 +253,7 @@ COMMANDS = {
     "trace": Command("print where a position's pointers lead, layer by layer", _trace_options, _trace),
     "verify": Command("can rows be trusted, and are all there? exit code 1 if not", _verify_options, _verify),
     "compare": Command("do the ratios of two machines agree? exit code 1 if not", _compare_options, _compare),
-    "estimate": Command("time and disk that a tier still takes", _estimate_options, _estimate),
+    "estimate": Command("time that a tier still takes", _tier_options, _estimate),
     "plan": Command("the row files of a tier, one a line", _tier_options, _plan),
     "gpu-check": Command("is the suite right and fast on this machine's GPU?", _gpu_check_options, _gpu_check),
 }

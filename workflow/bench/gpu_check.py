@@ -25,11 +25,11 @@ from torch import Tensor, nn
 
 from pointer import selfcheck
 from pointer.errors import InputError
-from workflow.bench import lock, provenance, registry, worker
+from workflow.bench import registry
 from workflow.bench.measure import devices, efficiency, memory, models
 from workflow.bench.measure.contract import Check
 from workflow.bench.measure.training import Recipe, Stepper, tell_progress
-from workflow.bench.rows import write_atomically
+from workflow.bench.rows import lock, provenance, worker, write_atomically
 from workflow.bench.settings import Settings
 
 REFERENCE = "transformer"  # whose attention is the flash kernel on CUDA
@@ -145,7 +145,7 @@ def _outcome(name: str, check: Callable[[], None]) -> Check:
     except selfcheck.Mismatch as mismatch:
         return Check(name, False, str(mismatch))
     except Exception as error:
-        return Check(name, False, worker.failure(error)["reason"])
+        return Check(name, False, worker.failure(error)["message"])
     return Check(name, True, "")
 
 
@@ -162,7 +162,7 @@ def race(sizes: Sizes, length: int, device: torch.device) -> list[Result]:
             devices.seconds(device, partial(_repeat, steps[name], WARMUP_STEPS))
         except Exception as error:
             steps.pop(name, None)
-            rows[name] |= worker.failure(error)
+            rows[name] |= {"status": "error", "reason": worker.failure(error)["message"]}
         print(f"N={length} {name}: {rows[name].get('reason') or 'ready'}", flush=True)
     units = turns(steps, device, sizes)
     for name, step in steps.items():

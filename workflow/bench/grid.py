@@ -8,21 +8,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pointer.errors import InputError
-from workflow.bench import config, estimate, pipeline, plan, provenance
+from workflow.bench import config, plan
 from workflow.bench.experiments import EXPERIMENTS, TASKS
 from workflow.bench.plan import Cell
+from workflow.bench.rows import contracts, estimate, pipeline, provenance
+from workflow.bench.settings import Settings
 from workflow.bench.sources import ROOT, content_hash
-from workflow.bench.store import Store
 from workflow.bench.strict_yaml import read_yaml
 
 RESULTS = "results"
-STORE = Path(RESULTS) / ".store"
-PIPELINE = Path(RESULTS) / ".pipeline"
+T = TypeVar("T")
 
 
 class Grid:
@@ -44,6 +45,8 @@ class Grid:
             config.checked(read_yaml(file), str(file))
         self.chosen, self.tiers = config.tiers(added)
         self.cells = cache(self._plan)
+        self._held = ExitStack()
+        self._checked: dict[str, Settings] = {}
         self._cell: dict[str, tuple[Cell, int]] = {}
         published = (ROOT / RESULTS / "paper").glob("*.csv")
         self.published = sorted(str(path) for path in published if path.stem != "rows")
@@ -77,7 +80,23 @@ class Grid:
 
     def sources(self, path: str) -> str:
         """Return the hash of what makes a row: Snakemake makes the row again when it changes."""
-        return provenance.sources_of(self.find(path)[0].settings)
+        return provenance.source_hash(self.find(path)[0].settings.model)
+
+    def contract(self, path: str) -> str:
+        """Return the file of the verdict on a row's model, an input of the row's job."""
+        cell = self.find(path)[0].settings
+        return str(contracts.path(cell.model, cell.mixer))
+
+    def check_argv(self, file: str) -> list[str]:
+        """Return the arguments of `pointer-bench check` for the file of a verdict."""
+        cell = self._find(self._checked, file)
+        options = [f"--set={key}={json.dumps(value)}" for key, value in cell.mixer.items()]
+        return [cell.model, *options]
+
+    def check_sources(self, file: str) -> str:
+        """Return the hash of what decides a verdict."""
+        cell = self._find(self._checked, file)
+        return contracts.key(cell.model, json.dumps(cell.mixer, sort_keys=True))
 
     def priority(self, path: str) -> int:
         """Return a row's priority: higher for rows that come earlier in their tier."""
@@ -95,31 +114,36 @@ class Grid:
 
     def find(self, path: str) -> tuple[Cell, int]:
         """Return a row's cell and priority; raises InputError for a row that no tier holds."""
+        return self._find(self._cell, path)
+
+    def _find(self, planned: Mapping[str, T], path: str) -> T:
         for name in (self.chosen, *self.tiers):
-            if path in self._cell:
-                break
+            if path in planned:
+                return planned[path]
             try:
                 self.cells(name)
             except InputError:
                 continue  # a tier that was not asked for; its own target will say so
-        if path not in self._cell:
+        if path not in planned:
             accepted = "a line that `pointer-bench plan` prints"
             raise InputError.about("row", path, accepted, "the target, or the config")
-        return self._cell[path]
+        return planned[path]
 
     def begin(self, outputs: Iterable[str]) -> list[str]:
         """Take the lock of the results folder; return lines on the time that `outputs` take.
 
-        Raises pipeline.PipelineBusyError if another pipeline runs there.
+        Raise pipeline.PipelineBusyError if another pipeline runs there.
         """
         cells = [self._cell[path][0] for path in outputs if path in self._cell]
-        pipeline.Pipeline.begin(PIPELINE, cells, Store(STORE))
-        return estimate.summary(cells, Store(STORE)) if cells else []
+        pipeline.begin(self._held, cells)
+        return estimate.summary(cells) if cells else []
 
     def _plan(self, name: str) -> list[Cell]:
         cells = plan.cells(self.tiers[name])
         for place, cell in enumerate(cells):
             self._cell.setdefault(cell.path, (cell, len(cells) - place))
+            verdict = contracts.path(cell.settings.model, cell.settings.mixer)
+            self._checked.setdefault(str(verdict), cell.settings)
         return cells
 
 

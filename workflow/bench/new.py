@@ -16,8 +16,7 @@ import yaml
 
 from pointer.errors import InputError
 from workflow.bench import registry
-from workflow.bench.lock import alone, lock_path
-from workflow.bench.rows import write_atomically
+from workflow.bench.rows import lock, write_atomically
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 ACCEPTED = "a new name of at most 40 lower-case letters, digits and underscores that starts with a letter"
@@ -68,7 +67,7 @@ class {class_name}(Mixer):
 def make(name: str, *, cost: str = "linear", position: str = "none", citation: str = CITATION) -> list[str]:
     """Writes the baseline and its line; returns what to tell. Raises InputError for a name or value that is refused."""
     entry = {"path": f"baselines.{name}:{class_name(name)}", "cost": cost, "position": position, "citation": citation}
-    with alone(lock_path().with_suffix(".registry")):
+    with lock.taken(lock.lock_path().with_suffix(".registry"), mode=0o666):
         check_name(name)
         registry.entry(name, entry, WHERE)
         file = registry.FILE.parent / f"{name}.py"

@@ -13,9 +13,10 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from workflow.bench import experiments, hardware, outside, registry
+from workflow.bench import experiments, outside, registry
 from workflow.bench.config import Config
 from workflow.bench.config_schema import AXES, KEYS, SCALARS
+from workflow.bench.rows import provenance
 from workflow.bench.settings import Scalar, Settings, affinity, threads
 
 RUNS = "results/runs"
@@ -191,7 +192,7 @@ def restricted(model: str, dtype: str, block: Config) -> dict[str, Any]:
 def devices(block: Config) -> list[str]:
     """The devices to run on: `auto` is what this machine has; one that is named and absent gives `unsupported` rows."""
     named = block["devices"]
-    return hardware.devices() if "auto" in named else named
+    return provenance.devices() if "auto" in named else named
 
 
 def settled(config: Config) -> Config:

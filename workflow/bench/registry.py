@@ -11,14 +11,14 @@ import dataclasses
 import functools
 import importlib
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pointer.errors import InputError
 from workflow.bench import outside
-from workflow.bench.sources import ROOT, find_file, reachable
+from workflow.bench.sources import ROOT, find_file
 from workflow.bench.strict_yaml import read_yaml
 
 if TYPE_CHECKING:
@@ -192,25 +192,6 @@ def _check_settings(name: str, mixer: Any, settings: dict[str, Any]) -> None:
             raise InputError.about(f"setting {key} of {name}", "a positional parameter", accepted, "its class")
         if key not in known:
             raise InputError.unknown(f"setting of {name}", key, known, "`--set`, or `mixer` in the config")
-
-
-def sources(name: str, without: Sequence[str] = ()) -> list[Path]:
-    """The files that make this model's numbers: its module, the trunk, and what they import from `pointer`,
-    `baselines` and, for a user's own, what else of the user's they import. `without`: modules that do not count, nor
-    what only they import.
-    """
-    entry = info(name)
-    module = entry.path.partition(":")[0]
-    known = ("pointer", "baselines", module.partition(".")[0])
-    packages = outside.Theirs(*known) if entry.group == "own" else known
-    return reachable([module, "pointer.trunk"], packages, without, module_file)
-
-
-def idle(name: str, device: str, mixer: Mapping[str, Any]) -> tuple[str, ...]:
-    """The modules of a model's `parts` that are at rest on this device under these settings of its mixer."""
-    said = {device, *(word for value in mixer.values() if isinstance(value, str) for word in value.split("+"))}
-    parts = info(name).parts.items()
-    return tuple(module for words, modules in parts if not said & set(words.split()) for module in modules)
 
 
 def module_file(module: str) -> Path | None:

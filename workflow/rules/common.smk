@@ -14,8 +14,8 @@ for name, first in {
     os.environ[name] = os.pathsep.join(filter(None, [first, os.environ.get(name)]))
 
 from pointer.errors import InputError
-from workflow.bench.grid import PIPELINE, RESULTS, STORE, Grid, folder, tier_name
-from workflow.bench.pipeline import PipelineBusyError
+from workflow.bench.grid import RESULTS, Grid, folder, tier_name
+from workflow.bench.rows.pipeline import PipelineBusyError
 from workflow.report import verdicts
 
 
@@ -92,5 +92,6 @@ onsuccess:
 
 wildcard_constraints:
     results="|".join(folder(tier) for tier in GRID.tiers),
+    contract="[^/]+",
     model="[^/]+",
     cell="[^/]+",

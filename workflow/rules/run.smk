@@ -1,10 +1,29 @@
-# One job, one row. Shared rows run beside each other. An exclusive (timing) row claims every core
-# of this machine, or a node of Slurm's, and its process holds the machine's lock.
+# A verdict on each model's contract, then one job a row. Shared rows run beside each other. An
+# exclusive (timing) row claims every core of this machine, or a node of Slurm's, and its process
+# holds the machine's lock.
+
+
+rule check_model:
+    output:
+        verdict="results/contracts/{contract}.json",
+    log:
+        "results/logs/contracts/{contract}.log",
+    priority: 10**6  # before all rows, so that timing rows keep the order of the plan
+    conda:
+        "../../environment.yml"
+    params:
+        argv=lambda wildcards, output: explained(GRID.check_argv, output.verdict),
+        sources=lambda wildcards, output: explained(GRID.check_sources, output.verdict),
+    shell:
+        "python -m workflow.bench check {params.argv:q} --out {output.verdict:q} > {log:q} 2>&1"
 
 
 rule run_shared:
+    input:
+        contract=of_row("contract"),
     output:
-        row="results/runs/{experiment}/{model}/{cell}.json",
+        # An existing row is not removed before the job: `--keep` leaves a finished one as it is.
+        row=update("results/runs/{experiment}/{model}/{cell}.json"),
     log:
         "results/logs/{experiment}/{model}/{cell}.log",
     wildcard_constraints:
@@ -16,11 +35,9 @@ rule run_shared:
     params:
         argv=of_row("argv"),
         sources=of_row("sources"),
-        store=STORE,
-        pipeline=PIPELINE,
     shell:
-        "python -m workflow.bench run {params.argv:q} --store {params.store:q}"
-        " --pipeline {params.pipeline:q} --out {output.row:q} 2> {log:q}"
+        "python -m workflow.bench run {params.argv:q} --keep --contract {input.contract:q}"
+        " --out {output.row:q} 2> {log:q}"
 
 
 use rule run_shared as run_exclusive with:

@@ -25,6 +25,7 @@ from workflow.bench import registry
 from workflow.bench.measure import contract_checks as checks
 from workflow.bench.measure import models
 from workflow.bench.measure.contract_checks import PARITY_LENGTH, SYMBOLS, Broken, Subject
+from workflow.bench.outcomes import EnvironmentFault, of_environment
 from workflow.bench.settings import Settings
 from workflow.bench.sources import ROOT
 
@@ -109,6 +110,8 @@ def judged(function: Test, subject: Subject) -> Check:
         return Check(name, False, str(broken))
     except (Exception, SystemExit) as error:
         said = " ".join(str(error).split())
+        if of_environment(error):
+            raise EnvironmentFault(f"{type(error).__name__}: {said}") from error
         about = "".join(f"{note}: " for note in getattr(error, "__notes__", ()))
         return Check(name, False, f"{about}raised {type(error).__name__}: {said}{_place(error)}")
     return Check(name, True, "")

@@ -12,7 +12,6 @@ from workflow.bench.measure import devices, models
 from workflow.bench.measure.contract_checks import changed_from, logits_of
 from workflow.bench.outcomes import Outcome
 from workflow.bench.settings import Settings
-from workflow.bench.verdicts import BREAKS
 
 SHARE = 1e-3  # of the largest logit: rounding stays far below, a leak worth having far above
 SEQUENCES = 2  # at most: they are run twice
@@ -39,6 +38,6 @@ def audit(model: nn.Module, settings: Settings) -> None:
     if len(wrong):
         position = int(wrong[0])
         raise Leaks(
-            f"{BREAKS}the trained model's output {position} differs by {float(apart[position]):.2g} when "
+            f"fails the contract: the trained model's output {position} differs by {float(apart[position]):.2g} when "
             f"tokens from {middle} on change: it sees the future"
         )
