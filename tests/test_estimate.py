@@ -1,18 +1,15 @@
-"""Estimates: longer for more work, measured rows before guesses, and a time left that ends at nothing."""
+"""Estimates: longer for more work, measured rows before guesses."""
 
 from __future__ import annotations
 
-import json
 import os
-import time
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from workflow.bench import config, plan
 from workflow.bench.plan import Cell
-from workflow.bench.rows import estimate, pipeline, provenance, write_row
+from workflow.bench.rows import estimate, provenance, write_row
 from workflow.bench.settings import Settings, affinity
 
 
@@ -72,39 +69,3 @@ def test_the_default_tier_is_half_an_hour_on_two_cores_and_a_new_mixer_a_quarter
     assert sum(before) < 1.1 * 30 * 60  # the guess is crude
     assert len(after) > len(before)
     assert sum(after) - sum(before) < 15 * 60
-
-
-def test_time_left_follows_the_pace_of_what_is_done(tmp_path: Path) -> None:
-    file = tmp_path / "results" / ".pipeline"
-    file.parent.mkdir()
-    now = time.time()
-    file.write_text(
-        json.dumps(
-            {"pid": 1, "host": "h", "started": now - 100, "rows": {"results/a.json": 50.0, "results/b.json": 150.0}}
-        )
-    )
-    assert pipeline.left(file, now) == "0 of 2 rows, about 3 min left"
-    (tmp_path / "results" / "a.json").touch()
-    assert pipeline.left(file, now) == "1 of 2 rows, about 5 min left"
-    (tmp_path / "results" / "b.json").touch()
-    assert pipeline.left(file, now) == "2 of 2 rows"
-    os.utime(tmp_path / "results" / "b.json", (0, 0))  # a row of an earlier pipeline, to be made again
-    assert pipeline.left(file, now).startswith("1 of 2")
-
-
-def test_a_second_pipeline_is_told_of_the_first(tmp_path: Path) -> None:
-    file = tmp_path / "results" / ".pipeline"
-    with ExitStack() as first:
-        pipeline.begin(first, [Cell(Settings("copy", "chance"))], file)
-        with (
-            ExitStack() as second,
-            pytest.raises(pipeline.PipelineBusyError, match=f"process {os.getpid()} on .*since"),
-        ):
-            pipeline.begin(second, [], file)
-    with ExitStack() as third:  # the kernel gives it back when a process dies
-        pipeline.begin(third, [], file)
-    assert json.loads(file.read_text())["rows"] == {}
-
-
-def test_without_a_pipeline_nothing_is_said(tmp_path: Path) -> None:
-    assert pipeline.left(tmp_path / "none") == ""

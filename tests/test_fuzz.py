@@ -32,7 +32,6 @@ from workflow.bench.rows import (
     digest,
     estimate,
     keys,
-    pipeline,
     provenance,
     read_row,
     write_row,
@@ -336,14 +335,6 @@ def test_a_mistyped_command_or_option_gets_the_nearest(
         assert wrong in err
 
     fuzz("fuzzed options")(40, known, check)
-
-
-@pytest.mark.parametrize(
-    "content", ["[]", "{}", "null", '{"rows": {}, "started": null}', '{"rows": 3, "started": 1}', "x"]
-)
-def test_a_file_that_is_no_pipeline_tells_nothing(tmp_path: Path, content: str) -> None:
-    (tmp_path / "pipeline").write_text(content)
-    assert pipeline.left(tmp_path / "pipeline") == ""
 
 
 @pytest.mark.parametrize("command", ["collect", "tables", "figures", "claims", "keep", "readme"])

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workflow.bench import rows
-from workflow.bench.provenance import identity
+from workflow.bench.rows.provenance import identity
 from workflow.bench.rows import RowError, read_row, write_row
 from workflow.bench.settings import Settings
 

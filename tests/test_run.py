@@ -238,9 +238,11 @@ def test_a_hard_limit_below_the_machines_memory_is_kept(tmp_path: Path) -> None:
 
 
 def test_the_worker_is_told_every_setting(tmp_path: Path) -> None:
-    body = "request = json.loads(Path(sys.argv[1]).read_text())\n" + (
-        "result.write_text(json.dumps({'kind': 'ok', 'rows': [{'status': 'ok', 'warnings': [json.dumps(request['cells'][0])]}]}))"
-    )
+    body = """
+    request = json.loads(Path(sys.argv[1]).read_text())
+    row = {"status": "ok", "warnings": [json.dumps(request["cells"][0])]}
+    result.write_text(json.dumps({"kind": "ok", "rows": [row]}))
+    """
     row = measured(tmp_path, body, seed=7)
     assert json.loads(row["warnings"][0]) == row["settings"]
     assert row["settings"]["seed"] == 7

@@ -104,7 +104,7 @@ def test_rows_without_a_fault_are_clean(results: Path, capsys: pytest.CaptureFix
     assert cli.main(["verify", str(results)]) == 0
     assert (
         capsys.readouterr().out
-        == f"{len(cells())} rows read: clean, 1 skipped (hidden folder), 2 skipped (trace beside a row)\n"
+        == f"{len(cells())} rows: clean, 1 skipped (hidden folder), 2 skipped (trace beside a row)\n"
     )
     code, checks, said = found(capsys, results)
     assert (code, checks, said["rows"], said["notes"]) == (0, [], len(cells()), [])
@@ -347,4 +347,4 @@ def test_lines_for_people_tell_what_to_type(results: Path, capsys: pytest.Captur
     assert first.startswith(f"unreadable: {path}: not a readable row")
     assert second == f"    again: rm -f {path}"
     assert third.startswith("    again: snakemake --cores 4 --directory ")
-    assert last.startswith(f"{len(cells()) - 1} rows read: 1 problem, 1 skipped (hidden folder)")
+    assert last.startswith(f"{len(cells()) - 1} rows: 1 problem, 1 skipped (hidden folder)")

@@ -88,7 +88,7 @@ def test_a_tier_from_nothing_to_figures_through_a_kill(tmp_path: Path, tiny: lis
     found = rows(tmp_path)
     assert len(found) == ROWS
     assert {row["status"] for row in found.values()} == {"ok"}
-    assert " rows]" in text(again)  # the last one tells how many there were
+    assert " (100%) done" in text(again)
     assert "claims, invalid: controls off: no finished copy row of oracle-copy" in again.stdout
     made = tmp_path / "results" / "tiny"
     assert (made / "rows.parquet").exists()

@@ -17,7 +17,7 @@ import pipelines
 import pytest
 
 from workflow.bench import cli, clock, experiments
-from workflow.bench.rows import complete, contracts, pipeline, provenance, read_row, run, worker
+from workflow.bench.rows import complete, contracts, provenance, read_row, run, worker
 from workflow.bench.settings import Settings
 
 CELL: dict[str, Any] = {
@@ -200,11 +200,3 @@ def test_a_clock_that_is_set_back_gives_no_negative_time(tmp_path: Path, monkeyp
     (row,) = run.run([cell], folder, [sys.executable, str(tmp_path / "worker.py")])
     started, ended = (datetime.fromisoformat(row[key]) for key in ("started", "ended"))
     assert timedelta(0) <= ended - started < timedelta(minutes=1)
-
-
-def test_the_time_left_is_not_negative_when_the_clock_is_set_back(tmp_path: Path) -> None:
-    path = tmp_path / "results" / ".pipeline"
-    path.parent.mkdir()
-    (tmp_path / "a").touch()
-    path.write_text(json.dumps({"started": os.stat(tmp_path / "a").st_mtime, "rows": {"a": 10.0, "b": 10.0}}))
-    assert pipeline.left(path, now=1.0) == "1 of 2 rows"

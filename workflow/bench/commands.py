@@ -56,7 +56,7 @@ def _run_options(parser: Parser) -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     from workflow.bench.plan import label
-    from workflow.bench.rows import pipeline, run
+    from workflow.bench.rows import run
 
     cell, out = from_namespace(arguments), arguments.out
     if out is not None and out.is_dir():
@@ -67,8 +67,7 @@ def _run(arguments: argparse.Namespace) -> int:
     if out is None:
         print(json.dumps(row, indent=1, ensure_ascii=False))
         return OK
-    left = pipeline.left() if arguments.keep else ""
-    print(run.outcome(row, label(cell)) + (f"  [{left}]" if left else ""), flush=True)
+    print(run.outcome(row, label(cell)), flush=True)
     return OK
 
 

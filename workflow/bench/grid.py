@@ -7,6 +7,9 @@ suit one tier break no other.
 from __future__ import annotations
 
 import json
+import os
+import socket
+import time
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from functools import cache
@@ -17,13 +20,18 @@ from pointer.errors import InputError
 from workflow.bench import config, plan
 from workflow.bench.experiments import EXPERIMENTS, TASKS
 from workflow.bench.plan import Cell
-from workflow.bench.rows import contracts, estimate, pipeline, provenance
+from workflow.bench.rows import contracts, estimate, lock, provenance
 from workflow.bench.settings import Settings
 from workflow.bench.sources import ROOT, content_hash
 from workflow.bench.strict_yaml import read_yaml
 
 RESULTS = "results"
+PIPELINE = Path(RESULTS) / ".pipeline"
 T = TypeVar("T")
+
+
+class PipelineBusyError(RuntimeError):
+    """Another pipeline works in this results folder; the message names it."""
 
 
 class Grid:
@@ -132,10 +140,20 @@ class Grid:
     def begin(self, outputs: Iterable[str]) -> list[str]:
         """Take the lock of the results folder; return lines on the time that `outputs` take.
 
-        Raise pipeline.PipelineBusyError if another pipeline runs there.
+        Snakemake's own lock outlives a killed process, this one does not. Raise PipelineBusyError
+        if another pipeline works there.
         """
+        try:
+            descriptor = self._held.enter_context(lock.taken(PIPELINE, wait=False))
+        except BlockingIOError:
+            owner = PIPELINE.read_text(encoding="utf-8")
+            message = f"another pipeline works in {PIPELINE.parent.resolve()}: {owner}"
+            raise PipelineBusyError(f"{message}. Wait for it, or end it.") from None
+        now = time.strftime("%Y-%m-%d %H:%M:%S")
+        owner = f"process {os.getpid()} on {socket.gethostname()}, since {now}"
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, owner.encode(), 0)
         cells = [self._cell[path][0] for path in outputs if path in self._cell]
-        pipeline.begin(self._held, cells)
         return estimate.summary(cells) if cells else []
 
     def _plan(self, name: str) -> list[Cell]:

@@ -14,8 +14,7 @@ for name, first in {
     os.environ[name] = os.pathsep.join(filter(None, [first, os.environ.get(name)]))
 
 from pointer.errors import InputError
-from workflow.bench.grid import RESULTS, Grid, folder, tier_name
-from workflow.bench.rows.pipeline import PipelineBusyError
+from workflow.bench.grid import RESULTS, Grid, PipelineBusyError, folder, tier_name
 from workflow.report import verdicts
 
 

@@ -22,13 +22,19 @@ LONGEST_MESSAGE = 500  # characters of the schema's complaint, which quotes the 
 class RowError(ValueError):
     """A row that cannot be trusted: unreadable, altered, or not of the schema. Names the file and the key."""
 
+    kind = "schema"
+
 
 class UnreadableError(RowError):
     """No JSON: a file that is missing or cut off."""
 
+    kind = "unreadable"
+
 
 class AlteredError(RowError):
     """The digest does not fit the contents."""
+
+    kind = "altered"
 
 
 @functools.cache

@@ -2,8 +2,8 @@
 
 A PATH is a row, a folder of rows, or a results folder. Rows that a report sets side by side are one
 comparison: the rows of each manifest, each folder below `reference`, else all rows of a folder.
-Every file is checked alone (readable, schema, digest, numbers), then against the others
-(workflow.bench.rows.checks). Notes say what a reader should know; only problems fail.
+Every file is checked alone, then against the others (workflow.bench.rows.checks). Notes say what a
+reader should know; only problems fail.
 """
 
 from __future__ import annotations
@@ -15,15 +15,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from pointer.errors import InputError
 from workflow.bench.plan import RUNS, Cell
 from workflow.bench.rows import (
-    AlteredError,
     Row,
     RowError,
-    UnreadableError,
     attachment,
     checks,
     file_hash,
@@ -35,43 +32,38 @@ from workflow.bench.rows.checks import Finding, Placed
 from workflow.bench.settings import Settings
 
 MANIFEST = "manifest.txt"
-KINDS: dict[type[RowError], str] = {
-    UnreadableError: "unreadable",
-    AlteredError: "altered",
-    RowError: "schema",
-}
 
 
 @dataclass
 class Checked:
-    """What was read and found; `broken` are files without a sound row, `skipped` counts others."""
+    """The rows that were read, what was found, and how many other files were skipped, and why."""
 
-    rows: dict[str, Placed] = field(default_factory=dict)
-    broken: dict[str, Finding] = field(default_factory=dict)
-    findings: dict[Finding, None] = field(default_factory=dict)  # each once, in order
+    rows: dict[str, Placed | None] = field(default_factory=dict)  # None: not sound
+    findings: list[Finding] = field(default_factory=list)
     skipped: Counter[str] = field(default_factory=Counter)
 
     def read(self, path: Path) -> Placed | None:
         """Return the row of a file, read once; None where there is none that can be trusted."""
         name = str(path)
-        if name not in self.rows and name not in self.broken:
+        if name not in self.rows:
             try:
                 self.rows[name] = Placed(name, read_row(path))
             except RowError as error:
-                self.broken[name] = Finding(KINDS[type(error)], str(error), paths=(name,))
-        return self.rows.get(name)
+                self.rows[name] = None
+                self.findings.append(Finding(error.kind, str(error), paths=(name,)))
+        return self.rows[name]
 
-    def add(self, findings: Iterable[Finding]) -> None:
-        """Add findings."""
-        self.findings.update(dict.fromkeys(findings))
+    def sound(self) -> list[Placed]:
+        """Return the rows that can be trusted."""
+        return [placed for placed in self.rows.values() if placed is not None]
 
     def problems(self) -> list[Finding]:
-        """Return what makes rows unfit to be judged."""
-        return [*self.broken.values(), *(f for f in self.findings if not f.note)]
+        """Return what makes rows unfit to be judged, each once."""
+        return [finding for finding in dict.fromkeys(self.findings) if not finding.note]
 
     def notes(self) -> list[Finding]:
         """Return what a reader should know."""
-        return [f for f in self.findings if f.note]
+        return [finding for finding in dict.fromkeys(self.findings) if finding.note]
 
 
 def check(paths: Sequence[Path], cells: Sequence[Cell] = (), manifests: Sequence[Path] = ()) -> Checked:
@@ -79,43 +71,39 @@ def check(paths: Sequence[Path], cells: Sequence[Cell] = (), manifests: Sequence
 
     Raise InputError for a path that is not there, or where no row is.
     """
-    found = Checked()
+    checked = Checked()
     for path in paths:
-        for files, listed in _comparisons(path, found.skipped):
-            rows = [row for file in files if file.is_file() and (row := found.read(file))]
-            if listed:
-                found.add(_missing(files))
-            found.add(checks.mixed_sources(rows))
-            found.add(checks.duplicates(rows))
+        for files in _comparisons(path, checked):
+            rows = [row for file in files if file.is_file() and (row := checked.read(file))]
+            checked.findings += [*checks.mixed_sources(rows), *checks.duplicates(rows)]
     for manifest in manifests:
-        found.add(_missing(_listed(manifest, Path())))
-    every = list(found.rows.values())
-    if not every and not found.broken and not found.findings:
+        checked.findings += _missing(_listed(manifest, Path()))
+    if not checked.rows and not checked.findings:
         accepted = "row files, or folders of them"
         raise InputError.about("PATH", ", ".join(map(str, paths)), accepted, "the command line")
-    once = {placed.row["digest"]: placed for placed in every}  # copies of a row, as in reference
-    found.add(checks.single(every))
-    found.add(checks.overlaps(once.values()))
-    found.add(_attached(every))
-    found.add(_absent(cells, every))
-    found.add(_noted(every))
-    return found
+    rows = checked.sound()
+    once = {placed.row["digest"]: placed for placed in rows}  # copies of a row, as in reference
+    checked.findings += [*checks.single(rows), *checks.overlaps(once.values())]
+    checked.findings += [*_attached(rows), *_absent(cells, rows), *_noted(rows)]
+    return checked
 
 
-def _comparisons(path: Path, skipped: Counter[str]) -> Iterator[tuple[list[Path], bool]]:
-    """Yield the files of each comparison, and whether a manifest says that all must be there."""
+def _comparisons(path: Path, checked: Checked) -> Iterator[list[Path]]:
+    """Yield the files of each comparison; note the listed ones that are missing."""
     manifests = [m for m in (path / MANIFEST, *sorted(path.glob(f"*/{MANIFEST}"))) if m.is_file()]
     if path.is_file():
-        yield [path], False
+        yield [path]
     elif manifests or (path / "runs").is_dir():
-        listed = [_listed(manifest, path.parent) for manifest in manifests]
-        yield from ((files, True) for files in listed)
-        known = {file for files in listed for file in files}
-        yield from (([f], False) for f in _files(path / "runs", skipped) if f not in known)
-        for folder in sorted((path / "reference").glob("*/")):
-            yield _files(folder, skipped), False
+        known: set[Path] = set()
+        for manifest in manifests:
+            files = _listed(manifest, path.parent)
+            checked.findings += _missing(files)
+            known.update(files)
+            yield files
+        yield from ([f] for f in _files(path / "runs", checked.skipped) if f not in known)
+        yield from (_files(f, checked.skipped) for f in sorted((path / "reference").glob("*/")))
     elif path.is_dir():
-        yield _files(path, skipped), False
+        yield _files(path, checked.skipped)
     else:
         accepted = "a file or a folder that exists"
         raise InputError.about("PATH", str(path), accepted, "the command line")
@@ -126,10 +114,13 @@ def _files(folder: Path, skipped: Counter[str]) -> list[Path]:
     files = []
     entered = {os.path.realpath(folder)}
     for place, folders, names in os.walk(folder, followlinks=True):
-        inner = [name for name in folders if os.path.realpath(Path(place, name)) not in entered]
-        folders[:] = [name for name in inner if not name.startswith(".")]
-        skipped["hidden folder"] += len(inner) - len(folders)
-        entered |= {os.path.realpath(Path(place, name)) for name in folders}
+        hidden = [name for name in folders if name.startswith(".")]
+        skipped["hidden folder"] += len(hidden)
+        for name in list(folders):
+            target = os.path.realpath(Path(place, name))
+            if name in hidden or target in entered:  # a link to what is read already
+                folders.remove(name)
+            entered.add(target)
         for path in (Path(place, name) for name in names if name.endswith(".json")):
             if path.name.startswith("."):
                 skipped["hidden file"] += 1
@@ -156,45 +147,48 @@ def _missing(files: Iterable[Path]) -> Iterator[Finding]:
             yield Finding("missing", f"{file}: listed, and not there", paths=(str(file),))
 
 
-def _absent(cells: Sequence[Cell], rows: Sequence[Placed]) -> Iterator[Finding]:
+def _absent(cells: Sequence[Cell], rows: Iterable[Placed]) -> Iterator[Finding]:
     """Yield the planned cells that no row is of, wherever its file is."""
-    present = {_key(placed) for placed in rows}
+    present = {_key(placed.row) for placed in rows}
     for cell in cells:
         if cell.settings.key() not in present:
             message = f"{cell.path}: planned, and no row is of this cell"
             yield Finding("missing", message, paths=(cell.path,))
 
 
-def _key(placed: Placed) -> str | None:
+def _key(row: Row) -> str | None:
     try:
-        return Settings(**placed.row["settings"]).key()
+        return Settings(**row["settings"]).key()
     except (InputError, TypeError):
         return None  # settings of another version of the suite
 
 
 def _attached(rows: Iterable[Placed]) -> Iterator[Finding]:
-    """Yield files beside a row that are not those that it was sealed with; absent ones as notes."""
+    """Yield files beside a row that are not those that it was sealed with; a note on absent ones."""
+    absent: Counter[str] = Counter()
     for placed in rows:
         sealed = placed.row.get("files_sha256") or {}
         for kind, name in (placed.row["files"] or {}).items():
             path = attachment(Path(placed.path), name)
             if not path.is_file():
-                message = f"{path}: the row's {kind} is not there"
-                yield Finding("attachment", message, (placed,), note=True)
+                absent[kind] += 1
             elif kind in sealed and file_hash(path) != sealed[kind]:
                 message = f"{path}: not the {kind} that the row was sealed with"
                 yield Finding("attachment", message, (placed,))
+    for kind, count in absent.items():
+        yield Finding("attachment", f"{count} rows lie without their {kind}", note=True)
 
 
 def _noted(rows: Sequence[Placed]) -> Iterator[Finding]:
-    """Yield notes on all rows: how they ended, warnings, uncommitted changes."""
+    """Yield notes, one a kind: rows not finished, with warnings, of changed or other sources."""
     failed = Counter(p.row["status"] for p in rows if p.row["status"] != "ok")
     if failed:
         counts = ", ".join(f"{n} {status}" for status, n in failed.items())
         yield Finding("status", f"not finished: {counts}", note=True)
-    for placed in rows:
-        for warning in placed.row["warnings"]:
-            yield Finding("warning", f"{placed.path}: {warning}", note=True)
+    warned = [placed for placed in rows if placed.row["warnings"]]
+    if warned:
+        first = f"{warned[0].path}: {warned[0].row['warnings'][0]}"
+        yield Finding("warning", f"{len(warned)} rows hold warnings, such as {first}", note=True)
     dirty = sum(placed.row["git_dirty"] is True for placed in rows)
     if dirty:
         yield Finding("uncommitted", f"{dirty} rows were made with uncommitted changes", note=True)
@@ -217,51 +211,47 @@ def rerun(finding: Finding, config: Sequence[str] = ()) -> list[list[str]]:
         return []
     if finding.check == "duplicate":
         return [["rm", "-f", placed.path] for placed in finding.rows]
+    typed = {placed.path: placed.row["command"] for placed in finding.rows}
     commands: list[list[str]] = []
-    for path in [*(placed.path for placed in finding.rows), *finding.paths]:
-        root, _, row = path.rpartition(f"{RUNS}/")
-        if row != path:  # a row of the pipeline
+    for path in [*typed, *finding.paths]:
+        root, runs, row = path.rpartition(f"{RUNS}/")
+        if finding.check != "missing" and (runs or path not in typed):
+            commands.append(["rm", "-f", path])
+        if runs:  # a row of the pipeline
             directory = ["--directory", root] if root else []
             options = ["--configfile", *config] if config else []
-            if Path(path).exists():
-                commands.append(["rm", "-f", path])
             snakemake = ["snakemake", "--cores", "4", *directory, *options]
-            commands.append([*snakemake, "--", f"{RUNS}/{row}"])
-        elif path in finding.paths:
-            commands.append(["rm", "-f", path])
-    for placed in finding.rows:
-        if f"{RUNS}/" not in placed.path:
-            commands.append([*shlex.split(placed.row["command"]), "--out", placed.path])
+            commands.append([*snakemake, "--", f"{runs}{row}"])
+        elif path in typed:
+            commands.append([*shlex.split(typed[path]), "--out", path])
     return commands
 
 
-def as_json(found: Checked, config: Sequence[str] = ()) -> str:
-    """Return, for programs, numbers of rows, and every finding with its files and commands."""
-    kinds = {"problems": found.problems(), "notes": found.notes()}
-    content: dict[str, Any] = {"rows": len(found.rows), "skipped": dict(found.skipped)}
-    for kind, findings in kinds.items():
-        content[kind] = [
-            {
-                "check": finding.check,
-                "message": finding.message,
-                "files": [*(placed.path for placed in finding.rows), *finding.paths],
-                "rerun": rerun(finding, config),
-            }
-            for finding in findings
-        ]
-    return json.dumps(content, indent=1, ensure_ascii=False)
+def as_json(checked: Checked, config: Sequence[str] = ()) -> str:
+    """Return, for programs, numbers of files, and every finding with its files and commands."""
+
+    def listed(findings: Iterable[Finding]) -> list[dict[str, object]]:
+        entries: list[dict[str, object]] = []
+        for finding in findings:
+            files = [*(placed.path for placed in finding.rows), *finding.paths]
+            told = {"check": finding.check, "message": finding.message}
+            entries.append({**told, "files": files, "rerun": rerun(finding, config)})
+        return entries
+
+    counts = {"rows": len(checked.sound()), "skipped": dict(checked.skipped)}
+    found = {"problems": listed(checked.problems()), "notes": listed(checked.notes())}
+    return json.dumps({**counts, **found}, indent=1, ensure_ascii=False)
 
 
-def as_text(found: Checked, config: Sequence[str] = ()) -> str:
+def as_text(checked: Checked, config: Sequence[str] = ()) -> str:
     """Return, for people, a line a finding, the commands below it, and the sum."""
     lines = []
-    for finding in (*found.problems(), *found.notes()):
+    problems, notes = checked.problems(), checked.notes()
+    for finding in (*problems, *notes):
         lines.append(f"{'note: ' if finding.note else ''}{finding.check}: {finding.message}")
         lines += [f"    again: {shlex.join(command)}" for command in rerun(finding, config)]
-    problems, notes = len(found.problems()), len(found.notes())
-    parts = [f"{problems} problem{'s' * (problems != 1)}" if problems else "clean"]
-    if notes:
-        parts.append(f"{notes} note{'s' * (notes != 1)}")
-    skipped = [f"{count} skipped ({reason})" for reason, count in found.skipped.items() if count]
-    rows = len(found.rows)
-    return "\n".join([*lines, f"{rows} row{'s' * (rows != 1)} read: {', '.join(parts + skipped)}"])
+    total = f"{len(checked.sound())} rows: "
+    total += f"{len(problems)} problem{'s' * (len(problems) != 1)}" if problems else "clean"
+    total += f", {len(notes)} note{'s' * (len(notes) != 1)}" if notes else ""
+    skipped = [f"{count} skipped ({reason})" for reason, count in checked.skipped.items() if count]
+    return "\n".join([*lines, ", ".join([total, *skipped])])
