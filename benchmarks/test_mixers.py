@@ -19,9 +19,10 @@ from torch import Tensor
 
 from pointer.trunk import Mixer, Trunk
 from workflow.bench import allocator, lock, registry, verdicts
+from workflow.bench.cell import STEP_TOKENS
 from workflow.bench.hardware import machine_label
 from workflow.bench.measure import STORE
-from workflow.bench.settings import STEP_TOKENS, Settings, affinity
+from workflow.bench.settings import Settings, affinity
 
 LENGTHS = (256, 2048)
 WIDTH = 256
@@ -37,7 +38,7 @@ def refused(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
     it."""
     own = [name for name in MODELS if registry.info(name).group == "own"]
     scratch = tmp_path_factory.mktemp("contracts")
-    found = {name: verdicts.of(Settings("complexity", name), Path(STORE), scratch / name) for name in own}
+    found = {name: verdicts.of(Settings.of("complexity", name), Path(STORE), scratch / name) for name in own}
     torch.set_num_threads(affinity())
     allocator.keep()
     with lock.hold(exclusive=True):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import resource
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,11 +13,13 @@ from typing import Any
 
 import pytest
 
-from workflow.bench import cli, commands, contract, measure, registry, supervisor, verdicts
+from workflow.bench import cli, contract, measure, registry, supervisor, verdicts
+from workflow.bench.cell import OPTIONS, option
 from workflow.bench.rows import complete, read_row
-from workflow.bench.settings import FIELDS, Settings, option
+from workflow.bench.settings import Settings
 
 RUN = ["run", "--experiment", "copy", "--model", "chance"]
+QUICK_S = 0.6 * 2  # processor seconds; twice as many where the machine is busy
 TIMES = {"started": "2026-01-01T00:00:00.000000+00:00", "ended": "2026-01-01T00:00:01.000000+00:00"}
 
 
@@ -40,23 +44,24 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
-        ([], "COMMAND"),
+        ([], "Missing command"),
         (["rnu"], "Did you mean 'run'"),
         (["run"], "experiment is None"),
         (["run", "--experiment", "copy"], "model is None"),
         ([*RUN, "--experimnt", "copy"], "Did you mean '--experiment'"),
         ([*RUN, "--lenght=5"], "Did you mean '--length'"),
-        ([*RUN, "extra"], "'extra' is unknown"),
-        ([*RUN, "--distance"], "expected one argument"),
+        ([*RUN, "extra"], "unexpected extra argument"),
+        ([*RUN, "--distance"], "requires an argument"),
         ([*RUN, "--distance", "far"], "distance is 'far'; accepted: a whole number"),
         ([*RUN, "--distance", "1e3"], "distance is '1e3'"),
-        ([*RUN, "--lr", "nan"], "lr is nan"),
+        ([*RUN, "--lr", "nan"], "lr is 'nan'"),
         ([*RUN, "--device", "gpu"], "'gpu' is unknown"),
         ([*RUN, "--model", "pointr"], "Did you mean 'pointer'"),
         ([*RUN, "--experiment", "coppy"], "Did you mean 'copy'"),
         ([*RUN, "--pairs", "7"], "--pairs 7 does nothing in copy; accepted: with mqar"),
         (["run", "--experiment", "efficiency", "--model", "chance", "--hops", "1"], "--hops 1 does nothing in eff"),
         ([*RUN, "--set", "k"], "key=value"),
+        ([*RUN, "-distance", "7"], "'-d' is unknown"),
         ([*RUN, "--out", "."], "a file, not a folder"),
         (["check"], "MODEL"),
         (["check", "pointr"], "Did you mean 'pointer'"),
@@ -74,10 +79,8 @@ def test_bad_input_is_one_line_and_exit_code_2(argv: list[str], words: str, caps
 
 
 def test_every_setting_is_an_option() -> None:
-    parser = commands.Parser()
-    commands.COMMANDS["run"].options(parser)
-    known = {text for action in parser._actions for text in action.option_strings}
-    assert {option(name) for name in FIELDS} <= known
+    known = {text for parameter in cli.run.params for text in parameter.opts}
+    assert {option(name) for name in OPTIONS} | {"--set"} <= known
 
 
 def test_a_row_is_written_and_told_in_a_line(
@@ -150,6 +153,33 @@ def test_list_for_people_and_for_programs(capsys: pytest.CaptureFixture[str]) ->
     assert all(model["name"] in text for model in listed["models"])
     assert {e["name"] for e in listed["experiments"]} >= {"efficiency", "copy", "interpretability", "complexity"}
     assert listed["devices"][0] == "cpu"
+
+
+@pytest.mark.parametrize("what", ["tier", "cell", "registry"])
+def test_schemas_are_printed(what: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["schema", what]) == 0
+    assert json.loads(capsys.readouterr().out)["additionalProperties"] is False
+
+
+@pytest.mark.parametrize(("signal_number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_is_an_exit_code_and_one_line(
+    signal_number: int,
+    code: int,
+    measured: list[Settings],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(supervisor, "run", lambda *_: os.kill(os.getpid(), signal_number))
+    assert cli.main(RUN) == code
+    assert capsys.readouterr().err == "pointer-bench: interrupted; no result was written\n"
+
+
+def test_listing_and_help_are_quick() -> None:
+    for argv in (["list"], ["--help"]):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run([sys.executable, "-m", "workflow.bench", *argv], capture_output=True, check=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < QUICK_S, argv
 
 
 @pytest.mark.parametrize(("passed", "code"), [(True, 0), (False, 1)])

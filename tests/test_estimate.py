@@ -11,7 +11,6 @@ import pytest
 
 from pointer.errors import InputError
 from workflow.bench import config, estimate, pipeline, plan, provenance, store
-from workflow.bench.plan import Cell
 from workflow.bench.settings import Settings
 from workflow.bench.store import Store
 
@@ -28,24 +27,26 @@ def put(kept: Store, settings: Settings, seconds: int, status: str = "ok") -> No
 
 def test_more_work_takes_longer() -> None:
     seconds = [
-        estimate.counted_seconds(Settings("efficiency", "identity", length=2048)),
-        estimate.counted_seconds(Settings("efficiency", "transformer", length=2048)),
-        estimate.counted_seconds(Settings("efficiency", "transformer-unfused", length=2048)),
+        estimate.counted_seconds(Settings.of("efficiency", "identity", length=2048)),
+        estimate.counted_seconds(Settings.of("efficiency", "transformer", length=2048)),
+        estimate.counted_seconds(Settings.of("efficiency", "transformer-unfused", length=2048)),
     ]
     assert 0 < seconds[0] < seconds[1] < seconds[2]
-    assert estimate.counted_seconds(Settings("copy", "chance")) < estimate.counted_seconds(Settings("copy", "pointer"))
+    assert estimate.counted_seconds(Settings.of("copy", "chance")) < estimate.counted_seconds(
+        Settings.of("copy", "pointer")
+    )
 
 
 def test_a_measured_row_replaces_the_guess(tmp_path: Path) -> None:
-    kept, cell = Store(tmp_path), Cell(Settings("copy", "pointer"))
-    put(kept, cell.settings, 777, status="timeout")  # not reused, but it tells how long such a cell takes
+    kept, cell = Store(tmp_path), Settings.of("copy", "pointer")
+    put(kept, cell, 777, status="timeout")  # not reused, but it tells how long such a cell takes
     assert estimate.wall_seconds(cell, kept) == pytest.approx(777 + estimate.START_S, abs=1)
     assert estimate.estimate([cell], kept).left == 1
 
 
 def test_what_the_store_has_costs_nothing(tmp_path: Path) -> None:
-    kept, cell = Store(tmp_path), Cell(Settings("copy", "pointer"))
-    put(kept, cell.settings, 777)
+    kept, cell = Store(tmp_path), Settings.of("copy", "pointer")
+    put(kept, cell, 777)
     found = estimate.estimate([cell], kept)
     assert (found.cells, found.left, found.disk_bytes) == (1, 0, 0)
     assert found.seconds <= estimate.STORED_S
@@ -57,9 +58,7 @@ def test_durations_are_in_words(seconds: float, words: str) -> None:
 
 
 def test_the_summary_has_a_line_an_experiment_and_a_total(tmp_path: Path) -> None:
-    lines = estimate.summary(
-        [Cell(Settings("copy", "chance")), Cell(Settings("complexity", "pointer"))], Store(tmp_path)
-    )
+    lines = estimate.summary([Settings.of("copy", "chance"), Settings.of("complexity", "pointer")], Store(tmp_path))
     assert [line.split()[0] for line in lines] == ["copy", "complexity", "all"]
 
 
@@ -96,7 +95,7 @@ def test_time_left_follows_the_pace_of_what_is_done(tmp_path: Path) -> None:
 
 def test_a_second_pipeline_is_told_of_the_first(tmp_path: Path) -> None:
     file, kept = tmp_path / "results" / ".pipeline", Store(tmp_path / "store")
-    first = pipeline.Pipeline.begin(file, [Cell(Settings("copy", "chance"))], kept)
+    first = pipeline.Pipeline.begin(file, [Settings.of("copy", "chance")], kept)
     with pytest.raises(pipeline.PipelineBusyError, match=f"process {os.getpid()} on .*since"):
         pipeline.Pipeline.begin(file, [], kept)
     os.close(first.descriptor)  # what the kernel does when a process dies

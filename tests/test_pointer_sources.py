@@ -58,7 +58,7 @@ def test_the_block_pointer_chooses_the_best_complete_block_of_its_region(
 
 def test_the_token_pointer_reaches_what_the_block_pointer_chose() -> None:
     torch.manual_seed(0)
-    model = registry.build("pointer", length=90, chain=False, **{**BLOCKS, "window": 1, "k": 6}, **SMALL).eval()
+    model = registry.build("pointer", length=90, mixer={**BLOCKS, "chain": False, "window": 1, "k": 6}, **SMALL).eval()
     first, second = model.mixers[0], model.mixers[1]
     with torch.no_grad():
         first.offset_table.zero_()[0, 50] = 100.0
@@ -104,5 +104,5 @@ def test_a_row_rests_on_the_parts_that_its_settings_name() -> None:
     assert "select_triton.py" in {
         path.name for path in registry.sources("pointer", registry.idle("pointer", "cuda", {}))
     }
-    plain, other = Settings("copy", "pointer"), Settings("copy", "pointer", mixer={"candidates": "offsets+chain"})
+    plain, other = Settings.of("copy", "pointer"), Settings.of("copy", "pointer", mixer={"candidates": "offsets+chain"})
     assert provenance.sources_of(plain) != provenance.sources_of(other)

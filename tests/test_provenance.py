@@ -14,14 +14,14 @@ from workflow.bench.settings import Settings
 
 
 def test_identity_holds_known_keys_only() -> None:
-    known = provenance.identity(Settings("efficiency", "pointer", length=256))
+    known = provenance.identity(Settings.of("efficiency", "pointer", length=256))
     assert set(known) <= set(rows.keys())
     assert (known["length"], known["distance"], known["tokens_budget"], known["chance"]) == (256, None, None, None)
 
 
 def test_the_user_names_the_machine() -> None:
-    assert provenance.identity(Settings("copy", "chance", machine="our node"))["machine"] == "our node"
-    assert hardware.cpu_name() in provenance.identity(Settings("copy", "chance"))["machine"]
+    assert provenance.identity(Settings.of("copy", "chance", machine="our node"))["machine"] == "our node"
+    assert hardware.cpu_name() in provenance.identity(Settings.of("copy", "chance"))["machine"]
 
 
 def test_a_gpu_is_hidden_where_the_user_hides_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -43,7 +43,7 @@ def test_every_experiment_and_model_has_its_own_sources() -> None:
 def test_what_all_models_share_is_one_hash_an_experiment() -> None:
     shared = {experiment: provenance.shared_hash(experiment) for experiment in experiments.EXPERIMENTS}
     assert len(set(shared.values())) == len(shared)
-    assert provenance.identity(Settings("copy", "chance"))["shared_hash"] == shared["copy"]
+    assert provenance.identity(Settings.of("copy", "chance"))["shared_hash"] == shared["copy"]
 
 
 @pytest.mark.parametrize("experiment", experiments.EXPERIMENTS)

@@ -72,7 +72,7 @@ def test_the_store_is_listed_once_for_all_cells(tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setattr(Path, "glob", counted)
     store = Store(tmp_path)
-    assert [store.earlier(cell.settings) for cell in plan.cells(config.tier("smoke"))].count(None) > 10
+    assert [store.earlier(cell) for cell in plan.cells(config.tier("smoke"))].count(None) > 10
     assert listed[0] == 1
 
 

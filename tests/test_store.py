@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from workflow.bench.rows import Row, read_row
 from workflow.bench.settings import Settings
 from workflow.bench.store import Store
 
-CELL = Settings("copy", "chance")
+CELL = Settings.of("copy", "chance")
 TIMES = {"started": "2026-01-01T00:00:00.000000+00:00", "ended": "2026-01-01T00:00:01.000000+00:00"}
 
 
@@ -42,7 +41,7 @@ def test_another_cell_or_other_sources_find_nothing(
 ) -> None:
     row = put(kept, tmp_path)
     assert kept.find(CELL) == row
-    assert kept.find(dataclasses.replace(CELL, seed=1)) is None
+    assert kept.find(CELL.model_copy(update={"seed": 1})) is None
     monkeypatch.setattr(provenance, "source_hash", lambda *_: "0" * 16)
     assert kept.find(CELL) is None
     assert kept.earlier(CELL) == row  # still good enough to estimate from
@@ -67,5 +66,5 @@ def test_files_of_a_row_go_where_it_goes(kept: Store, tmp_path: Path) -> None:
 
 
 def test_a_cell_is_measured_by_one_process_at_a_time(kept: Store) -> None:
-    with kept.claim(CELL), kept.claim(dataclasses.replace(CELL, seed=1)):
+    with kept.claim(CELL), kept.claim(CELL.model_copy(update={"seed": 1})):
         assert kept.path(CELL).with_suffix(".lock").exists()

@@ -33,9 +33,7 @@ TEXT = {
     ".css",
     "",
 }
-QUICK_MODULES = [
-    f"workflow.bench.{name}" for name in ("settings", "config", "plan", "rows", "supervisor", "verify", "cli")
-]
+QUICK_MODULES = [f"workflow.bench.{name}" for name in ("cell", "config", "plan", "rows", "supervisor", "verify", "cli")]
 RULES = [name for name in ("Snakefile", "workflow/rules") if (ROOT / name).exists()]
 
 needs_rules = pytest.mark.skipif("Snakefile" not in RULES, reason="no Snakefile yet")
@@ -91,7 +89,7 @@ def _imports(tree: ast.Module) -> Iterator[str]:
     [
         (["pointer"], r"(workflow|baselines)\b"),
         (["baselines"], r"workflow\b"),
-        (["workflow/report"], r"(torch|baselines|pointer(?!\.errors\b)|workflow\.bench\.(worker|train|tasks))\b"),
+        (["workflow/report"], r"(torch|baselines|pointer(?!\.errors\b)|workflow\.bench\.(worker|train))\b"),
         (["pointer", "baselines", "workflow/bench", "workflow/report"], r"snakemake\b"),
     ],
     ids=["pointer", "baselines", "report", "snakemake"],

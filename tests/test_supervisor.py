@@ -33,7 +33,7 @@ def run(tmp_path: Path, body: str, **settings: Any) -> dict[str, Any]:
     script.write_text(BEFORE + textwrap.dedent(body))
     folder = tmp_path / "files"
     folder.mkdir()
-    cell = Settings("copy", "chance", **{"memory_limit_bytes": 2**30, **settings})
+    cell = Settings.of("copy", "chance", **{"memory_limit_bytes": 2**30, **settings})
     return write_row(tmp_path / "row.json", supervisor.run(cell, folder, [sys.executable, str(script)]))
 
 
@@ -116,7 +116,7 @@ def test_a_folder_named_from_here_is_found_by_the_worker(tmp_path: Path, monkeyp
     monkeypatch.chdir(tmp_path)
     (tmp_path / "worker.py").write_text(BEFORE + "result.write_text('{\"steps\": 1}')")
     Path("files").mkdir()
-    cell = Settings("copy", "chance", memory_limit_bytes=2**30)
+    cell = Settings.of("copy", "chance", memory_limit_bytes=2**30)
     row = supervisor.run(cell, Path("files"), [sys.executable, str(tmp_path / "worker.py")])
     assert (row["status"], row["steps"]) == ("ok", 1)
 
@@ -164,7 +164,7 @@ def test_an_interrupted_supervisor_leaves_no_worker_behind(tmp_path: Path) -> No
         pid = _eventually(lambda: int((tmp_path / "pid").read_text()))
         parent.send_signal(number)
         _, stderr = parent.communicate(timeout=20)
-        assert parent.returncode == (-9 if number == signal.SIGKILL else 130)
+        assert parent.returncode == {signal.SIGKILL: -9, signal.SIGTERM: 143, signal.SIGINT: 130}[number]
         assert "Traceback" not in stderr
         assert _eventually(lambda pid=pid: not _alive(pid))
 

@@ -20,7 +20,7 @@ SMALL: dict[str, Any] = {"experiment": "mqar", "threads": 1} | SIZES
 def row(tmp_path: Path, model: str) -> dict[str, Any]:
     """What the worker leaves of a short training."""
     asked, result = tmp_path / "settings.json", tmp_path / "result.json"
-    asked.write_text(json.dumps(Settings(model=model, **SMALL).to_dict()), encoding="utf-8")
+    asked.write_text(json.dumps(Settings.of(model=model, **SMALL).to_dict()), encoding="utf-8")
     assert worker.main([str(asked), str(result)]) == 0
     found: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))
     return found
@@ -41,7 +41,7 @@ def test_an_honest_model_gets_its_score(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", [name for name in registry.names() if registry.info(name).trained])
 def test_no_model_of_the_suite_is_refused(name: str) -> None:
-    settings = Settings(model=name, **SMALL).resolved()
+    settings = Settings.of(model=name, **SMALL).resolved()
     model = models.build(settings, torch.device("cpu"))
     with torch.no_grad():
         for parameter in model.parameters():
@@ -56,4 +56,4 @@ def test_untrained_controls_and_single_tokens_are_left_out() -> None:
         def forward(self, tokens: Tensor) -> Tensor:
             raise AssertionError("it was asked")
 
-    trained.audit(Told(), Settings(model="oracle-copy", **SMALL).resolved())
+    trained.audit(Told(), Settings.of(model="oracle-copy", **SMALL).resolved())

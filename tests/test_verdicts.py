@@ -3,7 +3,6 @@ number. The verdict is asked for once a version of the sources."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -16,7 +15,7 @@ from workflow.bench.outcomes import StoppedError
 from workflow.bench.rows import read_row
 from workflow.bench.settings import Settings
 
-CHANCE = Settings("complexity", "chance")
+CHANCE = Settings.of("complexity", "chance")
 MEASURED = ("step_ms", "inference_ms", "accuracy", "flops_step", "n_params", "peak_memory_bytes")
 BROKEN = {  # class of tests/planted.py -> the check that it fails and the reason
     "Leaky": ("causal", "output 0 differs by"),
@@ -103,7 +102,7 @@ def test_a_baseline_that_python_cannot_read_has_a_hash_and_one_failed_check(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """So its cells become rows that say why, and the others' are planned as before."""
-    entry = dataclasses.replace(registry.info("identity"), path="unreadable:Mine", kind="model")
+    entry = registry.info("identity").model_copy(update={"path": "unreadable:Mine", "kind": "model"})
     monkeypatch.setattr(registry, "info", lambda name: entry)
     monkeypatch.syspath_prepend(str(tmp_path))
     for number, text in enumerate(("def (", "\udcff", "import sys; sys.exit(0)")):
@@ -197,6 +196,6 @@ def test_a_stored_number_is_not_published_once_the_contract_is_broken(
         monkeypatch.setattr(verdicts, "of", lambda *_, verdict=verdict: verdict)
         scratch = tmp_path / str(number)
         scratch.mkdir()
-        row = measure.measure(Settings("copy", "chance"), scratch, tmp_path / "row.json", tmp_path / "store")
+        row = measure.measure(Settings.of("copy", "chance"), scratch, tmp_path / "row.json", tmp_path / "store")
         statuses.append((row["status"], row["reason"], row["accuracy"]))
     assert statuses == [("ok", None, 1.0), ("error", "leaks", None)]

@@ -40,8 +40,8 @@ def cells(tier: dict[str, Any] = TIER) -> list[Cell]:
 
 def measured(cell: Cell, place: int) -> Row:
     """A plausible row, ten seconds after the one before it."""
-    settings = cell.settings.resolved()
-    row = {**provenance.identity(cell.settings), "status": "ok", "git_dirty": False}
+    settings = cell.resolved()
+    row = {**provenance.identity(cell), "status": "ok", "git_dirty": False}
     row |= {"seed_data": 10 + settings.seed, "seed_init": 20 + settings.seed, "seed_order": 30 + settings.seed}
     if cell.timing:
         rate = settings.batch * settings.length / 0.1
@@ -65,7 +65,7 @@ def results(tmp_path: Path) -> Path:
     for place, cell in enumerate(planned):
         path = tmp_path / cell.path
         row = measured(cell, place)
-        if cell.settings.experiment == "interpretability":
+        if cell.experiment == "interpretability":
             attachment(path, "trace.json").parent.mkdir(parents=True, exist_ok=True)
             attachment(path, "trace.json").write_text('{"targets": []}')
             hashes = {"trace": file_hash(attachment(path, "trace.json"))}
@@ -84,7 +84,7 @@ def path_of(results: Path, **wanted: Any) -> Path:
     return next(
         results.parent / cell.path
         for cell in cells()
-        if all(getattr(cell.settings, key) == value for key, value in wanted.items())
+        if all(getattr(cell, key) == value for key, value in wanted.items())
     )
 
 
@@ -185,7 +185,7 @@ def test_a_cell_of_a_tier_is_missed_wherever_rows_lie(results: Path, capsys: pyt
     (results / "mine.yaml").write_text(yaml.safe_dump(TIER))
     asked = [results / "runs" / "copy", "--configfile", results / "mine.yaml"]
     code, checks, said = found(capsys, *asked)
-    others = [cell.path for cell in cells() if cell.settings.experiment != "copy"]
+    others = [cell.path for cell in cells() if cell.experiment != "copy"]
     assert (code, checks) == (1, ["missing"] * len(others))
     assert [problem["files"] for problem in said["problems"]] == [[path] for path in others]
     assert found(capsys, results, *asked[1:])[:2] == (0, [])
@@ -217,7 +217,7 @@ def test_rows_that_no_report_sets_side_by_side_may_differ(results: Path, capsys:
 
 
 def test_tasks_of_one_experiment_have_sources_of_their_own(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    text, copied = (path_of(results, experiment="interpretability", task=task) for task in ("bytes", "copy"))
+    text, copied = (path_of(results, experiment="interpretability", task_name=task) for task in ("bytes", "copy"))
     hashes = [json.loads(path.read_text())["shared_hash"] for path in (text, copied)]
     assert hashes[0] != hashes[1]
     assert found(capsys, results)[:2] == (0, [])
@@ -317,7 +317,7 @@ def test_a_row_of_the_pipeline_leaves_the_store_too(results: Path, capsys: pytes
     change(path, train_seconds=1000.0)
     row = json.loads(path.read_text())
     (command,) = found(capsys, results, "--configfile", _written(results))[2]["problems"][0]["rerun"]
-    key = next(cell.settings.key() for cell in cells() if str(path).endswith(cell.path))
+    key = next(cell.key() for cell in cells() if str(path).endswith(cell.path))
     assert f"/results/.store/{key}-{row['source_hash']}.json" in command
     assert f"--configfile {results / 'mine.yaml'} -- results/runs/copy/pointer/" in command
     alone = results.parent / "alone.json"

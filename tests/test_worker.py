@@ -24,7 +24,7 @@ CELL: dict[str, Any] = {"experiment": "copy", "model": "oracle-copy", "distance"
 def run(tmp_path: Path, **more: Any) -> tuple[int, dict[str, Any]]:
     """Exit code and result of a worker for the cell."""
     asked, result = tmp_path / "settings.json", tmp_path / "result.json"
-    asked.write_text(json.dumps(Settings(**CELL | more).to_dict()), encoding="utf-8")
+    asked.write_text(json.dumps(Settings.of(**CELL | more).to_dict()), encoding="utf-8")
     code = worker.main([str(asked), str(result)])
     return code, json.loads(result.read_text(encoding="utf-8"))
 

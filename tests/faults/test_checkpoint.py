@@ -34,7 +34,7 @@ class Killed(BaseException):
 
 def trained(model: str, folder: Path | None, stop_at: int = 0) -> tuple[train.History, dict[str, torch.Tensor]]:
     """History and weights of a small training; one that stops raises Killed."""
-    cell = Settings(model=model, **CELL).validate().resolved()
+    cell = Settings.of(model=model, **CELL).resolved()
     built, steps = models.build(cell, CPU), [0]
 
     def report(done: float, **_: float) -> None:
@@ -142,7 +142,7 @@ sys.exit(cli.main(sys.argv[1:]))
 
 @pytest.mark.slow
 def test_a_killed_row_goes_on_and_equals_an_undisturbed_one(tmp_path: Path) -> None:
-    cell = Settings(model="pointer", **CELL | {"tokens": 48 * 60})
+    cell = Settings.of(model="pointer", **CELL | {"tokens": 48 * 60})
     argv = [sys.executable, "-c", RUN, "run", *cell.to_argv(), "--store"]
     environment = {**os.environ, "TMPDIR": str(tmp_path)}  # waits for no other row of this machine
     running = subprocess.Popen([*argv, str(tmp_path / "loud"), "--out", str(tmp_path / "loud.json")], env=environment)

@@ -32,7 +32,7 @@ def measured(tmp_path: Path, **changes: Any) -> dict[str, Any]:
     """A row by the real supervisor and worker."""
     folder = tmp_path / "files"
     folder.mkdir()
-    return supervisor.run(Settings(**CELL | changes).validate(), folder)
+    return supervisor.run(Settings.of(**CELL | changes), folder)
 
 
 @pytest.mark.slow
@@ -70,7 +70,7 @@ def test_the_step_of_a_divergence_is_told(tmp_path: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(train, "supervised_loss", poisoned)
     asked, result = tmp_path / "settings.json", tmp_path / "result.json"
-    asked.write_text(json.dumps(Settings(**CELL, tokens=640).to_dict()))
+    asked.write_text(json.dumps(Settings.of(**CELL, tokens=640).to_dict()))
     assert worker.main([str(asked), str(result)]) == 0
     row = json.loads(result.read_text())
     assert (row["status"], row["steps"]) == ("diverged", 3)
@@ -90,7 +90,7 @@ def test_a_hung_job_is_a_timeout_row(tmp_path: Path) -> None:
     (tmp_path / "worker.py").write_text(HUNG)
     folder = tmp_path / "files"
     folder.mkdir()
-    cell = Settings(**CELL, timeout_s=1, memory_limit_bytes=2**30)
+    cell = Settings.of(**CELL, timeout_s=1, memory_limit_bytes=2**30)
     row = supervisor.run(cell, folder, [sys.executable, str(tmp_path / "worker.py")])
     assert (row["status"], row["reason"]) == ("timeout", "still running after 1 s (`timeout_s`)")
 
@@ -151,7 +151,7 @@ def test_a_full_disk_stops_with_a_line_and_loses_nothing(
     assert "No space left on device" in err
     assert len(err.splitlines()) == 1
     assert read_row(disk / "0.json") == kept
-    assert Store(disk / "store").find(Settings("copy", "chance")) == kept
+    assert Store(disk / "store").find(Settings.of("copy", "chance")) == kept
     rows = [path for path in disk.rglob("*.json*") if path.suffix != ".lock"]
     assert sorted(path.parent.name for path in rows) == ["disk", "store"]  # no half row, and nothing half beside it
     (disk / "filler").unlink()
@@ -191,13 +191,13 @@ def test_a_clock_that_is_set_back_gives_no_negative_time(tmp_path: Path, monkeyp
     monkeypatch.setitem(
         sys.modules, experiments.info("copy").module, SimpleNamespace(__name__="planted", run=lambda *_: {"steps": 1})
     )
-    row = worker.measure(Settings(**CELL), tmp_path)
+    row = worker.measure(Settings.of(**CELL), tmp_path)
     started, ended = (datetime.fromisoformat(row[key]) for key in ("started", "ended"))
     assert timedelta(0) <= ended - started < timedelta(minutes=1)
     (tmp_path / "worker.py").write_text("import sys; open(sys.argv[2], 'w').write('{\"steps\": 1}')")
     folder = tmp_path / "files"
     folder.mkdir()
-    cell = Settings(**CELL, memory_limit_bytes=2**30)
+    cell = Settings.of(**CELL, memory_limit_bytes=2**30)
     row = supervisor.run(cell, folder, [sys.executable, str(tmp_path / "worker.py")])
     started, ended = (datetime.fromisoformat(row[key]) for key in ("started", "ended"))
     assert timedelta(0) <= ended - started < timedelta(minutes=1)

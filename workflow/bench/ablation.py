@@ -19,7 +19,7 @@ from workflow.bench import models
 from workflow.bench.interpretability import hop_statistics
 from workflow.bench.learning import train_and_score
 from workflow.bench.settings import Settings
-from workflow.bench.tasks import IGNORED
+from workflow.bench.tasks.base import IGNORED
 from workflow.bench.train import Report
 
 

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from workflow.bench import devices, flops, memory, models, stability
 from workflow.bench.settings import Settings
-from workflow.bench.tasks import generator
+from workflow.bench.tasks.base import generator
 from workflow.bench.tasks.copy import copy_batch
 from workflow.bench.train import Recipe, Report, Stepper, tell_progress
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from workflow.bench import experiments, registry
-from workflow.bench.plan import Cell
+from workflow.bench.cell import Cell
 from workflow.bench.rows import Row
-from workflow.bench.settings import Settings, affinity
+from workflow.bench.settings import Settings, affinity, threads
 from workflow.bench.store import Store
 
 START_S = 4.0  # a process, torch, a model
@@ -40,18 +40,18 @@ class Estimate:
 def estimate(cells: Iterable[Cell], store: Store) -> Estimate:
     """Time and disk left for cells; what the store has costs next to nothing."""
     every = list(cells)
-    left = [cell for cell in every if store.find(cell.settings) is None]
+    left = [cell for cell in every if store.find(cell) is None]
     seconds = sum(wall_seconds(cell, store) for cell in every)
-    return Estimate(len(every), len(left), seconds, sum(disk_bytes(cell.settings) for cell in left))
+    return Estimate(len(every), len(left), seconds, sum(disk_bytes(cell) for cell in left))
 
 
 def wall_seconds(cell: Cell, store: Store) -> float:
     """Seconds that a cell adds to a pipeline: training cells that use a share of the CPUs run side by side."""
-    if store.find(cell.settings) is not None:
+    if store.find(cell) is not None:
         return STORED_S
-    earlier = store.earlier(cell.settings)
-    seconds = START_S + (row_seconds(earlier) if earlier else counted_seconds(cell.settings))
-    return seconds if cell.timing else seconds * cell.threads / affinity()
+    earlier = store.earlier(cell)
+    seconds = START_S + (row_seconds(earlier) if earlier else counted_seconds(cell))
+    return seconds if cell.timing else seconds * threads(cell.threads) / affinity()
 
 
 def row_seconds(row: Row) -> float:
@@ -71,8 +71,7 @@ def counted_seconds(settings: Settings) -> float:
         trained = scored = (cell.warmup_steps + cell.timed_steps) * cell.batch * cell.length
     elif experiment.trains:
         trained = EVALUATIONS * cell.tokens if entry.trained else 0
-        task = experiments.TASKS[cell.task_name].load().of(cell)
-        scored = cell.length * max(1, cell.evaluate_symbols / task.supervised)
+        scored = cell.length * max(1, cell.evaluate_symbols / cell.learned().supervised)
     slower = 1 + cell.length / DOUBLING_LENGTH[entry.cost]
     return (trained + INFERENCE_SHARE * scored) * slower / (TRAINING_TOKENS_PER_S * cell.threads)
 
@@ -93,8 +92,8 @@ def duration(seconds: float) -> str:
 def summary(cells: Iterable[Cell], store: Store) -> list[str]:
     """Lines for a reader: each experiment, then all of it."""
     every = list(cells)
-    names = list(dict.fromkeys(cell.settings.experiment for cell in every))
-    lines = [_line(name, [cell for cell in every if cell.settings.experiment == name], store) for name in names]
+    names = list(dict.fromkeys(cell.experiment for cell in every))
+    lines = [_line(name, [cell for cell in every if cell.experiment == name], store) for name in names]
     return [*lines, _line("all", every, store, REPORT_BYTES)]
 
 

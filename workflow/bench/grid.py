@@ -13,10 +13,10 @@ from typing import Any
 
 from pointer.errors import InputError
 from workflow.bench import config, estimate, pipeline, plan, provenance
-from workflow.bench.plan import Cell
+from workflow.bench.cell import Cell, threads
 from workflow.bench.sources import content_hash
 from workflow.bench.store import Store
-from workflow.bench.strict_yaml import read_yaml
+from workflow.bench.validation import read_yaml
 
 RESULTS = "results"
 STORE = Path(RESULTS) / ".store"
@@ -57,11 +57,11 @@ class Grid:
 
     def argv(self, path: str) -> list[str]:
         """The options of `pointer-bench run` for a row file."""
-        return self.find(path)[0].argv
+        return self.find(path)[0].argv()
 
     def sources(self, path: str) -> str:
         """The hash of what makes a row: Snakemake makes the row again when it changes."""
-        return provenance.sources_of(self.find(path)[0].settings)
+        return provenance.sources_of(self.find(path)[0])
 
     def priority(self, path: str) -> int:
         """Higher for rows that come earlier in their tier."""
@@ -75,8 +75,8 @@ class Grid:
         """What a job claims of `--cores`: all of it where it must run alone. Without cores to share, what it uses."""
         cell = self.find(path)[0]
         if cores is None:
-            return cell.threads
-        return cores if cell.timing else plan.rule_threads(cell.settings.threads, cores)
+            return threads(cell.threads)
+        return cores if cell.timing else plan.rule_threads(cell.threads, cores)
 
     def find(self, path: str) -> tuple[Cell, int]:
         """A row's cell and priority; raises InputError for a row that no tier holds."""

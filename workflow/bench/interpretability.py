@@ -22,7 +22,7 @@ from workflow.bench import devices, models
 from workflow.bench.learning import train_and_score
 from workflow.bench.outcomes import Unsupported
 from workflow.bench.settings import Settings
-from workflow.bench.tasks import IGNORED
+from workflow.bench.tasks.base import IGNORED
 from workflow.bench.train import Report
 
 FILES = {"trace": "trace.json", "weights": "weights.safetensors"}

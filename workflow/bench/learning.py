@@ -17,7 +17,7 @@ from workflow.bench.checkpoint import CHECKPOINT
 from workflow.bench.evaluate import evaluate
 from workflow.bench.outcomes import Diverged
 from workflow.bench.settings import Settings
-from workflow.bench.tasks import Task
+from workflow.bench.tasks.base import Task
 from workflow.bench.train import History, Recipe, Report, tell_progress, train
 
 

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from pointer.errors import InputError
+from workflow.bench.cell import Cell
 from workflow.bench.estimate import duration, wall_seconds
 from workflow.bench.lock import open_shared
-from workflow.bench.plan import Cell
 from workflow.bench.store import Store
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import importlib.metadata
 import inspect
@@ -12,7 +11,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from workflow.bench import experiments, hardware, registry
+from workflow.bench import experiments, hardware, registry, tasks
 from workflow.bench.settings import Settings
 from workflow.bench.sources import ROOT, content_hash, reachable
 
@@ -22,7 +21,10 @@ DESCRIPTIVE = ("citation", "cost", "group", "kind", "parts", "position")  # of a
 PLUMBING = tuple(
     f"workflow.bench.{name}"
     for name in (
+        "cell",
         "settings",
+        "validation",
+        "tasks",
         "experiments",
         "registry",
         "sources",
@@ -51,7 +53,7 @@ def identity(settings: Settings) -> dict[str, Any]:
         "settings": settings.to_dict(),
         "position": entry.position,
         "task": cell.task_name or None,
-        **{name: getattr(cell, name) if cell.matters(name) else None for name in SIZES},
+        **{name: getattr(cell.task, name, None) for name in SIZES},
         "tokens_budget": cell.tokens if trains else None,
         "chance": 1 / cell.symbols if copies else None,
         "device_name": hardware.device_name(settings.device),
@@ -67,7 +69,7 @@ def identity(settings: Settings) -> dict[str, Any]:
 
 def command(settings: Settings) -> str:
     """What to type to make this row again."""
-    return shlex.join(["pointer-bench", "run", *settings.to_argv()])
+    return shlex.join(["pointer-bench", "run", *settings.argv()])
 
 
 def sources_of(settings: Settings) -> str:
@@ -80,7 +82,7 @@ def sources_of(settings: Settings) -> str:
 def source_hash(experiment: str, model: str, task: str = "", idle: tuple[str, ...] = ()) -> str:
     """16 hexadecimal digits over what makes a row's numbers: mixer, trunk, experiment, task (the experiment's own if
     none is named), how the registry builds. `idle` modules are left out (registry.idle)."""
-    entry = {k: v for k, v in dataclasses.asdict(registry.info(model)).items() if k not in DESCRIPTIVE}
+    entry = registry.info(model).model_dump(exclude=set(DESCRIPTIVE))
     made = {*registry.sources(model, idle), *_measuring(experiment, task)}
     return content_hash(sorted(made), repr(sorted(entry.items())), inspect.getsource(registry.build))
 
@@ -98,7 +100,7 @@ def _measuring(experiment: str, task: str = "") -> set[Path]:
     """The files of an experiment and its task, with the trunk and the optimiser that it trains every model by."""
     entry = experiments.info(experiment)
     modules = [entry.module, "pointer.trunk"]
-    modules += [experiments.TASKS[name].module for name in [task or entry.task] if name]
+    modules += [tasks.module(name) for name in [task or entry.task] if name]
     return set(reachable(modules, ("workflow", "pointer"), without=PLUMBING))
 
 

@@ -72,7 +72,7 @@ def key(model: str, mixer: str = "{}") -> str:
 
 def _check(settings: Settings, scratch: Path, inspector: Sequence[str]) -> Verdict:
     scratch.mkdir(parents=True)
-    cell = Settings("complexity", settings.model, threads=1, timeout_s=TIME_LIMIT_S, mixer=settings.mixer)
+    cell = Settings.of("complexity", settings.model, threads=1, timeout_s=TIME_LIMIT_S, mixer=settings.mixer)
     status, reason = supervisor.judge(supervisor.execute(cell, scratch, inspector), cell)
     supervisor.raise_bad_input(reason)
     if status in ("ok", "broken"):

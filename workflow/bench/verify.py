@@ -19,9 +19,9 @@ from typing import Any
 from pointer.errors import InputError
 from workflow.bench import audit, provenance
 from workflow.bench.audit import Finding, Placed
-from workflow.bench.plan import RUNS, Cell
+from workflow.bench.cell import RUNS, Cell
 from workflow.bench.rows import AlteredError, RowError, UnreadableError, read_row
-from workflow.bench.settings import Settings, from_dict
+from workflow.bench.settings import from_dict
 from workflow.bench.store import attachment, file_hash, names_row
 
 MANIFEST = "manifest.txt"
@@ -132,15 +132,15 @@ def _absent(cells: Sequence[Cell], rows: Sequence[Placed]) -> Iterator[Finding]:
     """The planned cells that no row is of, wherever its file lies."""
     present = {_setting_key(placed) for placed in rows}
     for cell in cells:
-        if cell.settings.key() not in present:
+        if cell.key() not in present:
             yield Finding("missing", f"{cell.path}: planned, and no row is of this cell", paths=(cell.path,))
 
 
 def _setting_key(placed: Placed) -> str | None:
-    """The cell's key by its settings, taken as they are: checking them would load torch."""
+    """The cell's key by its settings, taken as they are."""
     try:
-        return Settings(**placed.row["settings"]).key()
-    except (InputError, TypeError):
+        return from_dict(placed.row["settings"]).key()
+    except InputError:
         return None  # settings of another version of the suite
 
 

@@ -97,10 +97,9 @@ def _learned(settings: Settings, progress: Progress, folder: Path) -> dict[str, 
 
 
 def label(settings: Settings) -> str:
-    """How a cell is called in progress lines, e.g. "copy pointer D=512 N=1280 cpu seed 0"."""
+    """How a cell is called in progress lines, e.g. "copy pointer distance=512 N=1280 cpu seed 0"."""
     resolved = settings.resolved()
-    axis = resolved.axis
-    size = {"length": "", "distance": f" D={resolved.distance}"}.get(axis, f" {axis}={getattr(resolved, axis)}")
+    size = "" if resolved.axis == "length" else f" {resolved.axis}={resolved.x}"
     return f"{settings.experiment} {settings.model}{size} N={resolved.length} {settings.device} seed {settings.seed}"
 
 
