@@ -22,9 +22,9 @@ from pydantic import BaseModel
 from pointer.errors import InputError
 from workflow.bench import config, experiments, hardware, plan, registry
 from workflow.bench.cell import OPTIONS, Cell, option
-from workflow.bench.measure import STORE, measure, outcome
 from workflow.bench.outcomes import StoppedError
 from workflow.bench.rows import RowError
+from workflow.bench.run import STORE, measure, outcome
 
 OK, FAILED, BAD_INPUT, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 REPORT = {"compare": "workflow.report.commands:compare"}  # commands of the report, loaded when they are asked for
@@ -194,7 +194,7 @@ def check(model: str, mixer: tuple[str, ...]) -> int:
     MODEL is a name that `pointer-bench list` prints, or NAME=package.module:Class.
     """
     registry.info(model)
-    from workflow.bench import contract
+    from workflow.bench.measure import contract
 
     broken = done = 0
     for name, passed, reason in contract.check(model, dict(parse_setting(text) for text in mixer)):
@@ -227,7 +227,7 @@ def new(name: str, cost: str, position: str, citation: str | None) -> int:
 @click.option("--out", type=click.Path(path_type=Path), help="also write the trace as JSON")
 def trace(row: Path, position: int, head: int, sequence: int, out: Path | None) -> int:
     """Print where a position's pointers lead, layer by layer."""
-    from workflow.bench import chains
+    from workflow.bench.measure import chains
     from workflow.bench.rows import write_atomically
 
     tokens, pointers = chains.follow(row, sequence)

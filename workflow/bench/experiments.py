@@ -1,14 +1,18 @@
 """The experiments, one declarative entry each; every task has one of its own name, which trains on it and scores fresh
-sequences. Importing this module loads no torch. The module that an entry names measures it, in the worker."""
+sequences. Importing this module loads no torch. A function of the room `workflow.bench.measure` measures a row."""
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from pointer.errors import InputError
 from workflow.bench import tasks
 
 WHERE = "`--experiment`, or `experiments` in the config"
+TASKS = {name: tasks.info(name) for name in tasks.TASKS}
 
 
 @dataclass(frozen=True)
@@ -16,8 +20,8 @@ class Experiment:
     """`timing` rows run alone on the machine; `task` is what is learned, with `any_task` the default of what may be."""
 
     name: str
-    measured_by: str  # a module of workflow.bench
     question: str
+    measured_by: str = "learning:run"  # module and function in workflow.bench.measure
     timing: bool = False
     task: str = ""
     any_task: bool = False
@@ -25,7 +29,13 @@ class Experiment:
     @property
     def module(self) -> str:
         """The module that measures it."""
-        return f"workflow.bench.{self.measured_by}"
+        return f"workflow.bench.measure.{self.measured_by.partition(':')[0]}"
+
+    def load(self) -> Callable[..., dict[str, Any]]:
+        """Return the function that measures it: `(settings, report, folder) -> row keys`."""
+        function: Callable[..., dict[str, Any]]
+        function = getattr(importlib.import_module(self.module), self.measured_by.partition(":")[2])
+        return function
 
     @property
     def trains(self) -> bool:
@@ -33,41 +43,35 @@ class Experiment:
         return bool(self.task)
 
 
-TASKS = {name: tasks.info(name) for name in tasks.TASKS}
-
-
 def _learning(task: str) -> Experiment:
     """Return the experiment that trains on a task and scores fresh sequences."""
-    return Experiment(task, "learning", TASKS[task].question, task=task)
+    return Experiment(task, TASKS[task].question, task=task)
 
 
 _ENTRIES = (
     Experiment(
         "efficiency",
-        "efficiency",
         "time, throughput, peak memory of a training step and of inference over N",
+        "efficiency:run",
         timing=True,
     ),
     _learning("copy"),
     Experiment(
         "interpretability",
-        "interpretability",
         "how far the pointers of a model trained on a task reach, layer by layer",
+        "interpretability:run",
         task="copy",
         any_task=True,
     ),
-    Experiment("complexity", "complexity", "counted operations and bytes kept for the backward pass over N"),
+    Experiment("complexity", "counted operations and bytes kept for the backward pass over N", "complexity:run"),
     Experiment(
-        "fairness",
-        "fairness",
-        "is copying due to the pointer or to the positional encoding, in ten times the tokens?",
-        task="copy",
+        "fairness", "is copying due to the pointer or to the positional encoding, in ten times the tokens?", task="copy"
     ),
     Experiment(
-        "ablation", "ablation", "which part of a model makes it learn to copy, after how many tokens?", task="copy"
+        "ablation", "which part of a model makes it learn to copy, after how many tokens?", "ablation:run", task="copy"
     ),
     Experiment(
-        "two_hop", "two_hop", "what does the chain give at distances that no single pointer reaches?", task="copy"
+        "two_hop", "what does the chain give at distances that no single pointer reaches?", "ablation:run", task="copy"
     ),
     *(_learning(name) for name in TASKS if name != "copy"),
 )
