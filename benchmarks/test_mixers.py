@@ -19,10 +19,10 @@ from torch import Tensor
 
 from pointer.trunk import Mixer, Trunk
 from workflow.bench import registry
+from workflow.bench.cell import STEP_TOKENS, affinity
 from workflow.bench.measure import allocator
 from workflow.bench.rows import contracts, lock
 from workflow.bench.rows.provenance import machine_label
-from workflow.bench.settings import STEP_TOKENS, affinity
 
 LENGTHS = (256, 2048)
 WIDTH = 256

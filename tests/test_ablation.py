@@ -20,7 +20,7 @@ WINDOW, LENGTH = 4, 256
 
 
 def row(folder: Path, **more: Any) -> dict[str, Any]:
-    return ablation.run(Settings(**SMALL | {"evaluate_symbols": 1} | more), lambda done, **values: None, folder)
+    return ablation.run(Settings.of(**SMALL | {"evaluate_symbols": 1} | more), lambda done, **values: None, folder)
 
 
 def test_a_cell_is_a_copy_row_with_hops_by_layer(tmp_path: Path) -> None:
@@ -38,7 +38,9 @@ def test_a_model_without_pointers_has_no_hops(tmp_path: Path) -> None:
 def _pointer(**settings: Any) -> nn.Module:
     """An untrained pointer whose biases are random, so that any candidate that may win does somewhere."""
     torch.manual_seed(0)
-    model = registry.build("pointer", symbols=20, length=LENGTH, width=32, heads=4, window=WINDOW, **settings)
+    model = registry.build(
+        "pointer", symbols=20, length=LENGTH, width=32, heads=4, mixer={"window": WINDOW, **settings}
+    )
     for name, parameter in model.named_parameters():
         if name.endswith("offset_table") or "sources" in name:
             nn.init.normal_(parameter)

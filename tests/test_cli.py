@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import resource
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,21 +13,22 @@ from typing import Any
 
 import pytest
 
-from workflow.bench import cli, commands, registry
+from workflow.bench import cli, registry
+from workflow.bench.cell import OPTIONS, Cell, option
 from workflow.bench.rows import child, complete, contracts, provenance, read_row
 from workflow.bench.rows import run as rows_run
-from workflow.bench.settings import FIELDS, Settings, option
 
 RUN = ["run", "--experiment", "copy", "--model", "chance"]
+QUICK_S = 0.6 * 2  # processor seconds; twice as many where the machine is busy
 TIMES = {"started": "2026-01-01T00:00:00.000000+00:00", "ended": "2026-01-01T00:00:01.000000+00:00"}
 
 
 @pytest.fixture
-def measured(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
+def measured(monkeypatch: pytest.MonkeyPatch) -> list[Cell]:
     """Cells that were measured, by a stand-in for the child process."""
-    cells: list[Settings] = []
+    cells: list[Cell] = []
 
-    def run(asked: list[Settings], folder: Path) -> list[dict[str, Any]]:
+    def run(asked: list[Cell], folder: Path) -> list[dict[str, Any]]:
         cells.extend(asked)
         (folder / "weights.safetensors").write_bytes(b"w")
         known = provenance.identity(asked[0])
@@ -43,23 +46,24 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
-        ([], "COMMAND"),
+        ([], "Missing command"),
         (["rnu"], "Did you mean 'run'"),
         (["run"], "experiment is None"),
         (["run", "--experiment", "copy"], "model is None"),
         ([*RUN, "--experimnt", "copy"], "Did you mean '--experiment'"),
         ([*RUN, "--lenght=5"], "Did you mean '--length'"),
-        ([*RUN, "extra"], "'extra' is unknown"),
-        ([*RUN, "--distance"], "expected one argument"),
+        ([*RUN, "extra"], "unexpected extra argument"),
+        ([*RUN, "--distance"], "requires an argument"),
         ([*RUN, "--distance", "far"], "distance is 'far'; accepted: a whole number"),
         ([*RUN, "--distance", "1e3"], "distance is '1e3'"),
-        ([*RUN, "--lr", "nan"], "lr is nan"),
+        ([*RUN, "--lr", "nan"], "lr is 'nan'"),
         ([*RUN, "--device", "gpu"], "'gpu' is unknown"),
         ([*RUN, "--model", "pointr"], "Did you mean 'pointer'"),
         ([*RUN, "--experiment", "coppy"], "Did you mean 'copy'"),
         ([*RUN, "--pairs", "7"], "--pairs 7 does nothing in copy; accepted: with mqar"),
         (["run", "--experiment", "efficiency", "--model", "chance", "--hops", "1"], "--hops 1 does nothing in eff"),
         ([*RUN, "--set", "k"], "key=value"),
+        ([*RUN, "-distance", "7"], "'-d' is unknown"),
         ([*RUN, "--out", "."], "a file, not a folder"),
         (["check"], "MODEL"),
         (["check", "pointr"], "Did you mean 'pointer'"),
@@ -77,14 +81,12 @@ def test_bad_input_is_one_line_and_exit_code_2(argv: list[str], words: str, caps
 
 
 def test_every_setting_is_an_option() -> None:
-    parser = commands.Parser()
-    commands.COMMANDS["run"].options(parser)
-    known = {text for action in parser._actions for text in action.option_strings}
-    assert {option(name) for name in FIELDS} <= known
+    known = {text for parameter in cli.run.params for text in parameter.opts}
+    assert {option(name) for name in OPTIONS} | {"--set"} <= known
 
 
 def test_a_row_is_written_and_told_in_a_line(
-    tmp_path: Path, measured: list[Settings], capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, measured: list[Cell], capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "new folder" / "row.json"
     assert cli.main([*RUN, "--distance", "64", "--out", str(out)]) == 0
@@ -93,12 +95,12 @@ def test_a_row_is_written_and_told_in_a_line(
     assert capsys.readouterr().out == "copy chance d64-s0: oom (too big)\n"
 
 
-def test_without_out_the_row_is_printed(measured: list[Settings], capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_out_the_row_is_printed(measured: list[Cell], capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(RUN) == 0
     assert json.loads(capsys.readouterr().out)["model"] == "chance"
 
 
-def test_a_finished_row_is_measured_again_unless_it_is_to_be_kept(tmp_path: Path, measured: list[Settings]) -> None:
+def test_a_finished_row_is_measured_again_unless_it_is_to_be_kept(tmp_path: Path, measured: list[Cell]) -> None:
     argv = [*RUN, "--out", str(tmp_path / "row.json")]
     for options, count in ([], 1), (["--keep"], 1), (["--keep", "--seed", "1"], 2), ([], 3):
         assert cli.main([*argv, *options]) == 0
@@ -114,14 +116,14 @@ def test_rows_made_by_hand_share_the_pipelines_verdicts(tmp_path: Path, monkeypa
 
     monkeypatch.setattr(contracts, "verdict", verdict)
     monkeypatch.chdir(tmp_path)
-    cell = Settings("copy", "chance")
+    cell = Cell.of("copy", "chance")
     rows_run.row_of(cell, tmp_path / "row.json")
     contracts.FOLDER.mkdir(parents=True)
     rows_run.row_of(cell, tmp_path / "row.json")
     assert [asked[0].name, asked[1]] == ["contract.json", contracts.FOLDER / "chance.json"]
 
 
-def test_the_command_of_a_row_makes_it_again(tmp_path: Path, measured: list[Settings]) -> None:
+def test_the_command_of_a_row_makes_it_again(tmp_path: Path, measured: list[Cell]) -> None:
     argv = [*RUN, "--distance", "77", "--machine", "my box", "--set", "a=1"]
     cli.main([*argv, "--out", str(tmp_path / "row.json")])
     import shlex
@@ -134,7 +136,7 @@ def test_the_command_of_a_row_makes_it_again(tmp_path: Path, measured: list[Sett
 
 @pytest.mark.skipif(os.getuid() == 0, reason="root may write anywhere")
 def test_a_folder_that_cannot_be_written_is_exit_code_1(
-    tmp_path: Path, measured: list[Settings], capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, measured: list[Cell], capsys: pytest.CaptureFixture[str]
 ) -> None:
     tmp_path.chmod(0o500)
     assert cli.main([*RUN, "--out", str(tmp_path / "row.json")]) == 1
@@ -142,7 +144,7 @@ def test_a_folder_that_cannot_be_written_is_exit_code_1(
 
 
 def test_a_file_in_the_way_is_exit_code_1(
-    tmp_path: Path, measured: list[Settings], capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, measured: list[Cell], capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").touch()
     assert cli.main([*RUN, "--out", str(tmp_path / "file" / "row.json")]) == 1
@@ -158,6 +160,33 @@ def test_list_for_people_and_for_programs(capsys: pytest.CaptureFixture[str]) ->
     assert all(model["name"] in text for model in listed["models"])
     assert {e["name"] for e in listed["experiments"]} >= {"efficiency", "copy", "interpretability", "complexity"}
     assert listed["devices"][0] == "cpu"
+
+
+@pytest.mark.parametrize("what", ["tier", "cell", "registry"])
+def test_schemas_are_printed(what: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["schema", what]) == 0
+    assert json.loads(capsys.readouterr().out)["additionalProperties"] is False
+
+
+@pytest.mark.parametrize(("signal_number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_is_an_exit_code_and_one_line(
+    signal_number: int,
+    code: int,
+    measured: list[Cell],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(rows_run, "run", lambda *_: os.kill(os.getpid(), signal_number))
+    assert cli.main(RUN) == code
+    assert capsys.readouterr().err == "pointer-bench: interrupted; no result was written\n"
+
+
+def test_listing_and_help_are_quick() -> None:
+    for argv in (["list"], ["--help"]):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run([sys.executable, "-m", "workflow.bench", *argv], capture_output=True, check=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < QUICK_S, argv
 
 
 @pytest.mark.parametrize(("passed", "code"), [(True, 0), (False, 1)])

@@ -16,7 +16,7 @@ CELL: dict[str, Any] = {"experiment": "copy", "distance": 32, "length": 64, "bat
 
 
 def row(model: str, tmp_path: Path, **more: Any) -> dict[str, Any]:
-    return learning.run(Settings(model=model, **CELL | more), lambda done, **values: None, tmp_path)
+    return learning.run(Settings.of(model=model, **CELL | more), lambda done, **values: None, tmp_path)
 
 
 def test_the_oracle_scores_everything_without_training(tmp_path: Path) -> None:

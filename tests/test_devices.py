@@ -87,7 +87,7 @@ def test_a_cell_runs_through_on_an_apple_gpu_by_the_table(claim: Claim, monkeypa
     monkeypatch.setattr(devices, "MATMUL_SECONDS", 0.0)
     monkeypatch.setattr(select, "fused_select", lambda device: None)  # what mps gets: plain torch
     monkeypatch.setattr(mixer, "FusedMixer", None)
-    cell = Settings("efficiency", "pointer", length=40, batch=2, timed_steps=2, threads=1, warmup_steps=1).resolved()
+    cell = Settings.of("efficiency", "pointer", length=40, batch=2, timed_steps=2, threads=1, warmup_steps=1).resolved()
     row = efficiency.run(cell, lambda done, **values: None, Path())
     assert row["step_ms"] > 0
     assert row["machine_flops_per_s"] > 0

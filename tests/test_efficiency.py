@@ -20,7 +20,7 @@ CPU = torch.device("cpu")
 
 def cell(**more: Any) -> Settings:
     values = {"experiment": "efficiency", "model": "identity", "length": 32, "batch": 2, "timed_steps": 3, "threads": 1}
-    return Settings(**values | more).resolved()
+    return Settings.of(**values | more).resolved()
 
 
 @pytest.fixture(autouse=True)

@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 from workflow.bench import config, plan
-from workflow.bench.plan import Cell
+from workflow.bench.cell import Cell, affinity, threads
 from workflow.bench.rows import estimate, provenance, write_row
-from workflow.bench.settings import Settings, affinity
 
 
 def put(root: Path, cell: Cell, seconds: int, status: str = "ok") -> None:
@@ -18,22 +17,22 @@ def put(root: Path, cell: Cell, seconds: int, status: str = "ok") -> None:
         "started": "2026-01-01T00:00:00.000000+00:00",
         "ended": f"2026-01-01T00:{seconds // 60:02}:{seconds % 60:02}.000000+00:00",
     }
-    write_row(root / cell.path, {**provenance.identity(cell.settings), **times, "status": status, "reason": "x"})
+    write_row(root / cell.path, {**provenance.identity(cell), **times, "status": status, "reason": "x"})
 
 
 def test_more_work_takes_longer() -> None:
     seconds = [
-        estimate.counted_seconds(Settings("efficiency", "identity", length=2048)),
-        estimate.counted_seconds(Settings("efficiency", "transformer", length=2048)),
-        estimate.counted_seconds(Settings("efficiency", "transformer-unfused", length=2048)),
+        estimate.counted_seconds(Cell.of("efficiency", "identity", length=2048)),
+        estimate.counted_seconds(Cell.of("efficiency", "transformer", length=2048)),
+        estimate.counted_seconds(Cell.of("efficiency", "transformer-unfused", length=2048)),
     ]
     assert 0 < seconds[0] < seconds[1] < seconds[2]
-    assert estimate.counted_seconds(Settings("copy", "chance")) < estimate.counted_seconds(Settings("copy", "pointer"))
+    assert estimate.counted_seconds(Cell.of("copy", "chance")) < estimate.counted_seconds(Cell.of("copy", "pointer"))
 
 
 def test_a_measured_row_replaces_the_guess(tmp_path: Path) -> None:
-    cell = Cell(Settings("copy", "pointer", threads=1))
-    share = cell.threads / affinity()
+    cell = Cell.of("copy", "pointer", threads=1)
+    share = threads(cell.threads) / affinity()
     put(tmp_path, cell, 777, status="timeout")  # measured again, but it tells how long such a cell takes
     assert estimate.wall_seconds(cell, tmp_path) == pytest.approx((777 + estimate.START_S) * share)
     put(tmp_path, cell, 777)
@@ -46,7 +45,7 @@ def test_durations_are_in_words(seconds: float, words: str) -> None:
 
 
 def test_the_summary_has_a_line_an_experiment_and_a_total(tmp_path: Path) -> None:
-    cells = [Cell(Settings("copy", "chance")), Cell(Settings("complexity", "pointer"))]
+    cells = [Cell.of("copy", "chance"), Cell.of("complexity", "pointer")]
     put(tmp_path, cells[0], 10)
     lines = [line.split() for line in estimate.summary(cells, tmp_path)]
     assert [line[:4] for line in lines] == [

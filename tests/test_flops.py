@@ -60,7 +60,7 @@ def test_a_triangular_solve_counts_half_a_product_with_the_matrix() -> None:
 
 
 def built(name: str, length: int, **settings: Any) -> nn.Module:
-    return registry.build(name, symbols=V, length=length, layers=1, width=64, heads=2, **settings)
+    return registry.build(name, symbols=V, length=length, layers=1, width=64, heads=2, mixer=settings)
 
 
 def work(name: str, length: int, **settings: Any) -> flops.Work:

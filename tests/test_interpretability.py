@@ -20,7 +20,7 @@ CELL: dict[str, Any] = {"experiment": "interpretability", "distance": 24, "lengt
 
 
 def run(model: str, tmp_path: Path) -> dict[str, Any]:
-    settings = Settings(model=model, evaluate_symbols=100, threads=1, **CELL)
+    settings = Settings.of(model=model, evaluate_symbols=100, threads=1, **CELL)
     return experiment.run(settings, lambda done, **values: None, tmp_path)
 
 
@@ -50,7 +50,7 @@ def test_the_trace_holds_every_pointer_of_a_sequence(measured: tuple[dict[str, A
 
 def test_the_weights_are_those_of_the_model(measured: tuple[dict[str, Any], Path]) -> None:
     row, folder = measured
-    settings = Settings(model="pointer", **CELL).resolved()
+    settings = Settings.of(model="pointer", **CELL).resolved()
     models.build(settings, torch.device("cpu")).load_state_dict(load_file(folder / row["files"]["weights"]))
 
 

@@ -11,7 +11,7 @@ from workflow.bench import provenance
 from workflow.bench.measure import interpretability, learning
 from workflow.bench.outcomes import Unsupported
 from workflow.bench.rows import keys
-from workflow.bench.settings import Settings, from_dict
+from workflow.bench.settings import Settings
 
 TINY: dict[str, dict[str, Any]] = {
     "mqar": {"pairs": 2},
@@ -26,7 +26,7 @@ TINY: dict[str, dict[str, Any]] = {
 
 def cell(experiment: str, model: str = "identity", **given: Any) -> Settings:
     sizes = {"tokens": 256, "batch": 2, "evaluate_symbols": 20, "threads": 1, "model": model}
-    return from_dict({"experiment": experiment, **sizes, **TINY.get(experiment, {}), **given})
+    return Settings.of(**{"experiment": experiment, **sizes, **TINY.get(experiment, {}), **given})
 
 
 def ignore(done: float, **values: float) -> None:

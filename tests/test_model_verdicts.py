@@ -3,7 +3,6 @@ number. The verdict is asked for once a version of the sources."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import subprocess
 import sys
@@ -103,7 +102,7 @@ def test_a_baseline_that_python_cannot_read_has_a_hash_and_one_failed_check(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """So its cells become rows that say why, and the others' are planned as before."""
-    entry = dataclasses.replace(registry.info("identity"), path="unreadable:Mine", kind="model")
+    entry = registry.info("identity").model_copy(update={"path": "unreadable:Mine", "kind": "model"})
     monkeypatch.setattr(registry, "info", lambda name: entry)
     monkeypatch.syspath_prepend(str(tmp_path))
     for number, text in enumerate(("def (", "\udcff", "import sys; sys.exit(0)")):

@@ -54,7 +54,7 @@ def test_the_block_pointer_chooses_the_best_complete_block_of_its_region(
 
 def test_the_token_pointer_reaches_what_the_block_pointer_chose() -> None:
     torch.manual_seed(0)
-    model = registry.build("pointer", length=90, chain=False, **{**BLOCKS, "window": 1, "k": 6}, **SMALL).eval()
+    model = registry.build("pointer", length=90, mixer={**BLOCKS, "chain": False, "window": 1, "k": 6}, **SMALL).eval()
     first, second = model.mixers[0], model.mixers[1]
     with torch.no_grad():
         first.offset_table.zero_()[0, 50] = 100.0

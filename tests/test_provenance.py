@@ -11,19 +11,19 @@ from pathlib import Path
 import pytest
 
 from workflow.bench import registry, rows, sources
+from workflow.bench.cell import Cell
 from workflow.bench.rows import provenance
-from workflow.bench.settings import Settings
 
 
 def test_identity_holds_known_keys_only() -> None:
-    known = provenance.identity(Settings("efficiency", "pointer", length=256))
+    known = provenance.identity(Cell.of("efficiency", "pointer", length=256))
     assert set(known) <= set(rows.keys())
     assert (known["length"], known["distance"], known["tokens_budget"], known["chance"]) == (256, None, None, None)
 
 
 def test_the_user_names_the_machine() -> None:
-    assert provenance.identity(Settings("copy", "chance", machine="our node"))["machine"] == "our node"
-    assert provenance.cpu_name() in provenance.identity(Settings("copy", "chance"))["machine"]
+    assert provenance.identity(Cell.of("copy", "chance", machine="our node"))["machine"] == "our node"
+    assert provenance.cpu_name() in provenance.identity(Cell.of("copy", "chance"))["machine"]
 
 
 def test_a_gpu_is_hidden_where_the_user_hides_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -40,7 +40,7 @@ def test_versions_name_what_numbers_depend_on() -> None:
 def test_every_model_has_its_own_sources() -> None:
     hashes = {name: provenance.source_hash(name) for name in registry.names()}
     assert len(set(hashes.values())) == len(hashes)
-    assert provenance.identity(Settings("copy", "chance"))["source_hash"] == hashes["chance"]
+    assert provenance.identity(Cell.of("copy", "chance"))["source_hash"] == hashes["chance"]
 
 
 def test_the_source_hash_changes_with_what_makes_a_number_and_with_nothing_else(

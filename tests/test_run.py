@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import os
@@ -17,9 +16,9 @@ from typing import Any
 import pytest
 
 from pointer.errors import InputError
+from workflow.bench.cell import Cell
 from workflow.bench.outcomes import StoppedError
 from workflow.bench.rows import child, contracts, provenance, read_row, run, write_row
-from workflow.bench.settings import Settings
 
 BEFORE = "import json, os, signal, sys, time\nfrom pathlib import Path\nresult = Path(sys.argv[2])\n"
 UNIGNORED = (
@@ -40,7 +39,7 @@ def measured(tmp_path: Path, body: str, **settings: Any) -> dict[str, Any]:
     script.write_text(BEFORE + textwrap.dedent(body))
     folder = tmp_path / "files"
     folder.mkdir()
-    cell = Settings("copy", "chance", **{"memory_limit_bytes": 2**30, **settings})
+    cell = Cell.of("copy", "chance", **{"memory_limit_bytes": 2**30, **settings})
     (row,) = run.run([cell], folder, [sys.executable, str(script)])
     return write_row(tmp_path / "row.json", row)
 
@@ -122,7 +121,7 @@ def test_a_folder_named_from_here_is_found_by_the_worker(tmp_path: Path, monkeyp
     monkeypatch.chdir(tmp_path)
     (tmp_path / "worker.py").write_text(BEFORE + OK)
     Path("files").mkdir()
-    cell = Settings("copy", "chance", memory_limit_bytes=2**30)
+    cell = Cell.of("copy", "chance", memory_limit_bytes=2**30)
     (row,) = run.run([cell], Path("files"), [sys.executable, str(tmp_path / "worker.py")])
     assert (row["status"], row["steps"]) == ("ok", 1)
 
@@ -141,7 +140,7 @@ def test_bad_settings_that_only_the_worker_sees_are_bad_input(tmp_path: Path) ->
 def test_rows_that_a_killed_child_had_finished_are_kept(tmp_path: Path) -> None:
     body = "result.write_text(json.dumps({'kind': 'started', 'rows': [{'status': 'ok', 'steps': 1}]})); sys.exit(3)"
     (tmp_path / "worker.py").write_text(BEFORE + body)
-    cells = [Settings("copy", "chance", seed=seed) for seed in (0, 1)]
+    cells = [Cell.of("copy", "chance", seed=seed) for seed in (0, 1)]
     first, second = run.run(cells, tmp_path, [sys.executable, str(tmp_path / "worker.py")])
     assert (first["status"], first["steps"], first["seed"]) == ("ok", 1, 0)
     assert (second["status"], second["reason"], second["seed"]) == ("error", "ended with exit code 3", 1)
@@ -168,14 +167,14 @@ def test_waiting_for_the_lock_is_no_run_time(tmp_path: Path) -> None:
 def test_an_interrupted_supervisor_leaves_no_worker_behind(tmp_path: Path) -> None:
     worker = tmp_path / "worker.py"
     worker.write_text(BEFORE + f"Path({str(tmp_path / 'pid')!r}).write_text(str(os.getpid()))\ntime.sleep(60)")
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGKILL):
+    for number, code in ((signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)):
         (tmp_path / "pid").unlink(missing_ok=True)
         command = [sys.executable, "-c", PARENT, str(worker)]
         parent = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         pid = _eventually(lambda: int((tmp_path / "pid").read_text()))
         parent.send_signal(number)
         _, stderr = parent.communicate(timeout=20)
-        assert parent.returncode == (-9 if number == signal.SIGKILL else 130)
+        assert parent.returncode == code
         assert "Traceback" not in stderr
         assert _eventually(lambda pid=pid: not _alive(pid))
 
@@ -248,7 +247,7 @@ def test_the_worker_is_told_every_setting(tmp_path: Path) -> None:
     assert row["settings"]["seed"] == 7
 
 
-CELL = Settings("copy", "chance")
+CELL = Cell.of("copy", "chance")
 TIMES = {"started": "2026-01-01T00:00:00.000000+00:00", "ended": "2026-01-01T00:00:01.000000+00:00"}
 
 
@@ -272,7 +271,7 @@ def test_a_row_of_another_cell_or_of_other_sources_is_measured_again(
 ) -> None:
     path = tmp_path / "row.json"
     assert put(path) == run.kept(CELL, path)
-    assert run.kept(dataclasses.replace(CELL, seed=1), path) is None
+    assert run.kept(CELL.model_copy(update={"seed": 1}), path) is None
     monkeypatch.setattr(provenance, "source_hash", lambda *_: "0" * 16)
     assert run.kept(CELL, path) is None
     monkeypatch.undo()

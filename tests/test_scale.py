@@ -18,8 +18,8 @@ import pytest
 from synthetic import copied, timed
 
 from workflow.bench import experiments, grid, sources
+from workflow.bench.cell import Cell
 from workflow.bench.rows import complete, digest
-from workflow.bench.settings import Settings
 from workflow.report import frame
 
 MANY = 10_000
@@ -39,13 +39,13 @@ COLLECT_SECONDS = 30
 @pytest.fixture
 def hashes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How often a cell's hash was computed: the dearest step of planning, so a measure of all of it."""
-    real, count = Settings.key, [0]
+    real, count = Cell.key, [0]
 
-    def counted(self: Settings) -> str:
+    def counted(self: Cell) -> str:
         count[0] += 1
         return real(self)
 
-    monkeypatch.setattr(Settings, "key", counted)
+    monkeypatch.setattr(Cell, "key", counted)
     return count
 
 

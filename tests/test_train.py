@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from pointer.trunk import LayerShape, Mixer, Trunk
 from workflow.bench.measure import evaluate, training
 from workflow.bench.outcomes import Diverged
-from workflow.bench.tasks import IGNORED, Seeds
+from workflow.bench.tasks.base import IGNORED, Seeds
 from workflow.bench.tasks.copy import CopyTask
 
 CPU = torch.device("cpu")

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from workflow.bench import outside, registry
+from workflow.bench.cell import Cell
 from workflow.bench.measure import models, trained
 from workflow.bench.rows import worker
-from workflow.bench.settings import Settings
 
 SIZES: dict[str, Any] = {"pairs": 4, "length": 64, "symbols": 64, "tokens": 4096, "evaluate_symbols": 500}
 SMALL: dict[str, Any] = {"experiment": "mqar", "threads": 1} | SIZES
@@ -22,7 +22,7 @@ SMALL: dict[str, Any] = {"experiment": "mqar", "threads": 1} | SIZES
 def row(tmp_path: Path, model: str) -> dict[str, Any]:
     """What the worker leaves of a short training."""
     asked, result = tmp_path / "settings.json", tmp_path / "result.json"
-    cell = Settings(model=model, **SMALL).to_dict()
+    cell = Cell.of(model=model, **SMALL).to_dict()
     asked.write_text(json.dumps({"cells": [cell], "watched": False}), encoding="utf-8")
     assert worker.main([str(asked), str(result)]) == 0
     found: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))["rows"][0]
@@ -44,7 +44,7 @@ def test_an_honest_model_gets_its_score(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", [name for name in registry.names() if registry.info(name).trained])
 def test_no_model_of_the_suite_is_refused(name: str) -> None:
-    settings = Settings(model=name, **SMALL).resolved()
+    settings = Cell.of(model=name, **SMALL).resolved()
     model = models.build(settings, torch.device("cpu"))
     with torch.no_grad():
         for parameter in model.parameters():
@@ -59,4 +59,4 @@ def test_untrained_controls_and_single_tokens_are_left_out() -> None:
         def forward(self, tokens: Tensor) -> Tensor:
             raise AssertionError("it was asked")
 
-    trained.audit(Told(), Settings(model="oracle-copy", **SMALL).resolved())
+    trained.audit(Told(), Cell.of(model="oracle-copy", **SMALL).resolved())

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from workflow.bench import cli, config, plan
-from workflow.bench.plan import Cell
+from workflow.bench.cell import Cell
 from workflow.bench.rows import Row, attachment, digest, file_hash, provenance, write_row
 
 TIER = {
@@ -39,8 +39,8 @@ def cells(tier: dict[str, Any] = TIER) -> list[Cell]:
 
 def measured(cell: Cell, place: int) -> Row:
     """A plausible row, ten seconds after the one before it."""
-    settings = cell.settings.resolved()
-    row = {**provenance.identity(cell.settings), "status": "ok", "git_dirty": False}
+    settings = cell.resolved()
+    row = {**provenance.identity(cell), "status": "ok", "git_dirty": False}
     row |= {"seed_data": 10 + settings.seed, "seed_init": 20 + settings.seed, "seed_order": 30 + settings.seed}
     if cell.timing:
         rate = settings.batch * settings.length / 0.1
@@ -64,7 +64,7 @@ def results(tmp_path: Path) -> Path:
     for place, cell in enumerate(planned):
         path = tmp_path / cell.path
         row = measured(cell, place)
-        if cell.settings.experiment == "interpretability":
+        if cell.experiment == "interpretability":
             attachment(path, "trace.json").parent.mkdir(parents=True, exist_ok=True)
             attachment(path, "trace.json").write_text('{"targets": []}')
             hashes = {"trace": file_hash(attachment(path, "trace.json"))}
@@ -84,7 +84,7 @@ def path_of(results: Path, **wanted: Any) -> Path:
     return next(
         results.parent / cell.path
         for cell in cells()
-        if all(getattr(cell.settings, key) == value for key, value in wanted.items())
+        if all(getattr(cell, key) == value for key, value in wanted.items())
     )
 
 
@@ -203,7 +203,7 @@ def test_a_cell_of_a_tier_is_missed_wherever_rows_lie(results: Path, capsys: pyt
     (results / "mine.yaml").write_text(yaml.safe_dump(TIER))
     asked = [results / "runs" / "copy", "--configfile", results / "mine.yaml"]
     code, checks, said = found(capsys, *asked)
-    others = [cell.path for cell in cells() if cell.settings.experiment != "copy"]
+    others = [cell.path for cell in cells() if cell.experiment != "copy"]
     assert (code, checks) == (1, ["missing"] * len(others))
     assert [problem["files"] for problem in said["problems"]] == [[path] for path in others]
     assert found(capsys, results, *asked[1:])[:2] == (0, [])

@@ -16,10 +16,10 @@ import pytest
 import torch
 
 from pointer.errors import InputError
+from workflow.bench.cell import Cell
 from workflow.bench.outcomes import Diverged, Unsupported
 from workflow.bench.rows import worker
 from workflow.bench.rows.progress import Progress
-from workflow.bench.settings import Settings
 
 CELL: dict[str, Any] = {"experiment": "copy", "model": "oracle-copy", "distance": 8, "length": 16, "threads": 1}
 
@@ -27,7 +27,7 @@ CELL: dict[str, Any] = {"experiment": "copy", "model": "oracle-copy", "distance"
 def work(tmp_path: Path, **more: Any) -> tuple[int, dict[str, Any]]:
     """Exit code and result of a worker for the cell."""
     request, result = tmp_path / "request.json", tmp_path / "result.json"
-    cell = Settings(**CELL | more).to_dict()
+    cell = Cell.of(**CELL | more).to_dict()
     request.write_text(json.dumps({"cells": [cell], "watched": False}), encoding="utf-8")
     code = worker.main([str(request), str(result)])
     return code, json.loads(result.read_text(encoding="utf-8"))
@@ -110,7 +110,7 @@ def test_rows_before_a_failure_are_in_the_result(tmp_path: Path, monkeypatch: py
     left = [{"steps": 1}]
     plant(monkeypatch, lambda *_: left.pop())
     request, result = tmp_path / "request.json", tmp_path / "result.json"
-    cells = [Settings(**CELL, seed=seed).to_dict() for seed in (0, 1)]
+    cells = [Cell.of(**CELL, seed=seed).to_dict() for seed in (0, 1)]
     request.write_text(json.dumps({"cells": cells, "watched": False}))
     assert worker.main([str(request), str(result)]) == 1
     content = json.loads(result.read_text())
@@ -142,7 +142,7 @@ def test_running_out_of_memory_is_told_apart(error: Exception, tmp_path: Path, m
     assert work(tmp_path)[1]["kind"] == "oom"
 
 
-PROGRESS = Settings("copy", "pointer")
+PROGRESS = Cell.of("copy", "pointer")
 
 
 def test_a_terminal_gets_one_updating_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,10 +14,10 @@ import pytest
 import torch
 from torch import nn
 
+from workflow.bench.cell import Cell
 from workflow.bench.measure import checkpoint, models, training
 from workflow.bench.measure.checkpoint import CHECKPOINT, FILE
 from workflow.bench.rows import lock, read_row
-from workflow.bench.settings import Settings
 
 CPU = torch.device("cpu")
 STEPS, KEPT_AT, STOPPED_AT = 12, 6, 8  # two steps are lost, and done again
@@ -33,7 +33,7 @@ class Killed(BaseException):
 
 def trained(model: str, folder: Path | None, stop_at: int = 0) -> tuple[training.History, dict[str, torch.Tensor]]:
     """History and weights of a small training; one that stops raises Killed."""
-    cell = Settings(model=model, **CELL).validate().resolved()
+    cell = Cell.of(model=model, **CELL).resolved()
     built, steps = models.build(cell, CPU), [0]
 
     def report(done: float, **_: float) -> None:
@@ -144,7 +144,7 @@ sys.exit(cli.main(sys.argv[1:]))
 
 @pytest.mark.slow
 def test_a_killed_row_goes_on_and_equals_an_undisturbed_one(tmp_path: Path) -> None:
-    cell = Settings(model="pointer", **CELL | {"tokens": 48 * 60})
+    cell = Cell.of(model="pointer", **CELL | {"tokens": 48 * 60})
     argv = [sys.executable, "-c", RUN, "run", *cell.to_argv(), "--out"]
     environment = {**os.environ, lock.OVERRIDE: str(tmp_path / "lock")}  # waits for no other row of this machine
     running = subprocess.Popen([*argv, str(tmp_path / "loud.json")], env=environment)

@@ -17,8 +17,8 @@ import pipelines
 import pytest
 
 from workflow.bench import cli, clock, experiments
+from workflow.bench.cell import Cell
 from workflow.bench.rows import complete, contracts, provenance, read_row, run, worker
-from workflow.bench.settings import Settings
 
 CELL: dict[str, Any] = {
     "experiment": "copy", "model": "pointer", "distance": 8, "length": 32, "batch": 2, "threads": 1,
@@ -31,7 +31,7 @@ def measured(tmp_path: Path, **changes: Any) -> dict[str, Any]:
     """A row by the real worker."""
     folder = tmp_path / "files"
     folder.mkdir()
-    (row,) = run.run([Settings(**CELL | changes).validate()], folder)
+    (row,) = run.run([Cell.of(**CELL | changes)], folder)
     return row
 
 
@@ -70,7 +70,7 @@ def test_the_step_of_a_divergence_is_told(tmp_path: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(training, "supervised_loss", poisoned)
     asked, result = tmp_path / "settings.json", tmp_path / "result.json"
-    asked.write_text(json.dumps({"cells": [Settings(**CELL, tokens=640).to_dict()], "watched": False}))
+    asked.write_text(json.dumps({"cells": [Cell.of(**CELL, tokens=640).to_dict()], "watched": False}))
     assert worker.main([str(asked), str(result)]) == 0
     (row,) = json.loads(result.read_text())["rows"]
     assert (row["status"], row["steps"]) == ("diverged", 3)
@@ -90,7 +90,7 @@ def test_a_hung_job_is_a_timeout_row(tmp_path: Path) -> None:
     (tmp_path / "worker.py").write_text(HUNG)
     folder = tmp_path / "files"
     folder.mkdir()
-    cell = Settings(**CELL, timeout_s=1, memory_limit_bytes=2**30)
+    cell = Cell.of(**CELL, timeout_s=1, memory_limit_bytes=2**30)
     (row,) = run.run([cell], folder, [sys.executable, str(tmp_path / "worker.py")])
     assert (row["status"], row["reason"]) == ("timeout", "still running after 1 s (`timeout_s`)")
 
@@ -114,7 +114,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """A stand-in for the worker: a row at once, with a file beside it."""
 
-    def at_once(cells: list[Settings], folder: Path) -> list[dict[str, Any]]:
+    def at_once(cells: list[Cell], folder: Path) -> list[dict[str, Any]]:
         (folder / "weights.safetensors").write_bytes(b"w" * 60_000)
         known = {**provenance.identity(cells[0]), **clock.Clock().times()}
         return [complete({**known, "status": "ok", "files": {"weights": "weights.safetensors"}})]
@@ -190,13 +190,13 @@ def test_a_clock_that_is_set_back_gives_no_negative_time(tmp_path: Path, monkeyp
     monkeypatch.setitem(
         sys.modules, experiments.info("copy").module, SimpleNamespace(__name__="planted", run=lambda *_: {"steps": 1})
     )
-    row = worker.measure(Settings(**CELL), tmp_path)
+    row = worker.measure(Cell.of(**CELL), tmp_path)
     started, ended = (datetime.fromisoformat(row[key]) for key in ("started", "ended"))
     assert timedelta(0) <= ended - started < timedelta(minutes=1)
     (tmp_path / "worker.py").write_text("import sys; open(sys.argv[2], 'w').write('{\"steps\": 1}')")
     folder = tmp_path / "files"
     folder.mkdir()
-    cell = Settings(**CELL, memory_limit_bytes=2**30)
+    cell = Cell.of(**CELL, memory_limit_bytes=2**30)
     (row,) = run.run([cell], folder, [sys.executable, str(tmp_path / "worker.py")])
     started, ended = (datetime.fromisoformat(row[key]) for key in ("started", "ended"))
     assert timedelta(0) <= ended - started < timedelta(minutes=1)

@@ -136,7 +136,7 @@ def same_as_cpu(name: str, device: torch.device) -> None:
 
 
 def _small(name: str, length: int, device: torch.device) -> nn.Module:
-    return models.build(Settings("efficiency", name, length=length).resolved(), device, layers=2).eval()
+    return models.build(Settings.of("efficiency", name, length=length).resolved(), device, layers=2).eval()
 
 
 def _outcome(name: str, check: Callable[[], None]) -> Check:
@@ -172,7 +172,7 @@ def race(sizes: Sizes, length: int, device: torch.device) -> list[Result]:
 
 def _cell(name: str, length: int, sizes: Sizes) -> Settings:
     batch = max(1, sizes.tokens // length)
-    cell = Settings("efficiency", name, device=sizes.device, dtype="bfloat16", length=length, batch=batch)
+    cell = Settings.of("efficiency", name, device=sizes.device, dtype="bfloat16", length=length, batch=batch)
     return cell.resolved()
 
 

@@ -18,12 +18,12 @@ from typing import Any, TypeVar
 
 from pointer.errors import InputError
 from workflow.bench import config, plan
-from workflow.bench.experiments import EXPERIMENTS, TASKS
-from workflow.bench.plan import Cell
+from workflow.bench.cell import Cell, threads
+from workflow.bench.experiments import EXPERIMENTS
 from workflow.bench.rows import contracts, estimate, lock, provenance
-from workflow.bench.settings import Settings
 from workflow.bench.sources import ROOT, content_hash
-from workflow.bench.strict_yaml import read_yaml
+from workflow.bench.tasks import TASKS
+from workflow.bench.validation import read_yaml
 
 RESULTS = "results"
 PIPELINE = Path(RESULTS) / ".pipeline"
@@ -54,7 +54,7 @@ class Grid:
         self.chosen, self.tiers = config.tiers(added)
         self.cells = cache(self._plan)
         self._held = ExitStack()
-        self._checked: dict[str, Settings] = {}
+        self._checked: dict[str, Cell] = {}
         self._cell: dict[str, tuple[Cell, int]] = {}
         published = (ROOT / RESULTS / "paper").glob("*.csv")
         self.published = sorted(str(path) for path in published if path.stem != "rows")
@@ -84,15 +84,15 @@ class Grid:
 
     def argv(self, path: str) -> list[str]:
         """Return the options of `pointer-bench run` for a row file."""
-        return self.find(path)[0].argv
+        return self.find(path)[0].argv()
 
     def sources(self, path: str) -> str:
         """Return the hash of what makes a row: Snakemake makes the row again when it changes."""
-        return provenance.source_hash(self.find(path)[0].settings.model)
+        return provenance.source_hash(self.find(path)[0].model)
 
     def contract(self, path: str) -> str:
         """Return the file of the verdict on a row's model, an input of the row's job."""
-        cell = self.find(path)[0].settings
+        cell = self.find(path)[0]
         return str(contracts.path(cell.model, cell.mixer))
 
     def check_argv(self, file: str) -> list[str]:
@@ -117,8 +117,8 @@ class Grid:
         """
         cell = self.find(path)[0]
         if cores is None:
-            return cell.threads
-        return cores if cell.timing else plan.rule_threads(cell.settings.threads, cores)
+            return threads(cell.threads)
+        return cores if cell.timing else plan.rule_threads(cell.threads, cores)
 
     def find(self, path: str) -> tuple[Cell, int]:
         """Return a row's cell and priority; raises InputError for a row that no tier holds."""
@@ -160,8 +160,8 @@ class Grid:
         cells = plan.cells(self.tiers[name])
         for place, cell in enumerate(cells):
             self._cell.setdefault(cell.path, (cell, len(cells) - place))
-            verdict = contracts.path(cell.settings.model, cell.settings.mixer)
-            self._checked.setdefault(str(verdict), cell.settings)
+            verdict = contracts.path(cell.model, cell.mixer)
+            self._checked.setdefault(str(verdict), cell)
         return cells
 
 

@@ -20,7 +20,7 @@ from workflow.bench.measure.interpretability import hop_statistics
 from workflow.bench.measure.learning import train_and_score
 from workflow.bench.measure.training import Report
 from workflow.bench.settings import Settings
-from workflow.bench.tasks import IGNORED
+from workflow.bench.tasks.base import IGNORED
 
 
 def run(settings: Settings, report: Report, folder: Path) -> dict[str, Any]:

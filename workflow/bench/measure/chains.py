@@ -6,7 +6,6 @@ its stream (`--sequence`).
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -36,7 +35,7 @@ def load(path: Path) -> tuple[Any, torch.nn.Module]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    cell = replace(from_dict(row["settings"]), device="cpu").resolved()
+    cell = from_dict(row["settings"]).model_copy(update={"device": "cpu"}).resolved()
     model = models.build(cell, torch.device("cpu"))
     try:
         model.load_state_dict(load_file(weights))

@@ -6,7 +6,6 @@ One sequence a batch, whatever the setting says for other experiments, unless a 
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -20,5 +19,5 @@ from workflow.bench.settings import Settings
 
 def run(settings: Settings, report: Report, folder: Path) -> dict[str, Any]:
     """The counted row keys of a complexity cell. Leaves nothing in `folder`."""
-    cell = dataclasses.replace(settings, batch=settings.batch or 1).resolved()
+    cell = settings.model_copy(update={"batch": settings.batch or 1}).resolved()
     return models.describe(models.build(cell, torch.device("cpu")), cell) | counted(cell)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import itertools
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -50,8 +49,9 @@ def check(name: str, mixer: Mapping[str, Any] = NOTHING) -> Iterator[Check]:
     entry = registry.info(name)
 
     def built(length: int, **sizes: int) -> nn.Module:
-        cell = Settings("efficiency", name, symbols=SYMBOLS, length=length, distance=7, seed=next(seeds))
-        return models.build(replace(cell, mixer=dict(mixer)), torch.device("cpu"), **sizes)
+        seed = next(seeds)
+        cell = Settings.of("efficiency", name, symbols=SYMBOLS, length=length, seed=seed, mixer=dict(mixer))
+        return models.build(cell, torch.device("cpu"), **sizes)
 
     seeds = itertools.count()
     if mixer:

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from workflow.bench.measure import devices, flops, memory, models, statistics
 from workflow.bench.measure.training import Recipe, Report, Stepper, tell_progress
 from workflow.bench.settings import Settings
-from workflow.bench.tasks import generator
+from workflow.bench.tasks.base import generator
 from workflow.bench.tasks.copy import copy_batch
 
 MIN_SECONDS = 0.5  # a shorter sample says little on a machine with a scheduler

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from workflow.bench.measure.training import apart, predict_both
-from workflow.bench.tasks import Task
+from workflow.bench.tasks.base import Task
 
 Z95 = 1.959963984540054  # the normal distribution's 97.5% point
 

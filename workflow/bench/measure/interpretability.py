@@ -23,7 +23,7 @@ from workflow.bench.measure.learning import train_and_score
 from workflow.bench.measure.training import Report
 from workflow.bench.outcomes import Unsupported
 from workflow.bench.settings import Settings
-from workflow.bench.tasks import IGNORED
+from workflow.bench.tasks.base import IGNORED
 
 FILES = {"trace": "trace.json", "weights": "weights.safetensors"}
 

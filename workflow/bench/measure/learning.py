@@ -19,7 +19,7 @@ from workflow.bench.measure.trained import audit
 from workflow.bench.measure.training import History, Recipe, Report, tell_progress, train
 from workflow.bench.outcomes import Diverged
 from workflow.bench.settings import Settings
-from workflow.bench.tasks import Task
+from workflow.bench.tasks.base import Task
 
 
 def run(settings: Settings, report: Report, folder: Path) -> dict[str, Any]:

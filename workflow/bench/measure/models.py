@@ -9,23 +9,27 @@ import torch
 from torch import nn
 
 from pointer.trunk import count_parameters
-from workflow.bench import experiments, registry
+from workflow.bench import registry
 from workflow.bench.outcomes import Unsupported
 from workflow.bench.settings import Settings
-from workflow.bench.tasks import Seeds, Task
+from workflow.bench.tasks.base import Seeds, Task
+
+UNTRAINED_DISTANCE = 7  # what oracle-copy is told where nothing is copied, as in the contract
 
 
 def build(settings: Settings, device: torch.device, **sizes: int) -> nn.Module:
     """The model of a cell with the settings resolved, initialised from the init seed on the CPU, so alike on every
     device."""
     torch.manual_seed(Seeds.of(settings.seed).init)
-    given: dict[str, Any] = dict(settings.mixer)
-    if "distance" in inspect.signature(registry.load(settings.model).__init__).parameters:
-        if settings.task_name not in ("", "copy"):
+    mixer = dict(settings.mixer)
+    if "distance" in inspect.signature(registry.load(settings.model).__init__).parameters:  # oracle-copy is told
+        if settings.axis != "distance" and settings.task is not None:
             raise Unsupported(f"{settings.model} is told a copy distance, and {settings.task_name} has none")
-        given.setdefault("distance", settings.distance)  # oracle-copy is told
-    length = task_of(settings).longest if settings.task_name else settings.length
-    return registry.build(settings.model, symbols=settings.symbols, length=length, **given, **sizes).to(device)
+        mixer.setdefault("distance", settings.x if settings.task is not None else UNTRAINED_DISTANCE)
+    length = task_of(settings).longest if settings.task is not None else settings.length
+    trunk = {**settings.trunk.model_dump(), **sizes}
+    model = registry.build(settings.model, symbols=settings.symbols, length=length, mixer=mixer, **trunk)
+    return model.to(device)
 
 
 def is_trained(model: nn.Module) -> bool:
@@ -35,8 +39,7 @@ def is_trained(model: nn.Module) -> bool:
 
 def task_of(settings: Settings) -> Task:
     """What a cell learns, with the settings resolved."""
-    task: Task = experiments.TASKS[settings.task_name].load().of(settings)
-    return task
+    return settings.learned()
 
 
 def describe(model: nn.Module, settings: Settings) -> dict[str, Any]:

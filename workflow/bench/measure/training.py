@@ -23,7 +23,7 @@ from pointer.optim import optimizers
 from workflow.bench.measure import devices
 from workflow.bench.measure.checkpoint import Checkpoint
 from workflow.bench.outcomes import Diverged
-from workflow.bench.tasks import IGNORED, Task
+from workflow.bench.tasks.base import IGNORED, Task
 
 WARMUP_STEPS = 5  # steps over which AdamW's rate rises to its value
 CLIP_NORM = 1.0

@@ -11,10 +11,9 @@ from datetime import datetime
 from pathlib import Path
 
 from workflow.bench import experiments, registry
-from workflow.bench.plan import Cell
+from workflow.bench.cell import Cell, affinity, threads
 from workflow.bench.rows import Row, RowError, read_row
 from workflow.bench.rows.run import kept
-from workflow.bench.settings import Settings, affinity
 
 START_S = 4.0  # a process, torch, a model
 KEPT_S = 1.0  # a row that is there
@@ -36,13 +35,13 @@ def wall_seconds(cell: Cell, root: Path = Path()) -> float:
     Shared cells run side by side, each on its share of the CPUs.
     """
     path = root / cell.path
-    if kept(cell.settings, path) is not None:
+    if kept(cell, path) is not None:
         return KEPT_S
     try:
         seconds = START_S + row_seconds(read_row(path))
     except RowError:
-        seconds = START_S + counted_seconds(cell.settings)
-    return seconds if cell.timing else seconds * cell.threads / affinity()
+        seconds = START_S + counted_seconds(cell)
+    return seconds if cell.timing else seconds * threads(cell.threads) / affinity()
 
 
 def row_seconds(row: Row) -> float:
@@ -54,17 +53,16 @@ def row_seconds(row: Row) -> float:
         return 0.0
 
 
-def counted_seconds(settings: Settings) -> float:
+def counted_seconds(cell: Cell) -> float:
     """Return the seconds of a cell that nobody has measured, from its tokens."""
-    cell, entry = settings.resolved(), registry.info(settings.model)
-    experiment = experiments.info(settings.experiment)
+    cell, entry = cell.resolved(), registry.info(cell.model)
+    experiment = experiments.info(cell.experiment)
     trained = scored = 0.0
     if experiment.timing:
         trained = scored = (cell.warmup_steps + cell.timed_steps) * cell.batch * cell.length
     elif experiment.trains:
         trained = EVALUATIONS * cell.tokens if entry.trained else 0
-        task = experiments.TASKS[cell.task_name].load().of(cell)
-        scored = cell.length * max(1, cell.evaluate_symbols / task.supervised)
+        scored = cell.length * max(1, cell.evaluate_symbols / cell.learned().supervised)
     slower = 1 + cell.length / DOUBLING[entry.cost]
     return (trained + INFERENCE_SHARE * scored) * slower / (TRAINING_TOKENS_PER_S * cell.threads)
 
@@ -80,7 +78,7 @@ def summary(cells: Iterable[Cell], root: Path = Path()) -> list[str]:
     """Return a line an experiment, and one on all: rows to measure and time."""
     seconds: dict[str, list[float]] = {}
     for cell in cells:
-        seconds.setdefault(cell.settings.experiment, []).append(wall_seconds(cell, root))
+        seconds.setdefault(cell.experiment, []).append(wall_seconds(cell, root))
     seconds["all"] = [value for values in seconds.values() for value in values]
     lines = []
     for name, values in seconds.items():

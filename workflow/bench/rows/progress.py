@@ -6,8 +6,7 @@ import sys
 import time
 from typing import TextIO
 
-from workflow.bench.plan import label
-from workflow.bench.settings import Settings
+from workflow.bench.cell import Cell
 
 QUIET_SECONDS = 10.0  # between lines of a log
 WATCHED_SECONDS = 0.2
@@ -16,8 +15,8 @@ WATCHED_SECONDS = 0.2
 class Progress:
     """`progress(done, loss=...)`: `done` is the fraction of the cell, the rest is shown as is."""
 
-    def __init__(self, cell: Settings, watched: bool, stream: TextIO | None = None) -> None:
-        self.label = f"{cell.experiment} {cell.model} {label(cell)}"
+    def __init__(self, cell: Cell, watched: bool, stream: TextIO | None = None) -> None:
+        self.label = f"{cell.experiment} {cell.model} {cell.label()}"
         self.stream = stream or sys.stderr
         self.watched = watched  # by somebody at a terminal, to which the parent passes the lines
         self.start = self.last = time.monotonic()

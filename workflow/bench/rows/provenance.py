@@ -20,7 +20,7 @@ from typing import Any
 import psutil
 
 from workflow.bench import registry
-from workflow.bench.settings import Settings, affinity
+from workflow.bench.cell import Cell, affinity
 from workflow.bench.sources import ROOT, content_hash, find_file, python_files
 
 PACKAGES = ("torch", "numpy", "numba", "snakemake")
@@ -30,7 +30,7 @@ MEASURING = ("workflow/bench/measure", "workflow/bench/tasks", "pointer/trunk.py
 MACHINE_ID = Path("/etc/machine-id")
 
 
-def identity(cell: Settings) -> dict[str, Any]:
+def identity(cell: Cell) -> dict[str, Any]:
     """Return every key of a row that is known before measuring."""
     full, entry = cell.resolved(), registry.info(cell.model)
     copied = ("experiment", "device", "dtype", "threads", "length", "batch", "symbols", "seed", "repeat")
@@ -42,14 +42,14 @@ def identity(cell: Settings) -> dict[str, Any]:
         "settings": cell.to_dict(),
         "position": entry.position,
         "task": full.task_name or None,
-        **{name: getattr(full, name) if full.matters(name) else None for name in SIZES},
+        **{name: getattr(full.task, name, None) for name in SIZES},
         "tokens_budget": full.tokens if full.task_name else None,
         "chance": 1 / full.symbols if full.task_name == "copy" else None,
         "device_name": device_name(cell.device),
         "machine": machine_label(cell.device, cell.machine),
         "host": host(),
         "ram_bytes": ram_bytes(),
-        "command": shlex.join(["pointer-bench", "run", *cell.to_argv()]),
+        "command": shlex.join(["pointer-bench", "run", *cell.argv()]),
         "source_hash": source_hash(cell.model),
         "shared_hash": shared_hash(),
         "versions": versions(),

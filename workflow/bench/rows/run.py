@@ -7,7 +7,6 @@ somebody's who killed it (StoppedError) or the disk's (OSError).
 from __future__ import annotations
 
 import errno
-import json
 import math
 import os
 import shutil
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from pointer.errors import InputError
+from workflow.bench.cell import Cell
 from workflow.bench.clock import Clock
 from workflow.bench.rows import (
     Row,
@@ -35,12 +35,11 @@ from workflow.bench.rows import (
     write_row,
 )
 from workflow.bench.rows.child import Ending
-from workflow.bench.settings import Settings
 
 FINAL = ("ok", "oom", "unsupported", "diverged")  # an error or a timeout is tried again
 
 
-def row_of(cell: Settings, out: Path, contract: Path | None = None, *, keep: bool = False) -> Row:
+def row_of(cell: Cell, out: Path, contract: Path | None = None, *, keep: bool = False) -> Row:
     """Measure a cell and write its row to `out`; return the row.
 
     `contract` is the file of the verdict on the model (default: the pipeline's, where there is
@@ -64,19 +63,19 @@ def row_of(cell: Settings, out: Path, contract: Path | None = None, *, keep: boo
         return row
 
 
-def kept(cell: Settings, path: Path) -> Row | None:
+def kept(cell: Cell, path: Path) -> Row | None:
     """Return the row in a file if it is final, of this cell and of today's sources, else None."""
     try:
         row = read_row(path)
     except RowError:
         return None
-    same = row["settings"] == json.loads(json.dumps(cell.to_dict()))
+    same = row["settings"] == cell.to_dict()
     current = row["source_hash"] == provenance.source_hash(cell.model)
     return row if row["status"] in FINAL and same and current else None
 
 
 @contextmanager
-def work_folder(cell: Settings, out: Path) -> Iterator[Path]:
+def work_folder(cell: Cell, out: Path) -> Iterator[Path]:
     """Hold a hidden folder beside a row, one process at a time; a killed one leaves a checkpoint.
 
     A checkpoint of other sources is removed.
@@ -96,7 +95,7 @@ def work_folder(cell: Settings, out: Path) -> Iterator[Path]:
                 shutil.rmtree(folder)
 
 
-def run(cells: Sequence[Settings], folder: Path, worker: Sequence[str] | None = None) -> list[Row]:
+def run(cells: Sequence[Cell], folder: Path, worker: Sequence[str] | None = None) -> list[Row]:
     """Measure cells in one child process; return their rows, complete but not yet sealed.
 
     The first cell's memory limit holds for all. `folder` keeps the files that the rows name.
@@ -129,7 +128,7 @@ def judged(ending: Ending, seconds: int) -> tuple[str, str]:
     return "error", ending.message
 
 
-def refused(cell: Settings, status: str, reason: str) -> Row:
+def refused(cell: Cell, status: str, reason: str) -> Row:
     """Return the row of a cell that may not be measured, complete but not yet sealed."""
     origin = provenance.identity(cell)
     return complete({**origin, **Clock().times(), "status": status, "reason": reason})

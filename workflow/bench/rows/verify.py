@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pointer.errors import InputError
-from workflow.bench.plan import RUNS, Cell
+from workflow.bench.cell import RUNS, Cell, from_dict
 from workflow.bench.rows import (
     Row,
     RowError,
@@ -29,7 +29,6 @@ from workflow.bench.rows import (
     read_row,
 )
 from workflow.bench.rows.checks import Finding, Placed
-from workflow.bench.settings import Settings
 
 MANIFEST = "manifest.txt"
 
@@ -151,15 +150,15 @@ def _absent(cells: Sequence[Cell], rows: Iterable[Placed]) -> Iterator[Finding]:
     """Yield the planned cells that no row is of, wherever its file is."""
     present = {_key(placed.row) for placed in rows}
     for cell in cells:
-        if cell.settings.key() not in present:
+        if cell.key() not in present:
             message = f"{cell.path}: planned, and no row is of this cell"
             yield Finding("missing", message, paths=(cell.path,))
 
 
 def _key(row: Row) -> str | None:
     try:
-        return Settings(**row["settings"]).key()
-    except (InputError, TypeError):
+        return from_dict(row["settings"]).key()
+    except InputError:
         return None  # settings of another version of the suite
 
 

@@ -25,11 +25,11 @@ from typing import Any
 
 from pointer.errors import InputError
 from workflow.bench import experiments
+from workflow.bench.cell import Cell, from_dict
 from workflow.bench.clock import Clock
 from workflow.bench.outcomes import FULL, Diverged, EnvironmentFault, Outcome, out_of_memory
 from workflow.bench.rows import lock, write_atomically
 from workflow.bench.rows.progress import Progress
-from workflow.bench.settings import Settings, from_dict
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0 if result["kind"] == "ok" else 1
 
 
-def measure(cell: Settings, folder: Path, *, watched: bool = False) -> dict[str, Any]:
+def measure(cell: Cell, folder: Path, *, watched: bool = False) -> dict[str, Any]:
     """Return the row keys of a cell; a foreseen bad end is a row as well.
 
     Files that belong to the row go to `folder`; the row's `files` names them.
