@@ -38,12 +38,11 @@ class Grid:
     """All tiers under the user's additions (`--config` and `--configfile`).
 
     `chosen` is the tier that `all` makes; `shared` and `exclusive` are experiments by how their
-    rows run; `tasks` are the experiments of a task of its own.
+    rows run.
     """
 
     shared = tuple(name for name, entry in EXPERIMENTS.items() if not entry.timing)
     exclusive = tuple(name for name, entry in EXPERIMENTS.items() if entry.timing)
-    tasks = frozenset(TASKS) - {"copy"}
     ledger = str(ROOT / "config" / "claims.yaml")
     benchmarks = str(ROOT / "benchmarks" / "test_mixers.py")
 
@@ -69,10 +68,17 @@ class Grid:
         """Return a hash over a tier's rows: a model that joins the registry changes no config."""
         return content_hash((), *self.rows(results))
 
-    def experiments(self, results: str) -> set[str]:
-        """Return the experiments of the tier whose results folder this is."""
-        blocks = self.tiers[tier_name(results)]["experiments"]
-        return {name for name, block in blocks.items() if block is not None}
+    def report_rules(self, results: str) -> list[str]:
+        """Return the rules whose files are a tier's report: what its experiments show."""
+        tier = tier_name(results)
+        blocks = self.tiers[tier]["experiments"]
+        shown = {name for name, block in blocks.items() if block is not None}
+        names = ["collect_rows", "make_tables", "make_figures"]
+        names += ["make_fairness"] if "fairness" in shown else []
+        names += ["make_ablations"] if shown & {"ablation", "two_hop"} else []
+        names += ["make_tasks"] if shown & (set(TASKS) - {"copy"}) else []
+        names += ["make_goals"] if tier in ("targets", "paper", "content") else []
+        return [*names, "make_claims", "make_page"]
 
     def tier_json(self, results: str) -> str:
         """Return a tier's config, devices resolved, for `pointer-bench plan --config`."""

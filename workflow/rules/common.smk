@@ -26,14 +26,12 @@ def explained(call, *arguments):
         raise WorkflowError(str(error)) from None
 
 
-def row_path(wildcards):
-    """The row that a job makes."""
-    return "results/runs/{0.experiment}/{0.model}/{0.cell}.json".format(wildcards)
-
-
-def of_row(question):
+def of_row(question, *values):
     """A function of a job's wildcards: what the grid answers about the job's row."""
-    return lambda wildcards: explained(getattr(GRID, question), row_path(wildcards))
+    path = "results/runs/{0.experiment}/{0.model}/{0.cell}.json"
+    return lambda wildcards: explained(
+        getattr(GRID, question), path.format(wildcards), *(value() for value in values)
+    )
 
 
 def shared_cores():
@@ -56,19 +54,9 @@ def captioned(prefix, *endings):
 
 def reported(results, *folders):
     """The files of a tier's report, or those of some folders of it: what its experiments show."""
-    made = [rules.collect_rows, rules.make_tables, rules.make_figures, rules.make_claims]
-    shown = explained(GRID.experiments, results)
-    if "fairness" in shown:
-        made.append(rules.make_fairness)
-    if shown & {"ablation", "two_hop"}:
-        made.append(rules.make_ablations)
-    if shown & GRID.tasks:
-        made.append(rules.make_tasks)
-    if tier_name(results) in ("targets", "paper", "content"):
-        made.append(rules.make_goals)
-    files = [file for rule in [*made, rules.make_page] for file in rule.output]
-    wanted = [file for file in files if not folders or Path(file).parent.name in folders]
-    return [file.format(results=results) for file in wanted]
+    names = explained(GRID.report_rules, results)
+    files = [file.format(results=results) for name in names for file in getattr(rules, name).output]
+    return [file for file in files if not folders or Path(file).parent.name in folders]
 
 
 GRID = explained(Grid, config, workflow.configfiles)

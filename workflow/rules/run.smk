@@ -31,7 +31,7 @@ rule run_shared:
     priority: of_row("priority")
     conda:
         "../../environment.yml"
-    threads: lambda wildcards: explained(GRID.threads, row_path(wildcards), shared_cores())
+    threads: of_row("threads", shared_cores)
     params:
         argv=of_row("argv"),
         sources=of_row("sources"),
