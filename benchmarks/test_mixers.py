@@ -20,7 +20,7 @@ from torch import Tensor
 from pointer.trunk import Mixer, Trunk
 from workflow.bench import lock, registry, verdicts
 from workflow.bench.hardware import machine_label
-from workflow.bench.measure import allocator
+from workflow.bench.measure import memory
 from workflow.bench.run import STORE
 from workflow.bench.settings import STEP_TOKENS, Settings, affinity
 
@@ -40,7 +40,7 @@ def refused(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
     scratch = tmp_path_factory.mktemp("contracts")
     found = {name: verdicts.of(Settings("complexity", name), Path(STORE), scratch / name) for name in own}
     torch.set_num_threads(affinity())
-    allocator.keep()
+    memory.keep_freed_memory()
     with lock.hold(exclusive=True):
         yield {name: verdict.reason or verdict.status for name, verdict in found.items() if not verdict.ok}
 

@@ -10,8 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from workflow.bench.measure import interpretability as experiment
-from workflow.bench.measure import models
+from workflow.bench.measure import models, pointers
 from workflow.bench.outcomes import Unsupported
 from workflow.bench.rows import keys
 from workflow.bench.settings import Settings
@@ -21,7 +20,7 @@ CELL: dict[str, Any] = {"experiment": "interpretability", "distance": 24, "lengt
 
 def run(model: str, tmp_path: Path) -> dict[str, Any]:
     settings = Settings(model=model, evaluate_symbols=100, threads=1, **CELL)
-    return experiment.run(settings, lambda done, **values: None, tmp_path)
+    return pointers.interpretability(settings, lambda done, **values: None, tmp_path)
 
 
 @pytest.fixture(scope="module")
@@ -60,15 +59,15 @@ def test_a_model_without_pointers_is_unsupported_before_it_is_trained(tmp_path: 
 
 
 def test_hops_fall_into_half_open_bins() -> None:
-    assert experiment.hop_edges(9) == [0, 1, 2, 4, 8, 16]
-    assert experiment.histogram(torch.tensor([0, 0, 1, 3, 4, 7, 8]), [0, 1, 2, 4, 8, 16]) == [2, 1, 1, 2, 1]
+    assert pointers.hop_edges(9) == [0, 1, 2, 4, 8, 16]
+    assert pointers.histogram(torch.tensor([0, 0, 1, 3, 4, 7, 8]), [0, 1, 2, 4, 8, 16]) == [2, 1, 1, 2, 1]
 
 
 def test_the_longest_hop_of_any_length_is_in_a_bin() -> None:
     for length in range(1, 70):
-        assert experiment.hop_edges(length)[-1] > length - 1
+        assert pointers.hop_edges(length)[-1] > length - 1
 
 
 def test_hop_statistics_are_by_layer() -> None:
     hops = torch.tensor([[[[0, 2, 4]]], [[[1, 1, 10]]]])
-    assert experiment.hop_statistics(hops) == {"hops_mean": [2.0, 4.0], "hops_max": [4, 10]}
+    assert pointers.hop_statistics(hops) == {"hops_mean": [2.0, 4.0], "hops_max": [4, 10]}

@@ -35,7 +35,7 @@ def test_versions_name_what_numbers_depend_on() -> None:
     assert {"python", "torch", "numpy", "platform"} <= set(provenance.versions())
 
 
-ALIKE = ("fairness", "two_hop")  # measured as copy and ablation are, by the same code
+ALIKE = ("fairness", "complexity", "ablation", "two_hop")  # a module measures another experiment as well
 DISTINCT = [name for name in experiments.EXPERIMENTS if name not in ALIKE]
 
 

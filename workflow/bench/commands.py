@@ -153,15 +153,17 @@ def _trace_options(parser: Parser) -> None:
 
 
 def _trace(arguments: argparse.Namespace) -> int:
-    from workflow.bench.measure import chains
+    from workflow.bench.measure import pointers
     from workflow.bench.rows import write_atomically
 
     if arguments.sequence < 0:
         raise InputError.about("--sequence", arguments.sequence, "a whole number from 0", "`--sequence`")
-    tokens, found = chains.follow(arguments.row, arguments.sequence)
-    print("\n".join(chains.lines(tokens, found, arguments.position, arguments.head)))
+    tokens, found = pointers.follow(arguments.row, arguments.sequence)
+    print("\n".join(pointers.chain_lines(tokens, found, arguments.position, arguments.head)))
     if arguments.out is not None:
-        write_atomically(arguments.out, json.dumps(chains.content(tokens, found, arguments.position, arguments.head)))
+        write_atomically(
+            arguments.out, json.dumps(pointers.chain_content(tokens, found, arguments.position, arguments.head))
+        )
     return OK
 
 

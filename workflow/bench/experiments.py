@@ -129,7 +129,7 @@ _ENTRIES = (
         "efficiency",
         "time, throughput, peak memory of a training step and of inference over N",
         timing=True,
-        measured_by="efficiency:run",
+        measured_by="timing:efficiency",
     ),
     _learning("copy", "is the token D positions back found, after a budget of training tokens?"),
     Experiment(
@@ -137,10 +137,10 @@ _ENTRIES = (
         "how far the pointers of a model trained on a task reach, layer by layer",
         task="copy",
         any_task=True,
-        measured_by="interpretability:run",
+        measured_by="pointers:interpretability",
     ),
     Experiment(
-        "complexity", "counted operations and bytes kept for the backward pass over N", measured_by="complexity:run"
+        "complexity", "counted operations and bytes kept for the backward pass over N", measured_by="timing:complexity"
     ),
     Experiment(
         "fairness",
@@ -151,13 +151,13 @@ _ENTRIES = (
         "ablation",
         "which part of a model makes it learn to copy, after how many tokens?",
         task="copy",
-        measured_by="ablation:run",
+        measured_by="pointers:ablation",
     ),
     Experiment(
         "two_hop",
         "what does the chain give at distances that no single pointer reaches?",
         task="copy",
-        measured_by="ablation:run",
+        measured_by="pointers:ablation",
     ),
     _learning("mqar", "are the values of keys recalled, by number of pairs? (Zoology)"),
     _learning("selective-copy", "are data symbols among noise given back in order? (Mamba)"),

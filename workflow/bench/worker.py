@@ -18,7 +18,6 @@ from typing import Any
 from pointer.errors import InputError
 from workflow.bench import experiments, lock
 from workflow.bench.clock import Clock
-from workflow.bench.measure import allocator
 from workflow.bench.outcomes import Diverged, Outcome
 from workflow.bench.progress import Progress
 from workflow.bench.settings import Settings, from_dict
@@ -46,9 +45,11 @@ def measure(settings: Settings, folder: Path) -> dict[str, Any]:
     """
     import torch
 
+    from workflow.bench.measure import memory
+
     threads = settings.resolved().threads
     torch.set_num_threads(threads)
-    allocator.keep()
+    memory.keep_freed_memory()
     progress, clock = Progress(label(settings)), Clock()
     row: dict[str, Any] = {"threads": threads}
     try:
