@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from pointer.errors import InputError
-from pointer.trunk import Mixer, count_parameters
 from torch import Tensor, nn
 
+from pointer.errors import InputError
+from pointer.trunk import Mixer, count_parameters
 from workflow.bench import registry
 from workflow.bench.cell import Cell
 from workflow.bench.measure import flops, models
