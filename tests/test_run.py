@@ -312,7 +312,7 @@ def test_a_model_that_fails_its_contract_gets_no_number_whatever_is_there(
     for status, checks in (("ok", []), ("error", [("causal", False, "leaks")])):
         verdict = contracts.Verdict("chance", {}, "", status, checks)
         monkeypatch.setattr(contracts, "verdict", lambda *_, verdict=verdict: verdict)
-        row = run.row_of(CELL, tmp_path / "row.json", keep=True)
+        row, _ = run.row_of(CELL, tmp_path / "row.json", keep=True)
         rows.append((row["status"], row["reason"], row["accuracy"]))
     assert rows == [("ok", None, 1.0), ("error", "fails the contract: causal: leaks", None)]
     assert [path.name for path in tmp_path.iterdir()] == ["row.json"]
