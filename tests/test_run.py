@@ -220,7 +220,7 @@ def test_output_without_line_ends_is_not_held_in_memory(tmp_path: Path, capsys: 
     body = "[sys.stdout.write('x' * 100_000) for _ in range(100)]; sys.exit(3)"
     (tmp_path / "worker.py").write_text(BEFORE + body)
     command = [sys.executable, str(tmp_path / "worker.py")]
-    ending = child.execute({}, tmp_path, child.Limits(0, 0), sys.stderr, command)
+    ending = child.execute({}, tmp_path, sys.stderr, worker=command)
     assert len(ending.tail) == child.TAIL_CHARACTERS
     assert len(capsys.readouterr().err) == 10_000_000
 
@@ -229,7 +229,7 @@ def test_a_hard_limit_below_the_machines_memory_is_kept(tmp_path: Path) -> None:
     code = (
         "import resource, sys; from pathlib import Path; from workflow.bench.rows import child;"
         "resource.setrlimit(resource.RLIMIT_DATA, (2**30, 2**30));"
-        "print(child.execute({}, Path(sys.argv[1]), child.Limits(0, 2**40), sys.stderr, ['true']).code)"
+        "print(child.execute({}, Path(sys.argv[1]), sys.stderr, memory_bytes=2**40, worker=['true']).code)"
     )
     command = [sys.executable, "-c", code, str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from workflow.bench.clock import Clock
+from workflow.bench.outcomes import Clock
 from workflow.bench.rows import write_atomically
 
 if TYPE_CHECKING:

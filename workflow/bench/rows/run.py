@@ -19,7 +19,7 @@ from typing import Any
 
 from pointer.errors import InputError
 from workflow.bench.cell import Cell, from_dict
-from workflow.bench.clock import Clock
+from workflow.bench.outcomes import Clock
 from workflow.bench.rows import (
     Row,
     RowError,
@@ -104,16 +104,18 @@ def run(cells: Sequence[Cell], folder: Path, worker: Sequence[str] | None = None
     clock = Clock()
     origins = [provenance.identity(cell) for cell in cells]
     request = {"cells": [cell.to_dict() for cell in cells], "watched": sys.stderr.isatty()}
-    seconds = [cell.timeout_s for cell in cells]
-    memory = child.memory_limit(cells[0].device, cells[0].memory_limit_bytes)
-    limits = child.Limits(sum(seconds) if all(seconds) else 0, memory)
-    ending = child.execute(request, folder, limits, sys.stderr, worker)
+    limits = [cell.timeout_s for cell in cells]
+    seconds = sum(limits) if all(limits) else 0
+    memory = cells[0].memory_limit_bytes
+    if not memory and cells[0].device == "cpu":
+        memory = provenance.ram_bytes()
+    ending = child.execute(request, folder, sys.stderr, seconds=seconds, memory_bytes=memory, worker=worker)
     if ending.kind == "bad_input":
         raise InputError(ending.message)
     if ending.kind == "full":
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
     measured = list(ending.result.get("rows", ()))
-    status, reason = judged(ending, limits.seconds)
+    status, reason = judged(ending, seconds)
     measured += [{"status": status, "reason": reason}] * (len(cells) - len(measured))
     return [
         _complete({**origin, **clock.times(), **_finite(row)}) for origin, row in zip(origins, measured, strict=True)
