@@ -20,7 +20,7 @@ from torch import Tensor
 from pointer.trunk import Mixer, Trunk
 from workflow.bench import registry
 from workflow.bench.cell import STEP_TOKENS, affinity
-from workflow.bench.measure import allocator
+from workflow.bench.measure import memory
 from workflow.bench.rows import contracts, lock
 from workflow.bench.rows.provenance import machine_label
 
@@ -44,7 +44,7 @@ def refused(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
         if verdict.reason:
             reasons[name] = verdict.reason
     torch.set_num_threads(affinity())
-    allocator.keep()
+    memory.keep_freed_memory()
     with lock.hold(exclusive=True):
         yield reasons
 

@@ -13,8 +13,8 @@ import pytest
 
 from pointer.errors import InputError
 from workflow.bench import config, outside, plan, registry, settings
+from workflow.bench.cell import Cell
 from workflow.bench.rows import provenance
-from workflow.bench.settings import Settings
 from workflow.bench.sources import content_hash
 
 HERE = str(Path(__file__).parent)
@@ -80,7 +80,7 @@ def test_its_own_package_is_part_of_its_sources(package: Path) -> None:
 
 
 def test_a_row_names_the_model_its_path_and_the_hash_of_its_file(package: Path) -> None:
-    cell = Settings.of("copy", NAME, distance=64)
+    cell = Cell.of("copy", NAME, distance=64)
     known = provenance.identity(cell)
     assert (known["model"], known["model_path"]) == ("mine", "theirs.sub.mine:Mine")
     assert known["model_hash"] == content_hash([package / "mine.py"])
@@ -90,9 +90,9 @@ def test_a_row_names_the_model_its_path_and_the_hash_of_its_file(package: Path) 
 
 
 def test_registered_models_have_a_path_and_a_hash_too() -> None:
-    known = provenance.identity(Settings.of("copy", "transformer"))
+    known = provenance.identity(Cell.of("copy", "transformer"))
     assert known["model_path"] == "baselines.transformer:Attention"
-    assert known["model_hash"] != provenance.identity(Settings.of("copy", "pointer"))["model_hash"]
+    assert known["model_hash"] != provenance.identity(Cell.of("copy", "pointer"))["model_hash"]
 
 
 @pytest.mark.parametrize(

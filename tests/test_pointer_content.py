@@ -19,7 +19,7 @@ from pointer.mixer import PointerMixer
 from pointer.settings import CandidateSettings
 from pointer.trunk import LayerShape, Trunk
 from workflow.bench import config, plan, registry
-from workflow.bench.measure import contract, contract_checks, flops
+from workflow.bench.measure import contract, flops, subject
 
 CONTENT = {"candidates": "offsets+content"}
 
@@ -196,19 +196,17 @@ def test_the_contract_holds(candidates: str) -> None:
     def model(length: int, **sizes: int) -> torch.nn.Module:
         torch.manual_seed(next(seeds))
         mixer = {"candidates": candidates}
-        return registry.build("pointer", symbols=contract_checks.SYMBOLS, length=length, mixer=mixer, **sizes)
+        return registry.build("pointer", symbols=subject.SYMBOLS, length=length, mixer=mixer, **sizes)
 
     seeds = itertools.count()
-    subject = contract_checks.Subject("pointer", partial(model, **contract.SMALL), model, cost="n log n")
-    assert [line for line in contract.check_subject(subject) if not line.ok] == []
+    tested = subject.Subject("pointer", partial(model, **contract.SMALL), model, cost="n log n")
+    assert [line for line in contract.check_subject(tested) if not line.ok] == []
 
 
 @pytest.mark.parametrize("candidates", ["offsets+content", "offsets+blocks"])
 def test_work_and_memory_grow_with_the_length(candidates: str) -> None:
     half, whole = (
-        flops.count(
-            registry.build("pointer", symbols=20, length=n, layers=2, mixer={"candidates": candidates}), 1, n, 20
-        )
+        flops.count(registry.build("pointer", symbols=20, length=n, layers=2, mixer={"candidates": candidates}), 1, n)
         for n in (1024, 2048)
     )
     assert whole.forward / half.forward <= 2.2

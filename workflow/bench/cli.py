@@ -224,13 +224,13 @@ def new(name: str, cost: str, position: str, citation: str | None) -> int:
 @click.option("--out", type=click.Path(path_type=Path), help="also write the trace as JSON")
 def trace(row: Path, position: int, head: int, sequence: int, out: Path | None) -> int:
     """Print where a position's pointers lead, layer by layer."""
-    from workflow.bench.measure import chains
+    from workflow.bench.measure import pointers
     from workflow.bench.rows import write_atomically
 
-    tokens, pointers = chains.follow(row, sequence)
-    print("\n".join(chains.lines(tokens, pointers, position, head)))
+    tokens, traced = pointers.follow(row, sequence)
+    print("\n".join(pointers.chain_lines(tokens, traced, position, head)))
     if out is not None:
-        write_atomically(out, json.dumps(chains.content(tokens, pointers, position, head)))
+        write_atomically(out, json.dumps(pointers.chain_content(tokens, traced, position, head)))
     return OK
 
 

@@ -52,26 +52,32 @@ _ENTRIES = (
     Experiment(
         "efficiency",
         "time, throughput, peak memory of a training step and of inference over N",
-        "efficiency:run",
+        "timing:efficiency",
         timing=True,
     ),
     _learning("copy"),
     Experiment(
         "interpretability",
         "how far the pointers of a model trained on a task reach, layer by layer",
-        "interpretability:run",
+        "pointers:interpretability",
         task="copy",
         any_task=True,
     ),
-    Experiment("complexity", "counted operations and bytes kept for the backward pass over N", "complexity:run"),
+    Experiment("complexity", "counted operations and bytes kept for the backward pass over N", "timing:complexity"),
     Experiment(
         "fairness", "is copying due to the pointer or to the positional encoding, in ten times the tokens?", task="copy"
     ),
     Experiment(
-        "ablation", "which part of a model makes it learn to copy, after how many tokens?", "ablation:run", task="copy"
+        "ablation",
+        "which part of a model makes it learn to copy, after how many tokens?",
+        "pointers:ablation",
+        task="copy",
     ),
     Experiment(
-        "two_hop", "what does the chain give at distances that no single pointer reaches?", "ablation:run", task="copy"
+        "two_hop",
+        "what does the chain give at distances that no single pointer reaches?",
+        "pointers:ablation",
+        task="copy",
     ),
     *(_learning(name) for name in TASKS if name != "copy"),
 )

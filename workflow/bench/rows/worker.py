@@ -67,11 +67,11 @@ def measure(cell: Cell, folder: Path, *, watched: bool = False) -> dict[str, Any
     """
     import torch
 
-    from workflow.bench.measure import allocator, devices
+    from workflow.bench.measure import devices, memory
 
     threads = cell.resolved().threads
     torch.set_num_threads(threads)
-    allocator.keep()
+    memory.keep_freed_memory()
     progress, clock = Progress(cell, watched), Clock()
     row: dict[str, Any] = {"threads": threads, "status": "ok", "reason": None}
     try:
