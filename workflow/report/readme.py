@@ -19,7 +19,7 @@ from pathlib import Path
 import pandas as pd
 
 from pointer.errors import InputError
-from workflow.bench.rows import names_row, read_row, write_atomically
+from workflow.bench.rows import read_row, row_files, write_atomically
 from workflow.report import LEDGER, claims, figures, goals, layout, ledger, render, summary
 from workflow.report.ablation_tables import ablation, fairness, two_hop
 from workflow.report.copy_tables import copy_accuracy, hops
@@ -188,7 +188,7 @@ def write(rows: Path, readme: Path, drawings: Path) -> list[Path]:
 
 def read(rows: Path) -> pd.DataFrame:
     """The frame of all row files below a folder, checked; traces beside them are no rows."""
-    paths = [path for path in sorted(rows.rglob("*.json")) if names_row(path)]
+    paths = row_files(rows)
     if not paths:
         raise InputError.about("--rows", str(rows), "a folder with row files below it", "the command line")
     frame = tidy(read_row(path) | {"path": str(path)} for path in paths)
