@@ -27,6 +27,11 @@ def parser() -> argparse.ArgumentParser:
     collect.add_argument("--manifest", type=Path, required=True, help="a file with one row path a line")
     collect.add_argument("--out", type=Path, required=True, help="folder for the frame")
     collect.add_argument("--benchmarks", type=Path, help="a pytest-benchmark JSON of the mixers, to join the frame")
+    estimates = commands.add_parser("estimates", help="rows -> estimates.parquet and estimates.csv, a line a number")
+    estimates.add_argument(
+        "--rows", type=Path, required=True, help="the frame that `collect` wrote, or a folder of rows"
+    )
+    estimates.add_argument("--out", type=Path, required=True, help="folder for the two files")
     places = {"tables": "the tables", "figures": "the figures", "claims": "tables/ and figures/", "page": "index.html"}
     for name, place in places.items():
         made = commands.add_parser(name, help=f"rows.parquet -> {name}")
@@ -60,8 +65,10 @@ def _for_the_repository(commands: argparse._SubParsersAction[argparse.ArgumentPa
 
 def run(arguments: argparse.Namespace) -> list[Path]:
     """Does what the command line says; returns the files made."""
-    from workflow.report import figures, frame, keep, readme, tables
+    from workflow.report import estimates, figures, frame, keep, readme, tables
 
+    if arguments.command == "estimates":
+        return estimates.write(frame.load(arguments.rows), arguments.out)
     if arguments.command == "collect":
         frame.collect(arguments.manifest, arguments.out, arguments.benchmarks)
         return [arguments.out / "rows.parquet", arguments.out / "rows.csv"]
