@@ -82,7 +82,7 @@ def run(arguments: argparse.Namespace) -> list[Path]:
         return _page(frame.load(arguments.rows), arguments)
     rows = frame.load(arguments.rows)
     if arguments.command == "tables":
-        return tables.write(rows, arguments.out, arguments.tier, arguments.names or tables.TABLES)
+        return tables.write(rows, arguments.out, arguments.tier, arguments.names or ())
     return figures.write(rows, arguments.out, arguments.tier, arguments.names or figures.FIGURES)
 
 
@@ -99,7 +99,7 @@ def _page(rows: pd.DataFrame, arguments: argparse.Namespace) -> list[Path]:
     from workflow.report import tables
     from workflow.report.page import build
 
-    shown = build.Shown(arguments.figures, arguments.tables or tuple(tables.TABLES))
+    shown = build.Shown(arguments.figures, arguments.tables or tables.NAMES)
     return [build.write(rows, shown, arguments.out, arguments.tier, arguments.ledger)]
 
 
