@@ -3,12 +3,15 @@
 from pathlib import Path
 
 import pytest
-from synthetic import HOSTILE, Row, copied, failed, store, timed, traced
+from synthetic import HOSTILE, LAPTOP, SERVER, Row, copied, failed, store, table_of, timed, traced
 
 from pointer.errors import InputError
-from workflow.report import figures, readme
+from workflow.report import LEDGER, claims, estimates, figures, ledger, readme, results
 from workflow.report.__main__ import main
+from workflow.report.frame import load
 from workflow.report.keep import LARGEST_TRACE_BYTES, keep
+from workflow.report.layout import number
+from workflow.report.tables import Block
 
 REFERENCE = Path("results/reference")
 
@@ -47,27 +50,48 @@ def line(text: str, *starts: str) -> list[str]:
     return matching[0]
 
 
+def under(text: str, title: str) -> str:
+    """The table of this title."""
+    return text.partition(f"\n**{title}")[2].partition("\n**")[0]
+
+
 def test_numbers_are_those_of_the_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pages = written(rows(), tmp_path, monkeypatch)
     text = pages["docs/results.md"]
-    assert line(text, "training, against transformer", "pointer", "A")[-1] == "2.50"
-    assert line(text, "training, against transformer", "pointer", "paper")[-1] == "2.45"
-    assert line(text, "training, tokens/s", "pointer", "A")[-1] == "20,480"
-    assert any(cell.startswith("99.71 (99.") for cell in line(text, "accuracy, %", "pointer", "learned offset table"))
-    assert "40,960" in line(text, "tokens until 95%", "pointer", "learned offset table")
+    speed, rate = under(text, "Speed-up over transformer"), under(text, "Tokens/s in training")
+    assert line(speed, "pointer", "A")[-1] == "2.50"
+    assert line(speed, "pointer", "paper")[-1] == "2.45"
+    assert line(rate, "pointer", "A")[-1] == "20,480"
+    assert line(under(text, "Copy accuracy in %"), "pointer", "A")[2].startswith("99.7 (99.")
+    assert f"A is {SERVER} (6 rows)" in text
     answer = line(pages["README.md"], "Copy accuracy exceeds 95% at every distance up to 2048")
-    assert answer[1:] == ["over 95%", "0.997", "invalid: controls off"]
+    assert answer[1:] == ["over 95%", "99.7%", "invalid: controls off"]
+
+
+def test_every_table_has_the_command_that_leads_to_its_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sections = written(rows(), tmp_path, monkeypatch)["docs/results.md"].partition("## Speed")[2]
+    assert sections.count("\n|:--") == sections.count("Rows: `pointer-bench why ") > 3
 
 
 def test_failures_show_their_status_and_reason_and_names_are_harmless(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text = written(rows(), tmp_path, monkeypatch)["docs/results.md"]
-    assert line(text, "training, against transformer", "longformer")[-1].startswith(r"oom \[")
+    assert line(under(text, "Speed-up over transformer"), "longformer")[-1].startswith(r"oom \[")
     assert "out of memory: 9 GiB" in text
     assert "diverged" in text
     assert "loss is NaN at step 17" in text
     assert "<script>" not in text
+
+
+def test_a_note_says_what_all_lines_of_a_table_share() -> None:
+    where = {"phase": "training", "against": "transformer", "machine": LAPTOP}
+    made = [timed(model, 512, ms, machine=LAPTOP) for model, ms in (("pointer", 200.0), ("transformer", 500.0))]
+    grid = results.Grid("Speed", (Block("", "speedup", number, where),))
+    table = results.table(grid, estimates.build(table_of(made)))
+    assert table is not None
+    assert list(table.wide.columns) == ["model", "N=512"]
+    assert table.notes == (f"All lines: {LAPTOP}, cpu (2 threads), float32.",)
 
 
 @pytest.mark.parametrize("made", [[failed("error", "broken")], [copied("chance", 512, 0.05)]], ids=["failed", "copy"])
@@ -97,17 +121,6 @@ def test_missing_markers_are_named(text: str, tmp_path: Path) -> None:
         readme.around(page)
 
 
-def test_a_cell_that_stands_twice_with_other_settings_is_refused(tmp_path: Path) -> None:
-    store([copied("pointer", 512, 0.9), copied("pointer", 512, 0.8, tokens_budget=5)], tmp_path)
-    with pytest.raises(InputError, match=r"0\.json and .*1\.json.*one row a cell"):
-        readme.read(tmp_path)
-
-
-def test_a_folder_without_rows_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="--rows"):
-        readme.read(tmp_path)
-
-
 def test_kept_rows_are_the_same_bytes_with_small_traces_and_without_weights(tmp_path: Path) -> None:
     files = {"trace": "trace.json", "weights": "weights.safetensors"}
     manifest = store([*rows(), traced(512, files=files), traced(1024)], tmp_path / "runs")
@@ -130,8 +143,18 @@ def test_kept_rows_are_the_same_bytes_with_small_traces_and_without_weights(tmp_
 
 def test_the_committed_pages_are_what_the_committed_rows_give(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(root)
-    frame = readme.read(REFERENCE)
+    frame = load(REFERENCE)
+    table, lines = estimates.build(frame), claims.judge(frame, ledger.read(LEDGER))
     before, after = readme.around(Path("README.md"))
     text = Path("README.md").read_text(encoding="utf-8")
-    assert text == f"{before}{readme.BEGIN}\n{readme.answer(frame)}{readme.END}{after}"
-    assert Path("docs/results.md").read_text(encoding="utf-8") == readme.page(frame, REFERENCE, "figures")
+    assert text == f"{before}{readme.BEGIN}\n{readme.answer(table, lines)}{readme.END}{after}"
+    assert Path("docs/results.md").read_text(encoding="utf-8") == readme.page(frame, table, lines, "figures")
+
+
+def test_the_docs_say_of_a_value_projection_what_the_estimates_say() -> None:
+    """docs/method.md: with a value projection most of the lead in tokens on MQAR is gone."""
+    table = estimates.build(load(REFERENCE / "amd-epyc-2-cores" / "mqar"))
+    until = estimates.select(table, "tokens_to_95", x=16, symbols=256).set_index(["model", "variant"])["value"]
+    ours, rival = until["pointer", "candidates=offsets+content"], until["transformer-content", ""]
+    projected = until["pointer", "candidates=offsets+content, value=True"]
+    assert ours < (ours + rival) / 2 < projected < rival

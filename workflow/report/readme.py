@@ -1,186 +1,135 @@
-"""Write docs/results.md, its figures, and the README's answer from the reference rows.
-
-A section selects rows, and shows tables and figures of them; it is left out if its experiments have no rows.
-"""
+"""Write docs/results.md, its figures, and the README's answer: selections of the reference's estimates."""
 
 from __future__ import annotations
 
-import math
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from pointer.errors import InputError
-from workflow.bench.rows import read_row, write_atomically
-from workflow.bench.store import names_row
-from workflow.report import LEDGER, claims, figures, goals, layout, ledger, render, summary
-from workflow.report.ablation_tables import ablation, fairness, two_hop
-from workflow.report.copy_tables import copy_accuracy, hops
-from workflow.report.frame import tidy
-from workflow.report.layout import Table
-from workflow.report.task_summary import RECALL
-from workflow.report.task_tables import bytes_, recall
-from workflow.report.timing_tables import speedup, throughput
+from workflow.bench.rows import write_atomically
+from workflow.report import LEDGER, claims, estimates, figures, goals, layout, ledger, render
+from workflow.report.frame import load
+from workflow.report.layout import NOT_RUN, Machines, significant
+from workflow.report.results import COPY, FASTER, PLAIN, SECTIONS, Section
 
 BEGIN, END = "<!-- answer:begin -->", "<!-- answer:end -->"
-ANSWERS = (
-    "speed-2048",
-    "speed-grows",
-    "linear-compute",
-    "linear-memory",
-    "copy-95",
-    "copy-table",
-    "copy-low",
-    "hops-local",
-    "hops-long",
-    "one-target",
-)
-TIMED = ("pointer", "transformer", "transformer-unfused", "longformer", "identity")
+FUSED, UNFUSED = {"against": "transformer"}, {"against": "transformer-unfused"}
+TEXT = {"experiment": "interpretability", "task": "bytes"}
+AT_8192, KEPT = {"x": 8192}, "saved_bytes_per_sequence_reduction"
 INTRODUCTION = """\
 # Results
 
-Generated from the rows in `{rows}` by `python -m workflow.report readme`; do not edit. [Method](method.md) explains the
-models, intervals and verdicts, [tasks](tasks.md) the tasks. A cell that failed shows its status, with the reason below.
+Made of `results/reference` by `python -m workflow.report readme`. The command under a table prints the rows behind it.
+[Method](method.md) explains models, intervals and verdicts, [tasks](tasks.md) the tasks. A cell that failed shows its
+status, with the reason below. Machines: {machines}.
 """
-COPIED = (*TIMED, "pointer-dense", "uniform", "oracle-copy", "chance")
-AXES = ("length", "distance", "pairs", "hops", "letters")
-ONE_CELL = ["experiment", *summary.PLACE, "model", *AXES, "seed", "repeat"]
+
+
+def percent(share: float) -> str:
+    """Return a share in percent."""
+    return f"{100 * share:.1f}%"
 
 
 @dataclass(frozen=True)
-class Section:
-    """A part of docs/results.md: the tables and the figure of an experiment, if it has rows."""
+class Phrase:
+    """A few words around the range of the estimates that are selected."""
 
-    heading: str
-    introduction: str
-    experiments: tuple[str, ...]
-    tables: tuple[Callable[[pd.DataFrame], Table], ...]
-    figure: str = ""
-    caption: str = ""
-    tabled: Callable[[pd.DataFrame], pd.DataFrame] = lambda frame: frame  # the rows that the tables show
-    drawn: Callable[[pd.DataFrame], pd.DataFrame] = lambda frame: frame  # the rows that the figure shows
+    words: str
+    quantity: str
+    where: Mapping[str, Any]
+    show: Callable[[float], str] = significant
 
-
-def judged(frame: pd.DataFrame) -> Table:
-    """Return the verdicts, each with the two cells that decide it."""
-    table = claims.table(claims.judge(frame, ledger.read(LEDGER)), most=2)
-    return layout.coded(replace(table, wide=table.wide.drop(columns="why")), frame["machine"])
+    def text(self, table: pd.DataFrame) -> str:
+        """Return the words with the least and the most value, or nothing where there is no value."""
+        values = estimates.select(table, self.quantity, **self.where)["value"].dropna()
+        ends = dict.fromkeys([self.show(values.min()), self.show(values.max())]) if len(values) else {}
+        return self.words.format(" to ".join(ends)) if ends else ""
 
 
-def reached(frame: pd.DataFrame) -> Table:
-    """Return what was reached of the suite's own goals."""
-    return layout.coded(goals.summary(frame), frame["machine"])
-
-
-def timed(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the float32 rows of the models that the paper compares, and of the trunk alone."""
-    return frame[frame["model"].isin(TIMED) & (frame["dtype"] == "float32")]
-
-
-def copied(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the float32 rows of the models of the copy table."""
-    return frame[frame["model"].isin(COPIED) & (frame["dtype"] == "float32")]
-
-
-def raced(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return those rows without changed settings: few enough lines to be told apart in a figure."""
-    return summary.unchanged(timed(frame))
-
-
-def traded(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the float32 rows of the machines on which `pointer` was both trained to copy and timed."""
-    rows = frame[frame["dtype"] == "float32"]
-    pointer = rows[rows["model"] == "pointer"]
-    trained = set(pointer.loc[pointer["experiment"] == "copy", "machine"])
-    timed = set(pointer.loc[pointer["experiment"] == "efficiency", "machine"])
-    return rows[rows["machine"].isin(trained & timed)]
-
-
-SECTIONS = (
-    Section("Verdicts", "The paper's claims, and the contradictions inside the paper.", ("copy",), (judged,)),
-    Section("Goals", "What `pointer` was built to reach.", ("efficiency",), (reached,)),
-    Section(
-        "Speed",
-        "Ratios of tokens/s on one machine. `identity` is the trunk without a mixer.",
-        ("efficiency",),
-        (speedup, throughput),
-        "speedup",
-        "Speed-up of a training step by sequence length, beside the paper's ratios",
-        timed,
-        raced,
+# What the README says of a claim, beside the paper's figure and the verdict of the ledger.
+ANSWERS = {
+    "speed-2048": (
+        Phrase("{}x over fused attention", "speedup", FASTER | PLAIN | {"x": 2048}),
+        Phrase("{}x over unfused", "speedup", FASTER | PLAIN | UNFUSED | {"x": 2048}),
     ),
-    Section(
-        "Copying",
-        "Repeat the symbol D positions back.",
-        ("copy",),
-        (copy_accuracy,),
-        "copy_accuracy",
-        "Copy accuracy by distance with 95% intervals, beside the paper's values",
-        copied,
+    "speed-grows": (
+        Phrase("{}x at 256", "speedup", FASTER | PLAIN | {"x": 256}),
+        Phrase("{}x at 2048", "speedup", FASTER | PLAIN | {"x": 2048}),
+        Phrase("{}x at 16384", "speedup", FASTER | PLAIN | {"x": 16384}),
     ),
-    Section(
-        "What makes it learn",
-        "Is copying due to the pointer or to the positional encoding? Ten times the budget, and one setting changed.",
-        ("fairness", "ablation"),
-        (fairness, ablation),
-        "ablation",
-        "Tokens until 95% with one setting changed at a time",
+    "linear-compute": (
+        Phrase("{}x when N doubles", "flops_step_growth", PLAIN),
+        Phrase("unfused attention takes {}x as much at N=8192", "flops_forward_reduction", PLAIN | UNFUSED | AT_8192),
     ),
-    Section("What the chain gives", "Copying beyond the reach of one pointer.", ("two_hop",), (two_hop,)),
-    Section(
-        "Recall by content",
-        "Tasks in which the distance varies, so that a learned offset does not help.",
-        RECALL,
-        (recall,),
-        "trade_off",
-        "Accuracy on copy and on MQAR against training throughput, a point a model",
-        drawn=traded,
+    "linear-memory": (
+        Phrase("{}x when N doubles", "saved_bytes_per_sequence_growth", PLAIN),
+        Phrase("unfused attention keeps {}x as much at N=8192", KEPT, PLAIN | UNFUSED | AT_8192),
+        Phrase("fused {}x", KEPT, PLAIN | FUSED | AT_8192),
     ),
-    Section("Real text", "Bits a byte of Python's standard library.", ("bytes",), (bytes_,)),
-    Section(
-        "Where it points",
-        "Distances from a position to its target.",
-        ("interpretability",),
-        (hops,),
-        "hops",
-        "Hop distances by layer, beside the paper's",
+    "copy-95": (Phrase("{}", "accuracy", COPY | PLAIN, percent),),
+    "copy-table": (
+        Phrase("Pointer {}", "accuracy", COPY | PLAIN, percent),
+        Phrase("Transformer {} with the same budget", "accuracy", COPY | {"model": "transformer"}, percent),
     ),
-)
+    "copy-low": (Phrase("{}", "accuracy", COPY | PLAIN, percent),),
+    "hops-local": (Phrase("{} tokens on text", "mean_hop_lower", PLAIN | TEXT),),
+    "hops-long": (Phrase("{} tokens on text", "longest_hop_upper", PLAIN | TEXT),),
+    "one-target": (Phrase("one, for {} of positions", "one_target", PLAIN, percent),),
+}
 
 
-def write(rows: Path, readme: Path, results: Path, drawings: Path) -> list[Path]:
-    """Write the results page, its figures and the README's answer; return the files.
+def answer(table: pd.DataFrame, lines: list[claims.Line]) -> str:
+    """Return the README's table: claim, paper, ours, verdict."""
+    judged = {line.claim.id: line for line in lines}
+    cells = [
+        {
+            "claim": judged[name].claim.claim,
+            "paper": judged[name].claim.figure,
+            "ours": "; ".join(filter(None, (phrase.text(table) for phrase in phrases))) or NOT_RUN,
+            "verdict": claims.verdict(judged[name]),
+        }
+        for name, phrases in ANSWERS.items()
+    ]
+    return pd.DataFrame(cells).to_markdown(index=False, disable_numparse=True) + "\n"
 
-    Raises InputError if there are no rows, rows contradict each other, or the README lacks its markers.
+
+def page(frame: pd.DataFrame, table: pd.DataFrame, lines: list[claims.Line], figures_link: str) -> str:
+    """Return the Markdown of docs/results.md."""
+    machines = Machines(name for name in table["machine"] if name)
+    counts = frame["machine"].value_counts().sort_index()
+    named = [f"{machines.code(str(name))} is {name} ({rows} rows)" for name, rows in counts.items()]
+    parts = [INTRODUCTION.format(machines="; ".join(named))]
+    verdicts = claims.table(lines, most=2)
+    wide = verdicts.wide.assign(verdict=verdicts.wide["verdict"] + ": " + verdicts.wide["why"]).drop(columns="why")
+    verdicts = replace(verdicts, wide=wide)
+    for heading, judged in (("Verdicts", verdicts), ("Goals", goals.summary(frame))):
+        judged = layout.coded(judged, frame["machine"])
+        parts += [f"## {heading}\n", render.markdown(judged, judged.title)]
+    for section in SECTIONS:
+        parts += section.markdown(table, figures_link)
+    return "\n".join(parts)
+
+
+def write(rows: Path, readme: Path, page_file: Path, drawings: Path) -> list[Path]:
+    """Write docs/results.md, its figures and the README's answer; return the files.
+
+    Raises InputError if there are no rows, or the README lacks its markers.
     """
-    frame = read(rows)
+    frame = load(rows)
+    table, lines = estimates.build(frame), claims.judge(frame, ledger.read(LEDGER))
     before, after = around(readme)
-    files = [readme, results]
-    for section in sections(frame):
-        files += draw(section, frame, drawings)
-    link = Path(os.path.relpath(drawings, results.parent)).as_posix()
-    write_atomically(results, page(frame, rows, link))
-    write_atomically(readme, f"{before}{BEGIN}\n{answer(frame)}{END}{after}")
-    return files
-
-
-def read(rows: Path) -> pd.DataFrame:
-    """Return the frame of all row files below a folder. Raises InputError if there are none, or one cell has two."""
-    paths = [path for path in sorted(rows.rglob("*.json")) if names_row(path)]
-    if not paths:
-        raise InputError.about("--rows", str(rows), "a folder with row files below it", "the command line")
-    frame = tidy(read_row(path) | {"path": str(path)} for path in paths)
-    named = pd.concat([summary.of(frame, experiment) for experiment in frame["experiment"].unique()])
-    twins = named[named.duplicated(ONE_CELL, keep=False)].sort_values([*ONE_CELL, "path"])
-    if len(twins):
-        first = " and ".join(twins["path"].iloc[:2])
-        raise InputError.about("rows", first, "one row a cell", "their folder: remove the one that is out of date")
-    return frame
+    link = Path(os.path.relpath(drawings, page_file.parent)).as_posix()
+    write_atomically(page_file, page(frame, table, lines, link))
+    write_atomically(readme, f"{before}{BEGIN}\n{answer(table, lines)}{END}{after}")
+    shown = [section for section in SECTIONS if section.figure and section.tables(table)]
+    return [readme, page_file, *(draw(section, frame, drawings) for section in shown)]
 
 
 def around(readme: Path) -> tuple[str, str]:
@@ -193,51 +142,11 @@ def around(readme: Path) -> tuple[str, str]:
     return before, after
 
 
-def sections(frame: pd.DataFrame) -> list[Section]:
-    """Return the sections whose experiments have rows."""
-    return [section for section in SECTIONS if set(section.experiments) & set(frame["experiment"])]
-
-
-def draw(section: Section, frame: pd.DataFrame, drawings: Path) -> list[Path]:
-    """Write the section's figure as PNG; return its file, or nothing."""
-    if not section.figure:
-        return []
+def draw(section: Section, frame: pd.DataFrame, drawings: Path) -> Path:
+    """Write the section's figure as PNG; return its file."""
+    name = f"{section.figure}.png"
     drawings.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         figures.write(section.drawn(frame), Path(folder), names=[section.figure])
-        name = f"{section.figure}.png"
-        return [Path(shutil.copyfile(Path(folder, name), drawings / name))]
-
-
-def page(frame: pd.DataFrame, rows: Path, figures_link: str) -> str:
-    """Return the Markdown of docs/results.md."""
-    parts = [INTRODUCTION.format(rows=rows.as_posix())]
-    for section in sections(frame):
-        parts += [f"## {section.heading}\n", f"{section.introduction}\n"]
-        for build in section.tables:
-            table = build(section.tabled(frame))
-            parts.append(render.markdown(table, table.title))
-        if section.figure:
-            parts.append(f"![{section.caption}]({figures_link}/{section.figure}.png)\n")
-    return "\n".join(parts)
-
-
-def answer(frame: pd.DataFrame) -> str:
-    """Return the README's table: claim, paper, ours, verdict."""
-    lines = {line.claim.id: line for line in claims.judge(frame, ledger.read(LEDGER))}
-    chosen = [lines[name] for name in ANSWERS]
-    table = pd.DataFrame(
-        {
-            "claim": [line.claim.claim for line in chosen],
-            "paper": [line.claim.figure for line in chosen],
-            "ours": [span([cell.value for cell in line.cells if math.isfinite(cell.value)]) for line in chosen],
-            "verdict": [claims.verdict(line) for line in chosen],
-        }
-    )
-    return table.to_markdown(index=False, disable_numparse=True) + "\n"
-
-
-def span(values: Sequence[float]) -> str:
-    """Return the least and the most of some values as text."""
-    ends = [layout.significant(end) for end in (min(values), max(values))] if values else [layout.NOT_RUN]
-    return " to ".join(dict.fromkeys(ends))
+        shutil.copyfile(Path(folder, name), drawings / name)
+    return drawings / name

@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from pointer.errors import InputError
-from workflow.bench import stability
+from workflow.bench.measure import statistics
 from workflow.report import notes, paper, render
 from workflow.report.estimates import ESTIMATE, KEY, TYPES, build, select
 from workflow.report.goals import goals
@@ -132,7 +132,7 @@ def _stacked(parts: list[pd.DataFrame]) -> pd.DataFrame:
     return wide.drop(columns=unsaid if len(wide) else [])
 
 
-def _published(block: Block) -> pd.DataFrame:
+def published(block: Block) -> pd.DataFrame:
     """Return the paper's figures as estimates of one more machine."""
     if block.published is None:
         return pd.DataFrame(columns=ESTIMATE)
@@ -143,7 +143,7 @@ def _published(block: Block) -> pd.DataFrame:
 
 
 def _with_paper(ours: pd.DataFrame, block: Block) -> pd.DataFrame:
-    theirs = _published(block).reindex(columns=ours.columns)
+    theirs = published(block).reindex(columns=ours.columns)
     return pd.concat([ours, theirs.astype(ours.dtypes)], ignore_index=True) if len(theirs) else ours
 
 
@@ -198,8 +198,8 @@ def _speedup(phase: str, reference: str) -> Block:
 
 
 STEADY_NOTE = (
-    f"A number marked as varying is doubtful: repeats whose standard deviation exceeds {stability.MOST_DEVIATION:.0%} "
-    f"of their mean, or one of which is {stability.MOST_EXCURSION:.0%} off it (the limits of pyperf)."
+    f"A number marked as varying is doubtful: repeats whose standard deviation exceeds {statistics.MOST_DEVIATION:.0%} "
+    f"of their mean, or one of which is {statistics.MOST_EXCURSION:.0%} off it (the limits of pyperf)."
 )
 PAPER_NOTE = "paper: Apple Silicon; batch, repeats and timing protocol are not stated."
 INTERVALS_NOTE = (
