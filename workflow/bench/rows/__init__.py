@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 SCHEMA_VERSION = 1
-SCHEMA_PATH = Path(__file__).resolve().parents[1] / "schemas" / "row.schema.json"
+SCHEMA_PATH = Path(__file__).resolve().parents[2] / "schemas" / "row.schema.json"
 Row = dict[str, Any]
 LONGEST_MESSAGE = 500  # characters of the schema's complaint, which quotes the value
 
@@ -22,13 +22,19 @@ LONGEST_MESSAGE = 500  # characters of the schema's complaint, which quotes the 
 class RowError(ValueError):
     """A row that cannot be trusted: unreadable, altered, or not of the schema. Names the file and the key."""
 
+    kind = "schema"
+
 
 class UnreadableError(RowError):
     """No JSON: a file that is missing or cut off."""
 
+    kind = "unreadable"
+
 
 class AlteredError(RowError):
     """The digest does not fit the contents."""
+
+    kind = "altered"
 
 
 @functools.cache
@@ -99,6 +105,22 @@ def read_row(path: Path | str) -> Row:
         raise AlteredError(f"{path}: the digest does not fit the contents; the row was altered after it was written")
     checked: Row = row
     return checked
+
+
+def attachment(path: Path, name: str) -> Path:
+    """Return where a row's file lies: d512-s0.json has d512-s0.weights.safetensors."""
+    return path.with_name(f"{path.stem}.{name}")
+
+
+def names_row(path: Path) -> bool:
+    """Return whether a file is a row, and not the trace that lies beside one."""
+    return path.suffix == ".json" and not path.name.endswith(".trace.json")
+
+
+def file_hash(path: Path) -> str:
+    """Return the sha256 of a file's bytes."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def write_atomically(path: Path, text: str) -> None:
