@@ -142,6 +142,17 @@ def test_commands_parse(command: str) -> None:
             pytest.fail(f"unknown program in the docs: {command}")
 
 
+@pytest.mark.parametrize("page", ["README.md", "docs/adding.md"])
+def test_tiers_in_yaml_blocks_can_be_planned(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    block = re.search(r"^```yaml\n(.*?)^```", (ROOT / page).read_text(), re.DOTALL | re.MULTILINE)
+    assert block
+    (tmp_path / "mine.yaml").write_text(block[1])
+    (tmp_path / "their_package").mkdir()
+    (tmp_path / "their_package" / "mixers.py").write_text("class TheirMixer:\n    cost = 'linear'\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert cli.main(["plan", "--configfile", str(tmp_path / "mine.yaml")]) == 0
+
+
 def test_the_readme_is_short() -> None:
     readme = ROOT / "README.md"
     assert len(readme.read_text().splitlines()) <= 250
