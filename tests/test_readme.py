@@ -28,18 +28,33 @@ def rows() -> list[Row]:
     ]
 
 
-def written(made: list[Row], folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+def written(made: list[Row], folder: Path) -> dict[str, str]:
     """README.md and results.md of these rows, without drawing."""
-    monkeypatch.setattr(figures, "FIGURES", dict.fromkeys(figures.FIGURES, lambda _: figures.canvas.nothing("t", "w")))
     store(made, folder / "rows")
-    page = folder / "README.md"
-    if not page.is_file():
-        page.write_text(f"above\n{readme.BEGIN}\nreplaced\n{readme.END}\nbelow\n", encoding="utf-8")
+    if not (folder / "README.md").is_file():
+        (folder / "README.md").write_text(f"above\n{readme.BEGIN}\nreplaced\n{readme.END}\nbelow\n", encoding="utf-8")
     (folder / "docs").mkdir(exist_ok=True)
     places = {"rows": "rows", "readme": "README.md", "results": "docs/results.md", "figures": "docs/figures"}
     arguments = [text for name, place in places.items() for text in (f"--{name}", str(folder / place))]
-    assert main(["readme", *arguments]) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        nothing = dict.fromkeys(figures.FIGURES, lambda _: figures.canvas.nothing("title", "words"))
+        patch.setattr(figures, "FIGURES", nothing)
+        assert main(["readme", *arguments]) == 0
     return {name: (folder / name).read_text(encoding="utf-8") for name in ("README.md", "docs/results.md")}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the pages of `rows`."""
+    folder = tmp_path_factory.mktemp("pages")
+    written(rows(), folder)
+    return folder
+
+
+@pytest.fixture
+def page(folder: Path) -> str:
+    """docs/results.md of `rows`."""
+    return (folder / "docs" / "results.md").read_text(encoding="utf-8")
 
 
 def line(text: str, *starts: str) -> list[str]:
@@ -55,33 +70,28 @@ def under(text: str, title: str) -> str:
     return text.partition(f"\n**{title}")[2].partition("\n**")[0]
 
 
-def test_numbers_are_those_of_the_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pages = written(rows(), tmp_path, monkeypatch)
-    text = pages["docs/results.md"]
-    speed, rate = under(text, "Speed-up over transformer"), under(text, "Tokens/s in training")
+def test_numbers_are_those_of_the_rows(page: str, folder: Path) -> None:
+    speed, rate = under(page, "Speed-up over transformer"), under(page, "Tokens/s in training")
     assert line(speed, "pointer", "A")[-1] == "2.50"
     assert line(speed, "pointer", "paper")[-1] == "2.45"
     assert line(rate, "pointer", "A")[-1] == "20,480"
-    assert line(under(text, "Copy accuracy in %"), "pointer", "A")[2].startswith("99.7 (99.")
-    assert f"A is {SERVER} (6 rows)" in text
-    answer = line(pages["README.md"], "Copy accuracy exceeds 95% at every distance up to 2048")
+    assert line(under(page, "Copy accuracy in %"), "pointer", "A")[2].startswith("99.7 (99.")
+    assert f"A is {SERVER} (6 rows)" in page
+    answer = line((folder / "README.md").read_text(), "Copy accuracy exceeds 95% at every distance up to 2048")
     assert answer[1:] == ["over 95%", "99.7%", "invalid: controls off"]
 
 
-def test_every_table_has_the_command_that_leads_to_its_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    sections = written(rows(), tmp_path, monkeypatch)["docs/results.md"].partition("## Speed")[2]
+def test_every_table_has_the_command_that_leads_to_its_rows(page: str) -> None:
+    sections = page.partition("## Speed")[2]
     assert sections.count("\n|:--") == sections.count("Rows: `pointer-bench why ") > 3
 
 
-def test_failures_show_their_status_and_reason_and_names_are_harmless(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    text = written(rows(), tmp_path, monkeypatch)["docs/results.md"]
-    assert line(under(text, "Speed-up over transformer"), "longformer")[-1].startswith(r"oom \[")
-    assert "out of memory: 9 GiB" in text
-    assert "diverged" in text
-    assert "loss is NaN at step 17" in text
-    assert "<script>" not in text
+def test_failures_show_their_status_and_reason_and_names_are_harmless(page: str) -> None:
+    assert line(under(page, "Speed-up over transformer"), "longformer")[-1].startswith(r"oom \[")
+    assert "out of memory: 9 GiB" in page
+    assert "diverged" in page
+    assert "loss is NaN at step 17" in page
+    assert "<script>" not in page
 
 
 def test_a_note_says_what_all_lines_of_a_table_share() -> None:
@@ -95,22 +105,19 @@ def test_a_note_says_what_all_lines_of_a_table_share() -> None:
 
 
 @pytest.mark.parametrize("made", [[failed("error", "broken")], [copied("chance", 512, 0.05)]], ids=["failed", "copy"])
-def test_the_page_can_be_made_of_little(made: list[Row], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "## Real text" not in written(made, tmp_path, monkeypatch)["docs/results.md"]
+def test_the_page_can_be_made_of_little(made: list[Row], tmp_path: Path) -> None:
+    assert "## Real text" not in written(made, tmp_path)["docs/results.md"]
 
 
-def test_only_the_answer_of_the_readme_changes_and_twice_gives_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    first = written(rows(), tmp_path, monkeypatch)
-    assert written(rows(), tmp_path, monkeypatch) == first
-    text = first["README.md"]
+def test_only_the_answer_of_the_readme_changes_and_twice_gives_the_same(page: str, folder: Path) -> None:
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    assert written(rows(), folder) == {"README.md": text, "docs/results.md": page}
     assert text.startswith(f"above\n{readme.BEGIN}\n| claim")
     assert text.endswith(f"{readme.END}\nbelow\n")
     assert "replaced" not in text
-    drawn = {path.name for path in (tmp_path / "docs" / "figures").iterdir()}
+    drawn = {path.name for path in (folder / "docs" / "figures").iterdir()}
     assert drawn == {"speedup.png", "copy_accuracy.png"}
-    assert all(f"](figures/{name})" in first["docs/results.md"] for name in drawn)
+    assert all(f"](figures/{name})" in page for name in drawn)
 
 
 @pytest.mark.parametrize("text", ["", readme.BEGIN, f"{readme.END}{readme.BEGIN}", 2 * (readme.BEGIN + readme.END)])
