@@ -132,7 +132,7 @@ def _stacked(parts: list[pd.DataFrame]) -> pd.DataFrame:
     return wide.drop(columns=unsaid if len(wide) else [])
 
 
-def _published(block: Block) -> pd.DataFrame:
+def published(block: Block) -> pd.DataFrame:
     """Return the paper's figures as estimates of one more machine."""
     if block.published is None:
         return pd.DataFrame(columns=ESTIMATE)
@@ -143,7 +143,7 @@ def _published(block: Block) -> pd.DataFrame:
 
 
 def _with_paper(ours: pd.DataFrame, block: Block) -> pd.DataFrame:
-    theirs = _published(block).reindex(columns=ours.columns)
+    theirs = published(block).reindex(columns=ours.columns)
     return pd.concat([ours, theirs.astype(ours.dtypes)], ignore_index=True) if len(theirs) else ours
 
 
