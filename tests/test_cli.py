@@ -180,6 +180,7 @@ def test_a_signal_is_an_exit_code_and_one_line(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where tests run in the background
     monkeypatch.setattr(rows_run, "run", lambda *_: os.kill(os.getpid(), signal_number))
     assert cli.main(RUN) == code
     assert capsys.readouterr().err == "pointer-bench: interrupted; no result was written\n"

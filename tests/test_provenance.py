@@ -68,6 +68,7 @@ def test_the_source_hash_changes_with_what_makes_a_number_and_with_nothing_else(
     assert changed("pointer/trunk.py") == {"shared", "local", "gla"}
     assert changed("pointer/content.py") == {"local", "gla"}
     assert changed("workflow/bench/measure/learning.py") == {"shared", "local", "gla"}
+    assert changed("workflow/bench/measure/contract.py") == set()  # only verdicts
     assert changed("workflow/bench/tasks/copy.py") == {"shared", "local", "gla"}
     assert changed("baselines/local.py") == {"local"}
     assert changed("baselines/longformer.py") == {"local"}  # which local imports

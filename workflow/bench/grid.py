@@ -62,7 +62,7 @@ class Grid:
 
     def rows(self, results: str) -> list[str]:
         """Return the row files of the tier whose results folder this is."""
-        return [cell.path for cell in self.cells(tier_name(results))]
+        return list(self.cells(tier_name(results)))
 
     def rows_hash(self, results: str) -> str:
         """Return a hash over a tier's rows: a model that joins the registry changes no config."""
@@ -162,10 +162,11 @@ class Grid:
         cells = [self._cell[path][0] for path in outputs if path in self._cell]
         return estimate.summary(cells) if cells else []
 
-    def _plan(self, name: str) -> list[Cell]:
-        cells = plan.cells(self.tiers[name])
-        for place, cell in enumerate(cells):
-            self._cell.setdefault(cell.path, (cell, len(cells) - place))
+    def _plan(self, name: str) -> dict[str, Cell]:
+        """Return a tier's cells by the paths of their rows, and remember them."""
+        cells = {cell.path: cell for cell in plan.cells(self.tiers[name])}
+        for place, (path, cell) in enumerate(cells.items()):
+            self._cell.setdefault(path, (cell, len(cells) - place))
             verdict = contracts.path(cell.model, cell.mixer)
             self._checked.setdefault(str(verdict), cell)
         return cells

@@ -37,6 +37,7 @@ from workflow.bench.measure.subject import (
     require_same,
 )
 from workflow.bench.measure.training import set_progress, supervised_loss
+from workflow.bench.outcomes import EnvironmentFault, of_environment
 from workflow.bench.sources import ROOT
 
 SMALL = {"layers": 2, "width": 64, "heads": 4}
@@ -129,6 +130,8 @@ def run_check(function: Test, subject: Subject) -> Check:
         return Check(name, False, str(broken))
     except (Exception, SystemExit) as error:
         message = " ".join(str(error).split())
+        if of_environment(error):
+            raise EnvironmentFault(f"{type(error).__name__}: {message}") from error
         notes = "".join(f"{note}: " for note in getattr(error, "__notes__", ()))
         origin = _origin(error)
         return Check(name, False, f"{notes}raised {type(error).__name__}: {message}{origin}")
@@ -214,6 +217,8 @@ def bad_input(subject: Subject) -> None:
         except InputError:
             continue
         except Exception as error:
+            if of_environment(error):
+                raise
             name = type(error).__name__
             raise Broken(f"{case} raises {name} instead of InputError") from error
         raise Broken(f"{case} is accepted without an error")

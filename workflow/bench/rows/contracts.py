@@ -19,6 +19,7 @@ from pointer.errors import InputError
 from workflow.bench import registry
 from workflow.bench.outcomes import EnvironmentFault
 from workflow.bench.rows import child, provenance, write_atomically
+from workflow.bench.sources import content_hash
 
 FOLDER = Path("results/contracts")
 TIME_LIMIT_S = 900
@@ -97,7 +98,8 @@ def check(
 def key(model: str, mixer: str) -> str:
     """Return a hash over what decides a verdict: sources, the mixer's settings, versions."""
     versions = [(name, v) for name, v in provenance.versions().items() if name != "platform"]
-    return provenance.source_hash(model, "contract", mixer, repr(sorted(versions)))
+    checks = content_hash([provenance.CONTRACT])
+    return provenance.source_hash(model, checks, mixer, repr(sorted(versions)))
 
 
 def _text(mixer: Mapping[str, Any]) -> str:

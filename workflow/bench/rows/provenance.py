@@ -27,6 +27,7 @@ PACKAGES = ("torch", "numpy", "numba", "snakemake")
 SIZES = ("distance", "pairs", "items", "hops", "letters")  # of tasks; null in the rows of others
 # What every model's row shares: tasks, recipe, clock, and the trunk with its optimiser.
 MEASURING = ("workflow/bench/measure", "workflow/bench/tasks", "pointer/trunk.py", "pointer/optim.py")
+CONTRACT = ROOT / "workflow" / "bench" / "measure" / "contract.py"
 MACHINE_ID = Path("/etc/machine-id")
 
 
@@ -61,7 +62,7 @@ def identity(cell: Cell) -> dict[str, Any]:
 def source_hash(model: str, *further: str) -> str:
     """Return a hash over what makes a model's rows: all of pointer/, the model's own file with
     what it uses of baselines/, and what measures. Any edit there makes its rows stale."""
-    files = {*python_files("pointer", *MEASURING), *model_files(model)}
+    files = {*python_files("pointer"), *_measuring(), *model_files(model)}
     entry = registry.info(model)
     built = (entry.path, str(entry.learned_positions), str(entry.trained))
     return content_hash(sorted(files), *built, inspect.getsource(registry.build), *further)
@@ -70,7 +71,12 @@ def source_hash(model: str, *further: str) -> str:
 @functools.cache
 def shared_hash() -> str:
     """Return a hash over what all models' rows share: rows are comparable where it is the same."""
-    return content_hash(python_files(*MEASURING), inspect.getsource(registry.build))
+    return content_hash(_measuring(), inspect.getsource(registry.build))
+
+
+def _measuring() -> list[Path]:
+    """Return the files of MEASURING but the contract, which decides on numbers and makes none."""
+    return [file for file in python_files(*MEASURING) if file != CONTRACT]
 
 
 def model_files(model: str) -> list[Path]:
