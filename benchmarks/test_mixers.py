@@ -9,7 +9,6 @@ skipped with the reason (tests hold the others to it).
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -40,7 +39,7 @@ def refused(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
     scratch = tmp_path_factory.mktemp("contracts")
     reasons = {}
     for name in own:
-        verdict = contracts.verdict(name, {}, contracts.path(name, {}), scratch, sys.stderr)
+        verdict = contracts.verdict(name, {}, contracts.path(name, {}), scratch)
         if verdict.reason:
             reasons[name] = verdict.reason
     torch.set_num_threads(affinity())

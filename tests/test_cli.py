@@ -200,7 +200,7 @@ def test_check_tells_the_verdict_and_writes_it(
 ) -> None:
     checks = [("shapes", True, ""), ("causality", passed, "position 3 sees 4")]
     result = {"kind": "ok", "checks": checks}
-    monkeypatch.setattr(child, "execute", lambda *_: child.Ending(0, result))
+    monkeypatch.setattr(child, "execute", lambda *_, **__: child.Ending(0, result))
     assert cli.main(["check", "pointer"]) == code
     told = capsys.readouterr().out
     assert ("pointer fails 1 of 2 checks: no number of it is published" in told) == (not passed)
@@ -209,9 +209,9 @@ def test_check_tells_the_verdict_and_writes_it(
     assert json.loads((tmp_path / "pointer.json").read_text())["status"] == ("ok" if passed else "error")
 
 
-def test_check_prints_each_result_as_it_comes(capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_prints_each_result_as_it_comes(capfd: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["check", "chance"]) == 0
-    lines = capsys.readouterr().out.splitlines()
+    lines = capfd.readouterr().out.splitlines()
     assert "ok    shapes" in lines
     assert lines[-1] == "chance keeps the contract"
 

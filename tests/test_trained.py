@@ -34,7 +34,7 @@ def cell(experiment: str, model: str) -> Cell:
 def row(tmp_path: Path, experiment: str, model: str) -> dict[str, Any]:
     """What the worker leaves of a cell."""
     asked, result = tmp_path / "settings.json", tmp_path / "result.json"
-    request = {"cells": [cell(experiment, model).to_dict()], "watched": False}
+    request = {"cells": [cell(experiment, model).to_dict()]}
     asked.write_text(json.dumps(request), encoding="utf-8")
     assert worker.main([str(asked), str(result)]) == 0
     found: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))["rows"][0]

@@ -190,7 +190,7 @@ def check(model: str, mixer: tuple[str, ...], out: Path | None) -> int:
 
     settings = dict(parse_setting(text) for text in mixer)
     with tempfile.TemporaryDirectory(prefix="pointer-bench-") as scratch:
-        verdict = contracts.check(model, settings, Path(scratch), sys.stdout)
+        verdict = contracts.check(model, settings, Path(scratch), stdout=None)
     failed = sum(not passed for _, passed, _ in verdict.checks)
     words = verdict.reason or "keeps the contract"
     if failed:

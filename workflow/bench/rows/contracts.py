@@ -10,10 +10,10 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from pointer.errors import InputError
 from workflow.bench import registry
@@ -51,7 +51,7 @@ def path(model: str, mixer: Mapping[str, Any]) -> Path:
     return FOLDER / (f"{name}-{variant}.json" if mixer else f"{name}.json")
 
 
-def verdict(model: str, mixer: Mapping[str, Any], file: Path, folder: Path, out: TextIO) -> Verdict:
+def verdict(model: str, mixer: Mapping[str, Any], file: Path, folder: Path) -> Verdict:
     """Return the verdict in `file` if it is of today's sources, else check and write it there."""
     try:
         known = Verdict(**json.loads(file.read_text(encoding="utf-8")))
@@ -59,7 +59,7 @@ def verdict(model: str, mixer: Mapping[str, Any], file: Path, folder: Path, out:
         known = None
     if known is not None and known.key == key(model, _text(mixer)):
         return known
-    made = check(model, mixer, folder, out)
+    made = check(model, mixer, folder)
     write(made, file)
     return made
 
@@ -70,11 +70,7 @@ def write(made: Verdict, file: Path) -> None:
 
 
 def check(
-    model: str,
-    mixer: Mapping[str, Any],
-    folder: Path,
-    output: TextIO,
-    worker: Sequence[str] | None = None,
+    model: str, mixer: Mapping[str, Any], folder: Path, stdout: int | None = child.STDERR
 ) -> Verdict:
     """Check a model in a child process that works in `folder` and prints a line a check.
 
@@ -82,7 +78,9 @@ def check(
     """
     request = {"model": model, "mixer": dict(mixer), "threads": 1}
     memory = provenance.ram_bytes()
-    ending = child.execute(request, folder, output, seconds=TIME_LIMIT_S, memory_bytes=memory, worker=worker)
+    ending = child.execute(
+        request, folder, seconds=TIME_LIMIT_S, memory_bytes=memory, stdout=stdout
+    )
     made = functools.partial(Verdict, model, dict(mixer), key(model, _text(mixer)))
     if ending.timed_out:
         return made("timeout", [])
