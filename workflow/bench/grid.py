@@ -1,4 +1,4 @@
-"""Answer what the Snakefile asks: tiers, their rows, and a row's options, sources, threads, priority.
+"""Answer what the Snakefile asks: tiers, their rows, and what the job of a row needs.
 
 Loads no Snakemake. A tier is planned when a target first needs it, so that additions which only
 suit one tier break no other.
