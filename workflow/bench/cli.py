@@ -190,7 +190,8 @@ def check(model: str, mixer: tuple[str, ...], out: Path | None) -> int:
 
     settings = dict(parse_setting(text) for text in mixer)
     with tempfile.TemporaryDirectory(prefix="pointer-bench-") as scratch:
-        verdict = contracts.check(model, settings, Path(scratch), stdout=None)
+        stdout = None if out is None else contracts.child.STDERR  # of a line a check
+        verdict = contracts.check(model, settings, Path(scratch), stdout)
     failed = sum(not passed for _, passed, _ in verdict.checks)
     words = verdict.reason or "keeps the contract"
     if failed:

@@ -15,7 +15,7 @@ rule check_model:
         argv=lambda wildcards, output: explained(GRID.check_argv, output.verdict),
         sources=lambda wildcards, output: explained(GRID.check_sources, output.verdict),
     shell:
-        "python -m workflow.bench check {params.argv:q} --out {output.verdict:q} > {log:q} 2>&1"
+        "python -m workflow.bench check {params.argv:q} --out {output.verdict:q} 2> {log:q}"
 
 
 rule run_shared:
