@@ -150,7 +150,7 @@ class Grid:
         if another pipeline works there.
         """
         try:
-            descriptor = self._held.enter_context(lock.taken(PIPELINE, wait=False))
+            descriptor = self._held.enter_context(lock.taken(PIPELINE, wait=False, mode=0o666))
         except BlockingIOError:
             owner = PIPELINE.read_text(encoding="utf-8")
             message = f"another pipeline works in {PIPELINE.parent.resolve()}: {owner}"
