@@ -56,8 +56,8 @@ def test_a_large_grid_is_planned_once(hashes: list[int]) -> None:
     assert len(set(paths)) == MANY
     assert hashes[0] == 2 * MANY  # to leave out equal cells, and for their paths
     for path in paths:  # what Snakemake asks of every job
-        made.argv(path), made.sources(path), made.threads(path, 2), made.priority(path)
-    assert made.priority(paths[0]) == MANY
+        made.job(path), made.threads(path, 2)
+    assert made.job(paths[0]).priority == MANY
     assert hashes[0] == 2 * MANY
 
 
