@@ -186,11 +186,11 @@ def check(model: str, mixer: tuple[str, ...], out: Path | None) -> int:
     MODEL is a name that `pointer-bench list` prints, or NAME=package.module:Class.
     """
     registry.info(model)
-    from workflow.bench.rows import contracts
+    from workflow.bench.rows import child, contracts
 
     settings = dict(parse_setting(text) for text in mixer)
     with tempfile.TemporaryDirectory(prefix="pointer-bench-") as scratch:
-        stdout = None if out is None else contracts.child.STDERR  # of a line a check
+        stdout = None if out is None else child.STDERR  # of a line a check
         verdict = contracts.check(model, settings, Path(scratch), stdout)
     failed = sum(not passed for _, passed, _ in verdict.checks)
     words = verdict.reason or "keeps the contract"
