@@ -1,4 +1,4 @@
-"""A model that breaks its contract is refused: the check is red with the reason, and its row has the reason and no
+"""A model that fails its contract is refused: the check says why, and its row has the reason and no
 number. The verdict is asked for once a version of the sources."""
 
 from __future__ import annotations
