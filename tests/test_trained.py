@@ -65,7 +65,7 @@ def test_no_model_of_the_suite_is_refused(name: str) -> None:
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
-    audit(model, models.task_of(settings), CPU)
+    audit(model, settings.learned(), CPU)
 
 
 def test_untrained_controls_are_exempt() -> None:
@@ -75,4 +75,4 @@ def test_untrained_controls_are_exempt() -> None:
         def forward(self, tokens: Tensor) -> Tensor:
             raise AssertionError("it was run")
 
-    audit(Control(), models.task_of(cell("mqar", "oracle-copy").resolved()), CPU)
+    audit(Control(), cell("mqar", "oracle-copy").resolved().learned(), CPU)
