@@ -232,7 +232,7 @@ def _complexity() -> Iterable[Row]:
 
 def table_of(rows: Iterable[Row]) -> pd.DataFrame:
     """The frame that `collect` would make of these rows."""
-    return frame.tidy(rows)
+    return frame.tidy({"path": f"{number}.json", **made} for number, made in enumerate(rows))
 
 
 def store(rows: Iterable[Row], folder: Path) -> Path:

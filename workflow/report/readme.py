@@ -21,7 +21,7 @@ import pandas as pd
 from pointer.errors import InputError
 from workflow.bench.rows import read_row, write_atomically
 from workflow.bench.store import names_row
-from workflow.report import LEDGER, claims, figures, goals, layout, ledger, render, summary
+from workflow.report import LEDGER, claims, estimates, figures, goals, layout, render, summary
 from workflow.report.ablation_tables import ablation, fairness, two_hop
 from workflow.report.copy_tables import copy_accuracy, hops
 from workflow.report.frame import tidy, unpack
@@ -53,14 +53,14 @@ class Part:
 
 def verdicts(frame: pd.DataFrame) -> Table:
     """The ledger's verdicts, without reasons."""
-    table = claims.table(claims.judge(frame, ledger.read(LEDGER)), most=2)
+    table = claims.table(claims.of_rows(frame, LEDGER), most=2)
     short = dataclasses.replace(table, wide=table.wide[["claim", "what", "paper", "ours", "verdict"]])
     return layout.coded(short, frame["machine"])
 
 
 def reached(frame: pd.DataFrame) -> Table:
     """What of the goals was reached."""
-    return layout.coded(goals.summary(frame), frame["machine"])
+    return layout.coded(goals.summary(estimates.build(frame)), frame["machine"])
 
 
 def effects(frame: pd.DataFrame) -> str:

@@ -8,14 +8,21 @@ from pathlib import Path
 import pandas as pd
 
 from pointer.errors import InputError
+from workflow.report import goals as goals_
 from workflow.report import render
 from workflow.report.ablation_tables import ablation, fairness, two_hop
 from workflow.report.copy_tables import copy_accuracy, copy_loss, hops, parameters
-from workflow.report.goals import goals
+from workflow.report.estimates import build
 from workflow.report.layout import Table
 from workflow.report.mixer_tables import mixers
 from workflow.report.task_tables import bytes_, recall
 from workflow.report.timing_tables import memory, operations, scaling, speedup, throughput, training_time
+
+
+def goals(frame: pd.DataFrame) -> Table:
+    """What pointer was built to reach, cell by cell."""
+    return goals_.goals(build(frame))
+
 
 _ALL: tuple[Callable[[pd.DataFrame], Table], ...] = (
     training_time,
