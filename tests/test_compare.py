@@ -12,7 +12,7 @@ import pytest
 from synthetic import LAPTOP, SERVER, Row, copied, counted, store, timed
 
 from workflow.bench import cli
-from workflow.report import estimates, readme
+from workflow.report import estimates, frame
 
 
 def machine(name: str, factor: float = 1.0, ratio: float = 2.0, repeats: int = 3, **values: Any) -> list[Row]:
@@ -156,7 +156,7 @@ def test_tables_of_estimates_are_compared_like_rows(
     capsys: pytest.CaptureFixture[str], folders: tuple[Path, Path]
 ) -> None:
     store(machine(SERVER), folders[0])
-    estimates.write(readme.read(folders[0]), folders[1])
+    estimates.write(frame.read(folders[0]), folders[1])
     assert cli.main(["compare", str(folders[0]), str(folders[1] / "estimates.parquet")]) == 0
     assert "2 agree" in capsys.readouterr().out
 

@@ -108,7 +108,7 @@ def read_yaml(path: Path | str, noun: str = "config file") -> dict[str, Any]:
         content = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 (a safe loader)
     except OSError as error:
         raise InputError(f"{noun} {str(path)!r} cannot be read: {error.strerror}.") from error
-    except (yaml.YAMLError, ValueError, TypeError, OverflowError, RecursionError) as error:
+    except Exception as error:  # PyYAML answers bad texts with whatever its own code raises
         raise InputError(f"{noun} {path}: {' '.join(str(error).split())}. Change it there.") from error
     if content is None:
         return {}

@@ -22,7 +22,7 @@ from tabulate import tabulate
 
 from pointer.errors import InputError
 from workflow.bench.rows import RowError
-from workflow.report import estimates, readme
+from workflow.report import estimates, frame
 from workflow.report.estimates import KEY, WORK
 from workflow.report.layout import significant
 from workflow.report.ledger import name_model, name_position
@@ -75,7 +75,7 @@ def compare(a: Path, b: Path) -> Comparison:
 def _read(path: Path) -> pd.DataFrame:
     """Return the estimates of one side that can be compared."""
     try:
-        table = estimates.load(path) if path.is_file() else estimates.build(readme.read(path))
+        table = estimates.load(path) if path.is_file() else estimates.build(frame.read(path))
     except RowError as error:
         raise InputError(f"{error}. `pointer-bench verify {path}` tells more.") from error
     chosen = table["quantity"].isin(COMPARED) & (table["n"] > 0) & (table["experiment"] != TRACED)

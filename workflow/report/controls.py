@@ -16,8 +16,8 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from workflow.bench import audit
 from workflow.bench.experiments import EXPERIMENTS
+from workflow.bench.rows import checks
 from workflow.report import intervals
 from workflow.report.estimates import KEY, PLACE, from_json, select
 from workflow.report.frame import unpack
@@ -93,8 +93,8 @@ def unsound(frame: pd.DataFrame) -> list[str]:
     for record in frame[frame["experiment"].isin(list(EXPERIMENTS))].to_dict("records"):
         row = {str(key): None if pd.isna(value) else value for key, value in record.items()}
         row |= {key: unpack(row[key]) or {} for key in ("versions", "settings")}
-        rows.append(audit.Placed(str(row["path"] or ""), row))
+        rows.append(checks.Placed(str(row["path"] or ""), row))
     findings: dict[str, list[str]] = {}
-    for finding in (*audit.overlaps(rows), *audit.sources(rows)):
-        findings.setdefault(finding.check, []).append(finding.what)
+    for finding in (*checks.overlaps(rows), *checks.mixed_sources(rows)):
+        findings.setdefault(finding.check, []).append(finding.message)
     return [texts[0] + (f" (and {len(texts) - 1} more)" if texts[1:] else "") for texts in findings.values()]

@@ -99,8 +99,7 @@ def load(path: Path) -> pd.DataFrame:
 
 def read(folder: Path) -> pd.DataFrame:
     """Return the frame of all row files below a folder, checked; traces beside them are no rows."""
-    from workflow.bench.rows import read_row
-    from workflow.bench.store import names_row
+    from workflow.bench.rows import names_row, read_row
 
     paths = [path for path in sorted(folder.rglob("*.json")) if names_row(path)]
     if not paths:

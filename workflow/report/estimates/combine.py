@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from workflow.bench import stability
+from workflow.bench.measure import statistics as stability
 from workflow.report.estimates.runs import KEY, WHOLE_KEYS
 from workflow.report.intervals import LEVEL
 

@@ -218,7 +218,7 @@ def _hops(traced: pd.DataFrame) -> Iterator[pd.DataFrame]:
 
 def _one_target(row: Path, files: dict[str, str]) -> float:
     """Return the share of positions, layers and heads of a trace with one target at or before the position."""
-    from workflow.bench.store import attachment
+    from workflow.bench.rows import attachment
 
     path = attachment(row, str(files.get("trace")))
     if not path.is_file():
