@@ -24,8 +24,8 @@ from pointer.errors import InputError
 from workflow.bench.rows import RowError
 from workflow.report import estimates, frame
 from workflow.report.estimates import KEY, WORK
-from workflow.report.layout import significant
-from workflow.report.ledger import name_model, name_position
+from workflow.report.layout import named, significant
+from workflow.report.ledger import name_position
 
 COMPARED = ("speedup", "accuracy_by_sequence", *WORK)
 TRACED = "interpretability"  # trains a model of `copy` once more
@@ -122,7 +122,7 @@ def as_text(comparison: Comparison) -> str:
                 quantity = f"{cell['phase']} {cell['quantity']} over {cell['against']}"
             at = ", ".join([name_position(cell["axis"], cell["x"]), *(f"{key} {cell[key]}" for key in apart)])
             numbers = [_number(cell, suffix) for suffix in ("", "_b")]
-            lines.append([quantity, name_model(cell["model"], cell["variant"]), at, *numbers, cell["agreement"]])
+            lines.append([quantity, named(cell["model"], cell["variant"]), at, *numbers, cell["agreement"]])
     table = tabulate(lines, headers=["quantity", "model", "at", "A", "B", "they"], disable_numparse=True)
     counts = ", ".join(f"{number} {name}" for name, number in comparison.counts().items())
     only = f"; only in A: {comparison.alone[0]}, only in B: {comparison.alone[1]}" if any(comparison.alone) else ""

@@ -21,7 +21,7 @@ from workflow.bench.rows import checks
 from workflow.report import intervals
 from workflow.report.estimates import KEY, PLACE, from_json, select
 from workflow.report.frame import unpack
-from workflow.report.ledger import name_model
+from workflow.report.layout import named
 from workflow.report.rules import ENOUGH
 
 REQUIRED = ("oracle-copy", "chance")
@@ -81,7 +81,7 @@ def _timing(estimates: pd.DataFrame) -> Iterator[str]:
     for _, cell in beside.iterrows():
         if cell["low"] > FASTER if cell["n"] >= ENOUGH else cell["value"] > FASTER_ONCE:
             times = f"{cell['value']:.2f} times as fast as the trunk alone (identity)"
-            yield f"{name_model(cell['model'], cell['variant'])} trains {times} at N={cell['x']}"
+            yield f"{named(cell['model'], cell['variant'])} trains {times} at N={cell['x']}"
 
 
 def unsound(frame: pd.DataFrame) -> list[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -21,7 +21,7 @@ from pydantic_core import CoreSchema, core_schema
 from pointer.errors import InputError
 from workflow.bench import experiments, registry
 from workflow.bench.validation import Flag, Number, Whole, input_error, read_yaml
-from workflow.report import paper
+from workflow.report import layout, paper
 from workflow.report.estimates import KEY, NAMES, NO_PAIR, PLACE, QUANTITIES, WORK, select
 from workflow.report.paper_checks import CHECKS
 from workflow.report.rules import KINDS, Cell, NotTestable, Rule, missing
@@ -179,10 +179,10 @@ def _cells(test: Statement, estimates: pd.DataFrame, device: str) -> Iterator[Ce
     finished = chosen["status"].eq("ok").groupby([chosen[key] for key in PLACE], dropna=False).transform("any")
     if not finished.any():
         name = f"{test.name()}{'' if device == 'any' else f' on {device}'}"
-        raise NotTestable(f"no {name}", ", ".join(sorted(set(chosen["reason"]))))
+        raise NotTestable(f"no {name}", ", ".join(sorted(set(chosen["reason"]) - {""})))
     places = chosen[finished].groupby(PLACE, dropna=False)
     for place, lines in places:
-        where = describe_place(place) if len(places) > 1 else ""
+        where = f"{place[0]}, {layout.device(place[1], place[3])}, {place[2]}" if len(places) > 1 else ""
         for x in _positions(test, lines):
             here = lines[lines["x"] == x]
             if here.empty:
@@ -248,18 +248,13 @@ def _cell(line: pd.Series, label: str, where: str) -> Cell:
 
 def _label(test: Statement, line: pd.Series, x: int, *further: str) -> str:
     """Return what tells a cell of a claim from the others, such as `over transformer, N=2048`."""
-    of = f"over {test.against}" if test.against else name_model(str(test.model), test.variant)
+    of = f"over {test.against}" if test.against else layout.named(str(test.model), test.variant)
     quantity = "" if test.quantity in UNNAMED else str(test.quantity)
     task = "" if line["task"] == "copy" else line["task"]
     position = name_position(line["axis"], x) if x else ""
     if test.quantity == "time_exponent":
         position = f"from {position} on"
     return ", ".join(part for part in (of, quantity, task, position, *further) if part)
-
-
-def name_model(model: str, variant: str) -> str:
-    """Return a model with its changed settings in words."""
-    return f"{model} with {variant}" if variant else model
 
 
 def name_position(axis: str, x: int) -> str:
@@ -274,10 +269,3 @@ def _differences(line: pd.Series, here: pd.DataFrame) -> list[str]:
     if line["quantity"] == "tokens_to_95_reduction" and line["status"] == "ok" and line["reason"]:
         apart.append(line["reason"])
     return apart
-
-
-def describe_place(place: Sequence[Any]) -> str:
-    """Return a PLACE in words: machine, device, threads, dtype."""
-    machine, device, dtype, threads = place
-    counted = [f"{threads} thread{'s' if threads != 1 else ''}"] if pd.notna(threads) else []
-    return ", ".join([str(machine), str(device), *counted, str(dtype)])
