@@ -166,7 +166,7 @@ def test_list_for_people_and_for_programs(capsys: pytest.CaptureFixture[str]) ->
     assert listed["devices"][0] == "cpu"
 
 
-@pytest.mark.parametrize("what", ["tier", "cell", "registry"])
+@pytest.mark.parametrize("what", list(cli.SCHEMAS))
 def test_schemas_are_printed(what: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["schema", what]) == 0
     assert json.loads(capsys.readouterr().out)["additionalProperties"] is False

@@ -18,14 +18,13 @@ from synthetic import HOSTILE, LAPTOP, SERVER, copied, failed, table_of, timed, 
 
 from workflow.report import LEDGER, claims, frame, ledger, models, paper, summary
 from workflow.report.__main__ import main
-from workflow.report.arithmetic import ARITHMETIC
 from workflow.report.page import build, chart, curves, explorer, listing, machines, verdicts
 
 BREAKOUT = "</script><script>alert(2)</script>"
 
 
 def page_of(rows: pd.DataFrame, tier: str = "default") -> str:
-    return build.html(rows, claims.judge(rows, ledger.read(LEDGER), tier), build.Shown(), tier)
+    return build.html(rows, claims.of_rows(rows, LEDGER, tier), build.Shown(), tier)
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +135,8 @@ def test_every_contradiction_is_explained_in_two_sentences() -> None:
 
 
 def test_every_metric_of_rows_is_shown_somewhere() -> None:
-    assert set(ledger.METRICS) - set(ARITHMETIC) == set(verdicts.SHOWN_IN)
+    quantities = {test.quantity for claim in ledger.read(LEDGER) for test in claim.tests}
+    assert quantities - {None} <= set(verdicts.SHOWN_IN)
     shown = {name for name, _ in verdicts.SHOWN_IN.values()}
     assert shown <= {made.name for made in curves.charts(table_of([]))} | {"explorer"}
 

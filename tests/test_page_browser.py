@@ -21,8 +21,7 @@ pytest.importorskip("playwright", reason="the browser tests need Playwright (pip
 from page_browser import WIDTHS, chromium, opened, scrolled
 from playwright.sync_api import Browser, Page, Request, expect
 
-from workflow.report import frame, ledger
-from workflow.report.claims import judge
+from workflow.report import claims, frame, ledger
 from workflow.report.page import build
 
 pytestmark = pytest.mark.browser
@@ -37,7 +36,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page of synthetic rows: every status, two machines, hostile names, two traces."""
     folder = tmp_path_factory.mktemp("page")
     rows = frame.collect(synthetic.store(synthetic.grid(), folder), folder)
-    lines = judge(rows, ledger.read(ROOT / "config" / "claims.yaml"))
+    lines = claims.of_rows(rows, ROOT / "config" / "claims.yaml")
     file = folder / "index.html"
     drawn = folder / "time.svg"
     drawn.write_text(SVG, encoding="utf-8")

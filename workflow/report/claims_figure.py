@@ -13,7 +13,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from workflow.report import canvas, claims
 from workflow.report.claims import Line
-from workflow.report.rules import Estimate, Verdict
+from workflow.report.rules import Cell, Verdict
 
 COLOURS = {
     Verdict.REPRODUCED: "#009E73",
@@ -55,14 +55,14 @@ def _line(axis: Axes, place: int, line: Line) -> None:
         _cell(axis, cell, place + 0.5 * ((slot + 0.5) / len(cells) - 0.5), {"color": colour, "marker": marker})
 
 
-def _cell(axis: Axes, cell: Estimate, height: float, style: dict[str, Any]) -> None:
+def _cell(axis: Axes, cell: Cell, height: float, style: dict[str, Any]) -> None:
     paper = float(cell.paper or math.nan)
     reach = [[max(0.0, cell.value - cell.low) / paper], [max(0.0, cell.high - cell.value) / paper]]
     known = math.isfinite(cell.low) and math.isfinite(cell.high)
     axis.errorbar([cell.value / paper], [height], xerr=reach if known else None, markersize=3, elinewidth=0.9, **style)
 
 
-def comparable(line: Line) -> list[Estimate]:
+def comparable(line: Line) -> list[Cell]:
     """The cells with a positive figure of ours and of the claim's; none where the paper has none or two."""
     if line.claim.contradiction or line.claim.reason:
         return []

@@ -14,7 +14,7 @@ import pandas as pd
 
 from pointer.errors import InputError
 from workflow.bench.rows import write_atomically
-from workflow.report import canvas, claims, figures, ledger, tables
+from workflow.report import canvas, claims, figures, tables
 from workflow.report.layout import base
 from workflow.report.page import assets, curves, explorer, listing, machines, verdicts
 from workflow.report.page.chart import DASHES, SYMBOLS, on_dark
@@ -33,7 +33,7 @@ class Shown:
 
 def write(frame: pd.DataFrame, shown: Shown, out: Path, tier: str, path: Path) -> Path:
     """`out/index.html`. Raises InputError where a figure is missing, a table is unknown, or `path` is no ledger."""
-    lines = claims.judge(frame, ledger.read(path), tier)
+    lines = claims.of_rows(frame, path, tier)
     page = out / "index.html"
     write_atomically(page, html(frame, lines, shown, tier))
     return page

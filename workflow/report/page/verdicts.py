@@ -9,38 +9,23 @@ from typing import Any
 
 from workflow.report import claims, claims_figure
 from workflow.report.claims import Line
+from workflow.report.estimates import WORK
 from workflow.report.ledger import Claim
 from workflow.report.page.chart import on_dark
 from workflow.report.rules import Verdict
 
-MARKS = {
-    Verdict.REPRODUCED: "✓",
-    Verdict.PARTIALLY: "◐",
-    Verdict.NOT_REPRODUCED: "✗",
-    Verdict.INCONCLUSIVE: "?",
-    Verdict.NOT_TESTABLE: "–",
-    Verdict.INVALID: "!",
-    Verdict.SMOKE: "·",
-}
-# Metric -> the page's section that shows it, and the experiment whose rows it reads.
+# Quantity -> the page's section that shows it, and the experiment whose rows it reads.
 SHOWN_IN = {
     "speedup": ("speedup", "efficiency"),
-    "throughput": ("throughput", "efficiency"),
-    "growth": ("operations", "complexity"),
-    "reduction": ("operations", "complexity"),
-    "scaling_exponent": ("time", "efficiency"),
-    "doubling": ("operations", "complexity"),
-    "faster": ("speedup", "efficiency"),
-    "smaller_peak": ("memory", "efficiency"),
-    "time_growth": ("time", "efficiency"),
-    "copy_tokens": ("loss_curves", "copy"),
-    "sooner": ("loss_curves", "fairness"),
-    "task_accuracy": ("recall", "mqar"),
-    "copy_accuracy": ("copy_accuracy", "copy"),
+    "throughput_mean": ("throughput", "efficiency"),
+    "time_exponent": ("time", "efficiency"),
+    **{f"{work}_{kind}": ("operations", "complexity") for work in WORK for kind in ("growth", "reduction")},
+    "accuracy_by_sequence": ("copy_accuracy", "copy"),
     "copy_spread": ("copy_accuracy", "copy"),
-    "copy_loss": ("loss_curves", "copy"),
-    "hops": ("explorer", "interpretability"),
-    "targets_per_position": ("explorer", "interpretability"),
+    "loss": ("loss_curves", "copy"),
+    "mean_hop_lower": ("explorer", "interpretability"),
+    "longest_hop_upper": ("explorer", "interpretability"),
+    "one_target": ("explorer", "interpretability"),
 }
 
 
@@ -75,7 +60,7 @@ def _card(line: Line) -> Card:
     return Card(
         claim.id, claim.claim, claim.figure, claims.ours(claims.deciding(line), 3), claims.verdict(line),
         kind(line.verdict),
-        MARKS[line.verdict], line.why, claim.read_in, claim.device, claim.command, claim.explained, _cells(line),
+        line.verdict.mark, line.why, claim.read_in, claim.device, claim.command, claim.explained, _cells(line),
         _figures(claim), _rows(claim),
     )  # fmt: skip
 
@@ -93,15 +78,16 @@ def _cells(line: Line) -> list[tuple[str, str, str]]:
 
 
 def _figures(claim: Claim) -> list[str]:
-    """The charts that its metrics are drawn in; none where the claim is judged by the paper's own numbers."""
-    return list(dict.fromkeys(SHOWN_IN[test.metric][0] for test in claim.tests if test.metric in SHOWN_IN))
+    """The charts of its quantities; none where the claim is judged by the paper's own numbers."""
+    shown = [SHOWN_IN[test.quantity][0] for test in claim.tests if test.quantity and test.quantity in SHOWN_IN]
+    return list(dict.fromkeys(shown))
 
 
 def _rows(claim: Claim) -> dict[str, list[str]]:
     """Experiments and models of its rows."""
-    measured = [test for test in claim.tests if test.metric in SHOWN_IN]
-    models = [str(test.given[key]) for test in measured for key in ("model", "reference") if key in test.given]
-    experiments = [SHOWN_IN[test.metric][1] for test in measured]
+    measured = [test for test in claim.tests if test.quantity]
+    models = [str(model) for test in measured for model in (test.model, test.against) if model]
+    experiments = [SHOWN_IN[test.quantity][1] for test in measured if test.quantity and test.quantity in SHOWN_IN]
     return {"experiment": list(dict.fromkeys(experiments)), "model": list(dict.fromkeys(models))}
 
 
@@ -109,7 +95,7 @@ def counts(made: Sequence[Card]) -> list[dict[str, Any]]:
     """How many claims got each verdict, in the vocabulary's order."""
     number = Counter(card.kind for card in made)
     return [
-        {"kind": kind(verdict), "verdict": str(verdict), "mark": MARKS[verdict], "number": number[kind(verdict)]}
+        {"kind": kind(verdict), "verdict": str(verdict), "mark": verdict.mark, "number": number[kind(verdict)]}
         for verdict in Verdict
         if number[kind(verdict)]
     ]
