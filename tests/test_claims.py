@@ -10,7 +10,7 @@ import yaml
 from synthetic import DISTANCES, LENGTHS, copied, counted, failed, row, store, table_of, timed, traced
 
 from pointer.errors import InputError
-from workflow.report import LEDGER, arithmetic, claims, claims_figure, frame, intervals, ledger, metrics, verdicts
+from workflow.report import LEDGER, arithmetic, claims, figures, frame, intervals, ledger, metrics, verdicts
 from workflow.report.__main__ import main
 from workflow.report.claims import Line, judge
 from workflow.report.ledger import Claim, Statement
@@ -443,7 +443,7 @@ def test_the_figure_shows_our_number_over_what_the_claim_asks() -> None:
     asked = Statement("copy_accuracy", Rule("at least", 0.5), {"model": "pointer", "at": [512]})
     claim = Claim("a", "c", "50%", "s", (asked,))
     lines = judge(table_of(CONTROLS + seeds("pointer", 0.999)), [claim])
-    (shown,) = claims_figure.comparable(lines[0])
+    (shown,) = figures.comparable(lines[0])
     assert shown.value / (shown.paper or 0) == pytest.approx(1.998)
-    words = [text.get_text() for text in claims_figure.draw(lines).axes[0].texts]
+    words = [text.get_text() for text in figures.verdicts(lines).axes[0].texts]
     assert words == ["reproduced"]

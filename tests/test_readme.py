@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 from synthetic import HOSTILE, SERVER, Row, copied, failed, row, store, timed, traced
 
 from pointer.errors import InputError
@@ -91,7 +92,7 @@ def test_only_what_is_between_the_markers_changes_and_twice_gives_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn = [part.figure for part in readme.PARTS if part.figure]
-    monkeypatch.setattr(figures, "FIGURES", dict.fromkeys(drawn, lambda _: figures.canvas.nothing("t", "words")))
+    monkeypatch.setattr(figures, "FIGURES", dict.fromkeys(drawn, lambda *_: Figure()))
     store(rows(), tmp_path / "rows")
     page = tmp_path / "README.md"
     page.write_text(f"above\n{readme.BEGIN}\nreplaced\n{readme.END}\nbelow\n", encoding="utf-8")

@@ -7,6 +7,7 @@ them.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -59,7 +60,7 @@ def _for_the_repository(commands: argparse._SubParsersAction[argparse.ArgumentPa
 
 def run(arguments: argparse.Namespace) -> list[Path]:
     """Does what the command line says; returns the files made."""
-    from workflow.report import figures, frame, keep, readme, tables
+    from workflow.report import estimates, figures, frame, keep, readme, tables
 
     if arguments.command == "collect":
         frame.collect(arguments.manifest, arguments.out, arguments.benchmarks)
@@ -75,7 +76,8 @@ def run(arguments: argparse.Namespace) -> list[Path]:
     rows = frame.load(arguments.rows)
     if arguments.command == "tables":
         return tables.write(rows, arguments.out, arguments.tier, arguments.names or tables.TABLES)
-    return figures.write(rows, arguments.out, arguments.tier, arguments.names or figures.FIGURES)
+    table = estimates.build(rows)
+    return figures.write(table, rows, arguments.out, arguments.tier, arguments.names or figures.FIGURES)
 
 
 def _claims(rows: pd.DataFrame, arguments: argparse.Namespace) -> list[Path]:
@@ -101,6 +103,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from workflow.report import verdicts
 
     arguments = parser().parse_args(argv)
+    os.environ["MPLBACKEND"] = "Agg"  # a notebook's may not exist here, and stops the import of matplotlib
     try:
         if arguments.command == "verdicts":
             print(verdicts.text(arguments.table))

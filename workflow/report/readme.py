@@ -21,7 +21,7 @@ import pandas as pd
 from pointer.errors import InputError
 from workflow.bench.rows import read_row, write_atomically
 from workflow.bench.store import names_row
-from workflow.report import LEDGER, claims, figures, goals, layout, ledger, render, summary
+from workflow.report import LEDGER, claims, estimates, figures, goals, layout, ledger, render, summary
 from workflow.report.ablation_tables import ablation, fairness, two_hop
 from workflow.report.copy_tables import copy_accuracy, hops
 from workflow.report.frame import tidy, unpack
@@ -181,7 +181,10 @@ def write(rows: Path, readme: Path, drawings: Path) -> list[Path]:
     """
     frame, before, after = read(rows), *around(readme)
     shown = [part for part in parts(frame) if part.figure]
-    drawn = [file for part in shown for file in figures.write(part.drawn(frame), drawings, names=[part.figure])]
+    drawn = []
+    for part in shown:
+        rows_shown = part.drawn(frame)
+        drawn += figures.write(estimates.build(rows_shown), rows_shown, drawings, names=[part.figure])
     text = f"{before}{BEGIN}\n{section(frame, rows, _link(drawings, readme))}{END}{after}"
     write_atomically(readme, text)
     return [readme, *drawn]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from workflow.report import claims, claims_figure
+from workflow.report import claims, figures
 from workflow.report.claims import Line
 from workflow.report.ledger import Claim
 from workflow.report.page.chart import on_dark
@@ -119,5 +119,5 @@ def colours() -> list[dict[str, str]]:
     """Class -> its colour on the light and on the dark page: those of the figure of verdicts."""
     return [
         {"kind": kind(verdict), "light": colour, "dark": on_dark(colour)}
-        for verdict, colour in claims_figure.COLOURS.items()
+        for verdict, (colour, _) in figures.VERDICTS.items()
     ]
