@@ -73,7 +73,8 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_figure_is_written_as_png_and_svg(drawn: Path) -> None:
-    names = ["time", "throughput", "speedup", "memory", "operations", "copy_accuracy", "loss_curves", "hops", "pointer_map", "ablation", "two_hop", "mqar", "trade_off"]
+    names = [*figures.FIGURES]
+    assert len(names) == 13
     assert {path.name for path in drawn.iterdir()} == {f"{name}.{kind}" for name in names for kind in ("png", "svg")}
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in drawn.glob("*.png"))
 

@@ -23,13 +23,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from pointer.errors import InputError
-from workflow.report import charts, claims, models, paper, style, traces
+from workflow.report import charts, claims, models, paper, style
 from workflow.report.charts import CHARTS, Panel, finished
 from workflow.report.claims import Line
 from workflow.report.estimates import PLACE, from_json, select
 from workflow.report.estimates.runs import prepare
 from workflow.report.frame import unpack
 from workflow.report.models import Look, Series
+from workflow.report.page import explorer
 from workflow.report.rules import Estimate, Verdict
 
 Table = pd.DataFrame
@@ -231,13 +232,13 @@ def _curve(text: Any) -> list[tuple[float, float]]:
 def pointer_map(_: Table, frame: Table) -> Figure:
     """Draw how far back each position and head points, of the trace with the longest distance."""
     title, parts, keys = "Where each position points", {}, []
-    for row in traces.rows(frame):
+    for row in explorer.traced_rows(frame):
         try:
-            _trace, hops = traces.read(row)
-        except traces.NoTraceError:
+            _trace, hops = explorer.read(row)
+        except explorer.NoTraceError:
             continue
         parts = {f"layer {layer}": heads for layer, heads in enumerate(hops, start=1)}
-        title += f": {models.plain(row['model'])}, {traces.task(row)}, N = {hops.shape[-1]}, seed {row['seed']}"
+        title += f": {models.plain(row['model'])}, {explorer.task(row)}, N = {hops.shape[-1]}, seed {row['seed']}"
         colour = models.looks([(row["model"], "")])[row["model"], ""].colour
         keys.append(style.key("a position's pointer, all heads", colour=colour, marker="."))
         if pd.notna(row["distance"]):
