@@ -18,9 +18,10 @@ import torch
 from torch import Tensor
 
 from pointer.trunk import Mixer, Trunk
-from workflow.bench import allocator, lock, registry, verdicts
+from workflow.bench import lock, registry, verdicts
 from workflow.bench.hardware import machine_label
-from workflow.bench.measure import STORE
+from workflow.bench.measure import allocator
+from workflow.bench.run import STORE
 from workflow.bench.settings import STEP_TOKENS, Settings, affinity
 
 LENGTHS = (256, 2048)

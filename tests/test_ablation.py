@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from pointer import trace
-from workflow.bench import ablation, config, fairness, learning, plan, registry, two_hop
+from workflow.bench import config, experiments, plan, registry
+from workflow.bench.measure import ablation, learning
 from workflow.bench.rows import keys
 from workflow.bench.settings import Settings
 
@@ -59,7 +60,7 @@ def test_with_chain_candidates_reach_holds_the_first_layer_to_the_window() -> No
 
 
 def test_two_hop_measures_as_ablation_does() -> None:
-    assert two_hop.run is ablation.run
+    assert experiments.info("two_hop").load() is ablation.run
 
 
 def test_the_paper_tier_holds_every_row_that_the_targets_need() -> None:
@@ -68,7 +69,7 @@ def test_the_paper_tier_holds_every_row_that_the_targets_need() -> None:
 
 
 def test_fairness_measures_as_copy_does() -> None:
-    assert fairness.run is learning.run
+    assert experiments.info("fairness").load() is learning.run
 
 
 @pytest.mark.parametrize("experiment", ["ablation", "two_hop"])

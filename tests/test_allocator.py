@@ -12,7 +12,7 @@ glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="sets param
 
 STEPS = """
 import resource, sys, torch
-from workflow.bench import allocator
+from workflow.bench.measure import allocator
 getattr(allocator, sys.argv[1])()
 def step():
     held = [torch.ones(size * 2**18) for size in (1, 9, 60)]  # MiB

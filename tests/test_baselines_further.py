@@ -34,7 +34,8 @@ from baselines.transformer_rotary import RotaryAttention
 from pointer.errors import InputError
 from pointer.optim import TableMomentum
 from pointer.trunk import LayerShape, Mixer
-from workflow.bench import flops, registry
+from workflow.bench import registry
+from workflow.bench.measure import flops
 
 SHAPE = LayerShape(width=8, heads=2, length=64, layer=1, layers=2)
 LENGTHS = [1, 2, 13]

@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 
-from workflow.bench import cli, commands, contract, measure, registry, supervisor, verdicts
+from workflow.bench import cli, commands, registry, supervisor, verdicts
+from workflow.bench.measure import contract
 from workflow.bench.rows import complete, read_row
+from workflow.bench.run import STORE, verdict_folder
 from workflow.bench.settings import FIELDS, Settings, option
 
 RUN = ["run", "--experiment", "copy", "--model", "chance"]
@@ -107,10 +109,10 @@ def test_the_store_answers_the_second_time(tmp_path: Path, measured: list[Settin
 def test_rows_made_by_hand_share_the_pipelines_verdicts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     own = tmp_path / "own"
-    assert measure.verdict_folder(None, own) == own
-    Path(measure.STORE).mkdir(parents=True)
-    assert measure.verdict_folder(None, own) == Path(measure.STORE)
-    assert measure.verdict_folder(own, own) == own
+    assert verdict_folder(None, own) == own
+    Path(STORE).mkdir(parents=True)
+    assert verdict_folder(None, own) == Path(STORE)
+    assert verdict_folder(own, own) == own
 
 
 def test_the_command_of_a_row_makes_it_again(tmp_path: Path, measured: list[Settings]) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from workflow.bench import complexity
+from workflow.bench.measure import complexity
 from workflow.bench.rows import keys
 from workflow.bench.settings import Settings
 

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from pointer.errors import InputError
 from pointer.trunk import LayerShape, Mixer, Trunk
-from workflow.bench import contract, registry
-from workflow.bench import contract_checks as checks
-from workflow.bench.contract_checks import LENGTH, PARITY_LENGTH, SYMBOLS, Subject
+from workflow.bench import registry
+from workflow.bench.measure import contract
+from workflow.bench.measure import contract_checks as checks
+from workflow.bench.measure.contract_checks import LENGTH, PARITY_LENGTH, SYMBOLS, Subject
 
 
 class Good(Mixer):

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from scipy.stats import binomtest
 
-from workflow.bench import learning
+from workflow.bench.measure import learning
 from workflow.bench.rows import keys
 from workflow.bench.settings import Settings
 

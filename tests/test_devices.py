@@ -16,7 +16,8 @@ from torch.nn.attention import SDPBackend
 
 from baselines.attention import forced_backend
 from pointer import mixer, select
-from workflow.bench import devices, efficiency, hardware, memory
+from workflow.bench import hardware
+from workflow.bench.measure import devices, efficiency, memory
 from workflow.bench.outcomes import Unsupported
 from workflow.bench.settings import DEVICES, Settings
 

@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from pointer import selfcheck
-from workflow.bench import cli, devices, gpu_check
+from workflow.bench import cli, gpu_check
+from workflow.bench.measure import devices
 
 ROOT = Path(__file__).resolve().parent.parent
 CPU = torch.device("cpu")

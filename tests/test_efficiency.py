@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from workflow.bench import devices, efficiency
-from workflow.bench.efficiency import Timing, clock
+from workflow.bench.measure import devices, efficiency
+from workflow.bench.measure.efficiency import Timing, clock
 from workflow.bench.rows import keys
 from workflow.bench.settings import Settings
 

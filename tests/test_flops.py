@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from workflow.bench import flops, registry
+from workflow.bench import registry
+from workflow.bench.measure import flops
 
 V = 20
 

@@ -11,7 +11,8 @@ import torch
 from pointer.mixer import PointerMixer
 from pointer.settings import CandidateSettings
 from pointer.trunk import LayerShape
-from workflow.bench import flops, registry
+from workflow.bench import registry
+from workflow.bench.measure import flops
 
 N, D, H = 512, 256, 8  # length, width, heads
 E = D // H

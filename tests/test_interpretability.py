@@ -10,8 +10,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from workflow.bench import interpretability as experiment
-from workflow.bench import models
+from workflow.bench.measure import interpretability as experiment
+from workflow.bench.measure import models
 from workflow.bench.outcomes import Unsupported
 from workflow.bench.rows import keys
 from workflow.bench.settings import Settings

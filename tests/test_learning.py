@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from workflow.bench import interpretability, learning, provenance
+from workflow.bench import provenance
+from workflow.bench.measure import interpretability, learning
 from workflow.bench.outcomes import Unsupported
 from workflow.bench.rows import keys
 from workflow.bench.settings import Settings, from_dict

@@ -18,7 +18,8 @@ from pointer.content_credit import CHUNK, ContentCredit, taylor_attention
 from pointer.mixer import PointerMixer
 from pointer.settings import CandidateSettings
 from pointer.trunk import LayerShape, Trunk
-from workflow.bench import config, contract, contract_checks, flops, plan, registry
+from workflow.bench import config, plan, registry
+from workflow.bench.measure import contract, contract_checks, flops
 
 CONTENT = {"candidates": "offsets+content"}
 

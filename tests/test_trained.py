@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from workflow.bench import models, outside, registry, trained, worker
+from workflow.bench import outside, registry, worker
+from workflow.bench.measure import models, trained
 from workflow.bench.settings import Settings
 
 SIZES: dict[str, Any] = {"pairs": 4, "length": 64, "symbols": 64, "tokens": 4096, "evaluate_symbols": 500}

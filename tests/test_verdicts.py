@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 
 from pointer.errors import InputError
-from workflow.bench import cli, contract, measure, outside, provenance, registry, supervisor, verdicts
+from workflow.bench import cli, outside, provenance, registry, supervisor, verdicts
+from workflow.bench.measure import contract
 from workflow.bench.outcomes import StoppedError
 from workflow.bench.rows import read_row
+from workflow.bench.run import measure
 from workflow.bench.settings import Settings
 
 CHANCE = Settings("complexity", "chance")
@@ -197,6 +199,6 @@ def test_a_stored_number_is_not_published_once_the_contract_is_broken(
         monkeypatch.setattr(verdicts, "of", lambda *_, verdict=verdict: verdict)
         scratch = tmp_path / str(number)
         scratch.mkdir()
-        row = measure.measure(Settings("copy", "chance"), scratch, tmp_path / "row.json", tmp_path / "store")
+        row = measure(Settings("copy", "chance"), scratch, tmp_path / "row.json", tmp_path / "store")
         statuses.append((row["status"], row["reason"], row["accuracy"]))
     assert statuses == [("ok", None, 1.0), ("error", "leaks", None)]

@@ -30,7 +30,7 @@ def run(tmp_path: Path, **more: Any) -> tuple[int, dict[str, Any]]:
 
 
 def plant(monkeypatch: pytest.MonkeyPatch, measure: Any) -> None:
-    monkeypatch.setitem(sys.modules, "workflow.bench.learning", SimpleNamespace(__name__="planted", run=measure))
+    monkeypatch.setitem(sys.modules, "workflow.bench.measure.learning", SimpleNamespace(run=measure))
 
 
 def raising(error: BaseException) -> Any:

@@ -14,8 +14,8 @@ import pytest
 import torch
 from torch import nn
 
-from workflow.bench import checkpoint, models, train
-from workflow.bench.checkpoint import CHECKPOINT, FILE
+from workflow.bench.measure import checkpoint, models, training
+from workflow.bench.measure.checkpoint import CHECKPOINT, FILE
 from workflow.bench.rows import read_row
 from workflow.bench.settings import Settings
 from workflow.bench.store import Store
@@ -32,7 +32,7 @@ class Killed(BaseException):
     """Stands for the end of the process."""
 
 
-def trained(model: str, folder: Path | None, stop_at: int = 0) -> tuple[train.History, dict[str, torch.Tensor]]:
+def trained(model: str, folder: Path | None, stop_at: int = 0) -> tuple[training.History, dict[str, torch.Tensor]]:
     """History and weights of a small training; one that stops raises Killed."""
     cell = Settings(model=model, **CELL).validate().resolved()
     built, steps = models.build(cell, CPU), [0]
@@ -42,8 +42,8 @@ def trained(model: str, folder: Path | None, stop_at: int = 0) -> tuple[train.Hi
         if steps[0] == stop_at:
             raise Killed
 
-    recipe = train.Recipe(cell.tokens, cell.lr)
-    history = train.train(built, models.task_of(cell), recipe, CPU, report, folder)
+    recipe = training.Recipe(cell.tokens, cell.lr)
+    history = training.train(built, models.task_of(cell), recipe, CPU, report, folder)
     return history, built.state_dict()
 
 
@@ -93,8 +93,10 @@ def state(folder: Path | None, steps: int = 0) -> checkpoint.Checkpoint:
     """The state of a training of Small after some steps."""
     small = Small()
     small.calls = steps
-    stepper = train.Stepper(small, train.Recipe(1, 1e-3), CPU)
-    return checkpoint.Checkpoint(folder, stepper, train.History(steps=steps, losses=[(n, 1.0) for n in range(steps)]))
+    stepper = training.Stepper(small, training.Recipe(1, 1e-3), CPU)
+    return checkpoint.Checkpoint(
+        folder, stepper, training.History(steps=steps, losses=[(n, 1.0) for n in range(steps)])
+    )
 
 
 @pytest.mark.parametrize("damage", ["none", "no tensors", "cut tensors", "cut json", "other place", "elsewhere"])
@@ -133,7 +135,7 @@ RUN = """
 import sys
 from workflow.bench import cli, supervisor, verdicts
 verdicts.of = lambda *_: verdicts.Verdict("ok")
-often = "from workflow.bench import checkpoint; checkpoint.SAVE_SECONDS = 0.3"
+often = "from workflow.bench.measure import checkpoint; checkpoint.SAVE_SECONDS = 0.3"
 worker = f"import sys; {often}; from workflow.bench import worker; worker.main(sys.argv[1:])"
 supervisor.run.__defaults__ = ((sys.executable, "-c", worker),)
 sys.exit(cli.main(sys.argv[1:]))

@@ -60,15 +60,15 @@ def test_a_loss_that_is_not_finite_is_a_diverged_row_with_the_step(tmp_path: Pat
 def test_the_step_of_a_divergence_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
-    from workflow.bench import train
+    from workflow.bench.measure import training
 
-    real, count = train.supervised_loss, [0]
+    real, count = training.supervised_loss, [0]
 
     def poisoned(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         count[0] += logits.requires_grad
         return real(logits, targets) * (float("nan") if count[0] == 3 else 1.0)
 
-    monkeypatch.setattr(train, "supervised_loss", poisoned)
+    monkeypatch.setattr(training, "supervised_loss", poisoned)
     asked, result = tmp_path / "settings.json", tmp_path / "result.json"
     asked.write_text(json.dumps(Settings(**CELL, tokens=640).to_dict()))
     assert worker.main([str(asked), str(result)]) == 0

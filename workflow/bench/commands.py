@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from pointer.errors import InputError
 from workflow.bench import experiments, registry
-from workflow.bench.measure import STORE, measure, outcome
+from workflow.bench.run import STORE, measure, outcome
 from workflow.bench.settings import FIELDS, from_namespace, option, parse_override
 
 OK, FAILED = 0, 1
@@ -117,7 +117,7 @@ def _check_options(parser: Parser) -> None:
 
 def _check(arguments: argparse.Namespace) -> int:
     registry.info(arguments.model)
-    from workflow.bench import contract
+    from workflow.bench.measure import contract
 
     broken = done = 0
     for name, passed, reason in contract.check(arguments.model, dict(map(parse_override, arguments.mixer))):
@@ -153,7 +153,7 @@ def _trace_options(parser: Parser) -> None:
 
 
 def _trace(arguments: argparse.Namespace) -> int:
-    from workflow.bench import chains
+    from workflow.bench.measure import chains
     from workflow.bench.rows import write_atomically
 
     if arguments.sequence < 0:

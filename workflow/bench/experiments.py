@@ -1,12 +1,14 @@
 """The experiments and the tasks that models learn in them, one declarative entry each. Importing this module loads no
 torch.
 
-An experiment is the module `workflow.bench.<module>`; the worker runs it. A task is a class in workflow.bench.tasks.
+An experiment is measured by a function of the room `workflow.bench.measure`, which the worker calls. A task is a class
+in workflow.bench.tasks.
 """
 
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -98,12 +100,18 @@ class Experiment:
     timing: bool = False
     task: str = ""
     any_task: bool = False
-    measured_by: str = ""
+    measured_by: str = "learning:run"  # module and function in workflow.bench.measure
 
     @property
     def module(self) -> str:
         """The module that measures it."""
-        return f"workflow.bench.{self.measured_by or self.name}"
+        return f"workflow.bench.measure.{self.measured_by.partition(':')[0]}"
+
+    def load(self) -> Callable[..., dict[str, Any]]:
+        """The function that measures it: `(settings, report, folder) -> row keys`."""
+        function: Callable[..., dict[str, Any]]
+        function = getattr(importlib.import_module(self.module), self.measured_by.partition(":")[2])
+        return function
 
     @property
     def trains(self) -> bool:
@@ -113,26 +121,44 @@ class Experiment:
 
 def _learning(task: str, question: str) -> Experiment:
     """An experiment that trains on its task and scores fresh sequences."""
-    return Experiment(task, question, task=task, measured_by="learning")
+    return Experiment(task, question, task=task)
 
 
 _ENTRIES = (
-    Experiment("efficiency", "time, throughput, peak memory of a training step and of inference over N", timing=True),
+    Experiment(
+        "efficiency",
+        "time, throughput, peak memory of a training step and of inference over N",
+        timing=True,
+        measured_by="efficiency:run",
+    ),
     _learning("copy", "is the token D positions back found, after a budget of training tokens?"),
     Experiment(
         "interpretability",
         "how far the pointers of a model trained on a task reach, layer by layer",
         task="copy",
         any_task=True,
+        measured_by="interpretability:run",
     ),
-    Experiment("complexity", "counted operations and bytes kept for the backward pass over N"),
+    Experiment(
+        "complexity", "counted operations and bytes kept for the backward pass over N", measured_by="complexity:run"
+    ),
     Experiment(
         "fairness",
         "what brings copying, the pointer or what a model knows of position, in ten times the tokens?",
         task="copy",
     ),
-    Experiment("ablation", "which part of a model makes it learn to copy, after how many tokens?", task="copy"),
-    Experiment("two_hop", "what does the chain give at distances that no single pointer reaches?", task="copy"),
+    Experiment(
+        "ablation",
+        "which part of a model makes it learn to copy, after how many tokens?",
+        task="copy",
+        measured_by="ablation:run",
+    ),
+    Experiment(
+        "two_hop",
+        "what does the chain give at distances that no single pointer reaches?",
+        task="copy",
+        measured_by="ablation:run",
+    ),
     _learning("mqar", "are the values of keys recalled, by number of pairs? (Zoology)"),
     _learning("selective-copy", "are data symbols among noise given back in order? (Mamba)"),
     _learning("induction", "is the symbol found that once followed a special one? (Mamba)"),

@@ -25,11 +25,12 @@ from torch import Tensor, nn
 
 from pointer import selfcheck
 from pointer.errors import InputError
-from workflow.bench import devices, efficiency, lock, memory, models, provenance, registry, worker
-from workflow.bench.contract import Check
+from workflow.bench import lock, provenance, registry, worker
+from workflow.bench.measure import devices, efficiency, memory, models
+from workflow.bench.measure.contract import Check
+from workflow.bench.measure.training import Recipe, Stepper, tell_progress
 from workflow.bench.rows import write_atomically
 from workflow.bench.settings import Settings
-from workflow.bench.train import Recipe, Stepper, tell_progress
 
 REFERENCE = "transformer"  # whose attention is the flash kernel on CUDA
 MODELS = ("pointer", REFERENCE, "longformer", "identity")

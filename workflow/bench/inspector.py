@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with lock.hold(exclusive=False, result=result_path):
         import torch
 
-        from workflow.bench import contract
+        from workflow.bench.measure import contract
 
         torch.set_num_threads(settings.resolved().threads)
         try:

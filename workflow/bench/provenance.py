@@ -32,7 +32,7 @@ PLUMBING = tuple(
         "hardware",
         "rows",
         "provenance",
-        "checkpoint",
+        "measure.checkpoint",
         "clock",
     )
 )  # carry values between modules, make none: an edit there makes no row stale

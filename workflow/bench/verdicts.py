@@ -64,7 +64,7 @@ def of(settings: Settings, folder: Path, scratch: Path, inspector: Sequence[str]
 def key(model: str, mixer: str = "{}") -> str:
     """16 hexadecimal digits over what decides: sources and entry of the model, its mixer's settings (JSON), the
     contract's sources, versions."""
-    contract = reachable(["workflow.bench.contract"], ("workflow",), without=provenance.PLUMBING)
+    contract = reachable(["workflow.bench.measure.contract"], ("workflow",), without=provenance.PLUMBING)
     versions = {name: text for name, text in provenance.versions().items() if name != "platform"}
     decisive = (repr(registry.info(model)), mixer, inspect.getsource(registry.build), repr(sorted(versions.items())))
     return content_hash(sorted({*registry.sources(model), *contract}), *decisive)

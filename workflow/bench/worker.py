@@ -8,7 +8,6 @@ result holds status and reason, if it could still be written.
 
 from __future__ import annotations
 
-import importlib
 import json
 import sys
 import traceback
@@ -17,13 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from pointer.errors import InputError
-from workflow.bench import allocator, experiments, lock
+from workflow.bench import experiments, lock
 from workflow.bench.clock import Clock
+from workflow.bench.measure import allocator
 from workflow.bench.outcomes import Diverged, Outcome
 from workflow.bench.progress import Progress
 from workflow.bench.settings import Settings, from_dict
-
-LEARNING = "workflow.bench.learning"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -76,24 +74,12 @@ def _times(clock: Clock, row: dict[str, Any]) -> dict[str, str]:
 
 
 def _run(settings: Settings, progress: Progress, folder: Path) -> dict[str, Any]:
-    from workflow.bench import devices
+    from workflow.bench.measure import devices
 
     device = devices.resolve(settings.device)
-    module = importlib.import_module(experiments.info(settings.experiment).module)
-    measured = _learned if module.__name__ == LEARNING else module.run
-    row: dict[str, Any] = measured(settings, progress, folder)
+    row = experiments.info(settings.experiment).load()(settings, progress, folder)
     name = devices.device_name(device)
     return row | ({"device_name": name} if name else {})
-
-
-def _learned(settings: Settings, progress: Progress, folder: Path) -> dict[str, Any]:
-    """The row of a model that a task has trained, if that model keeps the contract itself."""
-    from workflow.bench import learning, trained
-
-    cell = settings.resolved()
-    model, row = learning.train_and_score(cell, progress, folder)
-    trained.audit(model, cell)
-    return row
 
 
 def label(settings: Settings) -> str:

@@ -28,6 +28,11 @@ def parser() -> argparse.ArgumentParser:
     collect.add_argument("--manifest", type=Path, required=True, help="a file with one row path a line")
     collect.add_argument("--out", type=Path, required=True, help="folder for the frame")
     collect.add_argument("--benchmarks", type=Path, help="a pytest-benchmark JSON of the mixers, to join the frame")
+    estimates = commands.add_parser("estimates", help="rows -> estimates.parquet and estimates.csv, a line a number")
+    estimates.add_argument(
+        "--rows", type=Path, required=True, help="the frame that `collect` wrote, or a folder of rows"
+    )
+    estimates.add_argument("--out", type=Path, required=True, help="folder for the two files")
     places = {"tables": "the tables", "figures": "the figures", "claims": "tables/ and figures/", "page": "index.html"}
     for name, place in places.items():
         made = commands.add_parser(name, help=f"rows.parquet -> {name}")
@@ -62,6 +67,8 @@ def run(arguments: argparse.Namespace) -> list[Path]:
     """Does what the command line says; returns the files made."""
     from workflow.report import estimates, figures, frame, keep, readme, tables
 
+    if arguments.command == "estimates":
+        return estimates.write(frame.load(arguments.rows), arguments.out)
     if arguments.command == "collect":
         frame.collect(arguments.manifest, arguments.out, arguments.benchmarks)
         return [arguments.out / "rows.parquet", arguments.out / "rows.csv"]
@@ -75,7 +82,7 @@ def run(arguments: argparse.Namespace) -> list[Path]:
         return _page(frame.load(arguments.rows), arguments)
     rows = frame.load(arguments.rows)
     if arguments.command == "tables":
-        return tables.write(rows, arguments.out, arguments.tier, arguments.names or tables.TABLES)
+        return tables.write(rows, arguments.out, arguments.tier, arguments.names or ())
     table = estimates.build(rows)
     return figures.write(table, rows, arguments.out, arguments.tier, arguments.names or figures.FIGURES)
 
@@ -93,7 +100,7 @@ def _page(rows: pd.DataFrame, arguments: argparse.Namespace) -> list[Path]:
     from workflow.report import tables
     from workflow.report.page import build
 
-    shown = build.Shown(arguments.figures, arguments.tables or tuple(tables.TABLES))
+    shown = build.Shown(arguments.figures, arguments.tables or tables.NAMES)
     return [build.write(rows, shown, arguments.out, arguments.tier, arguments.ledger)]
 
 

@@ -22,6 +22,7 @@ NUMBERS = ["value", "low", "high", "least", "most"]
 LENGTH = "Sequence length N (tokens)"
 NO_TIMES = "No efficiency row has finished yet"
 NO_COPIES = "No copy row has finished yet"
+REFERENCES = ("transformer", "transformer-unfused")  # what speed-ups are shown against
 SIZES = {"pairs": "pairs", "hops": "hops k", "letters": "letters", "length": "length N"}
 
 
@@ -183,7 +184,7 @@ CHARTS = {
     ),
     "speedup": Chart(
         "Speed-up of a training step", LENGTH,
-        (_speedup("transformer"), _speedup("transformer-unfused")),
+        tuple(_speedup(reference) for reference in REFERENCES),
         f"{NO_TIMES} beside a Transformer's of the same machine",
         "Geometric mean over pairs of runs of one machine and repeat; bands are the smallest and "
         "the largest pair.", "speedup",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import numpy as np
 import pandas as pd
 
 from workflow.report import intervals, paper
@@ -16,10 +15,11 @@ from workflow.report.estimates.combine import (
     as_estimates,
     beside,
     from_json,
+    joined,
     sample,
     to_json,
 )
-from workflow.report.estimates.runs import KEY, PLACE, unpack_all
+from workflow.report.estimates.runs import KEY, PLACE, unpack_all, without
 
 REFERENCES = ("transformer", "transformer-unfused", "longformer", "identity")  # what costs are compared with
 PHASES = {  # phase -> the columns of its rate and of its time
@@ -57,12 +57,13 @@ def samples(runs: pd.DataFrame) -> Iterator[pd.DataFrame]:
     over_forward = timed["inference_tokens_per_s"] / forward
     yield sample(timed, "inference_over_forward", over_forward, phase="inference")
     tokens = timed["batch"] * timed["length"]
-    yield sample(timed, "peak_memory", timed["peak_memory_bytes"], phase="training")
+    method = timed["memory_method"].fillna("")
+    yield sample(timed, "peak_memory", timed["peak_memory_bytes"], phase="training", method=method)
     yield sample(timed, "saved_bytes", timed["saved_bytes"], phase="training")
     yield sample(timed, "saved_bytes_per_token", timed["saved_bytes"] / tokens, phase="training")
 
     counted = runs[runs["experiment"] == "complexity"]
-    sequence = counted.assign(batch=pd.NA).astype({"batch": "Int64"})  # a batch counts as so many times one sequence
+    sequence = without(counted, "batch")  # counted work is of one sequence
     for quantity, column in zip(WORK, ("flops_forward", "flops_step", "saved_bytes"), strict=True):
         yield sample(sequence, quantity, counted[column] / counted["batch"])
 
@@ -119,7 +120,7 @@ def derived(estimates: pd.DataFrame, runs: pd.DataFrame) -> Iterator[pd.DataFram
         yield _growth(work)
         for reference in REFERENCES:
             yield _reduction(work, reference)
-    yield from _exponents(runs)
+    yield _exponents(runs)
 
 
 def _training_time(rates: pd.DataFrame) -> pd.DataFrame:
@@ -154,21 +155,21 @@ def _growth(work: pd.DataFrame) -> pd.DataFrame:
 def _reduction(work: pd.DataFrame, reference: str) -> pd.DataFrame:
     """Return the reference's counted work over the model's, whatever machine counted either."""
     once = work[work["status"] == "ok"].drop_duplicates([key for key in KEY if key not in PLACE])
-    once = once.assign(machine=ANY_MACHINE, device="", dtype="", threads=pd.NA).astype({"threads": "Int64"})
+    once = without(once, "device", "dtype", "threads").assign(machine=ANY_MACHINE)
     pairs = beside(once, once, reference)
     reduction = pairs["value_other"] / pairs["value"]
     quantity = pairs["quantity"] + "_reduction"
     return as_estimates(pairs, quantity, "ratio", value=reduction, low=reduction, high=reduction)
 
 
-def _exponents(runs: pd.DataFrame) -> Iterator[pd.DataFrame]:
-    """Yield b of amount ~ N^b for one sequence, by all N from x on, with a slope for each seed and repeat.
+def _exponents(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return b of amount ~ N^b for one sequence, by all N from x on, with a slope for each seed and repeat.
 
-    Counted work is the same everywhere, so its exponent has no place.
+    Times have an exponent from each N on. Counted work is the same everywhere, so its exponent has no place.
     """
     ok = runs[runs["status"] == "ok"]
     timed, counted = ok[ok["experiment"] == "efficiency"], ok[ok["experiment"] == "complexity"]
-    counted = counted.assign(machine=ANY_MACHINE, device="", dtype="", threads=pd.NA).astype({"threads": "Int64"})
+    counted = without(counted, "device", "dtype", "threads").assign(machine=ANY_MACHINE)
     points = [
         timed.assign(quantity="time_exponent", phase=phase, amount=timed["length"] / timed[rate])
         for phase, (rate, _) in PHASES.items()
@@ -177,23 +178,28 @@ def _exponents(runs: pd.DataFrame) -> Iterator[pd.DataFrame]:
         amount = counted[column] / counted["batch"]
         points.append(counted.assign(quantity=f"{quantity}_exponent", amount=amount))
     fitted = pd.concat(points)
-    fitted = fitted[(fitted["amount"] > 0)]
+    fitted = fitted[fitted["amount"] > 0].astype({"amount": "float64"})
     alike = [key for key in KEY if key not in ("x", "length", "batch")]
-    for _, series in fitted.groupby(alike, dropna=False, sort=False):
-        for shortest in sorted(series["length"].unique())[:-1]:
-            yield _exponent(series[series["length"] >= shortest], int(shortest))
+    lines = []
+    for values, series in fitted.groupby(alike, dropna=False, sort=False):
+        key = dict(zip(alike, values, strict=True))
+        lengths = sorted(series["length"].unique())
+        for shortest in lengths[:-1] if key["phase"] else lengths[:1]:
+            if shortest < lengths[-1]:
+                lines.append(key | _exponent(series[series["length"] >= shortest]) | {"x": shortest})
+    texts = dict.fromkeys(("reason", "doubt", "code", "method"), "")
+    table = pd.DataFrame(lines).reindex(columns=ESTIMATE)
+    return table.assign(unit="exponent", status="ok", values="[]", **texts)
 
 
-def _exponent(points: pd.DataFrame, shortest: int) -> pd.DataFrame:
-    repeats = [
-        (repeat["length"].astype("float64").tolist(), repeat["amount"].astype("float64").tolist())
-        for _, repeat in points.groupby(["seed", "repeat"], dropna=False)
-        if repeat["length"].nunique() > 1
-    ]
-    fit = intervals.exponent_over(repeats)
-    line = points.iloc[[0]].assign(
-        x=shortest, length=pd.NA, batch=pd.NA, unit="exponent", value=fit.value, low=fit.low, high=fit.high,
-        least=np.nan, most=np.nan, n=int(points["length"].value_counts().min()), runs=len(points), status="ok",
-        reason="", doubt="", values="[]", rows=SEPARATOR.join(points["path"]),
-    )  # fmt: skip
-    return line[ESTIMATE]
+def _exponent(points: pd.DataFrame) -> dict[str, object]:
+    repeats: dict[tuple[int, int], tuple[list[float], list[float]]] = {}
+    columns = (points[name].tolist() for name in ("seed", "repeat", "length", "amount"))
+    for seed, repeat, length, amount in zip(*columns, strict=True):
+        lengths, amounts = repeats.setdefault((seed, repeat), ([], []))
+        lengths.append(float(length))
+        amounts.append(amount)
+    fit = intervals.exponent_over([series for series in repeats.values() if len(set(series[0])) > 1])
+    numbers = {"value": fit.value, "low": fit.low, "high": fit.high}
+    n = int(points["length"].value_counts().min())
+    return numbers | {"n": n, "runs": len(points), "rows": joined(points["path"])}

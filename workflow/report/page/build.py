@@ -124,7 +124,7 @@ def cell(value: Any, unit: float | None) -> Any:
 
 def ratios_table(estimates: pd.DataFrame, numbers: plots.Rows) -> dict[str, Any]:
     """Return the speed-ups, a line a ratio, a column a place."""
-    ratios = select(estimates, "speedup", against=list(figures.REFERENCES))
+    ratios = select(estimates, "speedup", against=charts.REFERENCES)
     ratios = ratios.assign(place=[plots.place(key) for key in ratios[PLACE].itertuples(index=False)])
     places = sorted(set(charts.finished(ratios)["place"]))
     keys = ["phase", "model", "variant", "against", "x"]
@@ -149,7 +149,7 @@ def report_table(name: str, estimates: pd.DataFrame, frame: pd.DataFrame, number
         raise InputError.unknown("table", name, tables.NAMES, "`--tables`")
     table = tables.make(name, estimates, frame)
     titles = [{"key": str(column), "title": str(column)} for column in table.wide]
-    behind = [plots.numbers(files, numbers) for files in table.rows]
+    behind = [plots.numbers(files, numbers) for files in table.rows or [""] * len(table.wide)]
     made = {"name": name, "title": table.title, "columns": titles, "lines": table.wide.to_numpy().tolist()}
     return made | {"notes": list(table.notes), "rows": behind, "csv": table.data.to_csv(index=False)}
 

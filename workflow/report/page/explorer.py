@@ -114,8 +114,7 @@ def histogram(counts: Sequence[Sequence[int]], edges: Sequence[int]) -> dict[str
         for layer, row in enumerate(shares, start=1)
     ]
     spoken = [
-        f"layer {layer} mostly {bins[int(row.argmax())]} ({row.max():.0%})"
-        for layer, row in enumerate(shares, start=1)
+        f"layer {layer} mostly {bins[int(row.argmax())]} ({row.max():.0%})" for layer, row in enumerate(shares, start=1)
     ]
     layers = list(range(1, len(counts) + 1))
     z = shares.round(4).tolist()

@@ -32,6 +32,7 @@ DASHES = {"-": "solid", "--": "dash", "-.": "dashdot", ":": "dot"}
 GREY = "#808080"
 WHITE = 0.35  # share of white in a colour on the dark page
 MOST_POINTS = 120  # of one loss curve
+MACHINES_TITLE = "Speed-up, machine by machine"
 MACHINES = "Each point is a ratio of two rows of one machine; bars are the smallest and largest pair."
 LOSSES = "One line a seed, until training stopped: at its budget, or at the accuracy that the config states."
 
@@ -57,7 +58,7 @@ def all_charts(estimates: Table, frame: Table, rows: Rows) -> list[dict[str, Any
     made = {name: _chart(name, CHARTS[name], estimates, rows) for name in names}
     losses = _declared("loss_curves", "Loss on the copy task", "Training tokens", NO_COPIES, LOSSES, "copy_loss")
     losses |= {"panels": _losses(frame, rows), "log": [False, False]}
-    ratios = _declared("machines", "Speed-up, machine by machine", LENGTH, NO_TIMES, MACHINES, "ratios")
+    ratios = _declared("machines", MACHINES_TITLE, LENGTH, NO_TIMES, MACHINES, "ratios")
     ratios |= {"panels": _machines(estimates, rows), "log": [True, True], "legend": True}
     recall = made.pop("recall")
     return [*made.values(), losses, recall, ratios]
@@ -117,9 +118,7 @@ def _series(look: Look, name: str, x: Sequence[Any], y: Sequence[Any], role: str
     }  # fmt: skip
 
 
-def _line(
-    look: Look, name: str, line: Table, band: tuple[str, str] | None, unit: str, rows: Rows
-) -> Trace:
+def _line(look: Look, name: str, line: Table, band: tuple[str, str] | None, unit: str, rows: Rows) -> Trace:
     """Return a series with an interval at each point, its numbers in the hover, its rows behind a click."""
     line = line.sort_values("x")
     trace = _series(look, name, line["x"].astype(int), [number(value) for value in line["value"]])
@@ -129,13 +128,13 @@ def _line(
         below = [number(end) or 0 for end in (line["value"] - low).clip(lower=0)]
         trace["error_y"] = {"type": "data", "array": above, "arrayminus": below, "thickness": 1.2, "width": 3}
     trace["hovertext"] = [
-        shown(f"{name} at {x:,}: {_interval(*ends)}; {unit}; {n} runs (click for their commands)")
+        shown(f"{name} at {x:,}: {interval(*ends)}; {unit}; {n} runs (click for their commands)")
         for x, *ends, n in zip(line["x"], line["value"], low, high, line["n"], strict=True)
     ]
     return trace | {"customdata": [numbers(files, rows) for files in line["rows"]]}
 
 
-def _interval(value: float, low: float, high: float) -> str:
+def interval(value: float, low: float, high: float) -> str:
     """Return a number with its interval where it has one."""
     if pd.isna(low) or low == high:
         return significant(value)
@@ -157,7 +156,9 @@ def _published(points: Table, unit: str) -> list[Trace]:
         trace["line"] |= {"dash": "dot", "width": 1.2}
         trace["marker"] |= {"symbol": f"{SYMBOLS[look.marker]}-open", "size": 9}
         texts = zip(group["x"], group["value"], group["source"], strict=True)
-        trace["hovertext"] = [shown(f"{model} at {x:,}: {value:,.4g}; {unit}; paper ({source})") for x, value, source in texts]
+        trace["hovertext"] = [
+            shown(f"{model} at {x:,}: {value:,.4g}; {unit}; paper ({source})") for x, value, source in texts
+        ]
         traces.append(trace)
     return traces
 
@@ -177,7 +178,17 @@ def _guides(table: Table) -> list[Trace]:
 def _level(height: float, text: str, dash: str) -> dict[str, Any]:
     label = {"text": text, "textposition": "end", "yanchor": "bottom", "font": {"size": 11}}
     line = {"color": GREY, "width": 1.2, "dash": DASHES[dash]}
-    return {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": height, "y1": height, "line": line, "layer": "below", "label": label}
+    return {
+        "type": "line",
+        "xref": "paper",
+        "x0": 0,
+        "x1": 1,
+        "y0": height,
+        "y1": height,
+        "line": line,
+        "layer": "below",
+        "label": label,
+    }
 
 
 def _losses(frame: Table, rows: Rows) -> list[dict[str, Any]]:
@@ -210,7 +221,7 @@ def _thinned(text: Any) -> list[tuple[int, float]]:
 
 def _machines(estimates: Table, rows: Rows) -> list[dict[str, Any]]:
     """Return a panel for each phase, reference and model, a series for each place, and the paper's."""
-    ratios = charts.finished(select(estimates, "speedup", against=["transformer", "transformer-unfused"]))
+    ratios = charts.finished(select(estimates, "speedup", against=charts.REFERENCES))
     label = "Ratio of tokens/s to the reference"
     panels = []
     for (phase, reference), pair in ratios.groupby(["phase", "against"], sort=False):

@@ -1,6 +1,6 @@
 """Experiment `ablation`: which part of a model makes it learn to copy?
 
-A cell is a copy cell (workflow.bench.learning) whose mixer settings differ, mostly in one place, from the model's own;
+A cell is a copy cell whose mixer settings differ, mostly in one place, from the model's own;
 the config lists them as `variants`. What counts is the tokens until 95%. Models that point also say how far, by layer,
 and whether a pointer is degenerate: a variant that reaches the distance in two hops shows here.
 """
@@ -15,12 +15,12 @@ from torch import nn
 
 from pointer import trace
 from pointer.errors import InputError
-from workflow.bench import models
-from workflow.bench.interpretability import hop_statistics
-from workflow.bench.learning import train_and_score
+from workflow.bench.measure import models
+from workflow.bench.measure.interpretability import hop_statistics
+from workflow.bench.measure.learning import train_and_score
+from workflow.bench.measure.training import Report
 from workflow.bench.settings import Settings
 from workflow.bench.tasks import IGNORED
-from workflow.bench.train import Report
 
 
 def run(settings: Settings, report: Report, folder: Path) -> dict[str, Any]:

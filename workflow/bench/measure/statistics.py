@@ -1,6 +1,6 @@
 """Do repeated timings agree well enough to be believed? The two limits are those of pyperf's instability warnings.
 
-Of the units inside a row (workflow.bench.efficiency) and of the repeats of a cell (workflow.report) alike.
+Of the units inside a row (workflow.bench.measure.efficiency) and of the repeats of a cell (workflow.report) alike.
 """
 
 from __future__ import annotations

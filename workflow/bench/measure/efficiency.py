@@ -24,11 +24,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from workflow.bench import devices, flops, memory, models, stability
+from workflow.bench.measure import devices, flops, memory, models, statistics
+from workflow.bench.measure.training import Recipe, Report, Stepper, tell_progress
 from workflow.bench.settings import Settings
 from workflow.bench.tasks import generator
 from workflow.bench.tasks.copy import copy_batch
-from workflow.bench.train import Recipe, Report, Stepper, tell_progress
 
 MIN_SECONDS = 0.5  # a shorter sample says little on a machine with a scheduler
 MAX_SECONDS = 30.0  # after this long, no further period is started ...
@@ -107,7 +107,7 @@ def training(model: nn.Module, data: Iterator[tuple[Tensor, Tensor]], cell: Sett
     timing = clock(lambda: stepper.step(*next(data)), cell, device, period)
     per_step = cell.batch * cell.length
     sizes = {"steps": timing.steps, "period": period, "tokens_per_s": 1000 * per_step / timing.mean_ms}
-    warnings = stability.unstable(timing.units_ms, "training step")
+    warnings = statistics.unstable(timing.units_ms, "training step")
     return forward.row("forward") | timing.row("step") | sizes, warnings
 
 
@@ -123,7 +123,7 @@ def inference(
 
     timing = clock(forward, cell, device, 1)
     rate = {"inference_tokens_per_s": 1000 * cell.batch * cell.length / timing.mean_ms}
-    return timing.row("inference") | rate, stability.unstable(timing.units_ms, "inference")
+    return timing.row("inference") | rate, statistics.unstable(timing.units_ms, "inference")
 
 
 def peak(cell: Settings, device: torch.device, data: Iterator[tuple[Tensor, Tensor]]) -> dict[str, Any]:
@@ -140,7 +140,7 @@ def peak(cell: Settings, device: torch.device, data: Iterator[tuple[Tensor, Tens
 
 
 def counted(cell: Settings) -> dict[str, Any]:
-    """Row keys of counted work for the cell's batch (workflow.bench.flops); no step and no saved bytes for an untrained
+    """Row keys of counted work for the cell's batch; no step and no saved bytes for an untrained
     control."""
     model = models.build(cell, torch.device("cpu"))
     work = flops.count(model, cell.batch, cell.length, cell.symbols)

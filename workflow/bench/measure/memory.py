@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from workflow.bench import allocator
+from workflow.bench.measure import allocator
 
 SAMPLE_SECONDS = 0.001
 UNKNOWN = "unknown: this platform reports no peak"

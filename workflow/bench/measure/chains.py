@@ -15,7 +15,7 @@ import torch
 
 from pointer import Trace, trace
 from pointer.errors import InputError
-from workflow.bench import models
+from workflow.bench.measure import models
 from workflow.bench.rows import RowError, read_row
 from workflow.bench.settings import from_dict
 from workflow.bench.store import attachment

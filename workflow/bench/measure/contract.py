@@ -21,9 +21,10 @@ import torch
 from torch import nn
 
 from pointer.errors import InputError
-from workflow.bench import contract_checks as checks
-from workflow.bench import models, registry
-from workflow.bench.contract_checks import PARITY_LENGTH, SYMBOLS, Broken, Subject
+from workflow.bench import registry
+from workflow.bench.measure import contract_checks as checks
+from workflow.bench.measure import models
+from workflow.bench.measure.contract_checks import PARITY_LENGTH, SYMBOLS, Broken, Subject
 from workflow.bench.settings import Settings
 from workflow.bench.sources import ROOT
 

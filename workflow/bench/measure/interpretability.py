@@ -18,12 +18,12 @@ from torch import Tensor, nn
 
 from pointer import Trace, trace
 from pointer.errors import InputError
-from workflow.bench import devices, models
-from workflow.bench.learning import train_and_score
+from workflow.bench.measure import devices, models
+from workflow.bench.measure.learning import train_and_score
+from workflow.bench.measure.training import Report
 from workflow.bench.outcomes import Unsupported
 from workflow.bench.settings import Settings
 from workflow.bench.tasks import IGNORED
-from workflow.bench.train import Report
 
 FILES = {"trace": "trace.json", "weights": "weights.safetensors"}
 

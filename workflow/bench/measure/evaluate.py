@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from workflow.bench.measure.training import apart, predict_both
 from workflow.bench.tasks import Task
-from workflow.bench.train import apart, predict_both
 
 Z95 = 1.959963984540054  # the normal distribution's 97.5% point
 

@@ -1,6 +1,6 @@
 """Does the trained model still look at the past alone? Asked of the very model whose score a row is about to publish.
 
-The contract (workflow.bench.contract) is checked on other models, before any training; what shows only after many
+The contract is checked on other models, before any training; what shows only after many
 steps, or at a row's own length, shows here.
 """
 
@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from torch import nn
 
-from workflow.bench import devices, models
-from workflow.bench.contract_checks import changed_from, logits_of
+from workflow.bench.measure import devices, models
+from workflow.bench.measure.contract_checks import changed_from, logits_of
 from workflow.bench.outcomes import Outcome
 from workflow.bench.settings import Settings
 from workflow.bench.verdicts import BREAKS

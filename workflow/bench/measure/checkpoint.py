@@ -24,7 +24,7 @@ from workflow.bench.clock import Clock
 from workflow.bench.rows import write_atomically
 
 if TYPE_CHECKING:
-    from workflow.bench.train import History, Stepper
+    from workflow.bench.measure.training import History, Stepper
 
 CHECKPOINT = "checkpoint"  # the folder, in the folder of a cell
 FILE = "checkpoint.json"

@@ -12,13 +12,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from workflow.bench import devices, models
-from workflow.bench.checkpoint import CHECKPOINT
-from workflow.bench.evaluate import evaluate
+from workflow.bench.measure import devices, models
+from workflow.bench.measure.checkpoint import CHECKPOINT
+from workflow.bench.measure.evaluate import evaluate
+from workflow.bench.measure.trained import audit
+from workflow.bench.measure.training import History, Recipe, Report, tell_progress, train
 from workflow.bench.outcomes import Diverged
 from workflow.bench.settings import Settings
 from workflow.bench.tasks import Task
-from workflow.bench.train import History, Recipe, Report, tell_progress, train
 
 
 def run(settings: Settings, report: Report, folder: Path) -> dict[str, Any]:
@@ -27,7 +28,10 @@ def run(settings: Settings, report: Report, folder: Path) -> dict[str, Any]:
 
 
 def train_and_score(settings: Settings, report: Report, folder: Path) -> tuple[nn.Module, dict[str, Any]]:
-    """The trained model and the row keys; settings resolved. `folder` is where a long training keeps its state."""
+    """The trained model and the row keys; settings resolved. `folder` is where a long training keeps its state.
+
+    The one place where experiments train: raises Leaks where the trained model sees the future.
+    """
     device, task = devices.resolve(settings.device), models.task_of(settings)
     devices.make_deterministic()
     model = models.build(settings, device)
@@ -36,7 +40,9 @@ def train_and_score(settings: Settings, report: Report, folder: Path) -> tuple[n
         history = _train(model, task, settings, device, report, folder)
     except Diverged as diverged:
         raise Diverged(str(diverged), row | diverged.row) from None
-    return model, row | history.row() | _scores(model, task, settings, device)
+    row |= history.row() | _scores(model, task, settings, device)
+    audit(model, settings)
+    return model, row
 
 
 def _train(

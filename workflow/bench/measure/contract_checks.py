@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from pointer.errors import InputError
 from pointer.optim import optimizers
 from pointer.trunk import Mixer, count_parameters
-from workflow.bench import flops, registry
-from workflow.bench.train import supervised_loss, tell_progress
+from workflow.bench import registry
+from workflow.bench.measure import flops
+from workflow.bench.measure.training import supervised_loss, tell_progress
 
 SYMBOLS, LENGTH = 20, 257
 ODD = 131  # a length that nothing divides

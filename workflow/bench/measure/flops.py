@@ -34,7 +34,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
-from workflow.bench.memory import SavedBytes
+from workflow.bench.measure.memory import SavedBytes
 
 aten = torch.ops.aten
 SOFTMAX, NORM = 5, 8  # operations an element of a forward pass

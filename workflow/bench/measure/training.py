@@ -20,8 +20,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pointer.optim import optimizers
-from workflow.bench import devices
-from workflow.bench.checkpoint import Checkpoint
+from workflow.bench.measure import devices
+from workflow.bench.measure.checkpoint import Checkpoint
 from workflow.bench.outcomes import Diverged
 from workflow.bench.tasks import IGNORED, Task
 

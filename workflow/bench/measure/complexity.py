@@ -12,10 +12,10 @@ from typing import Any
 
 import torch
 
-from workflow.bench import models
-from workflow.bench.efficiency import counted
+from workflow.bench.measure import models
+from workflow.bench.measure.efficiency import counted
+from workflow.bench.measure.training import Report
 from workflow.bench.settings import Settings
-from workflow.bench.train import Report
 
 
 def run(settings: Settings, report: Report, folder: Path) -> dict[str, Any]:
