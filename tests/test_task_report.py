@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from synthetic import Row, failed, make, row, table_of, wilson
+from synthetic import Row, failed, make, row, wilson
 
-from workflow.report import task_summary
 from workflow.report.layout import Table
 
 

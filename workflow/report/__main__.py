@@ -96,12 +96,13 @@ def _claims(rows: pd.DataFrame, arguments: argparse.Namespace) -> list[Path]:
 
 
 def _page(rows: pd.DataFrame, arguments: argparse.Namespace) -> list[Path]:
-    """Writes the results page."""
-    from workflow.report import tables
+    """Write the results page."""
+    from workflow.report import claims, estimates, ledger, tables
     from workflow.report.page import build
 
+    lines = claims.judge(rows, ledger.read(arguments.ledger), arguments.tier)
     shown = build.Shown(arguments.figures, arguments.tables or tables.NAMES)
-    return [build.write(rows, shown, arguments.out, arguments.tier, arguments.ledger)]
+    return [build.write(estimates.build(rows), rows, lines, arguments.out, arguments.tier, shown)]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -98,7 +98,8 @@ def panels(chart: Chart, estimates: Table) -> list[Panel]:
         else:
             by_place = ran.groupby(PLACE, dropna=False)
             groups = {curves.prefix + place(*where): group for where, group in by_place}
-        for title, group in groups.items():
+        # The places with most numbers come first.
+        for title, group in sorted(groups.items(), key=lambda item: -len(item[1])):
             published = _published(curves, group)
             found.append(Panel(title, curves, group, published, _levels(curves, estimates)))
     return found

@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from pointer.errors import InputError
-from workflow.bench import stability
+from workflow.bench.measure import statistics
 from workflow.report import notes, paper, render
 from workflow.report.estimates import ESTIMATE, KEY, TYPES, build, select
 from workflow.report.goals import goals
@@ -199,8 +199,8 @@ def _speedup(phase: str, reference: str) -> Block:
 
 
 STEADY_NOTE = (
-    f"A number marked as varying is doubtful: repeats whose standard deviation exceeds {stability.MOST_DEVIATION:.0%} "
-    f"of their mean, or one of which is {stability.MOST_EXCURSION:.0%} off it (the limits of pyperf)."
+    f"A number marked as varying is doubtful: repeats whose standard deviation exceeds {statistics.MOST_DEVIATION:.0%} "
+    f"of their mean, or one of which is {statistics.MOST_EXCURSION:.0%} off it (the limits of pyperf)."
 )
 PAPER_NOTE = "paper: Apple Silicon; batch, repeats and timing protocol are not stated."
 INTERVALS_NOTE = (

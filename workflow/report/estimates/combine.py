@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from workflow.bench import stability
+from workflow.bench.measure import statistics
 from workflow.report.estimates.runs import KEY, WHOLE_KEYS
 from workflow.report.intervals import LEVEL
 
@@ -139,7 +139,7 @@ def _failures(failed: pd.DataFrame, total: int) -> str:
 
 def _varying(good: pd.DataFrame, steady: str) -> list[str]:
     """Return stability warnings, between repeats and within a repeat."""
-    warnings = stability.unstable([float(value) for value in good["value"].dropna()], f"{steady} over repeats")
+    warnings = statistics.unstable([float(value) for value in good["value"].dropna()], f"{steady} over repeats")
     within = int(good["unsteady"].sum())
     if within:
         warnings.append(f"the steps inside {within} of {len(good)} runs vary (their row says how)")

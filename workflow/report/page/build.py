@@ -6,7 +6,7 @@ import base64
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import itables.options
 import jinja2
@@ -28,6 +28,7 @@ TEXTS = (
     "experiment", "model", "variant", "length", "distance", "device", "machine", "dtype", "threads", "seed", "repeat",
     "status", "reason",
 )  # fmt: skip
+WHOLE = ("length", "distance", "threads", "seed", "repeat")
 MEASURES = {  # column of the rows -> its heading and the unit it is divided by
     "tokens_per_s": ("training, tokens/s", 1),
     "step_ms": ("step, ms", 1),
@@ -42,33 +43,42 @@ MEASURES = {  # column of the rows -> its heading and the unit it is divided by
 ORIGIN = ("path", "started", "ended", "git_commit", "git_dirty", "source_hash", "digest", "command", "settings")
 
 
-def write(
-    estimates: pd.DataFrame, frame: pd.DataFrame, lines: Sequence[claims.Line], out: Path, tier: str,
-    drawn: Sequence[Path] = (), names: Iterable[str] = tables.NAMES,
-) -> Path:  # fmt: skip
-    """Write `out/index.html`; drawn: files of figures; names: of the tables that it shows.
+class Shown(NamedTuple):
+    """What the page holds beside the charts: the files of drawn figures, and the names of tables."""
 
-    Raises InputError where a figure is missing or a table is unknown.
-    """
+    figures: Sequence[Path]
+    tables: Iterable[str]
+
+
+EVERY_TABLE = Shown((), tables.NAMES)
+
+
+def write(
+    estimates: pd.DataFrame, frame: pd.DataFrame, lines: Sequence[claims.Line], out: Path, tier: str, shown: Shown
+) -> Path:
+    """Write `out/index.html`. Raises InputError where a figure is missing or a table is unknown."""
     page = out / "index.html"
-    write_atomically(page, html(estimates, frame, lines, tier, drawn, names))
+    write_atomically(page, html(estimates, frame, lines, tier, shown))
     return page
 
 
 def html(
-    estimates: pd.DataFrame, frame: pd.DataFrame, lines: Sequence[claims.Line], tier: str,
-    drawn: Sequence[Path] = (), names: Iterable[str] = tables.NAMES,
-) -> str:  # fmt: skip
+    estimates: pd.DataFrame, frame: pd.DataFrame, lines: Sequence[claims.Line], tier: str, shown: Shown = EVERY_TABLE
+) -> str:
     """Return the whole page."""
     runs = prepare(frame)
     numbers = {str(path): number for number, path in enumerate(runs["path"])}
     traced = explorer.traced(frame)
     plotted = plots.all_charts(estimates, frame, numbers)
     listed = [rows_table(runs), ratios_table(estimates, numbers)]
-    listed += [report_table(name, estimates, frame, numbers) for name in names]
+    listed += [report_table(name, estimates, frame, numbers) for name in shown.tables]
     data = {
-        "looks": looks(runs), "charts": plotted, "tables": listed, "traced": traced["models"], "origin": origins(runs),
-    }  # fmt: skip
+        "looks": looks(runs, plotted),
+        "charts": plotted,
+        "tables": listed,
+        "traced": traced["models"],
+        "origin": origins(runs),
+    }
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
@@ -77,7 +87,7 @@ def html(
     bundle = Path(str(itables.options.dt_bundle))
     return environment.get_template("page.html").render(
         tier=tier, cards=[cards.card(line) for line in lines], counts=cards.counts(lines), colours=cards.colours(),
-        charts=plotted, tables=listed, traced=traced, figures=embedded(drawn), about=about(frame), data=data,
+        charts=plotted, tables=listed, traced=traced, figures=embedded(shown.figures), about=about(frame), data=data,
         plotly=explorer.pack(get_plotlyjs()), datatables=explorer.pack(read(bundle)),
         styles=[read(bundle.with_suffix(".css")), read(TEMPLATES / "page.css")],
         script="\n".join(read(TEMPLATES / name) for name in SCRIPTS),
@@ -89,15 +99,19 @@ def read(path: Path) -> str:
     return path.read_text(encoding="utf-8")
 
 
-def looks(runs: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return each model and variant with its colour on the light and the dark page, in order."""
+def looks(runs: pd.DataFrame, plotted: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return each model and variant of the charts with its colour on the light and the dark page."""
+    panels = [panel for chart in plotted for panel in chart["panels"]]
+    drawn = {trace["meta"].get("model") for panel in panels for trace in panel["data"]}
     paper = pd.DataFrame({"model": ["pointer", "transformer"], "variant": ""})
     series = models.series(pd.concat([runs, paper]))
     known = models.looks(series)
-    return [
-        {"model": models.label(*pair), "light": known[pair].colour, "dark": plots.on_dark(known[pair].colour)}
-        for pair in series
-    ]
+    found = []
+    for pair in series:
+        if models.label(*pair) in drawn:
+            colour = known[pair].colour
+            found.append({"model": models.label(*pair), "light": colour, "dark": plots.on_dark(colour)})
+    return found
 
 
 def rows_table(runs: pd.DataFrame) -> dict[str, Any]:
@@ -108,9 +122,14 @@ def rows_table(runs: pd.DataFrame) -> dict[str, Any]:
         unit = MEASURES[name][1] if name in MEASURES else None
         cells[name] = [cell(value, unit) for value in runs[name]]
     lines = [list(line) for line in zip(*cells.values(), strict=True)]
-    titles = [{"key": name, "title": title} for name, title in columns]
+    titles = [heading(name, title, name in (*MEASURES, *WHOLE)) for name, title in columns]
     made = {"name": "rows", "title": "All rows", "columns": titles, "lines": lines, "notes": []}
     return made | {"rows": [[number] for number in range(len(runs))], "csv": ""}
+
+
+def heading(key: str, title: str, numeric: bool) -> dict[str, Any]:
+    """Return a column of a table; numeric: whether it sorts by the number that a cell begins with."""
+    return {"key": key, "title": title, "numeric": numeric}
 
 
 def cell(value: Any, unit: float | None) -> Any:
@@ -136,8 +155,8 @@ def ratios_table(estimates: pd.DataFrame, numbers: plots.Rows) -> dict[str, Any]
             texts[line["place"]] = ratio if line["status"] == "ok" else f"{line['status']}: {line['reason']}"
         lines.append([*key[:-1], int(key[-1]), *(texts.get(place, "–") for place in places)])
         behind.append(sorted({n for files in group["rows"] for n in plots.numbers(files, numbers)}))
-    titles = [{"key": name, "title": title} for name, title in zip(keys, [*keys[:-1], "N"], strict=True)]
-    titles += [{"key": place, "title": place} for place in places]
+    titles = [heading(key, key, False) for key in keys[:-1]] + [heading("x", "N", True)]
+    titles += [heading(place, place, True) for place in places]
     note = "Geometric mean over pairs of rows of one machine and repeat, in brackets the smallest and the largest pair."
     made = {"name": "ratios", "title": plots.MACHINES_TITLE, "columns": titles, "lines": lines, "notes": [note]}
     return made | {"rows": behind, "csv": ""}
@@ -148,7 +167,7 @@ def report_table(name: str, estimates: pd.DataFrame, frame: pd.DataFrame, number
     if name not in tables.NAMES:
         raise InputError.unknown("table", name, tables.NAMES, "`--tables`")
     table = tables.make(name, estimates, frame)
-    titles = [{"key": str(column), "title": str(column)} for column in table.wide]
+    titles = [heading(column, column, column.isdigit()) for column in map(str, table.wide)]
     behind = [plots.numbers(files, numbers) for files in table.rows or [""] * len(table.wide)]
     made = {"name": name, "title": table.title, "columns": titles, "lines": table.wide.to_numpy().tolist()}
     return made | {"notes": list(table.notes), "rows": behind, "csv": table.data.to_csv(index=False)}

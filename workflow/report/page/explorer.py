@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+import itertools
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -105,7 +106,7 @@ def histogram(counts: Sequence[Sequence[int]], edges: Sequence[int]) -> dict[str
     counts: int[L][bins] of the scored positions; edges: of the bins, 0 and powers of two.
     """
     bins = []
-    for low, high in zip(edges, edges[1:], strict=False):
+    for low, high in itertools.pairwise(edges):
         bins.append(str(low) if high == low + 1 else f"{low}–{high - 1}")
     shares = np.asarray(counts, dtype=float)
     shares = shares / np.maximum(1, shares.sum(axis=1, keepdims=True)) if len(counts) else shares
