@@ -19,7 +19,7 @@ from pointer.mixer import PointerMixer
 from pointer.settings import CandidateSettings
 from pointer.trunk import LayerShape, Trunk
 from workflow.bench import config, plan, registry
-from workflow.bench.measure import contract, contract_checks, flops
+from workflow.bench.measure import contract, flops, subject
 
 CONTENT = {"candidates": "offsets+content"}
 
@@ -30,7 +30,7 @@ def normal(*size: int, seed: int = 0) -> Tensor:
 
 def built(length: int, **given: Any) -> Trunk:
     torch.manual_seed(0)
-    model = registry.build("pointer", symbols=7, length=length, layers=2, width=32, heads=4, **{**CONTENT, **given})
+    model = registry.build("pointer", symbols=7, length=length, layers=2, width=32, heads=4, mixer={**CONTENT, **given})
     assert isinstance(model, Trunk)
     return model
 
@@ -195,17 +195,18 @@ def test_the_credit_is_a_switch() -> None:
 def test_the_contract_holds(candidates: str) -> None:
     def model(length: int, **sizes: int) -> torch.nn.Module:
         torch.manual_seed(next(seeds))
-        return registry.build("pointer", symbols=contract_checks.SYMBOLS, length=length, candidates=candidates, **sizes)
+        mixer = {"candidates": candidates}
+        return registry.build("pointer", symbols=subject.SYMBOLS, length=length, mixer=mixer, **sizes)
 
     seeds = itertools.count()
-    subject = contract_checks.Subject("pointer", partial(model, **contract.SMALL), model, cost="n log n")
-    assert [line for line in contract.check_subject(subject) if not line.ok] == []
+    tested = subject.Subject("pointer", partial(model, **contract.SMALL), model, cost="n log n")
+    assert [line for line in contract.check_subject(tested) if not line.ok] == []
 
 
 @pytest.mark.parametrize("candidates", ["offsets+content", "offsets+blocks"])
 def test_work_and_memory_grow_with_the_length(candidates: str) -> None:
     half, whole = (
-        flops.count(registry.build("pointer", symbols=20, length=n, layers=2, candidates=candidates), 1, n, 20)
+        flops.count(registry.build("pointer", symbols=20, length=n, layers=2, mixer={"candidates": candidates}), 1, n)
         for n in (1024, 2048)
     )
     assert whole.forward / half.forward <= 2.2
@@ -253,8 +254,8 @@ def test_of_keys_that_are_the_same_the_nearest_wins() -> None:
 
 
 def test_a_tier_measures_content_beside_attention_with_three_seeds() -> None:
-    cells = [cell.settings for cell in plan.cells(config.from_files([str(config.FOLDER / "content.yaml")]))]
-    mqar = {(c.model, str(c.mixer.get("candidates", "")), c.pairs, c.seed) for c in cells if c.experiment == "mqar"}
+    cells = plan.cells(config.tier("content"))
+    mqar = {(c.model, str(c.mixer.get("candidates", "")), c.x, c.seed) for c in cells if c.experiment == "mqar"}
     for model, candidates in [("pointer", ""), ("pointer", "offsets+content"), ("transformer", "")]:
         assert {(model, candidates, pairs, seed) for pairs in (16, 64) for seed in (0, 1, 2)} <= mqar
-    assert {c.hops for c in cells if c.experiment == "khop" and c.mixer} == {1, 2, 3, 4}
+    assert {c.x for c in cells if c.experiment == "khop" and c.mixer} == {1, 2, 3, 4}

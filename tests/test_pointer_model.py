@@ -20,7 +20,7 @@ SMALL = {"layers": 2, "width": 32, "heads": 4}
 def small(name: str = "pointer", length: int = 40, **settings: object) -> Trunk:
     """A two-layer model in float64."""
     torch.manual_seed(0)
-    model = registry.build(name, symbols=7, length=length, **SMALL, **settings).double()
+    model = registry.build(name, symbols=7, length=length, **SMALL, mixer=settings).double()
     assert isinstance(model, Trunk)
     with torch.no_grad():
         for mixer in model.mixers:
@@ -215,7 +215,7 @@ def test_every_parameter_has_one_optimiser():
 )
 def test_bad_settings_are_named_errors(settings, message):
     with pytest.raises(InputError, match=message):
-        registry.build("pointer", symbols=7, length=16, **settings)
+        registry.build("pointer", symbols=7, length=16, mixer=settings)
 
 
 def test_tokens_out_of_range_and_too_long_are_named_errors():

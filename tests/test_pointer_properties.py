@@ -41,7 +41,7 @@ class Drawn:
         torch.manual_seed(self.seed)
         sizes = {"layers": self.layers, "width": 16, "heads": 2}
         given = {**dict(self.mixer), **changed}
-        model = registry.build("pointer", symbols=self.symbols, length=self.length, **sizes, **given).double()
+        model = registry.build("pointer", symbols=self.symbols, length=self.length, mixer=given, **sizes).double()
         assert isinstance(model, Trunk)
         with torch.no_grad():
             for name, p in model.named_parameters():

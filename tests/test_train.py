@@ -12,9 +12,11 @@ from scipy import stats
 from torch import Tensor, nn
 
 from pointer.trunk import LayerShape, Mixer, Trunk
-from workflow.bench.measure import evaluate, training
+from workflow.bench.measure import learning, training
+from workflow.bench.measure.checkpoint import thin
+from workflow.bench.measure.statistics import wilson
 from workflow.bench.outcomes import Diverged
-from workflow.bench.tasks import IGNORED, Seeds
+from workflow.bench.tasks.base import IGNORED, Seeds
 from workflow.bench.tasks.copy import CopyTask
 
 CPU = torch.device("cpu")
@@ -147,22 +149,22 @@ def test_bfloat16_is_autocast_with_float32_weights() -> None:
 
 def test_a_long_curve_is_thinned_evenly_with_both_ends() -> None:
     points = [[float(i), 0.0] for i in range(1001)]
-    thinned = training.thin(points, 200)
+    thinned = thin(points, 200)
     assert len(thinned) == 200
     assert (thinned[0], thinned[-1]) == (points[0], points[-1])
-    assert training.thin(points[:3], 200) == points[:3]
+    assert thin(points[:3], 200) == points[:3]
 
 
 @pytest.mark.parametrize(("right", "n"), [(0, 10), (3, 10), (10, 10), (762, 800), (9_999, 10_000), (519, 10_000)])
 def test_the_wilson_interval_is_that_of_scipy(right: int, n: int) -> None:
     known = stats.binomtest(right, n).proportion_ci(method="wilson")
-    assert evaluate.wilson(right, n) == pytest.approx((known.low, known.high), abs=1e-12)
+    assert wilson(right, n) == pytest.approx((known.low, known.high), abs=1e-12)
 
 
 def test_evaluation_scores_enough_fresh_symbols_and_leaves_the_model_as_it_was() -> None:
     scored = model(Noisy)
-    score = evaluate.evaluate(scored.train(), TASK, 1000, "float32", CPU)
+    score = learning.evaluate(scored.train(), TASK, 1000, "float32", CPU)
     assert scored.training
-    assert score.row()["n_evaluated"] == 19 * 4 * 14  # sequences come in whole batches
-    assert score.accuracy == sum(score.correct) / (19 * 4 * 14)
-    assert score == evaluate.evaluate(scored, TASK, 1000, "float32", CPU)
+    assert score["n_evaluated"] == 19 * 4 * 14  # sequences come in whole batches
+    assert score["accuracy"] == sum(score["correct_by_sequence"]) / (19 * 4 * 14)
+    assert score == learning.evaluate(scored, TASK, 1000, "float32", CPU)

@@ -123,5 +123,5 @@ def test_on_a_gpu_the_kernels_keep_to_the_plain_path() -> None:
         pytest.skip("no CUDA device here")
     from workflow.bench import gpu_check
 
-    broken = [check for check in gpu_check.selection_checks(torch.device("cuda")) if not check.ok]
+    broken = [check for check in gpu_check.checks(torch.device("cuda")) if not check.ok]
     assert broken == []

@@ -45,6 +45,11 @@ def parser() -> argparse.ArgumentParser:
         commands.choices[name].add_argument("--ledger", type=Path, default=LEDGER, help="default: %(default)s")
     commands.choices["page"].add_argument("--figures", type=Path, nargs="+", required=True, help="drawn figures")
     commands.choices["page"].add_argument("--tables", nargs="+", help="names of the tables that it shows; default: all")
+    made = commands.add_parser("make", help="files of a report, each by its folder and name")
+    made.add_argument("files", type=Path, nargs="+", help="such as results/tables/speedup.csv")
+    made.add_argument("--from", dest="given", type=Path, nargs="+", required=True,
+                      help="rows.parquet; for index.html also the tables and figures that it shows")  # fmt: skip
+    made.add_argument("--tier", default="", help="smoke stamps every title, and gives no verdict")
     verdicts = commands.add_parser("verdicts", help="the claims table on the terminal")
     verdicts.add_argument("--table", type=Path, default=Path("results/tables/claims.csv"), help="default: %(default)s")
     _for_the_repository(commands)
@@ -57,9 +62,10 @@ def _for_the_repository(commands: argparse._SubParsersAction[argparse.ArgumentPa
     keep = commands.add_parser("keep", help="row files -> rows to commit")
     keep.add_argument("--manifest", type=Path, required=True, help="a file with one row path a line")
     keep.add_argument("--out", type=Path, default=reference, help="default: %(default)s")
-    readme = commands.add_parser("readme", help="committed rows -> the README's section of results")
+    readme = commands.add_parser("readme", help="reference rows -> docs/results.md, its figures, the README's answer")
     readme.add_argument("--rows", type=Path, default=reference, help="a folder of rows; default: %(default)s")
     readme.add_argument("--readme", type=Path, default=Path("README.md"), help="default: %(default)s")
+    readme.add_argument("--results", type=Path, default=Path("docs/results.md"), help="default: %(default)s")
     readme.add_argument("--figures", type=Path, default=figures, help="folder for its figures; default: %(default)s")
 
 
@@ -67,6 +73,8 @@ def run(arguments: argparse.Namespace) -> list[Path]:
     """Does what the command line says; returns the files made."""
     from workflow.report import estimates, figures, frame, keep, readme, tables
 
+    if arguments.command == "make":
+        return make(arguments.files, arguments.given, arguments.tier)
     if arguments.command == "estimates":
         return estimates.write(frame.load(arguments.rows), arguments.out)
     if arguments.command == "collect":
@@ -75,23 +83,52 @@ def run(arguments: argparse.Namespace) -> list[Path]:
     if arguments.command == "keep":
         return keep.keep(arguments.manifest, arguments.out)
     if arguments.command == "readme":
-        return readme.write(arguments.rows, arguments.readme, arguments.figures)
+        return readme.write(arguments.rows, arguments.readme, arguments.results, arguments.figures)
     if arguments.command == "claims":
         return _claims(frame.load(arguments.rows), arguments)
     if arguments.command == "page":
         return _page(frame.load(arguments.rows), arguments)
     rows = frame.load(arguments.rows)
-    if arguments.command == "tables":
-        return tables.write(rows, arguments.out, arguments.tier, arguments.names or ())
-    table = estimates.build(rows)
-    return figures.write(table, rows, arguments.out, arguments.tier, arguments.names or figures.FIGURES)
+    numbers, room = estimates.build(rows), tables if arguments.command == "tables" else figures
+    return room.write(numbers, rows, arguments.out, arguments.tier, arguments.names or room.NAMES)
+
+
+def make(files: Sequence[Path], given: Sequence[Path], tier: str) -> list[Path]:
+    """Make tables, figures, verdicts and page by the names of their files, in all formats.
+
+    Several kinds may be asked for at once, all into one results folder.
+    """
+    from workflow.report import claims, estimates, figures, frame, ledger, tables
+    from workflow.report.page import build
+
+    rows = frame.load(next(path for path in given if path.suffix == ".parquet"))
+    numbers = estimates.build(rows)
+    out = files[0].parents[1]
+    names = {kind: _names(files, kind) for kind in ("tables", "figures", "report")}
+    made = tables.write(numbers, rows, out / "tables", tier, [n for n in names["tables"] if n != "claims"])
+    made += figures.write(numbers, rows, out / "figures", tier, [n for n in names["figures"] if n != "claims"])
+    if not names["report"] and "claims" not in names["tables"]:
+        return made
+    lines = claims.judge(rows, ledger.read(LEDGER), tier)
+    if "claims" in names["tables"]:
+        made += claims.write(lines, out / "tables", tier) + figures.write_claims(lines, out / "figures", tier)
+    if names["report"]:
+        drawn = [path for path in given if path.suffix == ".svg"]
+        shown = build.Shown(drawn, [n for n in _names(given, "tables") if n in tables.NAMES])
+        made.append(build.write(numbers, rows, lines, out / "report", tier, shown))
+    return made
+
+
+def _names(files: Sequence[Path], folder: str) -> list[str]:
+    return sorted({path.stem for path in files if path.parent.name == folder})
 
 
 def _claims(rows: pd.DataFrame, arguments: argparse.Namespace) -> list[Path]:
-    """Writes the table and the figure of the verdicts."""
-    from workflow.report import claims, figures
+    """Write the table and the figure of the verdicts."""
+    from workflow.report import claims, figures, ledger
 
-    lines, files = claims.write(rows, arguments.out, arguments.tier, arguments.ledger)
+    lines = claims.judge(rows, ledger.read(arguments.ledger), arguments.tier)
+    files = claims.write(lines, arguments.out / "tables", arguments.tier)
     return files + figures.write_claims(lines, arguments.out / "figures", arguments.tier)
 
 

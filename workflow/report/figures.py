@@ -430,8 +430,11 @@ FIGURES: dict[str, Callable[[Table, Table], Figure]] = {  # of estimates and row
 }
 
 
+NAMES = tuple(FIGURES)
+
+
 def write(
-    estimates: Table, frame: Table, out: Path, tier: str = "", names: Iterable[str] = tuple(FIGURES)
+    estimates: Table, frame: Table, out: Path, tier: str = "", names: Iterable[str] = NAMES
 ) -> list[Path]:
     """Draw the named figures of estimates and rows in both formats; return the files.
 

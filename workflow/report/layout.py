@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from workflow.bench import experiments
-from workflow.bench.settings import PAIR_TOKENS
+from workflow.bench.tasks.mqar import PAIR_TOKENS
 from workflow.report import models, paper
 from workflow.report.estimates import KEY, SEPARATOR
 

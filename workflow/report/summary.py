@@ -261,7 +261,10 @@ def hops(frame: pd.DataFrame) -> pd.DataFrame:
 
 def task(distance: Any, settings: Any) -> str:
     """What a model was trained on, in words."""
-    return f"copy, D={distance}" if pd.notna(distance) else str((unpack(settings) or {}).get("task", "text"))
+    if pd.notna(distance):
+        return f"copy, D={distance}"
+    learned = (unpack(settings) or {}).get("task") or "text"
+    return str(learned["name"] if isinstance(learned, dict) else learned)
 
 
 def parameters(frame: pd.DataFrame) -> pd.DataFrame:

@@ -14,7 +14,7 @@ import pandas as pd
 from pointer.errors import InputError
 from workflow.bench.measure import statistics
 from workflow.report import notes, paper, render
-from workflow.report.estimates import ESTIMATE, KEY, TYPES, build, select
+from workflow.report.estimates import ESTIMATE, KEY, TYPES, select
 from workflow.report.goals import goals
 from workflow.report.layout import (
     NOT_RUN,
@@ -133,7 +133,7 @@ def _stacked(parts: list[pd.DataFrame]) -> pd.DataFrame:
     return wide.drop(columns=unsaid if len(wide) else [])
 
 
-def _published(block: Block) -> pd.DataFrame:
+def published(block: Block) -> pd.DataFrame:
     """Return the paper's figures as estimates of one more machine."""
     if block.published is None:
         return pd.DataFrame(columns=ESTIMATE)
@@ -144,7 +144,7 @@ def _published(block: Block) -> pd.DataFrame:
 
 
 def _with_paper(ours: pd.DataFrame, block: Block) -> pd.DataFrame:
-    theirs = _published(block).reindex(columns=ours.columns)
+    theirs = published(block).reindex(columns=ours.columns)
     return pd.concat([ours, theirs.astype(ours.dtypes)], ignore_index=True) if len(theirs) else ours
 
 
@@ -157,10 +157,12 @@ def _beside_paper(ours: pd.DataFrame, block: Block) -> pd.DataFrame:
     return ours.merge(figures, on=["model", "variant", "x"], how="left")
 
 
-def write(frame: pd.DataFrame, out: Path, tier: str = "", names: Iterable[str] = ()) -> list[Path]:
+def write(
+    estimates: pd.DataFrame, frame: pd.DataFrame, out: Path, tier: str = "", names: Iterable[str] | None = None
+) -> list[Path]:
     """Write the named tables, or all, in every format; return the files. Raises InputError for an unknown name."""
-    estimates, files = build(frame), list[Path]()
-    for name in names or NAMES:
+    files = list[Path]()
+    for name in NAMES if names is None else names:
         if name not in NAMES:
             raise InputError.unknown("table", name, NAMES, "`--names`")
         files += render.write(make(name, estimates, frame), out, tier)

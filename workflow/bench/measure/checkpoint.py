@@ -1,9 +1,9 @@
-"""A long training goes on where it was killed, bit for bit: weights, optimisers, random numbers, counters, history.
+"""Keep the state of a long training on disk, so that a killed one resumes bit for bit.
 
-The state lies in the cell's work folder in the store (`Store.work`), where Snakemake, which deletes the outputs of
-interrupted jobs, knows nothing of it: tensors as safetensors, all else as JSON, no pickle. The JSON file names the
-tensor file and replaces its predecessor atomically, so a kill at any moment leaves a whole checkpoint, the last or the
-one before. The folder's name holds the hashes of settings and sources: an edited mixer starts anew.
+One safetensors file holds the tensors (weights, optimisers, random generators) and, as JSON in its
+header, everything else; nothing is unpickled. A new file replaces the old one atomically, so a kill
+at any moment leaves a whole checkpoint. It lies in the work folder of the cell, whose name holds
+the hashes of settings and sources: an edited mixer starts anew.
 """
 
 from __future__ import annotations
@@ -12,157 +12,184 @@ import json
 import math
 import os
 import time
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from workflow.bench.clock import Clock
-from workflow.bench.rows import write_atomically
+from workflow.bench.outcomes import Clock
 
-if TYPE_CHECKING:
-    from workflow.bench.measure.training import History, Stepper
+FOLDER = "checkpoint"  # in the work folder of a cell
+FILE = "checkpoint.safetensors"
+SAVE_SECONDS = 60.0  # between two checkpoints; a shorter training writes none
+CURVE_POINTS = 200  # most points of a loss curve in a row
 
-CHECKPOINT = "checkpoint"  # the folder, in the folder of a cell
-FILE = "checkpoint.json"
-SAVE_SECONDS = 60.0  # between two checkpoints; a training that is shorter writes none
+
+@dataclass
+class History:
+    """What happened in a training run.
+
+    Losses are in nats per symbol, accuracies fractions, seconds those of training steps alone.
+    """
+
+    steps: int = 0
+    tokens_used: int = 0
+    seconds: float = 0.0
+    losses: list[tuple[int, float]] = field(default_factory=list)  # (tokens, training loss)
+    # (tokens, loss, accuracy in hard inference, accuracy in training mode)
+    evaluations: list[tuple[int, float, float, float]] = field(default_factory=list)
+    tokens_to_95: int | None = None
+    seconds_to_95: float | None = None
+    started: str = ""  # when a resumed training first started; empty unless resumed
+
+    def row(self) -> dict[str, object]:
+        """Return the row keys of a training run."""
+        row: dict[str, object] = {
+            "steps": self.steps,
+            "tokens_used": self.tokens_used,
+            "train_seconds": self.seconds,
+            "tokens_to_95": self.tokens_to_95,
+            "seconds_to_95": self.seconds_to_95,
+            "loss_curve": thin([list(point) for point in self.losses], CURVE_POINTS),
+            "evaluations": thin([list(point) for point in self.evaluations], CURVE_POINTS),
+        }
+        if self.started:
+            row["started"] = self.started
+        return row
+
+
+def thin(points: list[list[float]], most: int) -> list[list[float]]:
+    """Return at most `most` of the points, evenly spread, first and last included."""
+    if len(points) <= most:
+        return points
+    return [points[round(i * (len(points) - 1) / (most - 1))] for i in range(most)]
 
 
 class Checkpoint:
-    """The state of one training in `folder`; without a folder nothing is kept."""
+    """The saved state of one training; without a folder nothing is saved."""
 
-    def __init__(self, folder: Path | None, stepper: Stepper, history: History) -> None:
-        self.folder, self.stepper, self.history = folder, stepper, history
-        self.saved, self.started = time.monotonic(), Clock().times()["started"]
+    def __init__(
+        self,
+        folder: Path | None,
+        model: nn.Module,
+        optimizers: Sequence[torch.optim.Optimizer],
+        history: History,
+        device: torch.device,
+    ) -> None:
+        self.folder, self.model, self.optimizers = folder, model, optimizers
+        self.history, self.device = history, device
+        self.saved = time.monotonic()
+        self.started = Clock().times()["started"]
+
+    def keep(self) -> None:
+        """Save the state if the last save is at least SAVE_SECONDS ago."""
+        if self.folder is not None and time.monotonic() - self.saved >= SAVE_SECONDS:
+            self.save(self.folder)
+            self.saved = time.monotonic()
+
+    def save(self, folder: Path) -> None:
+        """Write the state to `folder`, in place of the last one."""
+        from safetensors.torch import save_file  # imported late: gpu-check runs without it
+
+        folder.mkdir(parents=True, exist_ok=True)
+        state = {
+            "platform": platform(self.device),
+            "started": self.started,
+            "history": asdict(self.history),
+            "counters": _counters(self.model),
+        }
+        tensors = {}
+        for name, tensor in self._tensors().items():
+            tensors[name] = tensor.detach().cpu().clone()  # safetensors refuses shared storage
+        partial = folder / f".{FILE}"
+        save_file(tensors, partial, metadata={"state": json.dumps(state, allow_nan=False)})
+        os.replace(partial, folder / FILE)
 
     def restore(self) -> int:
-        """How many steps are done: what was saved is put back into model, optimisers, history and generators, if it is
-        whole and of this place (versions, threads, device); else nothing is touched, and it is 0."""
-        found = self._read()
-        if found is None:
+        """Put the saved state back and return the number of steps done.
+
+        Change nothing and return 0 where no whole checkpoint of this platform is found.
+        """
+        read = None if self.folder is None else _read(self.folder / FILE)
+        if read is None or read[0]["platform"] != platform(self.device):
             return 0
-        state, tensors = found
-        _put_model(self.stepper.model, state["counters"], _part(tensors, "model"))
-        for number, optimizer in enumerate(self.stepper.optimizers):
-            _put_optimizer(optimizer, state["rates"][number], _part(tensors, f"optimizer{number}"))
-        self.stepper.count = state["history"]["steps"]
-        _put_history(self.history, state["history"])
-        _put_random(_part(tensors, "random"))
+        state, tensors = read
+        self.model.load_state_dict(_part(tensors, "model"))
+        modules = dict(self.model.named_modules())
+        for name, counters in state["counters"].items():
+            for key, value in counters.items():
+                setattr(modules[name], key, value)
+        for number, optimizer in enumerate(self.optimizers):
+            _load_optimizer(optimizer, _part(tensors, f"optimizer{number}"))
+        torch.set_rng_state(tensors["random.cpu"])
+        if "random.cuda" in tensors:
+            torch.cuda.set_rng_state(tensors["random.cuda"], self.device)
+        for key, value in state["history"].items():
+            if isinstance(value, list):  # JSON has no tuples
+                value = [tuple(point) for point in value]
+            setattr(self.history, key, value)
         self.started = self.history.started = state["started"]
         return self.history.steps
 
-    def keep(self) -> None:
-        """Saves, if the last time is long enough ago."""
-        if self.folder is None or time.monotonic() - self.saved < SAVE_SECONDS:
-            return
-        self.save(self.folder)
-        self.saved = time.monotonic()
-
-    def save(self, folder: Path) -> None:
-        """Writes the tensors, then the JSON that names them, then drops what no JSON names any more."""
-        from safetensors.torch import save_file  # needed only here: gpu-check runs where it is missing
-
-        folder.mkdir(parents=True, exist_ok=True)
-        model, optimizers = self.stepper.model, self.stepper.optimizers
-        tensors = {f"model.{name}": value for name, value in model.state_dict().items()} | _random(self.stepper.device)
-        for number, optimizer in enumerate(optimizers):
-            tensors |= {f"optimizer{number}.{name}": value for name, value in _moments(optimizer).items()}
-        name = f"step-{self.history.steps}.safetensors"
-        save_file({key: value.detach().cpu().clone() for key, value in tensors.items()}, folder / f".{name}")
-        _settle(folder / f".{name}", folder / name)
-        state = {
-            "place": place(self.stepper.device), "tensors": name, "started": self.started,
-            "history": asdict(self.history), "counters": _counters(model),
-            "rates": [[group["lr"] for group in optimizer.param_groups] for optimizer in optimizers],
-        }  # fmt: skip
-        write_atomically(folder / FILE, json.dumps(state, allow_nan=False))
-        for path in folder.glob("*step-*.safetensors"):
-            if path.name != name:
-                path.unlink(missing_ok=True)
-
-    def _read(self) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
-        if self.folder is None or not (self.folder / FILE).is_file():
-            return None
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        try:
-            state = json.loads((self.folder / FILE).read_text(encoding="utf-8"))
-            if state["place"] != place(self.stepper.device):
-                return None
-            return state, load_file(self.folder / Path(state["tensors"]).name)
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError):
-            return None
+    def _tensors(self) -> dict[str, Tensor]:
+        """All tensors of the state; data needs no generator, since each step seeds its own."""
+        tensors = {"random.cpu": torch.get_rng_state()}
+        if self.device.type == "cuda":
+            tensors["random.cuda"] = torch.cuda.get_rng_state(self.device)
+        for name, value in self.model.state_dict().items():
+            tensors[f"model.{name}"] = value
+        for number, optimizer in enumerate(self.optimizers):
+            for parameter, entry in optimizer.state_dict()["state"].items():
+                for name, value in entry.items():
+                    tensors[f"optimizer{number}.{parameter}.{name}"] = value
+        return tensors
 
 
-def place(device: torch.device) -> str:
-    """What must be the same for the same bits: torch, the threads, the device."""
+def platform(device: torch.device) -> str:
+    """Return what must be the same for the same bits: torch version, threads, device."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     return f"torch {torch.__version__}, {torch.get_num_threads()} threads, {name}"
 
 
-def _part(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
-    return {key.removeprefix(f"{name}."): value for key, value in tensors.items() if key.startswith(f"{name}.")}
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
+    """Return JSON state and tensors of a checkpoint, None where it is missing or damaged."""
+    if not path.is_file():
+        return None
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            state = json.loads(file.metadata()["state"])
+            return state, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError):
+        return None
+
+
+def _part(tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:
+    """Return the tensors whose names start with `name.`, under the rest of their names."""
+    prefix = f"{name}."
+    return {key[len(prefix) :]: value for key, value in tensors.items() if key.startswith(prefix)}
 
 
 def _counters(model: nn.Module) -> dict[str, dict[str, int | float]]:
-    """Plain numbers that modules keep beside their tensors: calls so far, progress told."""
-    return {
-        name: {
-            key: value
-            for key, value in vars(module).items()
-            if type(value) in (int, float) and not key.startswith("_") and math.isfinite(value)
-        }
-        for name, module in model.named_modules()
-    }
+    """Return the plain numbers that modules keep beside tensors, such as calls and progress."""
+    counters: dict[str, dict[str, int | float]] = {}
+    for name, module in model.named_modules():
+        counters[name] = {}
+        for key, value in vars(module).items():
+            if type(value) in (int, float) and not key.startswith("_") and math.isfinite(value):
+                counters[name][key] = value
+    return counters
 
 
-def _put_model(model: nn.Module, counters: Mapping[str, Mapping[str, int | float]], tensors: dict[str, Tensor]) -> None:
-    model.load_state_dict(tensors)
-    modules = dict(model.named_modules())
-    for name, numbers in counters.items():
-        for key, value in numbers.items():
-            setattr(modules[name], key, value)
-
-
-def _moments(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The optimiser's tensors, by parameter number and name."""
-    state = optimizer.state_dict()["state"]
-    return {f"{number}.{name}": value for number, entry in state.items() for name, value in entry.items()}
-
-
-def _put_optimizer(optimizer: torch.optim.Optimizer, rates: list[float], tensors: Mapping[str, Tensor]) -> None:
+def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    """Load the moments; rates follow from the step number (Stepper) and are not saved."""
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
-        number, _, name = key.partition(".")
-        state.setdefault(int(number), {})[name] = value
-    groups = [{**group, "lr": lr} for group, lr in zip(optimizer.state_dict()["param_groups"], rates, strict=True)]
+        parameter, _, name = key.partition(".")
+        state.setdefault(int(parameter), {})[name] = value
+    groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state, "param_groups": groups})
-
-
-def _put_history(history: History, saved: Mapping[str, Any]) -> None:
-    """The lists of a history hold tuples, which JSON has not."""
-    for key, value in saved.items():
-        setattr(history, key, [tuple(point) for point in value] if isinstance(value, list) else value)
-
-
-def _random(device: torch.device) -> dict[str, Tensor]:
-    """The states of the generators that training draws from; data has its own, by step."""
-    states = {"random.cpu": torch.get_rng_state()}
-    return states | ({"random.cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {})
-
-
-def _put_random(states: Mapping[str, Tensor]) -> None:
-    torch.set_rng_state(states["cpu"])
-    if "cuda" in states:
-        torch.cuda.set_rng_state(states["cuda"])
-
-
-def _settle(temporary: Path, path: Path) -> None:
-    """Gives a file its name once it is on the disk."""
-    with temporary.open("rb") as stream:
-        os.fsync(stream.fileno())
-    os.replace(temporary, path)

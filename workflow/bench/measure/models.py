@@ -1,4 +1,4 @@
-"""Building a cell's model: seeded, on its device, and what a row says about it."""
+"""Build the model of a cell: seeded, on its device, and described for its row."""
 
 from __future__ import annotations
 
@@ -9,43 +9,57 @@ import torch
 from torch import nn
 
 from pointer.trunk import count_parameters
-from workflow.bench import experiments, registry
+from workflow.bench import registry
+from workflow.bench.cell import Cell
 from workflow.bench.outcomes import Unsupported
-from workflow.bench.settings import Settings
-from workflow.bench.tasks import Seeds, Task
+from workflow.bench.tasks.base import Seeds, Task
+
+UNTRAINED_DISTANCE = 7  # what oracle-copy is told where nothing is copied, as in the contract
 
 
-def build(settings: Settings, device: torch.device, **sizes: int) -> nn.Module:
-    """The model of a cell with the settings resolved, initialised from the init seed on the CPU, so alike on every
-    device."""
+def build(settings: Cell, device: torch.device, **sizes: int) -> nn.Module:
+    """Return the model of a cell with the settings resolved.
+
+    It is initialised on the CPU from the init seed, so it is the same on every device.
+    """
     torch.manual_seed(Seeds.of(settings.seed).init)
-    given: dict[str, Any] = dict(settings.mixer)
+    mixer: dict[str, Any] = dict(settings.mixer)
+    # A model with a parameter `distance`, such as oracle-copy, gets the copy distance.
     if "distance" in inspect.signature(registry.load(settings.model).__init__).parameters:
-        if settings.task_name not in ("", "copy"):
-            raise Unsupported(f"{settings.model} is told a copy distance, and {settings.task_name} has none")
-        given.setdefault("distance", settings.distance)  # oracle-copy is told
-    length = task_of(settings).longest if settings.task_name else settings.length
-    return registry.build(settings.model, symbols=settings.symbols, length=length, **given, **sizes).to(device)
+        if settings.axis != "distance" and settings.task is not None:
+            raise Unsupported(
+                f"{settings.model} is told a copy distance, and {settings.task_name} has none"
+            )
+        distance = UNTRAINED_DISTANCE if settings.task is None else settings.x
+        mixer.setdefault("distance", distance)
+    length = settings.length if settings.task is None else task_of(settings).longest
+    trunk = {**settings.trunk.model_dump(), **sizes}
+    model = registry.build(
+        settings.model, symbols=settings.symbols, length=length, mixer=mixer, **trunk
+    )
+    return model.to(device)
 
 
 def is_trained(model: nn.Module) -> bool:
-    """Controls that are not trained say `trainable = False`."""
+    """Return whether a model is trained; untrained controls say `trainable = False`."""
     return bool(getattr(model, "trainable", True))
 
 
-def task_of(settings: Settings) -> Task:
-    """What a cell learns, with the settings resolved."""
-    task: Task = experiments.TASKS[settings.task_name].load().of(settings)
-    return task
+def task_of(settings: Cell) -> Task:
+    """Return the task of a cell with the settings resolved."""
+    return settings.learned()
 
 
-def describe(model: nn.Module, settings: Settings) -> dict[str, Any]:
-    """The row keys that any experiment has: sizes, seeds and parameters (`n_params` without position tables, `n_tables`
-    those)."""
-    seeds, body = Seeds.of(settings.seed), count_parameters(model, tables=False)
+def describe(model: nn.Module, settings: Cell) -> dict[str, Any]:
+    """Return the row keys of any experiment: sizes, seeds and parameters.
+
+    `n_params` excludes position tables, which `n_tables` counts.
+    """
+    seeds = Seeds.of(settings.seed)
+    without_tables = count_parameters(model, tables=False)
     return {
-        "n_params": body,
-        "n_tables": count_parameters(model, tables=True) - body,
+        "n_params": without_tables,
+        "n_tables": count_parameters(model, tables=True) - without_tables,
         "length": settings.length,
         "batch": settings.batch,
         "threads": settings.threads,

@@ -1,28 +1,52 @@
-"""Do repeated timings agree well enough to be believed? The two limits are those of pyperf's instability warnings.
+"""The interval of a proportion, and warnings on timings that disagree.
 
-Of the units inside a row (workflow.bench.measure.efficiency) and of the repeats of a cell (workflow.report) alike.
+Shared by measurements and the report, so it imports no torch.
 """
 
 from __future__ import annotations
 
-import statistics
+import math
 from collections.abc import Sequence
+from statistics import fmean, stdev
 
-MOST_DEVIATION = 0.10  # standard deviation, as a share of the mean
-MOST_EXCURSION = 0.50  # distance of the largest or smallest value from the mean, as a share of it
+Z95 = 1.959963984540054  # the normal distribution's 97.5% point
+# pyperf's limits for an unstable benchmark, as shares of the mean.
+MOST_DEVIATION = 0.10  # standard deviation
+MOST_EXCURSION = 0.50  # distance of the largest or smallest value
 
 
-def unstable(values: Sequence[float], what: str) -> list[str]:
-    """Warnings on positive values of one quantity, `what` in words; empty where they agree or are fewer than two."""
+def wilson(right: float, n: float, z: float = Z95) -> tuple[float, float]:
+    """Return the Wilson score interval (low, high) of the proportion right / n, 95% by default.
+
+    Source: Wilson 1927, JASA 22:209. `n` may be an effective sample size.
+    """
+    p = right / n
+    shrink = 1 + z * z / n
+    centre = (p + z * z / (2 * n)) / shrink
+    half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / shrink
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def unstable(values: Sequence[float], quantity: str) -> list[str]:
+    """Return warnings where positive timings of one quantity disagree; none for fewer than two."""
     if len(values) < 2:
         return []
-    mean = statistics.fmean(values)
-    deviation, most, least = statistics.stdev(values) / mean, max(values) / mean - 1, 1 - min(values) / mean
-    found = []
+    mean = fmean(values)
+    deviation = stdev(values) / mean
+    above = max(values) / mean - 1
+    below = 1 - min(values) / mean
+    count = len(values)
+    warnings = []
     if deviation > MOST_DEVIATION:
-        found.append(f"{what} varies: its standard deviation is {deviation:.0%} of the mean of {len(values)}")
-    if most > MOST_EXCURSION:
-        found.append(f"{what} varies: the largest of {len(values)} is {most:.0%} above their mean")
-    if least > MOST_EXCURSION:
-        found.append(f"{what} varies: the smallest of {len(values)} is {least:.0%} below their mean")
-    return found
+        warnings.append(
+            f"{quantity} varies: its standard deviation is {deviation:.0%} of the mean of {count}"
+        )
+    if above > MOST_EXCURSION:
+        warnings.append(
+            f"{quantity} varies: the largest of {count} is {above:.0%} above their mean"
+        )
+    if below > MOST_EXCURSION:
+        warnings.append(
+            f"{quantity} varies: the smallest of {count} is {below:.0%} below their mean"
+        )
+    return warnings

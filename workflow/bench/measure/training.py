@@ -1,8 +1,8 @@
-"""One training recipe for every model, so that models differ in their mixer alone.
+"""The training recipe, the same for every model, so that models differ in their mixer alone.
 
-AdamW for the trunk and the mixers, a mixer's own rule for its offset tables (pointer.optim), a short linear warm-up,
-gradients clipped to norm 1, the loss at supervised positions only, and never a token beyond the budget. On a CPU the
-same seed and thread count give the same bits.
+AdamW for the trunk and the mixers, a mixer's own optimiser for its offset tables (pointer.optim), a
+linear warm-up, gradients clipped to norm 1, the loss at supervised positions only, and never a
+token beyond the budget. On a CPU the same seed and number of threads give the same bits.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -21,21 +21,21 @@ from torch import Tensor, nn
 
 from pointer.optim import optimizers
 from workflow.bench.measure import devices
-from workflow.bench.measure.checkpoint import Checkpoint
+from workflow.bench.measure.checkpoint import Checkpoint, History
 from workflow.bench.outcomes import Diverged
-from workflow.bench.tasks import IGNORED, Task
+from workflow.bench.tasks.base import IGNORED, Task
 
 WARMUP_STEPS = 5  # steps over which AdamW's rate rises to its value
 CLIP_NORM = 1.0
-CHECK_STEPS = 4  # steps between two looks at held-out sequences, where one sequence is enough
-CHECK_SYMBOLS = 64  # symbols that a look scores, at least
-STOP_CHECKS = 2  # checks in a row at stop_accuracy that end training
-LEARNED = 0.95  # the paper's line: tokens_to_95
-CURVE_POINTS = 200  # a loss curve holds at most this many
+CHECK_STEPS = 4  # steps between two evaluations, where one sequence is enough
+CHECK_SYMBOLS = 64  # least symbols that an evaluation scores
+STOP_CHECKS = 2  # evaluations in a row at stop_accuracy that end training
+LEARNED = 0.95  # the paper's threshold: tokens_to_95
+Batch = tuple[Tensor, Tensor]  # tokens int64[B, N], targets int64[B, N]
 
 
 class Report(Protocol):
-    """Called with the fraction done and what to show; see workflow.bench.progress."""
+    """Called with the fraction of the work that is done, and with values to show."""
 
     def __call__(self, done: float, **values: float) -> None:
         """`done` goes from 0 to 1."""
@@ -43,7 +43,7 @@ class Report(Protocol):
 
 @dataclass(frozen=True)
 class Recipe:
-    """The settings of a training run. `tokens` is the budget; stop_accuracy 0 means to use all of it."""
+    """The settings of a training run; `tokens` is the budget, stop_accuracy 0 uses all of it."""
 
     tokens: int
     lr: float
@@ -51,63 +51,55 @@ class Recipe:
     stop_accuracy: float = 0.0
 
 
-@dataclass
-class History:
-    """What happened: losses in nats a symbol, accuracies as fractions, seconds of training alone."""
+def train(
+    model: nn.Module,
+    task: Task,
+    recipe: Recipe,
+    device: torch.device,
+    report: Report,
+    folder: Path | None = None,
+) -> History:
+    """Train until the budget is used or stop_accuracy is reached.
 
-    steps: int = 0
-    tokens_used: int = 0
-    seconds: float = 0.0
-    losses: list[tuple[int, float]] = field(default_factory=list)  # (tokens, training loss)
-    evaluations: list[tuple[int, float, float, float]] = field(
-        default_factory=list
-    )  # (tokens, loss, hard, training mode)
-    tokens_to_95: int | None = None
-    seconds_to_95: float | None = None
-    started: str = ""  # of a training that goes on: when it began
-
-    def row(self) -> dict[str, object]:
-        """The row keys of a training run; loss and accuracy are the evaluation's."""
-        return {
-            "steps": self.steps,
-            "tokens_used": self.tokens_used,
-            "train_seconds": self.seconds,
-            "tokens_to_95": self.tokens_to_95,
-            "seconds_to_95": self.seconds_to_95,
-            "loss_curve": thin([list(point) for point in self.losses], CURVE_POINTS),
-            "evaluations": thin([list(point) for point in self.evaluations], CURVE_POINTS),
-            **({"started": self.started} if self.started else {}),
-        }
-
-
-def thin(points: list[list[float]], most: int) -> list[list[float]]:
-    """At most `most` of the points, evenly spread, first and last included."""
-    if len(points) <= most:
-        return points
-    return [points[round(i * (len(points) - 1) / (most - 1))] for i in range(most)]
-
-
-def supervised_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """Mean cross-entropy in nats over the positions whose target is not IGNORED: logits float[B, N, V], targets
-    int64[B, N]."""
-    return F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), ignore_index=IGNORED)
+    Keep the state of a long training in `folder` and resume from it. Raise Diverged, with the row
+    keys so far, when the loss is not finite.
+    """
+    history = History()
+    stepper = Stepper(model.train(), recipe, device)
+    sequences = math.ceil(CHECK_SYMBOLS / task.supervised)  # of one evaluation
+    torch.manual_seed(task.seeds.order)
+    checkpoint = Checkpoint(folder, model, stepper.optimizers, history, device)
+    stepper.count = checkpoint.restore()
+    for step in range(stepper.count, task.steps(recipe.tokens)):
+        _train_step(stepper, task, step, history)
+        if (step + 1) % check_steps(sequences, task.batch) == 0:
+            batch = task.batch_of("check", len(history.evaluations), sequences)
+            _evaluate(model, batch, recipe, device, history)
+            if _may_stop(history, recipe.stop_accuracy):
+                break
+        checkpoint.keep()
+        values = {"loss": history.losses[-1][1]}
+        if history.evaluations:
+            values["accuracy"] = history.evaluations[-1][2]
+        report(history.tokens_used / recipe.tokens, **values)
+    return history
 
 
 class Stepper:
-    """One model under training: `step` is forward, backward and update, nothing else."""
+    """One model in training. `step` is forward, backward and update, nothing else."""
 
     def __init__(self, model: nn.Module, recipe: Recipe, device: torch.device) -> None:
         self.model, self.recipe, self.device = model, recipe, device
         self.optimizers = optimizers(model, recipe.lr)
-        self.count = 0
+        self.count = 0  # steps done
 
     def loss(self, tokens: Tensor, targets: Tensor) -> Tensor:
-        """The forward pass: float[], with its graph."""
+        """Return the loss of a forward pass, float[], with its graph."""
         with devices.precision(self.device, self.recipe.dtype):
             return supervised_loss(self.model(tokens), targets)
 
     def step(self, tokens: Tensor, targets: Tensor) -> Tensor:
-        """Returns the loss before the update, on the device: reading it is left to the caller, who may be timing."""
+        """Return the loss before the update, on the device: reading it would disturb timing."""
         self._warm_up()
         loss = self.loss(tokens, targets)
         for optimizer in self.optimizers:
@@ -115,85 +107,80 @@ class Stepper:
         loss.backward()
         for optimizer in self.optimizers:
             if isinstance(optimizer, torch.optim.AdamW):
-                nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], CLIP_NORM)
+                groups = optimizer.param_groups
+                nn.utils.clip_grad_norm_([p for g in groups for p in g["params"]], CLIP_NORM)
             optimizer.step()
         self.count += 1
         return loss.detach()
 
     def _warm_up(self) -> None:
-        """A table's rule divides by the gradient's own size and needs no warm-up."""
         share = min(1.0, (self.count + 1) / WARMUP_STEPS)
         for optimizer in self.optimizers:
+            # A table's rule divides by the gradient's own size and needs no warm-up.
             if isinstance(optimizer, torch.optim.AdamW):
                 for group in optimizer.param_groups:
                     group["lr"] = group["initial_lr"] * share
 
 
-def train(
-    model: nn.Module, task: Task, recipe: Recipe, device: torch.device, report: Report, work: Path | None = None
-) -> History:
-    """Trains until the budget is used or stop_accuracy is reached; raises Diverged, with the row so far, when the loss
-    is not finite. A long training keeps its state in the folder `work`, and goes on from what it finds there."""
-    history, stepper = History(), Stepper(model.train(), recipe, device)
-    checked = math.ceil(CHECK_SYMBOLS / task.supervised)
-    torch.manual_seed(task.seeds.order)
-    state = Checkpoint(work, stepper, history)
-    for step in range(state.restore(), task.steps(recipe.tokens)):
-        _one_step(stepper, task, step, history)
-        if (step + 1) % check_steps(checked, task.batch) == 0:
-            _check(model, task.batch_of("check", len(history.evaluations), checked), recipe, device, history)
-            if _may_stop(history, recipe.stop_accuracy):
-                break
-        state.keep()
-        seen = {"accuracy": history.evaluations[-1][2]} if history.evaluations else {}
-        report(history.tokens_used / recipe.tokens, loss=history.losses[-1][1], **seen)
-    return history
+def supervised_loss(logits: Tensor, targets: Tensor) -> Tensor:
+    """Return the mean cross-entropy in nats, float[], where targets are not IGNORED.
+
+    logits: float[B, N, V], targets: int64[B, N].
+    """
+    flat = logits.float().flatten(0, 1)
+    return F.cross_entropy(flat, targets.flatten(), ignore_index=IGNORED)
 
 
-def _one_step(stepper: Stepper, task: Task, step: int, history: History) -> None:
-    tokens, targets = (t.to(stepper.device) for t in task.training_batch(step))
-    tell_progress(stepper.model, history.tokens_used / stepper.recipe.tokens)
+def set_progress(model: nn.Module, done: float) -> None:
+    """Tell a model that has schedules which fraction of its budget is used."""
+    setter: Callable[[float], None] | None = getattr(model, "set_progress", None)
+    if setter is not None:
+        setter(done)
+
+
+def check_steps(sequences: int, batch: int) -> int:
+    """Return the steps between two evaluations of `sequences`, so that they cost little."""
+    return CHECK_STEPS * max(1, math.ceil(2 * (sequences - 1) / batch))
+
+
+def _train_step(stepper: Stepper, task: Task, step: int, history: History) -> None:
+    tokens, targets = task.training_batch(step)
+    tokens, targets = tokens.to(stepper.device), targets.to(stepper.device)
+    set_progress(stepper.model, history.tokens_used / stepper.recipe.tokens)
     start = time.perf_counter()
     loss = float(stepper.step(tokens, targets))  # reading the loss waits for the device
     history.seconds += time.perf_counter() - start
-    history.steps, history.tokens_used = step + 1, history.tokens_used + task.tokens_a_step
+    history.steps = step + 1
+    history.tokens_used += task.tokens_a_step
     if not math.isfinite(loss):
-        raise Diverged(f"the loss became {loss} at step {step + 1} ({history.tokens_used} tokens)", history.row())
+        reason = f"the loss became {loss} at step {step + 1} ({history.tokens_used} tokens)"
+        raise Diverged(reason, history.row())
     history.losses.append((history.tokens_used, loss))
 
 
-def check_steps(checked: int, batch: int) -> int:
-    """Steps between two looks at `checked` sequences: so many that looking stays a small part of training."""
-    return CHECK_STEPS * max(1, math.ceil(2 * (checked - 1) / batch))
-
-
-def _check(
-    model: nn.Module, batch: tuple[Tensor, Tensor], recipe: Recipe, device: torch.device, history: History
+def _evaluate(
+    model: nn.Module, batch: Batch, recipe: Recipe, device: torch.device, history: History
 ) -> None:
-    """Looks at held-out sequences, new ones each time; its time does not count as training."""
-    with apart(model, device):
-        loss, correct, noisy = predict_both(model, batch, recipe.dtype, device)
+    """Evaluate on new held-out sequences; the time does not count as training."""
+    with state_kept(model, device):
+        loss, correct, correct_training = score_batch(model, batch, recipe.dtype, device)
     accuracy = float(correct.double().mean())
-    history.evaluations.append((history.tokens_used, loss, accuracy, float(noisy.double().mean())))
+    accuracy_training = float(correct_training.double().mean())
+    history.evaluations.append((history.tokens_used, loss, accuracy, accuracy_training))
     if accuracy >= LEARNED and history.tokens_to_95 is None:
         history.tokens_to_95, history.seconds_to_95 = history.tokens_used, history.seconds
 
 
 def _may_stop(history: History, accuracy: float) -> bool:
     last = history.evaluations[-STOP_CHECKS:]
-    return accuracy > 0 and len(last) == STOP_CHECKS and all(hard >= accuracy for _, _, hard, _ in last)
-
-
-def tell_progress(model: nn.Module, done: float) -> None:
-    """Tells a model with schedules which fraction of its budget is used."""
-    setter: Callable[[float], None] | None = getattr(model, "set_progress", None)
-    if setter is not None:
-        setter(done)
+    if accuracy == 0 or len(last) < STOP_CHECKS:
+        return False
+    return all(hard >= accuracy for _, _, hard, _ in last)
 
 
 @contextmanager
-def apart(model: nn.Module, device: torch.device) -> Iterator[None]:
-    """What happens inside leaves the model's mode and the random numbers of training as they were; no gradients."""
+def state_kept(model: nn.Module, device: torch.device) -> Iterator[None]:
+    """Disable gradients inside; afterwards restore the model's mode and the random generators."""
     training = model.training
     accelerators = [torch.cuda.current_device()] if device.type == "cuda" else []
     with torch.no_grad(), torch.random.fork_rng(devices=accelerators):
@@ -203,21 +190,28 @@ def apart(model: nn.Module, device: torch.device) -> Iterator[None]:
             model.train(training)
 
 
-def predict_both(
-    model: nn.Module, batch: tuple[Tensor, Tensor], dtype: str, device: torch.device
+def score_batch(
+    model: nn.Module, batch: Batch, dtype: str, device: torch.device
 ) -> tuple[float, Tensor, Tensor]:
-    """Loss and which symbols are right in hard inference, and which in training mode: one pass where a model promises
-    that both are the same."""
-    loss, right = predict(model.eval(), batch, dtype, device)
-    return loss, right, right if getattr(model, "one_mode", False) else predict(model.train(), batch, dtype, device)[1]
+    """Return the loss in hard inference and which symbols are correct, there and in training mode.
+
+    A model that promises that both modes compute the same (`one_mode`) is run once. The loss is in
+    nats per symbol, both tensors are bool[B, supervised].
+    """
+    loss, correct = _predict(model.eval(), batch, dtype, device)
+    if getattr(model, "one_mode", False):
+        return loss, correct, correct
+    return loss, correct, _predict(model.train(), batch, dtype, device)[1]
 
 
-def predict(model: nn.Module, batch: tuple[Tensor, Tensor], dtype: str, device: torch.device) -> tuple[float, Tensor]:
-    """Loss in nats a symbol, and which of each sequence's supervised symbols are right, bool[B, supervised]; in the
-    model's present mode."""
-    tokens, targets = (t.to(device) for t in batch)
+def _predict(
+    model: nn.Module, batch: Batch, dtype: str, device: torch.device
+) -> tuple[float, Tensor]:
+    """Return loss and correctness as `score_batch` does, in the present mode of the model."""
+    tokens, targets = (tensor.to(device) for tensor in batch)
     with devices.precision(device, dtype):
         logits = model(tokens)
     loss = float(supervised_loss(logits, targets))
-    wanted = targets != IGNORED
-    return loss, (logits.argmax(-1) == targets)[wanted].view(len(tokens), -1).cpu()
+    supervised = targets != IGNORED
+    correct = (logits.argmax(-1) == targets)[supervised]
+    return loss, correct.view(len(tokens), -1).cpu()

@@ -221,7 +221,7 @@ def _half(layers: list[float], half: str) -> list[float]:
 
 def _one_target(row: Path, files: dict[str, str]) -> float:
     """Return the share of positions, layers and heads of a trace with one target at or before the position."""
-    from workflow.bench.store import attachment
+    from workflow.bench.rows import attachment
 
     path = attachment(row, str(files.get("trace")))
     if not path.is_file():

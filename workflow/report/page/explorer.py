@@ -45,7 +45,7 @@ def read(row: Row) -> tuple[dict[str, Any], npt.NDArray[np.int64]]:
 
     Raises NoTraceError where there is none, or where a target is no earlier position.
     """
-    from workflow.bench.store import attachment
+    from workflow.bench.rows import attachment
 
     if row["status"] != "ok":
         raise NoTraceError(f"{row['status']}. {row['reason']}")
