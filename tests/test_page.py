@@ -17,7 +17,6 @@ from synthetic import HOSTILE, LAPTOP, SERVER, Row, copied, failed, table_of, ti
 
 from workflow.report import LEDGER, claims, estimates, frame, ledger, models, paper
 from workflow.report.__main__ import main
-from workflow.report.arithmetic import ARITHMETIC
 from workflow.report.estimates import select
 from workflow.report.page import build, cards, explorer, plots
 from workflow.report.rules import Verdict
@@ -27,8 +26,7 @@ GROUND = "#15181d"  # of the dark page
 
 
 def page_of(rows: pd.DataFrame, tier: str = "default") -> str:
-    lines = claims.judge(rows, ledger.read(LEDGER), tier)
-    return build.html(estimates.build(rows), rows, lines, tier)
+    return build.html(estimates.build(rows), rows, claims.of_rows(rows, LEDGER, tier), tier)
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +44,7 @@ def numbers(grid: pd.DataFrame) -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def page(grid: pd.DataFrame, numbers: pd.DataFrame) -> str:
-    return build.html(numbers, grid, claims.judge(grid, ledger.read(LEDGER), "default"), "default")
+    return build.html(numbers, grid, claims.of_rows(grid, LEDGER, "default"), "default")
 
 
 class Scripts(HTMLParser):
@@ -131,9 +129,9 @@ def test_every_verdict_has_a_card(verdict: Verdict) -> None:
     """Unsound rows too: the page must warn of them, not fail."""
     claim = ledger.read(LEDGER)[0]
     line = claims.Line(claim, verdict, (), (), "why")
-    assert cards.card(line)["mark"]
+    assert cards.card(line, table_of([]), {})["mark"] == verdict.mark
     assert cards.counts([line]) == [
-        {"kind": cards.kind(verdict), "verdict": str(verdict), "mark": cards.MARKS[verdict], "number": 1}
+        {"kind": cards.kind(verdict), "verdict": str(verdict), "mark": verdict.mark, "number": 1}
     ]
     assert cards.kind(verdict) in {colour["kind"] for colour in cards.colours()}
 
@@ -145,10 +143,10 @@ def test_every_claim_is_a_card_with_its_command(page: str) -> None:
     assert len(re.findall(r"data-copy=", page)) == len(known)
 
 
-def test_every_metric_of_rows_is_shown_somewhere(page: str) -> None:
-    assert set(ledger.METRICS) - set(ARITHMETIC) == set(cards.SHOWN_IN)
-    shown = {name for name, _ in cards.SHOWN_IN.values()}
-    assert shown <= {chart["name"] for chart in data_of(page)["charts"]} | {"explorer"}
+def test_every_quantity_of_a_claim_is_shown_somewhere(page: str) -> None:
+    quantities = {test.quantity for claim in ledger.read(LEDGER) for test in claim.tests}
+    assert quantities - {None} <= set(cards.CHART_OF)
+    assert set(cards.CHART_OF.values()) <= {chart["name"] for chart in data_of(page)["charts"]} | {"explorer"}
 
 
 def test_plotly_accepts_every_chart(page: str) -> None:

@@ -20,7 +20,7 @@ from synthetic import copied, timed
 from workflow.bench import experiments, grid, sources
 from workflow.bench.cell import Cell
 from workflow.bench.rows import complete, digest
-from workflow.report import frame
+from workflow.report import estimates, frame
 
 MANY = 10_000
 LENGTHS = [64, 128, 256, 512, 1024]

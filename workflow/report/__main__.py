@@ -98,7 +98,7 @@ def make(files: Sequence[Path], given: Sequence[Path], tier: str) -> list[Path]:
 
     Several kinds may be asked for at once, all into one results folder.
     """
-    from workflow.report import claims, estimates, figures, frame, ledger, tables
+    from workflow.report import claims, controls, estimates, figures, frame, ledger, render, tables
     from workflow.report.page import build
 
     rows = frame.load(next(path for path in given if path.suffix == ".parquet"))
@@ -109,9 +109,11 @@ def make(files: Sequence[Path], given: Sequence[Path], tier: str) -> list[Path]:
     made += figures.write(numbers, rows, out / "figures", tier, [n for n in names["figures"] if n != "claims"])
     if not names["report"] and "claims" not in names["tables"]:
         return made
-    lines = claims.judge(rows, ledger.read(LEDGER), tier)
+    lines = claims.judge(numbers, ledger.read(LEDGER), tier, controls.unsound(rows))
     if "claims" in names["tables"]:
-        made += claims.write(lines, out / "tables", tier) + figures.write_claims(lines, out / "figures", tier)
+        made += render.write(claims.table(lines), out / "tables", tier) + figures.write_claims(
+            lines, out / "figures", tier
+        )
     if names["report"]:
         drawn = [path for path in given if path.suffix == ".svg"]
         shown = build.Shown(drawn, [n for n in _names(given, "tables") if n in tables.NAMES])
@@ -125,21 +127,21 @@ def _names(files: Sequence[Path], folder: str) -> list[str]:
 
 def _claims(rows: pd.DataFrame, arguments: argparse.Namespace) -> list[Path]:
     """Write the table and the figure of the verdicts."""
-    from workflow.report import claims, figures, ledger
+    from workflow.report import claims, figures
 
-    lines = claims.judge(rows, ledger.read(arguments.ledger), arguments.tier)
-    files = claims.write(lines, arguments.out / "tables", arguments.tier)
+    lines, files = claims.write(rows, arguments.out, arguments.tier, arguments.ledger)
     return files + figures.write_claims(lines, arguments.out / "figures", arguments.tier)
 
 
 def _page(rows: pd.DataFrame, arguments: argparse.Namespace) -> list[Path]:
     """Write the results page."""
-    from workflow.report import claims, estimates, ledger, tables
+    from workflow.report import claims, controls, estimates, ledger, tables
     from workflow.report.page import build
 
-    lines = claims.judge(rows, ledger.read(arguments.ledger), arguments.tier)
+    numbers = estimates.build(rows)
+    lines = claims.judge(numbers, ledger.read(arguments.ledger), arguments.tier, controls.unsound(rows))
     shown = build.Shown(arguments.figures, arguments.tables or tables.NAMES)
-    return [build.write(estimates.build(rows), rows, lines, arguments.out, arguments.tier, shown)]
+    return [build.write(numbers, rows, lines, arguments.out, arguments.tier, shown)]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -31,7 +31,7 @@ from workflow.report.estimates.runs import prepare
 from workflow.report.frame import unpack
 from workflow.report.models import Look, Series
 from workflow.report.page import explorer
-from workflow.report.rules import Estimate, Verdict
+from workflow.report.rules import Cell, Verdict
 
 Table = pd.DataFrame
 FAILURES_NAMED = 6
@@ -390,14 +390,14 @@ def verdicts(lines: Sequence[Line]) -> Figure:
     )  # fmt: skip
 
 
-def comparable(line: Line) -> list[Estimate]:
+def comparable(line: Line) -> list[Cell]:
     """Return the cells with a positive number of ours and of the claim's; none where it has two."""
     if line.claim.contradiction or line.claim.reason:
         return []
     return [cell for cell in line.cells if cell.paper and cell.paper > 0 and cell.value > 0]
 
 
-def _over_the_papers(axis: Axes, cell: Estimate, height: float, options: dict[str, Any]) -> None:
+def _over_the_papers(axis: Axes, cell: Cell, height: float, options: dict[str, Any]) -> None:
     """Draw a cell's number over the claim's, with its interval where it has one."""
     asked, error = float(cell.paper or 1), None
     if math.isfinite(cell.low) and math.isfinite(cell.high):
@@ -433,9 +433,7 @@ FIGURES: dict[str, Callable[[Table, Table], Figure]] = {  # of estimates and row
 NAMES = tuple(FIGURES)
 
 
-def write(
-    estimates: Table, frame: Table, out: Path, tier: str = "", names: Iterable[str] = NAMES
-) -> list[Path]:
+def write(estimates: Table, frame: Table, out: Path, tier: str = "", names: Iterable[str] = NAMES) -> list[Path]:
     """Draw the named figures of estimates and rows in both formats; return the files.
 
     Raises InputError for an unknown name.

@@ -14,7 +14,7 @@ import pandas as pd
 
 from pointer.errors import InputError
 from workflow.bench.rows import write_atomically
-from workflow.report import LEDGER, claims, estimates, figures, goals, layout, ledger, render
+from workflow.report import LEDGER, claims, controls, estimates, figures, goals, layout, ledger, render
 from workflow.report.frame import load
 from workflow.report.layout import NOT_RUN, Machines, significant
 from workflow.report.results import COPY, FASTER, PLAIN, SECTIONS, Section
@@ -109,7 +109,7 @@ def page(frame: pd.DataFrame, table: pd.DataFrame, lines: list[claims.Line], fig
     verdicts = claims.table(lines, most=2)
     wide = verdicts.wide.assign(verdict=verdicts.wide["verdict"] + ": " + verdicts.wide["why"]).drop(columns="why")
     verdicts = replace(verdicts, wide=wide)
-    for heading, judged in (("Verdicts", verdicts), ("Goals", goals.summary(frame))):
+    for heading, judged in (("Verdicts", verdicts), ("Goals", goals.summary(table))):
         judged = layout.coded(judged, frame["machine"])
         parts += [f"## {heading}\n", render.markdown(judged, judged.title)]
     for section in SECTIONS:
@@ -123,7 +123,8 @@ def write(rows: Path, readme: Path, page_file: Path, drawings: Path) -> list[Pat
     Raises InputError if there are no rows, or the README lacks its markers.
     """
     frame = load(rows)
-    table, lines = estimates.build(frame), claims.judge(frame, ledger.read(LEDGER))
+    table = estimates.build(frame)
+    lines = claims.judge(table, ledger.read(LEDGER), unsound=controls.unsound(frame))
     before, after = around(readme)
     link = Path(os.path.relpath(drawings, page_file.parent)).as_posix()
     write_atomically(page_file, page(frame, table, lines, link))

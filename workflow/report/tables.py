@@ -94,7 +94,7 @@ class Declaration:
 def make(name: str, estimates: pd.DataFrame, frame: pd.DataFrame) -> Table:
     """Return the named table of estimates."""
     if name == "goals":
-        return goals(frame)
+        return goals(estimates)
     table, machines, footnotes = TABLES[name], Machines(_machines(estimates)), Footnotes()
     prepared = table.prepare(estimates)
     chosen = [block.select(prepared) for block in table.blocks]

@@ -86,7 +86,8 @@ def html(
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":"), "ensure_ascii": False}
     bundle = Path(str(itables.options.dt_bundle))
     return environment.get_template("page.html").render(
-        tier=tier, cards=[cards.card(line) for line in lines], counts=cards.counts(lines), colours=cards.colours(),
+        tier=tier, cards=[cards.card(line, runs, numbers) for line in lines], counts=cards.counts(lines),
+        colours=cards.colours(),
         charts=plotted, tables=listed, traced=traced, figures=embedded(shown.figures), about=about(frame), data=data,
         plotly=explorer.pack(get_plotlyjs()), datatables=explorer.pack(read(bundle)),
         styles=[read(bundle.with_suffix(".css")), read(TEMPLATES / "page.css")],
