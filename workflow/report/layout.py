@@ -14,7 +14,7 @@ import pandas as pd
 from workflow.bench import experiments
 from workflow.bench.tasks.mqar import PAIR_TOKENS
 from workflow.report import models, paper
-from workflow.report.estimates import KEY
+from workflow.report.estimates import KEY, SEPARATOR
 
 NOT_RUN = "–"
 UNKNOWN = "n/a"  # ran, but this value does not exist here
@@ -43,6 +43,7 @@ class Table:
     wide: pd.DataFrame
     data: pd.DataFrame
     notes: tuple[str, ...] = ()
+    rows: tuple[str, ...] = ()  # of each line of `wide`, the row files that it rests on
 
 
 @dataclass
@@ -118,8 +119,9 @@ def pivot(
             lines[place] = texts | {"device": device(name["device"], name["threads"]) or NOT_RUN}
         body = show(estimate) if estimate.status == "ok" else estimate.status
         lines[place][heading] = body + footnotes.mark(estimate.reason)
+        lines[place]["rows"] = SEPARATOR.join(filter(None, [lines[place].get("rows"), estimate.rows]))
     values = [str(value) for value in estimates[across].drop_duplicates().sort_values()]
-    return pd.DataFrame(lines.values(), columns=[*columns, *values], dtype="str").fillna(NOT_RUN)
+    return pd.DataFrame(lines.values(), columns=[*columns, *values, "rows"], dtype="str").fillna(NOT_RUN)
 
 
 def _known(value: Any) -> bool:

@@ -148,6 +148,7 @@ def draw(section: Section, frame: pd.DataFrame, drawings: Path) -> Path:
     name = f"{section.figure}.png"
     drawings.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
-        figures.write(section.drawn(frame), Path(folder), names=[section.figure])
+        rows = section.drawn(frame)
+        figures.write(estimates.build(rows), rows, Path(folder), names=[section.figure])
         shutil.copyfile(Path(folder, name), drawings / name)
     return drawings / name
