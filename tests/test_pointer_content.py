@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from pointer.content import ContentSource, buckets, nearest_members, propose, without_repeats
-from pointer.content_credit import CHUNK, ContentCredit, taylor_attention
+from pointer.content import CHUNK, ContentCredit, buckets, nearest_members, propose, taylor_attention, without_repeats
 from pointer.mixer import PointerMixer
 from pointer.settings import CandidateSettings
+from pointer.sources import ContentSource
 from pointer.trunk import LayerShape, Trunk
 from workflow.bench import config, contract, contract_checks, flops, plan, registry
 
@@ -138,7 +138,7 @@ def test_directions_are_fresh_while_there_is_noise_and_fixed_afterwards() -> Non
 
     def drawn() -> Tensor:
         assert mixer.sources is not None
-        return mixer.sources.every[0](q, k, None, fresh=mixer.relaxation().scale > 0)[0]  # type: ignore[no-any-return]
+        return mixer.sources.every[0](q, k, None, fresh=mixer.selection_noise().scale > 0)[0]  # type: ignore[no-any-return]
 
     assert not torch.equal(drawn(), drawn())
     mixer.set_progress(1.0)

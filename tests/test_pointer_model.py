@@ -84,9 +84,9 @@ def test_noise_falls_to_zero_on_schedule():
     scales = []
     for done in (0.0, 0.25, 0.5, 0.9):
         mixer.set_progress(done)
-        scales.append(mixer.relaxation().scale)
+        scales.append(mixer.selection_noise().scale)
     assert scales == [0.4, 0.2, 0.0, 0.0]
-    assert mixer.eval().relaxation().scale == 0.0
+    assert mixer.eval().selection_noise().scale == 0.0
 
 
 def test_the_best_offsets_of_the_table_become_candidates():
@@ -157,8 +157,6 @@ def test_trace_follows_a_known_chain():
     trace = Trace(targets)
     assert trace.hops.tolist() == [[[[0, 1, 1, 1]]], [[[0, 0, 2, 2]]]]
     assert trace.chain(3) == [3, 1, 0]
-    assert trace.hops_mean() == [0.75, 1.0]
-    assert trace.hops_max() == [1, 2]
     with pytest.raises(InputError, match="position is 4; accepted: 0 to 3"):
         trace.chain(4)
 

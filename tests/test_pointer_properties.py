@@ -14,11 +14,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import pointer
-from pointer.naive import select_naive
+from pointer.dense import select_naive
 from pointer.noise import gumbel, starts
-from pointer.proposals import offset_proposals
-from pointer.select import Noise, select_plain
-from pointer.select_listed import listed_plain
+from pointer.select import Noise, listed_plain, select_plain
+from pointer.sources import offset_proposals
 from pointer.trunk import Trunk
 from workflow.bench import registry
 

@@ -11,11 +11,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from pointer.credit import FullRangeCredit, correlate, fast_length
-from pointer.naive import select_naive
+from pointer.dense import select_naive
 from pointer.noise import gumbel, starts
-from pointer.proposals import chain_proposals, offset_proposals
-from pointer.select import FusedSelect, Noise, select, select_plain, shifted, targets
-from pointer.select_listed import select_listed
+from pointer.select import FusedSelect, Noise, select, select_listed, select_plain, shifted, targets
+from pointer.sources import chain_proposals, offset_proposals
 
 Inputs = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 

@@ -3,20 +3,16 @@ alone rest on nothing of it?"""
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from pointer.blocks import choose_block
 from pointer.errors import InputError
 from pointer.settings import CandidateSettings
-from workflow.bench import provenance, registry, sources
-from workflow.bench.settings import Settings
+from pointer.sources import choose_block
+from workflow.bench import registry
 
 BLOCKS = {"candidates": "offsets+blocks", "k": 24, "window": 8, "block": 4, "block_region": 3}
 SMALL = {"symbols": 7, "layers": 3, "width": 32, "heads": 4}
@@ -77,32 +73,3 @@ def test_a_block_takes_its_place_among_the_candidates() -> None:
         CandidateSettings(**{**BLOCKS, "window": 21})  # type: ignore[arg-type]
     with pytest.raises(InputError, match="block_region is 0"):
         CandidateSettings(**{**BLOCKS, "block_region": 0})  # type: ignore[arg-type]
-
-
-def test_a_part_at_rest_is_not_even_loaded() -> None:
-    """What `parts` leaves out of a row's hash cannot have made its numbers."""
-    at_rest = [name for name in registry.idle("pointer", "cpu", {}) if name != "pointer.source_settings"]
-    assert {"pointer.sources", "pointer.select_triton"} <= set(at_rest)
-    step = (
-        "import sys, torch; from workflow.bench import registry;"
-        "model = registry.build('pointer', symbols=7, length=40, layers=2, width=32, heads=4);"
-        "model(torch.zeros(1, 40, dtype=torch.int64)).sum().backward();"
-        f"print([name for name in {at_rest} if name in sys.modules])"
-    )
-    answer = subprocess.run([sys.executable, "-c", step], capture_output=True, text=True, timeout=120, check=True)
-    assert answer.stdout.strip() == "[]"
-
-
-def test_a_row_rests_on_the_parts_that_its_settings_name() -> None:
-    def files(**mixer: str) -> set[str]:
-        found = registry.sources("pointer", registry.idle("pointer", "cpu", mixer))
-        return {path.relative_to(sources.ROOT).name for path in found}
-
-    alone, content = files(), files(candidates="offsets+content")
-    assert {"mixer.py", "settings.py", "select.py", "credit.py"} <= alone
-    assert content - alone >= {"sources.py", "content.py", "content_credit.py", "source_settings.py", "blocks.py"}
-    assert "select_triton.py" in {
-        path.name for path in registry.sources("pointer", registry.idle("pointer", "cuda", {}))
-    }
-    plain, other = Settings("copy", "pointer"), Settings("copy", "pointer", mixer={"candidates": "offsets+chain"})
-    assert provenance.sources_of(plain) != provenance.sources_of(other)

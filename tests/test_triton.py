@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -85,15 +86,11 @@ def test_kernels_compile_for_cuda_without_a_gpu(capability: str, values: str, on
 
 def test_each_kind_of_device_gets_its_own_selection(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(select, "FusedSelect", "numba")
-    monkeypatch.setattr(select, "_triton_select", lambda: "triton")
-    assert [select.fused_select(device) for device in ("cpu", "cuda", "mps")] == ["numba", "triton", None]
-
-
-def test_without_triton_cuda_gets_the_plain_path(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "pointer.select_triton", None)
-    select._triton_select.cache_clear()
-    assert select.fused_select("cuda") is None
-    select._triton_select.cache_clear()
+    monkeypatch.setitem(sys.modules, "pointer.select_triton", SimpleNamespace(TritonSelect="triton"))
+    kernel = select.fused_select.__wrapped__
+    assert [kernel(device) for device in ("cpu", "cuda", "mps")] == ["numba", "triton", None]
+    monkeypatch.setitem(sys.modules, "pointer.select_triton", None)  # the package is absent
+    assert kernel("cuda") is None
 
 
 def test_select_hands_a_device_what_its_kernel_takes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from pointer.naive import select_naive
+from pointer.dense import select_naive
 from pointer.noise import gumbel
-from pointer.proposals import offset_proposals
 from pointer.select import Noise, select_plain, targets
 from pointer.select_triton import BLOCK, TritonSelect
+from pointer.sources import offset_proposals
 
 Inputs = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 TOLERANCES = {torch.float64: (1e-9, 1e-9), torch.float32: (1e-6, 2e-4)}  # of outputs, of gradients
