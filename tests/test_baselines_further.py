@@ -14,19 +14,20 @@ from hypothesis import strategies as st
 from test_baselines import assert_twins, grown, inputs, masked_dense
 from torch import Tensor, nn
 
-from baselines import deltanet, gla, recurrence, retnet, transformer_relative
+from baselines import deltanet, gla, retnet, transformer_relative
 from baselines.deltanet import DeltaNet
 from baselines.gla import GatedLinearAttention
-from baselines.heads import HeadMixer, merge_heads, split_heads
 from baselines.hyena import Hyena
 from baselines.linear_attention import LinearAttention
 from baselines.local import LocalAttention
 from baselines.logsparse import LogSparseAttention
 from baselines.moba import BlockAttention
+from baselines.parts import recurrence
+from baselines.parts.heads import HeadMixer, merge_heads, split_heads
+from baselines.parts.rotary import rotate
 from baselines.performer import Performer
 from baselines.reformer import HashAttention
 from baselines.retnet import Retention
-from baselines.rotary import rotate
 from baselines.s4d import S4D
 from baselines.transformer_content import ContentAttention
 from baselines.transformer_relative import RelativeAttention

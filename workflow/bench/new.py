@@ -39,7 +39,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from baselines.heads import input_projection, output_projection
+from baselines.parts.heads import input_projection, output_projection
 from pointer.trunk import LayerShape, Mixer
 
 
