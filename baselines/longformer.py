@@ -52,7 +52,7 @@ class SlidingWindowAttention(HeadMixer):
         parts, order = [], []
         for dilation in sorted(set(self.dilations)):
             heads = [head for head, own in enumerate(self.dilations) if own == dilation]
-            rows = (part[:, heads] for part in (q, k, v))
+            rows = q[:, heads], k[:, heads], v[:, heads]
             parts.append(window_attention(*rows, self.window, dilation, self.global_tokens))
             order += heads
         return torch.cat(parts, dim=1)[:, torch.tensor(order, device=q.device).argsort()]

@@ -10,6 +10,8 @@ no fused kernel gives a bias its gradient.
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -39,12 +41,12 @@ class RelativeAttention(HeadMixer):
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Map q, k, v float[B, H, N, e] to float[B, H, N, e], by blocks of rows."""
         q = q * q.shape[-1] ** -0.5
+        recomputed = partial(checkpoint, attend_rows, use_reentrant=False, preserve_rng_state=False)
         blocks: list[Tensor] = []
         for rows in q.split(ROWS, dim=2):
             end = sum(block.shape[2] for block in blocks) + rows.shape[2]
             block = (rows, k[:, :, :end], v[:, :, :end], self.offset_table)
-            kept = {"use_reentrant": False, "preserve_rng_state": False}
-            blocks.append(checkpoint(attend_rows, *block, **kept))
+            blocks.append(recomputed(*block))
         return torch.cat(blocks, dim=2)
 
 
