@@ -1,5 +1,5 @@
-# From a config to rows, tables and figures: `snakemake --cores 4 all` (or smoke, paper, tables, figures, report, benchmarks).
-# Rules wire files; `python -m workflow.bench` and `python -m workflow.report` compute.
+# From a config to rows, tables and figures: `snakemake --cores 4 all`. Every tier of config/ is a
+# target of its own (smoke, paper, ...). Rules wire files; workflow.bench and workflow.report compute.
 from snakemake.utils import min_version
 
 min_version("9.10")
@@ -8,21 +8,11 @@ min_version("9.10")
 include: "workflow/rules/common.smk"
 include: "workflow/rules/run.smk"
 include: "workflow/rules/report.smk"
-include: "workflow/rules/readme.smk"
-include: "workflow/rules/benchmarks.smk"
 
 
-for rules_of_a_baseline in sorted(Path(workflow.basedir, "workflow", "rules", "baselines").glob("*.smk")):
+for rules_of_a_baseline in sorted(Path(workflow.basedir).glob("workflow/rules/baselines/*.smk")):
 
     include: str(rules_of_a_baseline)
-
-
-onstart:
-    begin_pipeline()
-
-
-onsuccess:
-    end_pipeline()
 
 
 rule all:
@@ -31,19 +21,18 @@ rule all:
         reported(CHOSEN),
 
 
-rule smoke:
-    input:
-        reported(folder("smoke")),
+for tier in GRID.tiers:
 
-
-rule paper:
-    input:
-        reported(folder("paper")),
+    rule:
+        name:
+            tier
+        input:
+            reported(folder(tier)),
 
 
 rule collect:
     input:
-        reported(CHOSEN, "rows"),
+        expand(rules.collect_rows.output, results=CHOSEN),
 
 
 rule tables:
@@ -58,4 +47,4 @@ rule figures:
 
 rule report:
     input:
-        reported(CHOSEN, "tables", "figures", "claims", "page"),
+        reported(CHOSEN, "tables", "figures", "report"),

@@ -9,8 +9,8 @@ skipped with the reason (tests hold the others to it).
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,10 +18,11 @@ import torch
 from torch import Tensor
 
 from pointer.trunk import Mixer, Trunk
-from workflow.bench import allocator, lock, registry, verdicts
-from workflow.bench.hardware import machine_label
-from workflow.bench.measure import STORE
-from workflow.bench.settings import STEP_TOKENS, Settings, affinity
+from workflow.bench import registry
+from workflow.bench.cell import STEP_TOKENS, affinity
+from workflow.bench.measure import memory
+from workflow.bench.rows import contracts, lock
+from workflow.bench.rows.provenance import machine_label
 
 LENGTHS = (256, 2048)
 WIDTH = 256
@@ -37,11 +38,15 @@ def refused(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
     it."""
     own = [name for name in MODELS if registry.info(name).group == "own"]
     scratch = tmp_path_factory.mktemp("contracts")
-    found = {name: verdicts.of(Settings("complexity", name), Path(STORE), scratch / name) for name in own}
+    reasons = {}
+    for name in own:
+        verdict = contracts.verdict(name, {}, contracts.path(name, {}), scratch, sys.stderr)
+        if verdict.reason:
+            reasons[name] = verdict.reason
     torch.set_num_threads(affinity())
-    allocator.keep()
+    memory.keep_freed_memory()
     with lock.hold(exclusive=True):
-        yield {name: verdict.reason or verdict.status for name, verdict in found.items() if not verdict.ok}
+        yield reasons
 
 
 def subject(name: str, length: int) -> tuple[Mixer, Tensor, Any]:

@@ -1,4 +1,4 @@
-"""`pointer.select_listed` on a CPU, by numba: `pointer.select_fused` over lists of positions.
+"""`pointer.select.select_listed` on a CPU, by numba: `select_fused` over lists of positions.
 
 Readers of a position are found by a counting sort of the lists, so that here too every output
 element is written by one thread in a fixed order. Shapes: G = B*H groups, N, C candidates a
@@ -113,7 +113,7 @@ def _backward_sources(q, ends, readers, choice, g_out, g_scores, g_k, g_v):
 
 
 class FusedListed(torch.autograd.Function):
-    """`pointer.select_listed.select_listed` with B and H folded into G."""
+    """`pointer.select.select_listed` with B and H folded into G."""
 
     @staticmethod
     def forward(

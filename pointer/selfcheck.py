@@ -17,13 +17,13 @@ class Mismatch(Exception):
 
 
 def available(device: torch.device) -> None:
-    """There is a fused selection for this device; raises Mismatch where there is none."""
+    """Raise Mismatch unless this device has a fused selection."""
     if fused_select(device.type) is None:
         raise Mismatch(f"no fused selection for {device.type}: cuda needs Triton, cpu numba")
 
 
 def agrees(device: torch.device) -> None:
-    """Outputs, targets and gradients are those of plain torch, and the same bits twice."""
+    """Raise Mismatch unless values, choices and gradients are plain torch's, and the same twice."""
     for dtype, tolerance in ((torch.float64, EXACT), (torch.float32, ROUNDED)):
         plain, once, twice = (_run(device, dtype, fused=fused) for fused in (False, True, True))
         for name, expected in plain.items():
@@ -33,7 +33,7 @@ def agrees(device: torch.device) -> None:
 
 
 def causal(device: torch.device) -> None:
-    """A change of all positions from i on leaves every output before i as it was, bit for bit."""
+    """Raise Mismatch if a change from position i on changes a bit of an output before i."""
     before = _run(device, torch.float32, fused=True)["value"]
     for i in (1, 64, SIZES[2] - 1):
         after = _run(device, torch.float32, fused=True, changed_from=i)["value"]
@@ -63,4 +63,4 @@ def _run(
     else:
         value, choice = select_plain(q, k, v, bias, offsets, starts(batch * heads), noise)
     g_q, g_k, g_v, g_bias = torch.autograd.grad(value.sin().sum(), (q, k, v, bias))
-    return {"value": value, "choice": choice, "q": g_q, "k": g_k, "v": g_v, "bias": g_bias}
+    return {"value": value.detach(), "choice": choice, "q": g_q, "k": g_k, "v": g_v, "bias": g_bias}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from pointer.errors import MIXER_SETTINGS, InputError, check_range
 
@@ -82,8 +82,6 @@ class CandidateSettings(PointerSettings):
             raise InputError.about("content", self.content, accepted, MIXER_SETTINGS)
         check_range("window", self.window, 1, self.k - self.proposed)
         check_range("reach", self.reach, self.window if self.reach else 0, 2**22)
-        if self.credit not in get_args(Credit):
-            raise InputError.unknown("credit", self.credit, get_args(Credit), MIXER_SETTINGS)
 
     def _check_candidates(self) -> None:
         sources = self.candidates.split("+")

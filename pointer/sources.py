@@ -47,7 +47,7 @@ class ChainSource(Source):
     def forward(
         self, q: Tensor, k: Tensor, lower: Pointed, *, fresh: bool
     ) -> tuple[Tensor, Tensor]:
-        """Return proposals and bias from the lower layer's pointers; the rest is unused."""
+        """Return proposals int64[B, H, N, E] and bias from `lower`; the rest is unused."""
         return chain_proposals(lower.targets, self.window), self.bias
 
 

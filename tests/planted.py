@@ -83,6 +83,15 @@ class Turns(Honest):
         return super().forward(x.roll(-1, dims=1) if self.steps > 3 else x, carry)
 
 
+class PointsAhead(Turns):
+    """As Turns, and points: each position at itself."""
+
+    def forward(self, x: Tensor, carry: Any) -> tuple[Tensor, Any]:
+        """Returns one pointer head's targets int64[B, 1, N] as the carry."""
+        y, _ = super().forward(x, carry)
+        return y, torch.arange(x.shape[1], device=x.device).expand(x.shape[0], 1, -1)
+
+
 class WrongShape(Honest):
     """Loses the last position."""
 

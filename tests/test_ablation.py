@@ -10,16 +10,17 @@ import torch
 from torch import nn
 
 from pointer import trace
-from workflow.bench import ablation, config, fairness, learning, plan, registry, two_hop
+from workflow.bench import config, experiments, plan, registry
+from workflow.bench.cell import Cell
+from workflow.bench.measure import learning, pointers
 from workflow.bench.rows import keys
-from workflow.bench.settings import Settings
 
 SMALL: dict[str, Any] = {"experiment": "ablation", "distance": 8, "length": 72, "batch": 2, "tokens": 288, "threads": 1}
 WINDOW, LENGTH = 4, 256
 
 
 def row(folder: Path, **more: Any) -> dict[str, Any]:
-    return ablation.run(Settings(**SMALL | {"evaluate_symbols": 1} | more), lambda done, **values: None, folder)
+    return pointers.ablation(Cell.of(**SMALL | {"evaluate_symbols": 1} | more), lambda done, **values: None, folder)
 
 
 def test_a_cell_is_a_copy_row_with_hops_by_layer(tmp_path: Path) -> None:
@@ -37,7 +38,9 @@ def test_a_model_without_pointers_has_no_hops(tmp_path: Path) -> None:
 def _pointer(**settings: Any) -> nn.Module:
     """An untrained pointer whose biases are random, so that any candidate that may win does somewhere."""
     torch.manual_seed(0)
-    model = registry.build("pointer", symbols=20, length=LENGTH, width=32, heads=4, window=WINDOW, **settings)
+    model = registry.build(
+        "pointer", symbols=20, length=LENGTH, width=32, heads=4, mixer={"window": WINDOW, **settings}
+    )
     for name, parameter in model.named_parameters():
         if name.endswith("offset_table") or "sources" in name:
             nn.init.normal_(parameter)
@@ -59,7 +62,7 @@ def test_with_chain_candidates_reach_holds_the_first_layer_to_the_window() -> No
 
 
 def test_two_hop_measures_as_ablation_does() -> None:
-    assert two_hop.run is ablation.run
+    assert experiments.info("two_hop").load() is pointers.ablation
 
 
 def test_the_paper_tier_holds_every_row_that_the_targets_need() -> None:
@@ -68,7 +71,7 @@ def test_the_paper_tier_holds_every_row_that_the_targets_need() -> None:
 
 
 def test_fairness_measures_as_copy_does() -> None:
-    assert fairness.run is learning.run
+    assert experiments.info("fairness").load() is learning.run
 
 
 @pytest.mark.parametrize("experiment", ["ablation", "two_hop"])
@@ -76,4 +79,4 @@ def test_every_variant_has_settings_that_its_model_knows(experiment: str) -> Non
     block = config.tier("paper")["experiments"][experiment]
     variants = plan.variants("pointer", {"mixer": {}, **block})
     made: Any = registry.load("pointer")
-    assert len({repr(made.Settings(**mixer)) for mixer in variants}) == len(variants) > 1
+    assert len({repr(made.Cell(**mixer)) for mixer in variants}) == len(variants) > 1

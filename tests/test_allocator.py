@@ -12,8 +12,8 @@ glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="sets param
 
 STEPS = """
 import resource, sys, torch
-from workflow.bench import allocator
-getattr(allocator, sys.argv[1])()
+from workflow.bench.measure import memory
+getattr(memory, sys.argv[1])()
 def step():
     held = [torch.ones(size * 2**18) for size in (1, 9, 60)]  # MiB
 faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -33,9 +33,9 @@ def page_faults(what: str) -> int:
 
 @glibc
 def test_a_timed_step_finds_its_memory_where_it_left_it() -> None:
-    assert page_faults("keep") < 100
+    assert page_faults("keep_freed_memory") < 100
 
 
 @glibc
 def test_a_weighed_step_holds_nothing_that_it_has_freed() -> None:
-    assert page_faults("give_back") * 4096 > 60 * 2**20
+    assert page_faults("return_freed_memory") * 4096 > 60 * 2**20

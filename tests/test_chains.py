@@ -39,8 +39,8 @@ def test_a_chain_is_printed_layer_by_layer_and_written(row, tmp_path, capsys):
     [
         (["--position", "40"], "position is 40; accepted: 0 to 39"),
         (["--position", "3", "--head", "1"], "--head is 1; accepted: 0 to 0"),
-        (["--position", "3", "--sequence", "-1"], "--sequence is -1"),
-        (["--position", "x"], "invalid int value: 'x'"),
+        (["--position", "3", "--sequence", "-1"], "'--sequence': -1 is not in the range"),
+        (["--position", "x"], "'--position': 'x' is not a valid integer"),
     ],
 )
 def test_bad_options_are_one_line_and_exit_code_2(row, options, message, capsys):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import resource
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,52 +13,57 @@ from typing import Any
 
 import pytest
 
-from workflow.bench import cli, commands, contract, measure, registry, supervisor, verdicts
-from workflow.bench.rows import complete, read_row
-from workflow.bench.settings import FIELDS, Settings, option
+from workflow.bench import cli, registry
+from workflow.bench.cell import OPTIONS, Cell, option
+from workflow.bench.rows import child, complete, contracts, provenance, read_row
+from workflow.bench.rows import run as rows_run
 
 RUN = ["run", "--experiment", "copy", "--model", "chance"]
+QUICK_S = 0.6 * 2  # processor seconds; twice as many where the machine is busy
 TIMES = {"started": "2026-01-01T00:00:00.000000+00:00", "ended": "2026-01-01T00:00:01.000000+00:00"}
 
 
 @pytest.fixture
-def measured(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
-    """Cells that were measured, by a stand-in for the supervisor."""
-    cells: list[Settings] = []
+def measured(monkeypatch: pytest.MonkeyPatch) -> list[Cell]:
+    """Cells that were measured, by a stand-in for the child process."""
+    cells: list[Cell] = []
 
-    def run(settings: Settings, folder: Path) -> dict[str, Any]:
-        cells.append(settings)
+    def run(asked: list[Cell], folder: Path) -> list[dict[str, Any]]:
+        cells.extend(asked)
         (folder / "weights.safetensors").write_bytes(b"w")
-        known = supervisor.provenance.identity(settings)
-        return complete(
-            {**known, **TIMES, "status": "oom", "reason": "too big", "files": {"weights": "weights.safetensors"}}
-        )
+        known = provenance.identity(asked[0])
+        return [
+            complete(
+                {**known, **TIMES, "status": "oom", "reason": "too big", "files": {"weights": "weights.safetensors"}}
+            )
+        ]
 
-    monkeypatch.setattr(supervisor, "run", run)
-    monkeypatch.setattr(verdicts, "of", lambda *_: verdicts.Verdict("ok"))
+    monkeypatch.setattr(rows_run, "run", run)
+    monkeypatch.setattr(contracts, "verdict", lambda *_: contracts.Verdict("chance", {}, "", "ok", []))
     return cells
 
 
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
-        ([], "COMMAND"),
+        ([], "Missing command"),
         (["rnu"], "Did you mean 'run'"),
         (["run"], "experiment is None"),
         (["run", "--experiment", "copy"], "model is None"),
         ([*RUN, "--experimnt", "copy"], "Did you mean '--experiment'"),
         ([*RUN, "--lenght=5"], "Did you mean '--length'"),
-        ([*RUN, "extra"], "'extra' is unknown"),
-        ([*RUN, "--distance"], "expected one argument"),
+        ([*RUN, "extra"], "unexpected extra argument"),
+        ([*RUN, "--distance"], "requires an argument"),
         ([*RUN, "--distance", "far"], "distance is 'far'; accepted: a whole number"),
         ([*RUN, "--distance", "1e3"], "distance is '1e3'"),
-        ([*RUN, "--lr", "nan"], "lr is nan"),
+        ([*RUN, "--lr", "nan"], "lr is 'nan'"),
         ([*RUN, "--device", "gpu"], "'gpu' is unknown"),
         ([*RUN, "--model", "pointr"], "Did you mean 'pointer'"),
         ([*RUN, "--experiment", "coppy"], "Did you mean 'copy'"),
         ([*RUN, "--pairs", "7"], "--pairs 7 does nothing in copy; accepted: with mqar"),
         (["run", "--experiment", "efficiency", "--model", "chance", "--hops", "1"], "--hops 1 does nothing in eff"),
         ([*RUN, "--set", "k"], "key=value"),
+        ([*RUN, "-distance", "7"], "'-d' is unknown"),
         ([*RUN, "--out", "."], "a file, not a folder"),
         (["check"], "MODEL"),
         (["check", "pointr"], "Did you mean 'pointer'"),
@@ -74,46 +81,49 @@ def test_bad_input_is_one_line_and_exit_code_2(argv: list[str], words: str, caps
 
 
 def test_every_setting_is_an_option() -> None:
-    parser = commands.Parser()
-    commands.COMMANDS["run"].options(parser)
-    known = {text for action in parser._actions for text in action.option_strings}
-    assert {option(name) for name in FIELDS} <= known
+    known = {text for parameter in cli.run.params for text in parameter.opts}
+    assert {option(name) for name in OPTIONS} | {"--set"} <= known
 
 
 def test_a_row_is_written_and_told_in_a_line(
-    tmp_path: Path, measured: list[Settings], capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, measured: list[Cell], capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "new folder" / "row.json"
     assert cli.main([*RUN, "--distance", "64", "--out", str(out)]) == 0
     assert read_row(out)["distance"] == 64
     assert (out.parent / "row.weights.safetensors").exists()
-    assert capsys.readouterr().out == "copy chance D=64 cpu: oom (too big)\n"
+    assert capsys.readouterr().out == "copy chance d64-s0: oom (too big)\n"
 
 
-def test_without_out_the_row_is_printed(measured: list[Settings], capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_out_the_row_is_printed(measured: list[Cell], capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(RUN) == 0
     assert json.loads(capsys.readouterr().out)["model"] == "chance"
 
 
-def test_the_store_answers_the_second_time(tmp_path: Path, measured: list[Settings]) -> None:
-    for name in ("a", "b"):
-        assert cli.main([*RUN, "--store", str(tmp_path / "store"), "--out", str(tmp_path / f"{name}.json")]) == 0
-    assert len(measured) == 1
-    assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
-    assert cli.main([*RUN, "--seed", "1", "--store", str(tmp_path / "store"), "--out", str(tmp_path / "c.json")]) == 0
-    assert len(measured) == 2
+def test_a_finished_row_is_measured_again_unless_it_is_to_be_kept(tmp_path: Path, measured: list[Cell]) -> None:
+    argv = [*RUN, "--out", str(tmp_path / "row.json")]
+    for options, count in ([], 1), (["--keep"], 1), (["--keep", "--seed", "1"], 2), ([], 3):
+        assert cli.main([*argv, *options]) == 0
+        assert len(measured) == count
 
 
 def test_rows_made_by_hand_share_the_pipelines_verdicts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Path] = []
+
+    def verdict(_model: str, _mixer: dict[str, Any], file: Path, *_: Any) -> contracts.Verdict:
+        asked.append(file)
+        return contracts.Verdict("chance", {}, "", "timeout", [])
+
+    monkeypatch.setattr(contracts, "verdict", verdict)
     monkeypatch.chdir(tmp_path)
-    own = tmp_path / "own"
-    assert measure.verdict_folder(None, own) == own
-    Path(measure.STORE).mkdir(parents=True)
-    assert measure.verdict_folder(None, own) == Path(measure.STORE)
-    assert measure.verdict_folder(own, own) == own
+    cell = Cell.of("copy", "chance")
+    rows_run.row_of(cell, tmp_path / "row.json")
+    contracts.FOLDER.mkdir(parents=True)
+    rows_run.row_of(cell, tmp_path / "row.json")
+    assert [asked[0].name, asked[1]] == ["contract.json", contracts.FOLDER / "chance.json"]
 
 
-def test_the_command_of_a_row_makes_it_again(tmp_path: Path, measured: list[Settings]) -> None:
+def test_the_command_of_a_row_makes_it_again(tmp_path: Path, measured: list[Cell]) -> None:
     argv = [*RUN, "--distance", "77", "--machine", "my box", "--set", "a=1"]
     cli.main([*argv, "--out", str(tmp_path / "row.json")])
     import shlex
@@ -126,7 +136,7 @@ def test_the_command_of_a_row_makes_it_again(tmp_path: Path, measured: list[Sett
 
 @pytest.mark.skipif(os.getuid() == 0, reason="root may write anywhere")
 def test_a_folder_that_cannot_be_written_is_exit_code_1(
-    tmp_path: Path, measured: list[Settings], capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, measured: list[Cell], capsys: pytest.CaptureFixture[str]
 ) -> None:
     tmp_path.chmod(0o500)
     assert cli.main([*RUN, "--out", str(tmp_path / "row.json")]) == 1
@@ -134,7 +144,7 @@ def test_a_folder_that_cannot_be_written_is_exit_code_1(
 
 
 def test_a_file_in_the_way_is_exit_code_1(
-    tmp_path: Path, measured: list[Settings], capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, measured: list[Cell], capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").touch()
     assert cli.main([*RUN, "--out", str(tmp_path / "file" / "row.json")]) == 1
@@ -152,22 +162,57 @@ def test_list_for_people_and_for_programs(capsys: pytest.CaptureFixture[str]) ->
     assert listed["devices"][0] == "cpu"
 
 
-@pytest.mark.parametrize(("passed", "code"), [(True, 0), (False, 1)])
-def test_check_tells_each_result_and_the_verdict(
-    passed: bool, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("what", ["tier", "cell", "registry"])
+def test_schemas_are_printed(what: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["schema", what]) == 0
+    assert json.loads(capsys.readouterr().out)["additionalProperties"] is False
+
+
+@pytest.mark.parametrize(("signal_number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_is_an_exit_code_and_one_line(
+    signal_number: int,
+    code: int,
+    measured: list[Cell],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(
-        contract, "check", lambda *_: [("shapes", True, ""), ("causality", passed, "position 3 sees 4")]
-    )
+    monkeypatch.setattr(rows_run, "run", lambda *_: os.kill(os.getpid(), signal_number))
+    assert cli.main(RUN) == code
+    assert capsys.readouterr().err == "pointer-bench: interrupted; no result was written\n"
+
+
+def test_listing_and_help_are_quick() -> None:
+    for argv in (["list"], ["--help"]):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run([sys.executable, "-m", "workflow.bench", *argv], capture_output=True, check=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < QUICK_S, argv
+
+
+@pytest.mark.parametrize(("passed", "code"), [(True, 0), (False, 1)])
+def test_check_tells_the_verdict_and_writes_it(
+    passed: bool, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checks = [("shapes", True, ""), ("causality", passed, "position 3 sees 4")]
+    result = {"kind": "ok", "checks": checks}
+    monkeypatch.setattr(child, "execute", lambda *_: child.Ending(0, result))
     assert cli.main(["check", "pointer"]) == code
     told = capsys.readouterr().out
-    assert ("FAIL  causality: position 3 sees 4" in told) == (not passed)
-    assert ("pointer breaks 1 of 2 checks: no number of it is published" in told) == (not passed)
-    assert ("pointer keeps its contract" in told) == passed
+    assert ("pointer fails 1 of 2 checks: no number of it is published" in told) == (not passed)
+    assert ("pointer keeps the contract" in told) == passed
+    assert cli.main(["check", "pointer", "--out", str(tmp_path / "pointer.json")]) == 0
+    assert json.loads((tmp_path / "pointer.json").read_text())["status"] == ("ok" if passed else "error")
+
+
+def test_check_prints_each_result_as_it_comes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["check", "chance"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "ok    shapes" in lines
+    assert lines[-1] == "chance keeps the contract"
 
 
 def test_estimate_and_plan_take_a_tier(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["estimate", "--configfile", "config/smoke.yaml", "--store", str(tmp_path)]) == 0
+    assert cli.main(["estimate", "--configfile", "config/smoke.yaml"]) == 0
     assert capsys.readouterr().out.startswith("tier smoke\n")
     assert cli.main(["plan", "--config", '{"tier": "mine", "models": ["pointer"], "experiments": {"copy": null}}']) == 0
     assert all(

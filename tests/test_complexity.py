@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from workflow.bench import complexity
+from workflow.bench.cell import Cell
+from workflow.bench.measure import timing
 from workflow.bench.rows import keys
-from workflow.bench.settings import Settings
 
 
 def row(model: str, length: int, tmp_path: Path) -> dict[str, Any]:
-    return complexity.run(Settings("complexity", model, length=length), lambda done, **values: None, tmp_path)
+    return timing.complexity(Cell.of("complexity", model, length=length), lambda done, **values: None, tmp_path)
 
 
 @pytest.mark.parametrize(("model", "low", "high"), [("transformer", 3.0, 4.0), ("longformer", 1.98, 2.02)])

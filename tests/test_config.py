@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pointer.errors import InputError
-from workflow.bench import config, config_schema, plan
-from workflow.bench.strict_yaml import read_yaml
+from workflow.bench import config, plan
+from workflow.bench.validation import read_yaml
 
 
-@pytest.mark.parametrize("name", config.TIERS)
+@pytest.mark.parametrize("name", config.tier_names())
 def test_every_tier_is_valid_and_has_cells(name: str) -> None:
     assert plan.cells(config.tier(name))
-
-
-def test_the_schema_file_is_what_the_settings_generate() -> None:
-    assert json.loads(config.SCHEMA_PATH.read_text()) == config_schema.schema(), (
-        "python -m workflow.bench.config_schema > FILE"
-    )
 
 
 @pytest.mark.parametrize(
@@ -32,31 +25,35 @@ def test_the_schema_file_is_what_the_settings_generate() -> None:
         ({"experiments": {"copy": {"token": 5}}}, "'token' is unknown. Did you mean 'tokens'.*`experiments.copy` in"),
         ({"experiments": {"copy": {"restrict": {"linaer": {}}}}}, "Did you mean 'linear'"),
         ({"experiments": {"copy": {"restrict": {"linear": {"tokens": 1}}}}}, "'tokens' is unknown"),
-        ({"experiments": {"copy": {"tokens": "many"}}}, "experiments.copy.tokens is 'many'; accepted: training budget"),
+        (
+            {"experiments": {"copy": {"tokens": "many"}}},
+            "experiments.copy.tokens is 'many'; accepted: a whole number from 1 to .*training budget",
+        ),
         ({"experiments": {"copy": {"tokens": 1.5}}}, "tokens is 1.5; accepted"),
         ({"experiments": {"copy": {"tokens": True}}}, "tokens is True; accepted"),
         ({"experiments": {"copy": {"tokens": None}}}, "tokens is None; accepted"),
-        ({"experiments": 3}, "experiments is 3; accepted: experiment names"),
+        ({"models": None}, "models.0 is None; accepted: text"),
+        ({"experiments": 3}, "experiments is 3; accepted: key: value pairs .experiment names"),
         ({"devices": ["gpu"]}, "'gpu' is unknown.*auto, cpu, cuda, mps"),
         ({"dtypes": ["flaot32"]}, "Did you mean 'float32'"),
         ({"models": ["pointr"]}, "'pointr' is unknown. Did you mean 'pointer'"),
         ({"controls": ["chanse"]}, "Did you mean 'chance'"),
         ({"mixer": {"pointr": {}}}, "Did you mean 'pointer'"),
-        ({"mixer": {"pointer": {"k": [1]}}}, r"mixer.pointer.k is \[1\]"),
+        ({"mixer": {"pointer": {"k": [1]}}}, r"mixer.pointer.k is \[1\]; accepted: a finite number"),
         ({"variants": {"pointr": [{}]}}, "Did you mean 'pointer'"),
         ({"variants": {"pointer": [{"k": [1]}]}}, r"variants.pointer.0.k is \[1\]"),
-        ({"variants": {"pointer": [{"k": 1}, {"k": 1}]}}, "without repetition"),
         ({"lengths": [0]}, "lengths.0 is 0; accepted"),
         ({"lengths": []}, r"lengths is \[\]; accepted: a list"),
         ({"lengths": ["x"]}, "lengths.0 is 'x'"),
-        ({"seeds": [1, 1]}, "without repetition"),
-        ({"repeats": 0}, "repeats is 0; accepted: how often"),
-        ({"symbols": -1}, "symbols is -1; accepted: vocabulary size"),
+        ({"repeats": 0}, "repeats is 0; accepted: a whole number from 1 to 1,000"),
+        ({"symbols": -1}, "symbols is -1; accepted: a whole number from 0"),
         ({"tier": "Mine!"}, "tier is 'Mine!'; accepted: the tier's name"),
         ({"tier": "tables"}, "a name other than"),
-        ({"lr": "nan"}, "lr is nan"),
+        ({"lr": "nan"}, "lr is 'nan'; accepted: a finite number"),
         ({"distances": [10**9]}, "distances.0"),
         ({"tokens": 10}, "one step of batch x N"),
+        ({"trunk": {"width": 100, "heads": 3}}, "a multiple of heads"),
+        ({"extends": "smok"}, "'smok' is unknown. Did you mean 'smoke'"),
     ],
 )
 def test_mistakes_are_named_with_value_accepted_and_place(added: dict[str, Any], words: str) -> None:
@@ -72,8 +69,11 @@ def test_mistakes_are_named_with_value_accepted_and_place(added: dict[str, Any],
         ("experiments:\n  copy: {tokens: 1, tokens: 2}\n", "'tokens' stands twice"),
         ("a: [1\n", "mine.yaml"),
         ("- 1\n", "key: value lines"),
-        ("1: 2\n", "not text"),
-        ("a: !!python/object:os.system 1\n", "is not accepted"),
+        ("1: 2\n", "each key a text"),
+        ("a: !!python/object:os.system 1\n", "could not determine a constructor"),
+        ("lengths: [0512]\n", "'0512' is not a plain decimal number"),
+        ("lengths: [1:30]\n", "'1:30' is not a plain decimal number"),
+        ("lr: .nan\n", "'.nan' is not a plain decimal number"),
         ("\x00", "mine.yaml"),
     ],
 )
@@ -90,7 +90,7 @@ def test_a_budget_at_a_single_distance_replaces_that_of_all() -> None:
 
     def budgets(**more: Any) -> dict[int, int]:
         cells = plan.cells(config.tier("default", {**block, **more}))
-        return {c.settings.distance: c.settings.tokens for c in cells if c.settings.experiment == "copy"}
+        return {c.x: c.tokens for c in cells if c.experiment == "copy"}
 
     assert budgets() == {512: 50_000, 8191: 200_000}
     with pytest.raises(InputError, match="tokens_at"):
@@ -99,14 +99,14 @@ def test_a_budget_at_a_single_distance_replaces_that_of_all() -> None:
 
 def test_a_budget_added_at_the_top_holds_at_every_distance() -> None:
     cells = plan.cells(config.tier("paper", {"tokens": 300_000}))
-    assert {c.settings.tokens for c in cells if c.settings.task_name == "copy"} == {300_000}
+    assert {c.tokens for c in cells if c.task_name == "copy"} == {300_000}
 
 
 def test_a_model_and_a_group_can_be_restricted() -> None:
     restrict = {"longformer": {"distances": [512]}, "field": {"distances": [1024]}}
     block = {"models": ["longformer", "gla", "pointer"], "controls": ["none"], "restrict": restrict}
     cells = plan.cells(config.tier("default", {"experiments": {"copy": block}}))
-    found = {(c.settings.model, c.settings.distance) for c in cells if c.settings.experiment == "copy"}
+    found = {(c.model, c.x) for c in cells if c.experiment == "copy"}
     kept = {("pointer", d) for d in (512, 1024, 1536, 2048)}
     assert found == {("longformer", 512), ("gla", 1024), *kept}
 
@@ -142,7 +142,7 @@ def test_an_addition_at_the_top_holds_for_every_experiment() -> None:
             "default", {"models": ["pointer"], "controls": "none", "experiments": {"copy": {"models": "longformer"}}}
         )
     )
-    assert {(c.settings.experiment == "copy", c.settings.model) for c in cells} == {
+    assert {(c.experiment == "copy", c.model) for c in cells} == {
         (True, "longformer"),
         (False, "pointer"),
     }
@@ -156,13 +156,64 @@ def test_an_own_tier_names_itself_and_leaves_the_others_alone() -> None:
 
 
 def test_an_experiment_can_be_left_out() -> None:
-    found = {c.settings.experiment for c in plan.cells(config.tier("default", {"experiments": {"copy": None}}))}
+    found = {c.experiment for c in plan.cells(config.tier("default", {"experiments": {"copy": None}}))}
     assert "copy" not in found
     assert "efficiency" in found
 
 
-def test_a_tier_file_by_path_is_that_tier() -> None:
-    assert config.from_files([str(config.FOLDER / "smoke.yaml")]) == config.tier("smoke")
+@pytest.mark.parametrize("name", config.tier_names())
+def test_a_tier_file_by_path_is_that_tier(name: str) -> None:
+    assert plan.cells(config.from_files([str(config.FOLDER / f"{name}.yaml")])) == plan.cells(config.tier(name))
+
+
+def test_a_tier_that_extends_another_runs_the_experiments_that_it_names() -> None:
+    base = config.tier("default")
+    added = {"tier": "mine", "extends": "default", "experiments": {"copy": {"tokens": 9999}}}
+    mine = config.from_files([], added)
+    assert list(mine["experiments"]) == ["copy"]
+    assert mine["experiments"]["copy"] == {**base["experiments"]["copy"], "tokens": 9999}
+    assert config.from_files([], {"tier": "mine", "extends": "smoke"})["experiments"].keys() == (
+        config.tier("smoke")["experiments"].keys()
+    )
+
+
+@pytest.mark.parametrize("added", [{"distances": [128]}, {"experiments": {"copy": {"distances": [128]}}}])
+def test_a_restriction_to_other_sizes_than_the_users_is_lifted(added: dict[str, Any]) -> None:
+    before = {cell.model for cell in plan.cells(config.tier("default")) if cell.experiment == "copy"}
+    after = [cell for cell in plan.cells(config.tier("default", added)) if cell.experiment == "copy"]
+    assert {cell.model for cell in after} == before
+    assert {cell.x for cell in after} == {128}
+
+
+def test_a_restriction_that_leaves_some_of_the_users_sizes_stays() -> None:
+    cells = plan.cells(config.tier("default", {"distances": [512, 4096]}))
+    assert {cell.x for cell in cells if cell.model == "transformer-unfused" and cell.experiment == "copy"} == {512}
+
+
+def test_a_tier_without_any_cell_is_refused() -> None:
+    with pytest.raises(InputError, match="without any cell"):
+        plan.cells(
+            config.tier(
+                "default",
+                {
+                    "models": ["pointer-dense"],
+                    "controls": "none",
+                    "experiments": {
+                        "copy": {"restrict": {"pointer-dense": {"distances": [7]}}},
+                        "complexity": None,
+                        "mqar": None,
+                        "efficiency": None,
+                        "interpretability": None,
+                    },
+                },
+            )
+        )
+
+
+def test_a_size_of_the_trunk_reaches_every_cell() -> None:
+    cells = plan.cells(config.tier("smoke", {"trunk": {"layers": 2, "width": 64, "heads": 4}}))
+    assert {(cell.trunk.layers, cell.trunk.width, cell.trunk.heads) for cell in cells} == {(2, 64, 4)}
+    assert all("-trunk=2x64x4-" in cell.path for cell in cells)
 
 
 def test_a_length_added_at_the_top_adds_cost_cells_only() -> None:

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from pointer.errors import InputError
 from pointer.trunk import LayerShape, Mixer, Trunk
-from workflow.bench import contract, registry
-from workflow.bench import contract_checks as checks
-from workflow.bench.contract_checks import LENGTH, PARITY_LENGTH, SYMBOLS, Subject
+from workflow.bench import registry
+from workflow.bench.measure import contract
+from workflow.bench.measure.contract import PARITY_LENGTH
+from workflow.bench.measure.subject import LENGTH, SYMBOLS, Subject
 
 
 class Good(Mixer):
@@ -372,12 +373,12 @@ def test_a_model_that_keeps_the_contract_passes() -> None:
         (GatedLeak, "causal", r"^output 0 differs by .* when tokens from 1 on change: it sees the future$"),
         (KnowsLength, "causal", r"^output 0 differs by .* with only 1 tokens given instead of 257$"),
         (AcrossBatch, "independent of batch", r"^output 0 differs by .* when sequence 0 is run alone"),
-        (Remembers, "repeatable", r"^two inference calls on the same tokens differ at position 0: it remembers or"),
+        (Remembers, "repeatable", r"^two inference calls on the same tokens differ at position 0: it keeps state or"),
         (Normalises, "same in training", r"^output 0 differs by .* in training mode \("),
         (Pooled, "shapes", r"^the mixer of layer 0 returns y \[3, 1, 64\] for x \[3, 10, 64\]; they must be the same$"),
         (Lonely, "shapes", r"^the mixer of layer 0 returns Tensor; expected a pair \(y, carry\)$"),
         (Heavy, "parity", r"^12,\d{3},\d{3} parameters without position tables; accepted: 3,200,000 within 10%"),
-        (Hidden, "parity", r"^blocks.0.mixer.secret_table \[256, 256\] is left out of the count as a position table"),
+        (Hidden, "parity", r"^blocks.0.mixer.secret_table \[256, 256\] is not counted, being a position table"),
         (
             Square,
             "cost",
@@ -402,12 +403,12 @@ def test_a_model_that_keeps_the_contract_passes() -> None:
             r"^output 0 differs by .* when sequence 0 is run alone instead of in a batch of 4",
         ),
         (Stale, "as measured", r"^output 8 differs by .* when sequence 0 is run alone instead of in a batch of 4"),
-        (Lazy, "parity", r"^blocks.0.mixer.late comes into being in the first forward pass: neither counted nor tr"),
+        (Lazy, "parity", r"^blocks.0.mixer.late is created in the first forward pass: not counted, not tr"),
         (Filters, "parity", r"^blocks.0.mixer.filter \[2048\] grows with N: .* whose name must end in `_table`$"),
-        (WideTable, "parity", r"^blocks.0.mixer.up_table \[256, 2048\] is left out of the count as a position table"),
+        (WideTable, "parity", r"^blocks.0.mixer.up_table \[256, 2048\] is not counted, being a position table"),
         (Complex, "parity", r"^blocks.0.mixer.spectrum is complex and would count once"),
-        (Told, "builds", r"^a setting called `distance` would be told the copy task's distance"),
-        (Slow, "builds", r"^Slow.period is 10000: the steps after which .* accepted: 1 to 16"),
+        (Told, "builds", r"^rename the setting `distance`: that name is reserved and would receive the copy"),
+        (Slow, "builds", r"^Slow.period is 10000: that name is reserved .* accepted: 1 to 16"),
         (Quits, "shapes", r"^raised SystemExit: 0 \(test_contract.py, line \d+\)$"),
         (Doubles, "shapes", r"^the mixer of layer 0 returns torch.float64 for torch.float32$"),
         (Unused, "gradients", r"^no gradient reaches blocks.0.mixer.spare.weight$"),
@@ -419,9 +420,9 @@ def test_a_model_that_keeps_the_contract_passes() -> None:
     ids=lambda value: value.__name__ if isinstance(value, type) else None,
 )
 def test_a_planted_fault_is_refused_with_its_reason(mixer: type[Mixer], check: str, reason: str) -> None:
-    function = getattr(checks, check.replace(" ", "_"))
+    function = getattr(contract, check.replace(" ", "_"))
     assert function in contract.applicable(planted(mixer))
-    found = contract.judged(function, planted(mixer))
+    found = contract.run_check(function, planted(mixer))
     assert (found.name, found.ok) == (check, False)
     assert re.search(reason, found.reason), found.reason
 
@@ -438,8 +439,8 @@ def test_checks_come_one_by_one() -> None:
 
 def test_a_loop_that_costs_more_in_its_backward_pass_is_told_why(monkeypatch: pytest.MonkeyPatch) -> None:
     work = iter([SimpleNamespace(forward=1.0, step=3.0), SimpleNamespace(forward=2.0, step=10.0)])
-    monkeypatch.setattr(checks.flops, "count", lambda *_: next(work))
-    found = contract.judged(checks.cost, planted(Good))
+    monkeypatch.setattr(contract.flops, "count", lambda *_: next(work))
+    found = contract.run_check(contract.cost, planted(Good))
     assert found.reason.startswith("counted work of a training step grows 3.33-fold")
     assert found.reason.endswith("x[:, i] in a loop has a gradient as large as x, x.unbind(1) has not")
 

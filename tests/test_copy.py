@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 from scipy.stats import binomtest
 
-from workflow.bench import learning
+from workflow.bench.cell import Cell
+from workflow.bench.measure import learning
 from workflow.bench.rows import keys
-from workflow.bench.settings import Settings
 
 CELL: dict[str, Any] = {"experiment": "copy", "distance": 32, "length": 64, "batch": 4, "tokens": 2048, "threads": 1}
 
 
 def row(model: str, tmp_path: Path, **more: Any) -> dict[str, Any]:
-    return learning.run(Settings(model=model, **CELL | more), lambda done, **values: None, tmp_path)
+    return learning.run(Cell.of(model=model, **CELL | more), lambda done, **values: None, tmp_path)
 
 
 def test_the_oracle_scores_everything_without_training(tmp_path: Path) -> None:

@@ -16,9 +16,10 @@ from torch.nn.attention import SDPBackend
 
 from baselines.parts.attention import forced_backend
 from pointer import mixer, select
-from workflow.bench import devices, efficiency, hardware, memory
+from workflow.bench import hardware
+from workflow.bench.cell import DEVICES, Cell
+from workflow.bench.measure import devices, memory, timing
 from workflow.bench.outcomes import Unsupported
-from workflow.bench.settings import DEVICES, Settings
 
 CPU = torch.device("cpu")
 Claim = Callable[..., list[str]]
@@ -82,34 +83,32 @@ def test_cuda_is_timed_by_its_own_events(claim: Claim, monkeypatch: pytest.Monke
 
 def test_a_cell_runs_through_on_an_apple_gpu_by_the_table(claim: Claim, monkeypatch: pytest.MonkeyPatch) -> None:
     waited = claim("mps")
-    monkeypatch.setattr(efficiency, "MIN_SECONDS", 0.0)
+    monkeypatch.setattr(timing, "MIN_SECONDS", 0.0)
     monkeypatch.setattr(devices, "MATMUL_SECONDS", 0.0)
     monkeypatch.setattr(select, "fused_select", lambda device: None)  # what mps gets: plain torch
     monkeypatch.setattr(mixer, "FusedMixer", None)
-    cell = Settings("efficiency", "pointer", length=40, batch=2, timed_steps=2, threads=1, warmup_steps=1).resolved()
-    row = efficiency.run(cell, lambda done, **values: None, Path())
+    cell = Cell.of("efficiency", "pointer", length=40, batch=2, timed_steps=2, threads=1, warmup_steps=1).resolved()
+    row = timing.efficiency(cell, lambda done, **values: None, Path())
     assert row["step_ms"] > 0
     assert row["machine_flops_per_s"] > 0
     assert len(waited) > 10
 
 
-@pytest.mark.parametrize(
-    ("device", "selection", "attention", "window"),
-    [("cpu", "numba", "torch", "chunks"), ("cuda", "triton", "flash", "flex"), ("mps", "torch", "torch", "chunks")],
-)
-def test_the_table_says_what_the_models_take(device: str, selection: str, attention: str, window: str) -> None:
-    can = devices.ABILITIES[device]
-    assert (can.selection, can.attention, can.window) == (selection, attention, window)
-    assert (forced_backend(device, torch.bfloat16) is SDPBackend.FLASH_ATTENTION) == (attention == "flash")
-    if selection == "torch":
-        assert select.fused_select(device) is None
+@pytest.mark.parametrize(("device", "attention"), [("cpu", None), ("cuda", SDPBackend.FLASH_ATTENTION), ("mps", None)])
+def test_only_cuda_forces_flash_attention(device: str, attention: SDPBackend | None) -> None:
+    assert forced_backend(device, torch.bfloat16) is attention
+
+
+def test_an_apple_gpu_takes_the_plain_selection() -> None:
+    assert select.fused_select("mps") is None
+    assert select.fused_select("cpu") is not None
 
 
 def test_peak_memory_of_an_apple_gpu_is_sampled_and_labelled_so(monkeypatch: pytest.MonkeyPatch) -> None:
     held = iter([100, 100, *[900] * 10**6])
     monkeypatch.setattr(torch.mps, "current_allocated_memory", lambda: next(held))
     found = memory.peak(torch.device("mps"), lambda: None)
-    assert devices.ABILITIES["mps"].peak_memory in found.method
+    assert "sampled" in found.method
     assert found.bytes is not None
     assert 0 <= found.bytes <= 800
 

@@ -10,29 +10,29 @@ from typing import Any
 import pytest
 import torch
 
-from workflow.bench import devices, efficiency
-from workflow.bench.efficiency import Timing, clock
+from workflow.bench.cell import Cell
+from workflow.bench.measure import devices, timing
+from workflow.bench.measure.timing import Timing, clock
 from workflow.bench.rows import keys
-from workflow.bench.settings import Settings
 
 CPU = torch.device("cpu")
 
 
-def cell(**more: Any) -> Settings:
+def cell(**more: Any) -> Cell:
     values = {"experiment": "efficiency", "model": "identity", "length": 32, "batch": 2, "timed_steps": 3, "threads": 1}
-    return Settings(**values | more).resolved()
+    return Cell.of(**values | more).resolved()
 
 
 @pytest.fixture(autouse=True)
 def brief(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(efficiency, "MIN_SECONDS", 0.0)
+    monkeypatch.setattr(timing, "MIN_SECONDS", 0.0)
     monkeypatch.setattr(devices, "MATMUL_SECONDS", 0.0)
 
 
 def test_steps_are_warmed_up_and_then_timed_in_whole_periods() -> None:
     calls: list[int] = []
-    timing = clock(lambda: calls.append(1), cell(warmup_steps=3, timed_steps=5), CPU, period=4)
-    assert timing.steps == 8
+    measured = clock(lambda: calls.append(1), cell(warmup_steps=3, timed_steps=5), CPU, period=4)
+    assert measured.steps == 8
     assert len(calls) == 4 + 8
 
 
@@ -44,16 +44,16 @@ def test_a_dear_step_in_a_period_is_not_hidden(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_slow_step_ends_early_but_not_before_three() -> None:
-    efficiency.MAX_SECONDS, before = 0.01, efficiency.MAX_SECONDS
+    timing.MAX_SECONDS, before = 0.01, timing.MAX_SECONDS
     try:
-        timing = clock(lambda: time.sleep(0.02), cell(timed_steps=50), CPU, period=1)
+        measured = clock(lambda: time.sleep(0.02), cell(timed_steps=50), CPU, period=1)
     finally:
-        efficiency.MAX_SECONDS = before
-    assert timing.steps == 3
+        timing.MAX_SECONDS = before
+    assert measured.steps == 3
 
 
 def test_a_fast_step_is_repeated_for_the_least_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(efficiency, "MIN_SECONDS", 0.05)
+    monkeypatch.setattr(timing, "MIN_SECONDS", 0.05)
     assert clock(lambda: time.sleep(0.001), cell(timed_steps=1), CPU, period=1).steps > 10
 
 
@@ -70,7 +70,7 @@ def test_percentiles_are_20_50_80() -> None:
 
 
 def test_a_row_holds_times_rates_memory_and_counted_work(tmp_path: Path) -> None:
-    row = efficiency.run(cell(), lambda done, **values: None, tmp_path)
+    row = timing.efficiency(cell(), lambda done, **values: None, tmp_path)
     assert set(row) <= set(keys())
     assert row["step_ms_q20"] <= row["step_ms"] <= row["step_ms_q80"]
     assert row["tokens_per_s"] == pytest.approx(1000 * 64 / row["step_ms_mean"])
@@ -90,12 +90,12 @@ def test_units_that_disagree_put_a_warning_into_the_row(tmp_path: Path, monkeypa
         measured = iter(seconds * 4)
         monkeypatch.setattr(devices, "seconds", lambda device, step, measured=measured: next(measured))
         monkeypatch.setattr(devices, "matmul_flops_per_s", lambda device, dtype: 1.0)
-        row = efficiency.run(cell(timed_steps=6), lambda done, **values: None, tmp_path)
+        row = timing.efficiency(cell(timed_steps=6), lambda done, **values: None, tmp_path)
         assert [warning.partition(" varies")[0] for warning in row["warnings"]] == said
 
 
 def test_an_untrained_control_has_inference_only(tmp_path: Path) -> None:
-    row = efficiency.run(cell(model="chance"), lambda done, **values: None, tmp_path)
+    row = timing.efficiency(cell(model="chance"), lambda done, **values: None, tmp_path)
     assert row["inference_ms"] > 0
     assert "step_ms" not in row
     assert row["flops_step"] is None
@@ -103,6 +103,6 @@ def test_an_untrained_control_has_inference_only(tmp_path: Path) -> None:
 
 def test_batches_have_the_cells_shape_down_to_one_token() -> None:
     for length in (1, 2, 33):
-        for tokens, targets in efficiency.batches(cell(length=length), CPU):
+        for tokens, targets in timing.batches(cell(length=length), CPU):
             assert tokens.shape == targets.shape == (2, length)
             assert bool((targets >= 0).any())

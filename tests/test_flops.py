@@ -11,13 +11,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from workflow.bench import flops, registry
+from workflow.bench import registry
+from workflow.bench.measure import flops
 
 V = 20
 
 
 def operations(work: Callable[[], object]) -> int:
-    with flops._counter() as counter:
+    with flops.counter() as counter:
         work()
     return counter.get_total_flops()
 
@@ -59,11 +60,11 @@ def test_a_triangular_solve_counts_half_a_product_with_the_matrix() -> None:
 
 
 def built(name: str, length: int, **settings: Any) -> nn.Module:
-    return registry.build(name, symbols=V, length=length, layers=1, width=64, heads=2, **settings)
+    return registry.build(name, symbols=V, length=length, layers=1, width=64, heads=2, mixer=settings)
 
 
 def work(name: str, length: int, **settings: Any) -> flops.Work:
-    return flops.count(built(name, length, **settings), 1, length, V)
+    return flops.count(built(name, length, **settings), 1, length)
 
 
 @pytest.mark.parametrize("name", ["transformer", "transformer-unfused"])
@@ -102,7 +103,7 @@ def test_pointer_comes_out_linear_its_kernel_included() -> None:
 
 def test_counting_without_data_is_the_same_as_running() -> None:
     model = built("transformer", 96)
-    traced, ran = flops._count_traced(model, 2, 96, V), flops._count_run(model, 2, 96, V)
+    traced, ran = flops._count_traced(model, 2, 96), flops._count_run(model, 2, 96)
     assert traced == flops.Work(ran.forward, ran.step, ran.saved_bytes, traced=True)
 
 
@@ -123,7 +124,7 @@ def test_work_outside_torch_is_declared_by_the_module() -> None:
         def flops(self, batch: int, length: int) -> tuple[int, int]:
             return 1000 * batch * length, 5000 * batch * length
 
-    plain, declared = (flops.count(model, 2, 8, V) for model in (Simple(), Kernel()))
+    plain, declared = (flops.count(model, 2, 8) for model in (Simple(), Kernel()))
     assert declared.forward - plain.forward == 16_000
     assert declared.step - plain.step == 16_000 + 80_000
 
@@ -138,7 +139,7 @@ def test_periodic_work_counts_as_the_mean_over_a_period() -> None:
             self.calls += self.training
             return logits * 1.5 if self.training and self.calls % 4 == 0 else logits
 
-    plain, periodic = (flops.count(model, 1, 8, V) for model in (Simple(), Periodic()))
+    plain, periodic = (flops.count(model, 1, 8) for model in (Simple(), Periodic()))
     elements = 8 * V
     assert periodic.step - plain.step == 2 * elements / 4  # one product forward, one backward, every fourth step
 
@@ -148,13 +149,13 @@ def test_a_model_that_reads_its_data_is_run_instead_of_traced() -> None:
         def forward(self, tokens: Tensor) -> Tensor:
             return super().forward(tokens) * (1.0 if int(tokens.sum()) >= 0 else 2.0)
 
-    assert not flops.count(Reads(), 1, 8, V).traced
+    assert not flops.count(Reads(), 1, 8).traced
 
 
 def test_counting_leaves_the_model_as_it_was() -> None:
     model = built("transformer", 32).train()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    flops.count(model, 1, 32, V)
+    flops.count(model, 1, 32)
     assert model.training
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
     assert all(p.grad is None for p in model.parameters())

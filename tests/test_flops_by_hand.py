@@ -11,7 +11,8 @@ import torch
 from pointer.mixer import PointerMixer
 from pointer.settings import CandidateSettings
 from pointer.trunk import LayerShape
-from workflow.bench import flops, registry
+from workflow.bench import registry
+from workflow.bench.measure import flops
 
 N, D, H = 512, 256, 8  # length, width, heads
 E = D // H
@@ -69,7 +70,7 @@ def counted(name: str) -> int:
     mixer: Any = registry.load(name)
     shape = LayerShape(D, H, N, 0, 6)
     module = mixer(shape, mixer.Settings()) if hasattr(mixer, "Settings") else mixer(shape)
-    with flops._counter() as counter, torch.no_grad():
+    with flops.counter() as counter, torch.no_grad():
         module.eval()(torch.randn(1, N, D), None)
     return counter.get_total_flops() + (module.flops(1, N)[0] if hasattr(module, "flops") else 0)
 
@@ -84,9 +85,9 @@ def both_ways(**chosen: Any) -> tuple[int, int]:
     """Operations of a training step of one pointer mixer, forward and backward, its declared work included."""
     mixer = PointerMixer(LayerShape(D, H, N, 0, 6), CandidateSettings(**chosen)).train()
     x = torch.randn(1, N, D, requires_grad=True)
-    with flops._counter() as forward:
+    with flops.counter() as forward:
         out, _ = mixer(x, None)
-    with flops._counter() as backward:
+    with flops.counter() as backward:
         out.sum().backward()
     declared = mixer.flops(1, N)
     return forward.get_total_flops() + declared[0], backward.get_total_flops() + declared[1]

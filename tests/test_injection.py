@@ -1,6 +1,6 @@
 """Names and values never become commands: through the real Snakemake, from a folder whose own name is hostile.
 
-A copy of the suite gets a model that is called `x; touch pwned`; the machine's label and the folder try the same.
+The machine's label and the folder try; a model of such a name is refused by the registry.
 """
 
 from __future__ import annotations
@@ -13,31 +13,26 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
 
 from workflow.bench import experiments, sources
-from workflow.bench.rows import read_row
+from workflow.bench.rows import lock, read_row
 
-MODEL = "x; touch pwned"
 MACHINE = "$(touch pwned) `touch pwned` 'a\" && touch pwned #"
 FOLDER = "it's a $(touch pwned) & `touch pwned`; folder"
 TIER = {
-    "tier": "mine", "devices": "cpu", "threads": 1, "lengths": [16], "models": [MODEL], "controls": "none",
+    "tier": "mine", "devices": "cpu", "threads": 1, "lengths": [16], "models": ["pointer"], "controls": "none",
     "machine": MACHINE, "experiments": {**dict.fromkeys(experiments.EXPERIMENTS), "complexity": {}},
 }  # fmt: skip
 
 
 @pytest.fixture
 def planted(tmp_path: Path) -> Path:
-    """A copy of the suite with the hostile model in its registry."""
+    """A copy of the suite with a tier that names the machine."""
     folder = tmp_path / FOLDER
     for name in ("workflow", "pointer", "baselines", "config", "profiles"):
         shutil.copytree(sources.ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("Snakefile", "environment.yml"):
         shutil.copy(sources.ROOT / name, folder)
-    registry = folder / "baselines" / "registry.yaml"
-    entry = {MODEL: {"path": "pointer.mixer:PointerMixer", "cost": "linear", "position": "none", "citation": "nobody"}}
-    registry.write_text(f"{registry.read_text()}{yaml.safe_dump(entry)}")
     (folder / "mine.yaml").write_text(json.dumps(TIER))
     return folder
 
@@ -46,7 +41,7 @@ def snakemake(folder: Path, *arguments: str) -> str:
     """What Snakemake says of a run in `folder`; nothing it was told has become a command."""
     command = [sys.executable, "-m", "snakemake", "--cores", "2", *arguments]
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    environment["TMPDIR"] = str(folder.parent)  # the lock of this test alone
+    environment[lock.OVERRIDE] = str(folder.parent / "lock")  # the lock of this test alone
     done = subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, timeout=240, check=False
     )
@@ -55,13 +50,12 @@ def snakemake(folder: Path, *arguments: str) -> str:
 
 
 @pytest.mark.slow
-def test_a_hostile_model_machine_and_folder_end_in_a_row(planted: Path) -> None:
+def test_a_hostile_machine_and_folder_end_in_a_row(planted: Path) -> None:
     told = snakemake(planted, "collect", "--configfile", "mine.yaml")
     assert told.startswith("exit code 0"), told
     (path,) = (planted / "results" / "runs").glob("*/*/*.json")
     row = read_row(path)
-    assert (row["status"], row["model"], row["machine"]) == ("ok", MODEL, MACHINE)
-    assert MODEL in (planted / "results" / "mine" / "rows.csv").read_text()
+    assert (row["status"], row["machine"]) == ("ok", MACHINE)
 
 
 @pytest.mark.parametrize(
@@ -70,7 +64,7 @@ def test_a_hostile_model_machine_and_folder_end_in_a_row(planted: Path) -> None:
         (["--config", "models=y; touch pwned"], "'y; touch pwned' is unknown"),
         (["results/runs/copy/x; touch pwned/$(touch pwned).json"], "pointer-bench plan"),
         (["--configfile", "object.yaml"], "not valid JSON or YAML"),
-        (["--configfile", "endless.yaml"], "the alias *a is not accepted"),
+        (["--configfile", "endless.yaml"], "lengths.0 is"),
     ],
 )
 def test_what_is_refused_runs_nothing(tmp_path: Path, arguments: list[str], words: str) -> None:

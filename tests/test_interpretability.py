@@ -10,18 +10,17 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from workflow.bench import interpretability as experiment
-from workflow.bench import models
+from workflow.bench.cell import Cell
+from workflow.bench.measure import models, pointers
 from workflow.bench.outcomes import Unsupported
 from workflow.bench.rows import keys
-from workflow.bench.settings import Settings
 
 CELL: dict[str, Any] = {"experiment": "interpretability", "distance": 24, "length": 80, "batch": 2, "tokens": 480}
 
 
 def run(model: str, tmp_path: Path) -> dict[str, Any]:
-    settings = Settings(model=model, evaluate_symbols=100, threads=1, **CELL)
-    return experiment.run(settings, lambda done, **values: None, tmp_path)
+    settings = Cell.of(model=model, evaluate_symbols=100, threads=1, **CELL)
+    return pointers.interpretability(settings, lambda done, **values: None, tmp_path)
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +49,7 @@ def test_the_trace_holds_every_pointer_of_a_sequence(measured: tuple[dict[str, A
 
 def test_the_weights_are_those_of_the_model(measured: tuple[dict[str, Any], Path]) -> None:
     row, folder = measured
-    settings = Settings(model="pointer", **CELL).resolved()
+    settings = Cell.of(model="pointer", **CELL).resolved()
     models.build(settings, torch.device("cpu")).load_state_dict(load_file(folder / row["files"]["weights"]))
 
 
@@ -60,15 +59,15 @@ def test_a_model_without_pointers_is_unsupported_before_it_is_trained(tmp_path: 
 
 
 def test_hops_fall_into_half_open_bins() -> None:
-    assert experiment.hop_edges(9) == [0, 1, 2, 4, 8, 16]
-    assert experiment.histogram(torch.tensor([0, 0, 1, 3, 4, 7, 8]), [0, 1, 2, 4, 8, 16]) == [2, 1, 1, 2, 1]
+    assert pointers.hop_edges(9) == [0, 1, 2, 4, 8, 16]
+    assert pointers.histogram(torch.tensor([0, 0, 1, 3, 4, 7, 8]), [0, 1, 2, 4, 8, 16]) == [2, 1, 1, 2, 1]
 
 
 def test_the_longest_hop_of_any_length_is_in_a_bin() -> None:
     for length in range(1, 70):
-        assert experiment.hop_edges(length)[-1] > length - 1
+        assert pointers.hop_edges(length)[-1] > length - 1
 
 
 def test_hop_statistics_are_by_layer() -> None:
     hops = torch.tensor([[[[0, 2, 4]]], [[[1, 1, 10]]]])
-    assert experiment.hop_statistics(hops) == {"hops_mean": [2.0, 4.0], "hops_max": [4, 10]}
+    assert pointers.hop_statistics(hops) == {"hops_mean": [2.0, 4.0], "hops_max": [4, 10]}

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from workflow.bench import interpretability, learning, provenance
+from workflow.bench import provenance
+from workflow.bench.cell import Cell
+from workflow.bench.measure import learning, pointers
 from workflow.bench.outcomes import Unsupported
 from workflow.bench.rows import keys
-from workflow.bench.settings import Settings, from_dict
 
 TINY: dict[str, dict[str, Any]] = {
     "mqar": {"pairs": 2},
@@ -23,9 +24,9 @@ TINY: dict[str, dict[str, Any]] = {
 }
 
 
-def cell(experiment: str, model: str = "identity", **given: Any) -> Settings:
+def cell(experiment: str, model: str = "identity", **given: Any) -> Cell:
     sizes = {"tokens": 256, "batch": 2, "evaluate_symbols": 20, "threads": 1, "model": model}
-    return from_dict({"experiment": experiment, **sizes, **TINY.get(experiment, {}), **given})
+    return Cell.of(**{"experiment": experiment, **sizes, **TINY.get(experiment, {}), **given})
 
 
 def ignore(done: float, **values: float) -> None:
@@ -62,7 +63,7 @@ def test_a_model_that_is_told_a_copy_distance_takes_part_in_copy_only(tmp_path: 
 
 def test_hops_of_a_model_trained_on_text_are_over_all_positions(tmp_path: Path) -> None:
     settings = cell("interpretability", "pointer", task="bytes", length=32)
-    row = provenance.identity(settings) | interpretability.run(settings, ignore, tmp_path)
+    row = provenance.identity(settings) | pointers.interpretability(settings, ignore, tmp_path)
     assert (row["task"], row["distance"]) == ("bytes", None)
     assert row["bits_per_byte"] > 0
     assert len(row["hops_mean"]) == len(row["hops_max"]) == 6

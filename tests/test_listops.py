@@ -7,7 +7,7 @@ import statistics
 import numpy as np
 import pytest
 
-from workflow.bench.tasks import IGNORED, Seeds, generator
+from workflow.bench.tasks.base import IGNORED, Seeds, generator
 from workflow.bench.tasks.listops import END, FILLER, MAX, MED, MIN, SM, ListOpsTask, TooLong, expression, value
 
 NAMES = {MIN: "MIN", MAX: "MAX", MED: "MED", SM: "SM"}

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from workflow.bench import lock
+from workflow.bench.rows import lock
 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from workflow.bench import lock
+from workflow.bench.rows import lock
 lock.lock_path = lambda: Path(sys.argv[1])
-with lock.hold(exclusive=sys.argv[2] == "alone", result=Path(sys.argv[3])):
+with lock.hold(exclusive=sys.argv[2] == "alone"):
+    Path(sys.argv[3]).touch()
     time.sleep(float(sys.argv[4]))
 """
 
@@ -41,9 +45,9 @@ def wait_for(path: Path) -> None:
 )
 def test_only_rows_that_are_not_timed_run_side_by_side(tmp_path: Path, first: str, second: str, together: bool) -> None:
     a = holder(tmp_path, first, "a", 60)
-    wait_for(lock.marker_path(tmp_path / "a"))
+    wait_for(tmp_path / "a")
     b = holder(tmp_path, second, "b", 0)
-    marker = lock.marker_path(tmp_path / "b")
+    marker = tmp_path / "b"
     try:
         if together:
             wait_for(marker)
@@ -59,15 +63,15 @@ def test_only_rows_that_are_not_timed_run_side_by_side(tmp_path: Path, first: st
 
 def test_rows_that_come_later_wait_behind_a_timing_row(tmp_path: Path) -> None:
     first = holder(tmp_path, "beside", "first", 60)
-    wait_for(lock.marker_path(tmp_path / "first"))
+    wait_for(tmp_path / "first")
     timing = holder(tmp_path, "alone", "timing", 60)
     time.sleep(0.6)  # it waits now
     later = holder(tmp_path, "beside", "later", 0)
     time.sleep(0.6)
-    assert not lock.marker_path(tmp_path / "later").exists()  # though `first` would let it in
+    assert not (tmp_path / "later").exists()  # though `first` would let it in
     first.kill()
-    wait_for(lock.marker_path(tmp_path / "timing"))
-    assert not lock.marker_path(tmp_path / "later").exists()
+    wait_for(tmp_path / "timing")
+    assert not (tmp_path / "later").exists()
     timing.kill()
     assert later.wait(timeout=20) == 0
     for process in (first, timing):
@@ -83,7 +87,7 @@ def test_who_waits_long_says_so(
         pass
     assert capsys.readouterr().err == ""
     first = holder(tmp_path, "alone", "first", 1)
-    wait_for(lock.marker_path(tmp_path / "first"))
+    wait_for(tmp_path / "first")
     with lock.hold(exclusive=False):
         assert "waits for a timing row to end" in capsys.readouterr().err
     assert first.wait(timeout=20) == 0
@@ -98,6 +102,47 @@ def test_anybody_may_take_the_lock_after_us(tmp_path: Path, monkeypatch: pytest.
 
 def test_a_planted_link_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "victim")
-    with pytest.raises(OSError, match="symbolic links"):
-        os.close(lock.open_shared(tmp_path / "link"))
+    with pytest.raises(OSError, match="symbolic links"), lock.taken(tmp_path / "link"):
+        pass
     assert not (tmp_path / "victim").exists()
+
+
+def test_the_lock_follows_no_tmpdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(lock.OVERRIDE, raising=False)
+    monkeypatch.setattr(lock, "FOLDERS", (tmp_path / "absent", tmp_path))
+    here = lock.lock_path()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "mine"))
+    assert lock.lock_path() == here == tmp_path / "pointer-bench.lock"
+
+
+def test_a_file_system_without_locks_is_recorded_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_descriptor: int, _kind: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setenv(lock.OVERRIDE, str(tmp_path / "machine.lock"))
+    monkeypatch.setattr(lock.fcntl, "flock", refuse)
+    with lock.hold(exclusive=True) as warnings:
+        assert len(warnings) == 1
+        assert str(tmp_path / "machine.turnstile") in warnings[0]
+
+
+def test_a_lock_whose_file_its_holder_removes_is_taken_anew(tmp_path: Path) -> None:
+    path = tmp_path / "work" / "lock"
+    waiting = threading.Event()
+
+    def second() -> None:
+        waiting.set()
+        with lock.taken(path):
+            assert path.exists()
+            taken.append(2)
+
+    taken: list[int] = []
+    thread = threading.Thread(target=second)
+    with lock.taken(path):
+        thread.start()
+        waiting.wait()
+        time.sleep(0.2)
+        shutil.rmtree(path.parent)
+        taken.append(1)
+    thread.join(timeout=20)
+    assert taken == [1, 2]

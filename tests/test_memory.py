@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from workflow.bench import memory
+from workflow.bench.measure import memory
 
 CPU = torch.device("cpu")
 MIB = 2**20

@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 
 from pointer.errors import InputError
-from workflow.bench import config, outside, plan, provenance, registry, settings
-from workflow.bench.settings import Settings
+from workflow.bench import config, outside, plan, registry, settings
+from workflow.bench.cell import Cell
+from workflow.bench.rows import provenance
+from workflow.bench.sources import content_hash
 
 HERE = str(Path(__file__).parent)
 CODE = """
@@ -48,11 +50,8 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def _forget() -> None:
-    for cached in (registry._outside, provenance.source_hash, provenance.model_hash):
+    for cached in (registry._outside, provenance.source_hash):
         cached.cache_clear()
-    from workflow.bench import sources
-
-    sources._imports.cache_clear()
 
 
 NAME = "mine=theirs.sub.mine:Mine"
@@ -73,46 +72,27 @@ def test_the_class_says_what_a_registry_line_says_and_is_not_run(package: Path) 
 
 
 def test_its_own_package_is_part_of_its_sources(package: Path) -> None:
-    names = {path.name for path in registry.sources(NAME)}
-    assert {"mine.py", "helper.py", "common.py", "trunk.py"} <= names
-    before, own = provenance.source_hash("copy", NAME), provenance.model_hash(NAME)
+    assert {path.name for path in provenance.model_files(NAME)} == {"mine.py", "__init__.py", "helper.py", "common.py"}
+    before = provenance.source_hash(NAME)
     (package.parent / "common.py").write_text("value = 2\n")
     _forget()
-    assert provenance.source_hash("copy", NAME) != before
-    assert provenance.model_hash(NAME) == own
-    (package / "mine.py").write_text(CODE + "\n")
-    _forget()
-    assert provenance.model_hash(NAME) != own
-
-
-def test_a_module_beside_it_is_part_of_its_sources_and_an_installed_one_is_not(package: Path, tmp_path: Path) -> None:
-    (tmp_path / "beside.py").write_text("value = 1\n")
-    (package / "mine.py").write_text(f"import beside, json, numpy, pytest\n{CODE}")
-    _forget()
-    names = {path.name for path in registry.sources(NAME)}
-    assert "beside.py" in names
-    assert not any(".venv" in path.parts or "site-packages" in path.parts for path in registry.sources(NAME))
-    assert "decoder.py" not in names  # json's
-    before = provenance.source_hash("copy", NAME)
-    (tmp_path / "beside.py").write_text("value = 2\n")
-    _forget()
-    assert provenance.source_hash("copy", NAME) != before
+    assert provenance.source_hash(NAME) != before
 
 
 def test_a_row_names_the_model_its_path_and_the_hash_of_its_file(package: Path) -> None:
-    cell = Settings("copy", NAME, distance=64)
+    cell = Cell.of("copy", NAME, distance=64)
     known = provenance.identity(cell)
     assert (known["model"], known["model_path"]) == ("mine", "theirs.sub.mine:Mine")
-    assert known["model_hash"] == provenance.model_hash(NAME)
+    assert known["model_hash"] == content_hash([package / "mine.py"])
     assert known["command"] == f"pointer-bench run --experiment copy --model {NAME} --distance 64"
     assert settings.from_dict(cell.to_dict()) == cell
-    assert plan.Cell(cell).path.startswith("results/runs/copy/mine/d64-s0-")
+    assert cell.path.startswith("results/runs/copy/mine/d64-s0-")
 
 
 def test_registered_models_have_a_path_and_a_hash_too() -> None:
-    known = provenance.identity(Settings("copy", "transformer"))
+    known = provenance.identity(Cell.of("copy", "transformer"))
     assert known["model_path"] == "baselines.transformer:Attention"
-    assert known["model_hash"] != provenance.identity(Settings("copy", "pointer"))["model_hash"]
+    assert known["model_hash"] != provenance.identity(Cell.of("copy", "pointer"))["model_hash"]
 
 
 @pytest.mark.parametrize(
@@ -125,10 +105,10 @@ def test_registered_models_have_a_path_and_a_hash_too() -> None:
         ("mine=theirs.sub.mine", 'accepted: "package.module:Class"'),
         ("mine=", 'accepted: "package.module:Class"'),
         ("mine=sys:Mine", "PYTHONPATH"),
-        ("=theirs.sub.mine:Mine", "name of a model outside is ''"),
-        ("../up=theirs.sub.mine:Mine", "name of a model outside is '../up'"),
-        ("pointer=theirs.sub.mine:Mine", "not a name of the suite"),
-        ("paper=theirs.sub.mine:Mine", "not a name of the suite"),
+        ("=theirs.sub.mine:Mine", "name of model  is ''"),
+        ("../up=theirs.sub.mine:Mine", "name of model ../up is '../up'"),
+        ("pointer=theirs.sub.mine:Mine", "other than those of the suite"),
+        ("paper=theirs.sub.mine:Mine", "words of the config"),
     ],
 )
 def test_a_mistake_is_named(package: Path, name: str, words: str) -> None:
@@ -139,7 +119,7 @@ def test_a_mistake_is_named(package: Path, name: str, words: str) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("class Mine:\n    cost = 'cheap'\n", "cost of model mine is 'cheap'"),
+        ("class Mine:\n    cost = 'cheap'\n", "cost of model mine 'cheap' is unknown"),
         ("class Mine(:\n", "cannot be read as Python"),
     ],
 )
@@ -157,8 +137,8 @@ def cells(**added: Any) -> list[plan.Cell]:
 
 @pytest.mark.parametrize("key", ["models", "own_models"])
 def test_a_model_that_the_config_declares_joins_the_group_own(package: Path, key: str) -> None:
-    before = {cell.settings.model for cell in cells()}
-    after = {cell.settings.model for cell in cells(**{key: {"mine": "theirs.sub.mine:Mine"}})}
+    before = {cell.model for cell in cells()}
+    after = {cell.model for cell in cells(**{key: {"mine": "theirs.sub.mine:Mine"}})}
     assert after - before == {NAME}
     assert before < after
 
@@ -173,14 +153,14 @@ def test_a_declared_model_can_be_chosen_restricted_and_set_by_name(package: Path
         "distances": [256, 512],
     }
     found = plan.cells(config.tier("default", declared))
-    copies = [cell.settings for cell in found if cell.settings.experiment == "copy"]
-    assert [(cell.model, cell.distance, cell.mixer) for cell in copies] == [(NAME, 512, {"k": 3})]
+    copies = [cell for cell in found if cell.experiment == "copy"]
+    assert [(cell.model, cell.x, cell.mixer) for cell in copies] == [(NAME, 512, {"k": 3})]
 
 
 @pytest.mark.parametrize(
     ("added", "words"),
     [
-        ({"models": {"mine": 3}}, 'own_models.mine is 3; accepted: "package.module:Class"'),
+        ({"models": {"mine": 3}}, "own_models.mine is 3; accepted: text"),
         ({"models": {"mine": "theirs.sub.mine:Mien"}}, "Did you mean 'Mine'"),
         ({"models": {"mine": "theirs.sub.mine:Mine"}, "mixer": {"mien": {}}}, "'mien' is unknown. Did you mean 'mine'"),
         ({"own_model": {}}, "'own_model' is unknown. Did you mean 'own_models'"),
@@ -200,4 +180,4 @@ def test_a_row_of_a_model_outside_is_measured_as_any_other(tmp_path: Path) -> No
     environment = {**os.environ, "PYTHONPATH": search}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("complexity mine N=32 cpu: ok")
+    assert done.stdout.startswith("complexity mine n32-s0: ok")

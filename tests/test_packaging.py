@@ -156,7 +156,7 @@ def test_make_help_lists_the_commands() -> None:
 
 def test_make_clean_keeps_published_numbers_and_reference_rows(tmp_path: Path) -> None:
     (tmp_path / "Makefile").write_text((ROOT / "Makefile").read_text())
-    for folder in ("paper", "reference/machine", "runs/copy", ".store", "tables", "smoke/tables"):
+    for folder in ("paper", "reference/machine", "runs/copy", "contracts", "tables", "smoke/tables"):
         (tmp_path / "results" / folder).mkdir(parents=True)
     (tmp_path / "results" / "rows.csv").write_text("schema\n")
     subprocess.run(["make", "clean"], cwd=tmp_path, capture_output=True, timeout=60, check=True)

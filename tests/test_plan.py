@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workflow.bench import config, grid, hardware, plan, registry, settings
-from workflow.bench.plan import Cell
+from workflow.bench import config, grid, plan, registry
+from workflow.bench.cell import Cell, from_dict
+from workflow.bench.rows import provenance
 
 SMALL: dict[str, Any] = {
     "tier": "t",
@@ -35,11 +36,11 @@ def test_planning_twice_gives_the_same_rows_in_the_same_order() -> None:
     assert paths(plan.cells(SMALL)) == paths(plan.cells(SMALL))
 
 
-@pytest.mark.parametrize("name", config.TIERS)
+@pytest.mark.parametrize("name", config.tier_names())
 def test_no_two_cells_share_a_row(name: str) -> None:
     cells = plan.cells(config.tier(name))
     assert len({cell.path.lower() for cell in cells}) == len(cells)
-    assert len({cell.settings.key() for cell in cells}) == len(cells)
+    assert len({cell.key() for cell in cells}) == len(cells)
 
 
 def test_adding_a_length_adds_only_its_cells() -> None:
@@ -56,7 +57,7 @@ def test_adding_a_model_adds_only_its_cells() -> None:
 
 def test_a_setting_of_one_task_at_the_top_of_a_tier_reaches_only_its_cells() -> None:
     cells = edited(items=4, models=["transformer"], experiments={"copy": {}, "selective-copy": {}})
-    given = {cell.settings.experiment: "--items" in cell.argv for cell in cells}
+    given = {cell.experiment: "--items" in cell.argv() for cell in cells}
     assert given == {"copy": False, "selective-copy": True}
 
 
@@ -65,7 +66,7 @@ def test_the_order_of_a_list_of_models_changes_nothing() -> None:
 
 
 def test_timed_models_take_turns_within_a_repeat() -> None:
-    timed = [cell.settings for cell in plan.cells(SMALL) if cell.timing]
+    timed = [cell for cell in plan.cells(SMALL) if cell.timing]
     assert [(s.repeat, s.length, s.model) for s in timed] == list(
         itertools.product((0, 1), (128, 256), ("pointer", "transformer"))
     )
@@ -74,7 +75,7 @@ def test_timed_models_take_turns_within_a_repeat() -> None:
 @pytest.mark.parametrize("name", ["default", "paper"])
 def test_models_are_timed_in_turn_at_each_length(name: str) -> None:
     """Repeat 1 of every model before repeat 2 of any, and those of one repeat one after the other."""
-    timed = [cell.settings for cell in plan.cells(config.tier(name)) if cell.timing]
+    timed = [cell for cell in plan.cells(config.tier(name)) if cell.timing]
     for (device, length), cells in _grouped(timed, "device", "length").items():
         assert [s.repeat for s in cells] == sorted(s.repeat for s in cells), (device, length)
     for cells in _grouped(timed, "device", "length", "repeat").values():
@@ -84,14 +85,14 @@ def test_models_are_timed_in_turn_at_each_length(name: str) -> None:
 
 def test_repeats_of_a_timing_have_the_tiers_other_work_between_them() -> None:
     cells = plan.cells(config.tier("paper"))
-    around = "".join(str(c.settings.repeat) if c.timing else "." for c in cells)
+    around = "".join(str(c.repeat) if c.timing else "." for c in cells)
     shape = re.fullmatch(r"0+(\.+)1+(\.+)2+", around)
     assert shape is not None
     assert abs(len(shape[1]) - len(shape[2])) <= 1
 
 
 def test_timings_of_one_repeat_stay_where_the_config_has_them() -> None:
-    names = [cell.settings.experiment for cell in plan.cells(config.tier("default"))]
+    names = [cell.experiment for cell in plan.cells(config.tier("default"))]
     assert list(dict.fromkeys(names)) == [n for n, block in config.tier("default")["experiments"].items() if block]
 
 
@@ -101,8 +102,8 @@ def test_snakemake_is_told_to_run_rows_in_the_order_of_the_plan() -> None:
     assert all(before > after for before, after in itertools.pairwise(priorities))
 
 
-def _grouped(cells: list[settings.Settings], *keys: str) -> dict[tuple[Any, ...], list[settings.Settings]]:
-    found: dict[tuple[Any, ...], list[settings.Settings]] = {}
+def _grouped(cells: list[Cell], *keys: str) -> dict[tuple[Any, ...], list[Cell]]:
+    found: dict[tuple[Any, ...], list[Cell]] = {}
     for cell in cells:
         found.setdefault(tuple(getattr(cell, key) for key in keys), []).append(cell)
     return found
@@ -129,15 +130,15 @@ def test_each_task_lies_along_its_own_axis() -> None:
         "results/runs/string-copy/pointer/l9-s0",
         "results/runs/induction/pointer/n64-s0",
     ]
-    assert [cell.settings.resolved().length for cell in cells] == [64, 256, 128, 20, 64]
+    assert [cell.resolved().length for cell in cells] == [64, 256, 128, 20, 64]
 
 
 def test_interpretability_trains_on_the_tasks_that_the_config_lists() -> None:
     block = {"models": ["pointer"], "tasks": ["copy", "bytes"], "lengths": [64]}
-    found = [c.settings for c in edited(experiments={"interpretability": block})]
+    found = edited(experiments={"interpretability": block})
     assert [(s.task_name, s.axis, s.length) for s in found] == [("copy", "distance", 0), ("bytes", "length", 64)]
     without = edited(experiments={"interpretability": {"models": ["pointer"]}})
-    assert [cell.settings.key() for cell in without] == [found[0].key()]
+    assert [cell.key() for cell in without] == [found[0].key()]
 
 
 def test_controls_are_chosen_by_kind() -> None:
@@ -154,23 +155,22 @@ def test_a_cost_class_is_held_to_its_values() -> None:
     restrict = {"quadratic": {"distances": [64], "seeds": [0]}, "control": {"distances": [65]}}
     block = {"controls": ["chance"], "restrict": restrict}
     cells = edited(distances=[64, 65], seeds=[0, 1], experiments={"copy": block})
-    seen = {
-        model: {(c.settings.distance, c.settings.seed) for c in cells if c.settings.model == model}
-        for model in ("pointer", "transformer", "chance")
-    }
+    seen = {model: {(c.x, c.seed) for c in cells if c.model == model} for model in ("pointer", "transformer", "chance")}
     assert seen["pointer"] == {(64, 0), (64, 1), (65, 0), (65, 1)}
     assert seen["transformer"] == {(64, 0)}
     assert seen["chance"] == {(65, 0), (65, 1)}
 
 
 def test_two_restrictions_on_one_model_both_hold() -> None:
-    block = {"repeats": 3, "restrict": {"linear": {"lengths": [1, 2], "repeats": 2}, "control": {"lengths": [2, 3]}}}
-    assert plan.restricted("identity", "float32", block) == {"length": {2}, "repeat": 2}
+    rules = {"linear": {"lengths": [1, 2], "repeats": 2}, "control": {"lengths": [2, 3]}}
+    block = {"controls": ["identity"], "models": ["transformer"], "repeats": 3, "restrict": rules}
+    cells = edited(lengths=[1, 2, 3], experiments={"efficiency": block})
+    assert {(c.length, c.repeat) for c in cells if c.model == "identity"} == {(2, 0), (2, 1)}
 
 
 def test_devices_auto_is_what_the_machine_has(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hardware, "devices", lambda: ["cpu", "cuda"])
-    assert {cell.settings.device for cell in edited(devices=["auto"])} == {"cpu", "cuda"}
+    monkeypatch.setattr(provenance, "devices", lambda: ["cpu", "cuda"])
+    assert {cell.device for cell in edited(devices=["auto"])} == {"cpu", "cuda"}
     settled = plan.settled(config.tier("default", {"experiments": {"copy": {"devices": "mps"}, "complexity": None}}))
     assert settled["devices"] == ["cpu", "cuda"]
     assert settled["experiments"]["copy"]["devices"] == ["mps"]
@@ -178,25 +178,25 @@ def test_devices_auto_is_what_the_machine_has(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_device_that_is_absent_is_still_planned(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hardware, "devices", lambda: ["cpu"])
-    assert {cell.settings.device for cell in edited(devices=["cpu", "mps"])} == {"cpu", "mps"}
+    monkeypatch.setattr(provenance, "devices", lambda: ["cpu"])
+    assert {cell.device for cell in edited(devices=["cpu", "mps"])} == {"cpu", "mps"}
 
 
 def test_a_dtype_may_be_restricted_as_well() -> None:
     block = {"dtypes": ["float32", "bfloat16"], "restrict": {"bfloat16": {"distances": [65]}}}
     cells = edited(distances=[64, 65], experiments={"copy": block})
-    found = {(c.settings.dtype, c.settings.distance) for c in cells if c.settings.model == "pointer"}
+    found = {(c.dtype, c.x) for c in cells if c.model == "pointer"}
     assert found == {("float32", 64), ("float32", 65), ("bfloat16", 65)}
 
 
 def test_mixer_settings_reach_their_model_only() -> None:
     cells = edited(mixer={"pointer": {"k": 3}})
-    assert {cell.settings.model for cell in cells if cell.settings.mixer} == {"pointer"}
+    assert {cell.model for cell in cells if cell.mixer} == {"pointer"}
 
 
 def test_a_variant_is_a_further_cell_on_top_of_the_models_own_settings() -> None:
     cells = edited(mixer={"pointer": {"k": 3, "gate": False}}, variants={"pointer": [{"k": 5}, {"chain": False}]})
-    copied = [c.settings for c in cells if c.settings.experiment == "copy"]
+    copied = [c for c in cells if c.experiment == "copy"]
     assert [s.mixer for s in copied if s.model == "pointer"] == [
         {"k": 3, "gate": False},
         {"k": 5, "gate": False},
@@ -209,7 +209,7 @@ def test_a_variant_is_a_further_cell_on_top_of_the_models_own_settings() -> None
 def test_an_experiments_variants_win_over_the_tiers() -> None:
     block = {"variants": {"pointer": [{"k": 5}]}}
     cells = edited(variants={"pointer": [{"k": 7}], "transformer": [{"x": 1}]}, experiments={"copy": block})
-    assert [c.settings.mixer for c in cells if c.settings.mixer] == [{"k": 5}, {"x": 1}]
+    assert [c.mixer for c in cells if c.mixer] == [{"k": 5}, {"x": 1}]
 
 
 @given(wanted=st.integers(0, 64), cores=st.integers(1, 64), allowed=st.integers(1, 64))
@@ -230,4 +230,4 @@ def test_thread_shares_on_two_cpus(wanted: int, cores: int, claimed: int) -> Non
 
 def test_every_cell_has_its_command() -> None:
     for cell in plan.cells(SMALL):
-        assert settings.from_dict(cell.settings.to_dict()) == cell.settings
+        assert from_dict(cell.to_dict()) == cell

@@ -46,7 +46,7 @@ class Drawn:
         """Build the model in float64, with weights large enough that pointers differ."""
         torch.manual_seed(self.seed)
         sizes = {"symbols": self.symbols, "length": self.length, "layers": self.layers, "width": 16, "heads": 2}
-        model = registry.build(self.name, **sizes, **{**self.mixer, **changed}).double()
+        model = registry.build(self.name, **sizes, mixer=self.mixer | changed).double()
         assert isinstance(model, Trunk)
         with torch.no_grad():
             for name, p in model.named_parameters():
@@ -333,7 +333,7 @@ def test_every_parameter_has_one_optimiser() -> None:
     [
         ({"k": 0}, "k is 0; accepted: 1 to 4096"),
         ({"window": 65}, "window is 65; accepted: 1 to 64"),
-        ({"credit": "ftt"}, "Did you mean 'fft'"),
+        ({"credit": "ftt"}, "credit of pointer is 'ftt'; accepted: none, candidates, fft"),
         ({"candidates": "offsets+chian"}, "Did you mean 'chain'"),
         ({"candidates": "chain"}, "candidates is 'chain'; accepted: offsets, or offsets[+] and"),
         ({"candidates": "offsets+chain", "window": 60}, "window is 60; accepted: 1 to 59"),

@@ -26,7 +26,8 @@ from pointer.mixer import PointerMixer
 from pointer.settings import CandidateSettings
 from pointer.sources import ContentSource, choose_block
 from pointer.trunk import LayerShape, Trunk
-from workflow.bench import config, contract, flops, plan, registry
+from workflow.bench import config, plan, registry
+from workflow.bench.measure import contract, flops
 
 CONTENT = {"candidates": "offsets+content"}
 BLOCKS = {"candidates": "offsets+blocks", "k": 24, "window": 8, "block": 4, "block_region": 3}
@@ -231,7 +232,7 @@ def test_the_block_pointer_chooses_the_best_complete_block_of_its_region(
 def test_the_token_pointer_reaches_what_the_block_pointer_chose() -> None:
     torch.manual_seed(0)
     chosen = {**BLOCKS, "window": 1, "k": 6, "chain": False}
-    model = registry.build("pointer", length=90, layers=2, **SMALL, **chosen).eval()
+    model = registry.build("pointer", length=90, layers=2, **SMALL, mixer=chosen).eval()
     assert isinstance(model, Trunk)
     first, second = model.mixers
     assert isinstance(first, PointerMixer)
@@ -254,7 +255,7 @@ def test_the_contract_holds(candidates: str) -> None:
 @pytest.mark.parametrize("candidates", ["offsets+content", "offsets+blocks"])
 def test_work_and_memory_grow_with_the_length(candidates: str) -> None:
     half, whole = (
-        flops.count(registry.build("pointer", symbols=20, length=n, layers=2, candidates=candidates), 1, n, 20)
+        flops.count(registry.build("pointer", symbols=20, length=n, layers=2, mixer={"candidates": candidates}), 1, n)
         for n in (1024, 2048)
     )
     assert whole.forward / half.forward <= 2.2
@@ -280,8 +281,8 @@ def test_bad_settings_are_named_errors(chosen: dict[str, Any], message: str) -> 
 
 
 def test_a_tier_measures_content_beside_attention_with_three_seeds() -> None:
-    cells = [cell.settings for cell in plan.cells(config.from_files([str(config.FOLDER / "content.yaml")]))]
-    mqar = {(c.model, str(c.mixer.get("candidates", "")), c.pairs, c.seed) for c in cells if c.experiment == "mqar"}
+    cells = plan.cells(config.tier("content"))
+    mqar = {(c.model, str(c.mixer.get("candidates", "")), c.x, c.seed) for c in cells if c.experiment == "mqar"}
     for model, candidates in [("pointer", ""), ("pointer", "offsets+content"), ("transformer", "")]:
         assert {(model, candidates, pairs, seed) for pairs in (16, 64) for seed in (0, 1, 2)} <= mqar
-    assert {c.hops for c in cells if c.experiment == "khop" and c.mixer} == {1, 2, 3, 4}
+    assert {c.x for c in cells if c.experiment == "khop" and c.mixer} == {1, 2, 3, 4}

@@ -3,90 +3,80 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from workflow.bench import experiments, hardware, provenance, registry, rows, sources
-from workflow.bench.settings import Settings
+from workflow.bench import registry, rows, sources
+from workflow.bench.cell import Cell
+from workflow.bench.rows import provenance
 
 
 def test_identity_holds_known_keys_only() -> None:
-    known = provenance.identity(Settings("efficiency", "pointer", length=256))
+    known = provenance.identity(Cell.of("efficiency", "pointer", length=256))
     assert set(known) <= set(rows.keys())
     assert (known["length"], known["distance"], known["tokens_budget"], known["chance"]) == (256, None, None, None)
 
 
 def test_the_user_names_the_machine() -> None:
-    assert provenance.identity(Settings("copy", "chance", machine="our node"))["machine"] == "our node"
-    assert hardware.cpu_name() in provenance.identity(Settings("copy", "chance"))["machine"]
+    assert provenance.identity(Cell.of("copy", "chance", machine="our node"))["machine"] == "our node"
+    assert provenance.cpu_name() in provenance.identity(Cell.of("copy", "chance"))["machine"]
 
 
 def test_a_gpu_is_hidden_where_the_user_hides_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    hardware.gpus.cache_clear()
-    assert "cuda" not in hardware.devices()
-    hardware.gpus.cache_clear()
+    provenance.gpus.cache_clear()
+    assert "cuda" not in provenance.devices()
+    provenance.gpus.cache_clear()
 
 
 def test_versions_name_what_numbers_depend_on() -> None:
     assert {"python", "torch", "numpy", "platform"} <= set(provenance.versions())
 
 
-def test_every_experiment_and_model_has_its_own_sources() -> None:
-    hashes = {(e, m): provenance.source_hash(e, m) for e in experiments.EXPERIMENTS for m in registry.names()}
+def test_every_model_has_its_own_sources() -> None:
+    hashes = {name: provenance.source_hash(name) for name in registry.names()}
     assert len(set(hashes.values())) == len(hashes)
+    assert provenance.identity(Cell.of("copy", "chance"))["source_hash"] == hashes["chance"]
 
 
-def test_what_all_models_share_is_one_hash_an_experiment() -> None:
-    shared = {experiment: provenance.shared_hash(experiment) for experiment in experiments.EXPERIMENTS}
-    assert len(set(shared.values())) == len(shared)
-    assert provenance.identity(Settings("copy", "chance"))["shared_hash"] == shared["copy"]
+def test_the_source_hash_changes_with_what_makes_a_number_and_with_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "copy"
+    for folder in ("pointer", "baselines", "workflow"):
+        shutil.copytree(sources.ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__"))
 
+    def hashes() -> dict[str, str]:
+        code = (
+            "import json; from workflow.bench.rows.provenance import shared_hash, source_hash;"
+            "print(json.dumps([shared_hash(), source_hash('local'), source_hash('gla')]))"
+        )
+        done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+        return dict(zip(("shared", "local", "gla"), json.loads(done.stdout), strict=True))
 
-@pytest.mark.parametrize("experiment", experiments.EXPERIMENTS)
-def test_the_trunk_and_the_optimiser_count_for_every_model(experiment: str) -> None:
-    made = {path.relative_to(sources.ROOT).as_posix() for path in provenance._measuring(experiment)}
-    assert {"pointer/trunk.py", "pointer/optim.py", "workflow/bench/train.py"} <= made
+    def changed(file: str) -> set[str]:
+        before = hashes()
+        path = root / file
+        path.write_text(path.read_text() + "\n# changed\n")
+        after = hashes()
+        return {name for name in before if before[name] != after[name]}
 
-
-@pytest.fixture
-def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project of one package: a imports b, b imports c inside a function, d stands alone."""
-    (tmp_path / "pkg").mkdir()
-    texts = {
-        "__init__": "",
-        "a": "from pkg import b\nimport os",
-        "b": "def f():\n    import pkg.c",
-        "c": "from pkg.a import x",
-        "d": "",
-    }
-    for name, text in texts.items():
-        (tmp_path / "pkg" / f"{name}.py").write_text(text)
-    monkeypatch.setattr(sources, "ROOT", tmp_path)
-    return tmp_path
-
-
-def test_imports_are_followed_through_circles(tree: Path) -> None:
-    assert [path.stem for path in sources.reachable(["pkg.a"], ("pkg",))] == ["__init__", "a", "b", "c"]
-    assert [path.stem for path in sources.reachable(["pkg.a"], ("pkg",), without=("pkg.b",))] == ["__init__", "a"]
-    assert [path.stem for path in sources.reachable(["pkg.d", "os"], ("pkg",))] == ["d"]
-
-
-def test_the_hash_changes_with_contents_and_places(tree: Path) -> None:
-    files = sources.reachable(["pkg.a"], ("pkg",))
-    before = sources.content_hash(files)
-    (tree / "pkg" / "d.py").write_text("x = 1")
-    assert sources.content_hash(files) == before
-    (tree / "pkg" / "c.py").write_text("x = 1")
-    assert sources.content_hash(files) != before
-    assert sources.content_hash(files, "more") != sources.content_hash(files)
+    assert changed("pointer/trunk.py") == {"shared", "local", "gla"}
+    assert changed("pointer/content.py") == {"local", "gla"}
+    assert changed("workflow/bench/measure/learning.py") == {"shared", "local", "gla"}
+    assert changed("workflow/bench/tasks/copy.py") == {"shared", "local", "gla"}
+    assert changed("baselines/local.py") == {"local"}
+    assert changed("baselines/longformer.py") == {"local"}  # which local imports
+    assert changed("workflow/report/__main__.py") == set()
+    assert changed("workflow/bench/rows/run.py") == set()
 
 
 def test_planning_and_supervising_load_no_torch() -> None:
-    modules = "workflow.bench.cli, workflow.bench.grid, workflow.bench.supervisor"
+    modules = "workflow.bench.cli, workflow.bench.grid, workflow.bench.rows.run"
     code = f"import sys, {modules}, json; print(json.dumps(sorted(sys.modules)))"
     loaded = json.loads(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
     assert {"torch", "snakemake", "pandas", "matplotlib"}.isdisjoint(loaded)

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pointer.errors import InputError
-from workflow.bench.tasks import IGNORED, Seeds, Symbols, Task, generator, khop, listops
+from workflow.bench.tasks import khop, listops
+from workflow.bench.tasks.base import IGNORED, Seeds, Symbols, Task, generator
 from workflow.bench.tasks.induction import InductionTask
 from workflow.bench.tasks.khop import KhopTask, find, hop
 from workflow.bench.tasks.listops import END, FILLER, MAX, MIN, ListOpsTask

@@ -13,9 +13,9 @@ from workflow.bench import registry
 LINE = {"path": "baselines.mine:Mine", "cost": "linear", "position": "none", "citation": "me"}
 
 
-def test_a_model_is_one_line_of_the_registry() -> None:
-    lines = [line for line in registry.FILE.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
-    assert [line.partition(":")[0] for line in lines] == registry.names()
+def test_the_entries_are_the_models() -> None:
+    lines = registry.FILE.read_text(encoding="utf-8").splitlines()
+    assert [line.removesuffix(":") for line in lines if line[:1].isalpha()] == registry.names()
 
 
 def test_a_line_says_only_what_differs_from_a_model_of_yours() -> None:
@@ -35,7 +35,7 @@ def test_every_entry_names_a_class_of_its_own_file_and_its_source(name: str) -> 
     ("changed", "words"),
     [
         ({"cots": "linear"}, "'cots' is unknown. Did you mean 'cost'"),
-        ({"cost": "cheap"}, "cost of model mine is 'cheap'; accepted: linear, n log n"),
+        ({"cost": "cheap"}, "cost of model mine 'cheap' is unknown. Known: linear, n log n"),
         ({"cost": ["linear"]}, "cost of model mine"),
         ({"path": "baselines.mine"}, "path of model mine is 'baselines.mine'; accepted: \"package.module:Class\""),
         ({"path": "../mine.py:Mine"}, "path of model mine"),
@@ -43,13 +43,44 @@ def test_every_entry_names_a_class_of_its_own_file_and_its_source(name: str) -> 
         ({"citation": " "}, "citation of model mine"),
         ({"position": "a\nb"}, "position of model mine"),
         ({"trained": "no"}, "trained of model mine is 'no'; accepted: true or false"),
-        ({"group": "mine"}, "group of model mine is 'mine'; accepted: paper, field, own"),
+        ({"group": "mine"}, "group of model mine 'mine' is unknown. Known: field, own, paper"),
     ],
 )
 def test_a_mistake_in_a_line_is_named(changed: dict[str, Any], words: str) -> None:
     with pytest.raises(InputError, match=words) as caught:
         registry.entry("mine", {**LINE, **changed}, "here")
     assert "Change it in here" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["../../e", "", "*", "all", "control", "x; touch pwned", "a" * 41, "Mine"])
+def test_a_name_that_no_path_or_tier_can_hold_is_refused(name: str) -> None:
+    with pytest.raises(InputError, match="name of model") as caught:
+        registry.entry(name, LINE, "here")
+    assert repr(name) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "setting", "accepted"),
+    [
+        ("pointer", {"chain": "False"}, "setting chain of pointer is 'False'; accepted: true or false"),
+        ("pointer", {"chain": "off"}, "setting chain of pointer is 'off'; accepted: true or false"),
+        ("pointer", {"hard": 0}, "setting hard of pointer is 0; accepted: true or false"),
+        ("pointer", {"k": 64.0}, "setting k of pointer is 64.0; accepted: a whole number"),
+        ("pointer", {"k": ""}, "setting k of pointer is ''; accepted: a whole number"),
+        ("pointer", {"k": True}, "setting k of pointer is True; accepted: a whole number"),
+        ("pointer", {"noise": "much"}, "setting noise of pointer is 'much'; accepted: a finite number"),
+        ("pointer", {"credit": 3}, "setting credit of pointer is 3; accepted: none, candidates, fft"),
+        ("pointer", {"heads": 8}, "setting of pointer 'heads' is unknown"),
+        ("local", {"window": 64.5}, "setting window of local is 64.5; accepted: a whole number"),
+    ],
+)
+def test_a_setting_of_a_mixer_is_held_to_its_type(name: str, setting: dict[str, Any], accepted: str) -> None:
+    with pytest.raises(InputError, match=accepted):
+        registry.build(name, symbols=20, length=64, mixer=setting)
+
+
+def test_a_whole_number_serves_as_a_float() -> None:
+    registry.check_settings("pointer", registry.load("pointer"), {"noise": 1, "chain": False, "credit": "none"})
 
 
 def test_a_line_that_is_no_mapping_is_named() -> None:

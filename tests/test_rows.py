@@ -12,16 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workflow.bench import rows
-from workflow.bench.provenance import identity
+from workflow.bench.cell import Cell
 from workflow.bench.rows import RowError, read_row, write_row
-from workflow.bench.settings import Settings
+from workflow.bench.rows.provenance import identity
 
 TIMES = {"started": "2026-01-01T00:00:00.000000+00:00", "ended": "2026-01-01T00:00:01.000000+00:00"}
 
 
 @pytest.fixture(scope="module")
 def row() -> dict[str, Any]:
-    return {**identity(Settings("copy", "chance")), **TIMES, "status": "ok", "accuracy": 0.05}
+    return {**identity(Cell.of("copy", "chance")), **TIMES, "status": "ok", "accuracy": 0.05}
 
 
 def test_a_row_comes_back_as_it_was_written(tmp_path: Path, row: dict[str, Any]) -> None:

@@ -11,17 +11,15 @@ import re
 import resource
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from synthetic import copied, timed
 
-from workflow.bench import config, experiments, grid, plan, sources
+from workflow.bench import experiments, grid, sources
+from workflow.bench.cell import Cell
 from workflow.bench.rows import complete, digest
-from workflow.bench.settings import Settings
-from workflow.bench.store import Store
 from workflow.report import frame
 
 MANY = 10_000
@@ -41,13 +39,13 @@ COLLECT_SECONDS = 30
 @pytest.fixture
 def hashes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How often a cell's hash was computed: the dearest step of planning, so a measure of all of it."""
-    real, count = Settings.key, [0]
+    real, count = Cell.key, [0]
 
-    def counted(self: Settings) -> str:
+    def counted(self: Cell) -> str:
         count[0] += 1
         return real(self)
 
-    monkeypatch.setattr(Settings, "key", counted)
+    monkeypatch.setattr(Cell, "key", counted)
     return count
 
 
@@ -58,22 +56,9 @@ def test_a_large_grid_is_planned_once(hashes: list[int]) -> None:
     assert len(set(paths)) == MANY
     assert hashes[0] == MANY
     for path in paths:  # what Snakemake asks of every job
-        made.argv(path), made.sources(path), made.threads(path, 2), made.timing(path), made.priority(path)
+        made.argv(path), made.sources(path), made.threads(path, 2), made.priority(path)
     assert made.priority(paths[0]) == MANY
     assert hashes[0] == MANY
-
-
-def test_the_store_is_listed_once_for_all_cells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    listed, real = [0], Path.glob
-
-    def counted(self: Path, pattern: str) -> Iterator[Path]:
-        listed[0] += 1
-        return real(self, pattern)
-
-    monkeypatch.setattr(Path, "glob", counted)
-    store = Store(tmp_path)
-    assert [store.earlier(cell.settings) for cell in plan.cells(config.tier("smoke"))].count(None) > 10
-    assert listed[0] == 1
 
 
 @pytest.mark.full
@@ -91,7 +76,7 @@ def test_a_dry_run_of_a_large_grid_stays_within_a_minute_and_two_gigabytes(tmp_p
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=500, check=False)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    assert re.search(rf"^run_efficiency +{MANY}$", done.stdout, re.MULTILINE), done.stdout[-3000:]
+    assert re.search(rf"^run_exclusive +{MANY}$", done.stdout, re.MULTILINE), done.stdout[-3000:]
     seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     print(f"dry run of {MANY} cells: {seconds:.1f} s of processor time, {after.ru_maxrss / 2**20:.2f} GiB")
     assert seconds < PLAN_SECONDS

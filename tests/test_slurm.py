@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import yaml
 
-from workflow.bench import config, experiments, hardware, plan, sources
-from workflow.bench.rows import read_row
+from workflow.bench import config, experiments, plan, sources
+from workflow.bench.rows import lock, provenance, read_row
 
 TIER: dict[str, Any] = {
     "tier": "tiny", "devices": ["cpu"], "threads": 1, "lengths": [32], "distances": [8], "controls": "none",
@@ -37,8 +37,7 @@ def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]
     fixed = ["--snakefile", str(sources.ROOT / "Snakefile"), "--directory", str(folder)]
     own = ["--workflow-profile", str(sources.ROOT / "profiles" / "default"), "--configfile", str(folder / "tiny.yaml")]
     command = [sys.executable, "-m", "snakemake", *rows, *arguments, *fixed, *own]
-    (folder / "tmp").mkdir(exist_ok=True)
-    environment = {**os.environ, "TMPDIR": str(folder / "tmp")}  # the lock of this test alone: its times are no result
+    environment = {**os.environ, lock.OVERRIDE: str(folder / "lock")}  # of this test alone: its times are no result
     return subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False
     )
@@ -84,37 +83,28 @@ def test_slurm_makes_the_rows_that_this_machine_makes(tmp_path: Path, slurm: Non
         assert theirs[experiment]["machine"] == f"localhost: {ours[experiment]['machine']}"
 
     jobs = subprocess.run(["scontrol", "-o", "show", "job"], capture_output=True, text=True, check=True).stdout
-    shared = {rule: line for line in jobs.splitlines() for rule in ("run_copy", "run_efficiency") if rule in line}
-    assert " OverSubscribe=NO " in shared["run_efficiency"], jobs  # a node of its own
-    assert " OverSubscribe=OK " in shared["run_copy"], jobs
+    shared = {rule: line for line in jobs.splitlines() for rule in ("run_shared", "run_exclusive") if rule in line}
+    assert " OverSubscribe=NO " in shared["run_exclusive"], jobs  # a node of its own
+    assert " OverSubscribe=OK " in shared["run_shared"], jobs
 
 
 def test_a_job_names_its_node(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SLURMD_NODENAME", raising=False)
-    here = hardware.machine_label("cpu")
+    here = provenance.machine_label("cpu")
     monkeypatch.setenv("SLURMD_NODENAME", "node7")
-    assert hardware.machine_label("cpu") == f"node7: {here}"
-    assert hardware.machine_label("cpu", "my cluster") == "node7: my cluster"
+    assert provenance.machine_label("cpu") == f"node7: {here}"
+    assert provenance.machine_label("cpu", "my cluster") == "node7: my cluster"
 
 
-OF_PLUGINS = ("executor", "kubernetes-", "slurm-", "default-storage-", "container-image")
-
-
-@pytest.mark.parametrize("name", ["slurm", "kubernetes"])
-def test_a_profile_plans_the_same_rows(tmp_path: Path, name: str) -> None:
-    """Slurm's with its plugin. Kubernetes' would ask its storage which rows exist, so that here only its other keys are
-    tried, with the executor of this machine."""
-    profile = yaml.safe_load((sources.ROOT / "profiles" / name / "config.yaml").read_text())
-    assert profile["executor"] == name
-    assert profile["default-resources"]["mem_mb"] >= 4000
-    if name == "kubernetes":
-        profile = {key: value for key, value in profile.items() if not key.startswith(OF_PLUGINS)}
-    (tmp_path / "profile").mkdir()
-    (tmp_path / "profile" / "config.yaml").write_text(yaml.safe_dump(profile))
-    done = snakemake(tmp_path, "--profile", str(tmp_path / "profile"), "--dry-run", "--quiet", "host")
+def test_the_profile_plans_the_same_rows(tmp_path: Path) -> None:
+    profile = sources.ROOT / "profiles" / "slurm"
+    settings = yaml.safe_load((profile / "config.yaml").read_text())
+    assert settings["executor"] == "slurm"
+    assert settings["default-resources"]["mem_mb"] >= 4000
+    done = snakemake(tmp_path, "--profile", str(profile), "--dry-run", "--quiet", "host")
     assert done.returncode == 0, done.stdout + done.stderr
     planned = dict(re.findall(r"^(run_\w+) +(\d+)$", done.stdout, re.MULTILINE))
-    assert planned == {"run_copy": "1", "run_efficiency": "1"}
+    assert planned == {"run_shared": "1", "run_exclusive": "1"}
 
 
 def test_only_slurm_is_asked_for_a_node_of_its_own(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from workflow.bench.stability import unstable
+from workflow.bench.measure.statistics import unstable
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ TEXT = {
     "",
 }
 QUICK_MODULES = [
-    f"workflow.bench.{name}" for name in ("settings", "config", "plan", "rows", "supervisor", "verify", "cli")
+    f"workflow.bench.{name}" for name in ("cell", "config", "plan", "rows", "rows.run", "rows.verify", "cli")
 ]
 RULES = [name for name in ("Snakefile", "workflow/rules") if (ROOT / name).exists()]
 
@@ -91,7 +91,7 @@ def _imports(tree: ast.Module) -> Iterator[str]:
     [
         (["pointer"], r"(workflow|baselines)\b"),
         (["baselines"], r"workflow\b"),
-        (["workflow/report"], r"(torch|baselines|pointer(?!\.errors\b)|workflow\.bench\.(worker|train|tasks))\b"),
+        (["workflow/report"], r"(torch|baselines|pointer(?!\.errors\b)|workflow\.bench\.rows\.worker)\b"),
         (["pointer", "baselines", "workflow/bench", "workflow/report"], r"snakemake\b"),
     ],
     ids=["pointer", "baselines", "report", "snakemake"],

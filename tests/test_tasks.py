@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pointer.errors import InputError
-from workflow.bench.tasks import IGNORED, STREAMS, Seeds, generator
+from workflow.bench.tasks.base import IGNORED, STREAMS, Seeds, generator
 from workflow.bench.tasks.copy import CopyTask, copy_batch
 
 TASK = CopyTask(batch=3, length=24, distance=7, symbols=5, seeds=Seeds.of(0))

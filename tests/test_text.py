@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from pointer.errors import InputError
-from workflow.bench.tasks import Seeds, generator
+from workflow.bench.tasks.base import Seeds, generator
 from workflow.bench.tasks.text import Corpus, TextTask, corpus, library_files, split_by_file, split_by_place
 
 ROOT = Path(sysconfig.get_paths()["stdlib"])

@@ -12,9 +12,11 @@ from statsmodels.stats.proportion import proportion_confint
 from torch import Tensor, nn
 
 from pointer.trunk import LayerShape, Mixer, Trunk
-from workflow.bench import evaluate, train
+from workflow.bench.measure import learning, training
+from workflow.bench.measure.checkpoint import thin
+from workflow.bench.measure.statistics import wilson
 from workflow.bench.outcomes import Diverged
-from workflow.bench.tasks import IGNORED, Seeds
+from workflow.bench.tasks.base import IGNORED, Seeds
 from workflow.bench.tasks.copy import CopyTask
 
 CPU = torch.device("cpu")
@@ -48,16 +50,16 @@ def model(mixer: type[Mixer] = Shift) -> Trunk:
     return Trunk(mixer, symbols=6, length=24, layers=1, width=16, heads=2, ffn_width=16, learned_positions=False)
 
 
-def recipe(tokens: int, **more: float) -> train.Recipe:
-    return train.Recipe(tokens=tokens, lr=more.pop("lr", 0.01), **more)  # type: ignore[arg-type]
+def recipe(tokens: int, **more: float) -> training.Recipe:
+    return training.Recipe(tokens=tokens, lr=more.pop("lr", 0.01), **more)  # type: ignore[arg-type]
 
 
 def ignore(done: float, **values: float) -> None:
     """A report that nobody reads."""
 
 
-def run(trained: nn.Module, how: train.Recipe) -> train.History:
-    return train.train(trained, TASK, how, CPU, ignore)
+def run(trained: nn.Module, how: training.Recipe) -> training.History:
+    return training.train(trained, TASK, how, CPU, ignore)
 
 
 def test_training_is_repeatable_to_the_bit() -> None:
@@ -70,7 +72,7 @@ def test_training_is_repeatable_to_the_bit() -> None:
 
 def test_looking_at_the_accuracy_does_not_change_training(monkeypatch: pytest.MonkeyPatch) -> None:
     looked = run(model(Noisy), recipe(96 * 12))
-    monkeypatch.setattr(train, "CHECK_STEPS", 1)
+    monkeypatch.setattr(training, "CHECK_STEPS", 1)
     assert run(model(Noisy), recipe(96 * 12)).losses == looked.losses
 
 
@@ -120,12 +122,12 @@ def test_a_loss_that_is_not_finite_names_the_step_and_keeps_what_was_measured() 
 @pytest.mark.parametrize(("checked", "batch", "steps"), [(1, 3, 4), (4, 16, 4), (64, 16, 32), (64, 2, 252)])
 def test_a_look_at_more_sequences_comes_less_often(checked: int, batch: int, steps: int) -> None:
     """Forward passes of a look (two modes) stay below a sixth of training's, forward and backward."""
-    assert train.check_steps(checked, batch) == steps
+    assert training.check_steps(checked, batch) == steps
     assert 2 * checked <= 3 * batch * steps / 6
 
 
 def test_the_learning_rate_warms_up() -> None:
-    stepper = train.Stepper(model(), recipe(960, lr=0.5), CPU)
+    stepper = training.Stepper(model(), recipe(960, lr=0.5), CPU)
     rates = []
     for step in range(7):
         stepper.step(*TASK.training_batch(step))
@@ -136,7 +138,7 @@ def test_the_learning_rate_warms_up() -> None:
 def test_loss_is_taken_at_supervised_positions_only() -> None:
     logits, targets = torch.randn(1, 4, 6), torch.tensor([[IGNORED, IGNORED, 2, 5]])
     expected = -logits.log_softmax(-1)[0, [2, 3], [2, 5]].mean()
-    torch.testing.assert_close(train.supervised_loss(logits, targets), expected)
+    torch.testing.assert_close(training.supervised_loss(logits, targets), expected)
 
 
 def test_bfloat16_is_autocast_with_float32_weights() -> None:
@@ -147,21 +149,21 @@ def test_bfloat16_is_autocast_with_float32_weights() -> None:
 
 def test_a_long_curve_is_thinned_evenly_with_both_ends() -> None:
     points = [[float(i), 0.0] for i in range(1001)]
-    thinned = train.thin(points, 200)
+    thinned = thin(points, 200)
     assert len(thinned) == 200
     assert (thinned[0], thinned[-1]) == (points[0], points[-1])
-    assert train.thin(points[:3], 200) == points[:3]
+    assert thin(points[:3], 200) == points[:3]
 
 
 @pytest.mark.parametrize(("right", "n"), [(0, 10), (3, 10), (10, 10), (762, 800), (9_999, 10_000), (519, 10_000)])
 def test_the_wilson_interval_is_that_of_statsmodels(right: int, n: int) -> None:
-    assert evaluate.wilson(right, n) == pytest.approx(proportion_confint(right, n, method="wilson"), abs=1e-12)
+    assert wilson(right, n) == pytest.approx(proportion_confint(right, n, method="wilson"), abs=1e-12)
 
 
 def test_evaluation_scores_enough_fresh_symbols_and_leaves_the_model_as_it_was() -> None:
     scored = model(Noisy)
-    score = evaluate.evaluate(scored.train(), TASK, 1000, "float32", CPU)
+    score = learning.evaluate(scored.train(), TASK, 1000, "float32", CPU)
     assert scored.training
-    assert score.row()["n_evaluated"] == 19 * 4 * 14  # sequences come in whole batches
-    assert score.accuracy == sum(score.correct) / (19 * 4 * 14)
-    assert score == evaluate.evaluate(scored, TASK, 1000, "float32", CPU)
+    assert score["n_evaluated"] == 19 * 4 * 14  # sequences come in whole batches
+    assert score["accuracy"] == sum(score["correct_by_sequence"]) / (19 * 4 * 14)
+    assert score == learning.evaluate(scored, TASK, 1000, "float32", CPU)

@@ -1,8 +1,9 @@
-"""A model that comes to see the future in training gets a row with the reason in place of a score."""
+"""A model that comes to see the future in training gets a reason in place of a score, in every experiment."""
 
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,50 +11,68 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from workflow.bench import models, outside, registry, trained, worker
-from workflow.bench.settings import Settings
+from workflow.bench import experiments, outside, registry
+from workflow.bench.cell import Cell
+from workflow.bench.measure import models
+from workflow.bench.measure.causality import audit
+from workflow.bench.rows import worker
 
-SIZES: dict[str, Any] = {"pairs": 4, "length": 64, "symbols": 64, "tokens": 4096, "evaluate_symbols": 500}
-SMALL: dict[str, Any] = {"experiment": "mqar", "threads": 1} | SIZES
+CPU = torch.device("cpu")
+MQAR: dict[str, Any] = {"pairs": 4, "length": 64, "symbols": 64}
+SIZES: dict[str, dict[str, Any]] = {"mqar": MQAR, "string-copy": {"letters": 15}, "listops": {"length": 64}}
+SMALL: dict[str, Any] = {"tokens": 1024, "batch": 2, "evaluate_symbols": 100, "threads": 1}
+TRAINING = [entry.name for entry in experiments.EXPERIMENTS.values() if entry.trains]
 
 
-def row(tmp_path: Path, model: str) -> dict[str, Any]:
-    """What the worker leaves of a short training."""
+def cell(experiment: str, model: str) -> Cell:
+    """A short training of eight steps or more."""
+    task = experiments.EXPERIMENTS[experiment].task
+    sizes = {"distance": 16, "length": 64} if task == "copy" else SIZES.get(task, {"length": 64})
+    return Cell.of(experiment, model, **SMALL | sizes)
+
+
+def row(tmp_path: Path, experiment: str, model: str) -> dict[str, Any]:
+    """What the worker leaves of a cell."""
     asked, result = tmp_path / "settings.json", tmp_path / "result.json"
-    asked.write_text(json.dumps(Settings(model=model, **SMALL).to_dict()), encoding="utf-8")
+    request = {"cells": [cell(experiment, model).to_dict()], "watched": False}
+    asked.write_text(json.dumps(request), encoding="utf-8")
     assert worker.main([str(asked), str(result)]) == 0
-    found: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))
+    found: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))["rows"][0]
     return found
 
 
-def test_a_model_that_leaks_after_some_steps_gets_no_score(tmp_path: Path) -> None:
-    found = row(tmp_path, outside.joined("late", "planted:Turns"))
+@pytest.mark.parametrize("experiment", TRAINING)
+def test_a_model_that_leaks_after_some_steps_gets_no_score(experiment: str, tmp_path: Path) -> None:
+    kind = "PointsAhead" if experiment == "interpretability" else "Turns"
+    found = row(tmp_path, experiment, outside.joined("late", f"planted:{kind}"))
     assert found["status"] == "error"
-    assert found["reason"].startswith("breaks its contract: the trained model's output 31 differs by ")
+    assert found["reason"].startswith("fails the contract: the trained model's output ")
+    assert re.search(r"when tokens from \d+ on change: it sees the future$", found["reason"])
     assert "accuracy" not in found
+    assert "hops_mean" not in found
 
 
 def test_an_honest_model_gets_its_score(tmp_path: Path) -> None:
-    found = row(tmp_path, outside.joined("honest", "planted:Honest"))
+    found = row(tmp_path, "mqar", outside.joined("honest", "planted:Honest"))
     assert (found["status"], found["reason"]) == ("ok", None)
     assert found["accuracy"] >= 0
 
 
 @pytest.mark.parametrize("name", [name for name in registry.names() if registry.info(name).trained])
 def test_no_model_of_the_suite_is_refused(name: str) -> None:
-    settings = Settings(model=name, **SMALL).resolved()
-    model = models.build(settings, torch.device("cpu"))
+    settings = cell("mqar", name).resolved()
+    model = models.build(settings, CPU)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
-    trained.audit(model, settings)
+    audit(model, models.task_of(settings), CPU)
 
 
-def test_untrained_controls_and_single_tokens_are_left_out() -> None:
-    class Told(nn.Module):
+def test_untrained_controls_are_exempt() -> None:
+    class Control(nn.Module):
         trainable = False
 
         def forward(self, tokens: Tensor) -> Tensor:
-            raise AssertionError("it was asked")
+            raise AssertionError("it was run")
 
-    trained.audit(Told(), Settings(model="oracle-copy", **SMALL).resolved())
+    audit(Control(), models.task_of(cell("mqar", "oracle-copy").resolved()), CPU)

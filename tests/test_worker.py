@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
+import os
 import sys
 from datetime import datetime
 from pathlib import Path
@@ -13,24 +15,34 @@ from typing import Any
 import pytest
 import torch
 
-from workflow.bench import worker
+from pointer.errors import InputError
+from workflow.bench.cell import Cell
 from workflow.bench.outcomes import Diverged, Unsupported
-from workflow.bench.progress import Progress
-from workflow.bench.settings import Settings
+from workflow.bench.rows import worker
+from workflow.bench.rows.progress import Progress
 
 CELL: dict[str, Any] = {"experiment": "copy", "model": "oracle-copy", "distance": 8, "length": 16, "threads": 1}
 
 
-def run(tmp_path: Path, **more: Any) -> tuple[int, dict[str, Any]]:
+def work(tmp_path: Path, **more: Any) -> tuple[int, dict[str, Any]]:
     """Exit code and result of a worker for the cell."""
-    asked, result = tmp_path / "settings.json", tmp_path / "result.json"
-    asked.write_text(json.dumps(Settings(**CELL | more).to_dict()), encoding="utf-8")
-    code = worker.main([str(asked), str(result)])
+    request, result = tmp_path / "request.json", tmp_path / "result.json"
+    cell = Cell.of(**CELL | more).to_dict()
+    request.write_text(json.dumps({"cells": [cell], "watched": False}), encoding="utf-8")
+    code = worker.main([str(request), str(result)])
     return code, json.loads(result.read_text(encoding="utf-8"))
 
 
+def run(tmp_path: Path, **more: Any) -> tuple[int, dict[str, Any]]:
+    """Exit code and row of a worker that comes to one."""
+    code, result = work(tmp_path, **more)
+    assert result["kind"] == "ok"
+    (row,) = result["rows"]
+    return code, row
+
+
 def plant(monkeypatch: pytest.MonkeyPatch, measure: Any) -> None:
-    monkeypatch.setitem(sys.modules, "workflow.bench.learning", SimpleNamespace(__name__="planted", run=measure))
+    monkeypatch.setitem(sys.modules, "workflow.bench.measure.learning", SimpleNamespace(run=measure))
 
 
 def raising(error: BaseException) -> Any:
@@ -89,10 +101,31 @@ def test_a_divergence_keeps_what_was_measured(tmp_path: Path, monkeypatch: pytes
 
 def test_a_failure_names_the_error_and_the_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plant(monkeypatch, raising(ValueError("bad head\nmore")))
-    code, row = run(tmp_path)
-    assert code == 1
-    assert row["status"] == "error"
-    assert row["reason"].startswith("ValueError: bad head (test_worker.py:")
+    code, result = work(tmp_path)
+    assert (code, result["kind"], result["rows"]) == (1, "error", [])
+    assert result["message"].startswith("ValueError: bad head (test_worker.py:")
+
+
+def test_rows_before_a_failure_are_in_the_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    left = [{"steps": 1}]
+    plant(monkeypatch, lambda *_: left.pop())
+    request, result = tmp_path / "request.json", tmp_path / "result.json"
+    cells = [Cell.of(**CELL, seed=seed).to_dict() for seed in (0, 1)]
+    request.write_text(json.dumps({"cells": cells, "watched": False}))
+    assert worker.main([str(request), str(result)]) == 1
+    content = json.loads(result.read_text())
+    assert (content["kind"], [row["steps"] for row in content["rows"]]) == ("error", [1])
+
+
+def test_a_refused_setting_is_bad_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plant(monkeypatch, raising(InputError("no such setting")))
+    code, result = work(tmp_path)
+    assert (code, result["kind"], result["message"]) == (1, "bad_input", "no such setting")
+
+
+def test_a_full_disk_is_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plant(monkeypatch, raising(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))))
+    assert work(tmp_path)[1]["kind"] == "full"
 
 
 @pytest.mark.parametrize(
@@ -106,31 +139,27 @@ def test_a_failure_names_the_error_and_the_place(tmp_path: Path, monkeypatch: py
 )
 def test_running_out_of_memory_is_told_apart(error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plant(monkeypatch, raising(error))
-    assert run(tmp_path)[1]["status"] == "oom"
+    assert work(tmp_path)[1]["kind"] == "oom"
 
 
-class Terminal(io.StringIO):
-    """A stream that says it is watched."""
-
-    def isatty(self) -> bool:
-        return True
+PROGRESS = Cell.of("copy", "pointer")
 
 
 def test_a_terminal_gets_one_updating_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("workflow.bench.progress.WATCHED_SECONDS", 0.0)
-    screen = Terminal()
-    progress = Progress("copy pointer", screen)
+    monkeypatch.setattr("workflow.bench.rows.progress.WATCHED_SECONDS", 0.0)
+    screen = io.StringIO()
+    progress = Progress(PROGRESS, True, screen)
     progress(0.25, loss=2.5)
     progress(0.5, accuracy=0.75)
     progress.close()
     assert "\n" not in screen.getvalue()
-    assert "copy pointer   50%  loss 2.5  accuracy 0.75  0 s left" in screen.getvalue()
+    assert "copy pointer d512-s0   50%  loss 2.5  accuracy 0.75  0 s left" in screen.getvalue()
     assert screen.getvalue().endswith("\r\x1b[K")
 
 
 def test_a_log_gets_quiet_lines_now_and_then() -> None:
     log = io.StringIO()
-    progress = Progress("copy pointer", log)
+    progress = Progress(PROGRESS, False, log)
     for step in range(1000):
         progress(step / 1000, loss=1.0)
     assert log.getvalue() == ""
@@ -140,4 +169,4 @@ def test_a_log_gets_quiet_lines_now_and_then() -> None:
 
 
 def test_time_left_follows_from_the_fraction_done() -> None:
-    assert Progress("x", io.StringIO()).line(0.25, 30.0) == "x   25%  90 s left"
+    assert Progress(PROGRESS, False).line(0.25, 30.0) == "copy pointer d512-s0   25%  90 s left"

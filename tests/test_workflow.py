@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from workflow.bench import sources
+from workflow.bench import config, sources
 from workflow.bench.rows import read_row
 from workflow.report import figures, tables
 
@@ -65,7 +65,7 @@ def tiny(tmp_path: Path) -> list[str]:
 
 
 def rows(folder: Path) -> dict[str, dict[str, object]]:
-    return {path.name: read_row(path) for path in (folder / "results" / "runs").glob("*/*/*.json")}
+    return {path.name: read_row(path) for path in (folder / "results" / "runs").glob("*/*/[!.]*.json")}
 
 
 @pytest.mark.slow
@@ -73,7 +73,7 @@ def test_a_tier_from_nothing_to_figures_through_a_kill(tmp_path: Path, tiny: lis
     first = subprocess.Popen(
         command(tmp_path, *tiny), cwd=sources.ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
-    finished = _first_row(tmp_path / "results" / ".store", first)
+    finished = _first_row(tmp_path / "results" / "runs", first)
     second = snakemake(tmp_path, *tiny)
     first.send_signal(signal.SIGKILL)
     told, _ = first.communicate(timeout=60)
@@ -88,7 +88,7 @@ def test_a_tier_from_nothing_to_figures_through_a_kill(tmp_path: Path, tiny: lis
     found = rows(tmp_path)
     assert len(found) == ROWS
     assert {row["status"] for row in found.values()} == {"ok"}
-    assert " rows]" in text(again)  # the last one tells how many there were
+    assert " (100%) done" in text(again)
     assert "claims, invalid: controls off: no finished copy row of oracle-copy" in again.stdout
     made = tmp_path / "results" / "tiny"
     assert (made / "rows.parquet").exists()
@@ -100,15 +100,15 @@ def test_a_tier_from_nothing_to_figures_through_a_kill(tmp_path: Path, tiny: lis
     assert time.monotonic() - began < 10
     added = snakemake(tmp_path, *tiny, "--config", "lengths=[32,64]", "--dry-run", "--quiet", "host")
     assert dict(re.findall(r"^(run_\w+) +(\d+)$", added.stdout, re.MULTILINE)) == {
-        "run_complexity": "1",
-        "run_efficiency": "1",
+        "run_shared": "1",
+        "run_exclusive": "1",
     }, text(added)
 
 
-def _first_row(store: Path, pipeline: subprocess.Popen[str]) -> Path:
+def _first_row(runs: Path, pipeline: subprocess.Popen[str]) -> Path:
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and pipeline.poll() is None:
-        found = [path for path in store.glob("*.json") if not path.name.startswith(".")]
+        found = list(runs.glob("*/*/[!.]*.json"))
         if found:
             return found[0]
         time.sleep(0.05)
@@ -145,7 +145,7 @@ def test_timing_rows_run_one_at_a_time_in_the_order_of_the_plan(tmp_path: Path) 
 @pytest.mark.parametrize("cores", ["1", "4"])
 def test_a_timing_row_claims_every_core(tmp_path: Path, tiny: list[str], cores: str) -> None:
     done = snakemake(tmp_path, *tiny, "--dry-run", "--quiet", "host", "--resources", "gpu=1", "--cores", cores)
-    claimed = [block for block in text(done).split("\n\n") if "rule run_efficiency" in block]
+    claimed = [block for block in text(done).split("\n\n") if "rule run_exclusive" in block]
     wanted = f"threads: {cores}" if cores != "1" else "wildcards: experiment=efficiency"
     assert any(wanted in block for block in claimed), text(done)
 
@@ -171,7 +171,9 @@ def test_a_key_that_stands_twice_is_refused(tmp_path: Path) -> None:
     assert "stands twice" in text(snakemake(tmp_path, "--configfile", str(tmp_path / "mine.yaml"), "--dry-run"))
 
 
-@pytest.mark.parametrize("target", ["all", "smoke", "paper", "collect", "tables", "figures", "report", "benchmarks"])
+@pytest.mark.parametrize(
+    "target", ["all", *config.tier_names(), "collect", "tables", "figures", "report", "benchmarks"]
+)
 def test_every_target_can_be_planned(tmp_path: Path, target: str) -> None:
     done = snakemake(tmp_path, target, "--dry-run")
     assert done.returncode == 0, text(done)
@@ -186,10 +188,11 @@ def test_a_rule_of_one_baseline_makes_its_rows_and_no_others(
     chosen = {"experiments": {"copy": {"models": ["chance", "my_mixer"]}}}
     (tmp_path / "own.yaml").write_text(json.dumps({"models": {"my_mixer": "planted:Honest"}, **chosen}))
     done = snakemake(tmp_path, *tiny, str(tmp_path / "own.yaml"), "--dry-run", "--quiet", "host")
-    assert "run_copy_my_mixer" not in text(plain)
-    assert dict(re.findall(r"^(run_copy\w*) +(\d+)$", done.stdout, re.MULTILINE)) == {
-        "run_copy": "2",
-        "run_copy_my_mixer": "2",
+    assert "run_my_mixer" not in text(plain)
+    assert dict(re.findall(r"^(run_\w*) +(\d+)$", done.stdout, re.MULTILINE)) == {
+        "run_shared": "3",
+        "run_my_mixer": "2",
+        "run_exclusive": "1",
     }, text(done)
 
 
@@ -212,8 +215,8 @@ def test_the_rules_pass_the_linter() -> None:
 
 @pytest.mark.parametrize(("kind", "made"), [("tables", tables.TABLES), ("figures", figures.FIGURES)])
 def test_the_rules_name_every_table_and_figure(kind: str, made: dict[str, object]) -> None:
-    rules = (sources.ROOT / "workflow" / "rules" / "common.smk").read_text()
-    listed = re.findall(rf'"{kind}": \[(.*?)\]', rules, re.DOTALL)
-    assert sorted(re.findall(r'"(\w+)"', " ".join(listed))) == sorted(made)
+    rules = (sources.ROOT / "workflow" / "rules" / "report.smk").read_text()
+    listed = re.findall(rf'"{{results}}/{kind}/(\w+)"', rules)
+    assert sorted(listed) == sorted([*made, "claims"])
     captions = sources.ROOT / "workflow" / "report" / "captions"
-    assert [name for name in [*made, "claims"] if not (captions / f"{name}.rst").is_file()] == []
+    assert [name for name in listed if not (captions / f"{name}.rst").is_file()] == []

@@ -9,15 +9,13 @@ import random
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import psutil
 
 from workflow.bench import config, experiments, plan, sources
-from workflow.bench.rows import read_row
-from workflow.bench.store import names_row
+from workflow.bench.rows import lock, names_row, read_row
 
 Rows = dict[str, dict[str, Any]]
 TIER: dict[str, Any] = {
@@ -46,8 +44,7 @@ def command(folder: Path, target: list[str] | None = None) -> list[str]:
 
 def own_lock(folder: Path) -> dict[str, str]:
     """An environment in which rows wait for no other pipeline of this machine: its times are nobody's result."""
-    (folder / "tmp").mkdir(exist_ok=True)
-    return {**os.environ, "TMPDIR": str(folder / "tmp")}
+    return {**os.environ, lock.OVERRIDE: str(folder / "machine.lock")}
 
 
 def start(folder: Path, target: list[str] | None = None) -> subprocess.Popen[str]:
@@ -71,17 +68,8 @@ def finish(folder: Path, target: list[str] | None = None) -> str:
 
 
 def rows(folder: Path) -> Rows:
-    """Every row that a pipeline has put out. Raises RowError for half a row."""
-    return _read((folder / "results" / "runs").glob("*/*/*.json"))
-
-
-def stored(folder: Path) -> Rows:
-    """Every row of the store. Raises RowError for half a row."""
-    return _read((folder / "results" / ".store").glob("[!.]*.json"))
-
-
-def _read(paths: Iterable[Path]) -> Rows:
-    """The rows among files; traces lie beside them."""
+    """Every row that a pipeline has put out; traces lie beside them. Raises RowError for half a row."""
+    paths = (folder / "results" / "runs").glob("*/*/[!.]*.json")
     return {path.name: read_row(path) for path in paths if names_row(path)}
 
 

@@ -12,13 +12,15 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import nn
 
-from workflow.bench import checkpoint, models, train
-from workflow.bench.checkpoint import CHECKPOINT, FILE
-from workflow.bench.rows import read_row
-from workflow.bench.settings import Settings
-from workflow.bench.store import Store
+from pointer.optim import optimizers
+from workflow.bench.cell import Cell
+from workflow.bench.measure import checkpoint, models, training
+from workflow.bench.measure.checkpoint import FILE, FOLDER
+from workflow.bench.rows import lock, read_row
 
 CPU = torch.device("cpu")
 STEPS, KEPT_AT, STOPPED_AT = 12, 6, 8  # two steps are lost, and done again
@@ -32,9 +34,9 @@ class Killed(BaseException):
     """Stands for the end of the process."""
 
 
-def trained(model: str, folder: Path | None, stop_at: int = 0) -> tuple[train.History, dict[str, torch.Tensor]]:
+def trained(model: str, folder: Path | None, stop_at: int = 0) -> tuple[training.History, dict[str, torch.Tensor]]:
     """History and weights of a small training; one that stops raises Killed."""
-    cell = Settings(model=model, **CELL).validate().resolved()
+    cell = Cell.of(model=model, **CELL).resolved()
     built, steps = models.build(cell, CPU), [0]
 
     def report(done: float, **_: float) -> None:
@@ -42,8 +44,8 @@ def trained(model: str, folder: Path | None, stop_at: int = 0) -> tuple[train.Hi
         if steps[0] == stop_at:
             raise Killed
 
-    recipe = train.Recipe(cell.tokens, cell.lr)
-    history = train.train(built, models.task_of(cell), recipe, CPU, report, folder)
+    recipe = training.Recipe(cell.tokens, cell.lr)
+    history = training.train(built, models.task_of(cell), recipe, CPU, report, folder)
     return history, built.state_dict()
 
 
@@ -93,75 +95,85 @@ def state(folder: Path | None, steps: int = 0) -> checkpoint.Checkpoint:
     """The state of a training of Small after some steps."""
     small = Small()
     small.calls = steps
-    stepper = train.Stepper(small, train.Recipe(1, 1e-3), CPU)
-    return checkpoint.Checkpoint(folder, stepper, train.History(steps=steps, losses=[(n, 1.0) for n in range(steps)]))
+    history = training.History(steps=steps, losses=[(n, 1.0) for n in range(steps)])
+    return checkpoint.Checkpoint(folder, small, optimizers(small, 1e-3), history, CPU)
 
 
-@pytest.mark.parametrize("damage", ["none", "no tensors", "cut tensors", "cut json", "other place", "elsewhere"])
-def test_a_checkpoint_that_is_not_whole_or_of_another_place_is_left_alone(damage: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("damage", ["none", "missing", "cut short", "no checkpoint", "other platform"])
+def test_a_checkpoint_that_is_damaged_or_of_another_platform_is_ignored(
+    damage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     state(None, 7).save(tmp_path)
-    content = json.loads((tmp_path / FILE).read_text())
-    tensors = tmp_path / content["tensors"]
-    if damage == "no tensors":
-        tensors.unlink()
-    elif damage == "cut tensors":
-        tensors.write_bytes(tensors.read_bytes()[:-3])
-    elif damage == "cut json":
-        (tmp_path / FILE).write_text((tmp_path / FILE).read_text()[:-10])
-    else:
-        changed = {"other place": {"place": "torch 1.0"}, "elsewhere": {"tensors": "../../etc/passwd"}, "none": {}}
-        (tmp_path / FILE).write_text(json.dumps(content | changed[damage]))
+    path = tmp_path / FILE
+    if damage == "missing":
+        path.unlink()
+    elif damage == "cut short":
+        path.write_bytes(path.read_bytes()[:-3])
+    elif damage == "no checkpoint":
+        save_file({"weights": torch.zeros(1)}, path)
+    elif damage == "other platform":
+        monkeypatch.setattr(checkpoint, "platform", lambda device: "torch 1.0")
     fresh = state(tmp_path)
     assert fresh.restore() == (7 if damage == "none" else 0)
-    model: Any = fresh.stepper.model
+    model: Any = fresh.model
     assert (model.calls, len(fresh.history.losses)) == ((7, 7) if damage == "none" else (0, 0))
     assert bool(fresh.history.started) == (damage == "none")
 
 
 def test_only_one_checkpoint_is_kept_and_none_before_its_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    training = state(tmp_path / "kept")
-    training.keep()
+    running = state(tmp_path / "kept")
+    running.keep()
     assert not (tmp_path / "kept").exists()
     monkeypatch.setattr(checkpoint, "SAVE_SECONDS", 0.0)
     for steps in (1, 2):
-        training.history.steps = steps
-        training.keep()
-    assert sorted(path.name for path in (tmp_path / "kept").iterdir()) == [FILE, "step-2.safetensors"]
+        running.history.steps = steps
+        running.keep()
+    assert [path.name for path in (tmp_path / "kept").iterdir()] == [FILE]
+    assert state(tmp_path / "kept").restore() == 2
+
+
+def steps_saved(path: Path) -> int:
+    """How many steps the checkpoint at `path` holds; 0 if there is none."""
+    if not path.exists():
+        return 0
+    with safe_open(path, framework="pt") as file:
+        steps: int = json.loads(file.metadata()["state"])["history"]["steps"]
+    return steps
 
 
 RUN = """
 import sys
-from workflow.bench import cli, supervisor, verdicts
-verdicts.of = lambda *_: verdicts.Verdict("ok")
-often = "from workflow.bench import checkpoint; checkpoint.SAVE_SECONDS = 0.3"
-worker = f"import sys; {often}; from workflow.bench import worker; worker.main(sys.argv[1:])"
-supervisor.run.__defaults__ = ((sys.executable, "-c", worker),)
+from workflow.bench import cli
+from workflow.bench.rows import child, contracts
+contracts.verdict = lambda *_: contracts.Verdict("pointer", {}, "", "ok", [])
+often = "from workflow.bench.measure import checkpoint; checkpoint.SAVE_SECONDS = 0.3"
+worker = f"import sys; {often}; from workflow.bench.rows import worker; worker.main(sys.argv[1:])"
+child.WORKER = (sys.executable, "-c", worker)
 sys.exit(cli.main(sys.argv[1:]))
 """
 
 
 @pytest.mark.slow
 def test_a_killed_row_goes_on_and_equals_an_undisturbed_one(tmp_path: Path) -> None:
-    cell = Settings(model="pointer", **CELL | {"tokens": 48 * 60})
-    argv = [sys.executable, "-c", RUN, "run", *cell.to_argv(), "--store"]
-    environment = {**os.environ, "TMPDIR": str(tmp_path)}  # waits for no other row of this machine
-    running = subprocess.Popen([*argv, str(tmp_path / "loud"), "--out", str(tmp_path / "loud.json")], env=environment)
-    left = Store(tmp_path / "loud").path(cell).with_suffix(".work") / CHECKPOINT / FILE
+    cell = Cell.of(model="pointer", **CELL | {"tokens": 48 * 60})
+    argv = [sys.executable, "-c", RUN, "run", *cell.to_argv(), "--out"]
+    environment = {**os.environ, lock.OVERRIDE: str(tmp_path / "lock")}  # waits for no other row of this machine
+    running = subprocess.Popen([*argv, str(tmp_path / "loud.json")], env=environment)
+    left = tmp_path / ".loud.work" / FOLDER / FILE
     deadline, steps = time.monotonic() + 120, 0
     while steps < 3:
         assert time.monotonic() < deadline
         assert running.poll() is None
         time.sleep(0.02)
-        steps = json.loads(left.read_text())["history"]["steps"] if left.exists() else 0
+        steps = steps_saved(left)
     running.kill()
     running.wait()
     assert not (tmp_path / "loud.json").exists()
     time.sleep(1.0)  # the worker dies with its parent
-    reached = json.loads(left.read_text())["history"]["steps"]
+    reached = steps_saved(left)
     assert 3 <= reached < 60
     for name in ("loud", "quiet"):
-        out = ["--out", str(tmp_path / f"{name}.json")]
-        subprocess.run([*argv, str(tmp_path / name), *out], check=True, timeout=200, env=environment)
+        subprocess.run([*argv, str(tmp_path / f"{name}.json")], check=True, timeout=200, env=environment)
     loud, quiet = (read_row(tmp_path / f"{name}.json") for name in ("loud", "quiet"))
     free = ("started", "ended", "train_seconds", "seconds_to_95", "digest")
     assert loud["status"] == "ok"

@@ -16,10 +16,9 @@ from typing import Any
 import pipelines
 import pytest
 
-from workflow.bench import cli, clock, experiments, pipeline, supervisor, verdicts, worker
-from workflow.bench.rows import complete, read_row
-from workflow.bench.settings import Settings
-from workflow.bench.store import Store
+from workflow.bench import cli, clock, experiments
+from workflow.bench.cell import Cell
+from workflow.bench.rows import complete, contracts, provenance, read_row, run, worker
 
 CELL: dict[str, Any] = {
     "experiment": "copy", "model": "pointer", "distance": 8, "length": 32, "batch": 2, "threads": 1,
@@ -29,10 +28,11 @@ DISK_BYTES = 400_000
 
 
 def measured(tmp_path: Path, **changes: Any) -> dict[str, Any]:
-    """A row by the real supervisor and worker."""
+    """A row by the real worker."""
     folder = tmp_path / "files"
     folder.mkdir()
-    return supervisor.run(Settings(**CELL | changes).validate(), folder)
+    (row,) = run.run([Cell.of(**CELL | changes)], folder)
+    return row
 
 
 @pytest.mark.slow
@@ -60,19 +60,19 @@ def test_a_loss_that_is_not_finite_is_a_diverged_row_with_the_step(tmp_path: Pat
 def test_the_step_of_a_divergence_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
-    from workflow.bench import train
+    from workflow.bench.measure import training
 
-    real, count = train.supervised_loss, [0]
+    real, count = training.supervised_loss, [0]
 
     def poisoned(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         count[0] += logits.requires_grad
         return real(logits, targets) * (float("nan") if count[0] == 3 else 1.0)
 
-    monkeypatch.setattr(train, "supervised_loss", poisoned)
+    monkeypatch.setattr(training, "supervised_loss", poisoned)
     asked, result = tmp_path / "settings.json", tmp_path / "result.json"
-    asked.write_text(json.dumps(Settings(**CELL, tokens=640).to_dict()))
+    asked.write_text(json.dumps({"cells": [Cell.of(**CELL, tokens=640).to_dict()], "watched": False}))
     assert worker.main([str(asked), str(result)]) == 0
-    row = json.loads(result.read_text())
+    (row,) = json.loads(result.read_text())["rows"]
     assert (row["status"], row["steps"]) == ("diverged", 3)
     assert "nan at step 3 (192 tokens)" in row["reason"]
 
@@ -81,7 +81,7 @@ HUNG = """
 import sys, time
 from pathlib import Path
 result = Path(sys.argv[2])
-result.with_name(result.name + '.started').touch()
+result.write_text('{}')
 while True: time.sleep(1)
 """
 
@@ -90,8 +90,8 @@ def test_a_hung_job_is_a_timeout_row(tmp_path: Path) -> None:
     (tmp_path / "worker.py").write_text(HUNG)
     folder = tmp_path / "files"
     folder.mkdir()
-    cell = Settings(**CELL, timeout_s=1, memory_limit_bytes=2**30)
-    row = supervisor.run(cell, folder, [sys.executable, str(tmp_path / "worker.py")])
+    cell = Cell.of(**CELL, timeout_s=1, memory_limit_bytes=2**30)
+    (row,) = run.run([cell], folder, [sys.executable, str(tmp_path / "worker.py")])
     assert (row["status"], row["reason"]) == ("timeout", "still running after 1 s (`timeout_s`)")
 
 
@@ -112,15 +112,15 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A stand-in for the supervisor: a row at once, with a file beside it."""
+    """A stand-in for the worker: a row at once, with a file beside it."""
 
-    def run(settings: Settings, folder: Path) -> dict[str, Any]:
+    def at_once(cells: list[Cell], folder: Path) -> list[dict[str, Any]]:
         (folder / "weights.safetensors").write_bytes(b"w" * 60_000)
-        known = {**supervisor.provenance.identity(settings), **clock.Clock().times()}
-        return complete({**known, "status": "ok", "files": {"weights": "weights.safetensors"}})
+        known = {**provenance.identity(cells[0]), **clock.Clock().times()}
+        return [complete({**known, "status": "ok", "files": {"weights": "weights.safetensors"}})]
 
-    monkeypatch.setattr(supervisor, "run", run)
-    monkeypatch.setattr(verdicts, "of", lambda *_: verdicts.Verdict("ok"))
+    monkeypatch.setattr(run, "run", at_once)
+    monkeypatch.setattr(contracts, "verdict", lambda *_: contracts.Verdict("chance", {}, "", "ok", []))
 
 
 def fill(disk: Path) -> None:
@@ -134,9 +134,9 @@ def fill(disk: Path) -> None:
 
 
 def bench(disk: Path, seed: int) -> int:
-    """`pointer-bench run` with store and row on the disk."""
+    """`pointer-bench run` with its row on the disk."""
     argv = ["run", "--experiment", "copy", "--model", "chance", "--seed", str(seed)]
-    return cli.main([*argv, "--store", str(disk / "store"), "--out", str(disk / f"{seed}.json")])
+    return cli.main([*argv, "--keep", "--out", str(disk / f"{seed}.json")])
 
 
 def test_a_full_disk_stops_with_a_line_and_loses_nothing(
@@ -151,9 +151,8 @@ def test_a_full_disk_stops_with_a_line_and_loses_nothing(
     assert "No space left on device" in err
     assert len(err.splitlines()) == 1
     assert read_row(disk / "0.json") == kept
-    assert Store(disk / "store").find(Settings("copy", "chance")) == kept
-    rows = [path for path in disk.rglob("*.json*") if path.suffix != ".lock"]
-    assert sorted(path.parent.name for path in rows) == ["disk", "store"]  # no half row, and nothing half beside it
+    left = sorted(path.name for path in disk.iterdir() if path.name != "filler")
+    assert left == ["0.json", "0.weights.safetensors"]  # no half row, and nothing half beside it
     (disk / "filler").unlink()
     assert bench(disk, 1) == 0
     assert read_row(disk / "1.json")["seed"] == 1
@@ -191,21 +190,13 @@ def test_a_clock_that_is_set_back_gives_no_negative_time(tmp_path: Path, monkeyp
     monkeypatch.setitem(
         sys.modules, experiments.info("copy").module, SimpleNamespace(__name__="planted", run=lambda *_: {"steps": 1})
     )
-    row = worker.measure(Settings(**CELL), tmp_path)
+    row = worker.measure(Cell.of(**CELL), tmp_path)
     started, ended = (datetime.fromisoformat(row[key]) for key in ("started", "ended"))
     assert timedelta(0) <= ended - started < timedelta(minutes=1)
     (tmp_path / "worker.py").write_text("import sys; open(sys.argv[2], 'w').write('{\"steps\": 1}')")
     folder = tmp_path / "files"
     folder.mkdir()
-    cell = Settings(**CELL, memory_limit_bytes=2**30)
-    row = supervisor.run(cell, folder, [sys.executable, str(tmp_path / "worker.py")])
+    cell = Cell.of(**CELL, memory_limit_bytes=2**30)
+    (row,) = run.run([cell], folder, [sys.executable, str(tmp_path / "worker.py")])
     started, ended = (datetime.fromisoformat(row[key]) for key in ("started", "ended"))
     assert timedelta(0) <= ended - started < timedelta(minutes=1)
-
-
-def test_the_time_left_is_not_negative_when_the_clock_is_set_back(tmp_path: Path) -> None:
-    path = tmp_path / "results" / ".pipeline"
-    path.parent.mkdir()
-    (tmp_path / "a").touch()
-    path.write_text(json.dumps({"started": os.stat(tmp_path / "a").st_mtime, "rows": {"a": 10.0, "b": 10.0}}))
-    assert pipeline.progress(path, now=1.0) == "1 of 2 rows"

@@ -22,7 +22,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Rows, float, 
     """The rows of a run that nobody disturbs, its folder of verdicts on models, and the seconds of a run with these."""
     folder, again = (tmp_path_factory.mktemp("undisturbed") for _ in range(2))
     pipelines.finish(folder)
-    contracts = Path("results", ".store", "contracts")
+    contracts = Path("results", "contracts")
     shutil.copytree(folder / contracts, again / contracts)
     start = time.monotonic()
     pipelines.finish(again)
@@ -40,13 +40,12 @@ def disturb(folder: Path, who: str, after: float, draw: random.Random, target: l
     pipelines.wait(after, running)
     children = pipelines.descendants(running)
     hit = pipelines.kill(running, who, draw)
-    before = pipelines.stored(folder)
+    before = pipelines.rows(folder)
     running.wait(timeout=pipelines.LONGEST_S)  # a pipeline that lost a job goes on with the others
     if draw.random() < 0.5:
         psutil.wait_procs(children, timeout=60)  # jobs outlive their pipeline; sometimes the next one meets them
     assert "Traceback" not in pipelines.said(folder), pipelines.said(folder)
-    assert seals(before) <= seals(pipelines.stored(folder))
-    pipelines.rows(folder)  # none is half
+    assert seals(before) <= seals(pipelines.rows(folder))  # and none is half
     return hit
 
 
@@ -61,13 +60,12 @@ def test_kills_at_random_moments_lose_nothing(
         folder = tmp_path / str(number)
         folder.mkdir()
         if number or not full:  # else the models' contracts are checked again, and may be hit there
-            shutil.copytree(contracts, folder / "results" / ".store" / "contracts")
+            shutil.copytree(contracts, folder / "results" / "contracts")
         moment = draw.uniform(0.15, 0.95) * seconds
         hit = disturb(folder, ("job", "pipeline")[number % 2], moment, draw)
-        kept = pipelines.stored(folder)
+        kept = pipelines.rows(folder)
         pipelines.finish(folder)
         pipelines.compare(pipelines.rows(folder), wanted)
-        assert seals(kept) <= seals(pipelines.stored(folder))
         assert seals(kept) <= seals(pipelines.rows(folder))  # kept, not measured again
         print(f"kill {number + 1}: at {moment:.1f} of {seconds:.1f} s, {hit or 'all was over'}, {len(kept)} rows kept")
         tally["kills"] = tally.get("kills", 0) + bool(hit)

@@ -1,82 +1,312 @@
 """`pointer-bench`, also `python -m workflow.bench`: measure a row, list what there is, check a model, estimate a tier.
 
 Exit codes: 0 when it did what was asked (for `run`: a row was written, whatever its status), 2 for bad input, 1 for
-anything else.
+anything else, 130 and 143 where SIGINT or SIGTERM ended it.
 """
 
 from __future__ import annotations
 
-import argparse
-import os
-import re
+import dataclasses
+import importlib
+import json
 import signal
 import sys
-from collections.abc import Sequence
-from typing import NoReturn
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+from pydantic import BaseModel
 
 from pointer.errors import InputError
-from workflow.bench.commands import COMMANDS, FAILED, OK, Parser
-from workflow.bench.outcomes import StoppedError
-from workflow.bench.rows import RowError
+from workflow.bench import config, experiments, plan, registry
+from workflow.bench.cell import OPTIONS, Cell, option
+from workflow.bench.outcomes import EnvironmentFault, StoppedError
+from workflow.bench.rows import RowError, provenance
 
-BAD_INPUT, INTERRUPTED = 2, 130
-
-
-def parser() -> Parser:
-    """All subcommands and their options."""
-    top = Parser(
-        prog="pointer-bench",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    below = top.add_subparsers(dest="subcommand", required=True, metavar="COMMAND", parser_class=Parser)
-    for name, command in COMMANDS.items():
-        command.options(below.add_parser(name, help=command.help, description=command.help, allow_abbrev=False))
-    return top
+OK, FAILED, BAD_INPUT, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
+REPORT = {"compare": "workflow.report.commands:compare"}  # commands of the report, loaded when they are asked for
+Command = Callable[..., Any]
 
 
-def parse(argv: Sequence[str]) -> argparse.Namespace:
-    """The options; raises InputError, with the nearest option for an unknown one."""
-    if argv and not argv[0].startswith("-") and argv[0] not in COMMANDS:
-        raise InputError.unknown("command", argv[0], COMMANDS, "the command line")
-    # argparse would read -hops, or -h-ops, as -h and what follows
-    short = [text for text in argv if argv[0] in COMMANDS and re.match("-[A-Za-z].", text)]
-    namespace, extra = (None, short) if short else parser().parse_known_args(argv)
-    if extra:
-        probe = Parser(prog="")
-        COMMANDS[argv[0]].options(probe)
-        known = [text for action in probe._actions for text in action.option_strings]
-        raise InputError.unknown("option", extra[0].partition("=")[0], known, "the command line")
-    assert namespace is not None
-    return namespace
+class Terminated(KeyboardInterrupt):
+    """SIGTERM has come."""
+
+
+class Group(click.Group):
+    """The subcommands; those of the report are loaded by name, so that nothing here imports the report."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of all subcommands."""
+        return sorted([*super().list_commands(ctx), *REPORT])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command:
+        """Return a subcommand; raise InputError with the nearest name for an unknown one."""
+        if cmd_name in REPORT:
+            module, _, attribute = REPORT[cmd_name].partition(":")
+            command: click.Command = getattr(importlib.import_module(module), attribute)
+            return command
+        found = super().get_command(ctx, cmd_name)
+        if found is None:
+            raise InputError.unknown("command", cmd_name, self.list_commands(ctx), "the command line")
+        return found
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs a subcommand and returns the exit code; bad input is one line on stderr."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    """Run a subcommand and return the exit code; bad input is one line on stderr."""
+    signal.signal(signal.SIGTERM, _terminate)
     try:
-        arguments = parse(sys.argv[1:] if argv is None else argv)
-        return COMMANDS[arguments.subcommand].run(arguments)
+        with pointer_bench.make_context("pointer-bench", list(sys.argv[1:] if argv is None else argv)) as context:
+            return int(pointer_bench.invoke(context) or OK)
+    except click.exceptions.Exit as ended:
+        return ended.exit_code
+    except click.NoSuchOption as error:
+        known = [name for parameter in error.ctx.command.params for name in parameter.opts] if error.ctx else []
+        return _failed(InputError.unknown("option", error.option_name, known, "the command line"), BAD_INPUT)
+    except click.UsageError as error:
+        path = error.ctx.command_path if error.ctx else "pointer-bench"
+        return _failed(f"{error.format_message()} See `{path} --help`.", BAD_INPUT)
     except InputError as error:
         return _failed(error, BAD_INPUT)
-    except BrokenPipeError:  # whoever read our output, `head` say, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # whoever reads the output, `head` say, has seen enough
+        sys.stdout = None
         return OK
-    except (OSError, RowError, StoppedError) as error:
+    except (OSError, RowError, StoppedError, EnvironmentFault) as error:
         return _failed(error, FAILED)
-    except KeyboardInterrupt:
-        return _failed("interrupted; no result was written", INTERRUPTED)
+    except KeyboardInterrupt as error:
+        code = TERMINATED if isinstance(error, Terminated) else INTERRUPTED
+        return _failed("interrupted; no result was written", code)
 
 
-def _interrupt(_signal: int, _frame: object) -> NoReturn:
-    raise KeyboardInterrupt
+def _terminate(_signal: int, _frame: object) -> NoReturn:
+    raise Terminated
 
 
 def _failed(reason: object, code: int) -> int:
-    line = f"pointer-bench: {' '.join(str(reason).split())}"
-    try:
-        print(line, file=sys.stderr, flush=True)
-    except OSError:  # a log on a full disk
-        print(line, flush=True)
+    print(f"pointer-bench: {' '.join(str(reason).split())}", file=sys.stderr, flush=True)
     return code
+
+
+@click.group(cls=Group, help=__doc__, no_args_is_help=False)
+def pointer_bench() -> None:
+    """Choose a subcommand."""
+
+
+def _settings(command: Command) -> Command:
+    """Add an option for every setting of a cell."""
+    for name, field in reversed(OPTIONS.items()):
+        default = f" (default: {field.default})" if isinstance(field.default, str | int | float) else ""
+        help_ = f"{field.description}{default}"
+        command = click.option(option(name), name, metavar=name.upper(), help=help_)(command)
+    return command
+
+
+def _set(command: Command) -> Command:
+    """Add --set."""
+    return click.option("--set", "mixer", metavar="KEY=VALUE", multiple=True, help="a setting of the mixer")(command)
+
+
+def parse_setting(text: str) -> tuple[str, Any]:
+    """Return key and value of `--set key=value`; the value is JSON where it reads as a JSON scalar, else text."""
+    key, equals, value = text.partition("=")
+    if not key.isidentifier() or not equals:
+        raise InputError.about("--set", text, "key=value, such as k=64", "`--set`")
+    try:
+        parsed = json.loads(value)
+    except (ValueError, RecursionError):  # no JSON, or a number or a nesting without end
+        return key, value
+    return key, parsed if isinstance(parsed, str | int | float | bool) else value
+
+
+def cell_of(options: dict[str, Any]) -> Cell:
+    """Return the cell that options of `run` name."""
+    settings = {key: value for key, value in options.items() if value is not None}
+    settings["mixer"] = dict(parse_setting(text) for text in settings.get("mixer", ()))
+    for name in ("experiment", "model"):
+        if name not in settings:
+            raise InputError.about(name, None, "a name that `pointer-bench list` prints", f"`{option(name)}`")
+    return Cell.of(settings.pop("experiment"), settings.pop("model"), **settings)
+
+
+@pointer_bench.command()
+@_settings
+@_set
+@click.option("--out", type=click.Path(path_type=Path), help="the row's file; without it the row is printed")
+@click.option("--contract", type=click.Path(path_type=Path), help="the verdict on the model, made if need be")
+@click.option("--keep", is_flag=True, help="leave a finished row in --out as it is")
+def run(out: Path | None, contract: Path | None, keep: bool, **options: Any) -> int:
+    """Measure one row."""
+    from workflow.bench.rows import run as rows
+
+    cell = cell_of(options)
+    if out is not None and out.is_dir():
+        raise InputError.about("--out", str(out), "a file, not a folder", "`--out`")
+    with tempfile.TemporaryDirectory(prefix="pointer-bench-") as scratch:
+        row = rows.row_of(cell, out or Path(scratch) / "row.json", contract, keep=keep)
+    if out is None:
+        print(json.dumps(row, indent=1, ensure_ascii=False))
+    else:
+        print(rows.outcome(row, cell.label()), flush=True)
+    return OK
+
+
+@pointer_bench.command("list")
+@click.option("--json", "as_json", is_flag=True, help="for programs")
+def list_(as_json: bool) -> int:
+    """Print models, experiments and the devices present."""
+    models = [registry.info(name) for name in registry.names()]
+    if as_json:
+        listed = [dataclasses.asdict(entry) for entry in experiments.EXPERIMENTS.values()]
+        content = {"models": [model.model_dump() for model in models], "experiments": listed}
+        print(json.dumps({**content, "devices": provenance.devices()}, indent=1))
+        return OK
+    for kind in ("model", "control"):
+        print(f"{kind}s")
+        for model in models:
+            if model.kind == kind:
+                print(f"  {model.name:20} {model.cost:18} {model.position:22} {model.citation}")
+    print("experiments")
+    for experiment in experiments.EXPERIMENTS.values():
+        print(f"  {experiment.name:20} {experiment.question}")
+    print("devices")
+    for device in provenance.devices():
+        print(f"  {device:20} {provenance.device_name(device)}")
+    return OK
+
+
+@pointer_bench.command()
+@click.argument("model")
+@_set
+@click.option("--out", type=click.Path(path_type=Path), help="write the verdict there; exit code 0 whatever it is")
+def check(model: str, mixer: tuple[str, ...], out: Path | None) -> int:
+    """Check that a model keeps the contract that every model is held to; exit code 1 if not.
+
+    MODEL is a name that `pointer-bench list` prints, or NAME=package.module:Class.
+    """
+    registry.info(model)
+    from workflow.bench.rows import contracts
+
+    settings = dict(parse_setting(text) for text in mixer)
+    with tempfile.TemporaryDirectory(prefix="pointer-bench-") as scratch:
+        verdict = contracts.check(model, settings, Path(scratch), sys.stdout)
+    failed = sum(not passed for _, passed, _ in verdict.checks)
+    words = verdict.reason or "keeps the contract"
+    if failed:
+        words = f"fails {failed} of {len(verdict.checks)} checks: no number of it is published"
+    print(" ".join([model, *mixer, words]))
+    if out is not None:
+        contracts.write(verdict, out)
+        return OK
+    return FAILED if verdict.reason else OK
+
+
+@pointer_bench.command()
+@click.argument("name")
+@click.option("--cost", default="linear", show_default=True, help=", ".join(registry.COSTS))
+@click.option("--position", default="none", show_default=True, help="what it knows of position")
+@click.option("--citation", help="author, year, title, where (default: to be filled in)")
+def new(name: str, cost: str, position: str, citation: str | None) -> int:
+    """Write a baseline to start from; NAME is a new Python name in lower case, such as my_mixer."""
+    from workflow.bench import new as writer
+
+    citation = writer.CITATION if citation is None else citation
+    print("\n".join(writer.make(name, cost=cost, position=position, citation=citation)))
+    return OK
+
+
+@pointer_bench.command()
+@click.option("--row", type=click.Path(path_type=Path), required=True, help="an `interpretability` row, weights beside")
+@click.option("--position", type=int, required=True, help="where the chain starts, from 0")
+@click.option("--head", type=int, default=0, show_default=True, help="pointer head")
+@click.option("--sequence", type=click.IntRange(0), default=0, show_default=True, help="which fresh sequence")
+@click.option("--out", type=click.Path(path_type=Path), help="also write the trace as JSON")
+def trace(row: Path, position: int, head: int, sequence: int, out: Path | None) -> int:
+    """Print where a position's pointers lead, layer by layer."""
+    from workflow.bench.measure import pointers
+    from workflow.bench.rows import write_atomically
+
+    tokens, traced = pointers.follow(row, sequence)
+    print("\n".join(pointers.chain_lines(tokens, traced, position, head)))
+    if out is not None:
+        write_atomically(out, json.dumps(pointers.chain_content(tokens, traced, position, head)))
+    return OK
+
+
+def _tier_options(command: Command) -> Command:
+    """Add --configfile and --config."""
+    command = click.option("--config", "added", default="{}", metavar="JSON", help="keys of the config, on top")(
+        command
+    )
+    return click.option("--configfile", "files", multiple=True, metavar="FILE", help="a tier; several are merged")(
+        command
+    )
+
+
+def _tier(files: Sequence[str], added: str) -> config.Config:
+    try:
+        content = json.loads(added)
+    except (ValueError, RecursionError):
+        content = None
+    if not isinstance(content, dict):
+        raise InputError.about("--config", added, 'a JSON object such as {"lengths": [4096]}', "`--config`")
+    return config.from_files(files, content)
+
+
+@pointer_bench.command()
+@_tier_options
+def estimate(files: Sequence[str], added: str) -> int:
+    """Print the time that a tier still takes (default: the default tier)."""
+    from workflow.bench.rows import estimate as estimates
+
+    tier = _tier(files, added)
+    print("\n".join([f"tier {tier['tier']}", *estimates.summary(plan.cells(tier))]))
+    return OK
+
+
+@pointer_bench.command("plan")
+@_tier_options
+def plan_(files: Sequence[str], added: str) -> int:
+    """Print the row files of a tier, one a line (default: the default tier)."""
+    print("\n".join(cell.path for cell in plan.cells(_tier(files, added))))
+    return OK
+
+
+@pointer_bench.command()
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--manifest", multiple=True, type=click.Path(path_type=Path), help="a list of rows that must be there")
+@_tier_options
+@click.option("--json", "as_json", is_flag=True, help="for programs")
+def verify(paths: Sequence[Path], manifest: Sequence[Path], files: Sequence[str], added: str, as_json: bool) -> int:
+    """Check rows: is each sound, are all there? exit code 1 if not. PATHS are rows, folders of rows, results folders.
+
+    With --configfile or --config, every cell of that tier must be there.
+    """
+    from workflow.bench.rows import verify as verification
+
+    cells = plan.cells(_tier(files, added)) if files or added != "{}" else []
+    checked = verification.check(paths, cells, manifest)
+    write = verification.as_json if as_json else verification.as_text
+    print(write(checked, files))
+    return FAILED if checked.problems() else OK
+
+
+@pointer_bench.command()
+@click.argument("what", type=click.Choice(["tier", "cell", "registry"]))
+def schema(what: str) -> int:
+    """Print the JSON schema of a tier, of a cell's settings, or of an entry of baselines/registry.yaml."""
+    models: dict[str, type[BaseModel]] = {"tier": config.Tier, "cell": Cell, "registry": registry.Entry}
+    print(json.dumps(models[what].model_json_schema(), indent=1))
+    return OK
+
+
+@pointer_bench.command("gpu-check")
+@click.option("--out", type=click.Path(path_type=Path), default="results/gpu-check", show_default=True, help="folder")
+@click.option("--dry", is_flag=True, help="tiny sizes on the CPU, to test the command itself")
+def gpu_check(out: Path, dry: bool) -> int:
+    """Check that the suite is right and fast on this machine's GPU."""
+    try:
+        from workflow.bench import gpu_check as checks
+    except ModuleNotFoundError as error:
+        raise InputError(f"gpu-check needs the package {error.name!r}, which this Python lacks.") from error
+    return OK if checks.run(out, dry=dry) else FAILED

@@ -1,119 +1,187 @@
-"""What the Snakefile asks: tiers, their rows, and a row's options, sources, threads, priority. Loads no Snakemake.
+"""Answer what the Snakefile asks: tiers, their rows, and a row's options, sources, threads, priority.
 
-A tier is planned when a target first needs it, so that additions which only suit one tier break no other.
+Loads no Snakemake. A tier is planned when a target first needs it, so that additions which only
+suit one tier break no other.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import socket
+import time
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pointer.errors import InputError
-from workflow.bench import config, estimate, pipeline, plan, provenance
-from workflow.bench.plan import Cell
-from workflow.bench.sources import content_hash
-from workflow.bench.store import Store
-from workflow.bench.strict_yaml import read_yaml
+from workflow.bench import config, plan
+from workflow.bench.cell import Cell, threads
+from workflow.bench.experiments import EXPERIMENTS
+from workflow.bench.rows import contracts, estimate, lock, provenance
+from workflow.bench.sources import ROOT, content_hash
+from workflow.bench.tasks import TASKS
+from workflow.bench.validation import read_yaml
 
 RESULTS = "results"
-STORE = Path(RESULTS) / ".store"
 PIPELINE = Path(RESULTS) / ".pipeline"
+T = TypeVar("T")
+
+
+class PipelineBusyError(RuntimeError):
+    """Another pipeline works in this results folder; the message names it."""
 
 
 class Grid:
-    """All tiers under the user's additions (`--config` and `--configfile`); `chosen` is what `all` makes."""
+    """All tiers under the user's additions (`--config` and `--configfile`).
+
+    `chosen` is the tier that `all` makes; `shared` and `exclusive` are experiments by how their
+    rows run.
+    """
+
+    shared = tuple(name for name, entry in EXPERIMENTS.items() if not entry.timing)
+    exclusive = tuple(name for name, entry in EXPERIMENTS.items() if entry.timing)
+    ledger = str(ROOT / "config" / "claims.yaml")
+    benchmarks = str(ROOT / "benchmarks" / "test_mixers.py")
 
     def __init__(self, added: Mapping[str, Any], files: Iterable[Path] = ()) -> None:
-        """`files` are those of `--configfile`, read once more because Snakemake lets a key stand twice."""
+        """Read the `files` of `--configfile` once more: Snakemake lets a key stand twice."""
         for file in files:
             config.checked(read_yaml(file), str(file))
-        self.chosen, self._tiers = config.tiers(added)
-        self._plan = cache(self._cells)
+        self.chosen, self.tiers = config.tiers(added)
+        self.cells = cache(self._plan)
+        self._held = ExitStack()
+        self._checked: dict[str, Cell] = {}
         self._cell: dict[str, tuple[Cell, int]] = {}
-
-    @property
-    def folders(self) -> list[str]:
-        """Where each tier's frame, tables and figures go."""
-        return [folder(name) for name in self._tiers]
+        published = (ROOT / RESULTS / "paper").glob("*.csv")
+        self.published = sorted(str(path) for path in published if path.stem != "rows")
+        self.report_code = folder_hash("workflow/report")
+        self.mixer_code = folder_hash("pointer", "baselines")
 
     def rows(self, results: str) -> list[str]:
-        """The row files of the tier whose results folder this is."""
-        return [cell.path for cell in self._plan(tier_name(results))]
+        """Return the row files of the tier whose results folder this is."""
+        return [cell.path for cell in self.cells(tier_name(results))]
 
     def rows_hash(self, results: str) -> str:
-        """What changes when a row joins or leaves a tier: its config stays the same when a model joins the registry."""
+        """Return a hash over a tier's rows: a model that joins the registry changes no config."""
         return content_hash((), *self.rows(results))
 
-    def experiments(self, results: str) -> set[str]:
-        """The experiments of the tier whose results folder this is."""
-        return {name for name, block in self._tiers[tier_name(results)]["experiments"].items() if block is not None}
+    def report_rules(self, results: str) -> list[str]:
+        """Return the rules whose files are a tier's report: what its experiments show."""
+        tier = tier_name(results)
+        blocks = self.tiers[tier]["experiments"]
+        shown = {name for name, block in blocks.items() if block is not None}
+        names = ["collect_rows", "make_tables", "make_figures"]
+        names += ["make_fairness"] if "fairness" in shown else []
+        names += ["make_ablations"] if shown & {"ablation", "two_hop"} else []
+        names += ["make_tasks"] if shown & (set(TASKS) - {"copy"}) else []
+        names += ["make_goals"] if tier in ("targets", "paper", "content") else []
+        return [*names, "make_claims", "make_page"]
 
     def tier_json(self, results: str) -> str:
-        """The tier's whole config, devices resolved, for `pointer-bench plan --config`."""
-        return json.dumps(plan.settled(self._tiers[tier_name(results)]), sort_keys=True)
+        """Return a tier's config, devices resolved, for `pointer-bench plan --config`."""
+        return json.dumps(plan.settled(self.tiers[tier_name(results)]), sort_keys=True)
+
+    def micro_benchmarks(self, results: str) -> list[str]:
+        """Return the file of micro-benchmarks, which only the default tier shows."""
+        return [f"{RESULTS}/benchmarks.json"] if results == RESULTS else []
 
     def argv(self, path: str) -> list[str]:
-        """The options of `pointer-bench run` for a row file."""
-        return self.find(path)[0].argv
+        """Return the options of `pointer-bench run` for a row file."""
+        return self.find(path)[0].argv()
 
     def sources(self, path: str) -> str:
-        """The hash of what makes a row: Snakemake makes the row again when it changes."""
-        return provenance.sources_of(self.find(path)[0].settings)
+        """Return the hash of what makes a row: Snakemake makes the row again when it changes."""
+        return provenance.source_hash(self.find(path)[0].model)
+
+    def contract(self, path: str) -> str:
+        """Return the file of the verdict on a row's model, an input of the row's job."""
+        cell = self.find(path)[0]
+        return str(contracts.path(cell.model, cell.mixer))
+
+    def check_argv(self, file: str) -> list[str]:
+        """Return the arguments of `pointer-bench check` for the file of a verdict."""
+        cell = self._find(self._checked, file)
+        options = [f"--set={key}={json.dumps(value)}" for key, value in cell.mixer.items()]
+        return [cell.model, *options]
+
+    def check_sources(self, file: str) -> str:
+        """Return the hash of what decides a verdict."""
+        cell = self._find(self._checked, file)
+        return contracts.key(cell.model, json.dumps(cell.mixer, sort_keys=True))
 
     def priority(self, path: str) -> int:
-        """Higher for rows that come earlier in their tier."""
+        """Return a row's priority: higher for rows that come earlier in their tier."""
         return self.find(path)[1]
 
-    def timing(self, path: str) -> bool:
-        """Whether a row must be measured alone on its machine."""
-        return self.find(path)[0].timing
-
     def threads(self, path: str, cores: int | None) -> int:
-        """What a job claims of `--cores`: all of it where it must run alone. Without cores to share, what it uses."""
+        """Return what a job claims of `--cores`: all of it where it must run alone.
+
+        Without cores to share (None) that is the threads that it uses.
+        """
         cell = self.find(path)[0]
         if cores is None:
-            return cell.threads
-        return cores if cell.timing else plan.rule_threads(cell.settings.threads, cores)
+            return threads(cell.threads)
+        return cores if cell.timing else plan.rule_threads(cell.threads, cores)
 
     def find(self, path: str) -> tuple[Cell, int]:
-        """A row's cell and priority; raises InputError for a row that no tier holds."""
-        for name in (None, self.chosen, *self._tiers):
-            if path in self._cell:
-                return self._cell[path]
-            if name is not None:
-                self._try(name)
-        raise InputError.about("row", path, "a line that `pointer-bench plan` prints", "the target, or the config")
+        """Return a row's cell and priority; raises InputError for a row that no tier holds."""
+        return self._find(self._cell, path)
+
+    def _find(self, planned: Mapping[str, T], path: str) -> T:
+        for name in (self.chosen, *self.tiers):
+            if path in planned:
+                return planned[path]
+            try:
+                self.cells(name)
+            except InputError:
+                continue  # a tier that was not asked for; its own target will say so
+        if path not in planned:
+            accepted = "a line that `pointer-bench plan` prints"
+            raise InputError.about("row", path, accepted, "the target, or the config")
+        return planned[path]
 
     def begin(self, outputs: Iterable[str]) -> list[str]:
-        """Takes the lock of the results folder for the rows among `outputs`; returns lines that tell time and disk.
+        """Take the lock of the results folder; return lines on the time that `outputs` take.
 
-        Raises pipeline.PipelineBusyError if another pipeline runs there.
+        Snakemake's own lock outlives a killed process, this one does not. Raise PipelineBusyError
+        if another pipeline works there.
         """
+        try:
+            descriptor = self._held.enter_context(lock.taken(PIPELINE, wait=False))
+        except BlockingIOError:
+            owner = PIPELINE.read_text(encoding="utf-8")
+            message = f"another pipeline works in {PIPELINE.parent.resolve()}: {owner}"
+            raise PipelineBusyError(f"{message}. Wait for it, or end it.") from None
+        now = time.strftime("%Y-%m-%d %H:%M:%S")
+        owner = f"process {os.getpid()} on {socket.gethostname()}, since {now}"
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, owner.encode(), 0)
         cells = [self._cell[path][0] for path in outputs if path in self._cell]
-        pipeline.Pipeline.begin(PIPELINE, cells, Store(STORE))
-        return estimate.summary(cells, Store(STORE)) if cells else []
+        return estimate.summary(cells) if cells else []
 
-    def _cells(self, name: str) -> list[Cell]:
-        cells = plan.cells(self._tiers[name])
+    def _plan(self, name: str) -> list[Cell]:
+        cells = plan.cells(self.tiers[name])
         for place, cell in enumerate(cells):
             self._cell.setdefault(cell.path, (cell, len(cells) - place))
+            verdict = contracts.path(cell.model, cell.mixer)
+            self._checked.setdefault(str(verdict), cell)
         return cells
-
-    def _try(self, name: str) -> None:
-        try:
-            self._plan(name)
-        except InputError:
-            return  # that tier is not what was asked for, or its own target will say so
 
 
 def folder(tier: str) -> str:
-    """results for the default tier, results/<tier> for any other."""
+    """Return results for the default tier, results/<tier> for any other."""
     return RESULTS if tier == config.BASE else f"{RESULTS}/{tier}"
 
 
 def tier_name(results: str) -> str:
-    """The tier whose results folder this is."""
+    """Return the tier whose results folder this is."""
     return config.BASE if results == RESULTS else results.removeprefix(f"{RESULTS}/")
+
+
+def folder_hash(*folders: str) -> str:
+    """Return a hash over all files of folders: Snakemake runs a rule again when it changes."""
+    files = [path for name in folders for path in (ROOT / name).rglob("*.*")]
+    return content_hash(sorted(path for path in files if "__pycache__" not in path.parts))

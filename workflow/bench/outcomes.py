@@ -1,11 +1,18 @@
-"""How a measurement may end other than well: the exceptions that become a row's `status` and `reason` (no torch
-here)."""
+"""How a measurement may end other than well, and which errors are the machine's (no torch here)."""
 
 from __future__ import annotations
 
+import errno
+from typing import Any
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+# Torch, numba and CPython raise these as RuntimeError, so only their words tell them apart.
+NO_MEMORY = ("DefaultCPUAllocator", "out of memory", "can't allocate memory")
+NO_CACHE_OR_THREAD = ("cannot cache function", "can't start new thread", "Thread creation failed")
+
 
 class Outcome(Exception):
-    """Ends a cell with a row: `status` names the way, the message is the row's `reason`."""
+    """End a cell with a row: `status` names the way, the message is the row's `reason`."""
 
     status = "error"
 
@@ -17,14 +24,32 @@ class Unsupported(Outcome):
 
 
 class Diverged(Outcome):
-    """The loss left the finite numbers; the reason names the step. `row` holds what was measured until then."""
+    """The loss is not finite; the reason names the step. `row` holds what was measured before."""
 
     status = "diverged"
 
-    def __init__(self, reason: str, row: dict[str, object] | None = None) -> None:
+    def __init__(self, reason: str, row: dict[str, Any] | None = None) -> None:
         super().__init__(reason)
         self.row = row or {}
 
 
 class StoppedError(Exception):
-    """Somebody killed the process that measures: there is no row, and the cell is still to be done."""
+    """A signal killed the process that measures; no row is written and the cell stays pending."""
+
+
+class EnvironmentFault(Exception):
+    """A check could not be made on this machine; that is no verdict on the model."""
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Return whether memory ran out; under a limit torch raises a RuntimeError on a CPU."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return any(text in str(error) for text in NO_MEMORY)
+
+
+def of_environment(error: BaseException) -> bool:
+    """Return whether an error comes from the machine: memory, disk, threads, a missing package."""
+    if isinstance(error, OSError | ImportError) or out_of_memory(error):
+        return True
+    return isinstance(error, RuntimeError) and any(w in str(error) for w in NO_CACHE_OR_THREAD)

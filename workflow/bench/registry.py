@@ -1,25 +1,25 @@
 """Every model of the suite, one declarative entry each: where its mixer is, what it costs, what it knows of position.
 
-The entries are the lines of `baselines/registry.yaml`. A new baseline is one file in `baselines/` and one line there
+The entries stand in `baselines/registry.yaml`. A new baseline is one file in `baselines/` and one entry there
 (`pointer-bench new` writes both); it then takes part in every table, figure and contract test. Importing this module
 loads no torch: `build` does.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import importlib
 import inspect
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_type_hints
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from pointer.errors import InputError
 from workflow.bench import outside
-from workflow.bench.sources import ROOT, find_file, reachable
-from workflow.bench.strict_yaml import read_yaml
+from workflow.bench.sources import ROOT, find_file
+from workflow.bench.validation import Flag, Text, in_words, input_error, read_yaml
 
 if TYPE_CHECKING:
     from torch import nn
@@ -28,100 +28,89 @@ if TYPE_CHECKING:
 
 Cost = Literal["linear", "n log n", "quadratic", "quadratic-unfused"]
 Group = Literal["paper", "field", "own"]  # the paper's comparison; what reviewers would name; yours
-GROUPS: tuple[Group, ...] = ("paper", "field", "own")
-RESERVED = ("all", "trained", "none", *GROUPS)  # what the config may say instead of a name
-COSTS: tuple[Cost, ...] = ("linear", "n log n", "quadratic", "quadratic-unfused")
+COSTS: tuple[Cost, ...] = get_args(Cost)
+GROUPS: tuple[Group, ...] = get_args(Group)
+RESERVED = ("all", "trained", "none", "control", "model", *GROUPS, *COSTS)  # what a tier may say instead of a name
+NAME = "[a-z][a-z0-9_-]{0,39}"
 TARGET_PARAMETERS = 3_200_000  # paper section 3.1
 PARITY = 0.10  # every model's count lies within this fraction of the target, position tables left out
 FFN_MULTIPLE = 8
 WHERE = "`--model`, or `models` in the config"
+MIXER = "`--set`, or `mixer` in the config"
 FILE = ROOT / "baselines" / "registry.yaml"
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One model. `path` is "module:Class"; controls are exempt from parity, and the untrained ones from training.
+def _not_reserved(name: str) -> str:
+    if name in RESERVED:
+        raise ValueError(f"a name other than {', '.join(RESERVED)}, which are words of the config")
+    return name
 
-    `parts`: words, with modules that make no number unless a setting of the mixer or the device is one of them.
-    """
 
-    name: str
-    path: str
+def _not_blank(text: str) -> str:
+    if not text.strip() or not text.isprintable():
+        raise ValueError("text of one line, not empty")
+    return text
+
+
+Name = Annotated[
+    str, Field(pattern=f"^{NAME}$", description="at most 40 lower-case letters, digits, - and _, a letter first"),
+    AfterValidator(_not_reserved),
+]  # fmt: skip
+Line = Annotated[Text, AfterValidator(_not_blank)]
+
+
+class Entry(BaseModel):
+    """One model. Controls are exempt from parity, and the untrained ones from training."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Name
+    path: str = Field(pattern=f"^{outside.PATH}$", description='"package.module:Class"')
     cost: Cost
-    position: str
-    citation: str
+    position: Line = Field(description="what it knows of position, such as rotary, or none")
+    citation: Line = Field(description="author, year, title, where")
     kind: Literal["model", "control"] = "model"
-    learned_positions: bool = False
-    trained: bool = True
-    group: Group = "own"
-    parts: dict[str, list[str]] = dataclasses.field(default_factory=dict)
-
-
-def _text(value: object) -> bool:
-    return isinstance(value, str) and bool(value.strip()) and value.isprintable()
-
-
-def _names(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(name, str) and name for name in value)
-
-
-def _one_of(choices: tuple[str, ...]) -> tuple[Callable[[object], bool], str]:
-    return choices.__contains__, ", ".join(choices)
-
-
-Accepted = tuple[Callable[[object], bool], str]  # a test of a value, and the same in words
-ACCEPTED: dict[str, Accepted] = {  # by field of an entry
-    "path": (lambda value: isinstance(value, str) and bool(outside.PATH.fullmatch(value)), '"package.module:Class"'),
-    "cost": _one_of(COSTS),
-    "position": (_text, "what it knows of position, such as rotary, or none"),
-    "citation": (_text, "author, year, title, where"),
-    "kind": _one_of(("model", "control")),
-    "learned_positions": (lambda value: isinstance(value, bool), "true or false"),
-    "trained": (lambda value: isinstance(value, bool), "true or false"),
-    "group": _one_of(GROUPS),
-    "parts": (
-        lambda value: isinstance(value, dict) and all(isinstance(k, str) and _names(v) for k, v in value.items()),
-        "{words that settings may hold: [module, ...]}",
-    ),
-}
+    learned_positions: Flag = Field(default=False, description="a table of learned absolute positions in the trunk")
+    trained: Flag = Field(default=True, description="false for a control without weights")
+    group: Group = Field(
+        default="own", description="paper: the paper's comparison; field: the field's models; own: yours"
+    )
 
 
 @functools.cache
 def _entries() -> dict[str, Entry]:
-    """The lines of FILE; raises InputError for one that is not an entry."""
-    return {name: entry(name, fields, f"{FILE.relative_to(ROOT)}") for name, fields in read_yaml(FILE).items()}
+    """Read FILE; raise InputError for what is not an entry."""
+    return {name: entry(name, fields, str(FILE.relative_to(ROOT))) for name, fields in read_yaml(FILE).items()}
 
 
 def entry(name: str, fields: Any, where: str) -> Entry:
-    """The entry of a line `name: {path: ..., cost: ..., ...}`; raises InputError that names field, value and file."""
-    if not isinstance(fields, dict):
+    """Return the entry `name: {path: ..., cost: ..., ...}`; raise InputError that names field, value and file."""
+    if not isinstance(fields, dict) or "name" in fields:
         raise InputError.about(f"model {name}", fields, "{path: module:Class, cost: ..., ...}", where)
-    known = {field.name: field for field in dataclasses.fields(Entry) if field.name != "name"}
-    for key in fields:
-        if key not in known:
-            raise InputError.unknown(f"field of model {name}", key, known, where)
-    for key, field in known.items():
-        default = {} if key == "parts" else None if field.default is dataclasses.MISSING else field.default
-        value = fields.get(key, default)
-        if not ACCEPTED[key][0](value):
-            raise InputError.about(f"{key} of model {name}", value, ACCEPTED[key][1], where)
-    return Entry(name, **fields)
+    try:
+        return Entry(name=name, **fields)
+    except ValidationError as error:
+        field = error.errors()[0]["loc"][0]
+        raise input_error(error, Entry, where, f"field of model {name}", f"{field} of model {name}") from error
 
 
 @functools.cache
 def _outside(name: str, path: str) -> Entry:
-    return entry(name, outside.fields(name, path, (*RESERVED, *_entries()), WHERE), WHERE)
+    if name in _entries():
+        raise InputError.about("name of a model outside", name, "a name other than those of the suite", WHERE)
+    return entry(name, outside.fields(name, path, WHERE), WHERE)
 
 
 def names() -> list[str]:
-    """All models and controls, in the order of tables and legends."""
+    """Return all models and controls, in the order of tables and legends."""
     return list(_entries())
 
 
 def info(name: str) -> Entry:
-    """The entry of a model, by its name or, outside the repository, by `NAME=package.module:Class`; raises InputError
-    with the nearest name for an unknown one."""
-    if own := outside.split(name):
+    """Return the entry of a model, by its name or, outside the repository, by `NAME=package.module:Class`; raise
+    InputError with the nearest name for an unknown one."""
+    own = outside.split(name)
+    if own is not None:
         return _outside(*own)
     known = _entries()
     if name not in known:
@@ -130,27 +119,34 @@ def info(name: str) -> Entry:
 
 
 def load(name: str) -> type[nn.Module]:
-    """The class that an entry's path names."""
+    """Import the class that an entry's path names."""
     module, _, attribute = info(name).path.partition(":")
-    found: type[nn.Module] = getattr(importlib.import_module(module), attribute)
-    return found
+    kind: type[nn.Module] = getattr(importlib.import_module(module), attribute)
+    return kind
 
 
 def build(
-    name: str, *, symbols: int, length: int, layers: int = 6, width: int = 256, heads: int = 8, **settings: Any
+    name: str,
+    *,
+    symbols: int,
+    length: int,
+    layers: int = 6,
+    width: int = 256,
+    heads: int = 8,
+    mixer: Mapping[str, Any] | None = None,
 ) -> nn.Module:
-    """A model on the shared trunk: tokens int64[B, N <= length] -> logits float[B, N, symbols].
+    """Return a model on the shared trunk: tokens int64[B, N <= length] -> logits float[B, N, symbols].
 
     The feed-forward width is what brings the count nearest to TARGET_PARAMETERS at 6 layers of 256, so it is the same
-    for every N. `settings` go to the mixer's constructor; an unknown one raises InputError.
+    for every N. `mixer` goes to the mixer's constructor; an unknown or ill-typed setting raises InputError.
     """
-    entry, mixer = info(name), load(name)
-    _check_settings(name, mixer, settings)
+    entry, kind, settings = info(name), load(name), dict(mixer or {})
+    check_settings(name, kind, settings)
     if not entry.trained:
-        return mixer(symbols=symbols, length=length, **settings)
+        return kind(symbols=symbols, length=length, **settings)
     from pointer.trunk import Trunk, count_parameters
 
-    factory = _factory(mixer, settings)
+    factory = _factory(kind, settings)
 
     def trunk(ffn_width: int) -> Trunk:
         return Trunk(
@@ -173,46 +169,37 @@ def build(
     return trunk(FFN_MULTIPLE * max(1, 1 + round((target - narrow) / per_unit)))
 
 
-def _factory(mixer: Any, settings: dict[str, Any]) -> MixerFactory:
-    """A mixer takes its settings as keywords, or as the dataclass that it names as `Settings`."""
-    if hasattr(mixer, "Settings"):
-        made = mixer.Settings(**settings)
-        return lambda shape: mixer(shape, made)
-    return lambda shape: mixer(shape, **settings)
+def _factory(kind: Any, settings: dict[str, Any]) -> MixerFactory:
+    """Return what builds a layer's mixer: settings are its keywords, or the dataclass that it names as `Settings`."""
+    if hasattr(kind, "Settings"):
+        values = kind.Settings(**settings)
+        return lambda shape: kind(shape, values)
+    return lambda shape: kind(shape, **settings)
 
 
-def _check_settings(name: str, mixer: Any, settings: dict[str, Any]) -> None:
-    parameters = inspect.signature(getattr(mixer, "Settings", mixer.__init__)).parameters.values()
-    keyword = inspect.Parameter.POSITIONAL_OR_KEYWORD if hasattr(mixer, "Settings") else inspect.Parameter.KEYWORD_ONLY
+def check_settings(name: str, kind: Any, settings: Mapping[str, Any]) -> None:
+    """Raise InputError for a setting that the mixer's constructor does not have, or whose value is not of the type
+    that the constructor annotates."""
+    function = getattr(kind, "Settings", kind.__init__)
+    keyword = inspect.Parameter.POSITIONAL_OR_KEYWORD if hasattr(kind, "Settings") else inspect.Parameter.KEYWORD_ONLY
+    parameters = inspect.signature(function).parameters.values()
     known = [p.name for p in parameters if p.kind is keyword and p.name not in ("symbols", "length")]
-    loose = {*list(inspect.signature(mixer.__init__).parameters)[2:]} - {"symbols", "length", *known}
-    for key in settings:
-        if key in loose:
+    positional = {*list(inspect.signature(kind.__init__).parameters)[2:]} - {"symbols", "length", *known}
+    types = get_type_hints(function) if settings else {}
+    for key, value in settings.items():
+        if key in positional:
             accepted = f"a keyword: `def __init__(self, shape, *, {key}=...)`"
             raise InputError.about(f"setting {key} of {name}", "a positional parameter", accepted, "its class")
         if key not in known:
-            raise InputError.unknown(f"setting of {name}", key, known, "`--set`, or `mixer` in the config")
-
-
-def sources(name: str, without: Sequence[str] = ()) -> list[Path]:
-    """The files that make this model's numbers: its module, the trunk, and what they import from `pointer`,
-    `baselines` and, for a user's own, what else of the user's they import. `without`: modules that do not count, nor
-    what only they import.
-    """
-    entry = info(name)
-    module = entry.path.partition(":")[0]
-    known = ("pointer", "baselines", module.partition(".")[0])
-    packages = outside.Theirs(*known) if entry.group == "own" else known
-    return reachable([module, "pointer.trunk"], packages, without, module_file)
-
-
-def idle(name: str, device: str, mixer: Mapping[str, Any]) -> tuple[str, ...]:
-    """The modules of a model's `parts` that are at rest on this device under these settings of its mixer."""
-    said = {device, *(word for value in mixer.values() if isinstance(value, str) for word in value.split("+"))}
-    parts = info(name).parts.items()
-    return tuple(module for words, modules in parts if not said & set(words.split()) for module in modules)
+            raise InputError.unknown(f"setting of {name}", key, known, MIXER)
+        adapter = TypeAdapter(types.get(key, Any), config=ConfigDict(strict=True))
+        try:
+            adapter.validate_python(value)
+        except ValidationError as error:
+            accepted = in_words(adapter.json_schema(), {})
+            raise InputError.about(f"setting {key} of {name}", value, accepted, MIXER) from error
 
 
 def module_file(module: str) -> Path | None:
-    """The file of a module, in the repository or outside."""
+    """Return the file of a module, in the repository or outside."""
     return find_file(module) or outside.file(module)

@@ -27,6 +27,11 @@ def parser() -> argparse.ArgumentParser:
     collect.add_argument("--manifest", type=Path, required=True, help="a file with one row path a line")
     collect.add_argument("--out", type=Path, required=True, help="folder for the frame")
     collect.add_argument("--benchmarks", type=Path, help="a pytest-benchmark JSON of the mixers, to join the frame")
+    estimates = commands.add_parser("estimates", help="rows -> estimates.parquet and estimates.csv, a line a number")
+    estimates.add_argument(
+        "--rows", type=Path, required=True, help="the frame that `collect` wrote, or a folder of rows"
+    )
+    estimates.add_argument("--out", type=Path, required=True, help="folder for the two files")
     places = {"tables": "the tables", "figures": "the figures", "claims": "tables/ and figures/", "page": "index.html"}
     for name, place in places.items():
         made = commands.add_parser(name, help=f"rows.parquet -> {name}")
@@ -39,6 +44,11 @@ def parser() -> argparse.ArgumentParser:
         commands.choices[name].add_argument("--ledger", type=Path, default=LEDGER, help="default: %(default)s")
     commands.choices["page"].add_argument("--figures", type=Path, nargs="+", required=True, help="drawn figures")
     commands.choices["page"].add_argument("--tables", nargs="+", help="names of the tables that it shows; default: all")
+    made = commands.add_parser("make", help="files of a report, each by its folder and name")
+    made.add_argument("files", type=Path, nargs="+", help="such as results/tables/speedup.csv")
+    made.add_argument("--from", dest="given", type=Path, nargs="+", required=True,
+                      help="rows.parquet; for index.html also the tables and figures that it shows")  # fmt: skip
+    made.add_argument("--tier", default="", help="smoke stamps every title, and gives no verdict")
     verdicts = commands.add_parser("verdicts", help="the claims table on the terminal")
     verdicts.add_argument("--table", type=Path, default=Path("results/tables/claims.csv"), help="default: %(default)s")
     _for_the_repository(commands)
@@ -59,8 +69,12 @@ def _for_the_repository(commands: argparse._SubParsersAction[argparse.ArgumentPa
 
 def run(arguments: argparse.Namespace) -> list[Path]:
     """Does what the command line says; returns the files made."""
-    from workflow.report import figures, frame, keep, readme, tables
+    from workflow.report import estimates, figures, frame, keep, readme, tables
 
+    if arguments.command == "make":
+        return make(arguments.files, arguments.given, arguments.tier)
+    if arguments.command == "estimates":
+        return estimates.write(frame.load(arguments.rows), arguments.out)
     if arguments.command == "collect":
         frame.collect(arguments.manifest, arguments.out, arguments.benchmarks)
         return [arguments.out / "rows.parquet", arguments.out / "rows.csv"]
@@ -76,6 +90,33 @@ def run(arguments: argparse.Namespace) -> list[Path]:
     if arguments.command == "tables":
         return tables.write(rows, arguments.out, arguments.tier, arguments.names or tables.TABLES)
     return figures.write(rows, arguments.out, arguments.tier, arguments.names or figures.FIGURES)
+
+
+def make(files: Sequence[Path], given: Sequence[Path], tier: str) -> list[Path]:
+    """Make tables, figures, verdicts and page by the names of their files, in all formats.
+
+    Several kinds may be asked for at once, all into one results folder.
+    """
+    from workflow.report import claims, figures, frame, tables
+    from workflow.report.page import build
+
+    rows = frame.load(next(path for path in given if path.suffix == ".parquet"))
+    out = files[0].parents[1]
+    names = {kind: _names(files, kind) for kind in ("tables", "figures", "report")}
+    made = tables.write(rows, out / "tables", tier, [n for n in names["tables"] if n != "claims"])
+    made += figures.write(rows, out / "figures", tier, [n for n in names["figures"] if n != "claims"])
+    if "claims" in names["tables"]:
+        lines, written = claims.write(rows, out, tier, LEDGER)
+        made += written + figures.write_claims(lines, out / "figures", tier)
+    if names["report"]:
+        drawn = [path for path in given if path.suffix == ".svg"]
+        shown = build.Shown(drawn, [n for n in _names(given, "tables") if n in tables.TABLES])
+        made.append(build.write(rows, shown, out / "report", tier, LEDGER))
+    return made
+
+
+def _names(files: Sequence[Path], folder: str) -> list[str]:
+    return sorted({path.stem for path in files if path.parent.name == folder})
 
 
 def _claims(rows: pd.DataFrame, arguments: argparse.Namespace) -> list[Path]:

@@ -2,7 +2,7 @@
 
 Smoke rows give no verdict. Controls that are off (workflow.report.controls) make every verdict invalid, for then the
 measurement itself is wrong; so do rows that were timed beside others, or that different sources made
-(workflow.bench.audit; `pointer-bench verify` names the rows and what to do).
+(workflow.bench.rows.checks; `pointer-bench verify` names the rows and what to do).
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import Any
 
 import pandas as pd
 
-from workflow.bench import audit
-from workflow.bench.audit import Finding, Placed
 from workflow.bench.experiments import EXPERIMENTS
+from workflow.bench.rows import checks
+from workflow.bench.rows.checks import Finding, Placed
 from workflow.report import controls, ledger, metrics, render, rules
 from workflow.report.frame import unpack
 from workflow.report.layout import Table, significant
@@ -91,9 +91,9 @@ def unsound_rows(frame: pd.DataFrame) -> list[str]:
     """Timings that others disturbed, and rows that cannot stand side by side; the first of each kind in words."""
     rows = [_placed(record) for record in frame.to_dict("records") if record["experiment"] in EXPERIMENTS]
     found: dict[str, list[Finding]] = {}
-    for finding in (*audit.overlaps(rows), *audit.sources(rows)):
+    for finding in (*checks.overlaps(rows), *checks.mixed_sources(rows)):
         found.setdefault(finding.check, []).append(finding)
-    return [f"{some[0].what}" + (f" (and {len(some) - 1} more)" if some[1:] else "") for some in found.values()]
+    return [f"{some[0].message}" + (f" (and {len(some) - 1} more)" if some[1:] else "") for some in found.values()]
 
 
 def _placed(record: Mapping[Hashable, Any]) -> Placed:

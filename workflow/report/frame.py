@@ -86,10 +86,22 @@ def collect(manifest: Path, out: Path, benchmarks: Path | None = None) -> pd.Dat
 
 
 def load(path: Path) -> pd.DataFrame:
-    """The frame that `collect` wrote. Raises InputError where there is none."""
+    """Return the frame that `collect` wrote, or that of all row files below a folder. Raises InputError for neither."""
+    if path.is_dir():
+        return read(path)
     if not path.is_file():
         raise InputError.about("--rows", str(path), "a rows.parquet made by `collect`", "the command line")
     try:
         return pd.read_parquet(path)
     except (OSError, ValueError) as error:  # pyarrow's own errors are both
         raise InputError.about("--rows", str(path), "a rows.parquet that is whole", "the command line") from error
+
+
+def read(folder: Path) -> pd.DataFrame:
+    """Return the frame of all row files below a folder, checked; traces beside them are no rows."""
+    from workflow.bench.rows import names_row, read_row
+
+    paths = [path for path in sorted(folder.rglob("*.json")) if names_row(path)]
+    if not paths:
+        raise InputError.about("--rows", str(folder), "a folder with row files below it", "the command line")
+    return tidy(read_row(path) | {"path": str(path)} for path in paths)

@@ -93,7 +93,7 @@ def pointer_map(frame: pd.DataFrame) -> Figure:
 
 def _traced(frame: pd.DataFrame) -> tuple[Any, np.ndarray[Any, np.dtype[np.int64]]] | None:
     """The row to draw and its targets int[L, H, N] of the first sequence; None where no trace can be read."""
-    from workflow.bench.store import attachment
+    from workflow.bench.rows import attachment
 
     rows = summary.of(frame, "interpretability")
     rows = rows[(rows["status"] == "ok") & rows["files"].notna()].sort_values(

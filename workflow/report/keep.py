@@ -11,8 +11,7 @@ import shutil
 from pathlib import Path
 
 from pointer.errors import InputError
-from workflow.bench.rows import Row, read_row
-from workflow.bench.store import attachment
+from workflow.bench.rows import Row, attachment, read_row
 from workflow.report.frame import read_manifest
 
 LARGEST_TRACE_BYTES = 300_000

@@ -15,10 +15,10 @@ import pandas as pd
 
 from pointer.errors import InputError
 from workflow.bench import experiments, registry
+from workflow.bench.cell import DEVICES, DTYPES
 from workflow.bench.explain import explained
-from workflow.bench.settings import DEVICES, DTYPES
 from workflow.bench.sources import ROOT
-from workflow.bench.strict_yaml import read_yaml
+from workflow.bench.validation import read_yaml
 from workflow.report import arithmetic, cost_metrics, metrics, summary
 from workflow.report.rules import Estimate, Rule
 

@@ -303,7 +303,7 @@ def _half(layers: list[float], half: str) -> list[float]:
 
 def targets_per_position(frame: pd.DataFrame, *, model: str = "pointer") -> list[Estimate]:
     """Share of positions, layers and pointer heads of the traces with one target that is the position or before it."""
-    from workflow.bench.store import attachment
+    from workflow.bench.rows import attachment
 
     rows = summary.of(frame, "interpretability")
     rows = rows[(rows["model"] == model) & (rows["status"] == "ok") & rows["files"].notna()]

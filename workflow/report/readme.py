@@ -19,8 +19,7 @@ from pathlib import Path
 import pandas as pd
 
 from pointer.errors import InputError
-from workflow.bench.rows import read_row, write_atomically
-from workflow.bench.store import names_row
+from workflow.bench.rows import names_row, read_row, write_atomically
 from workflow.report import LEDGER, claims, figures, goals, layout, ledger, render, summary
 from workflow.report.ablation_tables import ablation, fairness, two_hop
 from workflow.report.copy_tables import copy_accuracy, hops

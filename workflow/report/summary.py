@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from workflow.bench import stability
+from workflow.bench.measure import statistics
 from workflow.report import intervals, paper
 from workflow.report.frame import unpack
 
@@ -82,7 +82,7 @@ def _line(group: pd.DataFrame, columns: Mapping[str, str], steady: str) -> dict[
 
 def _doubts(good: pd.DataFrame, steady: str) -> list[str]:
     """What a reader of a timing must know: repeats that disagree, and rows that did within themselves."""
-    said = stability.unstable([float(value) for value in good[steady].dropna()], f"{steady} over repeats")
+    said = statistics.unstable([float(value) for value in good[steady].dropna()], f"{steady} over repeats")
     within = int(good["unsteady"].sum())
     return said + ([f"the steps inside {within} of {len(good)} runs vary (their row says how)"] if within else [])
 
@@ -261,7 +261,10 @@ def hops(frame: pd.DataFrame) -> pd.DataFrame:
 
 def task(distance: Any, settings: Any) -> str:
     """What a model was trained on, in words."""
-    return f"copy, D={distance}" if pd.notna(distance) else str((unpack(settings) or {}).get("task", "text"))
+    if pd.notna(distance):
+        return f"copy, D={distance}"
+    learned = (unpack(settings) or {}).get("task") or "text"
+    return str(learned["name"] if isinstance(learned, dict) else learned)
 
 
 def parameters(frame: pd.DataFrame) -> pd.DataFrame:

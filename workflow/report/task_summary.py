@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from workflow.bench import experiments
-from workflow.bench.settings import PAIR_TOKENS
+from workflow.bench.tasks.mqar import PAIR_TOKENS
 from workflow.report import models, summary
 from workflow.report.frame import first_look, unpack
 from workflow.report.summary import PLACE

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from workflow.bench import stability
+from workflow.bench.measure import statistics
 from workflow.report import models, paper, summary
 from workflow.report.drafting import Draft, beside
 from workflow.report.layout import NOT_RUN, Machines, Table, significant, whole, with_paper
@@ -17,8 +17,8 @@ PAPER_NOTE = "paper: Apple Silicon; batch, repeats and timing protocol are not s
 
 
 STEADY_NOTE = (
-    f"A number marked as varying is doubtful: repeats whose standard deviation exceeds {stability.MOST_DEVIATION:.0%} "
-    f"of their mean, or one of which is {stability.MOST_EXCURSION:.0%} off it (the limits of pyperf)."
+    f"A number marked as varying is doubtful: repeats whose standard deviation exceeds {statistics.MOST_DEVIATION:.0%} "
+    f"of their mean, or one of which is {statistics.MOST_EXCURSION:.0%} off it (the limits of pyperf)."
 )
 
 

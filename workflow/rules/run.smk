@@ -1,89 +1,66 @@
-# One job, one row, one rule an experiment. A timing row claims every core, and the worker holds the machine's lock.
+# A verdict on each model's contract, then one job a row. Shared rows run beside each other. An
+# exclusive (timing) row claims every core of this machine, or a node of Slurm's, and its process
+# holds the machine's lock.
 
 
-rule run_efficiency:
+rule check_model:
     output:
-        row="results/runs/{experiment}/{model}/{cell}.json",
+        verdict="results/contracts/{contract}.json",
+    log:
+        "results/logs/contracts/{contract}.log",
+    priority: 10**6  # before all rows, so that timing rows keep the order of the plan
+    conda:
+        "../../environment.yml"
+    params:
+        argv=lambda wildcards, output: explained(GRID.check_argv, output.verdict),
+        sources=lambda wildcards, output: explained(GRID.check_sources, output.verdict),
+    shell:
+        "python -m workflow.bench check {params.argv:q} --out {output.verdict:q} > {log:q} 2>&1"
+
+
+rule run_shared:
+    input:
+        contract=of_row("contract"),
+    output:
+        # An existing row is not removed before the job: `--keep` leaves a finished one as it is.
+        row=update("results/runs/{experiment}/{model}/{cell}.json"),
     log:
         "results/logs/{experiment}/{model}/{cell}.log",
     wildcard_constraints:
-        experiment="efficiency",
-    priority: asked("priority")
+        experiment="|".join(GRID.shared),
+    priority: of_row("priority")
     conda:
         "../../environment.yml"
-    threads: claimed_threads
-    resources:
-        slurm_extra=exclusive,
+    threads: of_row("threads", shared_cores)
     params:
-        argv=asked("argv"),
-        sources=asked("sources"),
-        store=STORE,
-        pipeline=PIPELINE,
+        argv=of_row("argv"),
+        sources=of_row("sources"),
     shell:
-        "python -m workflow.bench run {params.argv:q} --store {params.store:q} --pipeline {params.pipeline:q}"
+        "python -m workflow.bench run {params.argv:q} --keep --contract {input.contract:q}"
         " --out {output.row:q} 2> {log:q}"
 
 
-use rule run_efficiency as run_copy with:
+use rule run_shared as run_exclusive with:
     wildcard_constraints:
-        experiment="copy",
+        experiment="|".join(GRID.exclusive),
+    resources:
+        slurm_extra=lambda wildcards: "" if shared_cores() else "--exclusive",
 
 
-use rule run_efficiency as run_interpretability with:
-    wildcard_constraints:
-        experiment="interpretability",
-
-
-use rule run_efficiency as run_complexity with:
-    wildcard_constraints:
-        experiment="complexity",
-
-
-use rule run_efficiency as run_fairness with:
-    wildcard_constraints:
-        experiment="fairness",
-
-
-use rule run_efficiency as run_ablation with:
-    wildcard_constraints:
-        experiment="ablation",
-
-
-use rule run_efficiency as run_two_hop with:
-    wildcard_constraints:
-        experiment="two_hop",
-
-
-use rule run_efficiency as run_mqar with:
-    wildcard_constraints:
-        experiment="mqar",
-
-
-use rule run_efficiency as run_selective_copy with:
-    wildcard_constraints:
-        experiment="selective-copy",
-
-
-use rule run_efficiency as run_induction with:
-    wildcard_constraints:
-        experiment="induction",
-
-
-use rule run_efficiency as run_khop with:
-    wildcard_constraints:
-        experiment="khop",
-
-
-use rule run_efficiency as run_string_copy with:
-    wildcard_constraints:
-        experiment="string-copy",
-
-
-use rule run_efficiency as run_listops with:
-    wildcard_constraints:
-        experiment="listops",
-
-
-use rule run_efficiency as run_bytes with:
-    wildcard_constraints:
-        experiment="bytes",
+# Forward and backward of each mixer alone, by pytest-benchmark; timed, so exclusive as well.
+rule benchmarks:
+    input:
+        suite=GRID.benchmarks,
+    output:
+        "results/benchmarks.json",
+    log:
+        "results/logs/benchmarks.log",
+    conda:
+        "../../environment.yml"
+    threads: lambda wildcards: shared_cores() or 1
+    resources:
+        slurm_extra=lambda wildcards: "" if shared_cores() else "--exclusive",
+    params:
+        mixers=GRID.mixer_code,
+    shell:
+        "python -m pytest {input.suite:q} --benchmark-only --benchmark-json {output:q} > {log:q} 2>&1"

@@ -1,135 +1,61 @@
-"""What every task shares: seeded streams that all models of a seed read in the same order, and the interface that
-training, evaluation and rows know.
+"""The tasks that models learn, one line each: name -> its `Parameters` class. A new task is one file here and one line.
 
-A task is one file here and one entry in workflow.bench.experiments. It makes sequences of tokens and, for each
-position, the symbol wanted there or IGNORED. Importing a task loads no torch, so that bad sizes are refused before any
-job starts.
+Importing this package loads no task; `info` does, and no task loads torch.
 """
 
 from __future__ import annotations
 
-import dataclasses
-from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+import functools
+import importlib
+from typing import Annotated, Any, Union
 
-import numpy as np
-from numpy.typing import NDArray
+from pydantic import Field
 
 from pointer.errors import InputError
+from workflow.bench.tasks.base import Parameters
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from workflow.bench.settings import Settings
-
-IGNORED = -100  # cross_entropy's ignore_index
-ORDER_BLOCK = 1024  # steps among which a seed shuffles the order of its batches
-STREAMS = ("train", "check", "evaluate", "order", "timing", "trace")
-Symbols = NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Seeds:
-    """What one seed stands for, apart: the symbols, the initial weights, the order of batches and the training
-    noise."""
-
-    data: int
-    init: int
-    order: int
-
-    @classmethod
-    def of(cls, seed: int) -> Seeds:
-        """Three unrelated 32-bit seeds from one."""
-        data, init, order = (int(word) for word in np.random.SeedSequence(seed).generate_state(3))
-        return cls(data, init, order)
+TASKS = {
+    "copy": "workflow.bench.tasks.copy:Copy",
+    "mqar": "workflow.bench.tasks.mqar:Mqar",
+    "selective-copy": "workflow.bench.tasks.selective_copy:SelectiveCopy",
+    "induction": "workflow.bench.tasks.induction:Induction",
+    "khop": "workflow.bench.tasks.khop:Khop",
+    "string-copy": "workflow.bench.tasks.string_copy:StringCopy",
+    "listops": "workflow.bench.tasks.listops:ListOps",
+    "bytes": "workflow.bench.tasks.text:Bytes",
+}
 
 
-def generator(stream: str, seed: int, index: int) -> np.random.Generator:
-    """A generator for entry `index` of a named stream. Streams of one seed never meet: the name is part of the key."""
-    sequence = np.random.SeedSequence(seed, spawn_key=(STREAMS.index(stream), index))
-    return np.random.Generator(np.random.Philox(sequence))
+@functools.cache
+def info(name: str) -> type[Parameters]:
+    """Return a task's parameters class; raise InputError with the nearest name for an unknown one."""
+    if name not in TASKS:
+        raise InputError.unknown("task", name, TASKS, "`--task`, or `tasks` in the config")
+    module, _, attribute = TASKS[name].partition(":")
+    kind: type[Parameters] = getattr(importlib.import_module(module), attribute)
+    return kind
 
 
-@dataclass(frozen=True, kw_only=True)
-class Task(ABC):
-    """One cell's task: its sizes, which are settings of the same name, and its data, of which `seeds` decides every
-    symbol."""
-
-    batch: int
-    length: int
-    symbols: int
-    seeds: Seeds
-
-    @classmethod
-    def of(cls, cell: Settings) -> Self:
-        """The task of a cell with the settings resolved; raises InputError for sizes that do not fit each other."""
-        names = {field.name for field in dataclasses.fields(cls)} - {"seeds"}
-        return cls(seeds=Seeds.of(cell.seed), **{name: getattr(cell, name) for name in names})
-
-    @property
-    @abstractmethod
-    def supervised(self) -> int:
-        """Symbols of one sequence that carry loss; a training sequence may have fewer."""
-
-    @property
-    @abstractmethod
-    def chance(self) -> float:
-        """Accuracy of the best guess that reads no input."""
-
-    @abstractmethod
-    def sequences(self, rng: np.random.Generator, count: int, stream: str) -> tuple[Symbols, Symbols]:
-        """`count` fresh sequences of a stream -> (tokens int64[count, N], targets int64[count, N])."""
-
-    @property
-    def longest(self) -> int:
-        """Tokens of the longest sequence that a model must take."""
-        return self.length
-
-    @property
-    def tokens_a_step(self) -> int:
-        """Inputs of one training step, B N."""
-        return self.batch * self.length
-
-    def further(self) -> dict[int, Task]:
-        """Size -> the same task at sizes that training never showed, scored as well."""
-        return {}
-
-    def facts(self, loss: float | None = None) -> dict[str, Any]:
-        """The row keys that only this task has, some of them from the evaluation's loss in nats a symbol."""
-        return {}
-
-    def steps(self, budget: int) -> int:
-        """Whole steps within a budget of tokens. Raises InputError where not even one fits."""
-        if budget < self.tokens_a_step:
-            raise InputError.about(
-                "tokens", budget, f"at least {self.tokens_a_step}, one step", "`--tokens`, or `tokens` in the config"
-            )
-        return budget // self.tokens_a_step
-
-    def training_batch(self, step: int) -> tuple[Tensor, Tensor]:
-        """The batch of a training step: the order seed permutes which of the data seed's batches comes when."""
-        block, place = divmod(step, ORDER_BLOCK)
-        order = generator("order", self.seeds.order, block).permutation(ORDER_BLOCK)
-        return self.batch_of("train", block * ORDER_BLOCK + int(order[place]), self.batch)
-
-    def batch_of(self, stream: str, index: int, batch: int) -> tuple[Tensor, Tensor]:
-        """`batch` sequences (int64[B, N], int64[B, N]) on the CPU, entry `index` of a stream that training never reads
-        unless it is "train"."""
-        import torch
-
-        tokens, targets = self.sequences(generator(stream, self.seeds.data, index), batch, stream)
-        return torch.from_numpy(tokens), torch.from_numpy(targets)
+def module(name: str) -> str:
+    """Return the module that makes a task's sequences."""
+    return TASKS[name].partition(":")[0]
 
 
-def require(name: str, value: int, low: int, high: int, why: str = "") -> None:
-    """Raises InputError unless low <= value <= high; `why` says what bounds it."""
-    if not low <= value <= high:
-        option = f"`--{name.replace('_', '-')}`"
-        accepted = f"{low:,} to {high:,}{why}" if high >= low else f"none{why}"
-        raise InputError.about(name, value, accepted, f"{option}, or the config")
+def any_task() -> Any:
+    """Return the type of a cell's `task`: the parameters of one of the tasks, chosen by `name`."""
+    return Annotated[Union[tuple(info(name) for name in TASKS)], Field(discriminator="name")]  # noqa: UP007
 
 
-def blank(tokens: Symbols) -> Symbols:
-    """Targets for `tokens` with nothing wanted yet."""
-    return np.full_like(tokens, IGNORED)
+def parameters() -> dict[str, Any]:
+    """Return every parameter of every task, by name: its pydantic field."""
+    fields: dict[str, Any] = {}
+    for name in TASKS:
+        for key, field in info(name).model_fields.items():
+            if key != "name":
+                fields.setdefault(key, field)
+    return fields
+
+
+def axes() -> dict[str, str]:
+    """Return what a tier calls a list of sizes -> the setting, such as distances -> distance, for every task."""
+    return {info(name).axis_key: info(name).axis for name in TASKS}

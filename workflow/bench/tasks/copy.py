@@ -13,11 +13,15 @@ No position outside its own past is needed, and no symbol predicts another, so a
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
+from pydantic import Field
 
-from pointer.errors import InputError
-from workflow.bench.tasks import Symbols, Task, blank
+from workflow.bench.tasks.base import LARGEST, Parameters, Symbols, Task, blank, require
+from workflow.bench.validation import Whole
+
+SCORED = 768  # symbols of a sequence with a target, unless a length is given
 
 
 def copy_batch(
@@ -27,10 +31,7 @@ def copy_batch(
 
     Raises InputError unless 1 <= D < N.
     """
-    if not 1 <= distance < length:
-        raise InputError.about(
-            "distance", distance, f"1 to {length - 1} at length {length}", "`--distance` or `--length`"
-        )
+    require("distance", distance, 1, length - 1, f" at length {length}")
     tokens = rng.integers(symbols, size=(batch, length), dtype=np.int64)
     targets = blank(tokens)
     targets[:, distance:] = tokens[:, :-distance]
@@ -42,6 +43,9 @@ class CopyTask(Task):
     """Copies over `distance` tokens."""
 
     distance: int
+
+    def __post_init__(self) -> None:
+        require("distance", self.distance, 1, self.length - 1, f" at length {self.length}")
 
     @property
     def supervised(self) -> int:
@@ -56,3 +60,18 @@ class CopyTask(Task):
     def sequences(self, rng: np.random.Generator, count: int, stream: str) -> tuple[Symbols, Symbols]:
         """See the module."""
         return copy_batch(rng, count, self.length, self.distance, self.symbols)
+
+
+class Copy(Parameters):
+    """Settings of the task."""
+
+    question = "is the token D positions back found, after a budget of training tokens?"
+    axis, axis_key, sign = "distance", "distances", "d"
+    made_by = CopyTask
+
+    name: Literal["copy"] = "copy"
+    distance: Whole = Field(default=512, ge=1, le=LARGEST, description="copy distance D in tokens")
+
+    def default_length(self) -> int:
+        """Return D + 768: as many symbols are scored at every distance."""
+        return self.distance + SCORED

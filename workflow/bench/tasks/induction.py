@@ -14,10 +14,11 @@ N = 256. One symbol a sequence carries loss, so a step teaches little: budgets a
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
-from workflow.bench.tasks import Symbols, Task, blank, require
+from workflow.bench.tasks.base import Parameters, Symbols, Task, blank, require
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,3 +48,15 @@ class InductionTask(Task):
         targets = blank(tokens)
         targets[:, -1] = tokens[lines, first + 1]
         return tokens, targets
+
+
+class Induction(Parameters):
+    """Settings of the task."""
+
+    question = "is the symbol found that once followed a special one? (Mamba)"
+    length = 256
+    symbols = 16
+    evaluate_symbols = 1000
+    made_by = InductionTask
+
+    name: Literal["induction"] = "induction"

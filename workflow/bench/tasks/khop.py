@@ -23,10 +23,13 @@ is right for 32% (k = 1), 48% (2), 27% (3) and 31% (4).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
+from pydantic import Field
 
-from workflow.bench.tasks import Symbols, Task, require
+from workflow.bench.tasks.base import Parameters, Symbols, Task, require
+from workflow.bench.validation import Whole
 
 NOWHERE = -1
 
@@ -89,3 +92,17 @@ class KhopTask(Task):
         reached = hop(find(tokens), self.hops)
         symbols = np.take_along_axis(tokens, np.maximum(reached, 0), axis=1)
         return tokens, np.where(reached == NOWHERE, self.symbols - 1, symbols)
+
+
+class Khop(Parameters):
+    """Settings of the task."""
+
+    question = "are chains of k induction steps followed? (k-hop induction heads)"
+    axis, axis_key, sign = "hops", "hops", "k"
+    length = 128
+    symbols = 5
+    step_tokens = 1024
+    made_by = KhopTask
+
+    name: Literal["khop"] = "khop"
+    hops: Whole = Field(default=1, ge=1, le=1000, description="induction steps in a row, k")

@@ -18,10 +18,11 @@ more than half of the time), against 17% without looking. A model that scores le
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
-from workflow.bench.tasks import Symbols, Task, blank, require
+from workflow.bench.tasks.base import Parameters, Symbols, Task, blank, require
 
 DIGITS = 10
 MIN, MAX, MED, SM, END, FILLER = range(DIGITS, DIGITS + 6)
@@ -107,3 +108,16 @@ class ListOpsTask(Task):
 
 
 CONSTANT_GUESS = 0.173
+
+
+class ListOps(Parameters):
+    """Settings of the task."""
+
+    question = "what do nested expressions of 500 to 2000 tokens come to? (Long Range Arena)"
+    length = 2000
+    symbols = VOCABULARY
+    fixed_symbols = True
+    evaluate_symbols = 500
+    made_by = ListOpsTask
+
+    name: Literal["listops"] = "listops"

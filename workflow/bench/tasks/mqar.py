@@ -17,13 +17,17 @@ constant guess, and is where training rests before a model recalls.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
+from pydantic import Field
 
-from workflow.bench.tasks import Symbols, Task, blank, require
+from workflow.bench.tasks.base import LARGEST, Parameters, Symbols, Task, blank, require
+from workflow.bench.validation import Whole
 
 POWER = 0.01  # a
 FILLER = 0
+PAIR_TOKENS = 16  # N = 16 P unless a length is given
 
 
 def query_places(rng: np.random.Generator, count: int, places: int, pairs: int) -> Symbols:
@@ -71,3 +75,20 @@ class MqarTask(Task):
         np.put_along_axis(tokens, queries, keys, axis=1)
         np.put_along_axis(targets, queries, values, axis=1)
         return tokens, targets
+
+
+class Mqar(Parameters):
+    """Settings of the task."""
+
+    question = "are the values of keys recalled, by number of pairs? (Zoology)"
+    axis, axis_key, sign = "pairs", "pairs", "p"
+    symbols = 256
+    step_tokens = 1024
+    made_by = MqarTask
+
+    name: Literal["mqar"] = "mqar"
+    pairs: Whole = Field(default=16, ge=1, le=LARGEST, description="pairs of key and value")
+
+    def default_length(self) -> int:
+        """Return 16 tokens a pair."""
+        return PAIR_TOKENS * self.pairs

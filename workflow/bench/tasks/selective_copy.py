@@ -14,10 +14,13 @@ a model must count, or know positions.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
+from pydantic import Field
 
-from workflow.bench.tasks import Symbols, Task, blank, require
+from workflow.bench.tasks.base import LARGEST, Parameters, Symbols, Task, blank, require
+from workflow.bench.validation import Whole
 
 NOISE = 0
 
@@ -53,3 +56,16 @@ class SelectiveCopyTask(Task):
         targets = blank(tokens)
         targets[:, before:] = data
         return tokens, targets
+
+
+class SelectiveCopy(Parameters):
+    """Settings of the task."""
+
+    question = "are data symbols among noise given back in order? (Mamba)"
+    length = 256
+    symbols = 16
+    step_tokens = 1024
+    made_by = SelectiveCopyTask
+
+    name: Literal["selective-copy"] = "selective-copy"
+    items: Whole = Field(default=16, ge=1, le=LARGEST, description="data symbols among the noise")

@@ -19,10 +19,13 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
+from pydantic import Field
 
-from workflow.bench.tasks import Symbols, Task, blank, require
+from workflow.bench.tasks.base import LARGEST, Parameters, Symbols, Task, blank, require
+from workflow.bench.validation import Whole
 
 SPECIAL = 3  # begin, copy, end
 FURTHER = (2, 4)  # evaluated lengths, in multiples of the longest in training
@@ -76,3 +79,20 @@ class StringCopyTask(Task):
 
 def _length(letters: int) -> int:
     return 2 * letters + 2
+
+
+class StringCopy(Parameters):
+    """Settings of the task."""
+
+    question = "is a string repeated, also where it is longer than in training? (Repeat After Me)"
+    axis, axis_key, sign = "letters", "letters", "l"
+    symbols = 29
+    step_tokens = 1024
+    made_by = StringCopyTask
+
+    name: Literal["string-copy"] = "string-copy"
+    letters: Whole = Field(default=50, ge=1, le=LARGEST, description="letters of training's longest string")
+
+    def default_length(self) -> int:
+        """Return two tokens a letter and two more."""
+        return _length(self.letters)

@@ -20,15 +20,17 @@ import sysconfig
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from pointer.errors import InputError
-from workflow.bench.tasks import Symbols, Task
+from workflow.bench.tasks.base import Parameters, Symbols, Task
+from workflow.bench.validation import Text
 
-Bytes = NDArray[np.uint8]
+ByteArray = NDArray[np.uint8]
 VOCABULARY = 256
 SPLITS = ("train", "check", "evaluate")
 SPLIT_OF = {"trace": "check", "timing": "train"}  # streams without a split of their own
@@ -42,7 +44,7 @@ MACHINES_OWN = "_sysconfigdata"  # how this very Python was built
 class Corpus:
     """A text by splits, uint8 each, and the hash of all of it."""
 
-    splits: dict[str, Bytes]
+    splits: dict[str, ByteArray]
     data_hash: str
 
     def frequency(self) -> NDArray[np.float64]:
@@ -56,7 +58,7 @@ def library_files(folder: Path) -> list[Path]:
     return sorted(path for path in found if not path.name.startswith(MACHINES_OWN))
 
 
-def split_by_file(contents: Iterable[bytes]) -> dict[str, Bytes]:
+def split_by_file(contents: Iterable[bytes]) -> dict[str, ByteArray]:
     """Each file whole in one split, chosen by its contents, so that equal files never stand on two sides."""
     parts: dict[str, list[bytes]] = {name: [] for name in SPLITS}
     for content in contents:
@@ -65,7 +67,7 @@ def split_by_file(contents: Iterable[bytes]) -> dict[str, Bytes]:
     return {name: np.frombuffer(b"".join(found), dtype=np.uint8) for name, found in parts.items()}
 
 
-def split_by_place(content: bytes) -> dict[str, Bytes]:
+def split_by_place(content: bytes) -> dict[str, ByteArray]:
     """The first 90% train, the next 5% check, the last 5% evaluate."""
     first, second = (int(cut * len(content)) for cut in CUTS)
     parts = (content[:first], content[first:second], content[second:])
@@ -130,3 +132,18 @@ class TextTask(Task):
         starts = rng.integers(len(text) - self.length, size=count)
         drawn = text[starts[:, None] + np.arange(self.length + 1)].astype(np.int64)
         return np.ascontiguousarray(drawn[:, :-1]), np.ascontiguousarray(drawn[:, 1:])
+
+
+class Bytes(Parameters):
+    """Settings of the task."""
+
+    question = "how many bits a byte of real text takes"
+    length = 1024
+    symbols = VOCABULARY
+    fixed_symbols = True
+    step_tokens = 1024
+    evaluate_symbols = 50_000
+    made_by = TextTask
+
+    name: Literal["bytes"] = "bytes"
+    data: Text = Field(default="", description="the text, a file; empty: the Python standard library's sources")

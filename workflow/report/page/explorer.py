@@ -82,7 +82,7 @@ def _entry(row: Record, name: str) -> dict[str, Any]:
 
 def _read(row: Record) -> dict[str, Any]:
     """The JSON beside a row. Raises _NoTraceError with the reason where there is none."""
-    from workflow.bench.store import attachment
+    from workflow.bench.rows import attachment
 
     if row["status"] != "ok":
         raise _NoTraceError(f"{row['status']}. {row['reason']}")

@@ -1,0 +1,224 @@
+"""A cell: stated once, refused when bad, hashed by what matters, named in words."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pointer.errors import InputError
+from workflow.bench import cell as cells
+from workflow.bench import cli, experiments, tasks
+from workflow.bench.cell import Cell
+from workflow.bench.validation import LONGEST_TEXT, UNWRITABLE
+
+COPY = {"experiment": "copy", "model": "pointer"}
+
+
+def typed(argv: list[str]) -> Cell:
+    """Return the cell that `pointer-bench run` makes of options."""
+    with cli.run.make_context("run", list(argv)) as context:
+        options = {key: value for key, value in context.params.items() if key not in ("out", "store", "pipeline")}
+        return cli.cell_of(options)
+
+
+@given(
+    distance=st.integers(1, 10_000),
+    tokens=st.integers(10**6, 10**9),
+    lr=st.floats(0, 10),
+    seed=st.integers(0, 2**31 - 1),
+    layers=st.integers(1, 9),
+    overrides=st.dictionaries(
+        st.from_regex(r"[a-z]{1,9}", fullmatch=True),
+        st.integers(-(2**63) + 1, 2**63 - 1)
+        | st.booleans()
+        | st.text(st.characters(exclude_categories=UNWRITABLE), max_size=LONGEST_TEXT),
+        max_size=3,
+    ),
+)
+def test_any_cell_survives_its_command_line_and_its_json(
+    distance: int, tokens: int, lr: float, seed: int, layers: int, overrides: dict[str, Any]
+) -> None:
+    cell = Cell.of(**COPY, distance=distance, tokens=tokens, lr=lr, seed=seed, layers=layers, mixer=overrides)
+    assert typed(cell.argv()) == cell
+    assert cells.from_dict(cell.to_dict()) == cell
+
+
+def test_argv_says_only_what_differs_from_the_defaults() -> None:
+    assert Cell.of(**COPY).argv() == ["--experiment", "copy", "--model", "pointer"]
+    traced = Cell.of("interpretability", "pointer", task="bytes", length=64)
+    assert traced.argv() == [
+        "--experiment",
+        "interpretability",
+        "--model",
+        "pointer",
+        "--length",
+        "64",
+        "--task",
+        "bytes",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("experiment", "coppy", "Did you mean 'copy'"),
+        ("model", "pointr", "Did you mean 'pointer'"),
+        ("device", "gpu", "cpu, cuda, mps"),
+        ("dtype", "float16", "Did you mean 'float32'|Did you mean 'bfloat16'"),
+        ("length", -1, "length is -1; accepted: a whole number from 0 to 4,194,304"),
+        ("length", 1.5, "a whole number"),
+        ("length", "1:30", "a whole number"),
+        ("length", "0512", "a whole number"),
+        ("length", 100, "distance is 512; accepted: 1 to 99 at length 100"),
+        ("distance", 0, "distance is 0; accepted: a whole number from 1"),
+        ("distance", True, "a whole number"),
+        ("tokens", 100, "one step of batch x N"),
+        ("lr", math.nan, "a finite number from 0.0 to 10.0"),
+        ("lr", math.inf, "a finite number"),
+        ("lr", False, "a finite number"),
+        ("symbols", 1, "from 2"),
+        ("task", "bytes", "copy in copy"),
+        ("task", "byte", "Did you mean 'bytes'"),
+        ("seed", -1, "from 0"),
+        ("stop_accuracy", 1.1, "to 1.0"),
+        ("machine", 3, "text"),
+        ("machine", "a\nb", "no control characters"),
+        ("mixer", {"k": math.nan}, "finite"),
+        ("mixer", {"k": [1]}, "finite"),
+        ("mixer", {"a b": 1}, "a name such as k"),
+        ("mixer", 3, "key: value pairs"),
+        ("lenght", 256, "Did you mean 'length'"),
+        ("heads", 3, "width is 256; accepted: a multiple of heads, 3"),
+        ("layers", 0, "layers is 0; accepted: a whole number from 1"),
+        ("schedule", "cosine", "constant"),
+        ("pairs", 7, "--pairs 7 does nothing in copy; accepted: with mqar"),
+    ],
+)
+def test_bad_values_are_refused_by_name(name: str, value: object, words: str) -> None:
+    with pytest.raises(InputError, match=words) as caught:
+        Cell.of(**{**COPY, name: value})
+    assert "accepted: " in str(caught.value) or "Known: " in str(caught.value)
+
+
+def test_an_unknown_key_of_a_settings_file_is_named() -> None:
+    with pytest.raises(InputError, match=r"'lenght' is unknown\. Did you mean 'length'"):
+        cells.from_dict({**COPY, "lenght": 3})
+    with pytest.raises(InputError, match=r"'pair' is unknown\. Did you mean 'pairs'"):
+        cells.from_dict({"experiment": "mqar", "model": "pointer", "task": {"name": "mqar", "pair": 3}})
+    with pytest.raises(InputError, match="model is None"):
+        cells.from_dict({"experiment": "mqar"})
+
+
+def test_every_task_and_every_parameter_has_a_name_of_its_own() -> None:
+    assert not set(tasks.parameters()) & {*Cell.model_fields, *cells.Trunk.model_fields}
+    assert set(tasks.TASKS) <= set(experiments.EXPERIMENTS)
+    for name in tasks.TASKS:
+        kind = tasks.info(name)
+        assert kind().name == name
+        assert kind.axis == "length" or kind.axis in kind.model_fields
+        assert kind.question
+
+
+@pytest.mark.parametrize("text", ["k", "=3", "a-b=3", ""])
+def test_overrides_are_key_value_pairs(text: str) -> None:
+    with pytest.raises(InputError, match="key=value"):
+        cli.parse_setting(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("k=3", 3), ("k=true", True), ("k=0.5", 0.5), ("k=fft", "fft"), ("k=[1]", "[1]"), ("k=", "")]
+)
+def test_an_override_is_a_scalar_or_text(text: str, value: object) -> None:
+    assert cli.parse_setting(text) == ("k", value)
+
+
+def test_the_key_ignores_what_does_not_matter_to_the_experiment() -> None:
+    timed = Cell.of("efficiency", "pointer")
+    assert timed.key() == Cell.of("efficiency", "pointer", tokens=10**6, lr=0.1, timeout_s=3).key()
+    assert timed.key() != Cell.of("efficiency", "pointer", timed_steps=9).key()
+    assert Cell.of(**COPY).key() == Cell.of(**COPY, timed_steps=9).key()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"tokens": 5000}, {"seed": 1}, {"mixer": {"k": 1}}, {"dtype": "bfloat16"}, {"machine": "x"}, {"threads": 1},
+     {"layers": 2}, {"width": 64}, {"distance": 64}],
+)  # fmt: skip
+def test_the_key_changes_with_what_matters(change: dict[str, Any]) -> None:
+    assert Cell.of(**COPY).key() != Cell.of(**COPY, **change).key()
+
+
+def test_sizes_left_open_are_filled_in() -> None:
+    copy = Cell.of(**COPY, distance=2048).resolved()
+    assert (copy.length, copy.batch, copy.axis, copy.x) == (2816, 1, "distance", 2048)
+    timed = Cell.of("efficiency", "pointer", length=256).resolved()
+    assert (timed.length, timed.batch, timed.threads) == (256, 16, cells.affinity())
+    assert (timed.axis, timed.x) == ("length", 256)
+
+
+def test_equal_sizes_are_the_same_row_however_they_are_said() -> None:
+    said = [Cell.of("efficiency", "pointer", length=256), Cell.of("efficiency", "pointer", length=256, batch=16)]
+    assert said[0].path == said[1].path
+
+
+@pytest.mark.parametrize(
+    ("experiment", "given", "length", "symbols"),
+    [
+        ("mqar", {"pairs": 64}, 1024, 256),
+        ("mqar", {"pairs": 64, "length": 512, "symbols": 200}, 512, 200),
+        ("selective-copy", {}, 256, 16),
+        ("induction", {"length": 1024}, 1024, 16),
+        ("khop", {"hops": 3}, 128, 5),
+        ("string-copy", {"letters": 20}, 42, 29),
+        ("listops", {"symbols": 99}, 2000, 16),
+        ("bytes", {"symbols": 20}, 1024, 256),
+        ("copy", {}, 1280, 20),
+        ("complexity", {}, 2048, 20),
+    ],
+)
+def test_each_task_has_sizes_of_its_own(experiment: str, given: dict[str, int], length: int, symbols: int) -> None:
+    cell = Cell.of(experiment, "pointer", **given).resolved()
+    assert (cell.length, cell.symbols) == (length, symbols)
+
+
+@pytest.mark.parametrize(
+    ("experiment", "given", "words"),
+    [
+        ("mqar", {"pairs": 17, "length": 64}, "pairs is 17; accepted: 1 to 16 at length 64"),
+        ("mqar", {"pairs": 128}, "pairs is 128; accepted: 1 to 127 with 256 symbols"),
+        ("selective-copy", {"items": 129}, "items is 129; accepted: 1 to 128 at length 256"),
+        ("string-copy", {"length": 50}, "letters is 50; accepted: 1 to 24"),
+        ("mqar", {"task": "bytes"}, "task is 'bytes'; accepted: mqar in mqar"),
+        ("efficiency", {"task": "bytes"}, "task is 'bytes'; accepted: none in efficiency"),
+    ],
+)
+def test_sizes_that_a_task_cannot_have_are_refused(experiment: str, given: dict[str, Any], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        Cell.of(experiment, "pointer", **given)
+
+
+def test_a_tasks_parameters_are_part_of_its_key() -> None:
+    assert Cell.of("mqar", "pointer").key() != Cell.of("mqar", "pointer", pairs=8).key()
+    traced = Cell.of("interpretability", "pointer", task="bytes")
+    assert traced.key() != Cell.of("interpretability", "pointer").key()
+    assert traced.key() != Cell.of("interpretability", "pointer", task="bytes", data="enwik8").key()
+
+
+def test_a_path_says_the_variant_in_words() -> None:
+    def name(**settings: Any) -> str:
+        return Cell.of("efficiency", "pointer", **settings).path.rpartition("-")[0].removeprefix("results/runs/")
+
+    assert name() == "efficiency/pointer/n2048-r0"
+    assert name(mixer={"candidates": "offsets+content"}) == "efficiency/pointer/n2048-candidates=offsets+content-r0"
+    assert name(mixer={"k": 8, "hard": False}, width=64) == "efficiency/pointer/n2048-hard=false,k=8,trunk=6x64x8-r0"
+    assert name(mixer={"k": "../../x"}) == "efficiency/pointer/n2048-k=....x-r0"
+    assert len(Cell.of("efficiency", "pointer", mixer={"k": "x" * 200}).path) < 200
+
+
+def test_threads_never_exceed_the_affinity() -> None:
+    assert cells.threads(10_000) == cells.affinity()
+    assert cells.threads(1) == 1

@@ -1,0 +1,223 @@
+"""A model that breaks its contract is refused: the check is red with the reason, and its row has the reason and no
+number. The verdict is asked for once a version of the sources."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pointer.errors import InputError
+from workflow.bench import cli, outside, registry
+from workflow.bench.measure import contract
+from workflow.bench.outcomes import EnvironmentFault, StoppedError
+from workflow.bench.rows import contracts, provenance, read_row
+from workflow.bench.rows.contracts import Verdict
+
+MEASURED = ("step_ms", "inference_ms", "accuracy", "flops_step", "n_params", "peak_memory_bytes")
+BROKEN = {  # class of tests/planted.py -> the check that it fails and the reason
+    "Leaky": ("causal", "output 0 differs by"),
+    "WrongShape": ("shapes", "the mixer of layer 0 returns y [3, 9, 64] for x [3, 10, 64]"),
+    "AcrossBatch": ("independent of batch", "output 0 differs by"),
+    "Stateful": ("repeatable", "two inference calls on the same tokens differ at position 0"),
+    "Heavy": ("parity", "parameters without position tables; accepted: 3,200,000 within 10%"),
+}
+
+
+@pytest.fixture(autouse=True)
+def planted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """tests/ is on Python's path, here and in processes that are started."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=":")
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_the_check_of_a_planted_model_fails_with_its_reason(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    name, (check, words) = outside.joined("bad", f"planted:{kind}"), BROKEN[kind]
+    assert cli.main(["check", name]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.startswith(f"FAIL  {check}: ") and words in line for line in lines), lines
+    assert lines[-1].endswith("no number of it is published")
+
+
+def test_an_honest_model_outside_keeps_the_contract() -> None:
+    assert [found for found in contract.check("good=planted:Honest") if not found.ok] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["Leaky", *(pytest.param(k, marks=pytest.mark.full) for k in BROKEN if k != "Leaky")])
+def test_the_row_of_a_broken_model_says_why_and_holds_no_number(tmp_path: Path, kind: str) -> None:
+    argv = ["run", "--experiment", "efficiency", "--model", f"bad=planted:{kind}", "--threads", "1"]
+    check, words = BROKEN[kind]
+    verdict = tmp_path / "bad.json"
+    for name in ("first", "second"):
+        assert cli.main([*argv, "--contract", str(verdict), "--out", str(tmp_path / f"{name}.json")]) == 0
+        row = read_row(tmp_path / f"{name}.json")
+        assert row["status"] == "error"
+        assert row["reason"].startswith(f"fails the contract: {check}: ")
+        assert words in row["reason"]
+        assert [row[key] for key in MEASURED] == [None] * len(MEASURED)
+    assert json.loads(verdict.read_text())["status"] == "error"
+
+
+def test_settings_that_break_the_contract_are_refused_and_others_are_not(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = outside.joined("sneaky", "planted:Sneaky")
+    argv = ["run", "--experiment", "complexity", "--model", name, "--length", "64", "--threads", "1"]
+    for given, status in (([], "ok"), (["--set", "leak=true"], "error")):
+        out = tmp_path / f"{status}.json"
+        assert cli.main([*argv, *given, "--contract", str(tmp_path / f"of-{status}.json"), "--out", str(out)]) == 0
+        assert read_row(out)["status"] == status
+    assert read_row(out)["reason"].startswith("fails the contract: causal: output 0 differs by")
+    assert cli.main(["check", name, "--set", "leak=true"]) == 1
+    assert "FAIL  causal" in capsys.readouterr().out
+    assert cli.main([*argv, "--set", "leek=1"]) == 2
+    assert "'leek' is unknown. Did you mean 'leak'?" in capsys.readouterr().err
+
+
+def test_what_else_fails_with_a_setting_is_the_models() -> None:
+    found = list(contract.check(outside.joined("fragile", "planted:Fragile"), {"power": 2}))
+    assert [(check.name, check.ok) for check in found] == [("builds", False)]
+    assert found[0].reason.startswith("raised KeyError: 2 (planted.py, line ")
+
+
+def test_a_setting_that_is_no_keyword_is_told_how_to_become_one() -> None:
+    with pytest.raises(
+        InputError, match=r"setting power of .* accepted: a keyword: `def __init__\(self, shape, \*, power"
+    ):
+        contract.check(outside.joined("positional", "planted:Positional"), {"power": 2})
+    with pytest.raises(InputError, match="'shape' is unknown"):
+        contract.check(outside.joined("positional", "planted:Positional"), {"shape": 2})
+
+
+def test_settings_of_an_own_model_lift_no_check() -> None:
+    found = list(contract.check(outside.joined("fragile", "planted:Fragile"), {"power": 1}))
+    assert {"same in training", "gradients"} <= {check.name for check in found if check.ok}
+
+
+def test_a_baseline_that_python_cannot_read_has_a_hash_and_one_failed_check(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So its cells become rows that say why, and the others' are planned as before."""
+    entry = registry.info("identity").model_copy(update={"path": "unreadable:Mine", "kind": "model"})
+    monkeypatch.setattr(registry, "info", lambda name: entry)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for number, text in enumerate(("def (", "\udcff", "import sys; sys.exit(0)")):
+        (tmp_path / "unreadable.py").write_bytes(text.encode(errors="surrogateescape"))
+        assert provenance.source_hash(f"unreadable-{number}")
+        found = list(contract.check(f"unreadable-{number}"))
+        assert [(check.name, check.ok) for check in found] == [("builds", False)]
+
+
+def checker(folder: Path, monkeypatch: pytest.MonkeyPatch, body: str) -> None:
+    """A stand-in for the process that checks; it counts its calls."""
+    script = folder / "checker.py"
+    before = "import json, sys, os, signal, time\nfrom pathlib import Path\n"
+    count = f"open({str(folder / 'calls')!r}, 'a').write('x')\n"
+    script.write_text(f"{before}{count}result = Path(sys.argv[2])\n{body}\n")
+    monkeypatch.setattr(contracts.child, "WORKER", (sys.executable, str(script)))
+
+
+def verdict(folder: Path) -> Verdict:
+    """The verdict on chance, kept in a file of the folder."""
+    return contracts.verdict("chance", {}, folder / "chance.json", folder, sys.stderr)
+
+
+def finish(**result: object) -> str:
+    """The statement of a checker that writes this result."""
+    return f"result.write_text(json.dumps({result}))"
+
+
+@pytest.mark.parametrize(
+    ("checks", "status", "reason"),
+    [
+        ([("causal", True, "")], "ok", ""),
+        ([("shapes", True, ""), ("causal", False, "x")], "error", "fails the contract: causal: x"),
+    ],
+)
+def test_what_a_check_finds_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, checks: list[object], status: str, reason: str
+) -> None:
+    checker(tmp_path, monkeypatch, finish(kind="ok", checks=checks))
+    for _ in range(2):
+        assert (verdict(tmp_path).status, verdict(tmp_path).reason) == (status, reason)
+    assert (tmp_path / "calls").read_text() == "x"
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (finish(kind="oom", message="MemoryError: "), "MemoryError"),
+        (finish(kind="full", message="No space left"), "No space left"),
+        (finish(kind="environment", message="no locator available"), "no locator available"),
+        ("os._exit(0)", "without a result"),
+        ("sys.exit(3)", "exit code 3"),
+    ],
+)
+def test_a_fault_of_the_environment_is_no_verdict(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str, words: str
+) -> None:
+    checker(tmp_path, monkeypatch, body)
+    for _ in range(2):
+        with pytest.raises(EnvironmentFault, match=words):
+            verdict(tmp_path)
+    assert (tmp_path / "calls").read_text() == "xx"
+    assert not (tmp_path / "chance.json").exists()
+
+
+def test_too_little_memory_for_the_check_is_exit_code_1(tmp_path: Path) -> None:
+    """Under a limit numba's library does not load: once this was kept as the model's failure."""
+    command = f"ulimit -v 900000; exec {sys.executable} -m workflow.bench check pointer --out {tmp_path}/pointer.json"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "could not be checked" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_check_that_takes_too_long_is_a_verdict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(contracts, "TIME_LIMIT_S", 1)
+    checker(tmp_path, monkeypatch, "result.write_text('{}'); time.sleep(60)")
+    assert [verdict(tmp_path).status for _ in range(2)] == ["timeout", "timeout"]
+    assert (tmp_path / "calls").read_text() == "x"
+
+
+def test_a_check_that_somebody_kills_leaves_no_verdict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(contracts.child, "memory_kills", lambda: 3)
+    checker(tmp_path, monkeypatch, "os.kill(os.getpid(), signal.SIGKILL)")
+    with pytest.raises(StoppedError, match="SIGKILL"):
+        verdict(tmp_path)
+    assert not (tmp_path / "chance.json").exists()
+
+
+@pytest.mark.parametrize("damage", ["cut", "of other sources"])
+def test_a_verdict_that_does_not_hold_is_asked_for_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str
+) -> None:
+    checker(tmp_path, monkeypatch, finish(kind="ok", checks=[]))
+    verdict(tmp_path)
+    if damage == "cut":
+        (tmp_path / "chance.json").write_text("{")
+    else:
+        monkeypatch.setattr(contracts, "key", lambda *_: "another")
+    assert verdict(tmp_path).status == "ok"
+    assert (tmp_path / "calls").read_text() == "xx"
+
+
+def test_a_verdict_is_of_one_version_of_the_sources(monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = {name: contracts.key(name, "{}") for name in registry.names()}
+    assert len(set(keys.values())) == len(keys)
+    monkeypatch.setattr(provenance, "versions", lambda: {"torch": "another", "platform": "any"})
+    contracts.key.cache_clear()
+    assert contracts.key("chance", "{}") != keys["chance"]
+    monkeypatch.undo()
+    contracts.key.cache_clear()
+
+
+def test_variants_have_verdicts_of_their_own() -> None:
+    assert contracts.path("pointer", {}) == Path("results/contracts/pointer.json")
+    variant = contracts.path("pointer", {"k": 32})
+    assert variant.parent == Path("results/contracts")
+    assert variant.name.startswith("pointer-")

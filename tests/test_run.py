@@ -1,0 +1,318 @@
+"""However the child ends, there is a row that says so; a finished row is left as it is."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pointer.errors import InputError
+from workflow.bench.cell import Cell
+from workflow.bench.outcomes import StoppedError
+from workflow.bench.rows import child, contracts, provenance, read_row, run, write_row
+
+BEFORE = "import json, os, signal, sys, time\nfrom pathlib import Path\nresult = Path(sys.argv[2])\n"
+UNIGNORED = (
+    "[signal.signal(s, signal.SIG_DFL) for s in (signal.SIGINT, signal.SIGHUP)]"  # nohup and `&` have them ignored
+)
+START = "result.write_text(json.dumps({'kind': 'started'}))\n"
+OK = "result.write_text(json.dumps({'kind': 'ok', 'rows': [{'status': 'ok', 'reason': None, 'steps': 1}]}))\n"
+
+
+def done(**row: Any) -> str:
+    """The statement of a worker that measured one row."""
+    return f"result.write_text(json.dumps({{'kind': 'ok', 'rows': [{row}]}}))"
+
+
+def measured(tmp_path: Path, body: str, **settings: Any) -> dict[str, Any]:
+    """A row made by a worker with this body; it is fit to be written, whatever its status."""
+    script = tmp_path / "worker.py"
+    script.write_text(BEFORE + textwrap.dedent(body))
+    folder = tmp_path / "files"
+    folder.mkdir()
+    cell = Cell.of("copy", "chance", **{"memory_limit_bytes": 2**30, **settings})
+    (row,) = run.run([cell], folder, [sys.executable, str(script)])
+    return write_row(tmp_path / "row.json", row)
+
+
+def test_a_result_becomes_a_row_with_its_origin(tmp_path: Path) -> None:
+    body = 'result.write_text(\'{"kind": "ok", "rows": [{"accuracy": 0.5, "loss": NaN, "status": "ok"}]}\')'
+    row = measured(tmp_path, body)
+    assert (row["status"], row["accuracy"], row["loss"], row["reason"]) == ("ok", 0.5, None, None)
+    assert row["command"] == "pointer-bench run --experiment copy --model chance --memory-limit-bytes 1073741824"
+    assert (row["length"], row["distance"], row["chance"]) == (1280, 512, 0.05)
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "reason"),
+    [
+        ("raise ValueError('bad shape')", "error", "ValueError: bad shape"),
+        ("sys.exit(3)", "error", "exit code 3"),
+        ("os.abort()", "error", "SIGABRT|Aborted"),
+        ("pass", "error", "without a result"),
+        ("result.write_text('{')", "error", "without a result"),
+        ("result.write_text('[]')", "error", "without a result"),
+        (done(accurracy=1), "error", "'accurracy'"),
+        (done(status="unsupported", reason="no cuda"), "unsupported", "no cuda"),
+        (done(status="diverged", reason="step 3"), "diverged", "step 3"),
+        (
+            "result.write_text(json.dumps({'kind': 'oom', 'message': 'MemoryError: '})); sys.exit(1)",
+            "oom",
+            "MemoryError",
+        ),
+        (
+            "result.write_text(json.dumps({'kind': 'error', 'message': 'KeyError: x'})); sys.exit(1)",
+            "error",
+            "KeyError: x",
+        ),
+    ],
+)
+def test_a_bad_end_has_a_status_and_a_reason(tmp_path: Path, body: str, status: str, reason: str) -> None:
+    row = measured(tmp_path, body)
+    assert row["status"] == status
+    assert any(part in row["reason"] for part in reason.split("|")), row["reason"]
+
+
+def kills(monkeypatch: pytest.MonkeyPatch, *counts: int | None) -> None:
+    """The kernel's count of processes that it killed for want of memory, at each reading."""
+    left = list(counts)
+    monkeypatch.setattr(child, "memory_kills", lambda: left.pop(0))
+
+
+@pytest.mark.parametrize("counts", [(3, 4), (None, None)], ids=["counted", "not counted here"])
+def test_a_kill_by_the_kernel_is_want_of_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, counts: tuple[int | None, int | None]
+) -> None:
+    kills(monkeypatch, *counts)
+    row = measured(tmp_path, "os.kill(os.getpid(), signal.SIGKILL)")
+    assert row["status"] == "oom"
+    assert "SIGKILL" in row["reason"]
+
+
+@pytest.mark.parametrize("name", ["SIGKILL", "SIGTERM", "SIGINT", "SIGHUP"])
+def test_a_kill_by_somebody_is_no_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    kills(monkeypatch, 3, 3)
+    with pytest.raises(StoppedError, match=f"ended by {name}.*no row was written"):
+        measured(tmp_path, f"{UNIGNORED}; os.kill(os.getpid(), signal.{name})")
+
+
+def test_the_kernels_count_is_read_or_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(child, "VMSTAT", tmp_path / "vmstat")
+    assert child.memory_kills() is None
+    (tmp_path / "vmstat").write_text("nr_free_pages 12\noom_kill 7\n")
+    assert child.memory_kills() == 7
+
+
+def test_a_full_disk_is_no_result(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No space left on device"):
+        measured(tmp_path, "result.write_text(json.dumps({'kind': 'full', 'message': ''})); sys.exit(1)")
+
+
+def test_a_folder_named_from_here_is_found_by_the_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "worker.py").write_text(BEFORE + OK)
+    Path("files").mkdir()
+    cell = Cell.of("copy", "chance", memory_limit_bytes=2**30)
+    (row,) = run.run([cell], Path("files"), [sys.executable, str(tmp_path / "worker.py")])
+    assert (row["status"], row["steps"]) == ("ok", 1)
+
+
+def test_what_was_measured_before_a_bad_end_is_kept(tmp_path: Path) -> None:
+    row = measured(tmp_path, done(status="diverged", reason="step 3", steps=3))
+    assert (row["status"], row["steps"]) == ("diverged", 3)
+
+
+def test_bad_settings_that_only_the_worker_sees_are_bad_input(tmp_path: Path) -> None:
+    body = "result.write_text(json.dumps({'kind': 'bad_input', 'message': 'no such setting'})); sys.exit(1)"
+    with pytest.raises(InputError, match=r"^no such setting$"):
+        measured(tmp_path, body)
+
+
+def test_rows_that_a_killed_child_had_finished_are_kept(tmp_path: Path) -> None:
+    body = "result.write_text(json.dumps({'kind': 'started', 'rows': [{'status': 'ok', 'steps': 1}]})); sys.exit(3)"
+    (tmp_path / "worker.py").write_text(BEFORE + body)
+    cells = [Cell.of("copy", "chance", seed=seed) for seed in (0, 1)]
+    first, second = run.run(cells, tmp_path, [sys.executable, str(tmp_path / "worker.py")])
+    assert (first["status"], first["steps"], first["seed"]) == ("ok", 1, 0)
+    assert (second["status"], second["reason"], second["seed"]) == ("error", "ended with exit code 3", 1)
+
+
+def test_a_timeout_kills_the_whole_group(tmp_path: Path) -> None:
+    body = (
+        START
+        + "child = os.fork()\nPath(sys.argv[1]).with_name('pids').open('a').write(f'{os.getpid()} ')\ntime.sleep(60)"
+    )
+    began = time.monotonic()
+    row = measured(tmp_path, body, timeout_s=1)
+    assert time.monotonic() - began < 20
+    assert (row["status"], row["reason"]) == ("timeout", "still running after 1 s (`timeout_s`)")
+    pids = (tmp_path / "files" / "pids").read_text().split()
+    assert len(pids) == 2
+    assert not any(_alive(int(pid)) for pid in pids)
+
+
+def test_waiting_for_the_lock_is_no_run_time(tmp_path: Path) -> None:
+    assert measured(tmp_path, "time.sleep(2.5)\n" + START + OK, timeout_s=1)["status"] == "ok"
+
+
+def test_an_interrupted_supervisor_leaves_no_worker_behind(tmp_path: Path) -> None:
+    worker = tmp_path / "worker.py"
+    worker.write_text(BEFORE + f"Path({str(tmp_path / 'pid')!r}).write_text(str(os.getpid()))\ntime.sleep(60)")
+    for number, code in ((signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)):
+        (tmp_path / "pid").unlink(missing_ok=True)
+        command = [sys.executable, "-c", PARENT, str(worker)]
+        parent = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        pid = _eventually(lambda: int((tmp_path / "pid").read_text()))
+        parent.send_signal(number)
+        _, stderr = parent.communicate(timeout=20)
+        assert parent.returncode == code
+        assert "Traceback" not in stderr
+        assert _eventually(lambda pid=pid: not _alive(pid))
+
+
+PARENT = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
+from workflow.bench import cli
+from workflow.bench.rows import child, contracts
+contracts.verdict = lambda *_: contracts.Verdict("chance", {}, "", "ok", [])
+child.WORKER = (sys.executable, sys.argv[1])
+sys.exit(cli.main(["run", "--experiment", "copy", "--model", "chance"]))
+"""
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return "(zombie)" not in Path(f"/proc/{pid}/status").read_text() if Path(f"/proc/{pid}").exists() else False
+
+
+def _eventually(ask: Any) -> Any:
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        try:
+            found = ask()
+        except (OSError, ValueError):
+            found = None
+        if found:
+            return found
+        time.sleep(0.02)
+    raise AssertionError("never came true")
+
+
+def test_stderr_of_the_worker_is_passed_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    measured(tmp_path, "print('half done', file=sys.stderr)\n" + OK)
+    assert "half done" in capsys.readouterr().err
+
+
+def test_output_without_line_ends_is_not_held_in_memory(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    body = "[sys.stdout.write('x' * 100_000) for _ in range(100)]; sys.exit(3)"
+    (tmp_path / "worker.py").write_text(BEFORE + body)
+    command = [sys.executable, str(tmp_path / "worker.py")]
+    ending = child.execute({}, tmp_path, child.Limits(0, 0), sys.stderr, command)
+    assert len(ending.tail) == child.TAIL_CHARACTERS
+    assert len(capsys.readouterr().err) == 10_000_000
+
+
+def test_a_hard_limit_below_the_machines_memory_is_kept(tmp_path: Path) -> None:
+    code = (
+        "import resource, sys; from pathlib import Path; from workflow.bench.rows import child;"
+        "resource.setrlimit(resource.RLIMIT_DATA, (2**30, 2**30));"
+        "print(child.execute({}, Path(sys.argv[1]), child.Limits(0, 2**40), sys.stderr, ['true']).code)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("0\n", "")
+
+
+def test_the_worker_is_told_every_setting(tmp_path: Path) -> None:
+    body = """
+    request = json.loads(Path(sys.argv[1]).read_text())
+    row = {"status": "ok", "warnings": [json.dumps(request["cells"][0])]}
+    result.write_text(json.dumps({"kind": "ok", "rows": [row]}))
+    """
+    row = measured(tmp_path, body, seed=7)
+    assert json.loads(row["warnings"][0]) == row["settings"]
+    assert row["settings"]["seed"] == 7
+
+
+CELL = Cell.of("copy", "chance")
+TIMES = {"started": "2026-01-01T00:00:00.000000+00:00", "ended": "2026-01-01T00:00:01.000000+00:00"}
+
+
+def put(path: Path, **changes: Any) -> dict[str, Any]:
+    return run.write(
+        {**provenance.identity(CELL), **TIMES, "status": "ok", "files": None, **changes}, path.parent, path
+    )
+
+
+@pytest.mark.parametrize(
+    ("status", "left"),
+    [("ok", True), ("oom", True), ("unsupported", True), ("diverged", True), ("error", False), ("timeout", False)],
+)
+def test_what_may_change_is_tried_again(tmp_path: Path, status: str, left: bool) -> None:
+    put(tmp_path / "row.json", status=status, reason="because")
+    assert (run.kept(CELL, tmp_path / "row.json") is not None) == left
+
+
+def test_a_row_of_another_cell_or_of_other_sources_is_measured_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "row.json"
+    assert put(path) == run.kept(CELL, path)
+    assert run.kept(CELL.model_copy(update={"seed": 1}), path) is None
+    monkeypatch.setattr(provenance, "source_hash", lambda *_: "0" * 16)
+    assert run.kept(CELL, path) is None
+    monkeypatch.undo()
+    path.write_text(path.read_text()[:-40])
+    assert run.kept(CELL, path) is None
+
+
+def test_files_of_a_row_go_where_it_goes(tmp_path: Path) -> None:
+    (tmp_path / "weights.safetensors").write_bytes(b"w")
+    out = tmp_path / "deep" / "d512-s0-ab.json"
+    row = {**provenance.identity(CELL), **TIMES, "status": "ok", "files": {"weights": "weights.safetensors"}}
+    sealed = run.write(row, tmp_path, out)
+    assert (tmp_path / "deep" / "d512-s0-ab.weights.safetensors").read_bytes() == b"w"
+    assert read_row(out) == sealed
+    assert sealed["files_sha256"] == {"weights": hashlib.sha256(b"w").hexdigest()}
+
+
+def test_a_checkpoint_outlives_a_killed_process_but_not_its_sources(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "row.json"
+    for sources, left in (("a", False), ("a", True), ("b", False)):
+        monkeypatch.setattr(provenance, "source_hash", lambda *_, sources=sources: sources)
+        with run.work_folder(CELL, out) as folder:
+            assert (folder / "checkpoint").exists() == left
+            (folder / "checkpoint").mkdir(exist_ok=True)
+    with run.work_folder(CELL, out) as folder:
+        (folder / "checkpoint").rmdir()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_that_fails_its_contract_gets_no_number_whatever_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = {**provenance.identity(CELL), **TIMES, "accuracy": 1.0, "n_evaluated": 10, "status": "ok"}
+    monkeypatch.setattr(run, "run", lambda *_: [run.complete(made)])
+    rows = []
+    for status, checks in (("ok", []), ("error", [("causal", False, "leaks")])):
+        verdict = contracts.Verdict("chance", {}, "", status, checks)
+        monkeypatch.setattr(contracts, "verdict", lambda *_, verdict=verdict: verdict)
+        row = run.row_of(CELL, tmp_path / "row.json", keep=True)
+        rows.append((row["status"], row["reason"], row["accuracy"]))
+    assert rows == [("ok", None, 1.0), ("error", "fails the contract: causal: leaks", None)]
+    assert [path.name for path in tmp_path.iterdir()] == ["row.json"]

@@ -1,0 +1,343 @@
+"""A cell: every setting of one row, stated once with its default, its meaning and what it accepts.
+
+The options of `pointer-bench run`, the keys of a tier and the validation come from the fields of `Cell`, of its `Trunk`
+and of the tasks' parameters. Options and tiers say them flat (`--distance 64`); `Cell.of` puts each where it belongs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic.fields import FieldInfo
+
+from pointer.errors import InputError
+from workflow.bench import experiments, registry, tasks
+from workflow.bench.tasks.base import Parameters, Task
+from workflow.bench.validation import Number, Settings, Text, Whole, input_error
+
+Device = Literal["cpu", "cuda", "mps"]
+Dtype = Literal["float32", "bfloat16"]
+Group = Literal["cell", "training", "timing", "limit"]  # decides which experiments' keys hold a setting
+DEVICES: tuple[str, ...] = get_args(Device)
+DTYPES: tuple[str, ...] = get_args(Dtype)
+RUNS = "results/runs"
+LONGEST = 2**22
+DEFAULT_LENGTH = 2048  # the paper's longest
+DEFAULT_SYMBOLS = 20
+STEP_TOKENS = 4096
+LONGEST_LABEL = 80  # characters of a variant in a path
+
+
+def _setting(default: Any, description: str, group: Group = "cell", **bounds: Any) -> Any:
+    """Return a field with its meaning, its accepted range and its group."""
+    return Field(default, description=description, json_schema_extra={"group": group}, **bounds)
+
+
+class Trunk(BaseModel):
+    """The trunk that all models share (paper section 3.1)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    layers: Whole = Field(default=6, ge=1, le=128, description="layers of the trunk")
+    width: Whole = Field(default=256, ge=8, le=8192, description="channels of the trunk, a multiple of its heads")
+    heads: Whole = Field(default=8, ge=1, le=256, description="attention heads")
+
+    @model_validator(mode="after")
+    def _heads_divide_the_width(self) -> Trunk:
+        if self.width % self.heads:
+            raise InputError.about("width", self.width, f"a multiple of heads, {self.heads}", where("width"))
+        return self
+
+
+def _known_experiment(name: str) -> str:
+    return experiments.info(name).name
+
+
+def _known_model(name: str) -> str:
+    registry.info(name)
+    return name
+
+
+def _vocabulary(symbols: int) -> int:
+    if symbols == 1:
+        raise InputError.about("symbols", 1, f"0, or a whole number from 2 to {2**20:,}", where("symbols"))
+    return symbols
+
+
+class Cell(BaseModel):
+    """One row's settings. Tokens count inputs (batch x N a step); 0 means "the experiment's own" where the description
+    says so."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    experiment: Annotated[str, AfterValidator(_known_experiment)] = Field(description="what is measured")
+    model: Annotated[str, AfterValidator(_known_model)] = Field(
+        description="a name that `pointer-bench list` prints, or NAME=package.module:Class"
+    )
+    device: Device = _setting("cpu", "where it runs")
+    dtype: Dtype = _setting("float32", "float32, or bfloat16 by autocast")
+    threads: Whole = _setting(0, "CPU threads, never more than the process may use; 0: all it may use", ge=0, le=4096)
+    length: Whole = _setting(0, f"sequence length N; 0: the task's own, else {DEFAULT_LENGTH}", ge=0, le=LONGEST)
+    task: tasks.any_task() | None = _setting(None, "what the model learns, with its parameters", "training")  # type: ignore[valid-type]
+    batch: Whole = _setting(
+        0, f"sequences a step; 0: {STEP_TOKENS} // N or fewer, as the task says, at least 1", ge=0, le=65536
+    )
+    tokens: Whole = _setting(100_000, "training budget in tokens, never exceeded", "training", ge=1, le=10**12)
+    lr: Number = _setting(1e-3, "learning rate of AdamW", "training", ge=0.0, le=10.0)
+    symbols: Annotated[Whole, AfterValidator(_vocabulary)] = _setting(
+        0,
+        f"vocabulary size V, at least 2; 0: the task's own, else {DEFAULT_SYMBOLS}; listops and bytes have a fixed one",
+        ge=0,
+        le=2**20,
+    )
+    seed: Whole = _setting(0, "seed of data, initialisation and order", ge=0, le=2**31 - 1)
+    repeat: Whole = _setting(0, "which repetition of the same measurement", ge=0, le=10**6)
+    warmup_steps: Whole = _setting(2, "steps before the clock starts", "timing", ge=1, le=10**6)
+    timed_steps: Whole = _setting(5, "timed steps", "timing", ge=1, le=10**6)
+    stop_accuracy: Number = _setting(
+        0.0, "training stops at this hard-inference accuracy; 0: never", "training", ge=0.0, le=1.0
+    )
+    evaluate_symbols: Whole = _setting(
+        0, "fresh symbols scored at the end, at least; 0: the task's own number", "training", ge=0, le=10**9
+    )
+    trunk: Trunk = _setting(Trunk(), "the trunk's sizes")
+    init: Literal["normal-0.02"] = _setting("normal-0.02", "initialisation of the projections")
+    schedule: Literal["constant"] = _setting("constant", "learning rate over training", "training")
+    short_convolution: Literal["source"] = _setting(
+        "source", "convolution on queries, keys and values; source: as the mixer's source has it"
+    )
+    timeout_s: Whole = _setting(
+        1800,
+        "longest run time in seconds, without waiting and the contract check before it; 0: no limit",
+        "limit",
+        ge=0,
+        le=10**8,
+    )
+    memory_limit_bytes: Whole = _setting(
+        0, "most bytes it may allocate; 0: the machine's RAM (on cpu)", "limit", ge=0, le=2**60
+    )
+    machine: Text = _setting("", "the machine's label in every row; empty: its CPU or GPU name and core count")
+    mixer: Settings = _setting({}, "settings of the mixer's constructor")
+
+    @classmethod
+    def of(cls, experiment: Any, model: Any, **settings: Any) -> Cell:
+        """Return the cell of flat settings, parameters of its task and sizes of its trunk among them; `task` is a name.
+
+        Raise InputError for the first value that is refused, and for a parameter of another task.
+        """
+        entry = experiments.info(experiment)
+        name = settings.pop("task", None) or entry.task
+        values: dict[str, Any] = {"experiment": experiment, "model": model}
+        task: dict[str, Any] = {"name": name}
+        trunk: dict[str, Any] = {}
+        own = tasks.info(name).model_fields if name else {}
+        for key, value in settings.items():
+            if key in own:
+                task[key] = value
+            elif key in Trunk.model_fields and not isinstance(value, Trunk):
+                trunk[key] = value
+            elif key in tasks.parameters():
+                _refuse_idle(experiment, key, value)
+            elif key in Cell.model_fields:
+                values[key] = value
+            else:
+                raise InputError.unknown("setting", key, OPTIONS, "the command line, or the config")
+        if name:
+            values["task"] = task
+        if trunk:
+            values["trunk"] = trunk
+        return from_dict(values)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_task(cls, values: Any) -> Any:
+        """Fill in the experiment's own task."""
+        if isinstance(values, dict) and values.get("task") is None:
+            entry = experiments.EXPERIMENTS.get(str(values.get("experiment")))
+            if entry is not None and entry.trains:
+                return {**values, "task": {"name": entry.task}}
+        return values
+
+    @model_validator(mode="after")
+    def _fits(self) -> Cell:
+        """Refuse sizes that do not fit each other, before any job starts."""
+        entry = experiments.info(self.experiment)
+        if self.task_name != entry.task and not (entry.any_task and self.task_name):
+            accepted = f"{entry.task or 'none'} in {self.experiment}"
+            raise InputError.about("task", self.task_name, accepted, where("task"))
+        full = self.resolved()
+        if full.task is not None:
+            full.learned()
+        step = full.batch * full.length
+        if entry.trains and self.tokens < step:
+            accepted = f"at least {step:,}, one step of batch x N"
+            raise InputError.about("tokens", self.tokens, accepted, where("tokens"))
+        return self
+
+    @property
+    def timing(self) -> bool:
+        """Whether the row must run alone on the machine."""
+        return experiments.info(self.experiment).timing
+
+    @property
+    def task_name(self) -> str:
+        """What the model learns; empty where it learns nothing."""
+        return self.task.name if self.task is not None else ""
+
+    @property
+    def axis(self) -> str:
+        """The setting along which this cell's like lie."""
+        return self.task.axis if self.task is not None else "length"
+
+    @property
+    def x(self) -> int:
+        """The value along the axis, filled in where it is 0."""
+        if self.axis == "length":
+            return self.resolved().length
+        return int(getattr(self.task, self.axis))
+
+    def resolved(self) -> Cell:
+        """Return the same cell with every size filled in where it is 0."""
+        task = self.task
+        length = self.length or (task.default_length() if task is not None else DEFAULT_LENGTH)
+        if task is not None and (task.fixed_symbols or not self.symbols):
+            symbols = task.symbols
+        else:
+            symbols = self.symbols or DEFAULT_SYMBOLS
+        own = Parameters if task is None else task
+        return self.model_copy(
+            update={
+                "length": length,
+                "symbols": symbols,
+                "batch": self.batch or max(1, own.step_tokens // length),
+                "evaluate_symbols": self.evaluate_symbols or own.evaluate_symbols,
+                "threads": threads(self.threads),
+            }
+        )
+
+    def learned(self) -> Task:
+        """Return what the model learns at this cell's sizes, which must be filled in."""
+        assert self.task is not None
+        task: Task = self.task.of(self.batch, self.length, self.symbols, self.seed)
+        return task
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return every field, for JSON."""
+        return self.model_dump(mode="json")
+
+    def flat(self) -> dict[str, Any]:
+        """Return the settings as options say them: those of the task and the trunk beside the others."""
+        values = {key: getattr(self, key) for key in Cell.model_fields if key not in ("task", "trunk", "mixer")}
+        values |= {key: getattr(self.trunk, key) for key in Trunk.model_fields}
+        if self.task is not None:
+            values |= self.task.model_dump(exclude={"name"})
+        if experiments.info(self.experiment).any_task:
+            values["task"] = self.task_name
+        return values
+
+    def argv(self) -> list[str]:
+        """Return the options of `pointer-bench run` that make this cell: what differs from the defaults."""
+        argv: list[str] = []
+        for key, value in self.flat().items():
+            default = experiments.info(self.experiment).task if key == "task" else OPTIONS[key].default
+            if value != default:
+                text = str(value)  # one that starts with a dash would be read as an option
+                argv += [f"{option(key)}={text}"] if text.startswith("-") else [option(key), text]
+        for key in sorted(self.mixer):
+            argv += ["--set", f"{key}={json.dumps(self.mixer[key])}"]
+        return argv
+
+    def key(self) -> str:
+        """Return 16 hexadecimal digits over the settings that matter to this experiment's row, sizes filled in; a time
+        limit does not matter."""
+        entry = experiments.info(self.experiment)
+        groups = {"cell"} | ({"training"} if entry.trains else set()) | ({"timing"} if entry.timing else set())
+        kept = {key for key, field in Cell.model_fields.items() if _group(field) in groups}
+        used = self.resolved().model_dump(mode="json", include=kept)
+        used |= {"threads": self.threads, "memory_limit_bytes": self.memory_limit_bytes}
+        return hashlib.sha256(json.dumps(used, sort_keys=True).encode()).hexdigest()[:16]
+
+    def label(self) -> str:
+        """Return a short name of the cell within its experiment and model, such as d512-s1, bytes-n1024-s0 or
+        n2048-candidates=offsets+content-r0."""
+        entry = experiments.info(self.experiment)
+        parts = [self.task_name] if self.task_name != entry.task else []
+        sign = self.task.sign if self.task is not None else "n"
+        parts.append(f"{sign}{self.x}")
+        if self.axis != "length" and self.length:
+            parts.append(f"n{self.length}")
+        parts += [value for value in (self.device, self.dtype) if value not in ("cpu", "float32")]
+        parts += self._variant()
+        if self.seed or not self.timing:
+            parts.append(f"s{self.seed}")
+        if self.repeat or self.timing:
+            parts.append(f"r{self.repeat}")
+        return "-".join(parts)
+
+    def _variant(self) -> list[str]:
+        """Return what differs from the model's and the trunk's own settings, in words fit for a path."""
+        words = [f"{key}={json.dumps(value)}" for key, value in sorted(self.mixer.items())]
+        if self.trunk != Trunk():
+            words.append(f"trunk={self.trunk.layers}x{self.trunk.width}x{self.trunk.heads}")
+        text = re.sub(r"[^A-Za-z0-9_=+,.]+", "", ",".join(words))
+        return [text[:LONGEST_LABEL]] if text else []
+
+    @property
+    def path(self) -> str:
+        """results/runs/<experiment>/<model>/<label>-<hash>.json, relative to the repository."""
+        return f"{RUNS}/{self.experiment}/{registry.info(self.model).name}/{self.label()}-{self.key()[:8]}.json"
+
+
+def _group(field: FieldInfo) -> str:
+    extra = field.json_schema_extra
+    return str(extra["group"]) if isinstance(extra, dict) else "cell"
+
+
+def _options() -> dict[str, FieldInfo]:
+    """Return every setting that an option or a tier's key names, by name."""
+    fields = {key: field for key, field in Cell.model_fields.items() if key not in ("trunk", "mixer")}
+    return {**fields, **Trunk.model_fields, **tasks.parameters()}
+
+
+OPTIONS = _options()
+
+
+def from_dict(values: dict[str, Any]) -> Cell:
+    """Return the cell that `to_dict` wrote; raise InputError for an unknown key or a bad value."""
+    try:
+        return Cell.model_validate(values)
+    except ValidationError as error:
+        location = error.errors()[0]["loc"]
+        name = next((str(part) for part in reversed(location) if part in OPTIONS or part == "mixer"), "")
+        raise input_error(error, Cell, where(name) if name else "the settings", "setting", name) from error
+
+
+def _refuse_idle(experiment: str, key: str, value: Any) -> None:
+    takes = ", ".join(name for name in tasks.TASKS if key in tasks.info(name).model_fields)
+    does = f"{option(key)} {value} does nothing in {experiment}"
+    raise InputError(f"{does}; accepted: with {takes}. Take it away, or change `--experiment`.")
+
+
+def option(name: str) -> str:
+    """Return the command-line option of a setting."""
+    return "--set" if name == "mixer" else "--" + name.replace("_", "-")
+
+
+def where(name: str) -> str:
+    """Return where a user changes a setting."""
+    return f"`{option(name)}`, or the config"
+
+
+def affinity() -> int:
+    """Return how many CPU cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def threads(wanted: int) -> int:
+    """Return the thread count to use: at most the affinity, all of it for 0."""
+    return min(wanted, affinity()) if wanted else affinity()

@@ -1,0 +1,367 @@
+"""The contract that every model must keep before its numbers are published: `pointer-bench check`.
+
+`check` runs the checks that apply, on small models (2 layers of 64) where size does not matter.
+Controls are exempt from parity and from gradients that reach everything; untrained controls also
+from causality and from whatever needs weights. A variant of a model of the suite may freeze
+parameters, use soft selection or sort, because ablations do.
+"""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+import tempfile
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from pointer.errors import InputError
+from pointer.trunk import Mixer, count_parameters
+from torch import Tensor, nn
+
+from workflow.bench import registry
+from workflow.bench.cell import Cell
+from workflow.bench.measure import flops, models
+from workflow.bench.measure.causality import LONG, as_measured, causal, independent_of_batch
+from workflow.bench.measure.subject import (
+    LENGTH,
+    ODD,
+    SYMBOLS,
+    Broken,
+    Subject,
+    logits_of,
+    random_tokens,
+    require_same,
+)
+from workflow.bench.measure.training import set_progress, supervised_loss
+from workflow.bench.sources import ROOT
+
+SMALL = {"layers": 2, "width": 64, "heads": 4}
+MOST_PERIOD = 16
+PARITY_LENGTH = 2048
+COUNTED = 2048  # work is counted at this length and at twice as much
+# The most that doubling N may multiply counted work by.
+GROWTH = {"linear": 2.02, "n log n": 2.25, "quadratic": 4.1, "quadratic-unfused": 4.1}
+SUITE = ROOT / "workflow"
+Test = Callable[[Subject], None]
+
+
+class Check(NamedTuple):
+    """One line of `pointer-bench check`."""
+
+    name: str
+    ok: bool
+    reason: str
+
+
+def check(name: str, mixer: Mapping[str, Any] | None = None) -> Iterator[Check]:
+    """Run the checks that apply to a model with these mixer settings; yield each as it is done.
+
+    Raise InputError for an unknown model or a setting that the mixer refuses.
+    """
+    entry = registry.info(name)
+    mixer = dict(mixer or {})
+    seeds = itertools.count()
+
+    def build(length: int, **sizes: int) -> nn.Module:
+        seed = next(seeds)
+        cell = Cell.of("efficiency", name, symbols=SYMBOLS, length=length, seed=seed, mixer=mixer)
+        return models.build(cell, torch.device("cpu"), **sizes)
+
+    if mixer:
+        try:
+            build(PARITY_LENGTH)
+        except InputError:
+            raise
+        except Exception:  # a fault of the model: `builds` reports it
+            pass
+    variant = bool(mixer) and entry.group != "own"
+    cost = "n log n" if variant and entry.cost == "linear" else entry.cost
+    control = entry.kind == "control"
+    small = partial(build, **SMALL)
+    return check_subject(Subject(name, small, build, entry.trained, control, cost, variant))
+
+
+def check_subject(subject: Subject) -> Iterator[Check]:
+    """Run the checks that apply; an exception of the model is a failed check.
+
+    Stop where a decisive check fails, because later ones would report the same fault in other
+    words or blame it wrongly: a model that draws random numbers would seem to see the future.
+    """
+    for function in applicable(subject):
+        result = run_check(function, subject)
+        yield result
+        if not result.ok and function in DECISIVE:
+            return
+
+
+def applicable(subject: Subject) -> list[Test]:
+    """Return the checks of a subject, cheapest first."""
+    tests: list[Test] = [builds, shapes, any_length, bad_input, finite, repeatable]
+    if not subject.trained:
+        return tests
+    tests += [causal, independent_of_batch, as_measured, saved_and_loaded, cost]
+    if not subject.variant:
+        tests.append(same_in_training)
+        if not subject.control:
+            tests.append(gradients)
+    if not subject.control:
+        tests.append(parity)
+    return tests
+
+
+def reason(results: Iterable[Check]) -> str:
+    """Return what fails, in one line; empty if nothing does."""
+    return "; ".join(f"{result.name}: {result.reason}" for result in results if not result.ok)
+
+
+def run_check(function: Test, subject: Subject) -> Check:
+    """Run one check of a subject from seed 0."""
+    name = function.__name__.replace("_", " ")
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            function(subject)
+    except Broken as broken:
+        return Check(name, False, str(broken))
+    except (Exception, SystemExit) as error:
+        message = " ".join(str(error).split())
+        notes = "".join(f"{note}: " for note in getattr(error, "__notes__", ()))
+        origin = _origin(error)
+        return Check(name, False, f"{notes}raised {type(error).__name__}: {message}{origin}")
+    return Check(name, True, "")
+
+
+def _origin(error: BaseException) -> str:
+    """Return the innermost line outside torch and the suite, as " (my_mixer.py, line 30)"."""
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        path = Path(frame.filename)
+        if "torch" not in path.parts and SUITE not in path.parents:
+            return f" ({path.name}, line {frame.lineno})"
+    return ""
+
+
+def builds(subject: Subject) -> None:
+    """The class makes a model, and its mixers are mixers."""
+    model = subject.small()
+    if not isinstance(model, nn.Module):
+        raise Broken(f"{subject.name} is a {type(model).__name__}, not a torch.nn.Module")
+    for mixer in getattr(model, "mixers", ()):
+        name = type(mixer).__name__
+        if not isinstance(mixer, Mixer):
+            raise Broken(f"{name} is no pointer.trunk.Mixer: write `class {name}(Mixer)`")
+        period = getattr(mixer, "period", 1)
+        if not isinstance(period, int) or not 1 <= period <= MOST_PERIOD:
+            raise Broken(
+                f"{name}.period is {period!r}: that name is reserved for the steps after which a "
+                f"mixer's work repeats; accepted: 1 to {MOST_PERIOD}. Rename it if it is not that"
+            )
+        parameters = inspect.signature(type(mixer).__init__).parameters
+        if "distance" in parameters and not subject.control:
+            raise Broken(
+                "rename the setting `distance`: that name is reserved and would receive the copy "
+                "distance"
+            )
+
+
+def shapes(subject: Subject) -> None:
+    """Tokens int64[B, N] give floating logits [B, N, V]; a mixer's y has the shape of its x."""
+    model = subject.small()
+    for layer, mixer in enumerate(getattr(model, "mixers", ())):
+        mixer.register_forward_hook(partial(_check_output, layer))
+    logits = logits_of(model, random_tokens(3, 10))
+    if tuple(logits.shape) != (3, 10, SYMBOLS) or not logits.is_floating_point():
+        raise Broken(
+            f"tokens [3, 10] give {logits.dtype}{list(logits.shape)}; "
+            f"expected floating [3, 10, {SYMBOLS}]"
+        )
+
+
+def _check_output(layer: int, _mixer: nn.Module, inputs: Any, output: Any) -> None:
+    """Check a mixer's output in a forward hook: a smaller y would be broadcast by the trunk."""
+    returns = f"the mixer of layer {layer} returns"
+    if not isinstance(output, tuple) or len(output) != 2 or not isinstance(output[0], Tensor):
+        raise Broken(f"{returns} {type(output).__name__}; expected a pair (y, carry)")
+    x, y = inputs[0], output[0]
+    if y.dtype != x.dtype:
+        raise Broken(f"{returns} {y.dtype} for {x.dtype}")
+    if y.shape != x.shape:
+        raise Broken(f"{returns} y {list(y.shape)} for x {list(x.shape)}; they must be the same")
+
+
+def any_length(subject: Subject) -> None:
+    """N = 1, odd lengths and the longest one work."""
+    model = subject.small()
+    for length in (1, 2, 63, 64, 65, ODD, LENGTH):
+        logits = logits_of(model, random_tokens(1, length))
+        if tuple(logits.shape) != (1, length, SYMBOLS):
+            raise Broken(f"at N = {length}: logits have shape {list(logits.shape)}")
+
+
+def bad_input(subject: Subject) -> None:
+    """Too many positions and symbols outside the vocabulary raise InputError."""
+    model = subject.small()
+    cases = {
+        f"N = {LENGTH + 1} > length {LENGTH}": random_tokens(1, LENGTH + 1),
+        f"symbol {SYMBOLS}": torch.full((1, 4), SYMBOLS),
+    }
+    for case, tokens in cases.items():
+        try:
+            logits_of(model, tokens)
+        except InputError:
+            continue
+        except Exception as error:
+            name = type(error).__name__
+            raise Broken(f"{case} raises {name} instead of InputError") from error
+        raise Broken(f"{case} is accepted without an error")
+
+
+def finite(subject: Subject) -> None:
+    """Logits have no NaN and no infinity, in either mode, in short and in long sequences."""
+    for length in (ODD, LONG):
+        model, tokens = subject.build(length), random_tokens(2, length)
+        for mode in ("inference", "training"):
+            model.train(mode == "training")
+            bad = ~torch.isfinite(logits_of(model, tokens))
+            if bool(bad.any()):
+                at = f"from position {int(bad.any(-1).any(0).nonzero()[0])}"
+                raise Broken(f"logits are not finite {at} in {mode} mode, N = {length}")
+
+
+def repeatable(subject: Subject) -> None:
+    """The same tokens, weights and seed give the same bits, logits and gradients."""
+    model, tokens = subject.small(), random_tokens(2, ODD)
+    first, second = logits_of(model, tokens), logits_of(model, tokens)
+    if not torch.equal(first, second):
+        position = int((first != second).any(-1).any(0).nonzero()[0])
+        raise Broken(
+            f"two inference calls on the same tokens differ at position {position}: "
+            "it keeps state or draws random numbers"
+        )
+    if subject.trained:
+        once, again = _gradients(model, tokens), _gradients(model, tokens)
+        for name, gradient in once.items():
+            if not torch.equal(gradient, again[name]):
+                raise Broken(f"two training passes of one seed differ in the gradient of {name}")
+
+
+def gradients(subject: Subject) -> None:
+    """Every parameter gets a finite gradient that is not all zero."""
+    model, tokens = subject.small(), random_tokens(2, ODD)
+    for name, gradient in _gradients(model, tokens).items():
+        if not bool(torch.isfinite(gradient).all()):
+            raise Broken(f"the gradient of {name} is not finite")
+        if not bool(gradient.any()):
+            raise Broken(f"no gradient reaches {name}")
+
+
+def _gradients(model: nn.Module, tokens: Tensor) -> dict[str, Tensor]:
+    """Return the gradient of each trainable parameter at the start of training, zeros if none."""
+    set_progress(model.train(), 0.0)
+    torch.manual_seed(1)
+    model.zero_grad(set_to_none=True)
+    supervised_loss(model(tokens), tokens.roll(3, dims=1)).backward()
+    result = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            gradient = parameter.grad
+            result[name] = torch.zeros_like(parameter) if gradient is None else gradient.clone()
+    return result
+
+
+def same_in_training(subject: Subject) -> None:
+    """With schedules ended (no noise), training mode gives the outputs of inference (1e-5).
+
+    A model that promises `one_mode` does so at the start as well.
+    """
+    model, tokens = subject.stirred(), random_tokens(2, ODD)
+    stages = {"end": 1.0}
+    if getattr(model, "one_mode", False):
+        stages["start"] = 0.0
+    for stage, progress in stages.items():
+        set_progress(model, progress)
+        training = logits_of(model.train(), tokens)
+        condition = f"in training mode (at the {stage} of all schedules) against inference"
+        require_same(training, logits_of(model.eval(), tokens), condition)
+
+
+def saved_and_loaded(subject: Subject) -> None:
+    """Weights saved as safetensors and loaded into another initialisation give the same bits."""
+    from safetensors.torch import load_file, save_file
+
+    model, other, tokens = subject.small(), subject.small(), random_tokens(2, ODD)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "weights.safetensors"
+        save_file({name: value.contiguous() for name, value in model.state_dict().items()}, path)
+        other.load_state_dict(load_file(path))
+    if not torch.equal(logits_of(model, tokens), logits_of(other, tokens)):
+        raise Broken(
+            "a model loaded from saved weights gives other outputs: "
+            "something is not in its state_dict"
+        )
+
+
+def parity(subject: Subject) -> None:
+    """The full-sized model has the paper's 3.2 M parameters within PARITY, tables excluded."""
+    model, target = subject.full(PARITY_LENGTH), registry.TARGET_PARAMETERS
+    count = count_parameters(model, tables=False)
+    if abs(count - target) > registry.PARITY * target:
+        raise Broken(
+            f"{count:,} parameters without position tables; accepted: {target:,} within "
+            f"{registry.PARITY:.0%}. The feed-forward is sized to meet it; the mixers alone may "
+            "not exceed it"
+        )
+    before = _parameter_shapes(model)
+    logits_of(model.eval(), random_tokens(1, ODD))
+    for name in _parameter_shapes(model):
+        if name not in before:
+            raise Broken(f"{name} is created in the first forward pass: not counted, not trained")
+    longer = _parameter_shapes(subject.full(2 * PARITY_LENGTH))
+    for name, parameter in model.named_parameters():
+        shape, grows = list(parameter.shape), before[name] != longer.get(name)
+        table = name.endswith("_table")
+        if parameter.is_complex():
+            raise Broken(f"{name} is complex and would count once: keep two real numbers")
+        if table and not grows:
+            raise Broken(
+                f"{name} {shape} is not counted, being a position table, but has no axis of N"
+            )
+        if grows and not table:
+            raise Broken(
+                f"{name} {shape} grows with N: a position table, whose name must end in `_table`"
+            )
+
+
+def _parameter_shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
+
+
+def cost(subject: Subject) -> None:
+    """Counted work grows with N as the declared cost class says.
+
+    The class decides in which cells a model takes part.
+    """
+    half = flops.count(subject.build(COUNTED), 1, COUNTED)
+    whole = flops.count(subject.build(2 * COUNTED), 1, 2 * COUNTED)
+    forward, step = whole.forward / half.forward, whole.step / half.step
+    growth, most = max(forward, step), GROWTH[subject.cost]
+    if growth <= most:
+        return
+    fitting = [name for name, limit in GROWTH.items() if growth <= limit]
+    message = (
+        f"counted work of a training step grows {growth:.2f}-fold from N = {COUNTED} to "
+        f"{2 * COUNTED}; `cost: {subject.cost}` allows {most}: "
+        f"say `cost: {fitting[0] if fitting else 'none of the known ones'}`"
+    )
+    if forward <= most:
+        message += (
+            "; a forward pass alone does not: x[:, i] in a loop has a gradient as large as x, "
+            "x.unbind(1) has not"
+        )
+    raise Broken(message)
+
+
+DECISIVE: tuple[Test, ...] = (builds, shapes, finite, repeatable)

@@ -1,0 +1,102 @@
+"""The device of a cell: what it can do, its precision, its clock and its matrix-product rate.
+
+A new kind of device is one entry of ABILITIES (docs/devices.md); which kernels a model takes on it
+is up to the model.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import torch
+
+from workflow.bench.outcomes import Unsupported
+
+MATMUL_SECONDS = 0.2
+
+
+@dataclass(frozen=True)
+class Abilities:
+    """What a kind of device can do."""
+
+    present: Callable[[], bool]
+    synchronise: Callable[[], None]  # waits until the device has done all its work
+    events: bool  # it has a clock of its own; otherwise the host's clock is used
+    matmul_size: int  # of a square product that keeps it busy for some milliseconds
+
+
+def _no_wait() -> None:
+    """Return at once: CPU calls are synchronous."""
+
+
+ABILITIES = {
+    "cpu": Abilities(lambda: True, _no_wait, events=False, matmul_size=1024),
+    "cuda": Abilities(
+        torch.cuda.is_available, torch.cuda.synchronize, events=True, matmul_size=8192
+    ),
+    "mps": Abilities(
+        torch.backends.mps.is_available, torch.mps.synchronize, events=False, matmul_size=2048
+    ),
+}
+
+
+def resolve(name: str) -> torch.device:
+    """Return the torch device cpu, cuda or mps; raise Unsupported if this machine has none."""
+    if not ABILITIES[name].present():
+        raise Unsupported(f"device {name!r} is absent on this machine (torch {torch.__version__})")
+    return torch.device(name)
+
+
+def make_deterministic() -> None:
+    """Make the same seed and threads give the same bits; slower on CUDA, so for training only."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    # A debugging aid that would write every new tensor twice.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+
+
+def precision(device: torch.device, dtype: str) -> AbstractContextManager[None]:
+    """Return the context of forward passes: bfloat16 is autocast with float32 weights."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=dtype == "bfloat16")
+
+
+def seconds(device: torch.device, work: Callable[[], object]) -> float:
+    """Return the seconds of `work`, gaps between kernels included, the device idle before it."""
+    ability = ABILITIES[device.type]
+    ability.synchronise()
+    if ability.events:
+        start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        start.record()
+        work()
+        end.record()
+        end.synchronize()
+        elapsed_ms: float = start.elapsed_time(end)
+        return elapsed_ms / 1000
+    begin = time.perf_counter()
+    work()
+    ability.synchronise()
+    return time.perf_counter() - begin
+
+
+def device_name(device: torch.device) -> str | None:
+    """Return an accelerator's name; None for a CPU, whose name is part of the provenance."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else None
+
+
+def matmul_flops_per_s(device: torch.device, dtype: str) -> float:
+    """Return the device's matrix-product rate in FLOP/s at the threads and precision of a cell.
+
+    The rate is that of the fastest of repeated square products.
+    """
+    size = ABILITIES[device.type].matmul_size
+    kind = torch.bfloat16 if dtype == "bfloat16" else torch.float32
+    a = torch.randn(size, size, device=device).to(kind)
+    b = torch.randn(size, size, device=device).to(kind)
+    times: list[float] = []
+    while len(times) < 3 or sum(times) < MATMUL_SECONDS:
+        times.append(seconds(device, lambda: a @ b))
+    return 2 * size**3 / min(times)

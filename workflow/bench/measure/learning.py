@@ -1,0 +1,101 @@
+"""Train a model on a task and score it on fresh sequences.
+
+Every experiment that trains goes through `train_and_score`, with equal budget, data and recipe for
+every model; tasks differ in their sequences alone (workflow.bench.tasks). The score is accuracy in
+hard inference, with its interval, and accuracy in training mode beside it.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from workflow.bench.cell import Cell
+from workflow.bench.measure import devices, models
+from workflow.bench.measure.causality import audit
+from workflow.bench.measure.checkpoint import FOLDER, History
+from workflow.bench.measure.statistics import wilson
+from workflow.bench.measure.training import (
+    Recipe,
+    Report,
+    score_batch,
+    set_progress,
+    state_kept,
+    train,
+)
+from workflow.bench.outcomes import Diverged
+from workflow.bench.tasks.base import Task
+
+
+def run(settings: Cell, report: Report, folder: Path) -> dict[str, Any]:
+    """Return the measured row keys of a cell; raise Diverged, with those so far."""
+    return train_and_score(settings.resolved(), report, folder)[1]
+
+
+def train_and_score(
+    settings: Cell, report: Report, folder: Path
+) -> tuple[nn.Module, dict[str, Any]]:
+    """Return the trained model and the row keys of a cell; settings resolved.
+
+    A long training keeps its state in `folder`. Raise Diverged, with the row keys so far, or Leaks
+    where the trained model sees the future: no experiment publishes the score of such a model.
+    """
+    device, task = devices.resolve(settings.device), models.task_of(settings)
+    devices.make_deterministic()
+    model = models.build(settings, device)
+    row = models.describe(model, settings)
+    row |= {"chance": task.chance, "tokens_budget": settings.tokens} | task.facts()
+    recipe = Recipe(settings.tokens, settings.lr, settings.dtype, settings.stop_accuracy)
+    history = History()
+    if models.is_trained(model):
+        try:
+            history = train(model, task, recipe, device, report, folder / FOLDER)
+        except Diverged as diverged:
+            raise Diverged(str(diverged), row | diverged.row) from None
+        set_progress(model, history.tokens_used / settings.tokens)
+    symbols, dtype = settings.evaluate_symbols, settings.dtype
+    score = evaluate(model, task, symbols, dtype, device)
+    row |= history.row() | score | task.facts(score["loss"])
+    sizes = []  # beyond those of training
+    for size, larger in task.further().items():
+        other = evaluate(model, larger, symbols, dtype, device)
+        sizes.append([size, other["accuracy"], other["n_evaluated"]])
+    row["accuracy_by_size"] = sizes or None
+    audit(model, task, device)
+    return model, row
+
+
+def evaluate(
+    model: nn.Module, task: Task, symbols: int, dtype: str, device: torch.device
+) -> dict[str, Any]:
+    """Return the row keys of an evaluation on at least `symbols` fresh symbols.
+
+    Losses are in nats per symbol, accuracies fractions, in hard inference and in training mode. The
+    interval treats symbols as independent; `correct_by_sequence` allows for others.
+    """
+    losses: list[float] = []
+    correct: list[int] = []  # of each sequence, in hard inference
+    correct_training = 0
+    with state_kept(model, device):
+        torch.manual_seed(task.seeds.order)
+        for index in range(math.ceil(symbols / task.supervised / task.batch)):
+            batch = task.batch_of("evaluate", index, task.batch)
+            loss, hard, training = score_batch(model, batch, dtype, device)
+            losses.append(loss)
+            correct += hard.sum(1).tolist()
+            correct_training += int(training.sum())
+    total = task.supervised * len(correct)
+    low, high = wilson(sum(correct), total)
+    return {
+        "loss": sum(losses) / len(losses),
+        "accuracy": sum(correct) / total,
+        "accuracy_train_mode": correct_training / total,
+        "accuracy_low": low,
+        "accuracy_high": high,
+        "n_evaluated": total,
+        "correct_by_sequence": correct,
+    }

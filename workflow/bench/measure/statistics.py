@@ -1,0 +1,52 @@
+"""The interval of a proportion, and warnings on timings that disagree.
+
+Shared by measurements and the report, so it imports no torch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from statistics import fmean, stdev
+
+Z95 = 1.959963984540054  # the normal distribution's 97.5% point
+# pyperf's limits for an unstable benchmark, as shares of the mean.
+MOST_DEVIATION = 0.10  # standard deviation
+MOST_EXCURSION = 0.50  # distance of the largest or smallest value
+
+
+def wilson(right: float, n: float, z: float = Z95) -> tuple[float, float]:
+    """Return the Wilson score interval (low, high) of the proportion right / n, 95% by default.
+
+    Source: Wilson 1927, JASA 22:209. `n` may be an effective sample size.
+    """
+    p = right / n
+    shrink = 1 + z * z / n
+    centre = (p + z * z / (2 * n)) / shrink
+    half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / shrink
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def unstable(values: Sequence[float], quantity: str) -> list[str]:
+    """Return warnings where positive timings of one quantity disagree; none for fewer than two."""
+    if len(values) < 2:
+        return []
+    mean = fmean(values)
+    deviation = stdev(values) / mean
+    above = max(values) / mean - 1
+    below = 1 - min(values) / mean
+    count = len(values)
+    warnings = []
+    if deviation > MOST_DEVIATION:
+        warnings.append(
+            f"{quantity} varies: its standard deviation is {deviation:.0%} of the mean of {count}"
+        )
+    if above > MOST_EXCURSION:
+        warnings.append(
+            f"{quantity} varies: the largest of {count} is {above:.0%} above their mean"
+        )
+    if below > MOST_EXCURSION:
+        warnings.append(
+            f"{quantity} varies: the smallest of {count} is {below:.0%} below their mean"
+        )
+    return warnings

@@ -1,0 +1,181 @@
+"""Check rows that are already read: each by itself, and each against the others.
+
+`pointer-bench verify` and the claims of the report use the same checks.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from workflow.bench.experiments import EXPERIMENTS
+from workflow.bench.rows import Row
+
+MEASURED = ("ok", "diverged", "unsupported")  # their times are the worker's, within the lock
+NO_NUMBERS = ("error", "oom", "timeout", "unsupported")
+NUMBERS = ("step_ms", "inference_ms", "accuracy", "loss", "bits_per_byte", "flops_step")
+COPIED = ("experiment", "device", "dtype", "seed", "repeat")  # settings that are keys as well
+VERSIONS = ("torch", "numpy", "numba", "python")
+LIMITS = ("timeout_s", "memory_limit_bytes")  # settings that change no number
+TOLERANCE_S = 1.0  # a wall clock that is set back moves times by less
+ROUNDING = 1e-6
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A row and the file that it was read from."""
+
+    path: str
+    row: Row = field(compare=False)
+
+    @property
+    def timing(self) -> bool:
+        """Whether it had to run alone on its machine."""
+        experiment = EXPERIMENTS.get(self.row["experiment"])
+        return experiment is not None and experiment.timing
+
+    @property
+    def span(self) -> tuple[datetime, datetime]:
+        """Start and end; raises ValueError for what is no time, or has no time zone."""
+        start, end = (datetime.fromisoformat(self.row[key]) for key in ("started", "ended"))
+        if start.tzinfo is None or end.tzinfo is None:
+            raise ValueError("without a time zone")
+        return start, end
+
+    @property
+    def name(self) -> str:
+        """The row in words."""
+        row = self.row
+        size = f"D={row['distance']}" if row["distance"] else f"N={row['length']}"
+        cell = f"{row['experiment']} {row['model']} {size}"
+        return f"{cell} seed {row['seed']} repeat {row['repeat']}"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a check found: `rows` are to be measured again. A note is no reason for distrust."""
+
+    check: str
+    message: str
+    rows: tuple[Placed, ...] = ()
+    note: bool = False
+    paths: tuple[str, ...] = ()  # files without a readable row
+
+
+def single(rows: Iterable[Placed]) -> Iterator[Finding]:
+    """Yield what contradicts itself within a row."""
+    for placed in rows:
+        faults = [*_faulty_times(placed), *_faulty_numbers(placed.row)]
+        if faults:
+            yield Finding("contradiction", f"{placed.path}: {'; '.join(faults)}", (placed,))
+
+
+def _faulty_times(placed: Placed) -> Iterator[str]:
+    try:
+        start, end = placed.span
+    except (ValueError, TypeError) as error:
+        yield f"started or ended is no time ({error})"
+        return
+    if end < start:
+        yield f"ended {(start - end).total_seconds():.3g} s before it started"
+
+
+def _faulty_numbers(row: Row) -> Iterator[str]:
+    settings = row["settings"]
+    for key in COPIED:
+        if settings.get(key, row[key]) != row[key]:
+            yield f"settings.{key} is not {key}"
+    # A model outside the suite is NAME=package.module:Class in the settings.
+    if settings.get("model", row["model"]).partition("=")[0] != row["model"]:
+        yield "settings.model is not model"
+    if not row["machine"].isprintable():
+        yield "machine holds control characters"
+    if row["status"] in NO_NUMBERS:
+        yield from (f"{row['status']}, yet with {key}" for key in NUMBERS if row[key] is not None)
+    accuracy, low, high = row["accuracy"], row["accuracy_low"], row["accuracy_high"]
+    if accuracy is not None and not row["n_evaluated"]:
+        yield "accuracy of no evaluated symbol"
+    if accuracy is None and (low is not None or high is not None):
+        yield "an interval without an accuracy"
+    if None not in (accuracy, low, high) and not low - ROUNDING <= accuracy <= high + ROUNDING:
+        yield "accuracy lies outside its interval"
+
+
+def overlaps(rows: Iterable[Placed]) -> Iterator[Finding]:
+    """Yield timing rows that ran while another row of the suite ran on the same machine."""
+    for group in _grouped(rows, "machine", "host").values():
+        spans = []
+        for placed in group:
+            if placed.row["status"] in MEASURED and not list(_faulty_times(placed)):
+                spans.append((*placed.span, placed))
+        running: list[tuple[datetime, Placed]] = []
+        for start, end, placed in sorted(spans, key=lambda span: span[:2]):
+            running = [(until, other) for until, other in running if until > start]
+            for until, other in running:
+                seconds = (min(until, end) - start).total_seconds()
+                if seconds > TOLERANCE_S and (placed.timing or other.timing):
+                    yield _overlap(placed, other, seconds)
+            running.append((end, placed))
+
+
+def _overlap(placed: Placed, other: Placed, seconds: float) -> Finding:
+    timed = sorted((p for p in (placed, other) if p.timing), key=lambda p: p.path)
+    both = f"{placed.name} ({placed.path}) and {other.name} ({other.path})"
+    machine = placed.row["machine"]
+    return Finding("overlap", f"{both} ran at once for {seconds:.3g} s on {machine}", tuple(timed))
+
+
+def mixed_sources(rows: Iterable[Placed]) -> Iterator[Finding]:
+    """Yield rows of one comparison that other sources, or other packages, have made."""
+    every = list(rows)
+    together = ("machine", "experiment", "task")
+    yield from _mixed(every, together, "shared_hash", "task, recipe, trunk or clock")
+    variants = defaultdict(list)
+    for placed in every:
+        mixer = json.dumps(placed.row["settings"].get("mixer"), sort_keys=True)
+        variants[placed.row["device"], mixer].append(placed)
+    for group in variants.values():
+        yield from _mixed(group, (*together, "model"), "source_hash", "sources")
+    yield from _mixed(every, ("machine", "experiment"), "versions", "packages")
+
+
+def _mixed(rows: Iterable[Placed], by: tuple[str, ...], key: str, words: str) -> Iterator[Finding]:
+    for names, group in _grouped(rows, *by).items():
+        made: dict[str, list[Placed]] = defaultdict(list)
+        for placed in group:
+            value = placed.row.get(key)
+            if isinstance(value, dict):
+                value = ", ".join(f"{name} {value.get(name)}" for name in VERSIONS)
+            if value:
+                made[value].append(placed)
+        if len(made) > 1:
+            newest = max(made, key=lambda value: max(p.row["started"] for p in made[value]))
+            older = [p for value, placed in made.items() if value != newest for p in placed]
+            cells = " ".join(dict.fromkeys(str(name) for name in names[1:] if name))
+            count = f"{cells} on {names[0]}: {len(older)} of {len(group)} rows"
+            message = f"{count} come from other {words} than the newest ({key})"
+            yield Finding("sources", message, tuple(older))
+
+
+def duplicates(rows: Iterable[Placed]) -> Iterator[Finding]:
+    """Yield rows of one cell on one machine, which a report would take for repeats."""
+    cells: dict[Hashable, list[Placed]] = defaultdict(list)
+    for placed in rows:
+        used = {key: v for key, v in placed.row["settings"].items() if key not in LIMITS}
+        cells[placed.row["machine"], json.dumps(used, sort_keys=True)].append(placed)
+    for group in cells.values():
+        if len(group) > 1:
+            names = " and ".join(p.path for p in group)
+            message = f"{group[0].name} is there {len(group)} times: {names}"
+            yield Finding("duplicate", message, tuple(group[1:]))
+
+
+def _grouped(rows: Iterable[Placed], *keys: str) -> dict[tuple[Any, ...], list[Placed]]:
+    groups: dict[tuple[Any, ...], list[Placed]] = defaultdict(list)
+    for placed in rows:
+        groups[tuple(placed.row.get(key) for key in keys)].append(placed)
+    return groups

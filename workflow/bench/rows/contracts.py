@@ -1,0 +1,104 @@
+"""Check a model's contract in a child process, and keep the verdict in a file. Loads no torch.
+
+A verdict is of one version of the sources, which its `key` is a hash of. It decides whether the
+model's rows hold numbers or the reason why not. A check that could not be made on this machine
+(memory, disk, threads, a missing package) is no verdict: EnvironmentFault, and nothing is kept.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+from pointer.errors import InputError
+from workflow.bench import registry
+from workflow.bench.outcomes import EnvironmentFault
+from workflow.bench.rows import child, provenance, write_atomically
+
+FOLDER = Path("results/contracts")
+TIME_LIMIT_S = 900
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the checks found; `status` is ok, error (a check failed) or timeout."""
+
+    model: str
+    mixer: dict[str, Any]
+    key: str
+    status: str
+    checks: list[tuple[str, bool, str]]
+
+    @property
+    def reason(self) -> str:
+        """Why no number of the model is published; empty where its numbers may be."""
+        if self.status == "timeout":
+            return f"its contract took longer to check than {TIME_LIMIT_S} s"
+        failed = [f"{name}: {reason}" for name, passed, reason in self.checks if not passed]
+        return f"fails the contract: {'; '.join(failed)}" if failed else ""
+
+
+def path(model: str, mixer: Mapping[str, Any]) -> Path:
+    """Return where the pipeline keeps a verdict: results/contracts/<model>[-<variant>].json."""
+    name = registry.info(model).name
+    variant = hashlib.sha256(_text(mixer).encode()).hexdigest()[:8]
+    return FOLDER / (f"{name}-{variant}.json" if mixer else f"{name}.json")
+
+
+def verdict(model: str, mixer: Mapping[str, Any], file: Path, folder: Path, out: TextIO) -> Verdict:
+    """Return the verdict in `file` if it is of today's sources, else check and write it there."""
+    try:
+        known = Verdict(**json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        known = None
+    if known is not None and known.key == key(model, _text(mixer)):
+        return known
+    made = check(model, mixer, folder, out)
+    write(made, file)
+    return made
+
+
+def write(made: Verdict, file: Path) -> None:
+    """Write a verdict."""
+    write_atomically(file, json.dumps(asdict(made), indent=1, ensure_ascii=False) + "\n")
+
+
+def check(
+    model: str,
+    mixer: Mapping[str, Any],
+    folder: Path,
+    output: TextIO,
+    worker: Sequence[str] | None = None,
+) -> Verdict:
+    """Check a model in a child process that works in `folder` and prints a line a check.
+
+    Raise InputError for a bad mixer setting, EnvironmentFault where the check could not be made.
+    """
+    request = {"model": model, "mixer": dict(mixer), "threads": 1}
+    limits = child.Limits(TIME_LIMIT_S, child.memory_limit("cpu", 0))
+    ending = child.execute(request, folder, limits, output, worker)
+    made = functools.partial(Verdict, model, dict(mixer), key(model, _text(mixer)))
+    if ending.timed_out:
+        return made("timeout", [])
+    if ending.kind == "bad_input":
+        raise InputError(ending.message)
+    if ending.kind != "ok":
+        raise EnvironmentFault(f"{model}: its contract could not be checked: {ending.message}")
+    checks = [(name, passed, reason) for name, passed, reason in ending.result["checks"]]
+    return made("ok" if all(passed for _, passed, _ in checks) else "error", checks)
+
+
+@functools.cache
+def key(model: str, mixer: str) -> str:
+    """Return a hash over what decides a verdict: sources, the mixer's settings, versions."""
+    versions = [(name, v) for name, v in provenance.versions().items() if name != "platform"]
+    return provenance.source_hash(model, "contract", mixer, repr(sorted(versions)))
+
+
+def _text(mixer: Mapping[str, Any]) -> str:
+    return json.dumps(mixer, sort_keys=True)

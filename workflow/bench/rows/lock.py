@@ -1,0 +1,85 @@
+"""Lock the machine: a timing row runs alone, all other rows run beside each other.
+
+The child process takes the lock before it imports torch, so that nothing of the suite competes
+with a timed step. The kernel gives a lock back when its process ends, however it ends.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+PATIENCE_S = 5.0  # of waiting in silence
+OVERRIDE = "POINTER_BENCH_LOCK"  # names another file, for tests and for nodes that hide FOLDERS
+# A batch system may give each job a /tmp of its own, so the lock does not follow TMPDIR.
+FOLDERS = (Path("/run/lock"), Path("/dev/shm"), Path("/tmp"))
+
+
+def lock_path() -> Path:
+    """Return the lock's file, one a machine whichever folder, user or pipeline asks."""
+    folder = next((folder for folder in FOLDERS if os.access(folder, os.W_OK)), FOLDERS[-1])
+    return Path(os.environ.get(OVERRIDE, folder / "pointer-bench.lock"))
+
+
+@contextmanager
+def hold(*, exclusive: bool) -> Iterator[list[str]]:
+    """Wait for the machine's lock and hold it; yield warnings where it cannot be taken.
+
+    Waiters queue on a second lock, so that later shared rows do not starve a timing row.
+    """
+    path, warnings = lock_path(), list[str]()
+    waits_for = "the rows that run on this machine" if exclusive else "a timing row"
+    notice = f"pointer-bench: waits for {waits_for} to end (lock: {path})"
+    timer = threading.Timer(PATIENCE_S, print, [notice], {"file": sys.stderr})
+    timer.daemon = True
+    timer.start()
+    with ExitStack() as stack:
+        try:
+            with taken(path.with_suffix(".turnstile"), mode=0o666):
+                stack.enter_context(taken(path, exclusive=exclusive, mode=0o666))
+        except OSError as error:
+            warnings.append(f"measured without the machine's lock: {error}")
+        finally:
+            timer.cancel()
+        yield warnings
+
+
+@contextmanager
+def taken(path: Path, *, exclusive: bool = True, wait: bool = True, mode: int = 0o644) -> Iterator[int]:
+    """Hold the lock of a file; yield its descriptor. The holder may remove the file.
+
+    Raise BlockingIOError where it is held by another and `wait` is false, OSError with the file's
+    name where its file system has no locks.
+    """
+    kind = (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | (0 if wait else fcntl.LOCK_NB)
+    while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = _open(path, mode)
+        try:
+            fcntl.flock(descriptor, kind)
+        except OSError as error:
+            os.close(descriptor)
+            raise type(error)(error.errno, error.strerror, str(path)) from None
+        if os.fstat(descriptor).st_nlink:
+            break
+        os.close(descriptor)  # the holder before us has removed the file: lock the next one
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _open(path: Path, mode: int) -> int:
+    """Open a file, created if missing; another user's for reading, which is enough for a lock."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, mode)
+    except PermissionError:
+        return os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    if os.fstat(descriptor).st_uid == os.getuid():
+        os.fchmod(descriptor, mode)
+    return descriptor

@@ -1,0 +1,183 @@
+"""Turn cells into rows: check the model's contract, measure in a child process, write the rows.
+
+However the child ends there is a row that says so, but where the fault is the user's (InputError),
+somebody's who killed it (StoppedError) or the disk's (OSError).
+"""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pointer.errors import InputError
+from workflow.bench.cell import Cell
+from workflow.bench.clock import Clock
+from workflow.bench.rows import (
+    Row,
+    RowError,
+    attachment,
+    child,
+    complete,
+    contracts,
+    file_hash,
+    keys,
+    lock,
+    provenance,
+    read_row,
+    write_row,
+)
+from workflow.bench.rows.child import Ending
+
+FINAL = ("ok", "oom", "unsupported", "diverged")  # an error or a timeout is tried again
+
+
+def row_of(cell: Cell, out: Path, contract: Path | None = None, *, keep: bool = False) -> Row:
+    """Measure a cell and write its row to `out`; return the row.
+
+    `contract` is the file of the verdict on the model (default: the pipeline's, where there is
+    one). With `keep` a row in `out` that is final and of today's sources is left as it is.
+    """
+    with work_folder(cell, out) as folder:
+        file = contract or contracts.path(cell.model, cell.mixer)
+        if contract is None and not file.parent.is_dir():
+            file = folder / "contract.json"
+        verdict = contracts.verdict(cell.model, cell.mixer, file, folder, sys.stderr)
+        row = kept(cell, out) if keep and verdict.status == "ok" else None
+        if row is not None:
+            out.touch()  # younger than the verdict, so that Snakemake asks no more
+        elif verdict.status == "ok":
+            (measured,) = run([cell], folder)
+            row = write(measured, folder, out)
+        else:
+            row = write(refused(cell, verdict.status, verdict.reason), folder, out)
+        if row["status"] != "timeout":  # which goes on from its checkpoint when tried again
+            shutil.rmtree(folder)
+        return row
+
+
+def kept(cell: Cell, path: Path) -> Row | None:
+    """Return the row in a file if it is final, of this cell and of today's sources, else None."""
+    try:
+        row = read_row(path)
+    except RowError:
+        return None
+    same = row["settings"] == cell.to_dict()
+    current = row["source_hash"] == provenance.source_hash(cell.model)
+    return row if row["status"] in FINAL and same and current else None
+
+
+@contextmanager
+def work_folder(cell: Cell, out: Path) -> Iterator[Path]:
+    """Hold a hidden folder beside a row, one process at a time; a killed one leaves a checkpoint.
+
+    A checkpoint of other sources is removed.
+    """
+    folder = out.with_name(f".{out.stem}.work")
+    with lock.taken(folder / "lock"):
+        origin = folder / f"{cell.key()}-{provenance.source_hash(cell.model)}"
+        if not origin.exists():
+            for path in folder.iterdir():
+                if path.is_dir():
+                    shutil.rmtree(path)
+            origin.touch()
+        try:
+            yield folder
+        finally:
+            if folder.is_dir() and not any(path.is_dir() for path in folder.iterdir()):
+                shutil.rmtree(folder)
+
+
+def run(cells: Sequence[Cell], folder: Path, worker: Sequence[str] | None = None) -> list[Row]:
+    """Measure cells in one child process; return their rows, complete but not yet sealed.
+
+    The first cell's memory limit holds for all. `folder` keeps the files that the rows name.
+    """
+    clock = Clock()
+    origins = [provenance.identity(cell) for cell in cells]
+    request = {"cells": [cell.to_dict() for cell in cells], "watched": sys.stderr.isatty()}
+    seconds = [cell.timeout_s for cell in cells]
+    memory = child.memory_limit(cells[0].device, cells[0].memory_limit_bytes)
+    limits = child.Limits(sum(seconds) if all(seconds) else 0, memory)
+    ending = child.execute(request, folder, limits, sys.stderr, worker)
+    if ending.kind == "bad_input":
+        raise InputError(ending.message)
+    if ending.kind == "full":
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
+    measured = list(ending.result.get("rows", ()))
+    status, reason = judged(ending, limits.seconds)
+    measured += [{"status": status, "reason": reason}] * (len(cells) - len(measured))
+    return [
+        _complete({**origin, **clock.times(), **_finite(row)}) for origin, row in zip(origins, measured, strict=True)
+    ]
+
+
+def judged(ending: Ending, seconds: int) -> tuple[str, str]:
+    """Return status and reason of cells whose child did not come to their row."""
+    if ending.timed_out:
+        return "timeout", f"still running after {seconds} s (`timeout_s`)"
+    if ending.kind == "oom" or ending.code == -signal.SIGKILL:
+        return "oom", ending.message
+    return "error", ending.message
+
+
+def refused(cell: Cell, status: str, reason: str) -> Row:
+    """Return the row of a cell that may not be measured, complete but not yet sealed."""
+    origin = provenance.identity(cell)
+    return complete({**origin, **Clock().times(), "status": status, "reason": reason})
+
+
+def write(row: Row, folder: Path, out: Path) -> Row:
+    """Write the files that a row names beside `out`, then, atomically, the sealed row.
+
+    <kind>.<ending> in `folder` becomes <row's name>.<kind>.<ending>; the row holds their hashes.
+    """
+    out.parent.mkdir(parents=True, exist_ok=True)
+    named: dict[str, str] = row["files"] or {}
+    for name in named.values():
+        shutil.copyfile(folder / name, attachment(out, name))
+    hashes = {kind: file_hash(attachment(out, name)) for kind, name in named.items()}
+    return write_row(out, {**row, "files_sha256": hashes or None})
+
+
+def outcome(row: Row, name: str) -> str:
+    """Return one line on a row: what it is, how it ended, its main figure with its unit."""
+    ending = row["status"] if row["status"] == "ok" else f"{row['status']} ({row['reason']})"
+    line = f"{row['experiment']} {row['model']} {name}: {ending}"
+    figures = {
+        "bits_per_byte": "{:.3f} bits a byte",
+        "accuracy": "accuracy {:.4f}",
+        "step_ms": "{:.1f} ms a step",
+        "flops_step": "{:.3g} FLOPs a step",
+    }
+    for key, text in figures.items():
+        if row[key] is not None:
+            return f"{line}, {text.format(row[key])}"
+    return line
+
+
+def _complete(row: Row) -> Row:
+    try:
+        return complete(row)
+    except RowError as error:
+        known = {key: value for key, value in row.items() if key in keys()}
+        reason = f"the worker returned what no row holds: {error}"
+        return complete({**known, "status": "error", "reason": reason})
+
+
+def _finite(value: Any) -> Any:
+    """Return the value with null for NaN and infinities, which JSON lacks."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_finite(entry) for entry in value]
+    return value

@@ -1,0 +1,256 @@
+"""Read rows and check them: `pointer-bench verify PATH...`.
+
+A PATH is a row, a folder of rows, or a results folder. Rows that a report sets side by side are one
+comparison: the rows of each manifest, each folder below `reference`, else all rows of a folder.
+Every file is checked alone, then against the others (workflow.bench.rows.checks). Notes say what a
+reader should know; only problems fail.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pointer.errors import InputError
+from workflow.bench.cell import RUNS, Cell, from_dict
+from workflow.bench.rows import (
+    Row,
+    RowError,
+    attachment,
+    checks,
+    file_hash,
+    names_row,
+    provenance,
+    read_row,
+)
+from workflow.bench.rows.checks import Finding, Placed
+
+MANIFEST = "manifest.txt"
+
+
+@dataclass
+class Checked:
+    """The rows that were read, what was found, and how many other files were skipped, and why."""
+
+    rows: dict[str, Placed | None] = field(default_factory=dict)  # None: not sound
+    findings: list[Finding] = field(default_factory=list)
+    skipped: Counter[str] = field(default_factory=Counter)
+
+    def read(self, path: Path) -> Placed | None:
+        """Return the row of a file, read once; None where there is none that can be trusted."""
+        name = str(path)
+        if name not in self.rows:
+            try:
+                self.rows[name] = Placed(name, read_row(path))
+            except RowError as error:
+                self.rows[name] = None
+                self.findings.append(Finding(error.kind, str(error), paths=(name,)))
+        return self.rows[name]
+
+    def sound(self) -> list[Placed]:
+        """Return the rows that can be trusted."""
+        return [placed for placed in self.rows.values() if placed is not None]
+
+    def problems(self) -> list[Finding]:
+        """Return what makes rows unfit to be judged, each once."""
+        return [finding for finding in dict.fromkeys(self.findings) if not finding.note]
+
+    def notes(self) -> list[Finding]:
+        """Return what a reader should know."""
+        return [finding for finding in dict.fromkeys(self.findings) if finding.note]
+
+
+def check(paths: Sequence[Path], cells: Sequence[Cell] = (), manifests: Sequence[Path] = ()) -> Checked:
+    """Read and check all rows of `paths`; `cells` and the lines of manifests must be among them.
+
+    Raise InputError for a path that is not there, or where no row is.
+    """
+    checked = Checked()
+    for path in paths:
+        for files in _comparisons(path, checked):
+            rows = [row for file in files if file.is_file() and (row := checked.read(file))]
+            checked.findings += [*checks.mixed_sources(rows), *checks.duplicates(rows)]
+    for manifest in manifests:
+        checked.findings += _missing(_listed(manifest, Path()))
+    if not checked.rows and not checked.findings:
+        accepted = "row files, or folders of them"
+        raise InputError.about("PATH", ", ".join(map(str, paths)), accepted, "the command line")
+    rows = checked.sound()
+    once = {placed.row["digest"]: placed for placed in rows}  # copies of a row, as in reference
+    checked.findings += [*checks.single(rows), *checks.overlaps(once.values())]
+    checked.findings += [*_attached(rows), *_absent(cells, rows), *_noted(rows)]
+    return checked
+
+
+def _comparisons(path: Path, checked: Checked) -> Iterator[list[Path]]:
+    """Yield the files of each comparison; note the listed ones that are missing."""
+    manifests = [m for m in (path / MANIFEST, *sorted(path.glob(f"*/{MANIFEST}"))) if m.is_file()]
+    if path.is_file():
+        yield [path]
+    elif manifests or (path / "runs").is_dir():
+        known: set[Path] = set()
+        for manifest in manifests:
+            files = _listed(manifest, path.parent)
+            checked.findings += _missing(files)
+            known.update(files)
+            yield files
+        yield from ([f] for f in _files(path / "runs", checked.skipped) if f not in known)
+        yield from (_files(f, checked.skipped) for f in sorted((path / "reference").glob("*/")))
+    elif path.is_dir():
+        yield _files(path, checked.skipped)
+    else:
+        accepted = "a file or a folder that exists"
+        raise InputError.about("PATH", str(path), accepted, "the command line")
+
+
+def _files(folder: Path, skipped: Counter[str]) -> list[Path]:
+    """Return the row files below a folder, linked folders included; count the other JSON files."""
+    files = []
+    entered = {os.path.realpath(folder)}
+    for place, folders, names in os.walk(folder, followlinks=True):
+        hidden = [name for name in folders if name.startswith(".")]
+        skipped["hidden folder"] += len(hidden)
+        for name in list(folders):
+            target = os.path.realpath(Path(place, name))
+            if name in hidden or target in entered:  # a link to what is read already
+                folders.remove(name)
+            entered.add(target)
+        for path in (Path(place, name) for name in names if name.endswith(".json")):
+            if path.name.startswith("."):
+                skipped["hidden file"] += 1
+            elif names_row(path):
+                files.append(path)
+            else:
+                skipped["trace beside a row"] += 1
+    return sorted(files)
+
+
+def _listed(manifest: Path, root: Path) -> list[Path]:
+    """Return the rows that a manifest names, below `root`; InputError where it is unreadable."""
+    try:
+        lines = manifest.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        accepted = "a file with one row path a line"
+        raise InputError.about("manifest", str(manifest), accepted, "`--manifest`") from None
+    return [root / line for line in lines if line.strip()]
+
+
+def _missing(files: Iterable[Path]) -> Iterator[Finding]:
+    for file in files:
+        if not file.is_file():
+            yield Finding("missing", f"{file}: listed, and not there", paths=(str(file),))
+
+
+def _absent(cells: Sequence[Cell], rows: Iterable[Placed]) -> Iterator[Finding]:
+    """Yield the planned cells that no row is of, wherever its file is."""
+    present = {_key(placed.row) for placed in rows}
+    for cell in cells:
+        if cell.key() not in present:
+            message = f"{cell.path}: planned, and no row is of this cell"
+            yield Finding("missing", message, paths=(cell.path,))
+
+
+def _key(row: Row) -> str | None:
+    try:
+        return from_dict(row["settings"]).key()
+    except InputError:
+        return None  # settings of another version of the suite
+
+
+def _attached(rows: Iterable[Placed]) -> Iterator[Finding]:
+    """Yield files beside a row that are not those that it was sealed with; a note on absent ones."""
+    absent: Counter[str] = Counter()
+    for placed in rows:
+        sealed = placed.row.get("files_sha256") or {}
+        for kind, name in (placed.row["files"] or {}).items():
+            path = attachment(Path(placed.path), name)
+            if not path.is_file():
+                absent[kind] += 1
+            elif kind in sealed and file_hash(path) != sealed[kind]:
+                message = f"{path}: not the {kind} that the row was sealed with"
+                yield Finding("attachment", message, (placed,))
+    for kind, count in absent.items():
+        yield Finding("attachment", f"{count} rows lie without their {kind}", note=True)
+
+
+def _noted(rows: Sequence[Placed]) -> Iterator[Finding]:
+    """Yield notes, one a kind: rows not finished, with warnings, of changed or other sources."""
+    failed = Counter(p.row["status"] for p in rows if p.row["status"] != "ok")
+    if failed:
+        counts = ", ".join(f"{n} {status}" for status, n in failed.items())
+        yield Finding("status", f"not finished: {counts}", note=True)
+    warned = [placed for placed in rows if placed.row["warnings"]]
+    if warned:
+        first = f"{warned[0].path}: {warned[0].row['warnings'][0]}"
+        yield Finding("warning", f"{len(warned)} rows hold warnings, such as {first}", note=True)
+    dirty = sum(placed.row["git_dirty"] is True for placed in rows)
+    if dirty:
+        yield Finding("uncommitted", f"{dirty} rows were made with uncommitted changes", note=True)
+    outdated = sum(_outdated(placed.row) for placed in rows)
+    if outdated:
+        message = f"{outdated} rows were made by other sources than this folder's"
+        yield Finding("outdated", message, note=True)
+
+
+def _outdated(row: Row) -> bool:
+    try:
+        return bool(row["source_hash"] != provenance.source_hash(row["settings"]["model"]))
+    except (InputError, KeyError):
+        return True  # a model that is no more
+
+
+def rerun(finding: Finding, config: Sequence[str] = ()) -> list[list[str]]:
+    """Return the commands that mend a problem; none for a note."""
+    if finding.note:
+        return []
+    if finding.check == "duplicate":
+        return [["rm", "-f", placed.path] for placed in finding.rows]
+    typed = {placed.path: placed.row["command"] for placed in finding.rows}
+    commands: list[list[str]] = []
+    for path in [*typed, *finding.paths]:
+        root, runs, row = path.rpartition(f"{RUNS}/")
+        if finding.check != "missing" and (runs or path not in typed):
+            commands.append(["rm", "-f", path])
+        if runs:  # a row of the pipeline
+            directory = ["--directory", root] if root else []
+            options = ["--configfile", *config] if config else []
+            snakemake = ["snakemake", "--cores", "4", *directory, *options]
+            commands.append([*snakemake, "--", f"{runs}{row}"])
+        elif path in typed:
+            commands.append([*shlex.split(typed[path]), "--out", path])
+    return commands
+
+
+def as_json(checked: Checked, config: Sequence[str] = ()) -> str:
+    """Return, for programs, numbers of files, and every finding with its files and commands."""
+
+    def listed(findings: Iterable[Finding]) -> list[dict[str, object]]:
+        entries: list[dict[str, object]] = []
+        for finding in findings:
+            files = [*(placed.path for placed in finding.rows), *finding.paths]
+            told = {"check": finding.check, "message": finding.message}
+            entries.append({**told, "files": files, "rerun": rerun(finding, config)})
+        return entries
+
+    counts = {"rows": len(checked.sound()), "skipped": dict(checked.skipped)}
+    found = {"problems": listed(checked.problems()), "notes": listed(checked.notes())}
+    return json.dumps({**counts, **found}, indent=1, ensure_ascii=False)
+
+
+def as_text(checked: Checked, config: Sequence[str] = ()) -> str:
+    """Return, for people, a line a finding, the commands below it, and the sum."""
+    lines = []
+    problems, notes = checked.problems(), checked.notes()
+    for finding in (*problems, *notes):
+        lines.append(f"{'note: ' if finding.note else ''}{finding.check}: {finding.message}")
+        lines += [f"    again: {shlex.join(command)}" for command in rerun(finding, config)]
+    total = f"{len(checked.sound())} rows: "
+    total += f"{len(problems)} problem{'s' * (len(problems) != 1)}" if problems else "clean"
+    total += f", {len(notes)} note{'s' * (len(notes) != 1)}" if notes else ""
+    skipped = [f"{count} skipped ({reason})" for reason, count in checked.skipped.items() if count]
+    return "\n".join([*lines, ", ".join([total, *skipped])])

@@ -1,0 +1,130 @@
+"""The child process: `python -m workflow.bench.rows.worker REQUEST.json RESULT.json`.
+
+REQUEST holds `cells` to measure, or `model` and `mixer` to check, and `threads`. RESULT holds
+`kind` and `message`, and `rows` (one a cell, as far as it came) or `checks`. Its kinds:
+
+    started      the machine's lock is held, so the time limit runs; the process is not done
+    ok           all is done; each row has its own status
+    bad_input    a setting is refused
+    oom          memory ran out
+    full         a disk is full
+    environment  a check could not be made on this machine
+    error        anything else
+
+The process takes the lock before it imports torch, and sets threads before any parallel work.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pointer.errors import InputError
+from workflow.bench import experiments
+from workflow.bench.cell import Cell, from_dict
+from workflow.bench.clock import Clock
+from workflow.bench.outcomes import FULL, Diverged, EnvironmentFault, Outcome, out_of_memory
+from workflow.bench.rows import lock, write_atomically
+from workflow.bench.rows.progress import Progress
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Do what the request asks; see the module. Return 0 where the result's kind is ok."""
+    request_path, result_path = (Path(arg) for arg in (argv or sys.argv[1:]))
+    request = json.loads(request_path.read_text(encoding="utf-8"))
+    result: dict[str, Any] = {"kind": "started", "message": None, "rows": [], "checks": []}
+    try:
+        cells = [from_dict(cell) for cell in request.get("cells", ())]
+        with lock.hold(exclusive=any(cell.timing for cell in cells)) as warnings:
+            _write(result_path, result)
+            if "model" in request:
+                result["checks"] = check(request["model"], request["mixer"], request["threads"])
+            for cell in cells:
+                row = measure(cell, result_path.parent, watched=request["watched"])
+                row["warnings"] = [*row.get("warnings", ()), *warnings]
+                result["rows"].append(row)
+                _write(result_path, result)
+        result["kind"] = "ok"
+    except BaseException as error:
+        result |= failure(error)
+        if result["kind"] == "error":
+            traceback.print_exc()
+    _write(result_path, result)
+    return 0 if result["kind"] == "ok" else 1
+
+
+def measure(cell: Cell, folder: Path, *, watched: bool = False) -> dict[str, Any]:
+    """Return the row keys of a cell; a foreseen bad end is a row as well.
+
+    Files that belong to the row go to `folder`; the row's `files` names them.
+    """
+    import torch
+
+    from workflow.bench.measure import devices, memory
+
+    threads = cell.resolved().threads
+    torch.set_num_threads(threads)
+    memory.keep_freed_memory()
+    progress, clock = Progress(cell, watched), Clock()
+    row: dict[str, Any] = {"threads": threads, "status": "ok", "reason": None}
+    try:
+        device = devices.resolve(cell.device)
+        row |= experiments.info(cell.experiment).load()(cell, progress, folder)
+        name = devices.device_name(device)
+        row |= {"device_name": name} if name else {}
+        row["warnings"] = row.get("warnings", [])
+        if torch.get_num_threads() != threads:
+            found = f"threads: {threads} asked for, {torch.get_num_threads()} at the end"
+            row["warnings"] = [*row["warnings"], f"{found}: the model sets them"]
+    except Outcome as outcome:
+        row |= outcome.row if isinstance(outcome, Diverged) else {}
+        row |= {"status": outcome.status, "reason": str(outcome)}
+    finally:
+        progress.close()
+    times = clock.times()
+    # A training that went on from a checkpoint started when it first did.
+    return row | times | {"started": min(times["started"], row.get("started", times["started"]))}
+
+
+def check(model: str, mixer: dict[str, Any], threads: int) -> list[tuple[str, bool, str]]:
+    """Return name, whether it passed and reason of each check of a contract; print each line."""
+    import torch
+
+    from workflow.bench.measure import contract
+
+    torch.set_num_threads(threads)
+    checks = []
+    for name, passed, reason in contract.check(model, mixer):
+        print(f"ok    {name}" if passed else f"FAIL  {name}: {reason}", flush=True)
+        checks.append((name, passed, reason))
+    return checks
+
+
+def failure(error: BaseException) -> dict[str, Any]:
+    """Return kind and message of an error: its text, and where in this project it was raised."""
+    if isinstance(error, InputError):
+        return {"kind": "bad_input", "message": str(error)}
+    if isinstance(error, EnvironmentFault):
+        return {"kind": "environment", "message": str(error)}
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if frame.filename.startswith(str(ROOT))] or list(frames)
+    place = f" ({Path(own[-1].filename).name}:{own[-1].lineno})" if own else ""
+    first_line = next(iter(str(error).splitlines()), "")
+    kind = "oom" if out_of_memory(error) else "error"
+    if isinstance(error, OSError) and error.errno in FULL:
+        kind = "full"
+    return {"kind": kind, "message": f"{type(error).__name__}: {first_line}{place}"}
+
+
+def _write(path: Path, result: dict[str, Any]) -> None:
+    write_atomically(path, json.dumps(result))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,159 @@
+"""What every task shares: seeded streams that all models of a seed read in the same order, and the interface that
+training, evaluation and rows use.
+
+A task is one file here and one line in workflow.bench.tasks. It has two classes: `Parameters`, its settings in a cell
+(`task: {name: mqar, pairs: 16}`) with its axis and default sizes, and a `Task`, which makes sequences of tokens and,
+for each position, the symbol wanted there or IGNORED. Importing a task loads no torch, so that bad sizes are refused
+before any job starts.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from pointer.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+IGNORED = -100  # cross_entropy's ignore_index
+ORDER_BLOCK = 1024  # steps among which a seed shuffles the order of its batches
+STREAMS = ("train", "check", "evaluate", "order", "timing", "trace")
+LARGEST = 2**22  # of any size
+Symbols = NDArray[np.int64]
+
+
+class Parameters(BaseModel):
+    """A task's settings in a cell; class attributes say what a cell and a report need to know of the task.
+
+    `axis` is the setting along which the task's cells lie, a parameter or the length; a tier lists its values under
+    `axis_key`, and the path of a row has them after `sign`.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Any
+    question: ClassVar[str]
+    axis: ClassVar[str] = "length"
+    axis_key: ClassVar[str] = "lengths"
+    sign: ClassVar[str] = "n"
+    length: ClassVar[int] = 0
+    symbols: ClassVar[int] = 20
+    fixed_symbols: ClassVar[bool] = False  # the vocabulary is no setting
+    step_tokens: ClassVar[int] = 4096  # tokens a step, unless a batch is given
+    evaluate_symbols: ClassVar[int] = 10_000
+    made_by: ClassVar[type[Task]]
+
+    def default_length(self) -> int:
+        """Return N where the cell leaves it open."""
+        return self.length
+
+    def of(self, batch: int, length: int, symbols: int, seed: int) -> Task:
+        """Return the task at these sizes; raise InputError for sizes that do not fit each other."""
+        own = self.model_dump(exclude={"name"})
+        return self.made_by(batch=batch, length=length, symbols=symbols, seeds=Seeds.of(seed), **own)
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """What one seed stands for, apart: the symbols, the initial weights, the order of batches and the training
+    noise."""
+
+    data: int
+    init: int
+    order: int
+
+    @classmethod
+    def of(cls, seed: int) -> Seeds:
+        """Three unrelated 32-bit seeds from one."""
+        data, init, order = (int(word) for word in np.random.SeedSequence(seed).generate_state(3))
+        return cls(data, init, order)
+
+
+def generator(stream: str, seed: int, index: int) -> np.random.Generator:
+    """A generator for entry `index` of a named stream. Streams of one seed never meet: the name is part of the key."""
+    sequence = np.random.SeedSequence(seed, spawn_key=(STREAMS.index(stream), index))
+    return np.random.Generator(np.random.Philox(sequence))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task(ABC):
+    """One cell's task: its sizes and parameters, and its data, of which `seeds` decides every symbol."""
+
+    batch: int
+    length: int
+    symbols: int
+    seeds: Seeds
+
+    @property
+    @abstractmethod
+    def supervised(self) -> int:
+        """Symbols of one sequence that carry loss; a training sequence may have fewer."""
+
+    @property
+    @abstractmethod
+    def chance(self) -> float:
+        """Accuracy of the best guess that reads no input."""
+
+    @abstractmethod
+    def sequences(self, rng: np.random.Generator, count: int, stream: str) -> tuple[Symbols, Symbols]:
+        """`count` fresh sequences of a stream -> (tokens int64[count, N], targets int64[count, N])."""
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest sequence that a model must take."""
+        return self.length
+
+    @property
+    def tokens_a_step(self) -> int:
+        """Inputs of one training step, B N."""
+        return self.batch * self.length
+
+    def further(self) -> dict[int, Task]:
+        """Size -> the same task at sizes that training never showed, scored as well."""
+        return {}
+
+    def facts(self, loss: float | None = None) -> dict[str, Any]:
+        """The row keys that only this task has, some of them from the evaluation's loss in nats a symbol."""
+        return {}
+
+    def steps(self, budget: int) -> int:
+        """Whole steps within a budget of tokens. Raises InputError where not even one fits."""
+        if budget < self.tokens_a_step:
+            raise InputError.about(
+                "tokens", budget, f"at least {self.tokens_a_step}, one step", "`--tokens`, or `tokens` in the config"
+            )
+        return budget // self.tokens_a_step
+
+    def training_batch(self, step: int) -> tuple[Tensor, Tensor]:
+        """The batch of a training step: the order seed permutes which of the data seed's batches comes when."""
+        block, place = divmod(step, ORDER_BLOCK)
+        order = generator("order", self.seeds.order, block).permutation(ORDER_BLOCK)
+        return self.batch_of("train", block * ORDER_BLOCK + int(order[place]), self.batch)
+
+    def batch_of(self, stream: str, index: int, batch: int) -> tuple[Tensor, Tensor]:
+        """`batch` sequences (int64[B, N], int64[B, N]) on the CPU, entry `index` of a stream that training never reads
+        unless it is "train"."""
+        import torch
+
+        tokens, targets = self.sequences(generator(stream, self.seeds.data, index), batch, stream)
+        return torch.from_numpy(tokens), torch.from_numpy(targets)
+
+
+def require(name: str, value: int, low: int, high: int, why: str = "") -> None:
+    """Raises InputError unless low <= value <= high; `why` says what bounds it."""
+    if not low <= value <= high:
+        option = f"`--{name.replace('_', '-')}`"
+        accepted = f"{low:,} to {high:,}{why}" if high >= low else f"none{why}"
+        raise InputError.about(name, value, accepted, f"{option}, or the config")
+
+
+def blank(tokens: Symbols) -> Symbols:
+    """Targets for `tokens` with nothing wanted yet."""
+    return np.full_like(tokens, IGNORED)

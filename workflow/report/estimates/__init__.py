@@ -1,0 +1,90 @@
+"""The estimates: one long table between rows and everything that a reader sees. No number is computed elsewhere.
+
+`python -m workflow.report estimates --rows results/rows.parquet --out results` writes `estimates.parquet` and
+`estimates.csv`, one line a number. The columns of KEY together name a line and never repeat:
+
+    quantity, unit             what was estimated; QUANTITIES lists what is sampled from rows, with the estimator
+    experiment, task           where it was measured, and what was learned ("" where nothing was)
+    model, variant             variant: changed settings, `candidates=offsets+content, k=32`; "" for the model as it is
+    against                    the model of a ratio's other side; "" where there is none
+    phase                      "training" or "inference" of costs
+    machine, device, dtype, threads, trunk, position (the positional encoding), tokens (the training budget),
+    learning_rate, length N, batch, symbols V, data (hash of the text), layer (from 1)
+    axis, x                    what the numbers of an experiment lie along, such as "distance", and where on it
+
+and then
+
+    value, low, high           the number and its 95% interval; of throughput and times the band of the steps
+    least, most                the smallest and the largest of the runs (repeats, seeds, pairs)
+    n, runs                    how many runs have the value, and how many finished
+    status, reason             "ok" where any run finished, else how they ended; reason also warns of an ok value
+    doubt                      why a value that is there decides nothing; "" where it may
+    values                     the runs' values, a JSON list with null where a run has none
+    rows                       the row files, those of a pair's other side included, parted by "; "
+
+Text that does not apply is "", a number that does not is missing. Select with `select`:
+
+    select(estimates, "speedup", phase="training", against="transformer", model="pointer", variant="")
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+
+from pointer.errors import InputError
+from workflow.report.estimates import learning, timing
+from workflow.report.estimates.combine import ESTIMATE, NO_PAIR, SEPARATOR, combine, from_json
+from workflow.report.estimates.runs import KEY, PLACE, TEXT_KEYS, WHOLE_KEYS, describe, prepare
+
+__all__ = ["ESTIMATE", "KEY", "NO_PAIR", "PLACE", "QUANTITIES", "SEPARATOR", "build", "describe", "from_json", "select"]
+
+QUANTITIES = timing.QUANTITIES | learning.QUANTITIES
+TYPES = (
+    dict.fromkeys((*TEXT_KEYS, "unit", "status", "reason", "doubt", "values", "rows"), "str")
+    | dict.fromkeys(WHOLE_KEYS, "Int64")
+    | dict.fromkeys(("n", "runs"), "int64")
+    | dict.fromkeys(("learning_rate", "value", "low", "high", "least", "most"), "float64")
+)
+
+
+def build(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return all estimates of a frame of rows, sorted by KEY."""
+    runs = prepare(frame)
+    sampled = combine(_stack([*timing.samples(runs), *learning.samples(runs)]), QUANTITIES).astype(TYPES)
+    further = [*timing.derived(sampled, runs), *learning.derived(sampled)]
+    return _stack([sampled, *further]).astype(TYPES).sort_values(KEY, ignore_index=True)
+
+
+def _stack(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
+    filled = [table for table in tables if len(table)]
+    return pd.concat(filled or list(tables)[:1], ignore_index=True)
+
+
+def select(estimates: pd.DataFrame, quantity: str, **keys: object) -> pd.DataFrame:
+    """Return the estimates of a quantity whose columns have the values of `keys`, or one of several in a list."""
+    chosen = estimates["quantity"] == quantity
+    for column, value in keys.items():
+        chosen &= estimates[column].isin(value if isinstance(value, list | tuple | set) else [value])
+    return estimates[chosen]
+
+
+def write(frame: pd.DataFrame, out: Path) -> list[Path]:
+    """Write `out/estimates.parquet` and `out/estimates.csv` of a frame of rows; return the two files."""
+    estimates = build(frame)
+    out.mkdir(parents=True, exist_ok=True)
+    files = [out / "estimates.parquet", out / "estimates.csv"]
+    estimates.to_parquet(files[0], index=False)
+    estimates.to_csv(files[1], index=False)
+    return files
+
+
+def load(path: Path) -> pd.DataFrame:
+    """Return the estimates that `write` wrote. Raises InputError where there are none."""
+    try:
+        return pd.read_parquet(path).astype(TYPES)
+    except (OSError, ValueError) as error:  # those of pyarrow are both
+        accepted = "an estimates.parquet made by `python -m workflow.report estimates`"
+        raise InputError.about("--estimates", str(path), accepted, "the command line") from error

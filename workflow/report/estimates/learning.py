@@ -1,0 +1,277 @@
+"""Estimates of what models learned: accuracy, loss, tokens until 95%, text, hops of pointers, sizes of models."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from workflow.report import intervals, paper
+from workflow.report.estimates.combine import (
+    SEPARATOR,
+    Quantity,
+    as_estimates,
+    beside,
+    sample,
+)
+from workflow.report.estimates.runs import KEY, PLACE, TEXT, WHOLE_KEYS, unpack_all
+
+ATTENTION = ("transformer", "transformer-content")  # whose tokens until 95% others' are compared with
+SAME_TABLE = "transformer-relative"  # attention with pointer's table of offsets, for the experiment fairness
+SPREAD = ("transformer",)  # whose spread over distances others' is compared with
+SPREAD_DISTANCES = (512, 1024, 1536, 2048)  # the paper's
+COPIED = 0.9  # below this accuracy a model did not learn to copy
+
+QUANTITIES = {
+    "accuracy": Quantity("share"),  # low, high: the widest of the seeds' Wilson intervals
+    "accuracy_by_sequence": Quantity("share"),  # the same with sequences as units, where a row has them
+    "chance": Quantity("share"),  # of guessing
+    "counting": Quantity("share"),  # of naming the commonest symbol so far: the most without choosing a position
+    "strings_right": Quantity("share"),  # strings without a wrong letter
+    "loss": Quantity("nats", "mean, t"),
+    "bits_per_byte": Quantity("bits/byte", "mean, t"),
+    "bits_per_byte_guessing": Quantity("bits/byte"),  # by the frequency of bytes
+    "n_evaluated": Quantity("symbols"),
+    "tokens_used": Quantity("tokens"),
+    "tokens_to_95": Quantity("tokens"),  # mean of the n runs, of `runs`, that ended at 95% or more
+    "tokens_until": Quantity("tokens"),  # the same, where runs that never got there count all that they used
+    "seconds_to_95": Quantity("s"),
+    "tokens_to_stop": Quantity("tokens", "most"),  # of the slowest seed, infinite where a seed did not learn
+    "evaluation_interval": Quantity("tokens", "most"),  # between two evaluations during training
+    "learning_throughput": Quantity("tokens/s", "median"),  # of training to learn, evaluations left out
+    "tokens_to_95_ratio": Quantity("ratio", "geometric mean"),  # to SAME_TABLE, of equal seeds; so the next two
+    "seconds_to_95_ratio": Quantity("ratio", "geometric mean"),
+    "learning_throughput_ratio": Quantity("ratio", "geometric mean"),
+    "mean_hop": Quantity("tokens"),  # from a scored position to its target, by layer
+    "longest_hop": Quantity("tokens", "most"),
+    "mean_hop_lower": Quantity("tokens", "mean, t"),  # over the lower half of the layers; so the next three
+    "mean_hop_upper": Quantity("tokens", "mean, t"),
+    "longest_hop_lower": Quantity("tokens", "mean, t"),
+    "longest_hop_upper": Quantity("tokens", "mean, t"),
+    "parameters": Quantity("count", "most"),  # position tables left out
+    "position_table_entries": Quantity("count", "most"),
+    "parameters_over_paper": Quantity("ratio", "most"),  # to the 3.2 M of the paper
+    "one_target": Quantity("share"),  # of pointers, those with one target that is no later position
+    "copy_spread": Quantity("share", "mean, t"),  # deviation of accuracy over SPREAD_DISTANCES, less the reference's
+}
+PLAIN = {  # quantity -> the column of a row that it is the mean of
+    "chance": "chance",
+    "loss": "loss",
+    "n_evaluated": "n_evaluated",
+    "tokens_used": "tokens_used",
+}
+HALVES = {"lower": lambda n: slice(0, (n + 1) // 2), "upper": lambda n: slice((n + 1) // 2, n)}
+
+
+def samples(runs: pd.DataFrame) -> Iterator[pd.DataFrame]:
+    """Yield the samples of every quantity of learning."""
+    trained = runs[runs["task"] != ""]
+    bounds = {"low": trained["accuracy_low"], "high": trained["accuracy_high"]}
+    yield sample(trained, "accuracy", trained["accuracy"], **bounds)
+    yield _by_sequence(trained)
+    for quantity, column in PLAIN.items():
+        yield sample(trained, quantity, trained[column])
+    text = trained[trained["task"] == TEXT]
+    yield sample(text, "bits_per_byte", text["bits_per_byte"])
+    yield sample(text, "bits_per_byte_guessing", text["bits_per_byte_guessing"])
+    yield from _until_learned(trained)
+    yield from _strings(trained[trained["task"] == "string-copy"])
+    yield from _counting(trained[trained["task"] == "copy"])
+    yield from _same_table(trained[trained["experiment"] == "fairness"])
+    yield from _spread(trained[trained["experiment"] == "copy"])
+    yield from _hops(runs[runs["experiment"] == "interpretability"])
+    yield from _sizes(runs)
+
+
+def _by_sequence(trained: pd.DataFrame) -> pd.DataFrame:
+    """Return accuracies with intervals that take sequences as units, else the row's own bounds."""
+    found = []
+    columns = ("accuracy", "accuracy_low", "accuracy_high", "n_evaluated")
+    right = unpack_all(trained["correct_by_sequence"])
+    for counts, (value, low, high, n) in zip(right, trained[list(columns)].to_numpy(), strict=True):
+        if counts and pd.notna(n):
+            interval = intervals.accuracy(counts, float(n) / len(counts))
+            found.append((interval.value, interval.low, interval.high))
+        else:
+            found.append((value, low, high))
+    numbers = pd.DataFrame(found, index=trained.index, columns=["value", "low", "high"]).astype("float64")
+    return sample(trained, "accuracy_by_sequence", numbers["value"], low=numbers["low"], high=numbers["high"])
+
+
+def _until_learned(trained: pd.DataFrame) -> Iterator[pd.DataFrame]:
+    """Yield what it takes until 95% accuracy; untrained controls take nothing."""
+    learning = trained[(trained["tokens_used"] > 0) | (trained["status"] != "ok")]
+    learned = learning["tokens_to_95"].notna()
+    used = learning["tokens_used"].astype("float64")
+    first = [float(seen[0][0]) if seen else math.nan for seen in unpack_all(learning["evaluations"])]
+    yield sample(learning, "tokens_to_95", learning["tokens_to_95"])
+    yield sample(learning, "tokens_until", learning["tokens_to_95"].fillna(learning["tokens_used"]))
+    yield sample(learning, "seconds_to_95", learning["seconds_to_95"])
+    yield sample(learning, "tokens_to_stop", used.where(learned, math.inf))
+    yield sample(learning, "evaluation_interval", pd.Series(first, index=learning.index))
+    yield sample(learning, "learning_throughput", used / learning["train_seconds"])
+
+
+def _strings(copies: pd.DataFrame) -> Iterator[pd.DataFrame]:
+    """Yield whole strings right, and letters right at sizes that training never showed."""
+    right = unpack_all(copies["correct_by_sequence"])
+    shares = [
+        float(np.mean(np.asarray(counts) == letters)) if counts else math.nan
+        for counts, letters in zip(right, copies["letters"], strict=True)
+    ]
+    yield sample(copies, "strings_right", pd.Series(shares, index=copies.index))
+    longer = copies.assign(further=unpack_all(copies["accuracy_by_size"])).explode("further").dropna(subset="further")
+    if len(longer):
+        longer[["x", "accuracy", "n_evaluated"]] = longer["further"].tolist()
+        longer = longer.astype({"x": "Int64"})
+        for quantity in ("accuracy", "chance", "n_evaluated"):
+            yield sample(longer, quantity, longer[quantity])
+
+
+def _counting(copies: pd.DataFrame) -> Iterator[pd.DataFrame]:
+    shares = [
+        intervals.counting(int(symbols), int(distance) + 1) if pd.notna(distance) else math.nan
+        for symbols, distance in zip(copies["symbols"], copies["distance"], strict=True)
+    ]
+    yield sample(copies, "counting", pd.Series(shares, index=copies.index, dtype="float64"))
+
+
+def _same_table(fair: pd.DataFrame) -> Iterator[pd.DataFrame]:
+    """Yield the ratios of runs to the run of SAME_TABLE with the same seed."""
+    same = [key for key in KEY if key not in ("model", "variant", "against", "position")] + ["seed", "repeat"]
+    ok = fair[fair["status"] == "ok"].drop_duplicates([*same, "model", "variant"])
+    ok = ok.assign(rate=ok["tokens_used"] / ok["train_seconds"])
+    partner = ok[(ok["model"] == SAME_TABLE) & (ok["variant"] == "")]
+    pairs = ok[ok["model"] != SAME_TABLE].merge(partner, on=same, suffixes=("", "_other"))
+    pairs["path"] = pairs["path"] + SEPARATOR + pairs["path_other"]
+    columns = {"tokens_to_95": "tokens_to_95", "seconds_to_95": "seconds_to_95", "learning_throughput": "rate"}
+    for quantity, column in columns.items():
+        yield sample(pairs, f"{quantity}_ratio", pairs[column] / pairs[f"{column}_other"], against=SAME_TABLE)
+
+
+def _spread(copies: pd.DataFrame) -> Iterator[pd.DataFrame]:
+    """Yield by seed how much more a model's accuracy varies over SPREAD_DISTANCES than the reference's.
+
+    Where one of the two did not learn any distance the status is "not learned": guessing hardly varies.
+    """
+    alike = [key for key in KEY if key not in ("x", "length", "batch", "tokens")] + ["seed", "repeat"]
+    groups = copies[copies["x"].isin(SPREAD_DISTANCES)].groupby(alike, dropna=False, sort=False)
+    spreads = groups.agg(
+        spread=("accuracy", "std"), distances=("accuracy", "count"), best=("accuracy", "max"), path=("path", joined)
+    ).reset_index()
+    spreads["best"] = spreads.groupby([*alike[:-2]], dropna=False)["best"].transform("max")
+    spreads["complete"] = spreads["distances"] == len(SPREAD_DISTANCES)
+    same = [*PLACE, "trunk", "learning_rate", "seed", "repeat"]
+    for reference in SPREAD:
+        is_reference = (spreads["model"] == reference) & (spreads["variant"] == "")
+        partner = spreads.loc[is_reference, [*same, "spread", "complete", "best", "path"]]
+        pairs = spreads[~is_reference].merge(partner, on=same, suffixes=("", "_other"))
+        unlearned = pairs["model"].where(pairs["best"] < COPIED)
+        unlearned = unlearned.fillna(pd.Series(reference, pairs.index).where(pairs["best_other"] < COPIED))
+        pairs["reason"] = (unlearned + " did not learn any distance").fillna("")
+        pairs["status"] = "ok"
+        pairs["status"] = pairs["status"].mask(~(pairs["complete"] & pairs["complete_other"]), "incomplete")
+        pairs["status"] = pairs["status"].mask(unlearned.notna(), "not learned")
+        pairs["path"] = pairs["path"] + SEPARATOR + pairs["path_other"]
+        none = dict.fromkeys(("x", "length", "batch", "tokens"))
+        difference = pairs["spread"] - pairs["spread_other"]
+        yield sample(pairs.assign(**none), "copy_spread", difference, against=reference)
+
+
+def joined(paths: pd.Series) -> str:
+    """Return row files as one text."""
+    return SEPARATOR.join(paths)
+
+
+def _hops(traced: pd.DataFrame) -> Iterator[pd.DataFrame]:
+    """Yield hop distances by layer, which count from 1, and by half of the layers; a failed row stands in every layer."""
+    means, longest = unpack_all(traced["hops_mean"]), unpack_all(traced["hops_max"])
+    layers = max((len(layer_means) for layer_means in means if layer_means), default=1)
+    nothing = [math.nan] * layers
+    by_layer = traced.assign(
+        layer=[list(range(1, 1 + len(layer_means or nothing))) for layer_means in means],
+        mean_hop=[layer_means or nothing for layer_means in means],
+        longest_hop=[layer_longest or nothing for layer_longest in longest],
+    ).explode(["layer", "mean_hop", "longest_hop"], ignore_index=True)
+    by_layer = by_layer.astype({"layer": "Int64"})
+    yield sample(by_layer, "mean_hop", by_layer["mean_hop"])
+    yield sample(by_layer, "longest_hop", by_layer["longest_hop"])
+    reach = {"low": 0.0, "high": traced["length"] - 1}
+    for half, part in HALVES.items():
+        half_means = [np.mean(row[part(len(row))]) if row else math.nan for row in means]
+        half_longest = [max(row[part(len(row))]) if row else math.nan for row in longest]
+        for quantity, values in (("mean_hop", half_means), ("longest_hop", half_longest)):
+            column = pd.Series(values, index=traced.index, dtype="float64")
+            yield sample(traced, f"{quantity}_{half}", column, **reach)
+    kept = traced[(traced["status"] == "ok") & traced["files"].notna()]
+    shares = [
+        _one_target(Path(path), files) for path, files in zip(kept["path"], unpack_all(kept["files"]), strict=True)
+    ]
+    one = pd.Series(shares, index=kept.index, dtype="float64")
+    yield sample(kept[one.notna()], "one_target", one[one.notna()])
+
+
+def _one_target(row: Path, files: dict[str, str]) -> float:
+    """Return the share of positions, layers and heads of a trace with one target at or before the position."""
+    from workflow.bench.rows import attachment
+
+    path = attachment(row, str(files.get("trace")))
+    if not path.is_file():
+        return math.nan
+    heads = [head for layer in json.loads(path.read_text(encoding="utf-8"))["targets"] for head in layer]
+    right = [isinstance(target, int) and 0 <= target <= i for head in heads for i, target in enumerate(head)]
+    return sum(right) / max(1, len(right))
+
+
+def derived(estimates: pd.DataFrame) -> Iterator[pd.DataFrame]:
+    """Yield the estimates that follow from other estimates."""
+    to_95 = estimates[estimates["quantity"] == "tokens_to_95"]
+    ablated = to_95[to_95["experiment"].isin(("ablation", "two_hop"))]
+    for model in sorted(set(ablated["model"])):
+        pairs = beside(ablated[ablated["model"] == model], ablated, model)
+        factor = pairs["value"] / pairs["value_other"]
+        yield as_estimates(pairs, "tokens_to_95_factor", "ratio", value=factor, low=np.nan, high=np.nan)
+    for reference in ATTENTION:
+        yield _tokens_reduction(estimates, reference)
+
+
+def _tokens_reduction(estimates: pd.DataFrame, reference: str) -> pd.DataFrame:
+    """Return the tokens until 95% of the reference's quickest seed over those of the model's slowest, to the reverse.
+
+    A reference's seed that never got there counts what it used; a model of which a seed never got there needs infinitely
+    many. Where the reference never got there either, such a model is "not learned".
+    """
+    to_95 = estimates[estimates["quantity"] == "tokens_to_95"]
+    until = estimates[estimates["quantity"] == "tokens_until"].assign(quantity="tokens_to_95")
+    until = until.merge(to_95[[*KEY, "n"]].rename(columns={"n": "learned"}), on=KEY)
+    pairs = beside(to_95, until, reference)
+    slowest = pairs["most"].where(pairs["n"] == pairs["runs"], math.inf)
+    quickest = pairs["least"].where(pairs["n"] > 0, math.inf)
+    value = pairs["least_other"] / slowest
+    table = as_estimates(
+        pairs, "tokens_to_95_reduction", "ratio", value=value, low=value, high=pairs["most_other"] / quickest
+    )
+    table["n"] = table["runs"]
+    never = (pairs["learned"] == 0) & (table["status"] == "ok")
+    table["reason"] = table["reason"].mask(never, f"{reference} never reached 95%: its budget counts")
+    neither = never & (pairs["n"] < pairs["runs"])
+    table[["value", "low", "high"]] = table[["value", "low", "high"]].mask(neither)
+    table["status"] = table["status"].mask(neither, "not learned")
+    return table
+
+
+def _sizes(runs: pd.DataFrame) -> Iterator[pd.DataFrame]:
+    """Yield the sizes of each model as it is, an example row for each: a changed setting changes a model's size."""
+    counted = runs[(runs["variant"] == "") & runs["n_params"].notna()]
+    counted = counted.drop_duplicates(["model", "n_params", "n_tables"])
+    named = ("quantity", "model", "position", "trunk")
+    nothing = {key: pd.NA if key in WHOLE_KEYS else "" for key in KEY if key not in named} | {"learning_rate": math.nan}
+    sizes = counted.assign(**nothing, status="ok", reason=pd.NA)
+    target = paper.published("parameters")["value"].iloc[0]
+    yield sample(sizes, "parameters", sizes["n_params"], asked=False)
+    yield sample(sizes, "position_table_entries", sizes["n_tables"], asked=False)
+    yield sample(sizes, "parameters_over_paper", sizes["n_params"] / target, asked=False)
