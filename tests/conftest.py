@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ import pytest
 # Tests check results, not speed: one thread each, and no window. Set before torch and matplotlib are imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
+# A machine lock of this test process alone: the times of its rows are nobody's result.
+os.environ.setdefault("POINTER_BENCH_LOCK", f"{tempfile.gettempdir()}/pointer-bench-tests-{os.getpid()}.lock")
 
 ROOT = Path(__file__).resolve().parent.parent
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")

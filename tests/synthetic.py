@@ -14,7 +14,8 @@ from typing import Any
 import pandas as pd
 
 from workflow.bench.rows import complete, write_row
-from workflow.report import frame
+from workflow.report import estimates, frame, tables
+from workflow.report.layout import Table
 
 Row = dict[str, Any]
 FIRST = datetime(2022, 1, 1, tzinfo=UTC)
@@ -233,6 +234,12 @@ def _complexity() -> Iterable[Row]:
 def table_of(rows: Iterable[Row]) -> pd.DataFrame:
     """The frame that `collect` would make of these rows."""
     return frame.tidy(rows)
+
+
+def make(name: str, rows: Iterable[Row]) -> Table:
+    """The named table of these rows."""
+    rows_frame = table_of(rows)
+    return tables.make(name, estimates.build(rows_frame), rows_frame)
 
 
 def store(rows: Iterable[Row], folder: Path) -> Path:

@@ -7,9 +7,9 @@ from typing import Any
 
 import matplotlib
 import pytest
-from synthetic import Row, copied, failed, table_of
+from synthetic import Row, copied, failed, make, table_of
 
-from workflow.report import ablation_figures, ablation_summary, canvas, tables
+from workflow.report import ablation_figures, canvas, notes
 from workflow.report.layout import Table
 
 LOOK = 10_000
@@ -63,43 +63,45 @@ def text(table: Table, column: object, **labels: str) -> str:
 
 
 def test_a_cell_says_mean_spread_and_how_many_seeds_got_there() -> None:
-    table = tables.ablation(table_of(ROWS))
+    table = make("ablation", ROWS)
     until = {"quantity": "tokens until 95%"}
-    assert text(table, 512, model="pointer", **until) == "50,000 (40,000 to 60,000)"
-    assert text(table, 512, model="pointer {credit=none}", **until) == "never"
-    assert text(table, 512, model="pointer {credit=candidates}", **until) == "40,000, 1 of 3 seeds"
-    assert text(table, 512, model="pointer {credit=candidates}", quantity="accuracy, %") == "36.67 (5.00 to 100.00)"
+    assert text(table, 512, model="pointer", variant="", **until) == "50,000 (40,000 to 60,000)"
+    assert text(table, 512, model="pointer", variant="credit=none", **until) == "never"
+    assert text(table, 512, model="pointer", variant="credit=candidates", **until) == "40,000, 1 of 3 seeds"
+    assert (
+        text(table, 512, model="pointer", variant="credit=candidates", quantity="accuracy, %")
+        == "36.67 (5.00 to 100.00)"
+    )
 
 
 def test_the_conclusion_sorts_settings_by_what_they_do() -> None:
-    (said,) = [note for note in tables.ablation(table_of(ROWS)).notes if note.startswith("D=512")]
+    (said,) = [note for note in make("ablation", ROWS).notes if note.startswith("D=512")]
     assert said == (
         "D=512: 3 seeds each, pointer with its defaults: 50,000 (40,000 to 60,000) tokens; "
         "never within the budget: credit=none; in some seeds only: credit=candidates; "
-        "later by more than one look: k=16 with window=8 (2×), noise=1.0 (2×); "
-        "sooner by more than one look: k=128 (0.4×); no difference that the looks resolve: gate=False."
+        "later by more than the evaluation interval: k=16 with window=8 (2×), noise=1.0 (2×); "
+        "sooner by more than the evaluation interval: k=128 (0.4×); no difference larger than the "
+        "evaluation interval: gate=False."
     )
 
 
 def test_the_notes_tell_budget_and_resolution() -> None:
-    notes = " ".join(tables.ablation(table_of(ROWS)).notes)
+    notes = " ".join(make("ablation", ROWS).notes)
     assert "10,000 tokens (D=512)" in notes
     assert "Budget: 200,000 tokens" in notes
 
 
 @pytest.mark.parametrize("rows", [ROWS[3:], [*seeds({}, (None,)), *ROWS[3:]]], ids=["absent", "failing"])
 def test_without_working_defaults_nothing_is_compared(rows: list[Row]) -> None:
-    (said,) = [note for note in tables.ablation(table_of(rows)).notes if note.startswith("D=512")]
+    (said,) = [note for note in make("ablation", rows).notes if note.startswith("D=512")]
     assert said.endswith("no comparison.")
 
 
 @pytest.mark.parametrize(("difference", "effect"), [(LOOK, "same"), (LOOK + 1, "later"), (-LOOK - 1, "sooner")])
 def test_a_difference_within_one_look_is_none(difference: int, effect: str) -> None:
     rows = [*seeds({}, (50_000,)), *seeds({"k": 3}, (50_000 + difference,))]
-    default, changed = (
-        cell for _, cell in ablation_summary.cells(ablation_summary.rows(table_of(rows), "ablation")).iterrows()
-    )
-    assert ablation_summary.effect(changed, default) == effect
+    (conclusion,) = [note for note in make("ablation", rows).notes if note.startswith("D=512")]
+    assert f"{notes.EFFECTS[effect]}: k=3" in conclusion
 
 
 def test_settings_that_all_rows_share_are_told_once() -> None:
@@ -108,10 +110,10 @@ def test_settings_that_all_rows_share_are_told_once() -> None:
         *seeds({"window": 32, "k": 37, "candidates": "offsets+chain"}, (60_000,), "two_hop", distance=48),
         *seeds({"window": 32, "k": 32}, (None,), "two_hop", distance=256),
     ]
-    table = tables.two_hop(table_of(rows))
-    assert set(table.wide["model"]) == {"pointer {k=32}", "pointer {candidates=offsets+chain, k=37}"}
+    table = make("two_hop", rows)
+    assert set(table.wide["variant"]) == {"k=32", "candidates=offsets+chain, k=37"}
     assert "All rows: window=32." in table.notes
-    assert any(n.startswith("D=256: pointer {k=32}: tokens until 95% never, accuracy") for n in table.notes)
+    assert any(n.startswith("D=256: pointer with k=32: tokens until 95% never, accuracy") for n in table.notes)
 
 
 def test_what_the_chain_changes_is_said_where_all_else_is_alike() -> None:
@@ -124,16 +126,16 @@ def test_what_the_chain_changes_is_said_where_all_else_is_alike() -> None:
         *seeds({"k": 32, "chain": False}, (None,), "two_hop", distance=256),
         *seeds({"k": 16, "chain": False}, (None,), "two_hop", distance=256),
     ]
-    assert tables.two_hop(table_of(rows)).notes[-3:] == (
-        "D=48, the chain beside pointer {chain=False, k=32}: later by more than one look.",
-        "D=96, the chain beside pointer {chain=False, k=64}: no difference that the looks resolve.",
-        "D=256, the chain beside pointer {chain=False, k=32}: neither reaches 95%, which says nothing of the chain.",
+    assert make("two_hop", rows).notes[-3:] == (
+        "D=48, the chain beside pointer with chain=False, k=32: later by more than the evaluation interval.",
+        "D=96, the chain beside pointer with chain=False, k=64: no difference larger than the evaluation interval.",
+        "D=256, the chain beside pointer with chain=False, k=32: neither reaches 95%, which says nothing of the chain.",
     )
 
 
 def test_a_single_variant_keeps_its_name() -> None:
-    table = tables.ablation(table_of(seeds({"k": 32}, (40_000, 50_000))))
-    assert set(table.wide["model"]) == {"pointer {k=32}"}
+    table = make("ablation", seeds({"k": 32}, (40_000, 50_000)))
+    assert set(table.wide["variant"]) == {"k=32"}
 
 
 def fair_rows() -> list[Row]:
@@ -150,7 +152,7 @@ def fair_rows() -> list[Row]:
 
 
 def test_fairness_concludes_what_table_and_pointer_bring() -> None:
-    table = tables.fairness(table_of(fair_rows()))
+    table = make("fairness", fair_rows())
     brings = [note for note in table.notes if note.startswith("What")]
     assert brings[0] == (
         "What the position table brings, tokens until 95% at D=512, within 200,000: transformer (learned absolute) "
@@ -163,7 +165,7 @@ def test_fairness_concludes_what_table_and_pointer_bring() -> None:
 
 def test_fairness_without_all_four_concludes_nothing() -> None:
     rows = [row for row in fair_rows() if row["model"] != "transformer-rotary"]
-    assert "no conclusion" in " ".join(tables.fairness(table_of(rows)).notes)
+    assert "no conclusion" in " ".join(make("fairness", rows).notes)
 
 
 def points(figure: Any) -> list[tuple[float, float, str]]:

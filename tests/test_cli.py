@@ -100,11 +100,15 @@ def test_without_out_the_row_is_printed(measured: list[Cell], capsys: pytest.Cap
     assert json.loads(capsys.readouterr().out)["model"] == "chance"
 
 
-def test_a_finished_row_is_measured_again_unless_it_is_to_be_kept(tmp_path: Path, measured: list[Cell]) -> None:
+def test_a_finished_row_is_measured_again_unless_it_is_to_be_kept(
+    tmp_path: Path, measured: list[Cell], capsys: pytest.CaptureFixture[str]
+) -> None:
     argv = [*RUN, "--out", str(tmp_path / "row.json")]
-    for options, count in ([], 1), (["--keep"], 1), (["--keep", "--seed", "1"], 2), ([], 3):
+    for options, count, kept in ([], 1, False), (["--keep"], 1, True), (["--keep", "--seed", "1"], 2, False):
         assert cli.main([*argv, *options]) == 0
-        assert len(measured) == count
+        assert ("measured before, kept" in capsys.readouterr().out, len(measured)) == (kept, count)
+    assert cli.main([*argv, "--seed", "1"]) == 0
+    assert len(measured) == 3
 
 
 def test_rows_made_by_hand_share_the_pipelines_verdicts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ from workflow.bench import registry
 from workflow.bench.measure import contract
 from workflow.bench.measure.contract import PARITY_LENGTH
 from workflow.bench.measure.subject import LENGTH, SYMBOLS, Subject
+from workflow.bench.outcomes import EnvironmentFault
 
 
 class Good(Mixer):
@@ -453,10 +454,13 @@ def test_a_model_that_cannot_be_built_fails_once() -> None:
     assert set(failed(Unbuildable)) == {"builds"}
 
 
-def test_all_reasons_make_one_line() -> None:
-    found = [contract.Check("a", True, ""), contract.Check("b", False, "x"), contract.Check("c", False, "y")]
-    assert contract.reason(found) == "b: x; c: y"
-    assert contract.reason(found[:1]) == ""
+def test_a_machine_without_memory_is_no_verdict_on_the_model() -> None:
+    class Huge(Good):
+        def forward(self, x: Tensor, carry: Any) -> tuple[Tensor, Any]:
+            raise MemoryError("no memory")
+
+    with pytest.raises(EnvironmentFault, match="MemoryError: no memory"):
+        contract.run_check(contract.finite, planted(Huge))
 
 
 @pytest.mark.parametrize("name", registry.names())

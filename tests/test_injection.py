@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from workflow.bench import experiments, sources
-from workflow.bench.rows import lock, read_row
+from workflow.bench.rows import read_row
 
 MACHINE = "$(touch pwned) `touch pwned` 'a\" && touch pwned #"
 FOLDER = "it's a $(touch pwned) & `touch pwned`; folder"
@@ -41,7 +41,6 @@ def snakemake(folder: Path, *arguments: str) -> str:
     """What Snakemake says of a run in `folder`; nothing it was told has become a command."""
     command = [sys.executable, "-m", "snakemake", "--cores", "2", *arguments]
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    environment[lock.OVERRIDE] = str(folder.parent / "lock")  # the lock of this test alone
     done = subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, timeout=240, check=False
     )

@@ -195,20 +195,6 @@ def test_a_python_without_ensurepip_is_refused_with_the_package_to_install(tmp_p
     assert "python3-venv" in refused.stderr
 
 
-def test_links_of_the_readme_lead_somewhere() -> None:
-    links = re.findall(r"\]\((?!https?:|#)([^)]+)\)", (ROOT / "README.md").read_text())
-    assert links
-    assert [link for link in links if not (ROOT / link.partition("#")[0]).exists()] == []
-
-
-def test_commands_in_the_readme_exist() -> None:
-    text = (ROOT / "README.md").read_text()
-    makefile = (ROOT / "Makefile").read_text()
-    targets = set(re.findall(r"`make ([a-z-]+)", text)) | set(re.findall(r"^make ([a-z-]+)", text, re.MULTILINE))
-    assert targets >= {"all", "test"}
-    assert [target for target in targets if not re.search(rf"^{target}:", makefile, re.MULTILINE)] == []
-
-
 @pytest.mark.parametrize("script", ["run", "make-environment", "install-system-packages", "slurm"])
 def test_scripts_are_executable_and_parse(script: str) -> None:
     path = ROOT / ".ci" / script

@@ -1,21 +1,19 @@
-"""The README's results: kept rows are the rows that were made, and the section says what they say and nothing else."""
+"""docs/results.md and the README's answer: the numbers of the rows and nothing else. Kept rows are the same bytes."""
 
-import re
 from pathlib import Path
 
-import pandas as pd
 import pytest
-from synthetic import HOSTILE, SERVER, Row, copied, failed, row, store, timed, traced
+from synthetic import HOSTILE, LAPTOP, SERVER, Row, copied, failed, store, table_of, timed, traced
 
 from pointer.errors import InputError
-from workflow.bench.rows import read_row
-from workflow.report import figures, layout, readme
+from workflow.report import LEDGER, claims, estimates, figures, ledger, readme, results
 from workflow.report.__main__ import main
+from workflow.report.frame import load
 from workflow.report.keep import LARGEST_TRACE_BYTES, keep
-from workflow.report.layout import Table
+from workflow.report.layout import number
+from workflow.report.tables import Block
 
 REFERENCE = Path("results/reference")
-EVERYONE = "**Every model's copy accuracy"
 
 
 def rows() -> list[Row]:
@@ -30,141 +28,104 @@ def rows() -> list[Row]:
     ]
 
 
-def section(made: list[Row], folder: Path) -> str:
-    """The section of these rows."""
-    store(made, folder)
-    return readme.section(readme.read(folder), folder, "docs/figures")
+def written(made: list[Row], folder: Path) -> dict[str, str]:
+    """README.md and results.md of these rows, without drawing."""
+    store(made, folder / "rows")
+    if not (folder / "README.md").is_file():
+        (folder / "README.md").write_text(f"above\n{readme.BEGIN}\nreplaced\n{readme.END}\nbelow\n", encoding="utf-8")
+    (folder / "docs").mkdir(exist_ok=True)
+    places = {"rows": "rows", "readme": "README.md", "results": "docs/results.md", "figures": "docs/figures"}
+    arguments = [text for name, place in places.items() for text in (f"--{name}", str(folder / place))]
+    with pytest.MonkeyPatch.context() as patch:
+        nothing = dict.fromkeys(figures.FIGURES, lambda _: figures.canvas.nothing("title", "words"))
+        patch.setattr(figures, "FIGURES", nothing)
+        assert main(["readme", *arguments]) == 0
+    return {name: (folder / name).read_text(encoding="utf-8") for name in ("README.md", "docs/results.md")}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the pages of `rows`."""
+    folder = tmp_path_factory.mktemp("pages")
+    written(rows(), folder)
+    return folder
+
+
+@pytest.fixture
+def page(folder: Path) -> str:
+    """docs/results.md of `rows`."""
+    return (folder / "docs" / "results.md").read_text(encoding="utf-8")
 
 
 def line(text: str, *starts: str) -> list[str]:
     """The cells of the one line of a table that begins so."""
-    lines = [[cell.strip() for cell in found.strip("|").split("|")] for found in text.splitlines() if found[:1] == "|"]
-    found = [cells for cells in lines if cells[: len(starts)] == list(starts)]
-    assert len(found) == 1, found
-    return found[0]
+    lines = [[cell.strip() for cell in row.strip("|").split("|")] for row in text.splitlines() if row[:1] == "|"]
+    matching = [cells for cells in lines if cells[: len(starts)] == list(starts)]
+    assert len(matching) == 1, matching
+    return matching[0]
 
 
-def test_numbers_are_those_of_the_rows(tmp_path: Path) -> None:
-    text = section(rows(), tmp_path)
-    assert line(text, "training, against transformer", "pointer", "A")[-1] == "2.50"
-    assert line(text, "training, against transformer", "pointer", "paper")[-1] == "2.45"
-    assert line(text, "training, tokens/s", "pointer", "A")[-1] == "20,480"
-    assert line(text, "training, tokens/s", "transformer", "A")[-1] == "8,192"
-    copy = line(text.partition(EVERYONE)[0], "accuracy, %", "pointer", "learned offset table", "A")
-    assert any(cell.startswith("99.71 (99.") for cell in copy)
-    assert "40,960" in line(text, "tokens until 95%", "pointer", "learned offset table")
-    assert "inference, tokens/s" not in text
+def under(text: str, title: str) -> str:
+    """The table of this title."""
+    return text.partition(f"\n**{title}")[2].partition("\n**")[0]
 
 
-def test_origin_names_machine_versions_commit_and_how_the_rows_ended(tmp_path: Path) -> None:
-    first = section(rows(), tmp_path).splitlines()[0]
-    assert SERVER in first
-    assert "6 rows (4 ok, 1 diverged, 1 oom)" in first
-    assert "torch 2.13.0" in first
-    assert "`000000000000`." in first
+def test_numbers_are_those_of_the_rows(page: str, folder: Path) -> None:
+    speed, rate = under(page, "Speed-up over transformer"), under(page, "Tokens/s in training")
+    assert line(speed, "pointer", "A")[-1] == "2.50"
+    assert line(speed, "pointer", "paper")[-1] == "2.45"
+    assert line(rate, "pointer", "A")[-1] == "20,480"
+    assert line(under(page, "Copy accuracy in %"), "pointer", "A")[2].startswith("99.7 (99.")
+    assert f"A is {SERVER} (6 rows)" in page
+    answer = line((folder / "README.md").read_text(), "Copy accuracy exceeds 95% at every distance up to 2048")
+    assert answer[1:] == ["over 95%", "99.7%", "invalid: controls off"]
 
 
-def test_machines_within_a_text_are_named_by_a_code_below_it() -> None:
-    named = pd.DataFrame({"cell": ["N=512, a long machine, 2 cores, cpu", "on a long machine, 2 cores (new): 3"]})
-    names = ["a long machine, 2 cores", "a long machine, 2 cores (new)", "another long machine, 2 cores", "short"]
-    table = layout.coded(Table("claims", "", named, named, ("Rules.",)), names)
-    assert list(table.wide["cell"]) == ["N=512, A, cpu", "on B: 3"]
-    assert table.notes == ("Rules.", "A: a long machine, 2 cores.", "B: a long machine, 2 cores (new).")
+def test_every_table_has_the_command_that_leads_to_its_rows(page: str) -> None:
+    sections = page.partition("## Speed")[2]
+    assert sections.count("\n|:--") == sections.count("Rows: `pointer-bench why ") > 3
 
 
-def test_failures_show_their_status_and_reason_and_names_are_harmless(tmp_path: Path) -> None:
-    text = section(rows(), tmp_path)
-    assert line(text, "training, against transformer", "longformer")[-1].startswith(r"oom \[")
-    assert "out of memory: 9 GiB" in text
-    for table in text.split(EVERYONE):
-        cells = line(table, "accuracy, %", "transformer", "learned absolute", "A")
-        assert any(cell.startswith("diverged") for cell in cells)
-    assert "<script>" not in text
+def test_failures_show_their_status_and_reason_and_names_are_harmless(page: str) -> None:
+    assert line(under(page, "Speed-up over transformer"), "longformer")[-1].startswith(r"oom \[")
+    assert "out of memory: 9 GiB" in page
+    assert "diverged" in page
+    assert "loss is NaN at step 17" in page
+    assert "<script>" not in page
+
+
+def test_a_note_says_what_all_lines_of_a_table_share() -> None:
+    where = {"phase": "training", "against": "transformer", "machine": LAPTOP}
+    made = [timed(model, 512, ms, machine=LAPTOP) for model, ms in (("pointer", 200.0), ("transformer", 500.0))]
+    grid = results.Grid("Speed", (Block("", "speedup", number, where),))
+    table = results.table(grid, estimates.build(table_of(made)))
+    assert table is not None
+    assert list(table.wide.columns) == ["model", "N=512"]
+    assert table.notes == (f"All lines: {LAPTOP}, cpu (2 threads), float32.",)
 
 
 @pytest.mark.parametrize("made", [[failed("error", "broken")], [copied("chance", 512, 0.05)]], ids=["failed", "copy"])
-def test_section_can_be_made_of_little(made: list[Row], tmp_path: Path) -> None:
-    assert "1 row (1 " in section(made, tmp_path)
+def test_the_page_can_be_made_of_little(made: list[Row], tmp_path: Path) -> None:
+    assert "## Real text" not in written(made, tmp_path)["docs/results.md"]
 
 
-def test_only_what_is_between_the_markers_changes_and_twice_gives_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    drawn = [part.figure for part in readme.PARTS if part.figure]
-    monkeypatch.setattr(figures, "FIGURES", dict.fromkeys(drawn, lambda _: figures.canvas.nothing("t", "words")))
-    store(rows(), tmp_path / "rows")
-    page = tmp_path / "README.md"
-    page.write_text(f"above\n{readme.BEGIN}\nreplaced\n{readme.END}\nbelow\n", encoding="utf-8")
-    drawings = tmp_path / "docs" / "figures"
-    arguments = ["readme", "--rows", str(tmp_path / "rows"), "--readme", str(page), "--figures", str(drawings)]
-    assert main(arguments) == 0
-    text = page.read_text(encoding="utf-8")
-    assert main(arguments) == 0
-    assert page.read_text(encoding="utf-8") == text
-    assert text.startswith(f"above\n{readme.BEGIN}\nMeasured on")
+def test_only_the_answer_of_the_readme_changes_and_twice_gives_the_same(page: str, folder: Path) -> None:
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    assert written(rows(), folder) == {"README.md": text, "docs/results.md": page}
+    assert text.startswith(f"above\n{readme.BEGIN}\n| claim")
     assert text.endswith(f"{readme.END}\nbelow\n")
     assert "replaced" not in text
-    assert f"--rows {tmp_path}/rows" in text
-    linked = re.findall(r"!\[.+?\]\((docs/figures/\w+\.png)\)", text)
-    assert len(linked) == 2
-    assert all((tmp_path / file).is_file() for file in linked)
+    drawn = {path.name for path in (folder / "docs" / "figures").iterdir()}
+    assert drawn == {"speedup.png", "copy_accuracy.png"}
+    assert all(f"](figures/{name})" in page for name in drawn)
 
 
 @pytest.mark.parametrize("text", ["", readme.BEGIN, f"{readme.END}{readme.BEGIN}", 2 * (readme.BEGIN + readme.END)])
 def test_missing_markers_are_named(text: str, tmp_path: Path) -> None:
     page = tmp_path / "README.md"
     page.write_text(text, encoding="utf-8")
-    with pytest.raises(InputError, match=r"markers of .*README.md .*results:begin"):
+    with pytest.raises(InputError, match=r"markers of .*README.md .*answer:begin"):
         readme.around(page)
-
-
-def test_a_cell_that_stands_twice_with_other_settings_is_refused(tmp_path: Path) -> None:
-    store([copied("pointer", 512, 0.9), copied("pointer", 512, 0.8, tokens_budget=5)], tmp_path)
-    with pytest.raises(InputError, match=r"0\.json and .*1\.json.*one row a cell"):
-        readme.read(tmp_path)
-
-
-def test_sizes_of_a_task_are_cells_of_their_own_and_each_task_has_its_table(tmp_path: Path) -> None:
-    known = {"accuracy": 0.5, "tokens_used": 9}
-    hops = [row(experiment="khop", task="khop", hops=k, length=128, **known) for k in (1, 2)]
-    far = row(experiment="induction", task="induction", length=1024, **known)
-    store([*hops, far], tmp_path)
-    frame = readme.read(tmp_path)
-    shown = [part for part in readme.parts(frame) if part.build]
-    assert [part.heading for part in shown] == ["Recall by content"]
-    text = str(shown[0].build(frame))  # type: ignore[misc]
-    first, second = text.split("**Accuracy on khop by hops k (")
-    assert "Accuracy on induction by length N (" in first
-    assert [heads(part) for part in (first, second)] == [["1024"], ["1", "2"]]
-    assert [part.count("Hard argmax inference") for part in (first, second)] == [0, 1]
-
-
-def heads(text: str) -> list[str]:
-    """The sizes across a Markdown table."""
-    line = next(line for line in text.splitlines() if line.startswith("| quantity"))
-    return [cell.strip() for cell in line.split("|") if cell.strip().isdigit()]
-
-
-def test_every_models_copy_accuracy_is_shown_where_most_were_trained(tmp_path: Path) -> None:
-    made = [copied("pointer", 512, 1.0), copied("pointer", 777, 1.0), copied("logsparse", 512, 0.25)]
-    table = readme.everyone_copying(table_frame(made, tmp_path))
-    assert isinstance(table, Table)
-    assert table.title.startswith("Every model's copy accuracy by distance D")
-    assert list(table.wide["model"]) == ["pointer", "logsparse"]
-    assert [column for column in table.wide if column.isdigit()] == ["512"]
-    assert "logsparse attends to positions a power of two back: D=512 is one step for it." in table.notes
-    assert readme.everyone_copying(table_frame([made[0], made[1]], tmp_path / "fewer")) == ""
-
-
-def table_frame(made: list[Row], folder: Path) -> pd.DataFrame:
-    """The frame of these rows."""
-    store(made, folder)
-    return readme.read(folder)
-
-
-def test_a_folder_without_rows_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="--rows"):
-        readme.read(tmp_path)
 
 
 def test_kept_rows_are_the_same_bytes_with_small_traces_and_without_weights(tmp_path: Path) -> None:
@@ -187,24 +148,20 @@ def test_kept_rows_are_the_same_bytes_with_small_traces_and_without_weights(tmp_
     assert {path: path.read_bytes() for path in (tmp_path / "kept").rglob("*") if path.is_file()} == there
 
 
-def test_the_committed_section_is_what_the_committed_rows_give(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_committed_pages_are_what_the_committed_rows_give(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(root)
-    if not REFERENCE.is_dir():
-        pytest.skip("no rows are committed yet: results/reference does not exist")
+    frame = load(REFERENCE)
+    table, lines = estimates.build(frame), claims.judge(frame, ledger.read(LEDGER))
+    before, after = readme.around(Path("README.md"))
     text = Path("README.md").read_text(encoding="utf-8")
-    command = re.search(r"python -m workflow\.report readme --rows (\S+)`", text)
-    assert command, "the README has no generated section: python -m workflow.report readme"
-    folder, (before, after) = Path(command[1]), readme.around(Path("README.md"))
-    made = readme.section(readme.read(folder), folder, "docs/figures")
-    assert text == f"{before}{readme.BEGIN}\n{made}{readme.END}{after}"
-    drawn = [part.figure for part in readme.parts(readme.read(folder)) if part.figure]
-    assert len(drawn) >= 2
-    assert all((root / "docs" / "figures" / f"{name}.{kind}").is_file() for name in drawn for kind in ("png", "svg"))
-    assert all(read_row(path) for path in pd.unique(readme.read(folder)["path"]))
+    assert text == f"{before}{readme.BEGIN}\n{readme.answer(table, lines)}{readme.END}{after}"
+    assert Path("docs/results.md").read_text(encoding="utf-8") == readme.page(frame, table, lines, "figures")
 
 
-def test_a_machine_has_one_code_in_all_tables(root: Path) -> None:
-    text = (root / "README.md").read_text(encoding="utf-8")
-    codes = set(re.findall(r"^- ([A-Z]+): (.+, \d+ cores)\.$", text, re.MULTILINE))
-    assert len(codes) > 1
-    assert len(codes) == len({code for code, _ in codes}) == len({machine for _, machine in codes})
+def test_the_docs_say_of_a_value_projection_what_the_estimates_say() -> None:
+    """docs/method.md: with a value projection most of the lead in tokens on MQAR is gone."""
+    table = estimates.build(load(REFERENCE / "amd-epyc-2-cores" / "mqar"))
+    until = estimates.select(table, "tokens_to_95", x=16, symbols=256).set_index(["model", "variant"])["value"]
+    ours, rival = until["pointer", "candidates=offsets+content"], until["transformer-content", ""]
+    projected = until["pointer", "candidates=offsets+content, value=True"]
+    assert ours < (ours + rival) / 2 < projected < rival

@@ -220,7 +220,7 @@ def test_output_without_line_ends_is_not_held_in_memory(tmp_path: Path, capsys: 
     body = "[sys.stdout.write('x' * 100_000) for _ in range(100)]; sys.exit(3)"
     (tmp_path / "worker.py").write_text(BEFORE + body)
     command = [sys.executable, str(tmp_path / "worker.py")]
-    ending = child.execute({}, tmp_path, child.Limits(0, 0), sys.stderr, command)
+    ending = child.execute({}, tmp_path, sys.stderr, worker=command)
     assert len(ending.tail) == child.TAIL_CHARACTERS
     assert len(capsys.readouterr().err) == 10_000_000
 
@@ -229,7 +229,7 @@ def test_a_hard_limit_below_the_machines_memory_is_kept(tmp_path: Path) -> None:
     code = (
         "import resource, sys; from pathlib import Path; from workflow.bench.rows import child;"
         "resource.setrlimit(resource.RLIMIT_DATA, (2**30, 2**30));"
-        "print(child.execute({}, Path(sys.argv[1]), child.Limits(0, 2**40), sys.stderr, ['true']).code)"
+        "print(child.execute({}, Path(sys.argv[1]), sys.stderr, memory_bytes=2**40, worker=['true']).code)"
     )
     command = [sys.executable, "-c", code, str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -312,7 +312,7 @@ def test_a_model_that_fails_its_contract_gets_no_number_whatever_is_there(
     for status, checks in (("ok", []), ("error", [("causal", False, "leaks")])):
         verdict = contracts.Verdict("chance", {}, "", status, checks)
         monkeypatch.setattr(contracts, "verdict", lambda *_, verdict=verdict: verdict)
-        row = run.row_of(CELL, tmp_path / "row.json", keep=True)
+        row, _ = run.row_of(CELL, tmp_path / "row.json", keep=True)
         rows.append((row["status"], row["reason"], row["accuracy"]))
     assert rows == [("ok", None, 1.0), ("error", "fails the contract: causal: leaks", None)]
     assert [path.name for path in tmp_path.iterdir()] == ["row.json"]

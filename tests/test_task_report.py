@@ -7,9 +7,9 @@ from typing import Any
 
 import matplotlib
 import pytest
-from synthetic import Row, copied, failed, row, table_of, timed, wilson
+from synthetic import Row, copied, failed, make, row, table_of, timed, wilson
 
-from workflow.report import canvas, models, task_figures, task_summary, task_tables
+from workflow.report import canvas, models, task_figures, task_summary
 from workflow.report.layout import Table
 from workflow.report.page import curves
 
@@ -51,7 +51,7 @@ def test_recall_gives_accuracy_interval_tokens_and_chance_of_each_task() -> None
         mqar("transformer", 16, 0.5, tokens_to_95=90_000),  # a lucky look
         learned("induction", "transformer", 0.07, length=256, chance=1 / 15),
     ]
-    table = task_tables.recall(table_of(rows))
+    table = make("recall", rows)
     assert cell(table, 16, "mqar by pairs: tokens until 95%", "transformer") == "never"
     low, high = (100 * bound for bound in wilson(0.99, 1000))
     assert cell(table, 4, "mqar by pairs: accuracy, %", "transformer") == f"99.00 ({low:.2f} to {high:.2f})"
@@ -65,22 +65,23 @@ def test_recall_gives_accuracy_interval_tokens_and_chance_of_each_task() -> None
 
 
 def test_lengths_that_do_not_follow_from_the_size_are_cells_of_their_own() -> None:
-    rows = [mqar("transformer", 16, 0.9), mqar("transformer", 16, 0.6, length=512)]
-    cells = task_summary.recall(table_of(rows))
-    assert dict(zip(cells["n"], cells["accuracy"], strict=True)) == {"16 a pair": 0.9, "512": 0.6}
+    table = make("recall", [mqar("transformer", 16, 0.9), mqar("transformer", 16, 0.6, length=512)])
+    lines = table.wide[table.wide["quantity"] == "mqar by pairs: accuracy, %"]
+    assert [text.partition(" ")[0] for text in lines["16"]] == ["90.00", "60.00"]
+    assert list(lines["N"]) == ["16 a pair", "512"]
 
 
 def test_seeds_are_averaged_and_the_widest_bounds_kept() -> None:
     rows = [mqar("pointer", 4, share, seed=seed) for seed, share in enumerate((0.2, 0.3, 0.4))]
-    found = task_summary.recall(table_of(rows)).iloc[0]
-    assert found["accuracy"] == pytest.approx(0.3)
-    assert (found["accuracy_low"], found["accuracy_high"]) == (wilson(0.2, 1000)[0], wilson(0.4, 1000)[1])
-    assert found["runs"] == 3
+    found = make("recall", rows).data.iloc[0]
+    bounds = (wilson(0.2, 1000)[0], wilson(0.4, 1000)[1])
+    assert found[["quantity", "n"]].tolist() == ["accuracy", 3]
+    assert found[["value", "low", "high"]].tolist() == pytest.approx([0.3, *bounds])
 
 
 def test_longer_strings_than_training_had_are_sizes_without_tokens() -> None:
     made = learned("string-copy", "transformer", 0.98, letters=50, length=102, accuracy_by_size=[[100, 0.4, 900]])
-    table = task_tables.recall(table_of([made]))
+    table = make("recall", [made])
     by = "string-copy by letters"
     assert cell(table, 50, f"{by}: tokens used", "transformer") == "200,000"
     assert cell(table, 100, f"{by}: accuracy, %", "transformer") == "40.00"
@@ -93,7 +94,7 @@ def test_whole_strings_are_counted_over_the_strings_of_all_seeds() -> None:
         learned("string-copy", "transformer", 0.9, seed=seed, correct_by_sequence=right, **known)
         for seed, right in enumerate(([50, 50, 49, 0], [49, 49, 50, 49]))
     ]
-    table = task_tables.recall(table_of([*rows, mqar("transformer", 16, 0.9, correct_by_sequence=[16, 16])]))
+    table = make("recall", [*rows, mqar("transformer", 16, 0.9, correct_by_sequence=[16, 16])])
     by = "string-copy by letters: whole strings right, %"
     assert cell(table, 50, by, "transformer") == "37.5"
     assert cell(table, 100, by, "transformer") == "–"
@@ -107,9 +108,9 @@ def test_a_note_names_where_pointer_by_content_ends_below_attention_with_the_sam
         mqar("pointer", 16, 0.9, **mixer), mqar("transformer-content", 16, 0.5),
         mqar("pointer", 64, 0.50, **mixer), mqar("transformer-content", 64, 0.51),  # within the intervals
     ]  # fmt: skip
-    (note,) = [note for note in task_tables.recall(table_of(rows)).notes if "ends below" in note]
+    (note,) = [note for note in make("recall", rows).notes if "ends below" in note]
     assert note.endswith("on: mqar 4 (50.0% against 90.0%).")
-    assert not any("ends below" in note for note in task_tables.recall(table_of(rows[2:])).notes)
+    assert not any("ends below" in note for note in make("recall", rows[2:]).notes)
 
 
 def test_a_failed_cell_keeps_its_status_and_reason() -> None:
@@ -117,7 +118,7 @@ def test_a_failed_cell_keeps_its_status_and_reason() -> None:
         failed("oom", "too big", experiment="mqar", task="mqar", pairs=64, length=1024),
         mqar("transformer", 64, 0.2),
     ]
-    table = task_tables.recall(table_of(rows))
+    table = make("recall", rows)
     assert cell(table, 64, "mqar by pairs: accuracy, %", "pointer").startswith("oom [1]")
     assert any("too big" in note for note in table.notes)
 
@@ -129,11 +130,11 @@ def test_bits_a_byte_come_from_both_experiments_that_train_on_text() -> None:
         row(experiment="interpretability", model="pointer", bits_per_byte=2.5, tokens_used=99_328, **text),
         row(experiment="interpretability", model="pointer", distance=512, task="copy", length=1280),
     ]
-    table = task_tables.bytes_(table_of(rows))
+    table = make("bytes", rows)
     assert cell(table, 1024, "bits a byte", "transformer") == "3.21"
     assert cell(table, 1024, "bits a byte", "pointer") == "2.50"
     assert cell(table, 1024, "next byte right, %", "pointer") == "40.0"
-    assert set(table.data["length"]) == {1024}
+    assert set(table.data["x"]) == {1024}
     assert any("4.60 bits" in note for note in table.notes)
     assert any("abc" in note for note in table.notes)
 
@@ -143,14 +144,14 @@ def test_a_note_names_the_models_that_use_no_context_of_text_yet() -> None:
     bits = {"transformer": 3.6, "local": 3.7, "deltanet": 2.8, "identity": 3.6}
     rows = [row(model=model, bits_per_byte=value, **text) for model, value in bits.items()]
     fewer = row(model="gla", bits_per_byte=4.0, **text | {"tokens_used": 50_000})
-    (note,) = [note for note in task_tables.bytes_(table_of([*rows, fewer])).notes if "identity" in note]
+    (note,) = [note for note in make("bytes", [*rows, fewer]).notes if "identity" in note]
     assert note.startswith("transformer, local do not do better than identity")
-    assert not any("identity" in note for note in task_tables.bytes_(table_of(rows[2:])).notes)
+    assert not any("identity" in note for note in make("bytes", rows[2:]).notes)
 
 
 def test_tables_without_rows_are_empty_not_broken() -> None:
-    for build in (task_tables.recall, task_tables.bytes_):
-        assert build(table_of([])).wide.empty
+    for name in ("recall", "bytes"):
+        assert make(name, []).wide.empty
 
 
 def test_mqar_is_drawn_in_percent_over_pairs() -> None:

@@ -52,7 +52,7 @@ LEAK = ("mean), carry", "mean.roll(-1, dims=1)), carry")
 def walkthrough(root: Path) -> list[list[str]]:
     """The commands of the chapter's first block."""
     chapter = (
-        (root / "README.md").read_text(encoding="utf-8").partition("\n## Adding a baseline\n")[2].partition("\n## ")[0]
+        (root / "README.md").read_text(encoding="utf-8").partition("\n## Add a baseline\n")[2].partition("\n## ")[0]
     )
     block = re.search(r"^```sh\n(.*?)^```", chapter, re.DOTALL | re.MULTILINE)
     assert block

@@ -19,7 +19,7 @@ from pointer.errors import InputError
 from workflow.bench.cell import Cell
 from workflow.bench.outcomes import Diverged, Unsupported
 from workflow.bench.rows import worker
-from workflow.bench.rows.progress import Progress
+from workflow.bench.rows.worker import Progress
 
 CELL: dict[str, Any] = {"experiment": "copy", "model": "oracle-copy", "distance": 8, "length": 16, "threads": 1}
 
@@ -146,7 +146,7 @@ PROGRESS = Cell.of("copy", "pointer")
 
 
 def test_a_terminal_gets_one_updating_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("workflow.bench.rows.progress.WATCHED_SECONDS", 0.0)
+    monkeypatch.setattr("workflow.bench.rows.worker.WATCHED_SECONDS", 0.0)
     screen = io.StringIO()
     progress = Progress(PROGRESS, True, screen)
     progress(0.25, loss=2.5)

@@ -213,7 +213,7 @@ def test_the_rules_pass_the_linter() -> None:
     assert "good condition" in text(done), text(done)
 
 
-@pytest.mark.parametrize(("kind", "made"), [("tables", tables.TABLES), ("figures", figures.FIGURES)])
+@pytest.mark.parametrize(("kind", "made"), [("tables", tables.NAMES), ("figures", figures.FIGURES)])
 def test_the_rules_name_every_table_and_figure(kind: str, made: dict[str, object]) -> None:
     rules = (sources.ROOT / "workflow" / "rules" / "report.smk").read_text()
     listed = re.findall(rf'"{{results}}/{kind}/(\w+)"', rules)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import random
 import subprocess
 import sys
@@ -15,7 +14,7 @@ from typing import Any
 import psutil
 
 from workflow.bench import config, experiments, plan, sources
-from workflow.bench.rows import lock, names_row, read_row
+from workflow.bench.rows import names_row, read_row
 
 Rows = dict[str, dict[str, Any]]
 TIER: dict[str, Any] = {
@@ -42,17 +41,10 @@ def command(folder: Path, target: list[str] | None = None) -> list[str]:
     return [sys.executable, "-m", "snakemake", *(target or rows), *fixed, *own, *tier]
 
 
-def own_lock(folder: Path) -> dict[str, str]:
-    """An environment in which rows wait for no other pipeline of this machine: its times are nobody's result."""
-    return {**os.environ, lock.OVERRIDE: str(folder / "machine.lock")}
-
-
 def start(folder: Path, target: list[str] | None = None) -> subprocess.Popen[str]:
     """A running pipeline; what it says goes to a file, for its jobs may outlive it and hold a pipe open."""
     with (folder / "said.txt").open("w", encoding="utf-8") as said:
-        return subprocess.Popen(
-            command(folder, target), cwd=folder, stdout=said, stderr=subprocess.STDOUT, text=True, env=own_lock(folder)
-        )
+        return subprocess.Popen(command(folder, target), cwd=folder, stdout=said, stderr=subprocess.STDOUT, text=True)
 
 
 def said(folder: Path) -> str:

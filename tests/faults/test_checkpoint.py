@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -20,7 +19,7 @@ from pointer.optim import optimizers
 from workflow.bench.cell import Cell
 from workflow.bench.measure import checkpoint, models, training
 from workflow.bench.measure.checkpoint import FILE, FOLDER
-from workflow.bench.rows import lock, read_row
+from workflow.bench.rows import read_row
 
 CPU = torch.device("cpu")
 STEPS, KEPT_AT, STOPPED_AT = 12, 6, 8  # two steps are lost, and done again
@@ -156,9 +155,8 @@ sys.exit(cli.main(sys.argv[1:]))
 @pytest.mark.slow
 def test_a_killed_row_goes_on_and_equals_an_undisturbed_one(tmp_path: Path) -> None:
     cell = Cell.of(model="pointer", **CELL | {"tokens": 48 * 60})
-    argv = [sys.executable, "-c", RUN, "run", *cell.to_argv(), "--out"]
-    environment = {**os.environ, lock.OVERRIDE: str(tmp_path / "lock")}  # waits for no other row of this machine
-    running = subprocess.Popen([*argv, str(tmp_path / "loud.json")], env=environment)
+    argv = [sys.executable, "-c", RUN, "run", *cell.argv(), "--out"]
+    running = subprocess.Popen([*argv, str(tmp_path / "loud.json")])
     left = tmp_path / ".loud.work" / FOLDER / FILE
     deadline, steps = time.monotonic() + 120, 0
     while steps < 3:
@@ -173,7 +171,7 @@ def test_a_killed_row_goes_on_and_equals_an_undisturbed_one(tmp_path: Path) -> N
     reached = steps_saved(left)
     assert 3 <= reached < 60
     for name in ("loud", "quiet"):
-        subprocess.run([*argv, str(tmp_path / f"{name}.json")], check=True, timeout=200, env=environment)
+        subprocess.run([*argv, str(tmp_path / f"{name}.json")], check=True, timeout=200)
     loud, quiet = (read_row(tmp_path / f"{name}.json") for name in ("loud", "quiet"))
     free = ("started", "ended", "train_seconds", "seconds_to_95", "digest")
     assert loud["status"] == "ok"

@@ -16,7 +16,7 @@ from typing import Any
 import pipelines
 import pytest
 
-from workflow.bench import cli, clock, experiments
+from workflow.bench import cli, experiments, outcomes
 from workflow.bench.cell import Cell
 from workflow.bench.rows import complete, contracts, provenance, read_row, run, worker
 
@@ -116,7 +116,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def at_once(cells: list[Cell], folder: Path) -> list[dict[str, Any]]:
         (folder / "weights.safetensors").write_bytes(b"w" * 60_000)
-        known = {**provenance.identity(cells[0]), **clock.Clock().times()}
+        known = {**provenance.identity(cells[0]), **outcomes.Clock().times()}
         return [complete({**known, "status": "ok", "files": {"weights": "weights.safetensors"}})]
 
     monkeypatch.setattr(run, "run", at_once)
@@ -186,7 +186,7 @@ class Jumping(datetime):
 
 
 def test_a_clock_that_is_set_back_gives_no_negative_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clock, "datetime", Jumping)
+    monkeypatch.setattr(outcomes, "datetime", Jumping)
     monkeypatch.setitem(
         sys.modules, experiments.info("copy").module, SimpleNamespace(__name__="planted", run=lambda *_: {"steps": 1})
     )

@@ -143,11 +143,12 @@ def run(out: Path | None, contract: Path | None, keep: bool, **options: Any) -> 
     if out is not None and out.is_dir():
         raise InputError.about("--out", str(out), "a file, not a folder", "`--out`")
     with tempfile.TemporaryDirectory(prefix="pointer-bench-") as scratch:
-        row = rows.row_of(cell, out or Path(scratch) / "row.json", contract, keep=keep)
+        row, kept = rows.row_of(cell, out or Path(scratch) / "row.json", contract, keep=keep)
     if out is None:
         print(json.dumps(row, indent=1, ensure_ascii=False))
     else:
-        print(rows.outcome(row, cell.label()), flush=True)
+        before = " (measured before, kept)" if kept else ""
+        print(f"{rows.outcome(row, cell.label())}{before}", flush=True)
     return OK
 
 

@@ -1,8 +1,10 @@
-"""How a measurement may end other than well, and which errors are the machine's (no torch here)."""
+"""How and when a measurement ends, and which errors are the machine's. Loads no torch."""
 
 from __future__ import annotations
 
 import errno
+import time
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -53,3 +55,20 @@ def of_environment(error: BaseException) -> bool:
     if isinstance(error, OSError | ImportError) or out_of_memory(error):
         return True
     return isinstance(error, RuntimeError) and any(w in str(error) for w in NO_CACHE_OR_THREAD)
+
+
+class Clock:
+    """One reading of the wall clock, then the monotonic one, which nobody sets back."""
+
+    def __init__(self) -> None:
+        self.started = datetime.now(UTC)
+        self._start = time.monotonic()
+
+    def now(self) -> datetime:
+        """Return the start and what has passed since."""
+        return self.started + timedelta(seconds=time.monotonic() - self._start)
+
+    def times(self) -> dict[str, str]:
+        """Return the row keys `started` and `ended`: UTC in ISO 8601 to the microsecond."""
+        started, ended = (t.isoformat(timespec="microseconds") for t in (self.started, self.now()))
+        return {"started": started, "ended": ended}

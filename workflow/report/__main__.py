@@ -61,9 +61,10 @@ def _for_the_repository(commands: argparse._SubParsersAction[argparse.ArgumentPa
     keep = commands.add_parser("keep", help="row files -> rows to commit")
     keep.add_argument("--manifest", type=Path, required=True, help="a file with one row path a line")
     keep.add_argument("--out", type=Path, default=reference, help="default: %(default)s")
-    readme = commands.add_parser("readme", help="committed rows -> the README's section of results")
+    readme = commands.add_parser("readme", help="reference rows -> docs/results.md, its figures, the README's answer")
     readme.add_argument("--rows", type=Path, default=reference, help="a folder of rows; default: %(default)s")
     readme.add_argument("--readme", type=Path, default=Path("README.md"), help="default: %(default)s")
+    readme.add_argument("--results", type=Path, default=Path("docs/results.md"), help="default: %(default)s")
     readme.add_argument("--figures", type=Path, default=figures, help="folder for its figures; default: %(default)s")
 
 
@@ -81,14 +82,14 @@ def run(arguments: argparse.Namespace) -> list[Path]:
     if arguments.command == "keep":
         return keep.keep(arguments.manifest, arguments.out)
     if arguments.command == "readme":
-        return readme.write(arguments.rows, arguments.readme, arguments.figures)
+        return readme.write(arguments.rows, arguments.readme, arguments.results, arguments.figures)
     if arguments.command == "claims":
         return _claims(frame.load(arguments.rows), arguments)
     if arguments.command == "page":
         return _page(frame.load(arguments.rows), arguments)
     rows = frame.load(arguments.rows)
     if arguments.command == "tables":
-        return tables.write(rows, arguments.out, arguments.tier, arguments.names or tables.TABLES)
+        return tables.write(rows, arguments.out, arguments.tier, arguments.names or ())
     return figures.write(rows, arguments.out, arguments.tier, arguments.names or figures.FIGURES)
 
 
@@ -132,7 +133,7 @@ def _page(rows: pd.DataFrame, arguments: argparse.Namespace) -> list[Path]:
     from workflow.report import tables
     from workflow.report.page import build
 
-    shown = build.Shown(arguments.figures, arguments.tables or tuple(tables.TABLES))
+    shown = build.Shown(arguments.figures, arguments.tables or tables.NAMES)
     return [build.write(rows, shown, arguments.out, arguments.tier, arguments.ledger)]
 
 

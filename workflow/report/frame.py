@@ -99,9 +99,9 @@ def load(path: Path) -> pd.DataFrame:
 
 def read(folder: Path) -> pd.DataFrame:
     """Return the frame of all row files below a folder, checked; traces beside them are no rows."""
-    from workflow.bench.rows import names_row, read_row
+    from workflow.bench.rows import read_row, row_files
 
-    paths = [path for path in sorted(folder.rglob("*.json")) if names_row(path)]
+    paths = row_files(folder)
     if not paths:
         raise InputError.about("--rows", str(folder), "a folder with row files below it", "the command line")
     return tidy(read_row(path) | {"path": str(path)} for path in paths)

@@ -18,17 +18,18 @@ COLUMNS = ["claim", "quantity", "model", "length", "distance", "value", "unit", 
 
 
 def published(table: str) -> pd.DataFrame:
-    """The numbers of one CSV: claim, quantity, model, length N, distance D, value, unit, source."""
-    return pd.read_csv(FOLDER / f"{table}.csv", dtype={"length": "Int64", "distance": "Int64"})[COLUMNS]
+    """Return the numbers of one CSV: claim, quantity, model, length N, distance D, value, unit, source, x (N or D)."""
+    numbers = pd.read_csv(FOLDER / f"{table}.csv", dtype={"length": "Int64", "distance": "Int64"})[COLUMNS]
+    return numbers.assign(x=numbers["length"].fillna(numbers["distance"]))
 
 
 def throughput() -> pd.DataFrame:
-    """model, length, value (tokens/s), source."""
+    """Return model, x (N), value (tokens/s) and source."""
     return published("throughput")
 
 
 def training_time() -> pd.DataFrame:
-    """model, length, value (seconds for 20 sequences), source: as printed, else implied by the throughput."""
+    """Return model, x (N), value (seconds for 20 sequences) and source: as printed, else implied by the throughput."""
     implied = throughput()
     implied["value"] = SEQUENCES * implied["length"] / implied["value"]
     implied["source"] = "implied: 20 N / throughput"
@@ -36,19 +37,26 @@ def training_time() -> pd.DataFrame:
 
 
 def speedup() -> pd.DataFrame:
-    """model, length, value (ratio to the paper's Transformer), source: as printed, else the ratio of throughputs."""
+    """Return model, x (N), value (ratio to the paper's Transformer) and source: as printed, else of throughputs."""
     rates = throughput().pivot(index="length", columns="model", values="value")
     ratio = (rates["pointer"] / rates["transformer"]).rename("value").reset_index()
     implied = ratio.assign(model="pointer", source="implied: ratio of throughputs")
     return _prefer(published("speedup"), implied)
 
 
+def copy_accuracy() -> pd.DataFrame:
+    """Return model, x (D), value (a share) and source."""
+    found = published("copy_accuracy").dropna(subset="distance")
+    return found.assign(value=found["value"] / 100)
+
+
 def _prefer(stated: pd.DataFrame, implied: pd.DataFrame) -> pd.DataFrame:
     both = pd.concat([stated.dropna(subset="length"), implied], ignore_index=True)
-    return both.drop_duplicates(["model", "length"]).sort_values(["model", "length"], ignore_index=True)
+    both = both.drop_duplicates(["model", "length"]).sort_values(["model", "length"], ignore_index=True)
+    return both.assign(x=both["length"])
 
 
 def value(table: str, quantity: str) -> float:
-    """A single published number."""
+    """Return a single published number."""
     frame = published(table)
     return float(frame.loc[frame["quantity"] == quantity, "value"].iloc[0])

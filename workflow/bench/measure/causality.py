@@ -11,9 +11,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from pointer.optim import optimizers
 from torch import Tensor, nn
 
+from pointer.optim import optimizers
 from workflow.bench.measure.models import is_trained
 from workflow.bench.measure.subject import (
     LENGTH,

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from workflow.bench.clock import Clock
+from workflow.bench.outcomes import Clock
 
 FOLDER = "checkpoint"  # in the work folder of a cell
 FILE = "checkpoint.safetensors"

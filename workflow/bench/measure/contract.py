@@ -12,16 +12,16 @@ import inspect
 import itertools
 import tempfile
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from pointer.errors import InputError
-from pointer.trunk import Mixer, count_parameters
 from torch import Tensor, nn
 
+from pointer.errors import InputError
+from pointer.trunk import Mixer, count_parameters
 from workflow.bench import registry
 from workflow.bench.cell import Cell
 from workflow.bench.measure import flops, models
@@ -37,6 +37,7 @@ from workflow.bench.measure.subject import (
     require_same,
 )
 from workflow.bench.measure.training import set_progress, supervised_loss
+from workflow.bench.outcomes import EnvironmentFault, of_environment
 from workflow.bench.sources import ROOT
 
 SMALL = {"layers": 2, "width": 64, "heads": 4}
@@ -113,13 +114,11 @@ def applicable(subject: Subject) -> list[Test]:
     return tests
 
 
-def reason(results: Iterable[Check]) -> str:
-    """Return what fails, in one line; empty if nothing does."""
-    return "; ".join(f"{result.name}: {result.reason}" for result in results if not result.ok)
-
-
 def run_check(function: Test, subject: Subject) -> Check:
-    """Run one check of a subject from seed 0."""
+    """Run one check of a subject from seed 0.
+
+    Raise EnvironmentFault where it fails for want of memory or disk: no verdict on the model.
+    """
     name = function.__name__.replace("_", " ")
     try:
         with torch.random.fork_rng(devices=[]):
@@ -129,6 +128,8 @@ def run_check(function: Test, subject: Subject) -> Check:
         return Check(name, False, str(broken))
     except (Exception, SystemExit) as error:
         message = " ".join(str(error).split())
+        if of_environment(error):
+            raise EnvironmentFault(f"{type(error).__name__}: {message}") from error
         notes = "".join(f"{note}: " for note in getattr(error, "__notes__", ()))
         origin = _origin(error)
         return Check(name, False, f"{notes}raised {type(error).__name__}: {message}{origin}")

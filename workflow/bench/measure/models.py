@@ -6,9 +6,9 @@ import inspect
 from typing import Any
 
 import torch
-from pointer.trunk import count_parameters
 from torch import nn
 
+from pointer.trunk import count_parameters
 from workflow.bench import registry
 from workflow.bench.cell import Cell
 from workflow.bench.outcomes import Unsupported

@@ -22,10 +22,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pointer import Trace, trace
-from pointer.errors import InputError
 from torch import Tensor, nn
 
+from pointer import Trace, trace
+from pointer.errors import InputError
 from workflow.bench.cell import Cell, from_dict
 from workflow.bench.measure import devices, models
 from workflow.bench.measure.learning import train_and_score

@@ -17,9 +17,9 @@ from typing import Protocol
 
 import torch
 import torch.nn.functional as F
-from pointer.optim import optimizers
 from torch import Tensor, nn
 
+from pointer.optim import optimizers
 from workflow.bench.measure import devices
 from workflow.bench.measure.checkpoint import Checkpoint, History
 from workflow.bench.outcomes import Diverged

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import tempfile
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,28 @@ def attachment(path: Path, name: str) -> Path:
 def names_row(path: Path) -> bool:
     """Return whether a file is a row, and not the trace that lies beside one."""
     return path.suffix == ".json" and not path.name.endswith(".trace.json")
+
+
+def row_files(folder: Path, skipped: Counter[str] | None = None) -> list[Path]:
+    """Return the row files below a folder, linked folders included; count in `skipped` the JSON
+    files that are none, and hidden folders, which hold unfinished work."""
+    files, skipped = [], Counter[str]() if skipped is None else skipped
+    entered = {os.path.realpath(folder)}
+    for place, folders, names in os.walk(folder, followlinks=True):
+        for name in list(folders):
+            target = os.path.realpath(Path(place, name))
+            skipped["hidden folder"] += name.startswith(".")
+            if name.startswith(".") or target in entered:  # or a link to what is read already
+                folders.remove(name)
+            entered.add(target)
+        for path in (Path(place, name) for name in names if name.endswith(".json")):
+            if path.name.startswith("."):
+                skipped["hidden file"] += 1
+            elif names_row(path):
+                files.append(path)
+            else:
+                skipped["trace beside a row"] += 1
+    return sorted(files)
 
 
 def file_hash(path: Path) -> str:

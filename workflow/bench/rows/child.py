@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import IO, Any, TextIO
 
 from workflow.bench.outcomes import StoppedError
-from workflow.bench.rows import provenance
 from workflow.bench.sources import ROOT
 
 WORKER = (sys.executable, "-m", "workflow.bench.rows.worker")
@@ -33,14 +32,6 @@ VMSTAT = Path("/proc/vmstat")
 POLL_SECONDS = 0.5
 TAIL_CHARACTERS = 4000
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Seconds after which the child is killed (0: none), most bytes of its data (0: no limit)."""
-
-    seconds: int
-    bytes: int
 
 
 @dataclass(frozen=True)
@@ -77,14 +68,17 @@ def exit_words(code: int) -> str:
 def execute(
     request: Mapping[str, Any],
     folder: Path,
-    limits: Limits,
     output: TextIO,
+    *,
+    seconds: int = 0,
+    memory_bytes: int = 0,
     worker: Sequence[str] | None = None,
 ) -> Ending:
     """Start a worker on a request, wait for its end; on an interrupt kill its process group.
 
-    Request and result are files in `folder`; what the worker prints goes to `output`. Raise
-    StoppedError where a signal ended the worker that the kernel did not send for want of memory.
+    Request and result are files in `folder`; what the worker prints goes to `output`. It is killed
+    after `seconds` and may hold `memory_bytes` of data (0: no limit). Raise StoppedError where a
+    signal ended the worker that the kernel did not send for want of memory.
     """
     folder = folder.absolute()  # the child works elsewhere
     request_path, result_path = folder / "request.json", folder / "result.json"
@@ -98,14 +92,14 @@ def execute(
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         start_new_session=True,
-        preexec_fn=_before_start(limits.bytes),
+        preexec_fn=_before_start(memory_bytes),
     )
     assert child.stdout is not None
     tail: list[str] = [""]
     relay = threading.Thread(target=_relay, args=(child.stdout, output, tail), daemon=True)
     relay.start()
     try:
-        timed_out = _wait(child, limits.seconds, result_path)
+        timed_out = _wait(child, seconds, result_path)
     finally:
         with contextlib.suppress(ProcessLookupError, PermissionError):  # the group is gone
             killpg(child.pid, signal.SIGKILL)
@@ -184,8 +178,3 @@ def _before_start(limit_bytes: int) -> Callable[[], None]:
             libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
     return apply
-
-
-def memory_limit(device: str, wanted_bytes: int) -> int:
-    """Return the limit of a child's data in bytes: what is wanted, else all memory (on cpu)."""
-    return wanted_bytes or (provenance.ram_bytes() if device == "cpu" else 0)

@@ -80,8 +80,8 @@ def check(
     Raise InputError for a bad mixer setting, EnvironmentFault where the check could not be made.
     """
     request = {"model": model, "mixer": dict(mixer), "threads": 1}
-    limits = child.Limits(TIME_LIMIT_S, child.memory_limit("cpu", 0))
-    ending = child.execute(request, folder, limits, output, worker)
+    memory = provenance.ram_bytes()
+    ending = child.execute(request, folder, output, seconds=TIME_LIMIT_S, memory_bytes=memory, worker=worker)
     made = functools.partial(Verdict, model, dict(mixer), key(model, _text(mixer)))
     if ending.timed_out:
         return made("timeout", [])

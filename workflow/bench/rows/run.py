@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from pointer.errors import InputError
-from workflow.bench.cell import Cell
-from workflow.bench.clock import Clock
+from workflow.bench.cell import Cell, from_dict
+from workflow.bench.outcomes import Clock
 from workflow.bench.rows import (
     Row,
     RowError,
@@ -39,8 +39,8 @@ from workflow.bench.rows.child import Ending
 FINAL = ("ok", "oom", "unsupported", "diverged")  # an error or a timeout is tried again
 
 
-def row_of(cell: Cell, out: Path, contract: Path | None = None, *, keep: bool = False) -> Row:
-    """Measure a cell and write its row to `out`; return the row.
+def row_of(cell: Cell, out: Path, contract: Path | None = None, *, keep: bool = False) -> tuple[Row, bool]:
+    """Measure a cell and write its row to `out`; return the row, and whether it was there before.
 
     `contract` is the file of the verdict on the model (default: the pipeline's, where there is
     one). With `keep` a row in `out` that is final and of today's sources is left as it is.
@@ -51,6 +51,7 @@ def row_of(cell: Cell, out: Path, contract: Path | None = None, *, keep: bool = 
             file = folder / "contract.json"
         verdict = contracts.verdict(cell.model, cell.mixer, file, folder, sys.stderr)
         row = kept(cell, out) if keep and verdict.status == "ok" else None
+        before = row is not None
         if row is not None:
             out.touch()  # younger than the verdict, so that Snakemake asks no more
         elif verdict.status == "ok":
@@ -60,16 +61,16 @@ def row_of(cell: Cell, out: Path, contract: Path | None = None, *, keep: bool = 
             row = write(refused(cell, verdict.status, verdict.reason), folder, out)
         if row["status"] != "timeout":  # which goes on from its checkpoint when tried again
             shutil.rmtree(folder)
-        return row
+        return row, before
 
 
 def kept(cell: Cell, path: Path) -> Row | None:
     """Return the row in a file if it is final, of this cell and of today's sources, else None."""
     try:
         row = read_row(path)
-    except RowError:
+        same = from_dict(row["settings"]).key() == cell.key()
+    except (RowError, InputError):
         return None
-    same = row["settings"] == cell.to_dict()
     current = row["source_hash"] == provenance.source_hash(cell.model)
     return row if row["status"] in FINAL and same and current else None
 
@@ -103,16 +104,18 @@ def run(cells: Sequence[Cell], folder: Path, worker: Sequence[str] | None = None
     clock = Clock()
     origins = [provenance.identity(cell) for cell in cells]
     request = {"cells": [cell.to_dict() for cell in cells], "watched": sys.stderr.isatty()}
-    seconds = [cell.timeout_s for cell in cells]
-    memory = child.memory_limit(cells[0].device, cells[0].memory_limit_bytes)
-    limits = child.Limits(sum(seconds) if all(seconds) else 0, memory)
-    ending = child.execute(request, folder, limits, sys.stderr, worker)
+    limits = [cell.timeout_s for cell in cells]
+    seconds = sum(limits) if all(limits) else 0
+    memory = cells[0].memory_limit_bytes
+    if not memory and cells[0].device == "cpu":
+        memory = provenance.ram_bytes()
+    ending = child.execute(request, folder, sys.stderr, seconds=seconds, memory_bytes=memory, worker=worker)
     if ending.kind == "bad_input":
         raise InputError(ending.message)
     if ending.kind == "full":
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
     measured = list(ending.result.get("rows", ()))
-    status, reason = judged(ending, limits.seconds)
+    status, reason = judged(ending, seconds)
     measured += [{"status": status, "reason": reason}] * (len(cells) - len(measured))
     return [
         _complete({**origin, **clock.times(), **_finite(row)}) for origin, row in zip(origins, measured, strict=True)

@@ -9,7 +9,6 @@ reader should know; only problems fail.
 from __future__ import annotations
 
 import json
-import os
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -24,9 +23,9 @@ from workflow.bench.rows import (
     attachment,
     checks,
     file_hash,
-    names_row,
     provenance,
     read_row,
+    row_files,
 )
 from workflow.bench.rows.checks import Finding, Placed
 
@@ -99,35 +98,13 @@ def _comparisons(path: Path, checked: Checked) -> Iterator[list[Path]]:
             checked.findings += _missing(files)
             known.update(files)
             yield files
-        yield from ([f] for f in _files(path / "runs", checked.skipped) if f not in known)
-        yield from (_files(f, checked.skipped) for f in sorted((path / "reference").glob("*/")))
+        yield from ([f] for f in row_files(path / "runs", checked.skipped) if f not in known)
+        yield from (row_files(f, checked.skipped) for f in sorted((path / "reference").glob("*/")))
     elif path.is_dir():
-        yield _files(path, checked.skipped)
+        yield row_files(path, checked.skipped)
     else:
         accepted = "a file or a folder that exists"
         raise InputError.about("PATH", str(path), accepted, "the command line")
-
-
-def _files(folder: Path, skipped: Counter[str]) -> list[Path]:
-    """Return the row files below a folder, linked folders included; count the other JSON files."""
-    files = []
-    entered = {os.path.realpath(folder)}
-    for place, folders, names in os.walk(folder, followlinks=True):
-        hidden = [name for name in folders if name.startswith(".")]
-        skipped["hidden folder"] += len(hidden)
-        for name in list(folders):
-            target = os.path.realpath(Path(place, name))
-            if name in hidden or target in entered:  # a link to what is read already
-                folders.remove(name)
-            entered.add(target)
-        for path in (Path(place, name) for name in names if name.endswith(".json")):
-            if path.name.startswith("."):
-                skipped["hidden file"] += 1
-            elif names_row(path):
-                files.append(path)
-            else:
-                skipped["trace beside a row"] += 1
-    return sorted(files)
 
 
 def _listed(manifest: Path, root: Path) -> list[Path]:

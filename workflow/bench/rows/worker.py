@@ -18,20 +18,21 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from pointer.errors import InputError
 from workflow.bench import experiments
 from workflow.bench.cell import Cell, from_dict
-from workflow.bench.clock import Clock
-from workflow.bench.outcomes import FULL, Diverged, EnvironmentFault, Outcome, out_of_memory
+from workflow.bench.outcomes import FULL, Clock, Diverged, EnvironmentFault, Outcome, out_of_memory
 from workflow.bench.rows import lock, write_atomically
-from workflow.bench.rows.progress import Progress
 
 ROOT = Path(__file__).resolve().parents[3]
+QUIET_SECONDS = 10.0  # between two lines of a log
+WATCHED_SECONDS = 0.2
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -120,6 +121,45 @@ def failure(error: BaseException) -> dict[str, Any]:
     if isinstance(error, OSError) and error.errno in FULL:
         kind = "full"
     return {"kind": kind, "message": f"{type(error).__name__}: {first_line}{place}"}
+
+
+class Progress:
+    """Show how far a cell is: one updating line on a terminal, a line now and then elsewhere.
+
+    `progress(done, loss=...)`: `done` is the fraction of the cell, the rest is shown as it is.
+    """
+
+    def __init__(self, cell: Cell, watched: bool, stream: TextIO | None = None) -> None:
+        self.label = f"{cell.experiment} {cell.model} {cell.label()}"
+        self.stream = stream or sys.stderr
+        self.watched = watched  # by somebody at a terminal, to which the parent passes the lines
+        self.start = self.last = time.monotonic()
+        self.values: dict[str, float] = {}
+
+    def __call__(self, done: float, **values: float) -> None:
+        """Show a line if the last one is old enough; values stay until they change."""
+        self.values.update(values)
+        now = time.monotonic()
+        if now - self.last < (WATCHED_SECONDS if self.watched else QUIET_SECONDS):
+            return
+        self.last = now
+        line = self.line(done, now - self.start)
+        self.stream.write(f"\r\x1b[K{line}" if self.watched else f"{line}\n")
+        self.stream.flush()
+
+    def line(self, done: float, elapsed_s: float) -> str:
+        """Return such as "copy pointer d512-s0   42%  loss 2.41  12 s left"."""
+        parts = [self.label, f"{done:4.0%}"]
+        parts += [f"{name} {value:.3g}" for name, value in self.values.items()]
+        if done > 0:
+            parts.append(f"{elapsed_s * (1 - done) / done:.0f} s left")
+        return "  ".join(parts)
+
+    def close(self) -> None:
+        """Clear the updating line."""
+        if self.watched:
+            self.stream.write("\r\x1b[K")
+            self.stream.flush()
 
 
 def _write(path: Path, result: dict[str, Any]) -> None:

@@ -20,6 +20,7 @@ and then
     status, reason             "ok" where any run finished, else how they ended; reason also warns of an ok value
     doubt                      why a value that is there decides nothing; "" where it may
     values                     the runs' values, a JSON list with null where a run has none
+    code, method               hashes of the model's source; how a peak was taken
     rows                       the row files, those of a pair's other side included, parted by "; "
 
 Text that does not apply is "", a number that does not is missing. Select with `select`:
@@ -43,7 +44,7 @@ __all__ = ["ESTIMATE", "KEY", "NO_PAIR", "PLACE", "QUANTITIES", "SEPARATOR", "bu
 
 QUANTITIES = timing.QUANTITIES | learning.QUANTITIES
 TYPES = (
-    dict.fromkeys((*TEXT_KEYS, "unit", "status", "reason", "doubt", "values", "rows"), "str")
+    dict.fromkeys((*TEXT_KEYS, "unit", "status", "reason", "doubt", "values", "code", "method", "rows"), "str")
     | dict.fromkeys(WHOLE_KEYS, "Int64")
     | dict.fromkeys(("n", "runs"), "int64")
     | dict.fromkeys(("learning_rate", "value", "low", "high", "least", "most"), "float64")

@@ -4,20 +4,36 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from workflow.bench.measure import statistics as stability
+from workflow.bench.measure import statistics
 from workflow.report.estimates.runs import KEY, WHOLE_KEYS
 from workflow.report.intervals import LEVEL
 
 NO_PAIR = "no pair"  # the status of a run without the run that it is to be compared with
 SEPARATOR = "; "  # between the row files of an estimate
-SAMPLE = [*KEY, "value", "low", "high", "status", "reason", "path", "seed", "repeat", "asked", "unsteady"]
+SAMPLE = [
+    *KEY,
+    "value",
+    "low",
+    "high",
+    "status",
+    "reason",
+    "path",
+    "seed",
+    "repeat",
+    "asked",
+    "unsteady",
+    "code",
+    "method",
+]
 ESTIMATE = [
-    *KEY, "unit", "value", "low", "high", "least", "most", "n", "runs", "status", "reason", "doubt", "values", "rows",
+    *KEY, "unit", "value", "low", "high", "least", "most", "n", "runs", "status", "reason", "doubt", "values", "code",
+    "method", "rows",
 ]  # fmt: skip
 
 
@@ -39,9 +55,9 @@ class Quantity:
     steady: str = ""
 
 
-def sample(runs: pd.DataFrame, quantity: str, value: pd.Series, **columns: object) -> pd.DataFrame:
+def sample(runs: pd.DataFrame, quantity: str, value: pd.Series, **columns: Any) -> pd.DataFrame:
     """Return one sample a run: `value` of `quantity`, and further columns of SAMPLE, such as phase, low and high."""
-    filled = {"low": np.nan, "high": np.nan, "asked": True, "unsteady": False} | columns
+    filled: dict[str, Any] = {"low": np.nan, "high": np.nan, "asked": True, "unsteady": False, "method": ""} | columns
     table = runs.assign(quantity=quantity, value=value, **filled)[SAMPLE]
     return table.astype(dict.fromkeys(("value", "low", "high"), "Float64") | dict.fromkeys(WHOLE_KEYS, "Int64"))
 
@@ -59,7 +75,10 @@ def combine(samples: pd.DataFrame, quantities: dict[str, Quantity]) -> pd.DataFr
     cells["unit"] = cells["quantity"].map(lambda name: quantities[name].unit)
     cells["runs"] = good.groupby("cell").size()
     cells["values"] = good.groupby("cell")["value"].agg(lambda values: to_json(values))
-    cells["rows"] = samples.groupby("cell")["path"].agg(SEPARATOR.join)
+    by_cell = samples.groupby("cell")
+    cells["rows"] = by_cell["path"].agg(joined)
+    for column in ("code", "method"):
+        cells[column] = by_cell[column].agg(lambda texts: ", ".join(sorted({text for text in texts if text})))
     failed = samples[samples["status"] != "ok"].groupby("cell")
     cells["status"] = failed["status"].agg(lambda statuses: statuses.mode()[0])
     cells["status"] = cells["status"].where(cells["runs"].isna(), "ok")
@@ -69,7 +88,7 @@ def combine(samples: pd.DataFrame, quantities: dict[str, Quantity]) -> pd.DataFr
     total = samples.groupby("cell").size()
     reasons = {cell: _failures(group, total[cell]) for cell, group in failed}
     for cell, group in good.groupby("cell"):
-        steady = quantities[cells.at[cell, "quantity"]].steady
+        steady = quantities[str(cells.at[cell, "quantity"])].steady
         if steady:
             parts = [reasons.get(cell, ""), *_varying(group, steady)]
             reasons[cell] = SEPARATOR.join(part for part in parts if part)
@@ -120,7 +139,7 @@ def _failures(failed: pd.DataFrame, total: int) -> str:
 
 def _varying(good: pd.DataFrame, steady: str) -> list[str]:
     """Return stability warnings, between repeats and within a repeat."""
-    warnings = stability.unstable([float(value) for value in good["value"].dropna()], f"{steady} over repeats")
+    warnings = statistics.unstable([float(value) for value in good["value"].dropna()], f"{steady} over repeats")
     within = int(good["unsteady"].sum())
     if within:
         warnings.append(f"the steps inside {within} of {len(good)} runs vary (their row says how)")
@@ -141,6 +160,11 @@ def _doubts(samples: pd.DataFrame) -> pd.Series:
     return pd.Series(doubts, dtype="str")
 
 
+def joined(paths: pd.Series) -> str:
+    """Return row files as one text."""
+    return SEPARATOR.join(path for path in paths if path)
+
+
 def to_json(values: pd.Series) -> str:
     """Return numbers as JSON, null where missing; `Infinity` stays."""
     return json.dumps([None if pd.isna(value) else value for value in values.tolist()])
@@ -159,7 +183,7 @@ def beside(ours: pd.DataFrame, theirs: pd.DataFrame, reference: str) -> pd.DataF
     return pairs[(pairs["model"] != reference) | (pairs["variant"] != "")]
 
 
-def as_estimates(pairs: pd.DataFrame, quantity: pd.Series | str, unit: str, **numbers: pd.Series) -> pd.DataFrame:
+def as_estimates(pairs: pd.DataFrame, quantity: pd.Series | str, unit: str, **numbers: Any) -> pd.DataFrame:
     """Return estimates made of two others each: `numbers` are value, low and high, the rows those of both."""
     other = pairs.get("model_other", pairs["model"]).where(pairs["status_other"] != "ok")
     failed = pairs["model"].where(pairs["status"] != "ok", other)

@@ -16,9 +16,10 @@ from workflow.report.estimates.combine import (
     Quantity,
     as_estimates,
     beside,
+    joined,
     sample,
 )
-from workflow.report.estimates.runs import KEY, PLACE, TEXT, WHOLE_KEYS, unpack_all
+from workflow.report.estimates.runs import KEY, PLACE, TEXT, unpack_all, without
 
 ATTENTION = ("transformer", "transformer-content")  # whose tokens until 95% others' are compared with
 SAME_TABLE = "transformer-relative"  # attention with pointer's table of offsets, for the experiment fairness
@@ -64,7 +65,6 @@ PLAIN = {  # quantity -> the column of a row that it is the mean of
     "n_evaluated": "n_evaluated",
     "tokens_used": "tokens_used",
 }
-HALVES = {"lower": lambda n: slice(0, (n + 1) // 2), "upper": lambda n: slice((n + 1) // 2, n)}
 
 
 def samples(runs: pd.DataFrame) -> Iterator[pd.DataFrame]:
@@ -98,7 +98,7 @@ def _by_sequence(trained: pd.DataFrame) -> pd.DataFrame:
             found.append((interval.value, interval.low, interval.high))
         else:
             found.append((value, low, high))
-    numbers = pd.DataFrame(found, index=trained.index, columns=["value", "low", "high"]).astype("float64")
+    numbers = pd.DataFrame(found, index=trained.index, columns=["value", "low", "high"]).astype("Float64")
     return sample(trained, "accuracy_by_sequence", numbers["value"], low=numbers["low"], high=numbers["high"])
 
 
@@ -161,7 +161,11 @@ def _spread(copies: pd.DataFrame) -> Iterator[pd.DataFrame]:
     alike = [key for key in KEY if key not in ("x", "length", "batch", "tokens")] + ["seed", "repeat"]
     groups = copies[copies["x"].isin(SPREAD_DISTANCES)].groupby(alike, dropna=False, sort=False)
     spreads = groups.agg(
-        spread=("accuracy", "std"), distances=("accuracy", "count"), best=("accuracy", "max"), path=("path", joined)
+        spread=("accuracy", "std"),
+        distances=("accuracy", "count"),
+        best=("accuracy", "max"),
+        path=("path", joined),
+        code=("code", "first"),
     ).reset_index()
     spreads["best"] = spreads.groupby([*alike[:-2]], dropna=False)["best"].transform("max")
     spreads["complete"] = spreads["distances"] == len(SPREAD_DISTANCES)
@@ -177,42 +181,42 @@ def _spread(copies: pd.DataFrame) -> Iterator[pd.DataFrame]:
         pairs["status"] = pairs["status"].mask(~(pairs["complete"] & pairs["complete_other"]), "incomplete")
         pairs["status"] = pairs["status"].mask(unlearned.notna(), "not learned")
         pairs["path"] = pairs["path"] + SEPARATOR + pairs["path_other"]
-        none = dict.fromkeys(("x", "length", "batch", "tokens"))
+        pairs[["x", "length", "batch", "tokens"]] = pd.NA
         difference = pairs["spread"] - pairs["spread_other"]
-        yield sample(pairs.assign(**none), "copy_spread", difference, against=reference)
-
-
-def joined(paths: pd.Series) -> str:
-    """Return row files as one text."""
-    return SEPARATOR.join(paths)
+        yield sample(pairs, "copy_spread", difference, against=reference)
 
 
 def _hops(traced: pd.DataFrame) -> Iterator[pd.DataFrame]:
-    """Yield hop distances by layer, which count from 1, and by half of the layers; a failed row stands in every layer."""
+    """Yield hop distances by layer, counted from 1, and by half of the layers; a failed row stands in every layer."""
     means, longest = unpack_all(traced["hops_mean"]), unpack_all(traced["hops_max"])
     layers = max((len(layer_means) for layer_means in means if layer_means), default=1)
     nothing = [math.nan] * layers
-    by_layer = traced.assign(
-        layer=[list(range(1, 1 + len(layer_means or nothing))) for layer_means in means],
-        mean_hop=[layer_means or nothing for layer_means in means],
-        longest_hop=[layer_longest or nothing for layer_longest in longest],
-    ).explode(["layer", "mean_hop", "longest_hop"], ignore_index=True)
+    columns = {
+        "layer": [list(range(1, 1 + len(layer_means or nothing))) for layer_means in means],
+        "mean_hop": [layer_means or nothing for layer_means in means],
+        "longest_hop": [layer_longest or nothing for layer_longest in longest],
+    }
+    by_layer = traced.assign(**{name: pd.Series(values, traced.index) for name, values in columns.items()})
+    by_layer = by_layer.explode(list(columns), ignore_index=True)
     by_layer = by_layer.astype({"layer": "Int64"})
     yield sample(by_layer, "mean_hop", by_layer["mean_hop"])
     yield sample(by_layer, "longest_hop", by_layer["longest_hop"])
     reach = {"low": 0.0, "high": traced["length"] - 1}
-    for half, part in HALVES.items():
-        half_means = [np.mean(row[part(len(row))]) if row else math.nan for row in means]
-        half_longest = [max(row[part(len(row))]) if row else math.nan for row in longest]
-        for quantity, values in (("mean_hop", half_means), ("longest_hop", half_longest)):
-            column = pd.Series(values, index=traced.index, dtype="float64")
-            yield sample(traced, f"{quantity}_{half}", column, **reach)
-    kept = traced[(traced["status"] == "ok") & traced["files"].notna()]
+    for quantity, rows, summary in (("mean_hop", means, np.mean), ("longest_hop", longest, max)):
+        for half in ("lower", "upper"):
+            values = [float(summary(_half(row, half))) if row else math.nan for row in rows]
+            yield sample(traced, f"{quantity}_{half}", pd.Series(values, traced.index, dtype="float64"), **reach)
+    kept = traced[(traced["status"] == "ok") & traced["files"].notna() & (traced["path"] != "")]
     shares = [
         _one_target(Path(path), files) for path, files in zip(kept["path"], unpack_all(kept["files"]), strict=True)
     ]
     one = pd.Series(shares, index=kept.index, dtype="float64")
     yield sample(kept[one.notna()], "one_target", one[one.notna()])
+
+
+def _half(layers: list[float], half: str) -> list[float]:
+    middle = (len(layers) + 1) // 2
+    return layers[:middle] if half == "lower" else layers[middle:]
 
 
 def _one_target(row: Path, files: dict[str, str]) -> float:
@@ -234,7 +238,7 @@ def derived(estimates: pd.DataFrame) -> Iterator[pd.DataFrame]:
     for model in sorted(set(ablated["model"])):
         pairs = beside(ablated[ablated["model"] == model], ablated, model)
         factor = pairs["value"] / pairs["value_other"]
-        yield as_estimates(pairs, "tokens_to_95_factor", "ratio", value=factor, low=np.nan, high=np.nan)
+        yield as_estimates(pairs, "tokens_to_95_factor", "ratio", value=factor, low=math.nan, high=math.nan)
     for reference in ATTENTION:
         yield _tokens_reduction(estimates, reference)
 
@@ -242,8 +246,8 @@ def derived(estimates: pd.DataFrame) -> Iterator[pd.DataFrame]:
 def _tokens_reduction(estimates: pd.DataFrame, reference: str) -> pd.DataFrame:
     """Return the tokens until 95% of the reference's quickest seed over those of the model's slowest, to the reverse.
 
-    A reference's seed that never got there counts what it used; a model of which a seed never got there needs infinitely
-    many. Where the reference never got there either, such a model is "not learned".
+    A reference's seed that never got there counts what it used; a model of which a seed never got there needs
+    infinitely many. Where the reference never got there either, such a model is "not learned".
     """
     to_95 = estimates[estimates["quantity"] == "tokens_to_95"]
     until = estimates[estimates["quantity"] == "tokens_until"].assign(quantity="tokens_to_95")
@@ -268,9 +272,9 @@ def _sizes(runs: pd.DataFrame) -> Iterator[pd.DataFrame]:
     """Yield the sizes of each model as it is, an example row for each: a changed setting changes a model's size."""
     counted = runs[(runs["variant"] == "") & runs["n_params"].notna()]
     counted = counted.drop_duplicates(["model", "n_params", "n_tables"])
-    named = ("quantity", "model", "position", "trunk")
-    nothing = {key: pd.NA if key in WHOLE_KEYS else "" for key in KEY if key not in named} | {"learning_rate": math.nan}
-    sizes = counted.assign(**nothing, status="ok", reason=pd.NA)
+    named = ("quantity", "model", "position", "trunk", "learning_rate")
+    sizes = without(counted, *(key for key in KEY if key not in named))
+    sizes = sizes.assign(learning_rate=math.nan, status="ok", reason="")
     target = paper.published("parameters")["value"].iloc[0]
     yield sample(sizes, "parameters", sizes["n_params"], asked=False)
     yield sample(sizes, "position_table_entries", sizes["n_tables"], asked=False)

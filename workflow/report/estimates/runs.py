@@ -30,7 +30,7 @@ PLACE = ["machine", "device", "dtype", "threads"]  # times are compared within o
 
 def prepare(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of `frame` with every column of KEY, and tokens_to_95 of learned runs only."""
-    runs = frame.rename(columns={"data_hash": "data"})
+    runs = frame.rename(columns={"data_hash": "data", "model_hash": "code"})
     settings = [unpack(text) or {} for text in runs["settings"]]
     runs["variant"] = [describe(given.get("mixer") or {}) for given in settings]
     runs["trunk"] = TRUNK
@@ -54,7 +54,8 @@ def prepare(frame: pd.DataFrame) -> pd.DataFrame:
         runs[column] = ""
     runs["layer"] = pd.NA
     types = dict.fromkeys(WHOLE_KEYS, "Int64") | dict.fromkeys(TEXT_KEYS, "str")
-    runs[list(TEXT_KEYS)] = runs[list(TEXT_KEYS)].fillna("")
+    texts = [*TEXT_KEYS, "code", "path"]
+    runs[texts] = runs[texts].fillna("")
     return only_learned(runs.astype(types))
 
 
@@ -65,6 +66,13 @@ def only_learned(runs: pd.DataFrame) -> pd.DataFrame:
     """
     runs.loc[runs["accuracy"] < LEARNED, ["tokens_to_95", "seconds_to_95"]] = pd.NA
     return runs
+
+
+def without(runs: pd.DataFrame, *columns: str) -> pd.DataFrame:
+    """Return the runs without the values of key columns that do not matter."""
+    missing = pd.Series(pd.NA, index=runs.index)
+    values = {key: missing.astype("Int64") if key in WHOLE_KEYS else "" for key in columns}
+    return runs.assign(**values)
 
 
 def describe(mixer: Mapping[str, Any]) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import numpy as np
 import pandas as pd
 
 from workflow.report import intervals, paper
@@ -16,10 +15,11 @@ from workflow.report.estimates.combine import (
     as_estimates,
     beside,
     from_json,
+    joined,
     sample,
     to_json,
 )
-from workflow.report.estimates.runs import KEY, PLACE, unpack_all
+from workflow.report.estimates.runs import KEY, PLACE, unpack_all, without
 
 REFERENCES = ("transformer", "transformer-unfused", "longformer", "identity")  # what costs are compared with
 PHASES = {  # phase -> the columns of its rate and of its time
@@ -57,12 +57,13 @@ def samples(runs: pd.DataFrame) -> Iterator[pd.DataFrame]:
     over_forward = timed["inference_tokens_per_s"] / forward
     yield sample(timed, "inference_over_forward", over_forward, phase="inference")
     tokens = timed["batch"] * timed["length"]
-    yield sample(timed, "peak_memory", timed["peak_memory_bytes"], phase="training")
+    method = timed["memory_method"].fillna("")
+    yield sample(timed, "peak_memory", timed["peak_memory_bytes"], phase="training", method=method)
     yield sample(timed, "saved_bytes", timed["saved_bytes"], phase="training")
     yield sample(timed, "saved_bytes_per_token", timed["saved_bytes"] / tokens, phase="training")
 
     counted = runs[runs["experiment"] == "complexity"]
-    sequence = counted.assign(batch=pd.NA).astype({"batch": "Int64"})  # a batch counts as so many times one sequence
+    sequence = without(counted, "batch")  # counted work is of one sequence
     for quantity, column in zip(WORK, ("flops_forward", "flops_step", "saved_bytes"), strict=True):
         yield sample(sequence, quantity, counted[column] / counted["batch"])
 
@@ -154,7 +155,7 @@ def _growth(work: pd.DataFrame) -> pd.DataFrame:
 def _reduction(work: pd.DataFrame, reference: str) -> pd.DataFrame:
     """Return the reference's counted work over the model's, whatever machine counted either."""
     once = work[work["status"] == "ok"].drop_duplicates([key for key in KEY if key not in PLACE])
-    once = once.assign(machine=ANY_MACHINE, device="", dtype="", threads=pd.NA).astype({"threads": "Int64"})
+    once = without(once, "device", "dtype", "threads").assign(machine=ANY_MACHINE)
     pairs = beside(once, once, reference)
     reduction = pairs["value_other"] / pairs["value"]
     quantity = pairs["quantity"] + "_reduction"
@@ -168,7 +169,7 @@ def _exponents(runs: pd.DataFrame) -> pd.DataFrame:
     """
     ok = runs[runs["status"] == "ok"]
     timed, counted = ok[ok["experiment"] == "efficiency"], ok[ok["experiment"] == "complexity"]
-    counted = counted.assign(machine=ANY_MACHINE, device="", dtype="", threads=pd.NA).astype({"threads": "Int64"})
+    counted = without(counted, "device", "dtype", "threads").assign(machine=ANY_MACHINE)
     points = [
         timed.assign(quantity="time_exponent", phase=phase, amount=timed["length"] / timed[rate])
         for phase, (rate, _) in PHASES.items()
@@ -186,8 +187,9 @@ def _exponents(runs: pd.DataFrame) -> pd.DataFrame:
         for shortest in lengths[:-1] if key["phase"] else lengths[:1]:
             if shortest < lengths[-1]:
                 lines.append(key | _exponent(series[series["length"] >= shortest]) | {"x": shortest})
-    nothing = {"length": pd.NA, "batch": pd.NA, "least": np.nan, "most": np.nan, "status": "ok", "unit": "exponent"}
-    return pd.DataFrame(lines).assign(**nothing, reason="", doubt="", values="[]").reindex(columns=ESTIMATE)
+    texts = dict.fromkeys(("reason", "doubt", "code", "method"), "")
+    table = pd.DataFrame(lines).reindex(columns=ESTIMATE)
+    return table.assign(unit="exponent", status="ok", values="[]", **texts)
 
 
 def _exponent(points: pd.DataFrame) -> dict[str, object]:
@@ -200,4 +202,4 @@ def _exponent(points: pd.DataFrame) -> dict[str, object]:
     fit = intervals.exponent_over([series for series in repeats.values() if len(set(series[0])) > 1])
     numbers = {"value": fit.value, "low": fit.low, "high": fit.high}
     n = int(points["length"].value_counts().min())
-    return numbers | {"n": n, "runs": len(points), "rows": SEPARATOR.join(points["path"])}
+    return numbers | {"n": n, "runs": len(points), "rows": joined(points["path"])}

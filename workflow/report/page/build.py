@@ -28,7 +28,7 @@ class Shown:
     """What the page holds beside the curves: the drawn figures and the names of the tables."""
 
     figures: Sequence[Path] = ()
-    tables: Iterable[str] = tuple(tables.TABLES)
+    tables: Iterable[str] = tables.NAMES
 
 
 def write(frame: pd.DataFrame, shown: Shown, out: Path, tier: str, path: Path) -> Path:

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from pointer.errors import InputError
-from workflow.report import models, summary, tables
+from workflow.report import estimates, models, summary, tables
 from workflow.report.frame import unpack
 from workflow.report.layout import Table, base
 from workflow.report.page.chart import number
@@ -143,14 +143,14 @@ def _machine(row: dict[Hashable, Any]) -> str:
     return f"{row['machine']}{device}{ram}"
 
 
-def report_tables(frame: pd.DataFrame, names: Iterable[str] = tuple(tables.TABLES)) -> list[Listing]:
+def report_tables(frame: pd.DataFrame, names: Iterable[str] = tables.NAMES) -> list[Listing]:
     """The named tables of the report, in its order. Raises InputError for a name that it lacks."""
     wanted = set(names)
     for name in wanted:
-        if name not in tables.TABLES:
-            raise InputError.unknown("table", name, tables.TABLES, "`--tables`")
-    named = _named(frame)
-    return [_listed(build(frame), named) for name, build in tables.TABLES.items() if name in wanted]
+        if name not in tables.NAMES:
+            raise InputError.unknown("table", name, tables.NAMES, "`--tables`")
+    named, numbers = _named(frame), estimates.build(frame)
+    return [_listed(tables.make(name, numbers, frame), named) for name in tables.NAMES if name in wanted]
 
 
 def _listed(table: Table, named: pd.DataFrame) -> Listing:
