@@ -48,7 +48,7 @@ def _pointer(**settings: Any) -> nn.Module:
 
 
 def _longest(model: nn.Module) -> list[int]:
-    return trace(model, torch.randint(20, (1, LENGTH))).hops_max()
+    return [int(layer.max()) for layer in trace(model, torch.randint(20, (1, LENGTH))).hops]
 
 
 def test_where_every_candidate_is_near_no_layer_reaches_beyond_the_window() -> None:

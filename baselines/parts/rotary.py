@@ -1,4 +1,4 @@
-"""Rotary positions: queries and keys turned by angles that grow with position, so that scores depend on distance.
+"""Rotary positions: queries and keys turned by their position, so that scores know distance.
 
 Su et al. 2021, RoFormer, arXiv 2104.09864, in the half-split layout.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from baselines.heads import head_width
+from baselines.parts.heads import head_width
 from pointer.errors import InputError
 from pointer.trunk import LayerShape
 
@@ -16,15 +16,18 @@ BASE = 10_000.0
 
 
 def check_rotary(shape: LayerShape) -> None:
-    """Raises InputError where channels do not pair up."""
+    """Raise InputError where channels do not pair up."""
     if head_width(shape) % 2:
         raise InputError.about(
-            "channels of a head", head_width(shape), "an even number", "`width` or `heads` of the model"
+            "channels of a head",
+            head_width(shape),
+            "an even number",
+            "`width` or `heads` of the model",
         )
 
 
 def rotate(x: Tensor) -> Tensor:
-    """x: float[..., N, e] -> the same shape; channels n and n + e/2 of position i turned by i * BASE^(-2n/e)."""
+    """Turn channels n and n + e/2 of position i by i * BASE^(-2n/e); x: float[..., N, e]."""
     length, width = x.shape[-2:]
     exact = torch.promote_types(x.dtype, torch.float32)
     rate = BASE ** (-torch.arange(0, width, 2, device=x.device, dtype=exact) / width)

@@ -1,7 +1,8 @@
-"""The sliding window on CUDA: FlexAttention, compiled, over blocks of the N x N square that hold something visible.
+"""The sliding window on CUDA: FlexAttention, compiled, over the blocks with something visible.
 
-Dong et al. 2024, FlexAttention, arXiv 2412.05496. The same positions as `baselines.longformer.window_attention`; a test
-holds the two together on a CPU, where FlexAttention has no backward and the chunked path stays.
+Dong et al. 2024, FlexAttention, arXiv 2412.05496. It sees the same positions as
+`baselines.longformer.window_attention`. A test holds the two together on a CPU, where FlexAttention
+has no backward and the chunked path stays.
 """
 
 from __future__ import annotations
@@ -18,8 +19,10 @@ BLOCK = 128  # FlexAttention's own block size
 Visible = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 
 
-def flex_window(q: Tensor, k: Tensor, v: Tensor, window: int, dilation: int, global_tokens: int) -> Tensor:
-    """Attention of i to j = i - dilation * n, 0 <= n < window, and to j < global_tokens, j <= i.
+def flex_window(
+    q: Tensor, k: Tensor, v: Tensor, window: int, dilation: int, global_tokens: int
+) -> Tensor:
+    """Attend from i to j = i - dilation * n, 0 <= n < window, and to j < global_tokens, j <= i.
 
     q, k, v: float[B, H, N, e] -> float[B, H, N, e].
     """
@@ -30,12 +33,12 @@ def flex_window(q: Tensor, k: Tensor, v: Tensor, window: int, dilation: int, glo
 
 @functools.cache
 def compiled() -> Any:
-    """FlexAttention as one kernel: uncompiled it writes the N x N scores down."""
+    """Return FlexAttention as one kernel; uncompiled it writes the N x N scores down."""
     return torch.compile(flex_attention, dynamic=False)
 
 
 def visible(window: int, dilation: int, global_tokens: int) -> Visible:
-    """The mask as a function of (batch, head, query position, key position), all integer tensors, to a bool tensor."""
+    """Return the mask: (batch, head, i, j), integer tensors, to whether i sees j, bool[...]."""
 
     def mask(batch: Tensor, head: Tensor, i: Tensor, j: Tensor) -> Tensor:
         behind = i - j
@@ -46,13 +49,16 @@ def visible(window: int, dilation: int, global_tokens: int) -> Visible:
 
 
 @functools.lru_cache(maxsize=8)
-def block_mask(length: int, window: int, dilation: int, global_tokens: int, device: torch.device) -> BlockMask:
-    """Which blocks of BLOCK x BLOCK (query, key) positions hold a visible pair, and which hold no other: O((N /
-    BLOCK)^2) entries, without looking at N x N pairs.
+def block_mask(
+    length: int, window: int, dilation: int, global_tokens: int, device: torch.device
+) -> BlockMask:
+    """Return which blocks of BLOCK x BLOCK (query, key) positions hold a visible pair.
+
+    It also says which of them hold no other. O((N / BLOCK)^2) entries, without N x N pairs.
     """
     count = -(-length // BLOCK)
     block = torch.arange(count, device=device)
-    apart = BLOCK * (block[:, None] - block)  # positions between the starts of a query and a key block
+    apart = BLOCK * (block[:, None] - block)  # between the starts of a query and a key block
     reach, key_start = dilation * (window - 1), BLOCK * block
     some = (apart >= 0) & ((apart - (BLOCK - 1) <= reach) | (key_start < global_tokens))
     near = (apart + BLOCK - 1 <= reach) & (dilation == 1)
@@ -67,8 +73,9 @@ def block_mask(length: int, window: int, dilation: int, global_tokens: int, devi
 
 
 def _listed(blocks: Tensor) -> tuple[Tensor, Tensor]:
-    """bool[Q, K] -> (how many key blocks each query block sees int32[1, 1, Q], their numbers first int32[1, 1, Q,
-    K]).
+    """Return how many key blocks each query block sees, and the key blocks, those first.
+
+    bool[Q, K] -> (int32[1, 1, Q], int32[1, 1, Q, K]).
     """
     order = blocks.int().argsort(dim=-1, descending=True, stable=True)
     return blocks.sum(-1, dtype=torch.int32)[None, None], order.int()[None, None].contiguous()

@@ -1,7 +1,10 @@
-"""Which kernel computes causal attention? On CUDA the one named here, or an error: never a slower one unseen.
+"""Which kernel computes causal attention?
 
-Dao et al. 2022, FlashAttention, arXiv 2205.14135, in half precision; Rabe and Staats 2021, arXiv 2112.05682, in
-float32, which the flash kernel does not take. Left to itself torch would fall back to writing the N x N scores down.
+On CUDA the one named here, or an error: never a slower one unseen.
+
+Dao et al. 2022, FlashAttention, arXiv 2205.14135, in half precision; Rabe and Staats 2021, arXiv
+2112.05682, in float32, which the flash kernel does not take. Left to itself torch would fall back
+to writing the N x N scores down.
 """
 
 from __future__ import annotations
@@ -19,9 +22,10 @@ CUDA_BACKENDS = {
 
 
 def causal_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """softmax(q k' / sqrt(e)) v over j <= i. q, k, v: float[B, H, N, e] -> float[B, H, N, e].
+    """Return softmax(q k' / sqrt(e)) v over j <= i, float[B, H, N, e].
 
-    Raises RuntimeError where the device lacks the kernel that `forced_backend` names.
+    q, k, v: float[B, H, N, e]. Raise RuntimeError where the device lacks the kernel that
+    `forced_backend` names.
     """
     backend = forced_backend(q.device.type, computed_in(q))
     if backend is None:
@@ -31,11 +35,11 @@ def causal_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 def forced_backend(device: str, dtype: torch.dtype) -> SDPBackend | None:
-    """The one kernel that a kind of device may take for a type; None leaves the choice to torch (cpu, mps, float64)."""
+    """Return the one kernel that a device kind may take for a type, or None: torch chooses."""
     return CUDA_BACKENDS.get(dtype) if device == "cuda" else None
 
 
 def computed_in(x: Tensor) -> torch.dtype:
-    """The type that a product of x, float[...], is computed in: autocast's where that is on."""
+    """Return the type of a product of x, float[...]: autocast's where that is on."""
     kind = x.device.type
     return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
