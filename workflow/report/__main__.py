@@ -89,8 +89,10 @@ def run(arguments: argparse.Namespace) -> list[Path]:
     if arguments.command == "page":
         return _page(frame.load(arguments.rows), arguments)
     rows = frame.load(arguments.rows)
-    numbers, room = estimates.build(rows), tables if arguments.command == "tables" else figures
-    return room.write(numbers, rows, arguments.out, arguments.tier, arguments.names or room.NAMES)
+    numbers = estimates.build(rows)
+    if arguments.command == "tables":
+        return tables.write(numbers, arguments.out, arguments.tier, arguments.names)
+    return figures.write(numbers, rows, arguments.out, arguments.tier, arguments.names or figures.NAMES)
 
 
 def make(files: Sequence[Path], given: Sequence[Path], tier: str) -> list[Path]:
@@ -105,7 +107,7 @@ def make(files: Sequence[Path], given: Sequence[Path], tier: str) -> list[Path]:
     numbers = estimates.build(rows)
     out = files[0].parents[1]
     names = {kind: _names(files, kind) for kind in ("tables", "figures", "report")}
-    made = tables.write(numbers, rows, out / "tables", tier, [n for n in names["tables"] if n != "claims"])
+    made = tables.write(numbers, out / "tables", tier, [n for n in names["tables"] if n != "claims"])
     made += figures.write(numbers, rows, out / "figures", tier, [n for n in names["figures"] if n != "claims"])
     if not names["report"] and "claims" not in names["tables"]:
         return made

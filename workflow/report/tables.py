@@ -91,7 +91,7 @@ class Declaration:
     prepare: Callable[[pd.DataFrame], pd.DataFrame] = lambda estimates: estimates
 
 
-def make(name: str, estimates: pd.DataFrame, frame: pd.DataFrame) -> Table:
+def make(name: str, estimates: pd.DataFrame) -> Table:
     """Return the named table of estimates."""
     if name == "goals":
         return goals(estimates)
@@ -157,15 +157,13 @@ def _beside_paper(ours: pd.DataFrame, block: Block) -> pd.DataFrame:
     return ours.merge(figures, on=["model", "variant", "x"], how="left")
 
 
-def write(
-    estimates: pd.DataFrame, frame: pd.DataFrame, out: Path, tier: str = "", names: Iterable[str] | None = None
-) -> list[Path]:
+def write(estimates: pd.DataFrame, out: Path, tier: str = "", names: Iterable[str] | None = None) -> list[Path]:
     """Write the named tables, or all, in every format; return the files. Raises InputError for an unknown name."""
     files = list[Path]()
     for name in NAMES if names is None else names:
         if name not in NAMES:
             raise InputError.unknown("table", name, NAMES, "`--names`")
-        files += render.write(make(name, estimates, frame), out, tier)
+        files += render.write(make(name, estimates), out, tier)
     return files
 
 
