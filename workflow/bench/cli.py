@@ -7,8 +7,8 @@ anything else, 130 and 143 where SIGINT or SIGTERM ended it.
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import json
+import pkgutil
 import signal
 import sys
 import tempfile
@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import click
-from pydantic import BaseModel
 
 from pointer.errors import InputError
 from workflow.bench import config, experiments, plan, registry
@@ -27,6 +26,12 @@ from workflow.bench.rows import RowError, provenance
 
 OK, FAILED, BAD_INPUT, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 REPORT = {"compare": "workflow.report.commands:compare"}  # commands of the report, loaded when they are asked for
+SCHEMAS = {
+    "tier": "workflow.bench.config:Tier",
+    "cell": "workflow.bench.cell:Cell",
+    "registry": "workflow.bench.registry:Entry",
+    "claims": "workflow.report.ledger:Ledger",
+}
 Command = Callable[..., Any]
 
 
@@ -44,8 +49,7 @@ class Group(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command:
         """Return a subcommand; raise InputError with the nearest name for an unknown one."""
         if cmd_name in REPORT:
-            module, _, attribute = REPORT[cmd_name].partition(":")
-            command: click.Command = getattr(importlib.import_module(module), attribute)
+            command: click.Command = pkgutil.resolve_name(REPORT[cmd_name])
             return command
         found = super().get_command(ctx, cmd_name)
         if found is None:
@@ -186,11 +190,12 @@ def check(model: str, mixer: tuple[str, ...], out: Path | None) -> int:
     MODEL is a name that `pointer-bench list` prints, or NAME=package.module:Class.
     """
     registry.info(model)
-    from workflow.bench.rows import contracts
+    from workflow.bench.rows import child, contracts
 
     settings = dict(parse_setting(text) for text in mixer)
     with tempfile.TemporaryDirectory(prefix="pointer-bench-") as scratch:
-        verdict = contracts.check(model, settings, Path(scratch), sys.stdout)
+        stdout = None if out is None else child.STDERR  # of a line a check
+        verdict = contracts.check(model, settings, Path(scratch), stdout)
     failed = sum(not passed for _, passed, _ in verdict.checks)
     words = verdict.reason or "keeps the contract"
     if failed:
@@ -293,11 +298,10 @@ def verify(paths: Sequence[Path], manifest: Sequence[Path], files: Sequence[str]
 
 
 @pointer_bench.command()
-@click.argument("what", type=click.Choice(["tier", "cell", "registry"]))
+@click.argument("what", type=click.Choice(list(SCHEMAS)))
 def schema(what: str) -> int:
-    """Print the JSON schema of a tier, of a cell's settings, or of an entry of baselines/registry.yaml."""
-    models: dict[str, type[BaseModel]] = {"tier": config.Tier, "cell": Cell, "registry": registry.Entry}
-    print(json.dumps(models[what].model_json_schema(), indent=1))
+    """Print the JSON schema of a tier, a cell's settings, an entry of baselines/registry.yaml, or the claims."""
+    print(json.dumps(pkgutil.resolve_name(SCHEMAS[what]).model_json_schema(), indent=1))
     return OK
 
 

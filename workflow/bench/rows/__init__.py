@@ -1,4 +1,4 @@
-"""Rows: one flat JSON file a cell, closed schema, written atomically, sealed by a digest.
+"""Read and write rows: one flat JSON file a cell, closed schema, sealed by a digest.
 
 A value that does not apply or is not known is null, never 0.
 """
@@ -21,7 +21,7 @@ LONGEST_MESSAGE = 500  # characters of the schema's complaint, which quotes the 
 
 
 class RowError(ValueError):
-    """A row that cannot be trusted: unreadable, altered, or not of the schema. Names the file and the key."""
+    """A row that cannot be trusted; the message names the file and the key."""
 
     kind = "schema"
 
@@ -46,12 +46,12 @@ def _schema() -> dict[str, Any]:
 
 @functools.cache
 def _validator() -> Any:
-    """A validator to whom a whole number has 64 bits, which is what the tables hold."""
+    """Return a validator whose integers have 64 bits, as those of the tables."""
     import jsonschema  # not at the top: gpu-check runs where it is not installed
 
     whole = jsonschema.Draft202012Validator.TYPE_CHECKER.redefine("integer", _whole)
-    kind = jsonschema.validators.extend(jsonschema.Draft202012Validator, type_checker=whole)  # type: ignore[no-untyped-call]
-    return kind(_schema())
+    extend: Any = jsonschema.validators.extend
+    return extend(jsonschema.Draft202012Validator, type_checker=whole)(_schema())
 
 
 def _whole(_checker: object, value: object) -> bool:
@@ -60,12 +60,12 @@ def _whole(_checker: object, value: object) -> bool:
 
 @functools.cache
 def keys() -> tuple[str, ...]:
-    """Every key of a row, in the schema's order."""
+    """Return every key of a row, in the schema's order."""
     return tuple(_schema()["properties"])
 
 
 def complete(known: Row) -> Row:
-    """`known` in the schema's order, null (or no warnings) for every key it lacks. Unknown keys raise RowError."""
+    """Return a row with null for every key that `known` lacks; RowError for an unknown key."""
     for key in known:
         if key not in keys():
             raise RowError(f"row key {key!r} is not in {SCHEMA_PATH.name}")
@@ -74,10 +74,12 @@ def complete(known: Row) -> Row:
 
 
 def digest(row: Row) -> str:
-    """sha256 over the canonical JSON of the row without its digest."""
+    """Return the sha256 of the canonical JSON of a row without its digest."""
     content = {key: value for key, value in row.items() if key != "digest"}
     try:
-        text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+        text = json.dumps(
+            content, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+        ).encode()
     except UnicodeEncodeError as error:
         raise RowError(f"row holds a text that is not Unicode ({error})") from error
     except ValueError as error:
@@ -86,16 +88,17 @@ def digest(row: Row) -> str:
 
 
 def write_row(path: Path | str, row: Row) -> Row:
-    """Completes, seals and validates `row`, writes it atomically, and returns what was written."""
+    """Complete, seal and validate a row, write it atomically, and return what was written."""
     sealed = complete({key: value for key, value in row.items() if key != "digest"})
     sealed["digest"] = digest(sealed)
     _check(sealed, Path(path))
-    write_atomically(Path(path), json.dumps(sealed, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    text = json.dumps(sealed, indent=1, ensure_ascii=False, allow_nan=False)
+    write_atomically(Path(path), f"{text}\n")
     return sealed
 
 
 def read_row(path: Path | str) -> Row:
-    """The row in `path`; raises RowError if it is missing, truncated, altered or not of the schema."""
+    """Return a row; RowError if it is missing, truncated, altered or not of the schema."""
     path = Path(path)
     try:
         row = json.loads(path.read_text(encoding="utf-8"))
@@ -103,7 +106,9 @@ def read_row(path: Path | str) -> Row:
         raise UnreadableError(f"{path}: not a readable row ({error})") from error
     _check(row, path)
     if row["digest"] != digest(row):
-        raise AlteredError(f"{path}: the digest does not fit the contents; the row was altered after it was written")
+        raise AlteredError(
+            f"{path}: the digest does not fit; the row was changed after it was written"
+        )
     checked: Row = row
     return checked
 
@@ -147,7 +152,7 @@ def file_hash(path: Path) -> str:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Writes a text file so that a reader, or a crash, sees the whole of it or nothing."""
+    """Write a text file so that a reader, or a crash, sees the whole of it or nothing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:

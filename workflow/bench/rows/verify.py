@@ -64,7 +64,9 @@ class Checked:
         return [finding for finding in dict.fromkeys(self.findings) if finding.note]
 
 
-def check(paths: Sequence[Path], cells: Sequence[Cell] = (), manifests: Sequence[Path] = ()) -> Checked:
+def check(
+    paths: Sequence[Path], cells: Sequence[Cell] = (), manifests: Sequence[Path] = ()
+) -> Checked:
     """Read and check all rows of `paths`; `cells` and the lines of manifests must be among them.
 
     Raise InputError for a path that is not there, or where no row is.
@@ -140,7 +142,7 @@ def _key(row: Row) -> str | None:
 
 
 def _attached(rows: Iterable[Placed]) -> Iterator[Finding]:
-    """Yield files beside a row that are not those that it was sealed with; a note on absent ones."""
+    """Yield files beside a row that it was not sealed with, and a note on absent ones."""
     absent: Counter[str] = Counter()
     for placed in rows:
         sealed = placed.row.get("files_sha256") or {}

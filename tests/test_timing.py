@@ -1,4 +1,4 @@
-"""Is only the step timed, in whole periods, and does a row hold medians, means and rates that fit together?"""
+"""Efficiency rows: only the step is timed, in whole periods, and their numbers fit together; complexity rows."""
 
 from __future__ import annotations
 
@@ -106,3 +106,19 @@ def test_batches_have_the_cells_shape_down_to_one_token() -> None:
         for tokens, targets in timing.batches(cell(length=length), CPU):
             assert tokens.shape == targets.shape == (2, length)
             assert bool((targets >= 0).any())
+
+
+def counted(model: str, length: int, tmp_path: Path) -> dict[str, Any]:
+    return timing.complexity(Cell.of("complexity", model, length=length), lambda done, **values: None, tmp_path)
+
+
+@pytest.mark.parametrize(("model", "low", "high"), [("transformer", 3.0, 4.0), ("longformer", 1.98, 2.02)])
+def test_growth_from_8192_to_16384(model: str, low: float, high: float, tmp_path: Path) -> None:
+    half, whole = counted(model, 8192, tmp_path), counted(model, 16384, tmp_path)
+    assert low <= whole["flops_forward"] / half["flops_forward"] <= high
+    assert low <= whole["flops_step"] / half["flops_step"] <= high
+    assert set(whole) <= set(keys())
+
+
+def test_one_sequence_a_batch_so_that_lengths_compare(tmp_path: Path) -> None:
+    assert counted("identity", 256, tmp_path)["batch"] == 1

@@ -1,4 +1,5 @@
-// What all parts share: the page's data, the ink of light and dark, and small helpers. Text is set as text, never as HTML.
+// What all parts share: the page's data, packed libraries, the ink of light and dark, small helpers.
+// Text is set as text, never as HTML.
 const DATA = JSON.parse(document.getElementById("data").textContent);
 const byId = (id) => document.getElementById(id);
 const all = (selector, inside = document) => [...inside.querySelectorAll(selector)];
@@ -8,6 +9,31 @@ function make(tag, properties = {}, ...children) {
   node.append(...children);
   return node;
 }
+
+async function unpacked(packed) {
+  const bytes = Uint8Array.from(atob(packed), (sign) => sign.charCodeAt(0));
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+  return new Response(stream).text();
+}
+
+async function blobOf(id) {
+  return URL.createObjectURL(new Blob([await unpacked(byId(id).textContent)], { type: "text/javascript" }));
+}
+
+// Libraries are unpacked and parsed when they are first needed.
+const libraries = new Map();
+function library(name, load) {
+  if (!libraries.has(name)) libraries.set(name, load(name));
+  return libraries.get(name);
+}
+
+const plotly = () => library("plotly", async (name) => {
+  const src = await blobOf(name);
+  await new Promise((done, failed) => document.head.append(make("script", { src, onload: done, onerror: failed })));
+  return window.Plotly;
+});
+
+const dataTables = () => library("datatables", async (name) => (await import(await blobOf(name))).default);
 
 function isDark() {
   const chosen = byId("theme").value;
@@ -30,8 +56,8 @@ function applyTheme() {
   document.documentElement.classList.toggle("dark", isDark()); // DataTables' own name for it
 }
 
-function save(text, name, type) {
-  const url = URL.createObjectURL(new Blob([text], { type }));
+function save(text, name) {
+  const url = URL.createObjectURL(new Blob([text], { type: "text/csv" }));
   make("a", { href: url, download: name }).click();
   setTimeout(() => URL.revokeObjectURL(url), 1000);
 }
