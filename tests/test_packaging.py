@@ -25,7 +25,12 @@ CONDA_NAMES = {
     "playwright": "playwright-python",
     "snakemake": "snakemake-minimal",
 }
-MODULE_NAMES = {"cpuinfo": "py-cpuinfo", "yaml": "pyyaml", "triton": "torch"}  # torch's CUDA build brings triton
+MODULE_NAMES = {
+    "cpuinfo": "py-cpuinfo",
+    "yaml": "pyyaml",
+    "pydantic_core": "pydantic",
+    "triton": "torch",
+}  # in its CUDA build
 
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PROJECT = PYPROJECT["project"]
