@@ -131,7 +131,7 @@ class Claim(Closed):
     id: Annotated[Words, Field(pattern="^[a-z0-9-]+$", description="short name in a-z, 0-9 and -")]
     claim: Words = Field(description="the claim, without quoting")
     figure: Words = Field(description="the paper's figure, as it is shown")
-    source: Words = Field(description="where it stands")
+    source: Words = Field("", description="where it stands")
     tests: list[Statement]
     device: Literal["any", "cpu", "cuda", "mps"] = "any"
     contradiction: Flag = Field(False, description="whether it states a contradiction inside the paper")
