@@ -90,7 +90,7 @@ def test_a_row_is_written_and_told_in_a_line(
 ) -> None:
     out = tmp_path / "new folder" / "row.json"
     assert cli.main([*RUN, "--distance", "64", "--out", str(out)]) == 0
-    assert read_row(out)["distance"] == 64
+    assert (read_row(out)["axis"], read_row(out)["x"]) == ("distance", 64)
     assert (out.parent / "row.weights.safetensors").exists()
     assert capsys.readouterr().out == "copy chance d64-s0: oom (too big)\n"
 
@@ -166,7 +166,7 @@ def test_list_for_people_and_for_programs(capsys: pytest.CaptureFixture[str]) ->
     assert listed["devices"][0] == "cpu"
 
 
-@pytest.mark.parametrize("what", ["tier", "cell", "registry"])
+@pytest.mark.parametrize("what", ["tier", "cell", "row", "registry"])
 def test_schemas_are_printed(what: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["schema", what]) == 0
     assert json.loads(capsys.readouterr().out)["additionalProperties"] is False

@@ -24,6 +24,7 @@ from workflow.bench import config, experiments, plan, registry
 from workflow.bench.cell import OPTIONS, Cell, option
 from workflow.bench.outcomes import EnvironmentFault, StoppedError
 from workflow.bench.rows import RowError, provenance
+from workflow.bench.rows.record import Record
 
 OK, FAILED, BAD_INPUT, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 REPORT = {"compare": "workflow.report.commands:compare"}  # commands of the report, loaded when they are asked for
@@ -293,10 +294,10 @@ def verify(paths: Sequence[Path], manifest: Sequence[Path], files: Sequence[str]
 
 
 @pointer_bench.command()
-@click.argument("what", type=click.Choice(["tier", "cell", "registry"]))
+@click.argument("what", type=click.Choice(["tier", "cell", "row", "registry"]))
 def schema(what: str) -> int:
-    """Print the JSON schema of a tier, of a cell's settings, or of an entry of baselines/registry.yaml."""
-    models: dict[str, type[BaseModel]] = {"tier": config.Tier, "cell": Cell, "registry": registry.Entry}
+    """Print the JSON schema of a tier, a cell's settings, a row, or an entry of baselines/registry.yaml."""
+    models: dict[str, type[BaseModel]] = {"tier": config.Tier, "cell": Cell, "row": Record, "registry": registry.Entry}
     print(json.dumps(models[what].model_json_schema(), indent=1))
     return OK
 

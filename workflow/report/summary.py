@@ -263,8 +263,8 @@ def task(distance: Any, settings: Any) -> str:
     """What a model was trained on, in words."""
     if pd.notna(distance):
         return f"copy, D={distance}"
-    learned = (unpack(settings) or {}).get("task") or "text"
-    return str(learned["name"] if isinstance(learned, dict) else learned)
+    learned = (unpack(settings) or {}).get("task") or {}
+    return str(learned.get("name", "text"))
 
 
 def parameters(frame: pd.DataFrame) -> pd.DataFrame:
