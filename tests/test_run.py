@@ -49,7 +49,7 @@ def test_a_result_becomes_a_row_with_its_origin(tmp_path: Path) -> None:
     row = measured(tmp_path, body)
     assert (row["status"], row["accuracy"], row["loss"], row["reason"]) == ("ok", 0.5, None, None)
     assert row["command"] == "pointer-bench run --experiment copy --model chance --memory-limit-bytes 1073741824"
-    assert (row["length"], row["distance"], row["chance"]) == (1280, 512, 0.05)
+    assert (row["length"], row["x"], row["chance"]) == (1280, 512, 0.05)
 
 
 @pytest.mark.parametrize(
