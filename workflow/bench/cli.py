@@ -26,7 +26,10 @@ from workflow.bench.rows import RowError, provenance
 from workflow.bench.rows.record import Record
 
 OK, FAILED, BAD_INPUT, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
-REPORT = {"compare": "workflow.report.commands:compare"}  # commands of the report, loaded when they are asked for
+REPORT = {
+    "compare": "workflow.report.commands:compare",
+    "why": "workflow.report.commands:why",
+}  # commands of the report, loaded when they are asked for
 SCHEMAS = {
     "tier": "workflow.bench.config:Tier",
     "cell": "workflow.bench.cell:Cell",
