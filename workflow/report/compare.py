@@ -21,7 +21,8 @@ from tabulate import tabulate
 
 from pointer.errors import InputError
 from workflow.bench.rows import RowError
-from workflow.report import intervals, readme, summary
+from workflow.report import intervals, summary
+from workflow.report.frame import read
 from workflow.report.intervals import Interval
 from workflow.report.layout import significant
 from workflow.report.metrics import seed_interval
@@ -102,7 +103,7 @@ def compare(a: Path, b: Path) -> Comparison:
 
 def _read(folder: Path) -> pd.DataFrame:
     try:
-        return readme.read(folder)
+        return read(folder)
     except RowError as error:
         raise InputError(f"{error}. `pointer-bench verify {folder}` tells more.") from error
 
