@@ -88,7 +88,7 @@ class Grid:
         tier = tier_name(results)
         blocks = self.tiers[tier]["experiments"]
         shown = {name for name, block in blocks.items() if block is not None}
-        names = ["collect_rows", "make_tables", "make_figures"]
+        names = ["collect_rows", "make_estimates", "make_tables", "make_figures"]
         names += ["make_fairness"] if "fairness" in shown else []
         names += ["make_ablations"] if shown & {"ablation", "two_hop"} else []
         names += ["make_tasks"] if shown & (set(TASKS) - {"copy"}) else []
@@ -171,6 +171,9 @@ def tier_name(results: str) -> str:
 
 
 def folder_hash(*folders: str) -> str:
-    """Return a hash over all files of folders: Snakemake runs a rule again when it changes."""
-    files = [path for name in folders for path in (ROOT / name).rglob("*.*")]
-    return content_hash(sorted(path for path in files if "__pycache__" not in path.parts))
+    """Return a hash over all files of folders: Snakemake runs a rule again when it changes.
+
+    What Python and ruff leave there, `__pycache__` and `.ruff_cache`, does not count.
+    """
+    files = [path for name in folders for path in (ROOT / name).rglob("*.*") if path.is_file()]
+    return content_hash(sorted(path for path in files if not any("cache" in part for part in path.parts)))
