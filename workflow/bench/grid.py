@@ -176,4 +176,5 @@ def folder_hash(*folders: str) -> str:
     What Python and ruff leave there, `__pycache__` and `.ruff_cache`, does not count.
     """
     files = [path for name in folders for path in (ROOT / name).rglob("*.*") if path.is_file()]
-    return content_hash(sorted(path for path in files if not any("cache" in part for part in path.parts)))
+    kept = [path for path in files if "cache" not in str(path.relative_to(ROOT))]
+    return content_hash(sorted(kept))
