@@ -246,7 +246,7 @@ def _complexity() -> Iterable[Row]:
 
 def table_of(rows: Iterable[Row]) -> pd.DataFrame:
     """The frame that `collect` would make of these rows."""
-    return frame.tidy(rows)
+    return frame.tidy({"path": f"{number}.json", **made} for number, made in enumerate(rows))
 
 
 def make(name: str, rows: Iterable[Row]) -> Table:

@@ -1,6 +1,7 @@
 """Verdicts: each rule and each word from synthetic cells and rows, the ledger's checks, its table and figure."""
 
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,11 +11,22 @@ import yaml
 from synthetic import DISTANCES, LENGTHS, copied, counted, failed, row, store, table_of, timed, traced
 
 from pointer.errors import InputError
-from workflow.report import LEDGER, arithmetic, claims, claims_figure, frame, intervals, ledger, metrics, verdicts
+from workflow.report import (
+    LEDGER,
+    claims,
+    controls,
+    estimates,
+    figures,
+    frame,
+    intervals,
+    ledger,
+    paper_checks,
+    verdicts,
+)
 from workflow.report.__main__ import main
 from workflow.report.claims import Line, judge
 from workflow.report.ledger import Claim, Statement
-from workflow.report.rules import Estimate, Outcome, Rule, Verdict, combine, exactly, missing
+from workflow.report.rules import Cell, Outcome, Rule, Verdict, combine, exactly, missing
 
 HOLDS, DIRECTION, FAILS, OPEN = Outcome
 FACTS = [
@@ -45,11 +57,11 @@ FACTS = [
 CONTROLS = [copied(model, d, score) for d in DISTANCES for model, score in (("oracle-copy", 1.0), ("chance", 0.05))]
 
 
-def cell(low: float, high: float, runs: int = 3, **values: object) -> Estimate:
-    return Estimate("cell", (low + high) / 2, low, high, runs, **values)  # type: ignore[arg-type]
+def cell(low: float, high: float, runs: int = 3, **values: object) -> Cell:
+    return Cell("cell", (low + high) / 2, low, high, runs, **values)  # type: ignore[arg-type]
 
 
-def says(rule: Rule, *cells: Estimate) -> list[Outcome]:
+def says(rule: Rule, *cells: Cell) -> list[Outcome]:
     return [outcome for _, outcome in rule.judge(cells)]
 
 
@@ -66,6 +78,10 @@ def says(rule: Rule, *cells: Estimate) -> list[Outcome]:
         (Rule("at most", 2.02), 2.01, 2.03, OPEN),
         (Rule("at most", 2.02), 2.1, 4.0, FAILS),
         (Rule("at most", 2.02, direction=4.0), 2.1, 3.0, DIRECTION),
+        (Rule("below", 0.0), -0.2, -0.1, HOLDS),
+        (Rule("below", 0.0), -0.2, 0.1, OPEN),
+        (Rule("below", 0.0), 0.0, 0.0, OPEN),
+        (Rule("below", 0.0), 0.1, 0.2, FAILS),
         (Rule("within", 100.0, margin=0.1), 91.0, 109.0, HOLDS),
         (Rule("within", 100.0, margin=0.1), 105.0, 115.0, OPEN),
         (Rule("within", 100.0, margin=0.1), 111.0, 115.0, FAILS),
@@ -85,13 +101,12 @@ def test_too_few_runs_stay_open_unless_the_value_is_exact() -> None:
     assert says(Rule("at least", 2.0), cell(3.0, 3.1, runs=2)) == [OPEN]
     assert says(Rule("at least", 2.0), exactly("counted", 3.0)) == [HOLDS]
     assert says(Rule("at least", 2.0), missing("gone", "oom")) == [OPEN]
-    assert says(Rule("at least", 2.0), Estimate("no bounds", 3.0, math.nan, math.nan, 3)) == [OPEN]
+    assert says(Rule("at least", 2.0), Cell("no bounds", 3.0, math.nan, math.nan, 3)) == [OPEN]
 
 
 def test_without_a_value_the_papers_figure_of_the_cell_is_asked_for() -> None:
     assert says(Rule("within", margin=0.1), cell(0.99, 1.01, paper=1.0), cell(0.99, 1.01, paper=2.0)) == [HOLDS, FAILS]
-    with pytest.raises(ValueError, match="the paper gives none"):
-        Rule("within").judge([cell(0.9, 1.1)])
+    assert says(Rule("within"), cell(0.9, 1.1)) == [OPEN]  # the paper gives no figure here
 
 
 def test_monotone_judges_neighbours_of_one_machine() -> None:
@@ -122,9 +137,21 @@ def test_cells_become_one_verdict(outcomes: list[Outcome], verdict: Verdict) -> 
 
 
 def line(claim_id: str, rows: list[synthetic.Row], tier: str = "paper") -> Line:
-    """The line of one claim of the real ledger."""
-    (found,) = judge(table_of(rows), [claim for claim in ledger.read(LEDGER) if claim.id == claim_id], tier)
-    return found
+    """Return the line of one claim of the real ledger."""
+    table, claim = table_of(rows), next(claim for claim in ledger.read(LEDGER) if claim.id == claim_id)
+    (judged,) = judge(estimates.build(table), [claim], tier, controls.unsound(table))
+    return judged
+
+
+def judged(rows: list[synthetic.Row], claims_file: Path = LEDGER) -> list[Line]:
+    """Return all lines of a ledger."""
+    return claims.of_rows(table_of(rows), claims_file)
+
+
+def cells(rows: list[synthetic.Row], quantity: str, **keys: object) -> list[Cell]:
+    """Return the cells that a test selects."""
+    test = Statement.model_validate({"quantity": quantity, "rule": "monotone", **keys})
+    return test.cells(estimates.build(table_of(rows)))
 
 
 def races(
@@ -171,9 +198,9 @@ def test_a_speedup_that_rises_with_length() -> None:
 
 def test_a_missing_device_is_named() -> None:
     found = line("throughput-pointer", races({2048: 50.0}))
-    assert (found.verdict, found.why) == (Verdict.NOT_TESTABLE, "no timing row of pointer on mps")
+    assert (found.verdict, found.why) == (Verdict.NOT_TESTABLE, "no throughput_mean of pointer on mps")
     absent = [failed("unsupported", "no MPS device", model="pointer", device="mps")]
-    assert line("throughput-pointer", absent).why == "no row has finished (unsupported)"
+    assert "unsupported: no MPS device (1 of 1 runs)" in line("throughput-pointer", absent).why
 
 
 def test_a_few_cells_in_bfloat16_take_no_verdict_away() -> None:
@@ -212,9 +239,8 @@ def test_small_lengths_do_not_show_that_work_is_linear() -> None:
 
 def test_the_factor_is_judged_at_the_length_that_it_was_claimed_for() -> None:
     huge = [*work(1, 2), counted("transformer-unfused", 2**20, 2), counted("pointer", 2**20, 1)]
-    (factor,) = metrics.reduction(
-        table_of(huge), model="pointer", reference="transformer-unfused", of="saved_bytes", at=8192
-    )
+    given = {"model": "pointer", "against": "transformer-unfused", "at": [8192]}
+    (factor,) = cells(huge, "saved_bytes_per_sequence_reduction", **given)
     assert factor.label.endswith("N=8192")
     assert factor.value < 100
     assert line("linear-memory", work(1, 2, LENGTHS)).verdict == Verdict.INCONCLUSIVE
@@ -222,13 +248,12 @@ def test_the_factor_is_judged_at_the_length_that_it_was_claimed_for() -> None:
 
 def test_time_that_grows_faster_than_work_is_seen() -> None:
     steep = {n: (n / 256) ** 0.6 * 25.0 for n in LENGTHS}  # of 4096 tokens: an exponent of 1.6 a sequence
-    (found,) = metrics.scaling_exponent(table_of(races(steep)), model="pointer", phase="training", at=list(LENGTHS))
+    given = {"model": "pointer", "phase": "training", "at": [256], "lengths": list(LENGTHS)}
+    (found,) = cells(races(steep), "time_exponent", **given)
     assert (found.value, found.low, found.high) == (pytest.approx(1.6), pytest.approx(1.6), pytest.approx(1.6))
     assert dict(line("linear-compute", work(1, 2) + races(steep)).outcomes)[found.label] == FAILS
-    (short,) = metrics.scaling_exponent(
-        table_of(races({512: 25.0})), model="pointer", phase="training", at=list(LENGTHS)
-    )
-    assert short.short_of() == "N=256, 1024, 2048 not run"
+    (short,) = cells(races({256: 25.0, 512: 25.0}), "time_exponent", **given)
+    assert short.short_of() == "N=1024, 2048 not run"
 
 
 def test_copy_claims_exclude_one_another_on_a_model_that_learned() -> None:
@@ -258,8 +283,18 @@ def test_every_distance_means_also_those_that_the_paper_leaves_out() -> None:
     assert line("copy-95", rows + seeds_at("pointer", 8191, 0.05)).verdict == Verdict.REPRODUCED
 
 
+def test_another_budget_is_another_cell() -> None:
+    more = [copied("pointer", d, 0.05, seed=seed, tokens_budget=10**6) for d in DISTANCES for seed in range(3)]
+    found = line("copy-95", CONTROLS + seeds("pointer", 0.999) + more)
+    assert found.verdict == Verdict.PARTIALLY
+    outcomes = dict(found.outcomes)
+    assert outcomes["pointer, D=512, tokens=100000"] == HOLDS
+    assert outcomes["pointer, D=512, tokens=1000000"] == FAILS
+
+
 def test_seeds_that_failed_are_not_left_out() -> None:
-    lost = [failed("diverged", "nan", experiment="copy", model="pointer", distance=2048, length=2816, seed=3)]
+    given = {"distance": 2048, "length": 2816, "batch": 1, "seed": 3, "tokens_budget": 100_000}
+    lost = [failed("diverged", "nan", experiment="copy", model="pointer", **given)]
     found = line("copy-95", CONTROLS + seeds("pointer", 0.999) + lost)
     assert found.verdict == Verdict.INCONCLUSIVE
     assert "1 of 4 runs diverged" in found.why
@@ -268,7 +303,7 @@ def test_seeds_that_failed_are_not_left_out() -> None:
 
 
 def test_a_copied_row_is_no_further_run() -> None:
-    again = [copied("pointer", d, 0.999, seed=seed, tokens_budget=10**6) for d in DISTANCES for seed in (0, 1)]
+    again = [copied("pointer", d, 0.998, seed=seed) for d in DISTANCES for seed in (0, 1)]
     found = line("copy-95", CONTROLS + seeds("pointer", 0.999, count=2) + again)
     assert (found.verdict, "several rows of one seed" in found.why) == (Verdict.INCONCLUSIVE, True)
     twice = [*races({2048: 100 / 3}, repeats=2), timed("pointer", 2048, 34.0, repeat=1)]
@@ -329,12 +364,13 @@ def test_hops_of_a_copy_task_do_not_judge_the_papers_text() -> None:
 
 def test_one_target_is_read_from_the_trace(tmp_path: Path) -> None:
     rows = frame.collect(store([traced(512)], tmp_path), tmp_path)
-    assert [c.value for c in metrics.targets_per_position(rows)] == [1.0]
+    test = Statement(quantity="one_target", model="pointer", rule="includes", value=1)
+    assert [c.value for c in test.cells(estimates.build(rows))] == [1.0]
     trace = next(tmp_path.glob("*.trace.json"))
     trace.write_text('{"targets": [[[0, 2]]]}', encoding="utf-8")  # position 1 points ahead
-    (found,) = metrics.targets_per_position(rows)
+    (found,) = test.cells(estimates.build(rows))
     assert found.value == 0.5
-    assert says(Rule("includes", 1.0), found) == [FAILS]
+    assert test.judged_by.judge([found]) == [(found.label, FAILS)]
 
 
 def test_every_contradiction_is_computed() -> None:
@@ -354,17 +390,23 @@ def test_a_vocabulary_far_from_20_would_clear_the_contradiction() -> None:
     assert line("c1", rows).verdict == Verdict.PARTIALLY
 
 
+def test_guessing_is_that_of_the_copy_task() -> None:
+    other = [copied("pointer", 512, 0.9, chance=0.001) | {"experiment": "induction", "task": "induction"}]
+    assert line("c1", other + CONTROLS).verdict == Verdict.REPRODUCED
+    assert "no copy row gives the vocabulary" in [label for label, _ in line("c1", other).outcomes]
+
+
 def test_arithmetic_of_the_paper() -> None:
-    empty = table_of([])
-    assert arithmetic.time_exponent(empty)[0].value == pytest.approx(1.4, abs=0.01)
-    assert [round(c.value, 1) for c in arithmetic.sequences_a_cell(empty)] == [20.0, 20.0]
-    assert arithmetic.operations_ratio(empty)[0].value == pytest.approx(10_000 / 8192)
-    assert arithmetic.uniform_hop(empty)[0].value == pytest.approx(128.0)
+    empty = estimates.build(table_of([]))
+    assert paper_checks.time_exponent(empty)[0].value == pytest.approx(1.4, abs=0.01)
+    assert [round(c.value, 1) for c in paper_checks.sequences_a_cell(empty)] == [20.0, 20.0]
+    assert paper_checks.operations_ratio(empty)[0].value == pytest.approx(10_000 / 8192)
+    assert paper_checks.uniform_hop(empty)[0].value == pytest.approx(128.0)
 
 
 def test_controls_that_are_off_make_every_verdict_invalid() -> None:
     wrong = [copied("oracle-copy", 512, 0.99), copied("chance", 512, 0.2)]
-    lines = judge(table_of(wrong + seeds("pointer", 0.999)), ledger.read(LEDGER))
+    lines = judged(wrong + seeds("pointer", 0.999))
     assert {line.verdict for line in lines} == {Verdict.INVALID}
     assert "oracle-copy scores 99.00% at D=512, not 100.00%" in lines[0].why
     assert "chance scores 20.00%" in lines[0].why
@@ -373,11 +415,11 @@ def test_controls_that_are_off_make_every_verdict_invalid() -> None:
 def test_rows_that_do_not_stand_side_by_side_make_every_verdict_invalid() -> None:
     rows = races({2048: 100 / 3})
     at_once = [*rows, timed("longformer", 2048, 50.0, started=rows[0]["started"], ended=rows[0]["ended"])]
-    lines = judge(table_of(at_once), ledger.read(LEDGER))
+    lines = judged(at_once)
     assert {line.verdict for line in lines} == {Verdict.UNSOUND}
     assert "ran for 9 s while" in lines[0].why
     edited = [*rows, timed("pointer", 1024, 50.0, source_hash="1" * 64)]
-    assert "come from other sources than the newest" in judge(table_of(edited), ledger.read(LEDGER))[0].why
+    assert "come from other sources than the newest" in judged(edited)[0].why
 
 
 def test_smoke_gives_no_verdict(tmp_path: Path) -> None:
@@ -392,22 +434,36 @@ def test_the_ledger_holds_every_claim_and_contradiction() -> None:
     assert all(claim.source and claim.figure for claim in ledger.read(LEDGER))
 
 
+def test_every_verdict_has_words_and_a_mark() -> None:
+    assert all(verdict.mark and str(verdict) == verdict.value for verdict in Verdict)
+    assert Verdict("invalid: rows unsound") is Verdict.UNSOUND
+    assert set(figures.VERDICTS) == set(Verdict)
+
+
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
-        ({"rule": "at lest"}, "at lest"),
-        ({"metric": "speedupp"}, "Did you mean 'speedup'"),
-        ({"with": {"modle": "pointer"}}, "Did you mean 'model'"),
-        ({"margn": 1}, "margn"),
+        ({"rule": "at lest"}, "Did you mean 'at least'"),
+        ({"quantity": "speedupp"}, "Did you mean 'speedup'"),
+        ({"check": "operations_ratio"}, "a quantity or a check, and not both"),
+        ({"modle": "pointer"}, "Did you mean 'model'"),
+        ({"model": "pointr"}, "Did you mean 'pointer'"),
+        ({"model": None}, "a quantity with the model that it is of"),
+        ({"value": math.nan}, "'.nan' is not a plain decimal number"),
+        ({"value": "1e999"}, "value is '1e999'; accepted: a finite number"),
+        ({"value": None, "quantity": "loss"}, "a value, unless the paper publishes the quantity"),
+        ({"at": [0]}, "tests.0.at.0 is 0"),
+        ({"margin": -1}, "margin is -1"),
     ],
 )
-def test_a_wrong_ledger_is_refused_by_name(tmp_path: Path, change: dict[str, object], said: str) -> None:
-    test = {"metric": "speedup", "with": {"model": "pointer"}, "rule": "at least", "value": 1} | change
+def test_a_wrong_ledger_is_refused_by_name(tmp_path: Path, change: dict[str, object], message: str) -> None:
+    test = {"quantity": "speedup", "model": "pointer", "rule": "at least", "value": 1} | change
     entry = {"id": "a", "claim": "c", "figure": "f", "source": "s", "tests": [test]}
     path = tmp_path / "claims.yaml"
     path.write_text(yaml.safe_dump({"claims": [entry]}), encoding="utf-8")
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=re.escape(message)) as error:
         ledger.read(path)
+    assert str(path) in str(error.value)
 
 
 def test_a_claim_may_not_appear_twice(tmp_path: Path) -> None:
@@ -440,10 +496,11 @@ def test_table_and_figure_are_written_and_a_line_a_claim_is_printed(
 
 
 def test_the_figure_shows_our_number_over_what_the_claim_asks() -> None:
-    asked = Statement("copy_accuracy", Rule("at least", 0.5), {"model": "pointer", "at": [512]})
-    claim = Claim("a", "c", "50%", "s", (asked,))
-    lines = judge(table_of(CONTROLS + seeds("pointer", 0.999)), [claim])
-    (shown,) = claims_figure.comparable(lines[0])
+    asked = {"quantity": "accuracy_by_sequence", "experiment": "copy", "model": "pointer", "at": [512]}
+    test = Statement.model_validate({**asked, "rule": "at least", "value": 0.5})
+    claim = Claim(id="a", claim="c", figure="50%", source="s", tests=[test])
+    lines = judge(estimates.build(table_of(CONTROLS + seeds("pointer", 0.999))), [claim])
+    (shown,) = figures.comparable(lines[0])
     assert shown.value / (shown.paper or 0) == pytest.approx(1.998)
-    words = [text.get_text() for text in claims_figure.draw(lines).axes[0].texts]
+    words = [text.get_text() for text in figures.verdicts(lines).axes[0].texts]
     assert words == ["reproduced"]

@@ -166,7 +166,7 @@ def test_list_for_people_and_for_programs(capsys: pytest.CaptureFixture[str]) ->
     assert listed["devices"][0] == "cpu"
 
 
-@pytest.mark.parametrize("what", ["tier", "cell", "row", "registry"])
+@pytest.mark.parametrize("what", list(cli.SCHEMAS))
 def test_schemas_are_printed(what: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["schema", what]) == 0
     assert json.loads(capsys.readouterr().out)["additionalProperties"] is False
@@ -180,6 +180,7 @@ def test_a_signal_is_an_exit_code_and_one_line(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where tests run in the background
     monkeypatch.setattr(rows_run, "run", lambda *_: os.kill(os.getpid(), signal_number))
     assert cli.main(RUN) == code
     assert capsys.readouterr().err == "pointer-bench: interrupted; no result was written\n"
@@ -199,7 +200,7 @@ def test_check_tells_the_verdict_and_writes_it(
 ) -> None:
     checks = [("shapes", True, ""), ("causality", passed, "position 3 sees 4")]
     result = {"kind": "ok", "checks": checks}
-    monkeypatch.setattr(child, "execute", lambda *_: child.Ending(0, result))
+    monkeypatch.setattr(child, "execute", lambda *_, **__: child.Ending(0, result))
     assert cli.main(["check", "pointer"]) == code
     told = capsys.readouterr().out
     assert ("pointer fails 1 of 2 checks: no number of it is published" in told) == (not passed)
@@ -208,9 +209,9 @@ def test_check_tells_the_verdict_and_writes_it(
     assert json.loads((tmp_path / "pointer.json").read_text())["status"] == ("ok" if passed else "error")
 
 
-def test_check_prints_each_result_as_it_comes(capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_prints_each_result_as_it_comes(capfd: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["check", "chance"]) == 0
-    lines = capsys.readouterr().out.splitlines()
+    lines = capfd.readouterr().out.splitlines()
     assert "ok    shapes" in lines
     assert lines[-1] == "chance keeps the contract"
 

@@ -12,7 +12,7 @@ import pytest
 from synthetic import LAPTOP, SERVER, Row, copied, counted, store, timed
 
 from workflow.bench import cli
-from workflow.report import compare
+from workflow.report import estimates, frame
 
 
 def machine(name: str, factor: float = 1.0, ratio: float = 2.0, repeats: int = 3, **values: Any) -> list[Row]:
@@ -41,7 +41,8 @@ def said(
 
 
 def agreements(found: dict[str, Any]) -> dict[str, str]:
-    return {f"{cell['quantity']}, {cell['model']}, {cell['at']}": cell["agreement"] for cell in found["cells"]}
+    names = ("quantity", "phase", "experiment", "against", "model", "x")
+    return {", ".join(str(cell[name]) for name in names if cell[name]): cell["agreement"] for cell in found["cells"]}
 
 
 def test_a_slower_machine_with_the_same_ratios_agrees(
@@ -50,10 +51,11 @@ def test_a_slower_machine_with_the_same_ratios_agrees(
     code, found = said(capsys, folders, machine(SERVER), machine(LAPTOP, factor=7.0))
     assert code == 0
     assert agreements(found) == {
-        "training speed over transformer, pointer, N=512": "agree",
-        "inference speed over transformer, pointer, N=512": "agree",
+        "speedup, training, efficiency, transformer, pointer, 512": "agree",
+        "speedup, inference, efficiency, transformer, pointer, 512": "agree",
     }
-    assert found["cells"][0]["a"]["low"] < 2 / 1.01 < found["cells"][0]["a"]["high"]
+    assert found["cells"][0]["low"] < 2 / 1.01 < found["cells"][0]["high"]
+    assert found["cells"][0]["rows"].count(".json") == 6
     assert (found["a"], found["b"]) == (SERVER, LAPTOP)
 
 
@@ -67,7 +69,7 @@ def test_other_ratios_differ_and_one_repeat_decides_nothing(
 def test_one_repeat_decides_nothing(capsys: pytest.CaptureFixture[str], folders: tuple[Path, Path]) -> None:
     code, found = said(capsys, folders, machine(SERVER), machine(LAPTOP, ratio=3.0, repeats=1))
     assert (code, set(agreements(found).values())) == (0, {"undecided"})
-    assert found["cells"][0]["b"]["low"] is None
+    assert found["cells"][0]["low_b"] is None
 
 
 def test_no_absolute_time_is_shown(capsys: pytest.CaptureFixture[str], folders: tuple[Path, Path]) -> None:
@@ -75,7 +77,7 @@ def test_no_absolute_time_is_shown(capsys: pytest.CaptureFixture[str], folders: 
     store(machine(LAPTOP, factor=7.0), folders[1])
     assert cli.main(["compare", *map(str, folders)]) == 0
     text = capsys.readouterr().out
-    assert re.search("training speed over transformer +pointer +N=512", text)
+    assert re.search("training speedup over transformer +pointer +N=512", text)
     assert "\n\n2 agree, 0 differ, 0 undecided. Ratios" in text
     assert "tokens_per_s" not in text
     assert all(str(step) not in text for step in (700, 350, 100.0))
@@ -90,11 +92,11 @@ def test_accuracies_and_counted_work(capsys: pytest.CaptureFixture[str], folders
     code, found = said(capsys, folders, a, b)
     told = agreements(found)
     assert code == 1
-    assert told["accuracy, copy, pointer, D=512"] == "agree"
-    assert told["accuracy, copy, longformer, D=512"] == "differ"
-    assert told["flops_step a sequence, pointer, N=512"] == "agree"
-    assert told["flops_step a sequence, transformer, N=512"] == "differ"
-    assert told["saved_bytes a sequence, transformer, N=512"] == "agree"
+    assert told["accuracy_by_sequence, copy, pointer, 512"] == "agree"
+    assert told["accuracy_by_sequence, copy, longformer, 512"] == "differ"
+    assert told["flops_step, complexity, pointer, 512"] == "agree"
+    assert told["flops_step, complexity, transformer, 512"] == "differ"
+    assert told["saved_bytes_per_sequence, complexity, transformer, 512"] == "agree"
 
 
 def test_devices_are_compared_where_none_is_shared(
@@ -102,7 +104,11 @@ def test_devices_are_compared_where_none_is_shared(
 ) -> None:
     cuda = machine("H100", factor=0.01, device="cuda")
     code, found = said(capsys, folders, machine(SERVER), cuda)
-    assert (code, found["counts"]["agree"], {cell["device"] for cell in found["cells"]}) == (0, 2, {"any"})
+    assert (code, found["counts"]["agree"], {(cell["device"], cell["device_b"]) for cell in found["cells"]}) == (
+        0,
+        2,
+        {("cpu", "cuda")},
+    )
     code, found = said(capsys, folders, machine(SERVER), cuda + machine(LAPTOP, ratio=3.0))
     assert (code, found["counts"]["differ"], found["alone"]) == (1, 2, [0, 2])
 
@@ -113,7 +119,7 @@ def test_what_cannot_be_compared_is_bad_input(
     store(machine(SERVER), folders[0])
     store([copied("pointer", 512, 0.9)], folders[1])
     assert cli.main(["compare", *map(str, folders)]) == 2
-    assert "share at least one cell" in capsys.readouterr().err
+    assert "share at least one number" in capsys.readouterr().err
     assert cli.main(["compare", str(folders[0]), str(tmp_path / "nowhere")]) == 2
     row = next(folders[1].glob("[0-9]*.json"))
     row.write_text(row.read_text().replace("0.9", "0.8"))
@@ -121,8 +127,45 @@ def test_what_cannot_be_compared_is_bad_input(
     assert "pointer-bench verify" in capsys.readouterr().err
 
 
-def test_exact_values_agree_only_where_equal() -> None:
-    key = ("flops_step a sequence", "pointer", "N=1", "any", "any")
-    one, other = (compare.Side(v, v, v, 1, exact=True) for v in (10.0, 10.1))
-    assert compare.Cell(key, one, one).agreement == "agree"
-    assert compare.Cell(key, one, other).agreement == "differ"
+def test_sizes_of_k_hop_are_numbers_of_their_own(
+    capsys: pytest.CaptureFixture[str], folders: tuple[Path, Path]
+) -> None:
+    """Four sizes pooled would have one mean on both sides."""
+    known = {"experiment": "khop", "task": "khop", "distance": None, "length": 256}
+    right = (0.9, 0.7, 0.5, 0.3)
+    a = [copied("pointer", 0, share) | known | {"hops": k} for k, share in enumerate(right, start=1)]
+    b = [copied("pointer", 0, share) | known | {"hops": k} for k, share in enumerate(reversed(right), start=1)]
+    code, found = said(capsys, folders, a, b)
+    assert (code, found["counts"]["differ"], [cell["x"] for cell in found["cells"]]) == (1, 4, [1, 2, 3, 4])
+
+
+def test_another_budget_or_text_is_not_compared_and_the_reason_is_given(
+    capsys: pytest.CaptureFixture[str], folders: tuple[Path, Path]
+) -> None:
+    shared = [copied("pointer", 256, 0.99)]
+    a = [copied("pointer", 512, 0.99, seed=seed) for seed in range(3)]
+    b = [copied("pointer", 512, 0.2, seed=seed, tokens_budget=10**6) for seed in range(3)]
+    code, found = said(capsys, folders, shared + a, shared + b)
+    assert (code, found["counts"]["differ"], found["alone"]) == (0, 0, [1, 1])
+    assert found["not_compared"] == {"tokens 100000 and 1000000": 1}
+    assert cli.main(["compare", *map(str, folders)]) == 0
+    assert "Not compared (1 times): tokens 100000 and 1000000 in A and B." in capsys.readouterr().out
+
+
+def test_tables_of_estimates_are_compared_like_rows(
+    capsys: pytest.CaptureFixture[str], folders: tuple[Path, Path]
+) -> None:
+    store(machine(SERVER), folders[0])
+    estimates.write(frame.read(folders[0]), folders[1])
+    assert cli.main(["compare", str(folders[0]), str(folders[1] / "estimates.parquet")]) == 0
+    assert "2 agree" in capsys.readouterr().out
+
+
+def test_threads_are_compared_only_where_both_sides_share_them(
+    capsys: pytest.CaptureFixture[str], folders: tuple[Path, Path]
+) -> None:
+    code, found = said(capsys, folders, machine(SERVER), machine(LAPTOP, threads=8))
+    assert (code, found["counts"]["agree"]) == (0, 2)
+    both = machine(LAPTOP, threads=8, ratio=3.0) + machine(LAPTOP, threads=2)
+    code, found = said(capsys, folders, machine(SERVER), both)
+    assert (code, found["counts"]["agree"], found["alone"]) == (0, 2, [0, 2])

@@ -40,7 +40,7 @@ from workflow.bench.rows import (
 from workflow.bench.rows import run as rows_run
 from workflow.bench.validation import read_yaml
 from workflow.report import __main__ as report
-from workflow.report import claims, frame, ledger
+from workflow.report import claims, estimates, frame, ledger
 
 TIER: dict[str, Any] = {
     "tier": "mine", "models": ["pointer", "longformer"], "controls": ["chance"], "devices": ["cpu"],
@@ -170,28 +170,27 @@ LEDGER: dict[str, Any] = {
     "claims": [
         {"id": "a", "claim": "c", "figure": "f", "source": "s", "device": "cpu", "contradiction": False, "reason": "",
          "command": "make", "tests": [
-             {"metric": "speedup", "with": {"model": "pointer", "reference": "transformer", "at": [2048]},
+             {"quantity": "speedup", "model": "pointer", "against": "transformer", "at": [2048], "phase": "training",
               "rule": "at least", "value": 2, "margin": 0.1, "direction": 1.0},
-             {"metric": "growth", "with": {"model": "pointer", "of": "flops_step"}, "rule": "between",
+             {"quantity": "flops_step_growth", "model": "pointer", "span": [1, 4096], "rule": "between",
               "value": 1, "upper": 3},
-             {"metric": "copy_accuracy", "with": {"model": "pointer", "at": [512], "beside": "chance"},
+             {"quantity": "accuracy_by_sequence", "model": "pointer", "at": [512], "beside": "counting",
               "rule": "excludes"},
-             {"metric": "hops", "with": {"half": "lower", "of": "mean"}, "rule": "within", "value": 50,
-              "margin": 0.5}]},
+             {"check": "time_exponent", "rule": "within", "value": 50, "margin": 0.5}]},
         {"id": "b", "claim": "c", "figure": "f", "source": "s", "tests": []},
     ]
 }  # fmt: skip
 
 
 def test_any_value_at_any_key_of_the_ledger(tmp_path: Path, fuzz: Callable[[str], Counted]) -> None:
-    path, rows = tmp_path / "claims.yaml", table_of(grid())
+    path, numbers = tmp_path / "claims.yaml", estimates.build(table_of(grid()))
 
     def check(case: tuple[tuple[Any, ...], Any, str]) -> None:
         place, value, more = case
         content = changed(LEDGER, place, value) if not more else changed(LEDGER, (*place[:-1], more), value)
         path.write_text(json.dumps(content), encoding="utf-8")  # JSON is YAML, and has no aliases
         try:
-            judged = claims.judge(rows, ledger.read(path))
+            judged = claims.judge(numbers, ledger.read(path))
         except InputError as error:
             refused(error)
         else:
@@ -201,7 +200,7 @@ def test_any_value_at_any_key_of_the_ledger(tmp_path: Path, fuzz: Callable[[str]
     named = [place for place in inner if isinstance(place[-1], str)]
     cases = st.one_of(
         st.tuples(st.sampled_from(inner), values, st.just("")),
-        st.tuples(st.sampled_from(named), values, st.sampled_from(["modle", "rul", "", "with", "é"])),
+        st.tuples(st.sampled_from(named), values, st.sampled_from(["modle", "rul", "", "at", "é"])),
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -10,8 +10,7 @@ import pytest
 from synthetic import DISTANCES, LAPTOP, LENGTHS, Row, copied, counted, row, store, timed, traced
 from test_claims import CONTROLS, FACTS, line, races, seeds, seeds_at, work
 
-from workflow.report import LEDGER, frame, ledger, paper
-from workflow.report.claims import judge
+from workflow.report import LEDGER, claims, frame, paper
 from workflow.report.rules import Verdict
 
 YES, PARTLY, NO = Verdict.REPRODUCED, Verdict.PARTIALLY, Verdict.NOT_REPRODUCED
@@ -192,5 +191,5 @@ def test_one_target_is_judged_from_the_trace(tmp_path: Path, targets: object, ve
     trace.write_text(json.dumps({"targets": targets}))
     if targets is None:
         trace.unlink()
-    (found,) = judge(rows, [claim for claim in ledger.read(LEDGER) if claim.id == "one-target"])
-    assert found.verdict == verdict
+    verdicts = {line.claim.id: line.verdict for line in claims.of_rows(rows, LEDGER)}
+    assert verdicts["one-target"] == verdict

@@ -3,10 +3,11 @@
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 from synthetic import HOSTILE, LAPTOP, SERVER, Row, copied, failed, store, table_of, timed, traced
 
 from pointer.errors import InputError
-from workflow.report import LEDGER, claims, estimates, figures, ledger, readme, results
+from workflow.report import LEDGER, claims, estimates, figures, readme, results
 from workflow.report.__main__ import main
 from workflow.report.frame import load
 from workflow.report.keep import LARGEST_TRACE_BYTES, keep
@@ -37,7 +38,7 @@ def written(made: list[Row], folder: Path) -> dict[str, str]:
     places = {"rows": "rows", "readme": "README.md", "results": "docs/results.md", "figures": "docs/figures"}
     arguments = [text for name, place in places.items() for text in (f"--{name}", str(folder / place))]
     with pytest.MonkeyPatch.context() as patch:
-        nothing = dict.fromkeys(figures.FIGURES, lambda _: figures.canvas.nothing("title", "words"))
+        nothing = dict.fromkeys(figures.FIGURES, lambda *_: Figure())
         patch.setattr(figures, "FIGURES", nothing)
         assert main(["readme", *arguments]) == 0
     return {name: (folder / name).read_text(encoding="utf-8") for name in ("README.md", "docs/results.md")}
@@ -151,7 +152,7 @@ def test_kept_rows_are_the_same_bytes_with_small_traces_and_without_weights(tmp_
 def test_the_committed_pages_are_what_the_committed_rows_give(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(root)
     frame = load(REFERENCE)
-    table, lines = estimates.build(frame), claims.judge(frame, ledger.read(LEDGER))
+    table, lines = estimates.build(frame), claims.of_rows(frame, LEDGER)
     before, after = readme.around(Path("README.md"))
     text = Path("README.md").read_text(encoding="utf-8")
     assert text == f"{before}{readme.BEGIN}\n{readme.answer(table, lines)}{readme.END}{after}"

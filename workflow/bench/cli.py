@@ -1,14 +1,15 @@
-"""`pointer-bench`, also `python -m workflow.bench`: measure a row, list what there is, check a model, estimate a tier.
+"""`pointer-bench`, also `python -m workflow.bench`: measure a row, list what there is, check a
+model, estimate a tier.
 
-Exit codes: 0 when it did what was asked (for `run`: a row was written, whatever its status), 2 for bad input, 1 for
-anything else, 130 and 143 where SIGINT or SIGTERM ended it.
+Exit codes: 0 when it did what was asked (for `run`: a row was written, whatever its status), 2 for
+bad input, 1 for anything else, 130 and 143 where SIGINT or SIGTERM ended it.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import json
+import pkgutil
 import signal
 import sys
 import tempfile
@@ -17,17 +18,24 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import click
-from pydantic import BaseModel
 
 from pointer.errors import InputError
 from workflow.bench import config, experiments, plan, registry
 from workflow.bench.cell import OPTIONS, Cell, option
 from workflow.bench.outcomes import EnvironmentFault, StoppedError
 from workflow.bench.rows import RowError, provenance
-from workflow.bench.rows.record import Record
 
 OK, FAILED, BAD_INPUT, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
-REPORT = {"compare": "workflow.report.commands:compare"}  # commands of the report, loaded when they are asked for
+REPORT = {
+    "compare": "workflow.report.commands:compare"
+}  # commands of the report, loaded when they are asked for
+SCHEMAS = {
+    "tier": "workflow.bench.config:Tier",
+    "cell": "workflow.bench.cell:Cell",
+    "row": "workflow.bench.rows.record:Record",
+    "registry": "workflow.bench.registry:Entry",
+    "claims": "workflow.report.ledger:Ledger",
+}
 Command = Callable[..., Any]
 
 
@@ -36,7 +44,8 @@ class Terminated(KeyboardInterrupt):
 
 
 class Group(click.Group):
-    """The subcommands; those of the report are loaded by name, so that nothing here imports the report."""
+    """The subcommands; those of the report are loaded by name, so that nothing here imports the
+    report."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of all subcommands."""
@@ -45,12 +54,13 @@ class Group(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command:
         """Return a subcommand; raise InputError with the nearest name for an unknown one."""
         if cmd_name in REPORT:
-            module, _, attribute = REPORT[cmd_name].partition(":")
-            command: click.Command = getattr(importlib.import_module(module), attribute)
+            command: click.Command = pkgutil.resolve_name(REPORT[cmd_name])
             return command
         found = super().get_command(ctx, cmd_name)
         if found is None:
-            raise InputError.unknown("command", cmd_name, self.list_commands(ctx), "the command line")
+            raise InputError.unknown(
+                "command", cmd_name, self.list_commands(ctx), "the command line"
+            )
         return found
 
 
@@ -58,13 +68,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a subcommand and return the exit code; bad input is one line on stderr."""
     signal.signal(signal.SIGTERM, _terminate)
     try:
-        with pointer_bench.make_context("pointer-bench", list(sys.argv[1:] if argv is None else argv)) as context:
+        with pointer_bench.make_context(
+            "pointer-bench", list(sys.argv[1:] if argv is None else argv)
+        ) as context:
             return int(pointer_bench.invoke(context) or OK)
     except click.exceptions.Exit as ended:
         return ended.exit_code
     except click.NoSuchOption as error:
-        known = [name for parameter in error.ctx.command.params for name in parameter.opts] if error.ctx else []
-        return _failed(InputError.unknown("option", error.option_name, known, "the command line"), BAD_INPUT)
+        known = (
+            [name for parameter in error.ctx.command.params for name in parameter.opts]
+            if error.ctx
+            else []
+        )
+        return _failed(
+            InputError.unknown("option", error.option_name, known, "the command line"), BAD_INPUT
+        )
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx else "pointer-bench"
         return _failed(f"{error.format_message()} See `{path} --help`.", BAD_INPUT)
@@ -97,7 +115,9 @@ def pointer_bench() -> None:
 def _settings(command: Command) -> Command:
     """Add an option for every setting of a cell."""
     for name, field in reversed(OPTIONS.items()):
-        default = f" (default: {field.default})" if isinstance(field.default, str | int | float) else ""
+        default = (
+            f" (default: {field.default})" if isinstance(field.default, str | int | float) else ""
+        )
         help_ = f"{field.description}{default}"
         command = click.option(option(name), name, metavar=name.upper(), help=help_)(command)
     return command
@@ -105,11 +125,14 @@ def _settings(command: Command) -> Command:
 
 def _set(command: Command) -> Command:
     """Add --set."""
-    return click.option("--set", "mixer", metavar="KEY=VALUE", multiple=True, help="a setting of the mixer")(command)
+    return click.option(
+        "--set", "mixer", metavar="KEY=VALUE", multiple=True, help="a setting of the mixer"
+    )(command)
 
 
 def parse_setting(text: str) -> tuple[str, Any]:
-    """Return key and value of `--set key=value`; the value is JSON where it reads as a JSON scalar, else text."""
+    """Return key and value of `--set key=value`; the value is JSON where it reads as a JSON
+    scalar, else text."""
     key, equals, value = text.partition("=")
     if not key.isidentifier() or not equals:
         raise InputError.about("--set", text, "key=value, such as k=64", "`--set`")
@@ -126,15 +149,21 @@ def cell_of(options: dict[str, Any]) -> Cell:
     settings["mixer"] = dict(parse_setting(text) for text in settings.get("mixer", ()))
     for name in ("experiment", "model"):
         if name not in settings:
-            raise InputError.about(name, None, "a name that `pointer-bench list` prints", f"`{option(name)}`")
+            raise InputError.about(
+                name, None, "a name that `pointer-bench list` prints", f"`{option(name)}`"
+            )
     return Cell.of(settings.pop("experiment"), settings.pop("model"), **settings)
 
 
 @pointer_bench.command()
 @_settings
 @_set
-@click.option("--out", type=click.Path(path_type=Path), help="the row's file; without it the row is printed")
-@click.option("--contract", type=click.Path(path_type=Path), help="the verdict on the model, made if need be")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="the row's file; without it the row is printed"
+)
+@click.option(
+    "--contract", type=click.Path(path_type=Path), help="the verdict on the model, made if need be"
+)
 @click.option("--keep", is_flag=True, help="leave a finished row in --out as it is")
 def run(out: Path | None, contract: Path | None, keep: bool, **options: Any) -> int:
     """Measure one row."""
@@ -180,18 +209,23 @@ def list_(as_json: bool) -> int:
 @pointer_bench.command()
 @click.argument("model")
 @_set
-@click.option("--out", type=click.Path(path_type=Path), help="write the verdict there; exit code 0 whatever it is")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="write the verdict there; exit code 0 whatever it is",
+)
 def check(model: str, mixer: tuple[str, ...], out: Path | None) -> int:
     """Check that a model keeps the contract that every model is held to; exit code 1 if not.
 
     MODEL is a name that `pointer-bench list` prints, or NAME=package.module:Class.
     """
     registry.info(model)
-    from workflow.bench.rows import contracts
+    from workflow.bench.rows import child, contracts
 
     settings = dict(parse_setting(text) for text in mixer)
     with tempfile.TemporaryDirectory(prefix="pointer-bench-") as scratch:
-        verdict = contracts.check(model, settings, Path(scratch), sys.stdout)
+        stdout = None if out is None else child.STDERR  # of a line a check
+        verdict = contracts.check(model, settings, Path(scratch), stdout)
     failed = sum(not passed for _, passed, _ in verdict.checks)
     words = verdict.reason or "keeps the contract"
     if failed:
@@ -218,10 +252,17 @@ def new(name: str, cost: str, position: str, citation: str | None) -> int:
 
 
 @pointer_bench.command()
-@click.option("--row", type=click.Path(path_type=Path), required=True, help="an `interpretability` row, weights beside")
+@click.option(
+    "--row",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="an `interpretability` row, weights beside",
+)
 @click.option("--position", type=int, required=True, help="where the chain starts, from 0")
 @click.option("--head", type=int, default=0, show_default=True, help="pointer head")
-@click.option("--sequence", type=click.IntRange(0), default=0, show_default=True, help="which fresh sequence")
+@click.option(
+    "--sequence", type=click.IntRange(0), default=0, show_default=True, help="which fresh sequence"
+)
 @click.option("--out", type=click.Path(path_type=Path), help="also write the trace as JSON")
 def trace(row: Path, position: int, head: int, sequence: int, out: Path | None) -> int:
     """Print where a position's pointers lead, layer by layer."""
@@ -237,12 +278,12 @@ def trace(row: Path, position: int, head: int, sequence: int, out: Path | None) 
 
 def _tier_options(command: Command) -> Command:
     """Add --configfile and --config."""
-    command = click.option("--config", "added", default="{}", metavar="JSON", help="keys of the config, on top")(
-        command
-    )
-    return click.option("--configfile", "files", multiple=True, metavar="FILE", help="a tier; several are merged")(
-        command
-    )
+    command = click.option(
+        "--config", "added", default="{}", metavar="JSON", help="keys of the config, on top"
+    )(command)
+    return click.option(
+        "--configfile", "files", multiple=True, metavar="FILE", help="a tier; several are merged"
+    )(command)
 
 
 def _tier(files: Sequence[str], added: str) -> config.Config:
@@ -251,7 +292,9 @@ def _tier(files: Sequence[str], added: str) -> config.Config:
     except (ValueError, RecursionError):
         content = None
     if not isinstance(content, dict):
-        raise InputError.about("--config", added, 'a JSON object such as {"lengths": [4096]}', "`--config`")
+        raise InputError.about(
+            "--config", added, 'a JSON object such as {"lengths": [4096]}', "`--config`"
+        )
     return config.from_files(files, content)
 
 
@@ -276,11 +319,19 @@ def plan_(files: Sequence[str], added: str) -> int:
 
 @pointer_bench.command()
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--manifest", multiple=True, type=click.Path(path_type=Path), help="a list of rows that must be there")
+@click.option(
+    "--manifest",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="a list of rows that must be there",
+)
 @_tier_options
 @click.option("--json", "as_json", is_flag=True, help="for programs")
-def verify(paths: Sequence[Path], manifest: Sequence[Path], files: Sequence[str], added: str, as_json: bool) -> int:
-    """Check rows: is each sound, are all there? exit code 1 if not. PATHS are rows, folders of rows, results folders.
+def verify(
+    paths: Sequence[Path], manifest: Sequence[Path], files: Sequence[str], added: str, as_json: bool
+) -> int:
+    """Check rows: is each sound, are all there? exit code 1 if not. PATHS are rows, folders of
+    rows, results folders.
 
     With --configfile or --config, every cell of that tier must be there.
     """
@@ -294,21 +345,29 @@ def verify(paths: Sequence[Path], manifest: Sequence[Path], files: Sequence[str]
 
 
 @pointer_bench.command()
-@click.argument("what", type=click.Choice(["tier", "cell", "row", "registry"]))
+@click.argument("what", type=click.Choice(list(SCHEMAS)))
 def schema(what: str) -> int:
-    """Print the JSON schema of a tier, a cell's settings, a row, or an entry of baselines/registry.yaml."""
-    models: dict[str, type[BaseModel]] = {"tier": config.Tier, "cell": Cell, "row": Record, "registry": registry.Entry}
-    print(json.dumps(models[what].model_json_schema(), indent=1))
+    """Print the JSON schema of a tier, a cell's settings, a row, an entry of
+    baselines/registry.yaml, or the claims."""
+    print(json.dumps(pkgutil.resolve_name(SCHEMAS[what]).model_json_schema(), indent=1))
     return OK
 
 
 @pointer_bench.command("gpu-check")
-@click.option("--out", type=click.Path(path_type=Path), default="results/gpu-check", show_default=True, help="folder")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default="results/gpu-check",
+    show_default=True,
+    help="folder",
+)
 @click.option("--dry", is_flag=True, help="tiny sizes on the CPU, to test the command itself")
 def gpu_check(out: Path, dry: bool) -> int:
     """Check that the suite is right and fast on this machine's GPU."""
     try:
         from workflow.bench import gpu_check as checks
     except ModuleNotFoundError as error:
-        raise InputError(f"gpu-check needs the package {error.name!r}, which this Python lacks.") from error
+        raise InputError(
+            f"gpu-check needs the package {error.name!r}, which this Python lacks."
+        ) from error
     return OK if checks.run(out, dry=dry) else FAILED

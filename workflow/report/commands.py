@@ -12,7 +12,10 @@ import click
 @click.argument("b", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="for programs")
 def compare(a: Path, b: Path, as_json: bool) -> int:
-    """Compare the ratios of two machines; exit code 1 if some differ. A and B are folders of rows."""
+    """Compare the ratios of two machines; exit code 1 if some differ.
+
+    A and B are folders of rows, or files estimates.parquet.
+    """
     from workflow.report import compare as comparison  # slow: pandas
 
     compared = comparison.compare(a, b)

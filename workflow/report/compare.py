@@ -1,201 +1,145 @@
-"""`pointer-bench compare A B`: do two folders of rows, of two machines or of two runs, say the same?
+"""Compare two sets of rows, of two machines or of two runs: `pointer-bench compare A B`.
 
-Compared are speed ratios, accuracies and counted work, each with its interval; never an absolute time. Two measured
-cells agree where their 95% intervals share a value, and differ where they do not; a ratio of fewer than two repeats has
-no interval and stays undecided. Counted work has to be equal. Cells that only one side has are counted, not judged.
+A and B are folders of rows, or files estimates.parquet. Their tables of estimates are joined on every key column but
+the machine; where the two share no device, or no number of threads, of an experiment, not on that either. So another
+budget, size, task or text is another number: what only one side has is counted, with what keeps it from the other's.
+
+Compared are speed ratios, accuracies and counted work, each with its interval; never an absolute time. Two numbers
+agree where their 95% intervals share a value, and differ where they do not; a ratio of fewer than two repeats has no
+interval and stays undecided. Counted work is the same on every machine and has to be equal.
 """
 
 from __future__ import annotations
 
 import json
-import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
-from enum import StrEnum
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import pandas as pd
 from tabulate import tabulate
 
 from pointer.errors import InputError
 from workflow.bench.rows import RowError
-from workflow.report import frame, intervals, summary
-from workflow.report.intervals import Interval
-from workflow.report.layout import significant
-from workflow.report.metrics import seed_interval
+from workflow.report import estimates, frame
+from workflow.report.estimates import KEY, WORK
+from workflow.report.layout import named, significant
+from workflow.report.ledger import name_position
 
-REFERENCES = (*summary.REFERENCES, "identity")
+COMPARED = ("speedup", "accuracy_by_sequence", *WORK)
 TRACED = "interpretability"  # trains a model of `copy` once more
-Key = tuple[str, str, str, str, str]  # quantity, model, where along its axis, device, dtype
-
-
-class Agreement(StrEnum):
-    """What is said of one cell."""
-
-    AGREE = "agree"
-    DIFFER = "differ"
-    UNDECIDED = "undecided"
-
-
-@dataclass(frozen=True)
-class Side:
-    """One side of a cell: value and bounds from so many rows; `exact` values are counted."""
-
-    value: float
-    low: float
-    high: float
-    rows: int
-    exact: bool = False
-
-    def __str__(self) -> str:
-        if self.exact or not math.isfinite(self.low):
-            return significant(self.value, 4)
-        return f"{significant(self.value)} ({significant(self.low)} to {significant(self.high)})"
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One quantity on both sides."""
-
-    key: Key
-    a: Side
-    b: Side
-
-    @property
-    def agreement(self) -> Agreement:
-        """Whether the intervals share a value; equality where both are counted."""
-        if self.a.exact and self.b.exact:
-            return Agreement.AGREE if math.isclose(self.a.value, self.b.value, rel_tol=1e-9) else Agreement.DIFFER
-        if not all(map(math.isfinite, (self.a.low, self.a.high, self.b.low, self.b.high))):
-            return Agreement.UNDECIDED
-        return Agreement.AGREE if self.a.low <= self.b.high and self.b.low <= self.a.high else Agreement.DIFFER
+AGREEMENTS = ("agree", "differ", "undecided")
+CORE = ["quantity", "experiment", "task", "model", "variant", "against", "phase", "axis", "x"]
+FURTHER = [key for key in KEY if key not in (*CORE, "machine")]
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """All cells that both sides have, and how many only one has."""
+    """The machines of both sides, the numbers of both (B's columns end in _b), how many only one side has, and why."""
 
     a: str
     b: str
-    cells: tuple[Cell, ...]
+    cells: pd.DataFrame
     alone: tuple[int, int]
+    apart: dict[str, int]
 
     def counts(self) -> dict[str, int]:
-        """Cells by agreement."""
-        found = Counter(cell.agreement for cell in self.cells)
-        return {str(kind): found[kind] for kind in Agreement}
+        """Return how many numbers agree, differ and are undecided."""
+        return {name: int((self.cells["agreement"] == name).sum()) for name in AGREEMENTS}
 
 
 def compare(a: Path, b: Path) -> Comparison:
-    """Reads both folders; raises InputError where rows are unsound, or nothing is there on both sides."""
-    frames = [_read(path) for path in (a, b)]
-    shared = set(frames[0]["device"]) & set(frames[1]["device"])
-    ours, theirs = (dict(_measured(frame, same_device=bool(shared))) for frame in frames)
-    cells = tuple(Cell(key, ours[key], theirs[key]) for key in ours if key in theirs)
-    if not cells:
-        raise InputError.about("A and B", f"{a} and {b}", "folders that share at least one cell", "the command line")
-    first, second = (" and ".join(sorted(frame["machine"].unique())) for frame in frames)
-    return Comparison(first, second, cells, (len(ours) - len(cells), len(theirs) - len(cells)))
+    """Compare two sides; raise InputError where rows are unsound, or no number is on both sides."""
+    ours, theirs = _read(a), _read(b)
+    parts = []
+    for experiment in sorted(set(ours["experiment"]) & set(theirs["experiment"])):
+        first, second = (side[side["experiment"] == experiment] for side in (ours, theirs))
+        on = [key for key in KEY if key != "machine"]
+        for column in ("device", "threads"):
+            if not set(first[column].fillna(0)) & set(second[column].fillna(0)):
+                on.remove(column)
+        parts.append(first.merge(second, on=on, suffixes=("", "_b")))
+    if not any(len(part) for part in parts):
+        accepted = "rows or estimates that share at least one number"
+        raise InputError.about("A and B", f"{a} and {b}", accepted, "the command line")
+    cells = pd.concat(parts, ignore_index=True)
+    cells["agreement"] = _agreement(cells)
+    pairs = ours.merge(theirs, on=CORE, suffixes=("", "_b"))
+    pairs = pairs[~pairs["line"].isin(cells["line"]) | ~pairs["line_b"].isin(cells["line_b"])]
+    apart = Counter(_difference(pair) for _, pair in pairs.iterrows())
+    alone = len(ours) - cells["line"].nunique(), len(theirs) - cells["line_b"].nunique()
+    return Comparison(_machines(ours), _machines(theirs), cells, alone, dict(apart.most_common()))
 
 
-def _read(folder: Path) -> pd.DataFrame:
+def _read(path: Path) -> pd.DataFrame:
+    """Return the estimates of one side that can be compared."""
     try:
-        return frame.read(folder)
+        table = estimates.load(path) if path.is_file() else estimates.build(frame.read(path))
     except RowError as error:
-        raise InputError(f"{error}. `pointer-bench verify {folder}` tells more.") from error
+        raise InputError(f"{error}. `pointer-bench verify {path}` tells more.") from error
+    chosen = table["quantity"].isin(COMPARED) & (table["n"] > 0) & (table["experiment"] != TRACED)
+    table = table[chosen].reset_index(drop=True)
+    counted = table["quantity"].isin(WORK)
+    table.loc[counted, "device"] = ""
+    table.loc[counted, "threads"] = pd.NA
+    return table.assign(line=table.index)
 
 
-def _measured(frame: pd.DataFrame, *, same_device: bool) -> Iterable[tuple[Key, Side]]:
-    """Every comparable cell of one side. Where no device is on both sides, devices are compared with each other."""
-    for key, side in (*_ratios(frame), *_accuracies(frame), *_counted(frame)):
-        quantity, model, at, device, dtype = key
-        yield (quantity, model, at, device if same_device else "any", dtype), side
+def _machines(side: pd.DataFrame) -> str:
+    return " and ".join(sorted(set(side["machine"])))
 
 
-def _ratios(frame: pd.DataFrame) -> Iterator[tuple[Key, Side]]:
-    for phase in summary.PHASES:
-        for reference in REFERENCES:
-            rows = summary.pairs(frame, phase, reference)
-            rows = rows[(rows["status"] == "ok") & rows["ratio"].notna()]
-            quantity = f"{phase} speed over {reference}"
-            yield from _grouped(rows, quantity, "length", lambda cell: intervals.ratio(list(cell["ratio"])))
+def _agreement(cells: pd.DataFrame) -> np.ndarray:
+    counted = cells["quantity"].isin(WORK)
+    equal = counted & np.isclose(cells["value"], cells["value_b"], rtol=1e-9, atol=0)
+    bounded = cells[["low", "high", "low_b", "high_b"]].notna().all(axis=1)
+    overlap = (cells["low"] <= cells["high_b"]) & (cells["low_b"] <= cells["high"])
+    agree, differ, undecided = AGREEMENTS
+    return np.select([equal, counted, ~bounded, overlap], [agree, differ, undecided, agree], differ)
 
 
-def _accuracies(frame: pd.DataFrame) -> Iterator[tuple[Key, Side]]:
-    scored = frame[(frame["status"] == "ok") & frame["accuracy"].notna() & (frame["experiment"] != TRACED)]
-    for experiment in scored["experiment"].unique():
-        rows = summary.of(scored, experiment)
-        yield from _grouped(rows, f"accuracy, {experiment}", "distance", _widest)
+def _difference(pair: pd.Series) -> str:
+    """Return what keeps two numbers of a pair apart, such as `tokens 100000 and 5000000`."""
+    texts = []
+    for key in FURTHER:
+        ours, theirs = str(pair[key]), str(pair[f"{key}_b"])
+        if ours != theirs:
+            texts.append(f"{key} {ours} and {theirs}")
+    return ", ".join(texts)
 
 
-def _widest(cell: pd.DataFrame) -> Interval:
-    """Mean over seeds, the bounds the widest of the seeds' own."""
-    seeds = [seed_interval(row) for _, row in cell.iterrows()]
-    return Interval(sum(s.value for s in seeds) / len(seeds), min(s.low for s in seeds), max(s.high for s in seeds))
-
-
-def _grouped(
-    rows: pd.DataFrame, quantity: str, axis: str, interval: Callable[[pd.DataFrame], Interval]
-) -> Iterator[tuple[Key, Side]]:
-    """One side for each model, place along the axis, device and dtype; threads that differ are cells of their own."""
-    if rows[axis].isna().all():
-        axis = "length"
-    for key, cell in rows.groupby(["model", axis, "device", "dtype"], dropna=False, sort=False):
-        model, at, device, dtype = key
-        for threads, group in cell.groupby("threads", dropna=False):
-            several = f", {threads} threads" if cell["threads"].nunique() > 1 else ""
-            found = interval(group)
-            label = f"{'D' if axis == 'distance' else 'N'}={at}{several}"
-            yield (
-                (quantity, str(model), label, str(device), str(dtype)),
-                Side(found.value, found.low, found.high, len(group)),
-            )
-
-
-def _counted(frame: pd.DataFrame) -> Iterator[tuple[Key, Side]]:
-    rows = summary.of(frame, "complexity")
-    rows = rows[rows["status"] == "ok"]
-    for column in summary.WORK:
-        for _, row in rows.dropna(subset=column).drop_duplicates(["model", "length"]).iterrows():
-            value = float(row[column]) / float(row["batch"])
-            yield (
-                (f"{column} a sequence", row["model"], f"N={row['length']}", "any", "any"),
-                Side(value, value, value, 1, True),
-            )
-
-
-def as_text(found: Comparison) -> str:
-    """A table for people, and what it comes to."""
-    lines = [(*_shown(cell.key), str(cell.a), str(cell.b), str(cell.agreement)) for cell in found.cells]
+def as_text(comparison: Comparison) -> str:
+    """Return a table for people, and what it comes to."""
+    lines = []
+    for _, twins in comparison.cells.groupby(CORE, sort=False):
+        apart = [
+            key for key in (*FURTHER, "machine", "machine_b") if key in twins and twins[key].astype(str).nunique() > 1
+        ]
+        for _, cell in twins.iterrows():
+            quantity = f"{cell['quantity']}, {cell['experiment']}"
+            if cell["against"]:
+                quantity = f"{cell['phase']} {cell['quantity']} over {cell['against']}"
+            at = ", ".join([name_position(cell["axis"], cell["x"]), *(f"{key} {cell[key]}" for key in apart)])
+            numbers = [_number(cell, suffix) for suffix in ("", "_b")]
+            lines.append([quantity, named(cell["model"], cell["variant"]), at, *numbers, cell["agreement"]])
     table = tabulate(lines, headers=["quantity", "model", "at", "A", "B", "they"], disable_numparse=True)
-    counts = ", ".join(f"{number} {kind}" for kind, number in found.counts().items())
-    alone = f"; only in A: {found.alone[0]}, only in B: {found.alone[1]}" if any(found.alone) else ""
+    counts = ", ".join(f"{number} {name}" for name, number in comparison.counts().items())
+    only = f"; only in A: {comparison.alone[0]}, only in B: {comparison.alone[1]}" if any(comparison.alone) else ""
     note = "Ratios, accuracies and counted work with 95% intervals. Absolute times are not compared."
-    return f"A: {found.a}\nB: {found.b}\n\n{table}\n\n{counts}{alone}. {note}"
+    reasons = [f"Not compared ({n} times): {text} in A and B." for text, n in comparison.apart.items()]
+    return "\n".join([f"A: {comparison.a}\nB: {comparison.b}\n\n{table}\n\n{counts}{only}. {note}", *reasons])
 
 
-def _shown(key: Key) -> tuple[str, str, str]:
-    quantity, model, at, device, dtype = key
-    place = [part for part in (device, dtype) if part not in ("any", "cpu", "float32")]
-    return quantity, model, ", ".join([at, *place])
+def _number(cell: pd.Series, suffix: str) -> str:
+    value, low, high = (cell[f"{column}{suffix}"] for column in ("value", "low", "high"))
+    if pd.isna(low) or low == high:
+        return significant(value, 4)
+    return f"{significant(value)} ({significant(low)} to {significant(high)})"
 
 
-def as_json(found: Comparison) -> str:
-    """For programs: every cell with both sides, null for a bound that does not exist."""
-    cells = [
-        {
-            **dict(zip(("quantity", "model", "at", "device", "dtype"), cell.key, strict=True)),
-            "a": _finite(cell.a),
-            "b": _finite(cell.b),
-            "agreement": str(cell.agreement),
-        }
-        for cell in found.cells
-    ]
-    content = {"a": found.a, "b": found.b, "cells": cells, "counts": found.counts(), "alone": list(found.alone)}
-    return json.dumps(content, indent=1, ensure_ascii=False)
-
-
-def _finite(side: Side) -> dict[str, Any]:
-    return {key: None if isinstance(v, float) and not math.isfinite(v) else v for key, v in asdict(side).items()}
+def as_json(comparison: Comparison) -> str:
+    """Return the same for programs: of each number the columns of its estimates in A and, behind `_b`, in B."""
+    content = {"a": comparison.a, "b": comparison.b, "counts": comparison.counts(), "alone": comparison.alone}
+    cells = json.loads(comparison.cells.drop(columns=["line", "line_b"]).to_json(orient="records"))
+    return json.dumps(content | {"cells": cells, "not_compared": comparison.apart}, indent=1, ensure_ascii=False)

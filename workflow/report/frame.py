@@ -86,10 +86,9 @@ def collect(manifest: Path, out: Path, benchmarks: Path | None = None) -> pd.Dat
     The mixers' times of pytest-benchmark join the rows where `benchmarks` names their JSON.
     """
     from workflow.bench.rows import read_row
-    from workflow.report import mixer_tables
 
     measured = [read_row(path) | {"path": str(path)} for path in read_manifest(manifest)]
-    frame = tidy([*measured, *(mixer_tables.rows(benchmarks) if benchmarks else [])])
+    frame = tidy([*measured, *(mixer_rows(benchmarks) if benchmarks else [])])
     out.mkdir(parents=True, exist_ok=True)
     frame.to_parquet(out / "rows.parquet", index=False)
     frame.to_csv(out / "rows.csv", index=False)
@@ -116,3 +115,24 @@ def read(folder: Path) -> pd.DataFrame:
     if not rows:
         raise InputError.about("--rows", str(folder), "a folder with row files below it", "the command line")
     return tidy(row | {"path": str(path)} for path, row in rows)
+
+
+def mixer_rows(path: Path) -> list[dict[str, Any]]:
+    """Return one row per benchmark of a pytest-benchmark JSON of the mixers, as experiment "mixers".
+
+    `step_ms` is a forward and backward pass of one mixer, `inference_ms` a forward pass. Raise InputError for a file
+    that is no such JSON.
+    """
+    columns = {"forward": "inference_ms", "backward": "step_ms"}
+    rows = []
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        for entry in content["benchmarks"]:
+            row = {key: entry["extra_info"][key] for key in ("machine", "model", "length", "batch", "threads")}
+            row |= {"experiment": "mixers", "status": "ok", "device": "cpu", "dtype": "float32", "seed": 0, "repeat": 0}
+            row |= {"started": content["datetime"], "git_commit": content["commit_info"].get("id")}
+            row[columns[entry["group"].rpartition(" ")[2]]] = 1000 * entry["stats"]["median"]
+            rows.append(row)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: not a JSON of this suite's pytest-benchmark run ({error!r})") from error
+    return rows

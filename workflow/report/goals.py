@@ -1,4 +1,4 @@
-"""What `pointer` was built to reach, and what it reached: `config/goals.yaml`, in the ledger's own form, cell by cell.
+"""What `pointer` was built to reach, and what it reached: `config/goals.yaml`, a ledger like the claims', cell by cell.
 
 A goal is met when the measured value meets it; whether its whole interval does stands beside, because three repeats
 seldom decide a ratio that lies near its bound.
@@ -7,100 +7,93 @@ seldom decide a ratio that lies near its bound.
 from __future__ import annotations
 
 import math
-from typing import Any
+from dataclasses import replace
 
 import pandas as pd
 
-from workflow.report import GOALS, ledger, metrics
+from workflow.report import GOALS, ledger
+from workflow.report.claims import value_text
 from workflow.report.layout import NOT_RUN, Table, significant
-from workflow.report.ledger import Claim, Statement
-from workflow.report.rules import Estimate, Outcome
+from workflow.report.ledger import Statement
+from workflow.report.rules import Cell, NotTestable, Outcome, missing
 
-WORDS = {Outcome.HOLDS: "yes", Outcome.FAILS: "no", Outcome.DIRECTION: "no", Outcome.OPEN: "undecided"}
-
-
-def goals(frame: pd.DataFrame) -> Table:
-    """One line a cell: what was asked for, what was reached with its interval, and whether that meets it."""
-    lines = [line for goal in ledger.read(GOALS) for test in goal.tests for line in _lines(goal, test, frame)]
-    data = pd.DataFrame(
-        lines, columns=["goal", "what", "cell", "asked", "reached", "low", "high", "runs", "met", "interval"]
-    )
-    wide = data.assign(
-        reached=[_reached(line) for line in data.itertuples()],
-    ).drop(columns=["what", "low", "high", "runs"])
-    notes = (
-        "Ratios are of paired rows on one machine, the mean step over whole credit periods; identity is the same trunk "
-        "without mixing, at equal parameters: everything that is not pointing.",
-        "met: by the value; interval: whether all of its 95% interval (of tokens and peaks: the runs' range) meets it.",
-        "Goals: config/goals.yaml. Rows: snakemake --cores 4 --configfile config/targets.yaml",
-    )
-    return Table("goals", "What pointer was built to reach", wide.astype("str"), data, notes)
+WORDS = {Outcome.HOLDS: "yes", Outcome.FAILS: "no", Outcome.OPEN: "undecided"}
+COLUMNS = ["goal", "what", "cell", "asked", "reached", "low", "high", "runs", "met", "interval"]
+TOLD = "(of tokens and peaks: the runs' range)"
+NOTES = (
+    "Ratios are of paired rows on one machine, the mean step over whole credit periods; identity is the same trunk "
+    "without mixing, at equal parameters: everything that is not pointing.",
+    f"met: by the value; interval: whether all of its 95% interval {TOLD} meets it.",
+    "Goals: config/goals.yaml. Rows: snakemake --cores 4 --configfile config/targets.yaml",
+)
+SUMMARY_NOTES = (
+    "met: in how many of the measured cells the value meets what was asked; beyond doubt: in how many its whole 95% "
+    f"interval does {TOLD}. Worst: by value. Cell by cell: table `goals`.",
+    "Ratios are of paired rows on one machine; identity is the same trunk without mixing, at equal parameters.",
+)
 
 
-def summary(frame: pd.DataFrame) -> Table:
-    """One line a goal's test: how many of its cells meet it, and the cell that is nearest to missing it."""
-    data = goals(frame).data
+def goals(estimates: pd.DataFrame) -> Table:
+    """Return a line a cell: what was asked for, what was reached with its interval, and whether that meets it."""
+    lines: list[list[object]] = []
+    texts = []
+    for goal in ledger.read(GOALS):
+        for test in goal.tests:
+            asked = f"{test.rule} {significant(test.value)}"
+            for cell in _cells(test, estimates):
+                numbers = [cell.value, cell.low, cell.high, cell.runs]
+                lines.append([goal.id, goal.claim, cell.label, asked, *numbers, *_met(test, cell)])
+                texts.append(_reached(cell))
+    data = pd.DataFrame(lines, columns=COLUMNS)
+    wide = data.assign(reached=texts).drop(columns=["what", "low", "high", "runs"]).astype("str")
+    return Table("goals", "What pointer was built to reach", wide, data, NOTES)
+
+
+def _cells(test: Statement, estimates: pd.DataFrame) -> list[Cell]:
+    try:
+        return test.cells(estimates)
+    except NotTestable as error:
+        return [missing(error.what, error.reason or "not run")]
+
+
+def _met(test: Statement, cell: Cell) -> tuple[str, str]:
+    """Return whether the value meets the goal, and whether its interval does; of an open cell why it is open."""
+    if math.isnan(cell.value):
+        return NOT_RUN if cell.open_because == "not run" else cell.open_because, NOT_RUN
+    point = replace(cell, low=cell.value, high=cell.value, exact=True, open_because="")
+    (_, met), (_, certain) = test.judged_by.judge([point, cell])
+    return WORDS[met], WORDS[certain]
+
+
+def _reached(cell: Cell) -> str:
+    if math.isinf(cell.value):
+        return "never"
+    return NOT_RUN if math.isnan(cell.value) else value_text(cell)
+
+
+def summary(estimates: pd.DataFrame) -> Table:
+    """Return a line a test: how many of its cells meet the goal, and the cell that is nearest to missing it."""
+    table = goals(estimates)
+    data = table.data.assign(text=table.wide["reached"])
     lines = []
     for (_, what, asked), cells in data.groupby(["goal", "what", "asked"], sort=False):
         measured = cells[cells["met"].isin(("yes", "no"))]
-        worst = _worst(measured, str(asked))
+        met, certain, worst = [], NOT_RUN, NOT_RUN
+        if len(measured):
+            met.append(f"{(measured['met'] == 'yes').sum()} of {len(measured)}")
+            certain = f"{(measured['interval'] == 'yes').sum()} of {len(measured)}"
+            worst = _worst(measured, at_most=str(asked).startswith("at most"))
         open_cells = cells.loc[~cells.index.isin(measured.index), "met"].replace(NOT_RUN, "not run")
-        missing = ", ".join(f"{count} {why}" for why, count in open_cells.value_counts().items())
-        met, certain = (f"{int((measured[how] == 'yes').sum())} of {len(measured)}" for how in ("met", "interval"))
-        lines.append(
-            {
-                "what": what,
-                "asked": asked,
-                "met": ", ".join(filter(None, [met if len(measured) else "", missing])),
-                "beyond doubt": certain if len(measured) else NOT_RUN,
-                "worst cell": NOT_RUN if worst is None else f"{worst.cell}: {_reached(worst)}",
-            }
-        )
-    notes = (
-        "met: in how many of the measured cells the value meets what was asked; beyond doubt: in how many its whole "
-        "95% interval does (of tokens and peaks: the runs' range). Worst: by value. Cell by cell: table `goals`.",
-        "Ratios are of paired rows on one machine; identity is the same trunk without mixing, at equal parameters.",
-    )
+        met += [f"{count} {reason}" for reason, count in open_cells.value_counts().items()]
+        lines.append([what, asked, ", ".join(met), certain, worst])
     wide = pd.DataFrame(lines, columns=["what", "asked", "met", "beyond doubt", "worst cell"], dtype="str")
-    return Table("goals_summary", "What pointer was built to reach (config/goals.yaml)", wide, data, notes)
+    return Table(
+        "goals_summary", "What pointer was built to reach (config/goals.yaml)", wide, table.data, SUMMARY_NOTES
+    )
 
 
-def _worst(measured: pd.DataFrame, asked: str) -> Any:
-    """The cell that is nearest to missing the goal, or misses it by most, of equal ones the first by its bound; None
-    where none was measured."""
-    at_most = asked.startswith("at most")
-    ranked = measured.sort_values(["reached", "high" if at_most else "low"], ascending=not at_most, kind="stable")
-    return next(ranked.itertuples(), None)
-
-
-def _lines(goal: Claim, test: Statement, frame: pd.DataFrame) -> list[tuple[object, ...]]:
-    asked = f"{test.rule.kind} {significant(test.rule.value)}"
-    try:
-        cells = test.cells(frame)
-    except metrics.NotTestable as reason:
-        return [
-            (goal.id, goal.claim, str(reason), asked, float("nan"), float("nan"), float("nan"), 0, NOT_RUN, NOT_RUN)
-        ]
-    return [
-        (goal.id, goal.claim, cell.label, asked, cell.value, cell.low, cell.high, cell.runs, *_met(test, cell))
-        for cell in cells
-    ]
-
-
-def _met(test: Statement, cell: Estimate) -> tuple[str, str]:
-    """Whether the value meets the goal, and whether its interval does; of an open cell why it is open."""
-    if cell.open_because:
-        return (NOT_RUN if cell.open_because.endswith("not run") else cell.open_because, NOT_RUN)
-    point = Estimate(cell.label, cell.value, cell.value, cell.value, exact=True, paper=cell.paper)
-    return WORDS[test.rule.judge([point])[0][1]], WORDS[test.rule.judge([cell])[0][1]]
-
-
-def _reached(line: object) -> str:
-    value, low, high = (float(getattr(line, key)) for key in ("reached", "low", "high"))
-    if value != value:
-        return NOT_RUN
-    if math.isinf(value):
-        return "never"
-    if low != low or low == high:
-        return significant(value)
-    return f"{significant(value)} ({significant(low)} to {significant(high)})"
+def _worst(measured: pd.DataFrame, *, at_most: bool) -> str:
+    """Return the cell that is nearest to missing the goal, or misses it by most; of equal ones by its bound."""
+    bounds = ["reached", "high" if at_most else "low"]
+    worst = measured.sort_values(bounds, ascending=not at_most, kind="stable").iloc[0]
+    return f"{worst['cell']}: {worst['text']}"

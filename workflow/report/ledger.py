@@ -1,114 +1,157 @@
-"""The ledger of claims, `config/claims.yaml`: what the paper says, and the rule that judges it, read and checked."""
+"""The ledgers `config/claims.yaml` and `config/goals.yaml`: claims, the tests of each, and the cells that tests select.
+
+A test names a quantity of the table of estimates, values of key columns, and the positions `at` on the axis; or one of
+the checks of workflow.report.paper_checks. Nothing is mixed: each machine, device, dtype and number of threads, and
+each budget, gives cells of its own.
+"""
 
 from __future__ import annotations
 
-import inspect
-import json
+import math
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-import jsonschema
 import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, Strict, ValidationError, model_validator
+from pydantic_core import CoreSchema, core_schema
 
 from pointer.errors import InputError
 from workflow.bench import experiments, registry
-from workflow.bench.cell import DEVICES, DTYPES
-from workflow.bench.explain import explained
-from workflow.bench.sources import ROOT
-from workflow.bench.validation import read_yaml
-from workflow.report import arithmetic, cost_metrics, metrics, summary
-from workflow.report.rules import Estimate, Rule
+from workflow.bench.validation import Flag, Number, Whole, input_error, read_yaml
+from workflow.report import layout, paper
+from workflow.report.estimates import KEY, NAMES, NO_PAIR, PLACE, QUANTITIES, WORK, select
+from workflow.report.paper_checks import CHECKS
+from workflow.report.rules import KINDS, Cell, NotTestable, Rule, missing
 
-SCHEMA = ROOT / "workflow" / "schemas" / "claims.schema.json"
 COMMAND = "snakemake --cores 4 paper"
-MEASURED = (
-    metrics.speedup,
-    metrics.throughput,
-    metrics.growth,
-    metrics.reduction,
-    metrics.scaling_exponent,
-    metrics.copy_accuracy,
-    metrics.copy_loss,
-    metrics.copy_spread,
-    metrics.hops,
-    metrics.targets_per_position,
-)
-METRICS: dict[str, Callable[..., list[Estimate]]] = {
-    **{function.__name__: function for function in MEASURED},
-    **{function.__name__: function for function in cost_metrics.METRICS},
-    **arithmetic.ARITHMETIC,
-}
-# What a metric's text arguments may say: by metric and argument, or for every metric.
-CHOICES: dict[tuple[str, str], Sequence[str]] = {
-    ("growth", "of"): summary.WORK,
-    ("reduction", "of"): summary.WORK,
-    ("doubling", "of"): summary.WORK,
-    ("hops", "of"): ("mean", "max"),
-    ("", "phase"): tuple(cost_metrics.TIMES),
-    ("", "reference_phase"): ("", *cost_metrics.TIMES),
-    ("", "dtype"): DTYPES,
-    ("", "half"): ("lower", "upper"),
-    ("", "beside"): ("paper", "chance", "counting"),
-    ("", "device"): ("any", *DEVICES),
-    ("", "model"): registry.names(),
-    ("", "reference"): registry.names(),
-    ("", "candidates"): ("offsets", "offsets+content", "offsets+chain+content"),
-    ("", "task"): [name for name, entry in experiments.EXPERIMENTS.items() if entry.trains],
-}
-
-
 SOURCES = {
     "S": "the summary of arXiv 2508.02631v1, section",
     "A": "the author's article of 7 August 2025",
     "R": "the author's repository at commit",
 }
+PUBLISHED = {  # quantity -> the paper's figures: model, x, value
+    "speedup": paper.speedup,
+    "throughput_mean": paper.throughput,
+    "accuracy_by_sequence": paper.copy_accuracy,
+}
+CHOOSES = ("experiment", "task", "model", "variant", "against", "phase", "dtype")  # key columns that a test may name
+UNNAMED = ("speedup", "accuracy_by_sequence")  # quantities that a label need not name
+APART = ("experiment", "tokens", "learning_rate", "trunk", "position", "batch", "symbols", "data")
 
 
 @dataclass(frozen=True)
-class Statement:
-    """One measurable statement of a claim: where its cells come from, and the rule that they must satisfy."""
+class OneOf:
+    """The names that a text may be, as a pydantic annotation."""
 
-    metric: str
-    rule: Rule
-    given: dict[str, Any] = field(default_factory=dict)
+    names: tuple[str, ...]
 
-    def cells(self, frame: pd.DataFrame) -> list[Estimate]:
-        """The cells of these rows; raises metrics.NotTestable where there are none."""
-        return METRICS[self.metric](frame, **self.given)
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Return the schema of a choice."""
+        return core_schema.literal_schema(list(self.names))
 
 
-@dataclass(frozen=True)
-class Claim:
-    """One line of the ledger."""
+Model = Annotated[str, OneOf(tuple(registry.names()))]
+Position = Annotated[Whole, Field(ge=1, le=2**40)]
+Words = Annotated[str, Strict()]
 
-    id: str
-    claim: str
-    figure: str
-    source: str
-    tests: tuple[Statement, ...]
-    device: str = "any"
-    contradiction: bool = False
-    reason: str = ""
-    explained: str = ""
-    command: str = COMMAND
+
+class Closed(BaseModel):
+    """A part of the ledger, without further keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Statement(Closed):
+    """One measurable statement of a claim: the cells that it is about, and the rule that they must satisfy.
+
+    at: positions on the axis that must be there, all that were run where it is left out; span: least and most, between
+    which whatever else was run is judged too; lengths: the N that an exponent must rest on.
+    """
+
+    quantity: Annotated[str, OneOf(NAMES)] | None = None
+    check: Annotated[str, OneOf(tuple(CHECKS))] | None = None
+    experiment: Annotated[str, OneOf(tuple(experiments.EXPERIMENTS))] | None = None
+    task: Annotated[str, OneOf(tuple(experiments.TASKS))] | None = None
+    model: Model | None = None
+    variant: Words = Field("", description="changed settings, such as candidates=offsets+content")
+    against: Model | None = Field(None, description="the model of a ratio's other side")
+    phase: Literal["training", "inference"] | None = None
+    dtype: Literal["float32", "bfloat16"] | None = Field(None, description="left out: float32 wherever it was run")
+    at: list[Position] = []
+    span: Annotated[list[Position], Field(min_length=2, max_length=2)] | None = None
+    lengths: list[Position] = []
+    beside: Literal["paper", "counting"] = Field("paper", description="the level where no value is given")
+    rule: Annotated[str, OneOf(KINDS)]
+    value: Number | None = Field(None, description="what the rule compares with; left out: the level of the cell")
+    upper: Number | None = Field(None, description="upper end, for between")
+    margin: Annotated[Number, Field(ge=0)] = Field(0.0, description="slack, a fraction of the value")
+    direction: Number | None = Field(None, description="what must hold for partially")
+
+    @model_validator(mode="after")
+    def _complete(self) -> Statement:
+        if (self.quantity is None) == (self.check is None):
+            raise ValueError("a quantity or a check, and not both")
+        if self.quantity and self.model is None:
+            raise ValueError("a quantity with the model that it is of")
+        if self.rule != "monotone" and self.value is None and self.quantity and not self._has_level():
+            raise ValueError("a value, unless the paper publishes the quantity")
+        return self
+
+    def _has_level(self) -> bool:
+        return self.beside == "counting" or self.quantity in PUBLISHED
+
+    @property
+    def judged_by(self) -> Rule:
+        """Return the rule with its numbers."""
+        return Rule(self.rule, self.value, self.margin, self.direction, self.upper)
+
+    def name(self) -> str:
+        """Return the quantity and what it is of."""
+        task = f" in {self.experiment or self.task}" if self.experiment or self.task else ""
+        return f"{self.quantity} of {self.model}{f' over {self.against}' if self.against else ''}{task}"
+
+    def cells(self, estimates: pd.DataFrame, device: str = "any") -> list[Cell]:
+        """Return the cells that the test is about; raise NotTestable where there are none."""
+        if self.check:
+            return CHECKS[self.check](estimates)
+        return list(_cells(self, estimates, device))
+
+
+class Claim(Closed):
+    """A claim of the paper, or a goal."""
+
+    id: Annotated[Words, Field(pattern="^[a-z0-9-]+$", description="short name in a-z, 0-9 and -")]
+    claim: Words = Field(description="the claim, without quoting")
+    figure: Words = Field(description="the paper's figure, as it is shown")
+    source: Words = Field(description="where it stands")
+    tests: list[Statement]
+    device: Literal["any", "cpu", "cuda", "mps"] = "any"
+    contradiction: Flag = Field(False, description="whether it states a contradiction inside the paper")
+    reason: Words = Field("", description="why it cannot be tested")
+    explained: Words = Field("", description="a contradiction in two sentences, for the results page")
+    command: Words = Field(COMMAND, description="what makes its rows again")
 
     @property
     def read_in(self) -> str:
-        """The source in words."""
+        """Return the source in words."""
         return re.sub(r"\b[SAR]\b", lambda letter: SOURCES[letter[0]], self.source)
 
 
+class Ledger(Closed):
+    """A ledger file."""
+
+    claims: list[Claim]
+
+
 def read(path: Path) -> list[Claim]:
-    """The claims in order; raises InputError that names the file, the key and what is accepted."""
-    content = read_yaml(path, "ledger")
-    schema = json.loads(SCHEMA.read_text(encoding="utf-8"))
-    problem = jsonschema.exceptions.best_match(jsonschema.Draft202012Validator(schema).iter_errors(content))
-    if problem is not None:
-        raise explained(problem, str(path), "ledger key")
-    claims = [_claim(entry, path) for entry in content["claims"]]
+    """Return the claims in order; raise InputError that names the file, the key and what is accepted."""
+    try:
+        claims = Ledger.model_validate(read_yaml(path, "ledger")).claims
+    except ValidationError as error:
+        raise input_error(error, Ledger, str(path), "ledger key") from error
     ids = [claim.id for claim in claims]
     for claim_id in ids:
         if ids.count(claim_id) > 1:
@@ -116,45 +159,113 @@ def read(path: Path) -> list[Claim]:
     return claims
 
 
-def _claim(entry: dict[str, Any], path: Path) -> Claim:
-    tests = tuple(_test(test, entry.get("device", "any"), path) for test in entry["tests"])
-    return Claim(**{**entry, "tests": tests})
+def full_precision(estimates: pd.DataFrame) -> pd.DataFrame:
+    """Return, of each machine's device and experiment, the float32 estimates where it has any, else all.
+
+    The paper names no precision, and a few cells in bfloat16 are no second place at which a claim about all lengths
+    could be judged.
+    """
+    full = estimates["dtype"] == "float32"
+    any_full = full.groupby([estimates[key] for key in ("machine", "device", "experiment")]).transform("any")
+    return estimates[full | ~any_full]
 
 
-def _test(entry: dict[str, Any], device: str, path: Path) -> Statement:
-    name, given = entry["metric"], dict(entry.get("with", {}))
-    if name not in METRICS:
-        raise InputError.unknown("metric", name, METRICS, str(path))
-    _check_arguments(name, given, path)
-    if device != "any" and "device" in inspect.signature(METRICS[name]).parameters:  # counted work has no device
-        given.setdefault("device", device)
-    numbers = {key: entry[key] for key in ("value", "upper", "margin", "direction") if key in entry}
-    return Statement(name, Rule(entry["rule"], **numbers), given)
+def _cells(test: Statement, estimates: pd.DataFrame, device: str) -> Iterator[Cell]:
+    """Yield a cell for each place and position; a wanted position that was not run gives an open cell.
+
+    A place where nothing finished, such as an absent device, has no say.
+    """
+    chosen = _chosen(test, estimates, device)
+    finished = chosen["status"].eq("ok").groupby([chosen[key] for key in PLACE], dropna=False).transform("any")
+    if not finished.any():
+        name = f"{test.name()}{'' if device == 'any' else f' on {device}'}"
+        raise NotTestable(f"no {name}", ", ".join(sorted(set(chosen["reason"]) - {""})))
+    places = chosen[finished].groupby(PLACE, dropna=False)
+    for place, lines in places:
+        where = f"{place[0]}, {layout.device(place[1], place[3])}, {place[2]}" if len(places) > 1 else ""
+        for x in _positions(test, lines):
+            here = lines[lines["x"] == x]
+            if here.empty:
+                yield missing(_label(test, lines.iloc[0], x, where), "not run", where)
+            for _, line in here.iterrows():
+                apart = _differences(line, here)
+                label = _label(test, line, x, *apart, where)
+                lacking = sorted(set(test.lengths) - _timed(test, line, estimates))
+                if lacking:
+                    yield missing(label, f"N={', '.join(map(str, lacking))} not run", where)
+                else:
+                    yield _cell(line, label, where)
 
 
-def _check_arguments(name: str, given: dict[str, Any], path: Path) -> None:
-    """Raises InputError unless a metric takes these arguments: all it needs, none else, each of its kind."""
-    parameters = {key: p for key, p in inspect.signature(METRICS[name]).parameters.items() if key != "frame"}
-    for key in given:
-        if key not in parameters:
-            raise InputError.unknown(f"argument of {name}", key, parameters, str(path))
-    for key, parameter in parameters.items():
-        if key in given or parameter.default is inspect.Parameter.empty:
-            _check_argument(name, key, given.get(key), str(parameter.annotation), str(path))
+def _chosen(test: Statement, estimates: pd.DataFrame, device: str) -> pd.DataFrame:
+    """Return the estimates that a test is about, with the level of each in `paper`; x is 0 where there is no axis."""
+    keys = {key: getattr(test, key) for key in CHOOSES if getattr(test, key) is not None}
+    chosen = select(estimates, str(test.quantity))
+    chosen = select(chosen if test.dtype else full_precision(chosen), str(test.quantity), **keys)
+    # A model that nobody ran beside its reference says nothing of the two.
+    chosen = chosen[(chosen["status"] != NO_PAIR) | (chosen["doubt"] != "")].fillna({"x": 0})
+    if str(test.quantity).startswith(WORK):  # counted work is the same on every machine, so once
+        chosen = chosen[chosen["status"] == "ok"].drop_duplicates([key for key in KEY if key not in PLACE])
+        chosen = chosen.assign(machine="", device="", dtype="", threads=0)
+    elif device != "any":
+        chosen = chosen[chosen["device"] == device]
+    if test.beside == "counting":
+        levels = select(estimates, "counting")[[*KEY, "value"]].drop(columns="quantity")
+    elif test.quantity in PUBLISHED:
+        levels = PUBLISHED[test.quantity]()[["model", "x", "value"]]
+    else:
+        return chosen.assign(paper=math.nan)
+    return chosen.merge(levels.rename(columns={"value": "paper"}), how="left")
 
 
-def _check_argument(name: str, key: str, value: Any, kind: str, where: str) -> None:
-    """`kind` is the metric's own annotation: str, int, or a list of int."""
-    if kind in ("list[int]", "Sequence[int]"):
-        if not isinstance(value, list) or not value or not all(type(point) is int and point > 0 for point in value):
-            raise InputError.about(f"argument {key} of {name}", value, "a list of whole numbers from 1", where)
-        return
-    if kind.startswith("int"):
-        if type(value) is not int or value < 1:
-            raise InputError.about(f"argument {key} of {name}", value, "a whole number from 1", where)
-        return
-    known = CHOICES.get((name, key)) or CHOICES.get(("", key), ())
-    if not isinstance(value, str):
-        raise InputError.about(f"argument {key} of {name}", value, ", ".join(known) or "text", where)
-    if known and value not in known:
-        raise InputError.unknown(f"argument {key} of {name}", value, known, where)
+def _positions(test: Statement, lines: pd.DataFrame) -> list[int]:
+    """Return the wanted positions, and those that were run within the span; all that were run where none is wanted."""
+    least, most = test.span or (1, 0)
+    return sorted({*test.at, *(x for x in lines["x"] if not test.at or least <= x <= most)})
+
+
+def _timed(test: Statement, line: pd.Series, estimates: pd.DataFrame) -> set[int]:
+    """Return the lengths at which a model was timed at the place of an exponent."""
+    keys = {key: line[key] for key in (*PLACE, "model", "variant", "phase")}
+    timed = select(estimates, "throughput_mean", **keys) if test.lengths else estimates.iloc[:0]
+    return set(timed.loc[timed["status"] == "ok", "x"])
+
+
+def _cell(line: pd.Series, label: str, where: str) -> Cell:
+    counted = line["quantity"].startswith((*WORK, "one_target"))
+    bounds = line["low"], line["high"]
+    if counted:
+        bounds = line["value"], line["value"]
+    elif line["quantity"] in QUANTITIES and QUANTITIES[line["quantity"]].estimator == "most":
+        bounds = line["least"], line["most"]
+    return Cell(
+        label, line["value"], *bounds, line["n"], counted,
+        paper=None if pd.isna(line["paper"]) else float(line["paper"]),
+        open_because=line["doubt"] if pd.notna(line["value"]) else line["reason"] or line["status"],
+        series=where, rows=line["rows"],
+    )  # fmt: skip
+
+
+def _label(test: Statement, line: pd.Series, x: int, *further: str) -> str:
+    """Return what tells a cell of a claim from the others, such as `over transformer, N=2048`."""
+    of = f"over {test.against}" if test.against else layout.named(str(test.model), test.variant)
+    quantity = "" if test.quantity in UNNAMED else str(test.quantity)
+    task = "" if line["task"] == "copy" else line["task"]
+    position = name_position(line["axis"], x) if x else ""
+    if test.quantity == "time_exponent":
+        position = f"from {position} on"
+    return ", ".join(part for part in (of, quantity, task, position, *further) if part)
+
+
+def name_position(axis: str, x: int) -> str:
+    """Return a position on an axis, such as N=2048 or pairs=16."""
+    return f"{'D' if axis == 'distance' else 'N' if axis == 'length' else axis}={x}"
+
+
+def _differences(line: pd.Series, here: pd.DataFrame) -> list[str]:
+    """Return what tells an estimate from those of the same task and position, such as `tokens=100000`."""
+    twins = here[here["task"] == line["task"]]
+    apart = [f"{key}={line[key]}" for key in APART if twins[key].nunique(dropna=False) > 1]
+    if line["quantity"] == "tokens_to_95_reduction" and line["status"] == "ok" and line["reason"]:
+        apart.append(line["reason"])
+    return apart

@@ -14,7 +14,7 @@ import pandas as pd
 
 from pointer.errors import InputError
 from workflow.bench.rows import write_atomically
-from workflow.report import LEDGER, claims, estimates, figures, goals, layout, ledger, render
+from workflow.report import LEDGER, claims, controls, estimates, figures, goals, layout, ledger, render
 from workflow.report.frame import load
 from workflow.report.layout import NOT_RUN, Machines, significant
 from workflow.report.results import COPY, FASTER, PLAIN, SECTIONS, Section
@@ -109,7 +109,7 @@ def page(frame: pd.DataFrame, table: pd.DataFrame, lines: list[claims.Line], fig
     verdicts = claims.table(lines, most=2)
     wide = verdicts.wide.assign(verdict=verdicts.wide["verdict"] + ": " + verdicts.wide["why"]).drop(columns="why")
     verdicts = replace(verdicts, wide=wide)
-    for heading, judged in (("Verdicts", verdicts), ("Goals", goals.summary(frame))):
+    for heading, judged in (("Verdicts", verdicts), ("Goals", goals.summary(table))):
         judged = layout.coded(judged, frame["machine"])
         parts += [f"## {heading}\n", render.markdown(judged, judged.title)]
     for section in SECTIONS:
@@ -123,13 +123,14 @@ def write(rows: Path, readme: Path, page_file: Path, drawings: Path) -> list[Pat
     Raises InputError if there are no rows, or the README lacks its markers.
     """
     frame = load(rows)
-    table, lines = estimates.build(frame), claims.judge(frame, ledger.read(LEDGER))
+    table = estimates.build(frame)
+    lines = claims.judge(table, ledger.read(LEDGER), unsound=controls.unsound(frame))
     before, after = around(readme)
     link = Path(os.path.relpath(drawings, page_file.parent)).as_posix()
     write_atomically(page_file, page(frame, table, lines, link))
     write_atomically(readme, f"{before}{BEGIN}\n{answer(table, lines)}{END}{after}")
     shown = [section for section in SECTIONS if section.figure and section.tables(table)]
-    return [readme, page_file, *(draw(section, frame, drawings) for section in shown)]
+    return [readme, page_file, *(draw(section, table, frame, drawings) for section in shown)]
 
 
 def around(readme: Path) -> tuple[str, str]:
@@ -142,11 +143,11 @@ def around(readme: Path) -> tuple[str, str]:
     return before, after
 
 
-def draw(section: Section, frame: pd.DataFrame, drawings: Path) -> Path:
+def draw(section: Section, table: pd.DataFrame, frame: pd.DataFrame, drawings: Path) -> Path:
     """Write the section's figure as PNG; return its file."""
     name = f"{section.figure}.png"
     drawings.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
-        figures.write(section.drawn(frame), Path(folder), names=[section.figure])
+        figures.write(section.drawn(table), frame, Path(folder), names=[section.figure])
         shutil.copyfile(Path(folder, name), drawings / name)
     return drawings / name

@@ -1,7 +1,8 @@
-"""The generic rules of the ledger, and how the cells of a claim become one verdict. No rule knows a claim by name.
+"""The rules that judge a claim, and how the cells of a claim become one verdict. No rule knows a claim by name.
 
-A cell is an estimate with its interval. A rule says of each: it HOLDS (the interval satisfies it wholly), only its
-DIRECTION holds, it FAILS (the interval excludes it), or it stays OPEN (the interval straddles, or too few runs).
+A cell is a number with its interval. A rule says of each cell that it HOLDS (the interval satisfies it wholly), that
+only its DIRECTION holds, that it FAILS (the interval excludes it), or that it stays OPEN (the interval straddles the
+bound, or there are too few runs).
 """
 
 from __future__ import annotations
@@ -11,9 +12,20 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Self
 
 ENOUGH = 3  # seeds or repeats that a verdict needs
-STEP = " to "  # between two neighbours' labels
+STEP = " to "  # between the labels of two neighbours
+KINDS = ("at least", "at most", "below", "within", "between", "monotone", "includes", "excludes")
+
+
+class NotTestable(Exception):
+    """A claim that these rows cannot judge: what is missing, and how it ended where it was tried."""
+
+    def __init__(self, what: str, reason: str = "") -> None:
+        super().__init__(f"{what}: {reason}" if reason else what)
+        self.what = what
+        self.reason = reason
 
 
 class Outcome(StrEnum):
@@ -26,21 +38,36 @@ class Outcome(StrEnum):
 
 
 class Verdict(StrEnum):
-    """What is said of a claim; the last three stand for all claims of a run."""
+    """The verdict on a claim in words, with the mark that stands for it. The last three are of all claims of a run."""
 
-    REPRODUCED = "reproduced"
-    PARTIALLY = "partially"
-    NOT_REPRODUCED = "not reproduced"
-    INCONCLUSIVE = "inconclusive"
-    NOT_TESTABLE = "not testable"
-    INVALID = "invalid: controls off"
-    UNSOUND = "invalid: rows unsound"
-    SMOKE = "no verdict: smoke"
+    mark: str
+
+    def __new__(cls, words: str, mark: str) -> Self:
+        """Make a member whose value is its words."""
+        member = str.__new__(cls, words)
+        member._value_ = words
+        member.mark = mark
+        return member
+
+    REPRODUCED = "reproduced", "✓"
+    PARTIALLY = "partially", "◐"
+    NOT_REPRODUCED = "not reproduced", "✗"
+    INCONCLUSIVE = "inconclusive", "?"
+    NOT_TESTABLE = "not testable", "–"
+    INVALID = "invalid: controls off", "!"
+    UNSOUND = "invalid: rows unsound", "!"
+    SMOKE = "no verdict: smoke", "·"
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """One cell. `runs` counts seeds or repeats; `exact` values (counted, computed) need no repetition."""
+class Cell:
+    """A number that a rule judges.
+
+    runs: seeds or repeats; exact: counted or computed, so that one run is enough; paper: the level
+    that a rule without a value of its own compares with; open_because: why the cell decides
+    nothing; series: cells of one series, such as the lengths on one machine, are neighbours for
+    `monotone`; rows: the row files, parted by "; ".
+    """
 
     label: str
     value: float
@@ -50,10 +77,11 @@ class Estimate:
     exact: bool = False
     paper: float | None = None
     open_because: str = ""
-    series: str = ""  # cells of one series are neighbours for `monotone`: one machine's lengths
+    series: str = ""
+    rows: str = ""
 
     def short_of(self) -> str:
-        """Why no rule can judge this cell; empty where one can."""
+        """Return why no rule can judge this cell; "" where one can."""
         if self.open_because:
             return self.open_because
         if not self.exact and self.runs < ENOUGH:
@@ -61,19 +89,22 @@ class Estimate:
         return "" if math.isfinite(self.low) and math.isfinite(self.high) else "no interval"
 
 
-def exactly(label: str, value: float, paper: float | None = None) -> Estimate:
-    """A counted or computed value."""
-    return Estimate(label, value, value, value, exact=True, paper=paper)
+def exactly(label: str, value: float, paper: float | None = None) -> Cell:
+    """Return a cell of a counted or computed value."""
+    return Cell(label, value, value, value, exact=True, paper=paper)
 
 
-def missing(label: str, why: str, series: str = "") -> Estimate:
-    """A cell that the claim is about and that has no value."""
-    return Estimate(label, math.nan, math.nan, math.nan, runs=0, open_because=why, series=series)
+def missing(label: str, reason: str, series: str = "") -> Cell:
+    """Return a cell that the claim is about and that has no value."""
+    return Cell(label, math.nan, math.nan, math.nan, runs=0, open_because=reason, series=series)
 
 
 @dataclass(frozen=True)
 class Rule:
-    """`kind` and its numbers, as the ledger states them; `value` None stands for the paper's own figure of the cell."""
+    """A rule of KINDS with its numbers; without `value` it compares with the paper's own figure of the cell.
+
+    margin: slack, a fraction of the value; direction: what must hold for "partially" where the size does not.
+    """
 
     kind: str
     value: float | None = None
@@ -81,70 +112,52 @@ class Rule:
     direction: float | None = None
     upper: float | None = None
 
-    def judge(self, cells: Sequence[Estimate]) -> list[tuple[str, Outcome]]:
-        """Cell label -> outcome. `monotone` judges neighbours, every other rule one cell at a time."""
+    def judge(self, cells: Sequence[Cell]) -> list[tuple[str, Outcome]]:
+        """Return label and outcome of each cell, for `monotone` of each pair of neighbours."""
         if self.kind == "monotone":
-            return _monotone(cells)
-        return [(cell.label, self._one(cell)) for cell in cells]
+            series = dict.fromkeys(cell.series for cell in cells)
+            return [step for name in series for step in _rising([cell for cell in cells if cell.series == name])]
+        return [(cell.label, self._judge(cell)) for cell in cells]
 
-    def _one(self, cell: Estimate) -> Outcome:
-        if cell.short_of():
-            return Outcome.OPEN
-        low, high = self.bounds(cell)
-        outcome = _against(cell, low, high) if self.kind != "excludes" else _outside(cell, low, high)
-        if outcome == Outcome.FAILS and self.direction is not None and self._direction_holds(cell, self.direction):
-            return Outcome.DIRECTION
-        return outcome
-
-    def asked(self, cell: Estimate) -> float | None:
-        """What the rule compares a cell with: its own value, else the paper's figure."""
+    def level(self, cell: Cell) -> float | None:
+        """Return what a cell is compared with."""
         return cell.paper if self.value is None else self.value
 
-    def bounds(self, cell: Estimate) -> tuple[float, float]:
-        """The range that the rule asks for; `margin` is a fraction of the value."""
-        value = self.asked(cell)
-        if value is None:
-            raise ValueError(f"rule {self.kind!r} has no value and the paper gives none for {cell.label}")
-        slack = abs(value) * self.margin
-        return {
-            "at least": (value - slack, math.inf),
-            "at most": (-math.inf, value + slack),
-            "within": (value - slack, value + slack),
-            "between": (value - slack, (self.upper if self.upper is not None else value) + slack),
-            "includes": (value, value),
-            "excludes": (value, value),
-        }[self.kind]
+    def _judge(self, cell: Cell) -> Outcome:
+        level = self.level(cell)
+        if cell.short_of() or level is None:
+            return Outcome.OPEN
+        if self.kind == "excludes":  # the level is what guessing gives: below or across it fails
+            return Outcome.HOLDS if cell.low > level else Outcome.FAILS
+        if self.kind == "includes":
+            return Outcome.HOLDS if cell.low <= level <= cell.high else Outcome.FAILS
+        if self.kind == "below" and cell.low == cell.high == level:
+            return Outcome.OPEN  # no difference at all shows nothing
+        low, high = self._bounds(level)
+        if low <= cell.low and cell.high <= high:
+            return Outcome.HOLDS
+        if cell.high >= low and cell.low <= high:
+            return Outcome.OPEN
+        return Outcome.DIRECTION if self._direction_holds(cell) else Outcome.FAILS
 
-    def _direction_holds(self, cell: Estimate, direction: float) -> bool:
-        return cell.high < direction if self.kind == "at most" else cell.low > direction
+    def _bounds(self, level: float) -> tuple[float, float]:
+        slack = abs(level) * self.margin
+        if self.kind == "at least":
+            return level - slack, math.inf
+        if self.kind in ("at most", "below"):
+            return -math.inf, level + slack
+        upper = level if self.upper is None else self.upper
+        return level - slack, upper + slack
 
-
-def _against(cell: Estimate, low: float, high: float) -> Outcome:
-    """The interval inside the range, outside it, or across its edge. A range of one point must lie in the interval."""
-    if low == high:
-        return Outcome.HOLDS if cell.low <= low <= cell.high else Outcome.FAILS
-    if low <= cell.low and cell.high <= high:
-        return Outcome.HOLDS
-    return Outcome.FAILS if cell.high < low or cell.low > high else Outcome.OPEN
-
-
-def _outside(cell: Estimate, low: float, high: float) -> Outcome:
-    """The interval wholly above the level; below or across it fails, for the level is what guessing gives."""
-    if cell.low > high:
-        return Outcome.HOLDS
-    return Outcome.FAILS
+    def _direction_holds(self, cell: Cell) -> bool:
+        if self.direction is None:
+            return False
+        return cell.high < self.direction if self.kind == "at most" else cell.low > self.direction
 
 
-def _monotone(cells: Sequence[Estimate]) -> list[tuple[str, Outcome]]:
-    """Each cell above the one before it; the ends give the direction."""
-    found: list[tuple[str, Outcome]] = []
-    for series in dict.fromkeys(cell.series for cell in cells):
-        found += _rising([cell for cell in cells if cell.series == series])
-    return found
-
-
-def _rising(cells: Sequence[Estimate]) -> list[tuple[str, Outcome]]:
-    found = []
+def _rising(cells: Sequence[Cell]) -> list[tuple[str, Outcome]]:
+    """Return whether each cell lies above the one before it; the two ends give the direction."""
+    steps = []
     judged = [cell for cell in cells if not cell.short_of()]
     ends_rise = len(judged) > 1 and judged[-1].low > judged[0].high
     for before, after in itertools.pairwise(cells):
@@ -156,12 +169,12 @@ def _rising(cells: Sequence[Estimate]) -> list[tuple[str, Outcome]]:
             outcome = Outcome.DIRECTION if ends_rise else Outcome.FAILS
         else:
             outcome = Outcome.OPEN
-        found.append((f"{before.label}{STEP}{after.label}", outcome))
-    return found
+        steps.append((f"{before.label}{STEP}{after.label}", outcome))
+    return steps
 
 
 def combine(outcomes: Sequence[Outcome]) -> Verdict:
-    """The verdict over all cells of a claim."""
+    """Return the verdict over all cells of a claim."""
     seen = set(outcomes)
     if not seen:
         return Verdict.NOT_TESTABLE

@@ -1,4 +1,4 @@
-"""The verdicts on a terminal, a line a claim, from the table that `claims` wrote: nothing is judged twice."""
+"""The verdicts on a terminal, from the table that `claims` wrote: nothing is judged twice."""
 
 from __future__ import annotations
 
@@ -11,33 +11,31 @@ from pathlib import Path
 from pointer.errors import InputError
 from workflow.report.layout import one_line
 
-WIDEST = 160  # columns; a longer reason is cut, the table has all of it
-COLUMNS = ("claim", "verdict", "paper", "ours")
+WIDEST = 160  # columns; a longer text is cut, the table has all of it
 
 
-def text(table: Path) -> str:
-    """The verdicts of `tables/claims.csv`; one line for all where all are the same for the same reason."""
+def text(path: Path) -> str:
+    """Return the verdicts of a `tables/claims.csv` for a terminal, a line a claim.
+
+    Where all claims have one verdict for one reason, that is one line. Raises InputError where there is no such file.
+    """
     try:
-        with table.open(encoding="utf-8", newline="") as stream:
+        with path.open(encoding="utf-8", newline="") as stream:
             claims = list(csv.DictReader(stream))
     except OSError:
-        raise InputError.about("claims", str(table), "the tables/claims.csv that `claims` wrote", "`--table`") from None
+        raise InputError.about("claims", str(path), "the tables/claims.csv that `claims` wrote", "`--table`") from None
     if len({(claim["verdict"], claim["why"]) for claim in claims}) == 1:
         return f"{len(claims)} claims, {claims[0]['verdict']}: {claims[0]['why']}"
+    header = {column: column for column in ("claim", "verdict", "paper", "ours")}
+    rows = [{column: one_line(claim[column]) for column in header} for claim in (header, *claims)]
+    widths = {column: max(len(row[column]) for row in rows) for column in ("claim", "verdict")}
+    left = min(WIDEST, shutil.get_terminal_size((WIDEST, 24)).columns) - sum(widths.values()) - 4
+    widths |= {"paper": max(12, left // 3), "ours": max(20, left - left // 3 - 2)}
+    lines = []
+    for row in rows:
+        columns = [textwrap.shorten(row[name], widths[name], placeholder=" …").ljust(widths[name]) for name in header]
+        lines.append("  ".join(columns).rstrip())
     counts = Counter(claim["verdict"].partition(" (")[0] for claim in claims)
-    said = ", ".join(f"{number} {verdict}" for verdict, number in counts.most_common())
-    return "\n".join(
-        [*_lines(claims), f"{len(claims)} claims: {said}. Rules, reasons, commands: {table.parent}/claims.md"]
-    )
-
-
-def _lines(claims: list[dict[str, str]]) -> list[str]:
-    rows = [dict(zip(COLUMNS, COLUMNS, strict=True)), *claims]
-    fixed = {key: max(len(one_line(row[key])) for row in rows) for key in ("claim", "verdict")}
-    left = min(WIDEST, shutil.get_terminal_size((WIDEST, 24)).columns) - sum(fixed.values()) - 2 * len(fixed)
-    widths = {**fixed, "paper": max(12, left // 3), "ours": max(20, left - left // 3 - 2)}
-    return ["  ".join(_fit(row[key], width) for key, width in widths.items()).rstrip() for row in rows]
-
-
-def _fit(value: str, width: int) -> str:
-    return textwrap.shorten(one_line(value), width, placeholder=" …").ljust(width)
+    summary = ", ".join(f"{number} {name}" for name, number in counts.most_common())
+    lines.append(f"{len(claims)} claims: {summary}. Rules, reasons, commands: {path.parent}/claims.md")
+    return "\n".join(lines)

@@ -1,8 +1,9 @@
-"""Rows: one flat JSON file a cell, or one line a row in `rows.jsonl`; closed schema, written atomically, sealed.
+"""Rows: one flat JSON file a cell, or one line a row in `rows.jsonl`; closed schema, written
+atomically, sealed.
 
-In memory a row has every key of the schema, None where a value does not apply or is not known; such keys are not
-written. A line of `rows.jsonl` has the path of a row file, relative to the folder, in its key `file`: what belongs to
-the row lies beside that path, as beside a row file.
+In memory a row has every key of the schema, None where a value does not apply or is not known; such
+keys are not written. A line of `rows.jsonl` has the path of a row file, relative to the folder, in
+its key `file`: what belongs to the row lies beside that path, as beside a row file.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ LONGEST_MESSAGE = 500  # characters of a complaint, which quotes the value
 
 
 class RowError(ValueError):
-    """A row that cannot be trusted: unreadable, altered, or not of the schema. Names the file and the key."""
+    """A row that cannot be trusted; the message names the file and the key."""
 
     kind = "schema"
 
@@ -52,8 +53,8 @@ def keys() -> tuple[str, ...]:
 
 
 def complete(known: Row) -> Row:
-    """Return `known` in the schema's order, None (or no warnings) for every key it lacks. Unknown keys raise
-    RowError."""
+    """Return `known` in the schema's order, None (or no warnings) for every key it lacks.
+    Unknown keys raise RowError."""
     for key in known:
         if key not in keys():
             raise RowError(f"row key {key!r} is unknown")
@@ -62,19 +63,25 @@ def complete(known: Row) -> Row:
 
 
 def digest(row: Row) -> str:
-    """Return the sha256 over the canonical JSON of a row without its digest and without keys that are None."""
+    """Return the sha256 over the canonical JSON of a row without its digest and without keys
+    that are None."""
     content = {key: value for key, value in row.items() if key != "digest" and value is not None}
     try:
-        text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+        text = json.dumps(
+            content, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+        ).encode()
     except UnicodeEncodeError as error:
         raise RowError(f"row holds a text that is not Unicode ({error})") from error
     except ValueError as error:
-        raise RowError(f"row holds a number that JSON lacks ({error}); leave the key out") from error
+        raise RowError(
+            f"row holds a number that JSON lacks ({error}); leave the key out"
+        ) from error
     return hashlib.sha256(text).hexdigest()
 
 
 def seal(row: Row, path: Path | str) -> Row:
-    """Return the row, completed and checked, with its digest; raise RowError that names `path` for a bad one."""
+    """Return the row, completed and checked, with its digest; raise RowError that names `path`
+    for a bad one."""
     sealed = complete({key: value for key, value in row.items() if key != "digest"})
     sealed["digest"] = digest(sealed)
     return _checked(sealed, path)
@@ -94,7 +101,8 @@ def write_row(path: Path | str, row: Row) -> Row:
 
 
 def read_row(path: Path | str) -> Row:
-    """Return the row in `path`; raise RowError if it is missing, truncated, altered or not of the schema."""
+    """Return the row in `path`; raise RowError if it is missing, truncated, altered or not of
+    the schema."""
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
@@ -103,7 +111,8 @@ def read_row(path: Path | str) -> Row:
 
 
 def parse(text: str, path: Path | str) -> Row:
-    """Return the row that a text holds, a line of `rows.jsonl` or a file; raise RowError that names `path`."""
+    """Return the row that a text holds, a line of `rows.jsonl` or a file; raise RowError that
+    names `path`."""
     try:
         row = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -112,7 +121,9 @@ def parse(text: str, path: Path | str) -> Row:
         row.pop("file", None)
     checked = _checked(row, path)
     if checked["digest"] != digest(checked):
-        raise AlteredError(f"{path}: the digest does not fit the contents; the row was altered after it was written")
+        raise AlteredError(
+            f"{path}: the digest does not fit; the row was changed after it was written"
+        )
     return checked
 
 
@@ -127,12 +138,14 @@ def _checked(row: Any, path: Path | str) -> Row:
 
 
 def read_rows(folder: Path, skipped: Counter[str] | None = None) -> list[tuple[Path, Row]]:
-    """Return path and row of every row below a folder, and count in `skipped` what is none; raise RowError."""
+    """Return path and row of every row below a folder, and count in `skipped` what is none;
+    raise RowError."""
     return [(path, parse(text, path)) for path, text in row_texts(row_files(folder, skipped))]
 
 
 def row_texts(files: Iterable[Path]) -> list[tuple[Path, str]]:
-    """Return path and text of every row of row files and `rows.jsonl`; a file that cannot be read has no text."""
+    """Return path and text of every row of row files and `rows.jsonl`; a file that cannot be
+    read has no text."""
     texts = []
     for path in files:
         try:
@@ -177,7 +190,9 @@ def row_files(folder: Path, skipped: Counter[str] | None = None) -> list[Path]:
             if name.startswith(".") or target in entered:  # or a link to what is read already
                 folders.remove(name)
             entered.add(target)
-        for path in (Path(place, name) for name in names if name.endswith(".json") or name == LINES):
+        for path in (
+            Path(place, name) for name in names if name.endswith(".json") or name == LINES
+        ):
             if path.name.startswith("."):
                 skipped["hidden file"] += 1
             elif path.name == LINES or names_row(path):
@@ -194,7 +209,7 @@ def file_hash(path: Path) -> str:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Writes a text file so that a reader, or a crash, sees the whole of it or nothing."""
+    """Write a text file so that a reader, or a crash, sees the whole of it or nothing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:

@@ -42,7 +42,8 @@ class Checked:
     skipped: Counter[str] = field(default_factory=Counter)
 
     def read(self, path: Path, text: str) -> Placed | None:
-        """Return the row of a file or a line, read once; None where there is none that can be trusted."""
+        """Return the row of a file or a line, read once; None where there is none that can be
+        trusted."""
         name = str(path)
         if name not in self.rows:
             try:
@@ -65,7 +66,9 @@ class Checked:
         return [finding for finding in dict.fromkeys(self.findings) if finding.note]
 
 
-def check(paths: Sequence[Path], cells: Sequence[Cell] = (), manifests: Sequence[Path] = ()) -> Checked:
+def check(
+    paths: Sequence[Path], cells: Sequence[Cell] = (), manifests: Sequence[Path] = ()
+) -> Checked:
     """Read and check all rows of `paths`; `cells` and the lines of manifests must be among them.
 
     Raise InputError for a path that is not there, or where no row is.
@@ -142,7 +145,7 @@ def _key(row: Row) -> str | None:
 
 
 def _attached(rows: Iterable[Placed]) -> Iterator[Finding]:
-    """Yield files beside a row that are not those that it was sealed with; a note on absent ones."""
+    """Yield files beside a row that it was not sealed with, and a note on absent ones."""
     absent: Counter[str] = Counter()
     for placed in rows:
         sealed = placed.row.get("files_sha256") or {}

@@ -40,9 +40,24 @@ from workflow.report.estimates import learning, timing
 from workflow.report.estimates.combine import ESTIMATE, NO_PAIR, SEPARATOR, combine, from_json
 from workflow.report.estimates.runs import KEY, PLACE, TEXT_KEYS, WHOLE_KEYS, describe, prepare
 
-__all__ = ["ESTIMATE", "KEY", "NO_PAIR", "PLACE", "QUANTITIES", "SEPARATOR", "build", "describe", "from_json", "select"]
+__all__ = [
+    "ESTIMATE",
+    "KEY",
+    "NAMES",
+    "NO_PAIR",
+    "PLACE",
+    "QUANTITIES",
+    "SEPARATOR",
+    "WORK",
+    "build",
+    "describe",
+    "from_json",
+    "select",
+]
 
 QUANTITIES = timing.QUANTITIES | learning.QUANTITIES
+NAMES = (*QUANTITIES, *timing.DERIVED, *learning.DERIVED)  # of all quantities
+WORK = timing.WORK
 TYPES = (
     dict.fromkeys((*TEXT_KEYS, "unit", "status", "reason", "doubt", "values", "code", "method", "rows"), "str")
     | dict.fromkeys(WHOLE_KEYS, "Int64")

@@ -59,6 +59,7 @@ QUANTITIES = {
     "one_target": Quantity("share"),  # of pointers, those with one target that is no later position
     "copy_spread": Quantity("share", "mean, t"),  # deviation of accuracy over SPREAD_DISTANCES, less the reference's
 }
+DERIVED = ("tokens_to_95_factor", "tokens_to_95_reduction")
 PLAIN = {  # quantity -> the column of a row that it is the mean of
     "chance": "chance",
     "loss": "loss",
@@ -92,7 +93,7 @@ def _by_sequence(trained: pd.DataFrame) -> pd.DataFrame:
     found = []
     columns = ("accuracy", "accuracy_low", "accuracy_high", "n_evaluated")
     right = unpack_all(trained["correct_by_sequence"])
-    for counts, (value, low, high, n) in zip(right, trained[list(columns)].to_numpy(), strict=True):
+    for counts, (value, low, high, n) in zip(right, trained[list(columns)].astype("float64").to_numpy(), strict=True):
         if counts and pd.notna(n):
             interval = intervals.accuracy(counts, float(n) / len(counts))
             found.append((interval.value, interval.low, interval.high))
@@ -264,7 +265,7 @@ def _tokens_reduction(estimates: pd.DataFrame, reference: str) -> pd.DataFrame:
     table["reason"] = table["reason"].mask(never, f"{reference} never reached 95%: its budget counts")
     neither = never & (pairs["n"] < pairs["runs"])
     table[["value", "low", "high"]] = table[["value", "low", "high"]].mask(neither)
-    table["status"] = table["status"].mask(neither, "not learned")
+    table[["status", "reason"]] = table[["status", "reason"]].mask(neither, "not learned")
     return table
 
 

@@ -44,6 +44,11 @@ QUANTITIES = {
     "mixer_time": Quantity("ms", "median"),  # of one mixer alone; phase training: forward and backward
 }
 
+DERIVED = (
+    "training_time", "peak_memory_reduction", "time_exponent",
+    *(f"{work}_{kind}" for work in WORK for kind in ("growth", "reduction", "exponent")),
+)  # fmt: skip
+
 
 def samples(runs: pd.DataFrame) -> Iterator[pd.DataFrame]:
     """Yield the samples of every quantity of cost."""
@@ -109,14 +114,15 @@ def _speedups(rates: pd.DataFrame, timed: pd.DataFrame, reference: str) -> Itera
 def derived(estimates: pd.DataFrame, runs: pd.DataFrame) -> Iterator[pd.DataFrame]:
     """Yield the estimates that follow from other estimates, and the exponents."""
     by_quantity = dict(tuple(estimates.groupby("quantity")))
-    none = estimates.iloc[:0]
-    rates = by_quantity.get("throughput", none)
-    yield _training_time(rates[rates["phase"] == "training"])
-    peaks = by_quantity.get("peak_memory", none)
-    for reference in REFERENCES:
-        yield _peak_reduction(peaks, reference)
+    if "throughput" in by_quantity:
+        rates = by_quantity["throughput"]
+        yield _training_time(rates[rates["phase"] == "training"])
+        for reference in REFERENCES:
+            yield _peak_reduction(by_quantity["peak_memory"], reference)
     for quantity in WORK:
-        work = by_quantity.get(quantity, none)
+        if quantity not in by_quantity:
+            continue
+        work = by_quantity[quantity]
         yield _growth(work)
         for reference in REFERENCES:
             yield _reduction(work, reference)

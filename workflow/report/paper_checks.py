@@ -1,0 +1,130 @@
+"""What follows from the paper's own numbers by arithmetic: the cells of its contradictions, none of them asserted.
+
+A check takes the estimates and returns cells. `config/claims.yaml` names it and the rule that judges its cells.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import pandas as pd
+
+from workflow.report import intervals, paper
+from workflow.report.estimates import select
+from workflow.report.intervals import Interval
+from workflow.report.rules import Cell, NotTestable, exactly
+
+LOW = ("lowest copy accuracy from 512 to 2048", "highest copy accuracy from 512 to 2048")
+SCORED = 800  # symbols a cell that explain the copy table: all of its values are multiples of 1/800
+
+
+def _chance(estimates: pd.DataFrame) -> float:
+    """Return the share that guessing gets on our copy task; raise NotTestable where no copy row gives it."""
+    levels = select(estimates, "chance", experiment="copy")["least"].dropna()
+    if levels.empty:
+        raise NotTestable("no copy row gives the vocabulary")
+    return float(levels.iloc[0])
+
+
+def _bounded(label: str, interval: Interval, level: float) -> Cell:
+    return Cell(label, interval.value, interval.low, interval.high, exact=True, paper=level)
+
+
+def _share(label: str, percent: float, level: float) -> Cell:
+    """Return a share with Wilson's interval at SCORED symbols, beside a level."""
+    return _bounded(label, intervals.wilson(round(percent * SCORED / 100), SCORED), level)
+
+
+def copy_claims_apart(estimates: pd.DataFrame) -> list[Cell]:
+    """Return how far copy-95's lowest accuracy lies above copy-low's highest, in points."""
+    least = paper.value("copy_accuracy", "lowest copy accuracy at every distance to 2048")
+    return [exactly("copy-95 less copy-low, points", least - paper.value("copy_accuracy", LOW[1]))]
+
+
+def copy_low_is_guessing(estimates: pd.DataFrame) -> list[Cell]:
+    """Return copy-low's two ends at 800 symbols, beside the chance level of our vocabulary."""
+    chance = _chance(estimates)
+    return [_share(name, paper.value("copy_accuracy", name), chance) for name in LOW]
+
+
+def copy_low_fits_its_loss(estimates: pd.DataFrame) -> list[Cell]:
+    """Return the same two ends, beside exp(-loss) of the paper's last loss: guessing, by the paper's numbers alone."""
+    guess = math.exp(-paper.value("copy_loss", "last training loss"))
+    return [_share(name, paper.value("copy_accuracy", name), guess) for name in LOW]
+
+
+def loss_of_guessing(estimates: pd.DataFrame) -> list[Cell]:
+    """Return ln V, beside the last loss that the paper prints."""
+    chance = _chance(estimates)
+    return [exactly(f"ln {round(1 / chance)}, nats", -math.log(chance), paper.value("copy_loss", "last training loss"))]
+
+
+def _at_2048() -> tuple[float, float]:
+    """Return the accuracies of pointer and Transformer at D=2048 in the paper's table, in percent."""
+    table = paper.published("copy_accuracy")
+    values = table[table["distance"] == 2048].set_index("model")["value"]
+    return float(values["pointer"]), float(values["transformer"])
+
+
+def copy_table_decides(estimates: pd.DataFrame) -> list[Cell]:
+    """Return the pointer's accuracy at 2048 at 800 symbols, beside the 95% that it is said to exceed."""
+    return [_share("pointer at D=2048", _at_2048()[0], 0.95)]
+
+
+def copy_table_difference(estimates: pd.DataFrame) -> list[Cell]:
+    """Return pointer less Transformer at 2048 (Newcombe, 800 symbols each), beside no difference."""
+    ours, theirs = (round(percent * SCORED / 100) for percent in _at_2048())
+    return [_bounded("pointer less transformer at D=2048", intervals.difference(ours, SCORED, theirs, SCORED), 0.0)]
+
+
+def operations_ratio(estimates: pd.DataFrame) -> list[Cell]:
+    """Return the claimed reduction over N^2 d / (N d) = N at the claim's N."""
+    table = paper.published("operations")
+    claimed = table[table["quantity"] == "reduction of operations"].iloc[0]
+    return [exactly(f"claimed over computed, N={claimed['length']}", float(claimed["value"]) / int(claimed["length"]))]
+
+
+def range_over_cells(estimates: pd.DataFrame) -> list[Cell]:
+    """Return the largest speed-up claimed over the largest measured."""
+    claimed = paper.value("speedup", "highest speed-up on long sequences")
+    return [exactly("highest claimed over highest measured", claimed / float(paper.speedup()["value"].max()))]
+
+
+def slowest_cell(estimates: pd.DataFrame) -> list[Cell]:
+    """Return the smallest speed-up measured over the smallest claimed."""
+    claimed = paper.value("speedup", "lowest speed-up on long sequences")
+    return [exactly("lowest measured over lowest claimed", float(paper.speedup()["value"].min()) / claimed)]
+
+
+def sequences_a_cell(estimates: pd.DataFrame) -> list[Cell]:
+    """Return printed time x throughput / N: the sequences that each printed time stands for."""
+    times = paper.published("training_time").merge(paper.throughput(), on=["model", "length"], suffixes=("", "_rate"))
+    return [
+        exactly(f"{time['model']}, N={time['length']}", time["value"] * time["value_rate"] / time["length"])
+        for _, time in times.iterrows()
+    ]
+
+
+def time_exponent(estimates: pd.DataFrame) -> list[Cell]:
+    """Return the exponent of the pointer's time from N=1024 to N=2048 in the paper's own table."""
+    times = paper.training_time().set_index(["model", "length"])["value"]
+    return [exactly("pointer, N=1024 to 2048", math.log2(times["pointer", 2048] / times["pointer", 1024]))]
+
+
+def uniform_utilisation(estimates: pd.DataFrame) -> list[Cell]:
+    """Return the share of positions that a pointer stuck at the middle of 512 positions leaves, in percent."""
+    return [exactly("positions not pointed at themselves, %", 100 * 511 / 512)]
+
+
+def uniform_hop(estimates: pd.DataFrame) -> list[Cell]:
+    """Return the mean distance of 512 positions to the one that such a pointer points at."""
+    return [exactly("mean of |i - 255|, tokens", sum(abs(i - 255) for i in range(512)) / 512)]
+
+
+_ALL: tuple[Callable[[pd.DataFrame], list[Cell]], ...] = (
+    copy_claims_apart, copy_low_is_guessing, copy_low_fits_its_loss, loss_of_guessing, copy_table_decides,
+    copy_table_difference, operations_ratio, range_over_cells, slowest_cell, sequences_a_cell, time_exponent,
+    uniform_utilisation, uniform_hop,
+)  # fmt: skip
+CHECKS = {function.__name__: function for function in _ALL}
