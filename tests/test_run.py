@@ -282,7 +282,7 @@ def test_a_checkpoint_outlives_a_killed_process_but_not_its_sources(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "row.json"
-    for sources, left in (("a", False), ("a", True), ("b", False)):
+    for sources, left in (("a", False), ("a", True), ("b", False), ("a", False)):
         monkeypatch.setattr(provenance, "source_hash", lambda *_, sources=sources: sources)
         with run.work_folder(CELL, out) as folder:
             assert (folder / "checkpoint").exists() == left

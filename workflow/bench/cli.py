@@ -26,9 +26,10 @@ from workflow.bench.outcomes import EnvironmentFault, StoppedError
 from workflow.bench.rows import RowError, provenance
 
 OK, FAILED, BAD_INPUT, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
-REPORT = {
-    "compare": "workflow.report.commands:compare"
-}  # commands of the report, loaded when they are asked for
+REPORT = {  # commands of the report, loaded when they are asked for
+    "compare": "workflow.report.commands:compare",
+    "why": "workflow.report.commands:why",
+}
 SCHEMAS = {
     "tier": "workflow.bench.config:Tier",
     "cell": "workflow.bench.cell:Cell",

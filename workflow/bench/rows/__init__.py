@@ -29,7 +29,9 @@ LONGEST_MESSAGE = 500  # characters of a complaint, which quotes the value
 
 
 class RowError(ValueError):
-    """A row that cannot be trusted; the message names the file and the key."""
+    """A row that cannot be trusted: unreadable, altered, or not of the schema. Names the file and
+    the key.
+    """
 
     kind = "schema"
 
@@ -209,7 +211,7 @@ def file_hash(path: Path) -> str:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write a text file so that a reader, or a crash, sees the whole of it or nothing."""
+    """Writes a text file so that a reader, or a crash, sees the whole of it or nothing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
