@@ -29,8 +29,8 @@ MODULE_NAMES = {
     "cpuinfo": "py-cpuinfo",
     "yaml": "pyyaml",
     "pydantic_core": "pydantic",
-    "triton": "torch",
-}  # in its CUDA build
+    "triton": "torch",  # in its CUDA build
+}
 
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PROJECT = PYPROJECT["project"]
