@@ -23,7 +23,6 @@ from workflow.bench import config, experiments, plan, registry
 from workflow.bench.cell import OPTIONS, Cell, option
 from workflow.bench.outcomes import EnvironmentFault, StoppedError
 from workflow.bench.rows import RowError, provenance
-from workflow.bench.rows.record import Record
 
 OK, FAILED, BAD_INPUT, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 REPORT = {

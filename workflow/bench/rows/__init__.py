@@ -1,8 +1,9 @@
-"""Rows: one flat JSON file a cell, or one line a row in `rows.jsonl`; closed schema, written atomically, sealed.
+"""Rows: one flat JSON file a cell, or one line a row in `rows.jsonl`; closed schema, written
+atomically, sealed.
 
-In memory a row has every key of the schema, None where a value does not apply or is not known; such keys are not
-written. A line of `rows.jsonl` has the path of a row file, relative to the folder, in its key `file`: what belongs to
-the row lies beside that path, as beside a row file.
+In memory a row has every key of the schema, None where a value does not apply or is not known; such
+keys are not written. A line of `rows.jsonl` has the path of a row file, relative to the folder, in
+its key `file`: what belongs to the row lies beside that path, as beside a row file.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ LONGEST_MESSAGE = 500  # characters of a complaint, which quotes the value
 
 
 class RowError(ValueError):
-    """A row that cannot be trusted: unreadable, altered, or not of the schema. Names the file and the key."""
+    """A row that cannot be trusted: unreadable, altered, or not of the schema. Names the file and
+    the key.
+    """
 
     kind = "schema"
 
@@ -52,8 +55,9 @@ def keys() -> tuple[str, ...]:
 
 
 def complete(known: Row) -> Row:
-    """Return `known` in the schema's order, None (or no warnings) for every key it lacks. Unknown keys raise
-    RowError."""
+    """Return `known` in the schema's order, None (or no warnings) for every key it lacks. Unknown
+    keys raise RowError.
+    """
     for key in known:
         if key not in keys():
             raise RowError(f"row key {key!r} is unknown")
@@ -62,7 +66,9 @@ def complete(known: Row) -> Row:
 
 
 def digest(row: Row) -> str:
-    """Return the sha256 over the canonical JSON of a row without its digest and without keys that are None."""
+    """Return the sha256 over the canonical JSON of a row without its digest and without keys that
+    are None.
+    """
     content = {key: value for key, value in row.items() if key != "digest" and value is not None}
     try:
         text = json.dumps(
@@ -78,7 +84,9 @@ def digest(row: Row) -> str:
 
 
 def seal(row: Row, path: Path | str) -> Row:
-    """Return the row, completed and checked, with its digest; raise RowError that names `path` for a bad one."""
+    """Return the row, completed and checked, with its digest; raise RowError that names `path` for
+    a bad one.
+    """
     sealed = complete({key: value for key, value in row.items() if key != "digest"})
     sealed["digest"] = digest(sealed)
     return _checked(sealed, path)
@@ -98,7 +106,9 @@ def write_row(path: Path | str, row: Row) -> Row:
 
 
 def read_row(path: Path | str) -> Row:
-    """Return the row in `path`; raise RowError if it is missing, truncated, altered or not of the schema."""
+    """Return the row in `path`; raise RowError if it is missing, truncated, altered or not of the
+    schema.
+    """
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
@@ -107,7 +117,9 @@ def read_row(path: Path | str) -> Row:
 
 
 def parse(text: str, path: Path | str) -> Row:
-    """Return the row that a text holds, a line of `rows.jsonl` or a file; raise RowError that names `path`."""
+    """Return the row that a text holds, a line of `rows.jsonl` or a file; raise RowError that names
+    `path`.
+    """
     try:
         row = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -117,7 +129,7 @@ def parse(text: str, path: Path | str) -> Row:
     checked = _checked(row, path)
     if checked["digest"] != digest(checked):
         raise AlteredError(
-            f"{path}: the digest does not fit the contents; the row was altered after it was written"
+            f"{path}: the digest does not fit; the row was altered after it was written"
         )
     return checked
 
@@ -133,12 +145,16 @@ def _checked(row: Any, path: Path | str) -> Row:
 
 
 def read_rows(folder: Path, skipped: Counter[str] | None = None) -> list[tuple[Path, Row]]:
-    """Return path and row of every row below a folder, and count in `skipped` what is none; raise RowError."""
+    """Return path and row of every row below a folder, and count in `skipped` what is none; raise
+    RowError.
+    """
     return [(path, parse(text, path)) for path, text in row_texts(row_files(folder, skipped))]
 
 
 def row_texts(files: Iterable[Path]) -> list[tuple[Path, str]]:
-    """Return path and text of every row of row files and `rows.jsonl`; a file that cannot be read has no text."""
+    """Return path and text of every row of row files and `rows.jsonl`; a file that cannot be read
+    has no text.
+    """
     texts = []
     for path in files:
         try:

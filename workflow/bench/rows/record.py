@@ -1,6 +1,8 @@
-"""What a row holds, key by key: the one schema by which rows are written, read, verified and tabled.
+"""What a row holds, key by key: the one schema by which rows are written, read, verified and
+tabled.
 
-`pointer-bench schema row` prints it. A key that does not apply, or is not known, is left out of the file.
+`pointer-bench schema row` prints it. A key that does not apply, or is not known, is left out of the
+file.
 """
 
 from __future__ import annotations
@@ -183,7 +185,7 @@ class Record(BaseModel):
     source_hash: Word = Field(description="content hash of the modules that make this number")
     shared_hash: Word | None = Field(
         default=None,
-        description="content hash of what all models of the experiment share: task, recipe, trunk, clock",
+        description="content hash of what all models share: task, recipe, trunk, clock",
     )
     files_sha256: dict[str, Sha256] | None = Field(
         default=None, description="sha256 of each file kept beside the row, by kind"

@@ -42,7 +42,9 @@ class Checked:
     skipped: Counter[str] = field(default_factory=Counter)
 
     def read(self, path: Path, text: str) -> Placed | None:
-        """Return the row of a file or a line, read once; None where there is none that can be trusted."""
+        """Return the row of a file or a line, read once; None where there is none that can be
+        trusted.
+        """
         name = str(path)
         if name not in self.rows:
             try:
