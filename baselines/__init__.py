@@ -1,1 +1,1 @@
-"""The models that Pointer is compared with: one file a baseline, each a `pointer.trunk.Mixer` with its citation."""
+"""The models that Pointer is compared with: a file each, a `pointer.trunk.Mixer` with citation."""

@@ -1,4 +1,7 @@
-"""Does the evaluation sit on the chance line for a model that knows nothing? Control, never trained. Cost: O(N V)."""
+"""Does the evaluation sit on the chance line for a model that knows nothing?
+
+Control, never trained. Cost: O(N V).
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from pointer.trunk import check_tokens
 
 
 class Chance(nn.Module):
-    """Pseudo-random logits that depend on the shape of the tokens alone, so that two calls agree."""
+    """Pseudo-random logits that depend on the tokens' shape alone, so that two calls agree."""
 
     trainable = False
 
@@ -18,7 +21,8 @@ class Chance(nn.Module):
         self.symbols, self.length, self.guess_seed = symbols, length, guess_seed
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """tokens: int64[B, N] -> logits float[B, N, V]."""
+        """Map tokens int64[B, N] to logits float[B, N, V]."""
         check_tokens(tokens, self.symbols, self.length)
         generator = torch.Generator(device="cpu").manual_seed(self.guess_seed)
-        return torch.randn(*tokens.shape, self.symbols, generator=generator, device="cpu").to(tokens.device)
+        size = (*tokens.shape, self.symbols)
+        return torch.randn(size, generator=generator, device="cpu").to(tokens.device)

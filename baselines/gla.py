@@ -1,9 +1,10 @@
 """Does it help to decide by content what to forget? Gated linear attention.
 
-Yang et al. 2023, Gated Linear Attention Transformers, arXiv 2312.06635: a decay a
-key channel and position, sigmoid(low-rank map)^(1/16), a norm a head, a swish gate. Deviations: keys are as wide as
-values (the original halves them) and heads the trunk's, which leaves the state as large; a norm without learned scale;
-a decay is at least e^-1 a step, so that chunks of 64 cannot overflow (the original nests chunks).
+Yang et al. 2023, Gated Linear Attention Transformers, arXiv 2312.06635: a decay a key channel and
+position, sigmoid(low-rank map)^(1/16), a norm a head, a swish gate. Deviations: keys are as wide as
+values (the original halves them) and heads the trunk's, which leaves the state as large; a norm
+without learned scale; a decay is at least e^-1 a step, so that chunks of 64 cannot overflow (the
+original nests chunks).
 Cost: O(N d e) time, O(N d) memory, chunked.
 """
 
@@ -14,8 +15,8 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from baselines.heads import HeadMixer, at_least, input_projection, merge_heads, split_heads
-from baselines.recurrence import decayed_sums
+from baselines.parts.heads import HeadMixer, at_least, input_projection, merge_heads, split_heads
+from baselines.parts.recurrence import decayed_sums
 from pointer.trunk import LayerShape
 
 SHARPNESS = 16.0  # the paper's tau
@@ -34,12 +35,12 @@ class GatedLinearAttention(HeadMixer):
         nn.init.zeros_(self.decay_up.bias)
 
     def log_decay(self, x: Tensor) -> Tensor:
-        """x: float[B, N, d] -> float[B, H, N, e] in [-1, 0)."""
+        """Map x float[B, N, d] to the log of its decays, float[B, H, N, e] in [-1, 0)."""
         rate = F.logsigmoid(self.decay_up(self.decay_down(x))) / SHARPNESS
         return split_heads(rate.clamp(min=STRONGEST), self.heads)
 
     def forward(self, x: Tensor, carry: Any) -> tuple[Tensor, Any]:
-        """x: float[B, N, d] -> (float[B, N, d], carry unchanged)."""
+        """Map x float[B, N, d] to (float[B, N, d], carry unchanged)."""
         q, k, v = (split_heads(part, self.heads) for part in self.qkv(x).chunk(3, dim=-1))
         mixed = decayed_sums(q * q.shape[-1] ** -0.5, k, v, self.log_decay(x))
         normed = F.layer_norm(mixed, mixed.shape[-1:])

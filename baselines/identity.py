@@ -1,6 +1,7 @@
-"""How fast is the trunk alone? Control without mixing: the feed-forward, widened to equal parameters, does everything.
+"""How fast is the trunk alone?
 
-No model on this trunk can be faster, and none that uses context may score like it. Cost: nothing.
+Control without mixing: the feed-forward, widened to equal parameters, does everything. No model on
+this trunk can be faster, and none that uses context may score like it. Cost: nothing.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pointer.trunk import LayerShape, Mixer
 
 
 class Identity(Mixer):
-    """Adds zero to the residual stream."""
+    """Add zero to the residual stream."""
 
     one_mode = True
 
@@ -21,5 +22,5 @@ class Identity(Mixer):
         super().__init__()
 
     def forward(self, x: Tensor, carry: Any) -> tuple[Tensor, Any]:
-        """x: float[B, N, d] -> (zeros[B, N, d] that occupy one number, carry)."""
+        """Map x float[B, N, d] to (zeros[B, N, d] that occupy one number, carry)."""
         return x.new_zeros(()).expand_as(x), carry

@@ -10,13 +10,13 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from baselines.heads import HeadMixer
-from baselines.recurrence import normalised_sums
+from baselines.parts.heads import HeadMixer
+from baselines.parts.recurrence import normalised_sums
 
 
 class LinearAttention(HeadMixer):
     """Weights phi(q) phi(k) over j <= i with phi = elu + 1, divided by their sum."""
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """q, k, v: float[B, H, N, e] -> float[B, H, N, e]."""
+        """Map q, k, v float[B, H, N, e] to float[B, H, N, e]."""
         return normalised_sums(F.elu(q) + 1, F.elu(k) + 1, v)

@@ -1,7 +1,8 @@
 """What does the nearest context alone reach? Attention to a short window and nothing else.
 
-Causal local attention as in Parmar et al. 2018, Image Transformer, arXiv 1802.05751, in its exact sliding
-form. With 6 layers it can see 6 * 63 tokens back: a floor for every task whose answer lies further.
+Causal local attention as in Parmar et al. 2018, Image Transformer, arXiv 1802.05751, in its exact
+sliding form. With 6 layers it can see 6 * 63 tokens back: a floor for every task whose answer lies
+further.
 Cost: O(N w d) time, O(N w) memory.
 """
 
@@ -9,8 +10,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from baselines.heads import HeadMixer, at_least
 from baselines.longformer import window_attention
+from baselines.parts.heads import HeadMixer, at_least
 from pointer.trunk import LayerShape
 
 
@@ -22,5 +23,5 @@ class LocalAttention(HeadMixer):
         self.window = at_least("window", window, 1)
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """q, k, v: float[B, H, N, e] -> float[B, H, N, e]."""
+        """Map q, k, v float[B, H, N, e] to float[B, H, N, e]."""
         return window_attention(q, k, v, self.window, dilation=1, global_tokens=0)

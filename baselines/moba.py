@@ -1,10 +1,12 @@
-"""Does attention need to read everything? Block-sparse attention: each query picks a few blocks by their mean key.
+"""Does attention need to read everything?
 
-Lu et al. 2025, MoBA: Mixture of Block Attention for Long-Context LLMs, arXiv 2502.13189: own block causally, and the
-top `picks` earlier blocks by q . mean(k); the choice itself has no gradient. Rotary positions, as there. Its top-k
-counts the own block: `picks` of 2 is its top-k 3. Up to (picks + 1) block tokens this is attention to everything.
-Cost: O(N picks block d) time and O(N picks d) memory for the attention, but every query scores every block: N^2 d /
-block, so the class is quadratic (with a factor 1 / block).
+Block-sparse attention: each query picks a few blocks by their mean key. Lu et al. 2025, MoBA:
+Mixture of Block Attention for Long-Context LLMs, arXiv 2502.13189: own block causally, and the top
+`picks` earlier blocks by q . mean(k); the choice itself has no gradient. Rotary positions, as
+there. Its top-k counts the own block: `picks` of 2 is its top-k 3. Up to (picks + 1) block tokens
+this is attention to everything.
+Cost: O(N picks block d) time and O(N picks d) memory for the attention, but every query scores
+every block: N^2 d / block, so the class is quadratic (with a factor 1 / block).
 """
 
 from __future__ import annotations
@@ -12,10 +14,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from baselines.chunks import chunk, unchunk
-from baselines.heads import HeadMixer, at_least
-from baselines.mass import attend_with_mass, joined
-from baselines.rotary import check_rotary, rotate
+from baselines.parts.chunks import chunk, unchunk
+from baselines.parts.heads import HeadMixer, at_least
+from baselines.parts.mass import attend_with_mass, joined
+from baselines.parts.rotary import check_rotary, rotate
 from pointer.trunk import LayerShape
 
 TILE = 64  # queries that share a block are attended in tiles of this many
@@ -30,7 +32,7 @@ class BlockAttention(HeadMixer):
         self.block, self.picks = at_least("block", block, 1), at_least("picks", picks, 0)
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """q, k, v: float[B, H, N, e] -> float[B, H, N, e]: both parts, weighed by the mass of their scores."""
+        """Map q, k, v float[B, H, N, e] to float[B, H, N, e]; parts are weighed by their mass."""
         q, k = rotate(q) * q.shape[-1] ** -0.5, rotate(k)
         keys, values = chunk(k, self.block), chunk(v, self.block)
         own, own_mass = own_block(q, keys, values)
@@ -43,7 +45,7 @@ class BlockAttention(HeadMixer):
 
 
 def own_block(q: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-    """Causal attention within blocks: float[B, H, N, e] and log mass float[B, H, N].
+    """Attend causally within blocks: float[B, H, N, e] and log mass float[B, H, N].
 
     q: float[B, H, N, e]; keys, values: float[B, H, C, block, e].
     """
@@ -56,43 +58,53 @@ def own_block(q: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def pick_blocks(q: Tensor, keys: Tensor, picks: int) -> tuple[Tensor, Tensor]:
-    """The best earlier blocks of each query. -> int64[B, H, N, P] and bool[B, H, N, P], false where fewer exist."""
+    """Return the best earlier blocks of each query, int64[B, H, N, P], and which of them exist.
+
+    q: float[B, H, N, e]; keys: float[B, H, C, block, e]. Existing: bool[B, H, N, P].
+    """
     length, (blocks, block) = q.shape[2], keys.shape[2:4]
-    gates = q @ keys.mean(dim=-2).transpose(-2, -1)  # [B, H, N, C]; a block with a gap is the last, so never earlier
+    # [B, H, N, C]; only the last block can have a gap, and it is never an earlier one
+    gates = q @ keys.mean(dim=-2).transpose(-2, -1)
     own = torch.arange(length, device=q.device) // block
     earlier = torch.arange(blocks, device=q.device) < own[:, None]
     best = gates.masked_fill(~earlier, float("-inf")).topk(min(picks, blocks - 1), dim=-1)
     return best.indices, best.values > float("-inf")
 
 
-def picked_blocks(q: Tensor, keys: Tensor, values: Tensor, picked: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-    """Attention of each query to each block it picked: float[B, H, N, P, e] and log mass float[B, H, N, P].
+def picked_blocks(
+    q: Tensor, keys: Tensor, values: Tensor, picked: Tensor, valid: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Attend from each query to each block it picked: float[B, H, N, P, e], log mass [B, H, N, P].
 
-    Pairs (query, block) are sorted by block and cut into tiles of queries that share one: nothing is gathered per key.
+    Pairs (query, block) are sorted by block and cut into tiles of queries that share a block, so
+    that nothing is gathered per key.
     """
     batch, heads, length, width = q.shape
     blocks, picks = keys.shape[2], picked.shape[-1]
     series = torch.arange(batch * heads, device=q.device).view(batch, heads, 1, 1)
     slot, tile_group = tile_slots((series * blocks + picked).flatten(), batch * heads * blocks)
     pair = torch.arange(len(slot), device=q.device)
-    query = torch.zeros(len(tile_group) * TILE, dtype=torch.int64, device=q.device).scatter(0, slot, pair // picks)
+    query = pair.new_zeros(len(tile_group) * TILE).scatter(0, slot, pair // picks)
     rows = q.reshape(-1, width).index_select(0, query).unflatten(0, (-1, TILE))
     scores = rows @ keys.flatten(0, 2).index_select(0, tile_group).transpose(-2, -1)
     mixed, mass = attend_with_mass(scores, values.flatten(0, 2).index_select(0, tile_group))
     far = mixed.flatten(0, 1).index_select(0, slot).view(batch, heads, length, picks, width)
-    return far, mass.flatten().index_select(0, slot).view_as(valid).masked_fill(~valid, float("-inf"))
+    mass = mass.flatten().index_select(0, slot).view_as(valid)
+    return far, mass.masked_fill(~valid, float("-inf"))
 
 
 def tile_slots(group: Tensor, groups: int) -> tuple[Tensor, Tensor]:
-    """Tiles of TILE places that hold one group each: every pair's place int64[pairs], every tile's group int64[tiles].
+    """Assign pairs to tiles of TILE slots that hold one group each.
 
-    group: int64[pairs], in 0..groups-1. Always as many tiles as the worst case needs (a part-filled one for every
+    group: int64[pairs], in 0..groups-1. Returns every pair's slot int64[pairs] and every tile's
+    group int64[tiles]. There are as many tiles as the worst case needs (a part-filled one for every
     group), so that the work does not depend on the data.
     """
     order = group.argsort(stable=True)
-    count = torch.zeros(groups, dtype=torch.int64, device=group.device).scatter_add(0, group, torch.ones_like(group))
-    last_tile = ((count + TILE - 1) // TILE).cumsum(0)
-    first_slot, first_rank = (last_tile - (count + TILE - 1) // TILE) * TILE, count.cumsum(0) - count
+    count = group.new_zeros(groups).scatter_add(0, group, torch.ones_like(group))
+    tiles_of = (count + TILE - 1) // TILE
+    last_tile = tiles_of.cumsum(0)
+    first_slot, first_rank = (last_tile - tiles_of) * TILE, count.cumsum(0) - count
     ordered = group[order]
     rank = torch.arange(len(group), device=group.device) - first_rank[ordered]
     slot = torch.empty_like(group).scatter(0, order, first_slot[ordered] + rank)

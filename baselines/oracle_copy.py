@@ -1,6 +1,6 @@
-"""Is the copy task solvable as scored? Control that is told the distance D and must reach 100%. Never trained.
+"""Is the copy task solvable as scored?
 
-Cost: O(N V).
+Control that is told the distance D and must reach 100%. Never trained. Cost: O(N V).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class OracleCopy(nn.Module):
         self.symbols, self.length, self.distance = symbols, length, distance
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """tokens: int64[B, N] -> logits float[B, N, V]."""
+        """Map tokens int64[B, N] to logits float[B, N, V]."""
         check_tokens(tokens, self.symbols, self.length)
         logits = torch.zeros(*tokens.shape, self.symbols, device=tokens.device)
         known = tokens[:, : max(0, tokens.shape[1] - self.distance)]

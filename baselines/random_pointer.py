@@ -1,6 +1,7 @@
-"""Does it matter where a pointer points? Control: a pointer block whose targets are drawn once and never learned.
+"""Does it matter where a pointer points?
 
-Values, gate and output are a pointer block's (Li 2025, arXiv 2508.02631, section 3); only the selection is frozen.
+Control: a pointer block whose targets are drawn once and never learned. Values, gate and output are
+a pointer block's (Li 2025, arXiv 2508.02631, section 3); only the selection is frozen.
 Cost: O(N d^2), one gather a layer.
 """
 
@@ -11,12 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from baselines.heads import head_width, input_projection, output_projection
+from baselines.parts.heads import head_width, input_projection, output_projection
 from pointer.trunk import LayerShape, Mixer
 
 
 class RandomPointer(Mixer):
-    """y_i = W_o(sigmoid(W_g x_i) * v_t) with one frozen target t <= i a head and position, uniform over 0..i."""
+    """y_i = W_o(sigmoid(W_g x_i) * v_t), with one frozen t, uniform over 0..i, a head and i."""
 
     targets_table: Tensor
 
@@ -30,23 +31,24 @@ class RandomPointer(Mixer):
         self.register_buffer("targets_table", draw_targets(shape, target_seed), persistent=False)
 
     def targets(self, x: Tensor, carry: Any) -> Tensor:
-        """x: float[B, N, d] -> the position that each head points to, int64[B, H, N]."""
+        """Return the position that each head points to, int64[B, H, N], for x float[B, N, d]."""
         batch, length, _ = x.shape
         return self.targets_table[:length].T.expand(batch, -1, -1)
 
     def forward(self, x: Tensor, carry: Any) -> tuple[Tensor, Tensor]:
-        """x: float[B, N, d] -> (float[B, N, d], targets int64[B, H, N] for the trace)."""
+        """Map x float[B, N, d] to (float[B, N, d], targets int64[B, H, N] for the trace)."""
         length = x.shape[1]
         head = torch.arange(self.heads, device=x.device)
-        rows = (self.targets_table[:length] * self.heads + head).flatten()  # of the values as [N H, e]
+        rows = (self.targets_table[:length] * self.heads + head).flatten()  # of values [N H, e]
         values = self.value(x).unflatten(-1, (self.heads, -1)).flatten(1, 2)
         picked = values.index_select(1, rows).view_as(x)
         return self.out(torch.sigmoid(self.gate(x)) * picked), self.targets(x, carry)
 
 
 def draw_targets(shape: LayerShape, seed: int) -> Tensor:
-    """int64[length, H] with row i uniform over 0..i; the same rows whatever the length, different ones a layer."""
+    """Return int64[length, H], row i uniform over 0..i whatever the length, new in each layer."""
     generator = torch.Generator(device="cpu").manual_seed(seed * shape.layers + shape.layer)
-    share = torch.rand(shape.length, shape.heads, generator=generator, device="cpu", dtype=torch.float64)
+    size = (shape.length, shape.heads)
+    share = torch.rand(size, generator=generator, device="cpu", dtype=torch.float64)
     count = torch.arange(1, shape.length + 1, device="cpu")[:, None]
     return torch.minimum((share * count).long(), count - 1)

@@ -1,14 +1,16 @@
 """Can hashing find what attention would have found? Attention within hash buckets.
 
-Kitaev et al. 2020, Reformer: The Efficient Transformer, arXiv 2001.04451, section 2: queries and keys are one
-projection (keys of unit length), buckets are the nearest of random directions, positions are sorted by bucket, several
-rounds are joined by the mass of their scores, a position attends to itself only where nothing else is there. Buckets
-grow in number with N; more than 64 are products of several hashes, as in the original's code, or hashing alone would
-cost O(N^2 d / window).
-Deviations: a position sees the `window` nearest earlier members of its bucket, not those of its chunk of the sorted
-order, which would shift with future tokens; a key that several rounds find counts in each of them, where the original
-takes off the logarithm of how often; the directions are drawn once, so that outputs are deterministic; 4 rounds, where
-the paper trains with up to 8; no reversible layers.
+Kitaev et al. 2020, Reformer: The Efficient Transformer, arXiv 2001.04451, section 2: queries and
+keys are one projection (keys of unit length), buckets are the nearest of random directions,
+positions are sorted by bucket, several rounds are joined by the mass of their scores, a position
+attends to itself only where nothing else is there. Buckets grow in number with N; more than 64 are
+products of several hashes, as in the original's code, or hashing alone would cost O(N^2 d /
+window).
+Deviations: a position sees the `window` nearest earlier members of its bucket, not those of its
+chunk of the sorted order, which would shift with future tokens; a key that several rounds find
+counts in each of them, where the original takes off the logarithm of how often; the directions are
+drawn once, so that outputs are deterministic; 4 rounds, where the paper trains with up to 8; no
+reversible layers.
 Cost: O(N log N) for sorting and hashing, O(N window d rounds) time, O(N window H rounds) memory.
 """
 
@@ -20,68 +22,82 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from baselines.chunks import chunk, unchunk, with_past
-from baselines.heads import at_least, head_width, input_projection, merge_heads, output_projection, split_heads
-from baselines.mass import attend_with_mass, joined
+from baselines.parts.chunks import chunk, unchunk, with_past
+from baselines.parts.heads import (
+    at_least,
+    head_width,
+    input_projection,
+    merge_heads,
+    output_projection,
+    split_heads,
+)
+from baselines.parts.mass import attend_with_mass, joined
 from pointer.trunk import LayerShape, Mixer
 
 LARGEST_HALF = 32  # directions of one hash, which with their opposites make twice as many buckets
-SELF_SCORE = -1e5  # the original's penalty: only where a position is alone in its bucket does it see itself
+SELF_SCORE = -1e5  # the original's penalty: a position sees itself only if alone in its bucket
 
 
 class HashAttention(Mixer):
-    """Attention to the nearest earlier positions of the same hash bucket, over several rounds of hashing."""
+    """Attention to the nearest earlier positions of the same bucket, over rounds of hashing."""
 
     directions: Tensor
 
-    def __init__(self, shape: LayerShape, *, window: int = 64, rounds: int = 4, hash_seed: int = 0) -> None:
+    def __init__(
+        self, shape: LayerShape, *, window: int = 64, rounds: int = 4, hash_seed: int = 0
+    ) -> None:
         super().__init__()
         self.heads, self.window = shape.heads, at_least("window", window, 1)
         self.query_key = input_projection(shape.width, shape.width)
         self.value = input_projection(shape.width, shape.width)
         self.out = output_projection(shape)
-        half = max(1, round(shape.length / (2 * window)))  # about `window` positions a bucket at full length
-        self.halves = hash_halves(half)
-        generator = torch.Generator(device="cpu").manual_seed(hash_seed * shape.layers + shape.layer)
+        # about `window` positions a bucket at full length
+        self.halves = hash_halves(max(1, round(shape.length / (2 * window))))
+        seed = hash_seed * shape.layers + shape.layer
+        generator = torch.Generator(device="cpu").manual_seed(seed)
         size = (at_least("rounds", rounds, 1), shape.heads, head_width(shape), sum(self.halves))
         self.register_buffer("directions", torch.randn(size, generator=generator, device="cpu"))
 
     def forward(self, x: Tensor, carry: Any) -> tuple[Tensor, Any]:
-        """x: float[B, N, d] -> (float[B, N, d], carry unchanged)."""
+        """Map x float[B, N, d] to (float[B, N, d], carry unchanged)."""
         q, v = split_heads(self.query_key(x), self.heads), split_heads(self.value(x), self.heads)
-        rounds = [bucket_attention(q, v, bucket, self.window) for bucket in self.buckets(q).unbind()]
+        buckets = self.buckets(q).unbind()
+        rounds = [bucket_attention(q, v, bucket, self.window) for bucket in buckets]
         parts = torch.stack([part for part, _ in rounds], dim=-2)
         masses = torch.stack([mass for _, mass in rounds], dim=-1)
         return self.out(merge_heads(joined(parts, masses))), carry
 
     @torch.no_grad()
     def buckets(self, q: Tensor) -> Tensor:
-        """float[B, H, N, e] -> the nearest of the directions and their opposites, int64[rounds, B, H, N]; of several
-        hashes the digits of one number."""
+        """Return the nearest of the directions and their opposites, int64[rounds, B, H, N].
+
+        q: float[B, H, N, e]. Several hashes are the digits of one number.
+        """
         along = q @ self.directions.unsqueeze(1).to(q.dtype)
-        first, *further = (torch.cat([part, -part], dim=-1).argmax(dim=-1) for part in along.split(self.halves, dim=-1))
-        for half, digit in zip(self.halves[1:], further, strict=True):
-            first = first * (2 * half) + digit
-        return first
+        bucket = torch.zeros(along.shape[:-1], dtype=torch.int64, device=q.device)
+        for half, part in zip(self.halves, along.split(self.halves, dim=-1), strict=True):
+            bucket = bucket * (2 * half) + torch.cat([part, -part], dim=-1).argmax(dim=-1)
+        return bucket
 
 
 def hash_halves(half: int) -> list[int]:
-    """Directions of each hash, so that all together make at least 2 `half` buckets: O(log N) instead of O(N)."""
+    """Return the directions of each hash, O(log N): together at least 2 `half` buckets."""
     if half <= LARGEST_HALF:
         return [half]
     return [LARGEST_HALF, *hash_halves(-(-half // (2 * LARGEST_HALF)))]
 
 
 def bucket_attention(q: Tensor, v: Tensor, bucket: Tensor, window: int) -> tuple[Tensor, Tensor]:
-    """One round. q, v: float[B, H, N, e], bucket: int64[B, H, N] -> float[B, H, N, e] and log mass float[B, H, N].
+    """Return one round's float[B, H, N, e] and log mass float[B, H, N].
 
-    After a stable sort by bucket the nearest earlier members of a position's bucket stand right before it: a sliding
-    window.
+    q, v: float[B, H, N, e]; bucket: int64[B, H, N]. After a stable sort by bucket the nearest
+    earlier members of a position's bucket stand right before it: a sliding window.
     """
     length, width = q.shape[-2:]
     order = bucket.argsort(dim=-1, stable=True)
     place = order.argsort(dim=-1)
-    rows, values = (part.gather(2, order.unsqueeze(-1).expand(-1, -1, -1, width)) for part in (q, v))
+    by_row = order.unsqueeze(-1).expand(-1, -1, -1, width)
+    rows, values = q.gather(2, by_row), v.gather(2, by_row)
     size = min(window, length)
     past = -(-window // size)
     keys = with_past(chunk(F.normalize(rows, dim=-1), size), past)
@@ -93,9 +109,10 @@ def bucket_attention(q: Tensor, v: Tensor, bucket: Tensor, window: int) -> tuple
 
 
 def mask_scores(scores: Tensor, ordered: Tensor, window: int, size: int, past: int) -> Tensor:
-    """Leaves the `window` places before a query's own in the same bucket, and its own at SELF_SCORE.
+    """Keep the `window` sorted positions before a query in its bucket, and its own at SELF_SCORE.
 
-    scores: float[B, H, C, size, (past + 1) size], ordered: int64[B, H, N], the sorted buckets -> as scores.
+    scores: float[B, H, C, size, (past + 1) size], returned in that shape; ordered: int64[B, H, N],
+    the sorted buckets.
     """
     group = chunk(ordered.unsqueeze(-1) + 1, size)  # padding is 0, no bucket's number
     same = group == with_past(group, past).transpose(-2, -1)

@@ -1,8 +1,9 @@
 """Does a fixed forgetting rate a head suffice? Retention, the mixer of RetNet.
 
-Sun et al. 2023, Retentive Network, arXiv 2307.08621: rotated queries and keys, decay
-gamma_h = 1 - 2^(-5-h), a norm a head, a swish gate. Deviations: values are d wide, not 2 d; heads are the trunk's, 32
-wide, where the original's keys are 256 wide: 8 times the decays, and a state an eighth as large; plain rotary angles.
+Sun et al. 2023, Retentive Network, arXiv 2307.08621: rotated queries and keys, decay gamma_h = 1 -
+2^(-5-h), a norm a head, a swish gate. Deviations: values are d wide, not 2 d; heads are the
+trunk's, 32 wide, where the original's keys are 256 wide: 8 times the decays, and a state an eighth
+as large; plain rotary angles.
 Cost: O(N d e) time, O(N d) memory, chunked.
 """
 
@@ -15,9 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from baselines.heads import HeadMixer, input_projection, merge_heads, split_heads
-from baselines.recurrence import decayed_sums
-from baselines.rotary import check_rotary, rotate
+from baselines.parts.heads import HeadMixer, input_projection, merge_heads, split_heads
+from baselines.parts.recurrence import decayed_sums
+from baselines.parts.rotary import check_rotary, rotate
 from pointer.trunk import LayerShape
 
 
@@ -30,14 +31,14 @@ class Retention(HeadMixer):
         self.gate = input_projection(shape.width, shape.width)
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """sum over j <= i of gamma^(i - j) (q_i k_j) v_j. q, k, v: float[B, H, N, e] -> float[B, H, N, e]."""
+        """Return sum over j <= i of gamma^(i - j) (q_i k_j) v_j; all float[B, H, N, e]."""
         log_decay = [math.log1p(-(2.0 ** -(5 + head))) for head in range(self.heads)]
         rates = torch.tensor(log_decay, dtype=q.dtype, device=q.device)[:, None, None]
         k = rotate(k) * k.shape[-1] ** -0.5
         return decayed_sums(rotate(q), k, v, rates.expand(-1, q.shape[2], 1))
 
     def forward(self, x: Tensor, carry: Any) -> tuple[Tensor, Any]:
-        """x: float[B, N, d] -> (float[B, N, d], carry unchanged)."""
+        """Map x float[B, N, d] to (float[B, N, d], carry unchanged)."""
         q, k, v = (split_heads(part, self.heads) for part in self.qkv(x).chunk(3, dim=-1))
         retained = self.attend(q, k, v)
         normed = F.layer_norm(retained, retained.shape[-1:])

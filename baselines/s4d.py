@@ -1,9 +1,10 @@
 """How far does a linear state space model remember? S4D, the diagonal one.
 
-Gu et al. 2022, On the Parameterization and Initialization of Diagonal State Space Models, arXiv 2206.11893: S4D-Lin
-initialisation, zero-order hold, kernel as a convolution, GELU, and a gated linear output. One state space a channel.
-Cost: O(N log N d) time by FFT; the kernel by a product of two short tables, O(N n d) time and O(N d) memory for n
-states.
+Gu et al. 2022, On the Parameterization and Initialization of Diagonal State Space Models, arXiv
+2206.11893: S4D-Lin initialisation, zero-order hold, kernel as a convolution, GELU, and a gated
+linear output. One state space a channel.
+Cost: O(N log N d) time by FFT; the kernel by a product of two short tables, O(N n d) time and O(N
+d) memory for n states.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from baselines.convolution import long_convolution
-from baselines.heads import at_least
+from baselines.parts.convolution import long_convolution
+from baselines.parts.heads import at_least
 from pointer.trunk import INIT_STD, LayerShape, Mixer
 
 BLOCK = 64  # offsets are written t = BLOCK a + b: exp(t z) is a product of tables over a and b
@@ -24,12 +25,15 @@ SHORTEST, LONGEST = 1e-3, 1e-1  # range of the step sizes at the start
 
 
 class S4D(Mixer):
-    """y = GLU(W gelu(K conv x + D x)) with K_t = 2 Re sum over n of C_n (exp(dt A_n) - 1) / A_n exp(t dt A_n)."""
+    """y = GLU(W gelu(K conv x + D x)), with the kernel of a diagonal state space a channel.
+
+    K_t = 2 Re sum over n of C_n (exp(dt A_n) - 1) / A_n exp(t dt A_n).
+    """
 
     one_mode = True
 
     def __init__(self, shape: LayerShape, *, states: int = 32) -> None:
-        """`states`: conjugate pairs a channel."""
+        """Build a layer with `states` conjugate pairs a channel."""
         super().__init__()
         size = (shape.width, at_least("states", states, 1))
         span = math.log(LONGEST / SHORTEST)
@@ -42,7 +46,7 @@ class S4D(Mixer):
         nn.init.normal_(self.out.weight, std=INIT_STD / (2 * shape.layers) ** 0.5)
 
     def filters(self, length: int) -> Tensor:
-        """The kernel at offsets 0..N-1, float[d, N]."""
+        """Return the kernel at offsets 0..N-1, float[d, N]."""
         rate = torch.complex(-self.log_decay.exp(), self.frequency)  # A: complex[d, n]
         step = rate * self.log_step.exp()
         scale = 2 * torch.complex(*self.mix) * (step.exp() - 1) / rate
@@ -51,11 +55,12 @@ class S4D(Mixer):
         left = scale[:, None] * (step[:, None] * far[:, None]).exp()  # [d, a, n]
         right = (step[..., None] * near).exp()  # [d, n, b]
         with torch.autocast(rate.device.type, enabled=False):
-            real = torch.cat([left.real, -left.imag], dim=2) @ torch.cat([right.real, right.imag], dim=1)
+            parts = torch.cat([left.real, -left.imag], dim=2)
+            real = parts @ torch.cat([right.real, right.imag], dim=1)
         return real.flatten(1)[:, :length]
 
     def forward(self, x: Tensor, carry: Any) -> tuple[Tensor, Any]:
-        """x: float[B, N, d] -> (float[B, N, d], carry unchanged)."""
+        """Map x float[B, N, d] to (float[B, N, d], carry unchanged)."""
         mixed = long_convolution(x.transpose(1, 2), self.filters(x.shape[1])).transpose(1, 2)
         hidden: Tensor = self.out(F.gelu(mixed + self.skip * x, approximate="tanh"))
         return F.glu(hidden), carry

@@ -1,10 +1,11 @@
-"""Is recall due to pointing, or to how queries and keys are compared? Attention that compares them as Pointer's
-candidates by content do.
+"""Is recall due to pointing, or to how queries and keys are compared?
 
-Vaswani et al. 2017, Attention Is All You Need, arXiv 1706.03762, with pointer.content's scoring: a short convolution on
-the keys, queries that start as the key's own projection, cosines. As in Reformer (arXiv 2001.04451), whose queries and
-keys are shared too, no position attends to itself; in its place stands a key and value of zeros. Without this row the
-recall comparison would set a built-in match of equal tokens against one that has to be learned.
+Attention that compares them as Pointer's candidates by content do. Vaswani et al. 2017, Attention
+Is All You Need, arXiv 1706.03762, with pointer.content's scoring: a short convolution on the keys,
+queries that start as the key's own projection, cosines. As in Reformer (arXiv 2001.04451), whose
+queries and keys are shared too, no position attends to itself; in its place stands a key and value
+of zeros. Without this row the recall comparison would set a built-in match of equal tokens against
+one that has to be learned.
 Cost: that of fused attention, O(N^2 d) time and O(N) memory.
 """
 
@@ -13,22 +14,25 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from baselines.attention import causal_attention
-from baselines.heads import HeadMixer, head_width
+from baselines.parts.attention import causal_attention
+from baselines.parts.heads import HeadMixer, head_width
 from pointer.content import ContentScoring
 from pointer.settings import CandidateSettings
 from pointer.trunk import LayerShape
 
 
 class ContentAttention(HeadMixer):
-    """softmax(q~ k~') v over j < i and a key of zeros, with q~ and k~ from `ContentScoring` at its default settings."""
+    """softmax(q~ k~') v over j < i and a key of zeros.
+
+    q~ and k~ come from `ContentScoring` at its default settings.
+    """
 
     def __init__(self, shape: LayerShape) -> None:
         super().__init__(shape)
         self.scoring = ContentScoring(shape.heads, head_width(shape), CandidateSettings())
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """q, k, v: float[B, H, N, e] -> float[B, H, N, e]."""
+        """Map q, k, v float[B, H, N, e] to float[B, H, N, e]."""
         q, k = self.scoring(q, k)
         before_own = (0, 0, 1, -1)  # position i sees keys up to i - 1, and zeros in front
         return causal_attention(q * q.shape[-1] ** 0.5, F.pad(k, before_own), F.pad(v, before_own))

@@ -1,20 +1,23 @@
-"""Is the pointer's copying due to pointing, or to its table of offsets? The Transformer with the same table as a bias.
+"""Is the pointer's copying due to pointing, or to its table of offsets?
 
-Attention with a learned bias a head and offset, as in Raffel et al. 2020 (T5), arXiv 1910.10683, section 2.1, but with
-one number for every offset (no buckets), learned by the same rule as Pointer's offset table. Without this row the copy
-comparison would set learned offsets against learned absolute positions.
-Cost: O(N^2 d) time. O(N) memory: blocks of query rows are recomputed for the backward pass, since no fused kernel gives
-a bias its gradient.
+The Transformer with the same table as a bias. Attention with a learned bias a head and offset, as
+in Raffel et al. 2020 (T5), arXiv 1910.10683, section 2.1, but with one number for every offset (no
+buckets), learned by the same rule as Pointer's offset table. Without this row the copy comparison
+would set learned offsets against learned absolute positions.
+Cost: O(N^2 d) time. O(N) memory: blocks of query rows are recomputed for the backward pass, since
+no fused kernel gives a bias its gradient.
 """
 
 from __future__ import annotations
+
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from baselines.heads import HeadMixer
+from baselines.parts.heads import HeadMixer
 from pointer.optim import TableMomentum
 from pointer.trunk import LayerShape
 
@@ -24,37 +27,44 @@ ROWS = 128  # queries whose scores exist at one time
 class RelativeAttention(HeadMixer):
     """softmax(q k' / sqrt(e) + table[i - j]) v over j <= i."""
 
-    def __init__(self, shape: LayerShape, *, table_step: float = 0.05, table_momentum: float = 0.9) -> None:
+    def __init__(
+        self, shape: LayerShape, *, table_step: float = 0.05, table_momentum: float = 0.9
+    ) -> None:
         super().__init__(shape)
         self.table_step, self.table_momentum = table_step, table_momentum
         self.offset_table = nn.Parameter(torch.zeros(shape.heads, shape.length))
 
     def table_optimizer(self) -> torch.optim.Optimizer:
-        """The update rule of Pointer's table: momentum on the gradient over its root mean square."""
-        return TableMomentum([self.offset_table], step=self.table_step, momentum=self.table_momentum)
+        """Return the rule of Pointer's table: momentum on the gradient over its RMS."""
+        return TableMomentum([self.offset_table], self.table_step, self.table_momentum)
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """q, k, v: float[B, H, N, e] -> float[B, H, N, e], by blocks of rows that see keys up to their own end."""
+        """Map q, k, v float[B, H, N, e] to float[B, H, N, e], by blocks of rows."""
         q = q * q.shape[-1] ** -0.5
+        recomputed = partial(checkpoint, attend_rows, use_reentrant=False, preserve_rng_state=False)
         blocks: list[Tensor] = []
         for rows in q.split(ROWS, dim=2):
             end = sum(block.shape[2] for block in blocks) + rows.shape[2]
             block = (rows, k[:, :, :end], v[:, :, :end], self.offset_table)
-            blocks.append(checkpoint(attend_rows, *block, use_reentrant=False, preserve_rng_state=False))
+            blocks.append(recomputed(*block))
         return torch.cat(blocks, dim=2)
 
 
 def attend_rows(q: Tensor, k: Tensor, v: Tensor, table: Tensor) -> Tensor:
-    """q: float[B, H, c, e], the last c of n positions; k, v: float[B, H, n, e]; table: float[H, length >= n]."""
+    """Attend with the table's bias from q float[B, H, c, e], the last c of n positions.
+
+    k, v: float[B, H, n, e]; table: float[H, length >= n].
+    """
     scores = q @ k.transpose(-2, -1) + toeplitz(table[:, : k.shape[2]], q.shape[2]).to(q.dtype)
     return scores.softmax(dim=-1) @ v
 
 
 def toeplitz(table: Tensor, rows: int) -> Tensor:
-    """float[H, n] -> float[H, rows, n]: entry (r, j) is table[i - j] for i = n - rows + r, and -inf for j > i.
+    """Return float[H, rows, n] from float[H, n]: entry (r, j) is table[i - j], -inf for j > i.
 
-    Repeats the reversed table and shears it by reading the copies with a row length one shorter (Dai et al. 2019,
-    arXiv 1901.02860), so that the gradient is a sum over rows instead of a scatter.
+    i = n - rows + r. Repeat the reversed table and shear it by reading the copies with a row length
+    one shorter (Dai et al. 2019, arXiv 1901.02860), so that the gradient is a sum over rows instead
+    of a scatter.
     """
     heads, length = table.shape
     reversed_table = F.pad(table.flip(-1), (0, rows), value=float("-inf"))

@@ -1,24 +1,25 @@
-"""Is it attention or its positions that fails? The Transformer with rotary instead of learned absolute positions.
+"""Is it attention or its positions that fails?
 
-Su et al. 2021, RoFormer, arXiv 2104.09864. Cost: that of fused attention, O(N^2 d) time and O(N) memory.
+The Transformer with rotary instead of learned absolute positions. Su et al. 2021, RoFormer, arXiv
+2104.09864. Cost: that of fused attention, O(N^2 d) time and O(N) memory.
 """
 
 from __future__ import annotations
 
 from torch import Tensor
 
-from baselines.rotary import check_rotary, rotate
+from baselines.parts.rotary import check_rotary, rotate
 from baselines.transformer import Attention
 from pointer.trunk import LayerShape
 
 
 class RotaryAttention(Attention):
-    """Causal multi-head attention whose scores know the distance through rotated queries and keys."""
+    """Causal multi-head attention whose scores know distance by rotated queries and keys."""
 
     def __init__(self, shape: LayerShape) -> None:
         super().__init__(shape)
         check_rotary(shape)
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """q, k, v: float[B, H, N, e] -> float[B, H, N, e]."""
+        """Map q, k, v float[B, H, N, e] to float[B, H, N, e]."""
         return super().attend(rotate(q), rotate(k), v)

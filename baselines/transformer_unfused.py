@@ -1,6 +1,7 @@
-"""What does attention cost when the N x N matrix is written down? Most likely what the paper timed as "vanilla".
+"""What does attention cost when the N x N matrix is written down?
 
-Vaswani et al. 2017, Attention Is All You Need, arXiv 1706.03762, equation 1 step by step.
+Most likely what the paper timed as "vanilla". Vaswani et al. 2017, Attention Is All You Need, arXiv
+1706.03762, equation 1 step by step.
 Cost: O(N^2 d) time, O(N^2 H) memory.
 """
 
@@ -9,14 +10,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from baselines.heads import HeadMixer
+from baselines.parts.heads import HeadMixer
 
 
 class UnfusedAttention(HeadMixer):
     """Causal multi-head attention with the scores materialised."""
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """softmax(q k' / sqrt(e)) v over j <= i. q, k, v: float[B, H, N, e] -> float[B, H, N, e]."""
+        """Return softmax(q k' / sqrt(e)) v over j <= i; all float[B, H, N, e]."""
         length = q.shape[-2]
         scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
         future = torch.ones(length, length, dtype=torch.bool, device=q.device).triu(1)

@@ -1,7 +1,8 @@
-"""What does context give when nothing is selected? Control: every position gets the plain average of earlier values.
+"""What does context give when nothing is selected?
 
-The public repository lizixi-0x2F/Pointer at 7ccc83e computes a uniform average over all positions; this is the same,
-made causal.
+Control: every position gets the plain average of earlier values. The public repository
+lizixi-0x2F/Pointer at 7ccc83e computes a uniform average over all positions; this is the same, made
+causal.
 Cost: O(N d^2), a running sum.
 """
 
@@ -12,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from baselines.heads import input_projection, output_projection
+from baselines.parts.heads import input_projection, output_projection
 from pointer.trunk import LayerShape, Mixer
 
 
@@ -27,7 +28,7 @@ class UniformAverage(Mixer):
         self.out = output_projection(shape)
 
     def forward(self, x: Tensor, carry: Any) -> tuple[Tensor, Any]:
-        """x: float[B, N, d] -> (float[B, N, d], carry)."""
+        """Map x float[B, N, d] to (float[B, N, d], carry)."""
         total = self.value(x).cumsum(dim=1)
         seen = torch.arange(1, x.shape[1] + 1, device=x.device, dtype=total.dtype)
         return self.out(total / seen[:, None]), carry

@@ -1,15 +1,14 @@
-"""How long does each mixer alone take, forward and with backward, at the paper's shortest and longest N?
+"""Time each mixer alone, forward and with backward, at the paper's shortest and longest N.
 
     python -m pytest benchmarks --benchmark-only --benchmark-json=mixers.json
 
-Groups are lengths; about 4096 tokens a call, float32, all threads that this process may use. What the trunk costs
-is not in it: see the experiment `efficiency` for whole training steps. A model of yours that breaks its contract is
-skipped with the reason (tests hold the others to it).
+Groups are lengths; about 4096 tokens a call, float32, all threads that this process may use. The
+trunk's cost is not in it: the experiment `efficiency` times whole training steps. Contracts are not
+checked here: `pointer-bench check MODEL` does that.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -21,7 +20,7 @@ from pointer.trunk import Mixer, Trunk
 from workflow.bench import registry
 from workflow.bench.cell import STEP_TOKENS, affinity
 from workflow.bench.measure import memory
-from workflow.bench.rows import contracts, lock
+from workflow.bench.rows import lock
 from workflow.bench.rows.provenance import machine_label
 
 LENGTHS = (256, 2048)
@@ -29,28 +28,18 @@ WIDTH = 256
 MACHINE = machine_label("cpu", "")
 MODELS = [name for name in registry.names() if registry.info(name).trained and name != "identity"]
 
-brief = pytest.mark.benchmark(min_rounds=3, max_time=0.2, warmup=True, warmup_iterations=1, disable_gc=True)
-
 
 @pytest.fixture(scope="module", autouse=True)
-def refused(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """Why a model may not be timed, by model. All threads that this process may use, and nothing of the suite beside
-    it."""
-    own = [name for name in MODELS if registry.info(name).group == "own"]
-    scratch = tmp_path_factory.mktemp("contracts")
-    reasons = {}
-    for name in own:
-        verdict = contracts.verdict(name, {}, contracts.path(name, {}), scratch, sys.stderr)
-        if verdict.reason:
-            reasons[name] = verdict.reason
+def quiet_machine() -> Iterator[None]:
+    """Use all threads that this process may use, while no other row of the suite is measured."""
     torch.set_num_threads(affinity())
     memory.keep_freed_memory()
     with lock.hold(exclusive=True):
-        yield reasons
+        yield
 
 
-def subject(name: str, length: int) -> tuple[Mixer, Tensor, Any]:
-    """The upper mixer of a two-layer model in training mode, its input float[B, N, d], the lower mixer's carry."""
+def upper_mixer(name: str, length: int) -> tuple[Mixer, Tensor, Any]:
+    """Return the upper mixer of two in training mode, its input float[B, N, d] and its carry."""
     torch.manual_seed(0)
     model = registry.build(name, symbols=20, length=length, layers=2, width=WIDTH).train()
     assert isinstance(model, Trunk)
@@ -62,7 +51,7 @@ def subject(name: str, length: int) -> tuple[Mixer, Tensor, Any]:
 
 
 def forward(mixer: Mixer, x: Tensor, carry: Any) -> Callable[[], None]:
-    """Hard inference."""
+    """Return a call of hard inference."""
     mixer.eval()
 
     def call() -> None:
@@ -73,7 +62,7 @@ def forward(mixer: Mixer, x: Tensor, carry: Any) -> Callable[[], None]:
 
 
 def backward(mixer: Mixer, x: Tensor, carry: Any) -> Callable[[], None]:
-    """Forward and backward in training mode, gradients to the input and to the weights."""
+    """Return a call of training: forward, and gradients of the input and the weights."""
     x.requires_grad_()
     gradient = torch.randn_like(x)
 
@@ -85,19 +74,23 @@ def backward(mixer: Mixer, x: Tensor, carry: Any) -> Callable[[], None]:
     return call
 
 
-@brief
-@pytest.mark.parametrize("what", [forward, backward], ids=["forward", "forward-backward"])
+@pytest.mark.benchmark(
+    min_rounds=3, max_time=0.2, warmup=True, warmup_iterations=1, disable_gc=True
+)
+@pytest.mark.parametrize("phase", [forward, backward], ids=["forward", "forward-backward"])
 @pytest.mark.parametrize("length", LENGTHS)
 @pytest.mark.parametrize("model", MODELS)
 def test_mixer(
-    benchmark: Any, refused: dict[str, str], model: str, length: int, what: Callable[..., Callable[[], None]]
+    benchmark: Any, model: str, length: int, phase: Callable[..., Callable[[], None]]
 ) -> None:
-    if model in refused:
-        pytest.skip(refused[model])
-    mixer, x, carry = subject(model, length)
-    call = what(mixer, x, carry)
-    benchmark.group = f"N={length} {what.__name__}"
+    mixer, x, carry = upper_mixer(model, length)
+    call = phase(mixer, x, carry)
+    benchmark.group = f"N={length} {phase.__name__}"
     benchmark.extra_info.update(
-        machine=MACHINE, model=model, length=length, batch=len(x), threads=torch.get_num_threads()
+        machine=MACHINE,
+        model=model,
+        length=length,
+        batch=len(x),
+        threads=torch.get_num_threads(),
     )
     benchmark(call)

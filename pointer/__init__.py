@@ -8,7 +8,7 @@ __all__ = ["Trace", "trace"]
 
 
 def __getattr__(name: str) -> Any:
-    """Loads torch only for those who trace: the command line lists models without it."""
+    """Load torch only for those who trace: the command line lists models without it."""
     if name in __all__:
         from pointer import tracing
 

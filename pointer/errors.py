@@ -1,31 +1,42 @@
-"""The one error that bad input raises: it says the value, what is accepted and where to change it."""
+"""InputError, the one error for bad input: the value, what is accepted, and where to change it."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
 
+MIXER_SETTINGS = "`--set`, or `mixer` in the config"  # where a mixer's settings are changed
 LONGEST_SHOWN = 400  # characters of a value in a message
 
 
 class InputError(ValueError):
-    """A value that the suite refuses. The command line turns it into one line and exit code 2."""
+    """A value that the suite refuses; the command line prints one line and exits with code 2."""
 
     @classmethod
-    def about(cls, what: str, value: object, accepted: str, where: str) -> InputError:
-        """`what` is the setting's name; `accepted` the range in words; `where` the place to change it."""
-        return cls(f"{what} is {_shown(value)}; accepted: {accepted}. Change it in {where}.")
+    def about(cls, name: str, value: object, accepted: str, change_in: str) -> InputError:
+        """Return the error for a value of the setting `name`; `accepted` says what it may be."""
+        return cls(f"{name} is {_shown(value)}; accepted: {accepted}. Change it in {change_in}.")
 
     @classmethod
-    def unknown(cls, what: str, value: object, known: Iterable[str], where: str) -> InputError:
-        """An unknown name, with the nearest known one."""
-        names = sorted(known)
-        near = difflib.get_close_matches(str(value)[:LONGEST_SHOWN], names, n=1)
+    def unknown(
+        cls, kind: str, name: object, accepted: Iterable[str], change_in: str
+    ) -> InputError:
+        """Return the error for an unknown name of some kind, with the nearest accepted name."""
+        names = sorted(accepted)
+        near = difflib.get_close_matches(str(name)[:LONGEST_SHOWN], names, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
-        return cls(f"{what} {_shown(value)} is unknown.{hint} Known: {', '.join(names)}. Change it in {where}.")
+        known = f"Known: {', '.join(names)}. Change it in {change_in}."
+        return cls(f"{kind} {_shown(name)} is unknown.{hint} {known}")
+
+
+def check_range(name: str, value: float, low: float, high: float) -> None:
+    """Raise InputError unless low <= value <= high, for a setting of a mixer."""
+    if not low <= value <= high:
+        raise InputError.about(name, value, f"{low} to {high}", MIXER_SETTINGS)
 
 
 def _shown(value: object) -> str:
-    """A value as Python writes it, printable, cut where it is long."""
+    """Return the value's repr, printable, and cut where it is long."""
     text = repr(value).encode("utf-8", "backslashreplace").decode()
-    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}... ({len(text)} characters)"
+    cut = f"{text[:LONGEST_SHOWN]}... ({len(text)} characters)"
+    return text if len(text) <= LONGEST_SHOWN else cut

@@ -1,8 +1,8 @@
-"""The optimisers of every model: AdamW for the trunk and mixers, whole-table momentum for offset tables.
+"""The optimisers of every model: AdamW for weights, whole-table momentum for offset tables.
 
-An offset table under Adam drowns: scaling each coordinate by its own gradient makes thousands of noise offsets walk as
-fast as the true one. `TableMomentum` divides by the root mean square over a whole row instead, so that offsets keep
-their relative gradients.
+An offset table under Adam drowns: scaling each coordinate by its own gradient makes thousands of
+noise offsets walk as fast as the true one. `TableMomentum` divides by the root mean square over a
+whole row instead, so that offsets keep their relative gradients.
 """
 
 from __future__ import annotations
@@ -18,16 +18,20 @@ WEIGHT_DECAY = 0.01
 
 
 class TableMomentum(torch.optim.Optimizer):
-    """table -= step * m, with m the momentum average of gradient / rms(gradient), the rms taken over each row
-    float[..., length].
-    """
+    """table -= step * mean of gradient / rms(gradient), the rms over a row float[..., length]."""
 
-    def __init__(self, params: Iterable[Tensor], step: float = 0.05, momentum: float = 0.9, eps: float = 1e-12) -> None:
+    def __init__(
+        self,
+        params: Iterable[Tensor],
+        step: float = 0.05,
+        momentum: float = 0.9,
+        eps: float = 1e-12,
+    ) -> None:
         super().__init__(params, {"lr": step, "momentum": momentum, "eps": eps})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        """One update of every table that has a gradient."""
+        """Update every table that has a gradient."""
         for group in self.param_groups:
             for table in group["params"]:
                 if table.grad is not None:
@@ -42,23 +46,30 @@ class TableMomentum(torch.optim.Optimizer):
 
 
 def optimizers(model: nn.Module, lr: float) -> list[torch.optim.Optimizer]:
-    """AdamW at `lr` for everything but the tables; then what mixers bring themselves.
+    """Return AdamW at `lr` for everything but the tables, then the mixers' own optimisers.
 
-    A mixer with an offset table says how it learns: `table_optimizer()` returns an optimiser of its own or None, and
-    `table_rates()` the tables that go to AdamW at a multiple of `lr`. Every parameter group keeps its base rate as
-    `initial_lr`, for warm-up.
+    A mixer with an offset table says how it learns: `table_optimizer()` returns an optimiser of its
+    own or None, and `table_rates()` the tables that go to AdamW at a multiple of `lr`. Every
+    parameter group keeps its base rate as `initial_lr`, for warm-up.
     """
+    own: list[torch.optim.Optimizer] = []
+    rates: dict[nn.Parameter, float] = {}
     mixers: list[Any] = list(model.modules())
-    own = [made for m in mixers if hasattr(m, "table_optimizer") and (made := m.table_optimizer())]
-    rates = {p: rate for m in mixers if hasattr(m, "table_rates") for p, rate in m.table_rates().items()}
-    taken = {id(p) for optimizer in own for group in optimizer.param_groups for p in group["params"]} | {
-        id(p) for p in rates
-    }
-    groups: list[dict[str, Any]] = [
-        {"params": [p for p in model.parameters() if p.requires_grad and id(p) not in taken]}
-    ]
-    groups += [{"params": [p], "lr": lr * rate, "weight_decay": 0.0} for p, rate in rates.items()]
-    made = [torch.optim.AdamW(groups, lr=lr, betas=BETAS, weight_decay=WEIGHT_DECAY, fused=True), *own]
-    for group in (group for optimizer in made for group in optimizer.param_groups):
-        group["initial_lr"] = group["lr"]
-    return made
+    for mixer in mixers:
+        optimizer = mixer.table_optimizer() if hasattr(mixer, "table_optimizer") else None
+        if optimizer is not None:
+            own.append(optimizer)
+        if hasattr(mixer, "table_rates"):
+            rates.update(mixer.table_rates())
+    taken = {id(p) for p in rates}
+    for optimizer in own:
+        taken.update(id(p) for group in optimizer.param_groups for p in group["params"])
+    rest = [p for p in model.parameters() if p.requires_grad and id(p) not in taken]
+    groups: list[dict[str, Any]] = [{"params": rest}]
+    for p, rate in rates.items():
+        groups.append({"params": [p], "lr": lr * rate, "weight_decay": 0.0})
+    adam = torch.optim.AdamW(groups, lr=lr, betas=BETAS, weight_decay=WEIGHT_DECAY, fused=True)
+    for optimizer in (adam, *own):
+        for group in optimizer.param_groups:
+            group["initial_lr"] = group["lr"]
+    return [adam, *own]

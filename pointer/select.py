@@ -1,8 +1,9 @@
-"""Selection: each position scores K candidates at shared offsets and points at one of them (paper section 2.2).
+"""Selection: each position scores K candidates at shared offsets, and points at one (section 2.2).
 
-`select` is what mixers call; it takes the fused path of the device (numba on a CPU, Triton on CUDA) where that can run
-and the plain path elsewhere. Candidate c of position i is j = i - offsets[c]. Every path touches K candidates a
-position: compute and memory are O(N K), nothing is N x N.
+`select` takes candidates that all positions share: c of position i is j = i - offsets[c]. It runs
+the device's fused path (numba on a CPU, Triton on CUDA) where it can, and the plain path elsewhere.
+`select_listed` takes candidates that differ by position, by numba on a CPU. Every path touches K
+candidates a position: compute and memory are O(N K), and nothing is N x N.
 """
 
 from __future__ import annotations
@@ -18,29 +19,35 @@ from pointer.noise import gumbel, starts
 
 try:
     from pointer.select_fused import FusedSelect
+    from pointer.select_listed_fused import FusedListed
 except ImportError:  # numba is optional: the plain path is the same function, slower
-    FusedSelect = None  # type: ignore[assignment,misc]
+    FusedSelect = FusedListed = None  # type: ignore[assignment,misc]
 
 
 @dataclass(frozen=True)
 class Noise:
-    """How selection is relaxed in training. `scale` multiplies standard Gumbel noise; `temperature` divides scores in
-    the gradient's softmax; `hard=False` also outputs the softmax average instead of one value."""
+    """How training relaxes selection; the defaults are inference."""
 
-    scale: float = 0.0
-    temperature: float = 1.0
-    hard: bool = True
+    scale: float = 0.0  # of standard Gumbel noise on the scores
+    temperature: float = 1.0  # divides scores in the gradient's softmax
+    hard: bool = True  # False: the output is the softmax average, too
 
 
 def select(
-    q: Tensor, k: Tensor, v: Tensor, bias: Tensor, offsets: Tensor, noise: Noise, *, fused: bool = True
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    bias: Tensor,
+    offsets: Tensor,
+    noise: Noise,
+    *,
+    fused: bool = True,
 ) -> tuple[Tensor, Tensor]:
-    """Points every position at one candidate and reads its value.
+    """Point every position at one candidate and read its value.
 
-    q, k: float[B, H, N, r]; v: float[B, H, N, w]; bias: float[H, K], added to the scores; offsets: int64[H, K],
-    ascending, the first one 0. Returns (value of the target float[B, H, N, w], index of the chosen
-    candidate int64[B, H, N]). Gradients are
-    straight-through (Gumbel-Softmax).
+    q, k: float[B, H, N, r]; v: float[B, H, N, w]; bias: float[H, K], added to the scores; offsets:
+    int64[H, K], ascending from 0. Returns (value of the target float[B, H, N, w], index of the
+    chosen candidate int64[B, H, N]). Gradients are straight-through (Gumbel-Softmax).
     """
     start = starts(q.shape[0] * q.shape[1])
     kernel = fused_select(q.device.type) if fused and noise.hard else None
@@ -48,29 +55,25 @@ def select(
         return select_plain(q, k, v, bias, offsets, start, noise)
     groups = [t.flatten(0, 1).contiguous() for t in (q, k, v)]
     relaxed = (noise.scale, noise.temperature)
-    there = start.to(q.device, non_blocking=True)
-    out, choice = kernel.apply(*groups, bias.contiguous(), offsets.contiguous(), there, relaxed)
+    start = start.to(q.device, non_blocking=True)
+    out, choice = kernel.apply(*groups, bias.contiguous(), offsets.contiguous(), start, relaxed)
     return out.view(v.shape), choice.view(q.shape[:3])
 
 
-def fused_select(device: str) -> Any | None:
-    """The compiled selection of a kind of device (cpu, cuda, mps), an autograd function; None where there is none."""
-    if device == "cuda":
-        return _triton_select()
-    return FusedSelect if device == "cpu" else None
-
-
 @functools.cache
-def _triton_select() -> Any | None:
+def fused_select(device: str) -> Any | None:
+    """Return a device kind's compiled autograd function (cpu, cuda, mps), or None without one."""
+    if device != "cuda":
+        return FusedSelect if device == "cpu" else None
     try:
         from pointer.select_triton import TritonSelect
-    except ImportError:  # torch's CUDA build brings Triton on Linux; elsewhere the plain path must do
+    except ImportError:  # torch's CUDA build brings Triton on Linux only
         return None
     return TritonSelect
 
 
 def targets(choice: Tensor, offsets: Tensor) -> Tensor:
-    """Candidate index int64[B, H, N] -> target position int64[B, H, N]."""
+    """Map candidate indices int64[B, H, N] to target positions int64[B, H, N]."""
     hop = offsets.unsqueeze(0).expand(choice.shape[0], -1, -1).gather(2, choice)
     return torch.arange(choice.shape[2], device=choice.device) - hop
 
@@ -78,13 +81,13 @@ def targets(choice: Tensor, offsets: Tensor) -> Tensor:
 def select_plain(
     q: Tensor, k: Tensor, v: Tensor, bias: Tensor, offsets: Tensor, start: Tensor, noise: Noise
 ) -> tuple[Tensor, Tensor]:
-    """`select` in plain torch: shifted slices, one candidate at a time. Returns (value, candidate index int64[B, H,
-    N]).
+    """Select in plain torch, by shifted slices, one candidate at a time.
+
+    As `select`, with the noise's `start` int64[B*H]. Returns (value, candidate int64[B, H, N]).
     """
-    scores = (
-        torch.stack([(q * shifted(k, offsets[:, c])).sum(-1) for c in range(offsets.shape[1])], dim=-1)
-        + bias[:, None, :]
-    )
+    candidates = range(offsets.shape[1])
+    by_candidate = [(q * shifted(k, offsets[:, c])).sum(-1) for c in candidates]
+    scores = torch.stack(by_candidate, dim=-1) + bias[:, None, :]
     if noise.scale > 0:
         drawn = gumbel(start.cpu(), q.shape[2], offsets.shape[1]).view(scores.shape)
         scores = scores + noise.scale * drawn.to(scores)
@@ -92,25 +95,27 @@ def select_plain(
     scores = scores.masked_fill(offsets[:, None, :] > positions[:, None], -torch.inf)
     choice = scores.argmax(-1)
     weights = straight_through(scores, choice, noise)
-    out = sum(
-        (weights[..., c : c + 1] * shifted(v, offsets[:, c]) for c in range(offsets.shape[1])),
-        start=torch.zeros_like(v),
-    )
+    out = torch.zeros_like(v)
+    for c in candidates:
+        out = out + weights[..., c : c + 1] * shifted(v, offsets[:, c])
     return out, choice
 
 
 def straight_through(scores: Tensor, choice: Tensor, noise: Noise) -> Tensor:
-    """Weights float[..., K] of the candidates with scores float[..., K]: one-hot at choice int64[...] with the gradient
-    of the softmax, or the softmax itself where selection is soft.
+    """Return weights float[..., K]: one-hot at choice int64[...], with the softmax's gradient.
+
+    scores: float[..., K]. Soft selection gets the softmax itself.
     """
     soft = torch.softmax(scores / noise.temperature, dim=-1)
-    hard = torch.nn.functional.one_hot(choice, scores.shape[-1]).to(soft) + soft - soft.detach()
-    return hard if noise.hard else soft
+    if not noise.hard:
+        return soft
+    return torch.nn.functional.one_hot(choice, scores.shape[-1]).to(soft) + soft - soft.detach()
 
 
 def shifted(x: Tensor, offset: Tensor) -> Tensor:
-    """x: float[B, H, N, w] moved down the sequence by offset int64[H]: y[:, h, i] = x[:, h, i - offset[h]], zero before
-    the start.
+    """Move x float[B, H, N, w] down the sequence, each head by its own offset int64[H].
+
+    Returns y[:, h, i] = x[:, h, i - offset[h]], zero before the start.
     """
     rows = []
     for h, o in enumerate(offset.tolist()):
@@ -121,15 +126,73 @@ def shifted(x: Tensor, offset: Tensor) -> Tensor:
     return torch.stack(rows, dim=1)
 
 
-def selection_flops(
-    pointers: int, candidates: int, score_width: int, value_width: int, *, gated: bool, softmax: bool
-) -> tuple[int, int]:
-    """Operations of a compiled kernel for `pointers` = B H N: (forward, backward), a multiply-add counted as two.
+def select_listed(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    bias: Tensor,
+    positions: Tensor,
+    noise: Noise,
+    *,
+    fused: bool = True,
+) -> tuple[Tensor, Tensor]:
+    """Point every position at one of its candidates and read its value.
 
-    A candidate, forward: score (2r), bias, noise (2), comparison; backward: gradient of the weight (2w), Jacobian (5),
-    sum over positions, gradients of query and key (4r), and 5 where the kernel, not torch, takes the softmax. A value's
-    channel, backward: one addition; where the kernel also gates it: a product forward, and 4 for the gradients.
+    q, k: float[B, H, N, r]; v: float[B, H, N, w]; bias: float[H, C], added to the scores;
+    positions: int64[B, H, N, C], -1 for none, at least one a position. Returns (value of the target
+    float[B, H, N, w], target int64[B, H, N]). Of equal scores the nearest wins. Gradients are
+    straight-through (Gumbel-Softmax).
+    """
+    start = starts(q.shape[0] * q.shape[1])
+    if fused and FusedListed is not None and noise.hard and q.device.type == "cpu":
+        groups = [t.flatten(0, 1).contiguous() for t in (q, k, v)]
+        listed, relaxed = positions.flatten(0, 1).contiguous(), (noise.scale, noise.temperature)
+        out, choice = FusedListed.apply(*groups, bias.contiguous(), listed, start, relaxed)  # type: ignore[no-untyped-call]
+        out, choice = out.view(v.shape), choice.view(q.shape[:3])
+    else:
+        out, choice = listed_plain(q, k, v, bias, positions, start, noise)
+    return out, positions.gather(3, choice.unsqueeze(-1)).squeeze(-1)
+
+
+def listed_plain(
+    q: Tensor, k: Tensor, v: Tensor, bias: Tensor, positions: Tensor, start: Tensor, noise: Noise
+) -> tuple[Tensor, Tensor]:
+    """Select in plain torch; return (value, index of the chosen candidate int64[B, H, N])."""
+    scores = (gathered(k, positions) @ q.unsqueeze(-1)).squeeze(-1) + bias[:, None, :]
+    if noise.scale > 0:
+        drawn = gumbel(start.cpu(), q.shape[2], positions.shape[3]).view(scores.shape)
+        scores = scores + noise.scale * drawn.to(scores)
+    scores = scores.masked_fill(positions < 0, -torch.inf)
+    nearest = positions.masked_fill(scores < scores.amax(-1, keepdim=True), -1)
+    choice = nearest.argmax(-1)
+    weights = straight_through(scores, choice, noise)
+    return (weights.unsqueeze(-2) @ gathered(v, positions)).squeeze(-2), choice
+
+
+def gathered(x: Tensor, positions: Tensor) -> Tensor:
+    """Return x float[B, H, N, w] at int64[B, H, N, C], float[B, H, N, C, w]; -1 reads row 0."""
+    index = positions.clamp(min=0).flatten(2).unsqueeze(-1).expand(-1, -1, -1, x.shape[3])
+    rows: Tensor = x.gather(2, index).unflatten(2, positions.shape[2:])
+    return rows
+
+
+def selection_flops(
+    pointers: int,
+    candidates: int,
+    score_width: int,
+    value_width: int,
+    *,
+    gated: bool,
+    softmax: bool,
+) -> tuple[int, int]:
+    """Return the operations of a compiled kernel for `pointers` = B H N: (forward, backward).
+
+    A multiply-add counts as two. Per candidate, forward: score (2r), bias, noise (2), comparison;
+    backward: gradient of the weight (2w), Jacobian (5), sum over positions, gradients of query and
+    key (4r), and 5 where the kernel, not torch, takes the softmax. Per value's channel, backward:
+    one addition; where the kernel also gates it: a product forward, and 4 for the gradients.
     """
     forward = candidates * (2 * score_width + 4) + value_width * gated
-    backward = candidates * (2 * value_width + 6 + 4 * score_width + 5 * softmax) + value_width * (1 + 4 * gated)
+    by_candidate = 2 * value_width + 6 + 4 * score_width + 5 * softmax
+    backward = candidates * by_candidate + value_width * (1 + 4 * gated)
     return pointers * forward, pointers * backward

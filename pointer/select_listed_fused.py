@@ -1,7 +1,8 @@
-"""The fast path of `pointer.select_listed` on CPU, compiled by numba: `pointer.select_fused` over lists of positions.
+"""`pointer.select.select_listed` on a CPU, by numba: `select_fused` over lists of positions.
 
-Readers of a position are found by a counting sort of the lists, so that here too every output element is written by one
-thread in a fixed order. Shapes: G = B*H groups, N, C candidates a position, r scoring width, w value width.
+Readers of a position are found by a counting sort of the lists, so that here too every output
+element is written by one thread in a fixed order. Shapes: G = B*H groups, N, C candidates a
+position, r scoring width, w value width.
 """
 
 from __future__ import annotations
@@ -15,24 +16,12 @@ from numba import njit, prange
 from torch import Tensor
 
 from pointer.noise import POOL_MASK, pool
-from pointer.select_fused import FASTMATH, TILE, Relaxed, dot, share_threads
+from pointer.select_fused import TILE, Relaxed, arrays, dot, kernel, share_threads
 
 
-@njit(parallel=True, fastmath=FASTMATH, cache=True)  # type: ignore[untyped-decorator]
-def _forward(
-    q: Any,
-    k: Any,
-    v: Any,
-    positions: Any,
-    bias: Any,
-    pool: Any,
-    start: Any,
-    noise: Any,
-    out: Any,
-    choice: Any,
-    kept: Any,
-) -> None:
-    """Fills out [G, N, w], choice [G, N] and, where `kept` is [G, N, C] and not empty, the scores for backward."""
+@kernel
+def _forward(q, k, v, positions, bias, pool, start, noise, out, choice, kept):
+    """Fill out [G, N, w], choice [G, N] and the scores for backward: kept [G, N, C], or empty."""
     blocks = (q.shape[1] + TILE - 1) // TILE
     for item in prange(q.shape[0] * blocks):
         g, first = item // blocks, item % blocks * TILE
@@ -54,30 +43,22 @@ def _forward(
             out[g, i] = v[g, target]
 
 
-@njit(parallel=True, fastmath=FASTMATH, cache=True)  # type: ignore[untyped-decorator]
-def _backward_scores(
-    k: Any,
-    v: Any,
-    positions: Any,
-    choice: Any,
-    scores: Any,
-    sharpness: Any,
-    g_out: Any,
-    g_scores: Any,
-    g_q: Any,
-    g_bias: Any,
-) -> None:
-    """Gradients to scores [G, N, C] (0 for none), queries [G, N, r] and bias [G*blocks, C]: a row a block, for the
-    caller to sum.
+@kernel
+def _backward_scores(k, v, positions, choice, scores, sharpness, g_out, g_scores, g_q, g_bias):
+    """Fill the gradients of scores [G, N, C] (0 for none), queries [G, N, r] and bias.
+
+    That of the bias [G*blocks, C] is a row a block, for the caller to sum.
     """
     blocks = (k.shape[1] + TILE - 1) // TILE
     for item in prange(k.shape[0] * blocks):
         g, first = item // blocks, item % blocks * TILE
         p = np.empty(positions.shape[2], k.dtype)
         for i in range(first, min(k.shape[1], first + TILE)):
-            highest, total, mean = scores[g, i, choice[g, i]], k.dtype.type(0), k.dtype.type(0)
+            highest = scores[g, i, choice[g, i]]
+            total, mean = k.dtype.type(0), k.dtype.type(0)
             for c in range(positions.shape[2]):
-                p[c] = math.exp((scores[g, i, c] - highest) * sharpness) if positions[g, i, c] >= 0 else 0
+                legal = positions[g, i, c] >= 0
+                p[c] = math.exp((scores[g, i, c] - highest) * sharpness) if legal else 0
                 total += p[c]
             for c in range(positions.shape[2]):
                 g_scores[g, i, c] = 0
@@ -94,9 +75,9 @@ def _backward_scores(
                         g_q[g, i, x] += d * k[g, positions[g, i, c], x]
 
 
-@njit(parallel=True, cache=True)  # type: ignore[untyped-decorator]
-def _find_readers(positions: Any, ends: Any, readers: Any) -> None:
-    """Counting sort: the entries (i * C + c) that name j are readers[g, ends[g, j]:ends[g, j + 1]], ascending."""
+@njit(parallel=True, cache=True)
+def _find_readers(positions, ends, readers):
+    """Sort by counting: readers[g, ends[g, j] : ends[g, j + 1]] are the entries of j, ascending."""
     for g in prange(positions.shape[0]):
         for i in range(positions.shape[1]):
             for c in range(positions.shape[2]):
@@ -113,11 +94,9 @@ def _find_readers(positions: Any, ends: Any, readers: Any) -> None:
                     filled[j] += 1
 
 
-@njit(parallel=True, fastmath=FASTMATH, cache=True)  # type: ignore[untyped-decorator]
-def _backward_sources(
-    q: Any, ends: Any, readers: Any, choice: Any, g_out: Any, g_scores: Any, g_k: Any, g_v: Any
-) -> None:
-    """Gradients to keys and values: position j looks at all that may have read it."""
+@kernel
+def _backward_sources(q, ends, readers, choice, g_out, g_scores, g_k, g_v):
+    """Fill the gradients of keys and values: position j visits all that may have read it."""
     blocks = (q.shape[1] + TILE - 1) // TILE
     for item in prange(q.shape[0] * blocks):
         g, first = item // blocks, item % blocks * TILE
@@ -134,21 +113,25 @@ def _backward_sources(
 
 
 class FusedListed(torch.autograd.Function):
-    """See `pointer.select_listed.select_listed`, whose arguments these are, with B and H folded into G."""
+    """`pointer.select.select_listed` with B and H folded into G."""
 
     @staticmethod
     def forward(
-        ctx: Any, q: Tensor, k: Tensor, v: Tensor, bias: Tensor, positions: Tensor, start: Tensor, relaxed: Relaxed
-    ) -> tuple[Tensor, Tensor]:
-        """q, k: float[G, N, r]; v: float[G, N, w]; bias: float[H, C]; positions: int64[G, N, C]; relaxed: (noise scale,
-        temperature). Returns (float[G, N, w], index of the chosen candidate int64[G, N]).
+        ctx: Any, q: Tensor, k: Tensor, v: Tensor, bias: Tensor, positions: Tensor, start: Tensor,
+        relaxed: Relaxed,
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        """Return (values float[G, N, w], index of the chosen candidate int64[G, N]).
+
+        q, k: float[G, N, r]; v: float[G, N, w]; bias: float[H, C]; positions: int64[G, N, C];
+        start: int64[G], where each group's noise begins.
         """
         share_threads()
         noise, temperature = relaxed
         out, choice = torch.empty_like(v), torch.empty(q.shape[:2], dtype=torch.int64)
-        scores = q.new_empty(q.shape[0] if any(ctx.needs_input_grad) else 0, *positions.shape[1:])
-        arrays = [t.detach().numpy() for t in (q, k, v, positions, bias, pool(), start)]
-        _forward(*arrays, arrays[0].dtype.type(noise), out.numpy(), choice.numpy(), scores.numpy())
+        kept = q.shape[0] if any(ctx.needs_input_grad) else 0
+        scores = q.new_empty(kept, *positions.shape[1:])
+        inputs = arrays(q, k, v, positions, bias, pool(), start)
+        _forward(*inputs, inputs[0].dtype.type(noise), *arrays(out, choice, scores))
         ctx.save_for_backward(q, k, v, positions, choice, scores)
         ctx.sharpness, ctx.heads = 1.0 / temperature, bias.shape[0]
         ctx.mark_non_differentiable(choice)
@@ -156,17 +139,20 @@ class FusedListed(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, g_out: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-        """Straight-through: values get the hard pointer's gradient, scores the softmax's at the temperature."""
+        """Give values the hard pointer's gradient, and scores the softmax's (straight-through)."""
         share_threads()
-        q, k, v, positions, choice, scores = (t.numpy() for t in ctx.saved_tensors)
+        q, k, v, positions, choice, scores = arrays(*ctx.saved_tensors)
         groups, length, candidates = positions.shape
         blocks = groups * -(-length // TILE)
         g_scores, g_bias = np.empty_like(scores), np.zeros((blocks, candidates), scores.dtype)
         g_q, g_k, g_v = np.empty_like(q), np.empty_like(k), np.empty_like(v)
         upstream, sharpness = g_out.contiguous().numpy(), scores.dtype.type(ctx.sharpness)
-        _backward_scores(k, v, positions, choice, scores, sharpness, upstream, g_scores, g_q, g_bias)
-        ends, readers = np.zeros((groups, length + 1), np.int64), np.empty((groups, length * candidates), np.int64)
+        inputs = (k, v, positions, choice, scores, sharpness, upstream)
+        _backward_scores(*inputs, g_scores, g_q, g_bias)
+        ends = np.zeros((groups, length + 1), np.int64)
+        readers = np.empty((groups, length * candidates), np.int64)
         _find_readers(positions, ends, readers)
         _backward_sources(q, ends, readers, choice, upstream, g_scores, g_k, g_v)
-        by_head = g_bias.reshape(-1, ctx.heads, blocks // groups, candidates).sum(axis=(0, 2))
-        return (*map(torch.from_numpy, (g_q, g_k, g_v, by_head)), None, None, None)
+        by_block = g_bias.reshape(-1, ctx.heads, blocks // groups, candidates)
+        g_all = (g_q, g_k, g_v, by_block.sum(axis=(0, 2)))
+        return (*map(torch.from_numpy, g_all), None, None, None)

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from pointer.errors import InputError
 from pointer.trunk import Trunk
 
+SHORTEST_JUDGED = 64  # positions; shorter sequences say too little about a layer's pointers
+
 
 @dataclass(frozen=True)
 class Trace:
-    """targets: int64[L, B, H, N], the one position that each position of each layer and pointer head points at (targets
-    <= own position).
-    """
+    """targets: int64[L, B, H, N], the position each position of each layer and head points at."""
 
     targets: Tensor
 
@@ -25,18 +25,10 @@ class Trace:
         """Hop distances in tokens, int64[L, B, H, N]: position minus target."""
         return torch.arange(self.targets.shape[3]) - self.targets
 
-    def hops_mean(self) -> list[float]:
-        """Mean hop distance of each layer, tokens."""
-        return [float(layer.double().mean()) for layer in self.hops]
-
-    def hops_max(self) -> list[int]:
-        """Longest hop of each layer, tokens."""
-        return [int(layer.max()) for layer in self.hops]
-
     def chain(self, position: int, *, batch: int = 0, head: int = 0) -> list[int]:
-        """The positions visited from `position` at the top layer down to the root below layer 0: L + 1 of them.
+        """Return the L + 1 positions visited from `position` at the top layer down to the root.
 
-        Raises InputError for a position that is not in the sequence.
+        Raise InputError for a position that is not in the sequence.
         """
         length = self.targets.shape[3]
         if not 0 <= position < length:
@@ -47,20 +39,25 @@ class Trace:
         return chain
 
     def warnings(self) -> list[str]:
-        """One line for each layer, counted from 1 below, whose pointer is degenerate."""
-        found = [(number, degeneracy(layer)) for number, layer in enumerate(self.targets, start=1)]
-        return [f"degenerate pointer in layer {number}: {what}" for number, what in found if what]
+        """Return one line for each layer, counted from 1 below, whose pointer is degenerate."""
+        reasons = {n: degeneracy(layer) for n, layer in enumerate(self.targets, start=1)}
+        return [f"degenerate pointer in layer {n}: {why}" for n, why in reasons.items() if why]
 
 
 @torch.no_grad()
 def trace(model: nn.Module, tokens: Tensor) -> Trace:
-    """Runs the model on tokens int64[B, N] in hard inference and records every layer's targets.
+    """Run the model on tokens int64[B, N] in hard inference and record every layer's targets.
 
-    Raises InputError for a model whose mixers do not point (their carry is not int64[B, H, N]).
+    Raise InputError for a model whose mixers do not point: their carry is not int64[B, H, N].
     """
-    carries: list[Tensor] = []
+    carries: list[Any] = []
+
+    def record(_mixer: nn.Module, _inputs: Any, output: tuple[Tensor, Any]) -> None:
+        carry = output[1]
+        carries.append(getattr(carry, "targets", carry))  # of a Pointed, or the bare tensor
+
     mixers = model.mixers if isinstance(model, Trunk) else []
-    hooks = [m.register_forward_hook(lambda _m, _i, output: carries.append(_targets(output[1]))) for m in mixers]
+    hooks = [mixer.register_forward_hook(record) for mixer in mixers]
     training = model.training
     try:
         model.eval()(tokens)
@@ -68,22 +65,20 @@ def trace(model: nn.Module, tokens: Tensor) -> Trace:
         model.train(training)
         for hook in hooks:
             hook.remove()
-    if not carries or not all(isinstance(c, Tensor) and c.dtype == torch.int64 and c.dim() == 3 for c in carries):
-        raise InputError.about(
-            "model", type(model).__name__, "a model whose mixers point, such as pointer", "`--model`"
-        )
+    if not carries or not all(_are_targets(carry) for carry in carries):
+        accepted = "a model whose mixers point, such as pointer"
+        raise InputError.about("model", type(model).__name__, accepted, "`--model`")
     return Trace(torch.stack(carries).cpu())
 
 
-def _targets(carry: Any) -> Any:
-    """The targets of a mixer's carry: a Pointed, or the bare tensor."""
-    return getattr(carry, "targets", carry)
+def _are_targets(carry: Any) -> bool:
+    return isinstance(carry, Tensor) and carry.dtype == torch.int64 and carry.dim() == 3
 
 
 def degeneracy(targets: Tensor) -> str | None:
-    """Says how one layer's pointers, int64[B, H, N], are degenerate, or None. Too short sequences are not judged."""
+    """Return how one layer's pointers int64[B, H, N] are degenerate, or None."""
     length = targets.shape[2]
-    if length < 64:
+    if length < SHORTEST_JUDGED:
         return None
     late = targets[:, :, length // 2 :]
     if bool((late == late[..., :1]).all()):
@@ -91,9 +86,10 @@ def degeneracy(targets: Tensor) -> str | None:
     positions = torch.arange(length // 2, length)
     if bool((late == positions).all()):
         return "every position points at itself"
+    # Kolmogorov-Smirnov distance from uniform over the past, against its 1% point.
     quantile = ((positions - late + 0.5) / (positions + 1)).flatten().double().sort().values
     expected = (torch.arange(len(quantile)) + 0.5) / len(quantile)
-    distance = float((quantile - expected).abs().max())  # Kolmogorov-Smirnov, against uniform over the past
-    if distance < 1.63 / len(quantile) ** 0.5:  # its 1% point: larger for a pointer that is not uniform
+    distance = float((quantile - expected).abs().max())
+    if distance < 1.63 / len(quantile) ** 0.5:
         return "targets are spread uniformly over the past"
     return None

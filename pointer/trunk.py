@@ -1,8 +1,8 @@
-"""The trunk that every model of the suite shares: only the mixer differs (paper section 3.1: 6 layers, 8 heads, 256
-wide).
+"""The trunk that all models share; only the mixer differs (paper section 3.1).
 
-Pre-norm residual blocks of mixer + feed-forward, then a norm and an output head tied to the embedding.
-Axis letters, used in every file: B batch, N length, H pointer heads, K candidates, d width, V symbols, L layers.
+Pre-norm residual blocks of mixer + feed-forward, then a norm and an output head tied to the
+embedding; the paper has 6 layers, 8 heads and width 256. Axis letters, in every file: B batch,
+N length, H pointer heads, K candidates, d width, V symbols, L layers.
 """
 
 from __future__ import annotations
@@ -22,27 +22,29 @@ INIT_STD = 0.02  # GPT-2's
 
 @dataclass(frozen=True)
 class LayerShape:
-    """What a mixer is told of its place: sizes, and which of the `layers` layers it is (from 0)."""
+    """The sizes that a mixer is built for, and the layer it belongs to."""
 
     width: int
     heads: int
     length: int  # the longest N that the model accepts
-    layer: int
+    layer: int  # 0 is the lowest
     layers: int
 
 
 class Mixer(nn.Module):
-    """Mixes information between positions. Must be causal: y[:, i] depends on x[:, :i+1] only."""
+    """Mix information between positions, causally: y[:, i] depends on x[:, : i + 1] only."""
 
-    one_mode = False  # True promises that training mode computes what inference does: then it is evaluated once
+    one_mode = False  # True: training computes what inference does, so models are evaluated once
 
     def forward(self, x: Tensor, carry: Any) -> tuple[Tensor, Any]:
-        """x: float[B, N, d], already normalised. Returns y: float[B, N, d], added to the residual by the trunk,
-        and what the next layer's mixer gets as `carry` (None for the first layer)."""
+        """Return y for the residual stream, and the `carry` of the next layer's mixer.
+
+        x: float[B, N, d], normalised; y: float[B, N, d]. The first layer's carry is None.
+        """
         raise NotImplementedError
 
     def set_progress(self, done: float) -> None:
-        """For mixers with a schedule: the fraction of the training budget used, 0 to 1."""
+        """Set the fraction of the training budget used, 0 to 1, for mixers with a schedule."""
 
 
 MixerFactory = Callable[[LayerShape], Mixer]
@@ -57,7 +59,7 @@ class FeedForward(nn.Module):
         self.down = nn.Linear(ffn_width, width, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: float[B, N, d] -> float[B, N, d]."""
+        """Map float[B, N, d] to float[B, N, d]."""
         hidden: Tensor = self.down(F.gelu(self.up(x), approximate="tanh"))
         return hidden
 
@@ -73,7 +75,7 @@ class Block(nn.Module):
         self.ffn = FeedForward(shape.width, ffn_width)
 
     def forward(self, x: Tensor, carry: Any) -> tuple[Tensor, Any]:
-        """x: float[B, N, d] -> (float[B, N, d], carry for the next layer)."""
+        """Map float[B, N, d] to (float[B, N, d], carry for the next layer)."""
         mixed, carry = self.mixer(self.mixer_norm(x), carry)
         x = x + mixed
         return x + self.ffn(self.ffn_norm(x)), carry
@@ -96,20 +98,20 @@ class Trunk(nn.Module):
         width: int = 256,
         heads: int = 8,
     ) -> None:
-        """`length` is the longest N accepted; learned absolute positions, if any, are float[length, d]."""
+        """Build the model for N <= length; learned positions are a table float[length, d]."""
         super().__init__()
         self.symbols, self.length = symbols, length
         self.embedding = nn.Embedding(symbols, width)
-        self.position_table = nn.Parameter(torch.randn(length, width) * INIT_STD) if learned_positions else None
+        self.position_table = None
+        if learned_positions:
+            self.position_table = nn.Parameter(torch.randn(length, width) * INIT_STD)
         shapes = [LayerShape(width, heads, length, layer, layers) for layer in range(layers)]
         self.blocks = nn.ModuleList(Block(shape, mixer, ffn_width) for shape in shapes)
         self.norm = nn.LayerNorm(width)
         self._initialise(layers)
 
     def _initialise(self, layers: int) -> None:
-        """GPT-2's rule: normal with std 0.02 for the trunk, residual outputs scaled by 1/sqrt(2L). Mixers initialise
-        themselves.
-        """
+        """Draw the trunk's weights: std 0.02, residual outputs scaled by 1/sqrt(2L) (GPT-2)."""
         nn.init.normal_(self.embedding.weight, std=INIT_STD)
         for block in self.blocks:
             assert isinstance(block, Block)
@@ -118,27 +120,27 @@ class Trunk(nn.Module):
 
     @property
     def mixers(self) -> list[Mixer]:
-        """The mixers from the lowest layer up."""
+        """The mixers, lowest layer first."""
         return [block.mixer for block in self.blocks]  # type: ignore[misc]
 
     @property
     def one_mode(self) -> bool:
-        """Whether training mode computes what inference does."""
+        """Whether training computes what inference does."""
         return all(mixer.one_mode for mixer in self.mixers)
 
     def set_progress(self, done: float) -> None:
-        """Tells every mixer which fraction of the training budget is used (0 at the start, 1 at the end)."""
+        """Tell every mixer the fraction of the training budget used, 0 to 1."""
         for mixer in self.mixers:
             mixer.set_progress(done)
 
     def embed(self, tokens: Tensor) -> Tensor:
-        """tokens: int64[B, N] -> float[B, N, d]. Raises InputError for what the model cannot take."""
+        """Map tokens int64[B, N] to float[B, N, d]; raise InputError as `check_tokens` does."""
         check_tokens(tokens, self.symbols, self.length)
         x: Tensor = self.embedding(tokens)
         return x if self.position_table is None else x + self.position_table[: tokens.shape[1]]
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """tokens: int64[B, N] -> logits float[B, N, V]."""
+        """Map tokens int64[B, N] to logits float[B, N, V]."""
         x, carry = self.embed(tokens), None
         for block in self.blocks:
             x, carry = block(x, carry)
@@ -146,19 +148,20 @@ class Trunk(nn.Module):
 
 
 def check_tokens(tokens: Tensor, symbols: int, length: int) -> None:
-    """Raises InputError unless tokens is int64[B >= 1, 1 <= N <= length] with values in 0..symbols-1."""
+    """Raise InputError unless tokens is int64[B >= 1, 1 <= N <= length], values in 0..symbols-1."""
     if tokens.dtype != torch.int64 or tokens.dim() != 2:
-        raise InputError.about("tokens", f"{tokens.dtype}{list(tokens.shape)}", "int64[B, N]", "the caller")
+        given = f"{tokens.dtype}{list(tokens.shape)}"
+        raise InputError.about("tokens", given, "int64[B, N]", "the caller")
     if not 1 <= tokens.shape[1] <= length:
-        raise InputError.about("length N", tokens.shape[1], f"1 to {length}", "the model's `length` setting")
-    low, high = torch.aminmax(tokens) if tokens.numel() else (0, 0)
-    if int(low) < 0 or int(high) >= symbols:
-        raise InputError.about("token range", (int(low), int(high)), f"0 to {symbols - 1}", "the `symbols` setting")
+        setting = "the model's `length` setting"
+        raise InputError.about("length N", tokens.shape[1], f"1 to {length}", setting)
+    low, high = (int(t) for t in torch.aminmax(tokens)) if tokens.numel() else (0, 0)
+    if low < 0 or high >= symbols:
+        accepted = f"0 to {symbols - 1}"
+        raise InputError.about("token range", (low, high), accepted, "the `symbols` setting")
 
 
 def count_parameters(model: nn.Module, *, tables: bool) -> int:
-    """Parameters; without position tables (names that end in `_table`, whose size grows with N) if `tables` is
-    False.
-    """
+    """Return the number of parameters, with or without `_table` ones, whose size grows with N."""
     named = model.named_parameters()
     return sum(p.numel() for name, p in named if tables or not name.endswith("_table"))

@@ -1,26 +1,18 @@
-"""Ablation tables and figures: what the notes conclude is what the rows say, seed by seed."""
+"""Ablation tables: what the notes conclude is what the rows say, seed by seed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
-import matplotlib
 import pytest
-from synthetic import Row, copied, failed, make, table_of
+from synthetic import Row, copied, make
 
-from workflow.report import ablation_figures, canvas, notes
+from workflow.report import notes
 from workflow.report.layout import Table
 
 LOOK = 10_000
 Line = dict[str, Any]
-
-
-@pytest.fixture(autouse=True)
-def style() -> Iterator[None]:
-    """The style that `figures.write` draws in."""
-    with matplotlib.rc_context(canvas.STYLE):
-        yield
 
 
 def seeds(mixer: Line, until: Iterable[int | None], experiment: str = "ablation", **more: Any) -> list[Row]:
@@ -166,38 +158,3 @@ def test_fairness_concludes_what_table_and_pointer_bring() -> None:
 def test_fairness_without_all_four_concludes_nothing() -> None:
     rows = [row for row in fair_rows() if row["model"] != "transformer-rotary"]
     assert "no conclusion" in " ".join(make("fairness", rows).notes)
-
-
-def points(figure: Any) -> list[tuple[float, float, str]]:
-    """x, y and marker of every seed."""
-    return [
-        (float(line.get_xdata()[0]), float(line.get_ydata()[0]), line.get_marker())
-        for line in figure.axes[0].get_lines()
-        if line.get_marker() in ("o", "x")
-    ]
-
-
-def test_the_figure_has_a_point_a_seed_and_a_cross_beyond_the_budget_for_never() -> None:
-    found = points(ablation_figures.ablation(table_of(ROWS)))
-    assert len(found) == len(ROWS)
-    assert sorted(x for x, _, marker in found if marker == "o") == sorted(
-        float(row["tokens_to_95"]) for row in ROWS if row["tokens_to_95"]
-    )
-    assert {x for x, _, marker in found if marker == "x"} == {200_000 * ablation_figures.NEVER}
-    assert len({(x, y) for x, y, _ in found}) == len(ROWS)
-
-
-def test_the_figure_lists_defaults_first_and_names_what_changed() -> None:
-    figure = ablation_figures.ablation(table_of(ROWS))
-    labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
-    assert labels == [
-        "pointer, defaults",
-        "credit=candidates",
-        "credit=none",
-        "gate=False",
-        "k=16, window=8",
-        "k=128",
-        "noise=1.0",
-    ]
-    failures = [failed("error", "no", experiment="two_hop", distance=48)]
-    assert "nothing to draw" in ablation_figures.two_hop(table_of(failures)).texts[-1].get_text()

@@ -14,9 +14,9 @@ from pointer.errors import InputError
 from workflow.report import (
     LEDGER,
     claims,
-    claims_figure,
     controls,
     estimates,
+    figures,
     frame,
     intervals,
     ledger,
@@ -437,7 +437,7 @@ def test_the_ledger_holds_every_claim_and_contradiction() -> None:
 def test_every_verdict_has_words_and_a_mark() -> None:
     assert all(verdict.mark and str(verdict) == verdict.value for verdict in Verdict)
     assert Verdict("invalid: rows unsound") is Verdict.UNSOUND
-    assert set(claims_figure.COLOURS) == set(Verdict)
+    assert set(figures.VERDICTS) == set(Verdict)
 
 
 @pytest.mark.parametrize(
@@ -500,7 +500,7 @@ def test_the_figure_shows_our_number_over_what_the_claim_asks() -> None:
     test = Statement.model_validate({**asked, "rule": "at least", "value": 0.5})
     claim = Claim(id="a", claim="c", figure="50%", source="s", tests=[test])
     lines = judge(estimates.build(table_of(CONTROLS + seeds("pointer", 0.999))), [claim])
-    (shown,) = claims_figure.comparable(lines[0])
+    (shown,) = figures.comparable(lines[0])
     assert shown.value / (shown.paper or 0) == pytest.approx(1.998)
-    words = [text.get_text() for text in claims_figure.draw(lines).axes[0].texts]
+    words = [text.get_text() for text in figures.verdicts(lines).axes[0].texts]
     assert words == ["reproduced"]

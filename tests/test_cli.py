@@ -90,7 +90,7 @@ def test_a_row_is_written_and_told_in_a_line(
 ) -> None:
     out = tmp_path / "new folder" / "row.json"
     assert cli.main([*RUN, "--distance", "64", "--out", str(out)]) == 0
-    assert read_row(out)["distance"] == 64
+    assert (read_row(out)["axis"], read_row(out)["x"]) == ("distance", 64)
     assert (out.parent / "row.weights.safetensors").exists()
     assert capsys.readouterr().out == "copy chance d64-s0: oom (too big)\n"
 
@@ -180,6 +180,7 @@ def test_a_signal_is_an_exit_code_and_one_line(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where tests run in the background
     monkeypatch.setattr(rows_run, "run", lambda *_: os.kill(os.getpid(), signal_number))
     assert cli.main(RUN) == code
     assert capsys.readouterr().err == "pointer-bench: interrupted; no result was written\n"
@@ -199,7 +200,7 @@ def test_check_tells_the_verdict_and_writes_it(
 ) -> None:
     checks = [("shapes", True, ""), ("causality", passed, "position 3 sees 4")]
     result = {"kind": "ok", "checks": checks}
-    monkeypatch.setattr(child, "execute", lambda *_: child.Ending(0, result))
+    monkeypatch.setattr(child, "execute", lambda *_, **__: child.Ending(0, result))
     assert cli.main(["check", "pointer"]) == code
     told = capsys.readouterr().out
     assert ("pointer fails 1 of 2 checks: no number of it is published" in told) == (not passed)
@@ -208,9 +209,9 @@ def test_check_tells_the_verdict_and_writes_it(
     assert json.loads((tmp_path / "pointer.json").read_text())["status"] == ("ok" if passed else "error")
 
 
-def test_check_prints_each_result_as_it_comes(capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_prints_each_result_as_it_comes(capfd: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["check", "chance"]) == 0
-    lines = capsys.readouterr().out.splitlines()
+    lines = capfd.readouterr().out.splitlines()
     assert "ok    shapes" in lines
     assert lines[-1] == "chance keeps the contract"
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch.nn.attention import SDPBackend
 
-from baselines.attention import forced_backend
+from baselines.parts.attention import forced_backend
 from pointer import mixer, select
 from workflow.bench import hardware
 from workflow.bench.cell import DEVICES, Cell

@@ -12,9 +12,9 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend
 from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
-from baselines import attention
-from baselines.flex_window import BLOCK, block_mask, visible
 from baselines.longformer import window_attention
+from baselines.parts import attention
+from baselines.parts.flex_window import BLOCK, block_mask, visible
 
 CPU = torch.device("cpu")
 CASES = [

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from workflow.report import LEDGER, claims, tables
+from workflow.report import LEDGER, claims, estimates, tables
 from workflow.report import frame as frame_module
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -21,7 +21,7 @@ def make(out: Path) -> dict[str, str]:
     """Return name -> CSV text of every table and of the claims, made from results/reference."""
     frame = frame_module.read(ROOT / "results" / "reference")
     frame["path"] = frame["path"].str.removeprefix(f"{ROOT}/")
-    tables.write(frame, out / "tables")
+    tables.write(estimates.build(frame), frame, out / "tables")
     claims.write(frame, out, "", LEDGER)
     return {path.name: path.read_text(encoding="utf-8") for path in sorted((out / "tables").glob("*.csv"))}
 

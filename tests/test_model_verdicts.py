@@ -1,4 +1,4 @@
-"""A model that breaks its contract is refused: the check is red with the reason, and its row has the reason and no
+"""A model that fails its contract is refused: the check says why, and its row has the reason and no
 number. The verdict is asked for once a version of the sources."""
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ def planted(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("kind", BROKEN)
-def test_the_check_of_a_planted_model_fails_with_its_reason(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_check_of_a_planted_model_fails_with_its_reason(kind: str, capfd: pytest.CaptureFixture[str]) -> None:
     name, (check, words) = outside.joined("bad", f"planted:{kind}"), BROKEN[kind]
     assert cli.main(["check", name]) == 1
-    lines = capsys.readouterr().out.splitlines()
+    lines = capfd.readouterr().out.splitlines()
     assert any(line.startswith(f"FAIL  {check}: ") and words in line for line in lines), lines
     assert lines[-1].endswith("no number of it is published")
 
@@ -63,7 +63,7 @@ def test_the_row_of_a_broken_model_says_why_and_holds_no_number(tmp_path: Path, 
 
 
 def test_settings_that_break_the_contract_are_refused_and_others_are_not(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     name = outside.joined("sneaky", "planted:Sneaky")
     argv = ["run", "--experiment", "complexity", "--model", name, "--length", "64", "--threads", "1"]
@@ -73,9 +73,9 @@ def test_settings_that_break_the_contract_are_refused_and_others_are_not(
         assert read_row(out)["status"] == status
     assert read_row(out)["reason"].startswith("fails the contract: causal: output 0 differs by")
     assert cli.main(["check", name, "--set", "leak=true"]) == 1
-    assert "FAIL  causal" in capsys.readouterr().out
+    assert "FAIL  causal" in capfd.readouterr().out
     assert cli.main([*argv, "--set", "leek=1"]) == 2
-    assert "'leek' is unknown. Did you mean 'leak'?" in capsys.readouterr().err
+    assert "'leek' is unknown. Did you mean 'leak'?" in capfd.readouterr().err
 
 
 def test_what_else_fails_with_a_setting_is_the_models() -> None:
@@ -123,7 +123,7 @@ def checker(folder: Path, monkeypatch: pytest.MonkeyPatch, body: str) -> None:
 
 def verdict(folder: Path) -> Verdict:
     """The verdict on chance, kept in a file of the folder."""
-    return contracts.verdict("chance", {}, folder / "chance.json", folder, sys.stderr)
+    return contracts.verdict("chance", {}, folder / "chance.json", folder)
 
 
 def finish(**result: object) -> str:

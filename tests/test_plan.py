@@ -98,7 +98,7 @@ def test_timings_of_one_repeat_stay_where_the_config_has_them() -> None:
 
 def test_snakemake_is_told_to_run_rows_in_the_order_of_the_plan() -> None:
     asked = grid.Grid({})
-    priorities = [asked.priority(row) for row in asked.rows(grid.RESULTS)]
+    priorities = [asked.job(row).priority for row in asked.rows(grid.RESULTS)]
     assert all(before > after for before, after in itertools.pairwise(priorities))
 
 

@@ -1,7 +1,9 @@
-"""Candidates of a position's own: is the right block proposed, without a look ahead, and do rows of the shared offsets
-alone rest on nothing of it?"""
+"""Candidates by content and by blocks: the right ones, without a look ahead, and their credit."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -9,67 +11,279 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from pointer.blocks import choose_block
+from pointer import trace
+from pointer.content import (
+    CHUNK,
+    ContentCredit,
+    buckets,
+    nearest_members,
+    propose,
+    taylor_attention,
+    without_repeats,
+)
 from pointer.errors import InputError
+from pointer.mixer import PointerMixer
 from pointer.settings import CandidateSettings
-from workflow.bench import registry
+from pointer.sources import ContentSource, choose_block
+from pointer.trunk import LayerShape, Trunk
+from workflow.bench import config, plan, registry
+from workflow.bench.measure import contract, flops
 
+CONTENT = {"candidates": "offsets+content"}
 BLOCKS = {"candidates": "offsets+blocks", "k": 24, "window": 8, "block": 4, "block_region": 3}
-SMALL = {"symbols": 7, "layers": 3, "width": 32, "heads": 4}
+SMALL = {"symbols": 7, "width": 32, "heads": 4}
 
 
-def normal(*size: int, seed: int) -> Tensor:
+def normal(*size: int, seed: int = 0) -> Tensor:
     return torch.randn(size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def source(length: int, **chosen: Any) -> ContentSource:
+    return ContentSource(LayerShape(32, 4, length, 0, 2), CandidateSettings(**{**CONTENT, **chosen})).double()
+
+
+def mixer(length: int, **chosen: Any) -> PointerMixer:
+    torch.manual_seed(0)
+    return PointerMixer(LayerShape(32, 4, length, 0, 2), CandidateSettings(**{**CONTENT, **chosen}))
+
+
+def each(*sizes: int) -> Iterator[tuple[int, ...]]:
+    """All indices of a tensor of these sizes."""
+    yield from map(tuple, torch.cartesian_prod(*map(torch.arange, sizes)).tolist())
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    length=st.integers(1, 30),
+    kinds=st.integers(1, 6),
+    members=st.integers(1, 4),
+    beyond=st.integers(0, 9),
+    seed=st.integers(0, 10**6),
+)
+def test_the_nearest_earlier_members_of_a_bucket_are_found(
+    length: int, kinds: int, members: int, beyond: int, seed: int
+) -> None:
+    wanted, held = torch.randint(kinds, (2, 2, 3, length), generator=torch.Generator().manual_seed(seed)).unbind()
+    matches = nearest_members(wanted, held, members, beyond)
+    for b, r, i in each(2, 3, length):
+        behind = [j for j in range(i - beyond, -1, -1) if held[b, r, j] == wanted[b, r, i]][:members]
+        assert matches[b, r, i].tolist() == behind + [-1] * (members - len(behind))
+
+
+def test_repeats_are_dropped() -> None:
+    kept = without_repeats(torch.tensor([[4, -1, 2, 4, 2, 4], [-1, -1, -1, -1, -1, -1]]))
+    assert sorted(kept[0].tolist()) == [-1, -1, -1, -1, 2, 4]
+    assert set(kept[1].tolist()) == {-1}
+
+
+def test_the_bucket_of_a_vector_is_the_signs_along_the_directions() -> None:
+    directions = torch.tensor([[1.0, 0.0], [0.0, 1.0]], dtype=torch.float64).view(1, 2, 1, 2)
+    x = torch.tensor([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]], dtype=torch.float64)
+    assert buckets(x.view(1, 1, 4, 2), directions).flatten().tolist() == [3, 1, 2, 0]
+
+
+def test_a_key_that_equals_the_query_is_proposed_however_far() -> None:
+    q, k = normal(2, 1, 500, 32, seed=1), normal(2, 1, 500, 32, seed=2)
+    k[:, :, 3] = 5 * q[:, :, 499]
+    proposals = propose(q, k, source(500).fixed.double(), members=1, span=3, beyond=32)
+    assert proposals.shape == (2, 1, 500, 24)
+    for position in (3, 4, 5):
+        assert bool((proposals[:, 0, 499] == position).any(-1).all())
+
+
+@pytest.mark.parametrize(("at", "expected"), [(4, [4, 5, 6]), (5, [5, 6]), (6, [6]), (7, [])])
+def test_positions_behind_a_key_are_proposed_up_to_the_window(at: int, expected: list[int]) -> None:
+    q, k = normal(1, 1, 10, 32), -normal(1, 1, 10, 32)[:, :, 9:].expand(-1, -1, 10, -1).clone()
+    k[:, :, at] = q[:, :, 9]
+    proposals = propose(q, k, source(10).fixed.double(), members=1, span=3, beyond=3)[0, 0, 9]
+    assert proposals[proposals >= 0].tolist() == expected
+
+
+@pytest.mark.parametrize("length", [1, 2, 31, 33, 130])
+def test_proposals_lie_beyond_the_window_and_come_once(length: int) -> None:
+    own = source(130, window=7)
+    proposals, bias = own(normal(2, 1, length, 32), normal(2, 1, length, 32, seed=3), None, fresh=False)
+    assert proposals.shape == (2, 1, length, 24)
+    assert bias.shape == (1, 24)
+    assert bool((proposals <= torch.arange(length)[:, None] - 7).logical_or(proposals == -1).all())
+    for row in proposals.flatten(0, 2).tolist():
+        legal = [j for j in row if j >= 0]
+        assert len(legal) == len(set(legal))
+
+
+def test_proposals_do_not_depend_on_later_positions() -> None:
+    q, k, own = normal(1, 1, 90, 32), normal(1, 1, 90, 32, seed=4), source(90, window=2, content_bits=3)
+    whole, _ = own(q, k, None, fresh=False)
+    for cut in (1, 2, 17, 64, 89):
+        changed = torch.cat([k[:, :, :cut], normal(1, 1, 90 - cut, 32, seed=cut)], dim=2)
+        assert torch.equal(own(q, changed, None, fresh=False)[0][:, :, :cut], whole[:, :, :cut])
+
+
+def test_a_position_is_found_by_the_token_before_it() -> None:
+    scoring, x = source(20).scoring, normal(1, 1, 20, 32)
+    with torch.no_grad():
+        scoring.taps.zero_()[..., 1] = 1.0
+    q, k = scoring(x, x)
+    torch.testing.assert_close(q.norm(dim=-1), torch.full((1, 1, 20), 8.0, dtype=torch.float64))
+    torch.testing.assert_close((q[:, :, 6] * k[:, :, 7]).sum(-1), torch.full((1, 1), 8.0, dtype=torch.float64))
+    assert bool((k[:, :, 0] == 0).all())
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_follows_an_equal_token_resembles_the_query_from_the_start(seed: int) -> None:
+    torch.manual_seed(seed)
+    scoring, x = source(200).scoring, normal(1, 1, 200, 32, seed=seed)
+    x[:, :, 100:] = x[:, :, :100]
+    q, k = scoring(x, x)
+    for after in (0, 1, 2):  # the token itself and, by the taps, the two after it
+        cosines = (q[0, 0, 100:197] * k[0, 0, after : 97 + after]).sum(-1) / 8
+        assert float(cosines.detach().mean()) > 0.25, after  # random signs: 0 on average
+
+
+def test_directions_are_fresh_while_there_is_noise_and_fixed_afterwards() -> None:
+    layer = mixer(300)
+    q, k = normal(1, 1, 300, 32).float(), normal(1, 1, 300, 32, seed=5).float()
+
+    def proposals() -> Tensor:
+        assert layer.sources is not None
+        drawn: Tensor = layer.sources.every[0](q, k, None, fresh=layer.selection_noise().scale > 0)[0]
+        return drawn
+
+    assert not torch.equal(proposals(), proposals())
+    layer.set_progress(1.0)
+    trained = proposals()
+    assert torch.equal(proposals(), trained)
+    layer.eval()
+    assert torch.equal(proposals(), trained)
+
+
+def test_of_keys_that_are_the_same_the_nearest_wins() -> None:
+    layer = mixer(40, window=1, content=6, content_rounds=1, content_taps=1).double().eval()
+    assert layer.sources is not None
+    content = layer.sources.content
+    assert content is not None
+    with torch.no_grad():
+        content.bias.fill_(100.0)
+        content.scoring.taps.fill_(1.0)
+    same = normal(1, 1, 1, 32).expand(-1, -1, 40, -1)
+    _, pointed = layer.point(same, same, normal(1, 1, 40, 32), None)
+    assert pointed.targets[0, 0, 1:].tolist() == list(range(39))
+
+
+def dense_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """The formula of `taylor_attention` over all pairs."""
+    t = q @ k.transpose(2, 3)
+    weights = (1 + t + t.square() / 2).tril()
+    return weights / weights.sum(-1, keepdim=True) @ v
+
+
+@pytest.mark.parametrize("length", [1, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK + 5])
+def test_linear_attention_equals_the_formula_over_all_pairs(length: int) -> None:
+    q, k, v = (normal(2, 2, length, width, seed=width).requires_grad_() for width in (4, 4, 3))
+    value, expected = taylor_attention(q, k, v), dense_attention(q, k, v)
+    torch.testing.assert_close(value, expected, atol=1e-9, rtol=0)
+    upstream = normal(2, 2, length, 3, seed=9)
+    gradients, oracles = (torch.autograd.grad(z, (q, k), upstream) for z in (value, expected))
+    torch.testing.assert_close(gradients, oracles, atol=1e-9, rtol=1e-9)
+
+
+def test_the_credit_adds_nothing_to_the_value_and_reaches_queries_and_keys_alone() -> None:
+    out, q, k, v = (normal(1, 1, 70, width, seed=n).requires_grad_() for n, width in enumerate((3, 4, 4, 3)))
+    credited = ContentCredit.apply(out, q, k, v, 3)  # type: ignore[no-untyped-call]
+    assert torch.equal(credited, out)
+    upstream = normal(1, 1, 70, 3, seed=9)
+    g_out, g_q, g_k, g_v = torch.autograd.grad(credited, (out, q, k, v), upstream, allow_unused=True)
+    expected = torch.autograd.grad(dense_attention(q, k, v.detach()), (q, k), upstream)
+    assert torch.equal(g_out, upstream)
+    torch.testing.assert_close((g_q, g_k), expected, atol=1e-9, rtol=1e-9)
+    assert g_v is None
+
+
+def test_the_credit_is_a_switch() -> None:
+    gradients = []
+    for credited in (True, False):
+        layer, x = mixer(100, noise=0.0, content_credit=credited), normal(1, 100, 32).float()
+        layer(x, None)[0].square().sum().backward()
+        gradients.append(layer.project.weight.grad)
+    assert not torch.equal(*gradients)  # type: ignore[arg-type]
 
 
 def best_block(q: Tensor, k: Tensor, i: int, target: int, size: int, region: int) -> int:
     """One position by loops: the complete block of the region whose mean key scores best, else the target's own."""
-    around = range(target // size - region // 2, target // size - region // 2 + region)
-    scores = {
-        b: float(q[i] @ k[b * size : (b + 1) * size].mean(0)) for b in around if b >= 0 and (b + 1) * size <= i + 1
-    }
+    first = target // size - region // 2
+    complete = [b for b in range(first, first + region) if b >= 0 and (b + 1) * size <= i + 1]
+    scores = {b: float(q[i] @ k[b * size : (b + 1) * size].mean(0)) for b in complete}
     return max(scores, key=lambda block: scores[block]) if scores else target // size
 
 
-@settings(max_examples=60, deadline=None)
-@given(
-    length=st.integers(1, 40),
-    size=st.integers(1, 9),
-    region=st.integers(1, 6),
-    seed=st.integers(0, 10**6),
-)
+@settings(max_examples=30, deadline=None)
+@given(length=st.integers(1, 40), size=st.integers(1, 9), region=st.integers(1, 6), seed=st.integers(0, 10**6))
 def test_the_block_pointer_chooses_the_best_complete_block_of_its_region(
     length: int, size: int, region: int, seed: int
 ) -> None:
     q, k = normal(2, 2, length, 5, seed=seed), normal(2, 2, length, 5, seed=seed + 1)
-    draw = torch.rand(2, 2, length, generator=torch.Generator().manual_seed(seed))
-    targets = (draw * (torch.arange(length) + 1)).long()
-    found = choose_block(q, k, targets, size, region)
-    for b in range(2):
-        for h in range(2):
-            for i in range(length):
-                wanted = best_block(q[b, h], k[b, h], i, int(targets[b, h, i]), size, region)
-                assert int(found[b, h, i]) == wanted
+    share = torch.rand(2, 2, length, generator=torch.Generator().manual_seed(seed))
+    targets = (share * (torch.arange(length) + 1)).long()
+    chosen = choose_block(q, k, targets, size, region)
+    for b, h, i in each(2, 2, length):
+        assert int(chosen[b, h, i]) == best_block(q[b, h], k[b, h], i, int(targets[b, h, i]), size, region)
 
 
 def test_the_token_pointer_reaches_what_the_block_pointer_chose() -> None:
     torch.manual_seed(0)
-    model = registry.build("pointer", length=90, mixer={**BLOCKS, "chain": False, "window": 1, "k": 6}, **SMALL).eval()
-    first, second = model.mixers[0], model.mixers[1]
+    chosen = {**BLOCKS, "window": 1, "k": 6, "chain": False}
+    model = registry.build("pointer", length=90, layers=2, **SMALL, mixer=chosen).eval()
+    assert isinstance(model, Trunk)
+    first, second = model.mixers
+    assert isinstance(first, PointerMixer)
+    assert isinstance(second, PointerMixer)
+    assert second.sources is not None
     with torch.no_grad():
         first.offset_table.zero_()[0, 50] = 100.0
         second.offset_table.sub_(200.0)
-        second.sources.every[0].bias[0, 2] = 100.0  # the third position of the block
+        second.sources.every[0].bias[0, 2] = 100.0  # type: ignore[index]  # the block's third position
     tokens = torch.randint(7, (1, 90), generator=torch.Generator().manual_seed(1))
-    from pointer import trace
-
-    reached = torch.arange(90) - trace(model, tokens).hops[1, 0, 0]
-    assert set((reached[60:] % 4).tolist()) == {2}
+    targets = trace(model, tokens).targets[1, 0, 0]
+    assert set((targets[60:] % 4).tolist()) == {2}
 
 
-def test_a_block_takes_its_place_among_the_candidates() -> None:
-    assert CandidateSettings(**BLOCKS).proposed == 4  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="window is 21; accepted: 1 to 20"):
-        CandidateSettings(**{**BLOCKS, "window": 21})  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="block_region is 0"):
-        CandidateSettings(**{**BLOCKS, "block_region": 0})  # type: ignore[arg-type]
+def test_the_contract_holds_with_all_sources() -> None:
+    checks = list(contract.check("pointer", {"candidates": "offsets+chain+content+blocks", "k": 96}))
+    assert checks
+    assert [check for check in checks if not check.ok] == []
+
+
+@pytest.mark.parametrize("candidates", ["offsets+content", "offsets+blocks"])
+def test_work_and_memory_grow_with_the_length(candidates: str) -> None:
+    half, whole = (
+        flops.count(registry.build("pointer", symbols=20, length=n, layers=2, mixer={"candidates": candidates}), 1, n)
+        for n in (1024, 2048)
+    )
+    assert whole.forward / half.forward <= 2.2
+    assert whole.step / half.step <= 2.2
+    assert whole.saved_bytes / half.saved_bytes <= 2.02
+
+
+@pytest.mark.parametrize(
+    ("chosen", "message"),
+    [
+        ({"window": 41}, "window is 41; accepted: 1 to 40"),
+        ({"content": 0}, "content is 0; accepted: 1 to 4096"),
+        ({"content_rounds": 25}, "content_rounds is 25; accepted: 1 to 24"),
+        ({"content_rounds": 7}, "content is 24; accepted: a multiple of content_rounds x content_taps, 21"),
+        ({"candidates": "offsets+content+content"}, "offsets, or offsets[+] and any of chain, content, blocks"),
+        ({**BLOCKS, "window": 21}, "window is 21; accepted: 1 to 20"),
+        ({**BLOCKS, "block_region": 0}, "block_region is 0; accepted: 1 to 1024"),
+    ],
+)
+def test_bad_settings_are_named_errors(chosen: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        CandidateSettings(**{**CONTENT, **chosen})
+
+
+def test_a_tier_measures_content_beside_attention_with_three_seeds() -> None:
+    cells = plan.cells(config.tier("content"))
+    mqar = {(c.model, str(c.mixer.get("candidates", "")), c.x, c.seed) for c in cells if c.experiment == "mqar"}
+    for model, candidates in [("pointer", ""), ("pointer", "offsets+content"), ("transformer", "")]:
+        assert {(model, candidates, pairs, seed) for pairs in (16, 64) for seed in (0, 1, 2)} <= mqar
+    assert {c.x for c in cells if c.experiment == "khop" and c.mixer} == {1, 2, 3, 4}

@@ -18,7 +18,7 @@ from workflow.bench.rows import provenance
 def test_identity_holds_known_keys_only() -> None:
     known = provenance.identity(Cell.of("efficiency", "pointer", length=256))
     assert set(known) <= set(rows.keys())
-    assert (known["length"], known["distance"], known["tokens_budget"], known["chance"]) == (256, None, None, None)
+    assert (known["length"], known["task"], known["tokens_budget"], known["chance"]) == (256, None, None, None)
 
 
 def test_the_user_names_the_machine() -> None:
@@ -59,15 +59,17 @@ def test_the_source_hash_changes_with_what_makes_a_number_and_with_nothing_else(
         return dict(zip(("shared", "local", "gla"), json.loads(done.stdout), strict=True))
 
     def changed(file: str) -> set[str]:
-        before = hashes()
         path = root / file
         path.write_text(path.read_text() + "\n# changed\n")
-        after = hashes()
-        return {name for name in before if before[name] != after[name]}
+        before.append(hashes())
+        return {name for name, value in before[-1].items() if value != before[-2][name]}
+
+    before = [hashes()]
 
     assert changed("pointer/trunk.py") == {"shared", "local", "gla"}
     assert changed("pointer/content.py") == {"local", "gla"}
     assert changed("workflow/bench/measure/learning.py") == {"shared", "local", "gla"}
+    assert changed("workflow/bench/measure/contract.py") == set()  # only verdicts
     assert changed("workflow/bench/tasks/copy.py") == {"shared", "local", "gla"}
     assert changed("baselines/local.py") == {"local"}
     assert changed("baselines/longformer.py") == {"local"}  # which local imports

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 from synthetic import HOSTILE, LAPTOP, SERVER, Row, copied, failed, store, table_of, timed, traced
 
 from pointer.errors import InputError
@@ -37,7 +38,7 @@ def written(made: list[Row], folder: Path) -> dict[str, str]:
     places = {"rows": "rows", "readme": "README.md", "results": "docs/results.md", "figures": "docs/figures"}
     arguments = [text for name, place in places.items() for text in (f"--{name}", str(folder / place))]
     with pytest.MonkeyPatch.context() as patch:
-        nothing = dict.fromkeys(figures.FIGURES, lambda _: figures.canvas.nothing("title", "words"))
+        nothing = dict.fromkeys(figures.FIGURES, lambda *_: Figure())
         patch.setattr(figures, "FIGURES", nothing)
         assert main(["readme", *arguments]) == 0
     return {name: (folder / name).read_text(encoding="utf-8") for name in ("README.md", "docs/results.md")}

@@ -21,7 +21,7 @@ from workflow.bench.tasks.mqar import MqarTask, query_places
 from workflow.bench.tasks.selective_copy import SelectiveCopyTask
 from workflow.bench.tasks.string_copy import StringCopyTask
 from workflow.bench.tasks.text import TextTask
-from workflow.report.task_tables import OF_ONE
+from workflow.report.notes import OF_ONE
 
 ANY = Seeds.of(0)
 TASKS: list[Task] = [

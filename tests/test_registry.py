@@ -69,7 +69,7 @@ def test_a_name_that_no_path_or_tier_can_hold_is_refused(name: str) -> None:
         ("pointer", {"k": ""}, "setting k of pointer is ''; accepted: a whole number"),
         ("pointer", {"k": True}, "setting k of pointer is True; accepted: a whole number"),
         ("pointer", {"noise": "much"}, "setting noise of pointer is 'much'; accepted: a finite number"),
-        ("pointer", {"credit": 3}, "setting credit of pointer is 3; accepted: text"),
+        ("pointer", {"credit": 3}, "setting credit of pointer is 3; accepted: none, candidates, fft"),
         ("pointer", {"heads": 8}, "setting of pointer 'heads' is unknown"),
         ("local", {"window": 64.5}, "setting window of local is 64.5; accepted: a whole number"),
     ],

@@ -257,7 +257,8 @@ class Tags(HTMLParser):
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Every table of the whole grid, written once."""
     out = tmp_path_factory.mktemp("tables")
-    tables.write(table_of(synthetic.grid()), out, "smoke")
+    made = table_of(synthetic.grid())
+    tables.write(estimates.build(made), made, out, "smoke")
     return out
 
 

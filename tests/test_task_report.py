@@ -1,24 +1,13 @@
-"""Do the tables and figures of the further tasks say what the rows say, task by task and size by size?"""
+"""Do the tables of the further tasks say what the rows say, task by task and size by size?"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
-import matplotlib
 import pytest
-from synthetic import Row, copied, failed, make, row, table_of, timed, wilson
+from synthetic import Row, failed, make, row, wilson
 
-from workflow.report import canvas, models, task_figures, task_summary
 from workflow.report.layout import Table
-from workflow.report.page import curves
-
-
-@pytest.fixture(autouse=True)
-def style() -> Iterator[None]:
-    """The style that `figures.write` draws in."""
-    with matplotlib.rc_context(canvas.STYLE):
-        yield
 
 
 def learned(task: str, model: str, accuracy: float, **values: Any) -> Row:
@@ -152,57 +141,3 @@ def test_a_note_names_the_models_that_use_no_context_of_text_yet() -> None:
 def test_tables_without_rows_are_empty_not_broken() -> None:
     for name in ("recall", "bytes"):
         assert make(name, []).wide.empty
-
-
-def test_mqar_is_drawn_in_percent_over_pairs() -> None:
-    figure = task_figures.mqar(table_of([mqar("transformer", pairs, 0.9) for pairs in (4, 16)]))
-    colour = models.looks(["transformer"])["transformer"].colour
-    drawn = [line for line in figure.axes[0].get_lines() if line.get_color() == colour]
-    assert drawn[0].get_ydata().tolist() == [90.0, 90.0]
-    assert drawn[0].get_xdata().tolist() == [4.0, 16.0]
-
-
-def test_the_page_draws_each_task_in_percent_over_its_sizes() -> None:
-    rows = [*(mqar("transformer", pairs, 0.9) for pairs in (4, 16)), learned("induction", "pointer", 0.5, length=256)]
-    chart = curves.recall(table_of(rows))
-    assert [panel.label.partition(":")[0] for panel in chart.panels] == ["mqar by pairs", "induction by length N"]
-    (series,) = chart.panels[0].data
-    assert (series["x"], series["y"]) == ([4.0, 16.0], [90.0, 90.0])
-    assert curves.recall(table_of([])).empty
-
-
-def test_the_trade_off_has_a_point_for_each_model_that_was_timed_and_scored() -> None:
-    rows = [
-        mqar("transformer", 16, 0.9),
-        mqar("pointer", 16, 0.3),
-        mqar("longformer", 16, 0.2),  # never timed
-        mqar("transformer", 4, 1.0),  # fewer models have it
-        copied("pointer", 2048, 0.99),
-        copied("transformer", 2048, 0.05),
-        *(timed(m, n, step) for m, step in (("transformer", 400.0), ("pointer", 200.0)) for n in (256, 2048)),
-        timed("transformer", 256, 1.0, machine="another"),
-        timed("transformer", 3072, 1.0),  # fewer models have it
-    ]
-    panels = task_summary.trade_off(table_of(rows))
-    assert [title.splitlines()[::2] for title in panels] == [
-        ["copy over 2048 tokens", "cpu, float32, timed at N=2048"],
-        ["MQAR with 16 pairs", "cpu, float32, timed at N=256"],
-    ]
-    recalled = panels[list(panels)[1]]
-    points = {m: (a, r) for m, a, r in recalled[["model", "accuracy", "rate"]].dropna().itertuples(index=False)}
-    assert points == {"transformer": (0.9, 10_240.0), "pointer": (0.3, 20_480.0)}
-    figure = task_figures.trade_off(table_of(rows))
-    assert len(figure.axes) == 2
-    (left_out,) = [legend.get_title().get_text() for legend in figure.legends]
-    assert " ".join(left_out.split()).startswith("No point, as not timed: MQAR with 16 pairs")
-    assert left_out.endswith("longformer")
-
-
-def test_several_variants_that_were_not_timed_are_counted() -> None:
-    names = ["hyena", "pointer {k=8}", "pointer {k=16}", "longformer {window=8}"]
-    assert task_figures._together(names) == ["hyena", "longformer {window=8}", "2 variants of pointer"]
-
-
-def test_figures_without_rows_say_so_in_words() -> None:
-    for draw in (task_figures.mqar, task_figures.trade_off):
-        assert "nothing to draw" in " ".join(text.get_text() for text in draw(table_of([])).texts)

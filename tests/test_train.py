@@ -8,13 +8,11 @@ from typing import Any
 
 import pytest
 import torch
-from scipy import stats
 from torch import Tensor, nn
 
 from pointer.trunk import LayerShape, Mixer, Trunk
 from workflow.bench.measure import learning, training
 from workflow.bench.measure.checkpoint import thin
-from workflow.bench.measure.statistics import wilson
 from workflow.bench.outcomes import Diverged
 from workflow.bench.tasks.base import IGNORED, Seeds
 from workflow.bench.tasks.copy import CopyTask
@@ -153,12 +151,6 @@ def test_a_long_curve_is_thinned_evenly_with_both_ends() -> None:
     assert len(thinned) == 200
     assert (thinned[0], thinned[-1]) == (points[0], points[-1])
     assert thin(points[:3], 200) == points[:3]
-
-
-@pytest.mark.parametrize(("right", "n"), [(0, 10), (3, 10), (10, 10), (762, 800), (9_999, 10_000), (519, 10_000)])
-def test_the_wilson_interval_is_that_of_scipy(right: int, n: int) -> None:
-    known = stats.binomtest(right, n).proportion_ci(method="wilson")
-    assert wilson(right, n) == pytest.approx((known.low, known.high), abs=1e-12)
 
 
 def test_evaluation_scores_enough_fresh_symbols_and_leaves_the_model_as_it_was() -> None:

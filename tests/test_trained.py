@@ -34,7 +34,7 @@ def cell(experiment: str, model: str) -> Cell:
 def row(tmp_path: Path, experiment: str, model: str) -> dict[str, Any]:
     """What the worker leaves of a cell."""
     asked, result = tmp_path / "settings.json", tmp_path / "result.json"
-    request = {"cells": [cell(experiment, model).to_dict()], "watched": False}
+    request = {"cells": [cell(experiment, model).to_dict()]}
     asked.write_text(json.dumps(request), encoding="utf-8")
     assert worker.main([str(asked), str(result)]) == 0
     found: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))["rows"][0]
@@ -65,7 +65,7 @@ def test_no_model_of_the_suite_is_refused(name: str) -> None:
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
-    audit(model, models.task_of(settings), CPU)
+    audit(model, settings.learned(), CPU)
 
 
 def test_untrained_controls_are_exempt() -> None:
@@ -75,4 +75,4 @@ def test_untrained_controls_are_exempt() -> None:
         def forward(self, tokens: Tensor) -> Tensor:
             raise AssertionError("it was run")
 
-    audit(Control(), models.task_of(cell("mqar", "oracle-copy").resolved()), CPU)
+    audit(Control(), cell("mqar", "oracle-copy").resolved().learned(), CPU)

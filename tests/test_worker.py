@@ -28,7 +28,7 @@ def work(tmp_path: Path, **more: Any) -> tuple[int, dict[str, Any]]:
     """Exit code and result of a worker for the cell."""
     request, result = tmp_path / "request.json", tmp_path / "result.json"
     cell = Cell.of(**CELL | more).to_dict()
-    request.write_text(json.dumps({"cells": [cell], "watched": False}), encoding="utf-8")
+    request.write_text(json.dumps({"cells": [cell]}), encoding="utf-8")
     code = worker.main([str(request), str(result)])
     return code, json.loads(result.read_text(encoding="utf-8"))
 
@@ -111,7 +111,7 @@ def test_rows_before_a_failure_are_in_the_result(tmp_path: Path, monkeypatch: py
     plant(monkeypatch, lambda *_: left.pop())
     request, result = tmp_path / "request.json", tmp_path / "result.json"
     cells = [Cell.of(**CELL, seed=seed).to_dict() for seed in (0, 1)]
-    request.write_text(json.dumps({"cells": cells, "watched": False}))
+    request.write_text(json.dumps({"cells": cells}))
     assert worker.main([str(request), str(result)]) == 1
     content = json.loads(result.read_text())
     assert (content["kind"], [row["steps"] for row in content["rows"]]) == ("error", [1])
@@ -145,10 +145,17 @@ def test_running_out_of_memory_is_told_apart(error: Exception, tmp_path: Path, m
 PROGRESS = Cell.of("copy", "pointer")
 
 
+class Terminal(io.StringIO):
+    """A stream that says it is watched."""
+
+    def isatty(self) -> bool:
+        return True
+
+
 def test_a_terminal_gets_one_updating_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("workflow.bench.rows.worker.WATCHED_SECONDS", 0.0)
-    screen = io.StringIO()
-    progress = Progress(PROGRESS, True, screen)
+    screen = Terminal()
+    progress = Progress(PROGRESS, screen)
     progress(0.25, loss=2.5)
     progress(0.5, accuracy=0.75)
     progress.close()
@@ -159,7 +166,7 @@ def test_a_terminal_gets_one_updating_line(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_log_gets_quiet_lines_now_and_then() -> None:
     log = io.StringIO()
-    progress = Progress(PROGRESS, False, log)
+    progress = Progress(PROGRESS, log)
     for step in range(1000):
         progress(step / 1000, loss=1.0)
     assert log.getvalue() == ""
@@ -169,4 +176,4 @@ def test_a_log_gets_quiet_lines_now_and_then() -> None:
 
 
 def test_time_left_follows_from_the_fraction_done() -> None:
-    assert Progress(PROGRESS, False).line(0.25, 30.0) == "copy pointer d512-s0   25%  90 s left"
+    assert Progress(PROGRESS, io.StringIO()).line(0.25, 30.0) == "copy pointer d512-s0   25%  90 s left"

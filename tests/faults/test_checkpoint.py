@@ -44,7 +44,7 @@ def trained(model: str, folder: Path | None, stop_at: int = 0) -> tuple[training
             raise Killed
 
     recipe = training.Recipe(cell.tokens, cell.lr)
-    history = training.train(built, models.task_of(cell), recipe, CPU, report, folder)
+    history = training.train(built, cell.learned(), recipe, CPU, report, folder)
     return history, built.state_dict()
 
 

@@ -70,7 +70,7 @@ def test_the_step_of_a_divergence_is_told(tmp_path: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(training, "supervised_loss", poisoned)
     asked, result = tmp_path / "settings.json", tmp_path / "result.json"
-    asked.write_text(json.dumps({"cells": [Cell.of(**CELL, tokens=640).to_dict()], "watched": False}))
+    asked.write_text(json.dumps({"cells": [Cell.of(**CELL, tokens=640).to_dict()]}))
     assert worker.main([str(asked), str(result)]) == 0
     (row,) = json.loads(result.read_text())["rows"]
     assert (row["status"], row["steps"]) == ("diverged", 3)

@@ -1,4 +1,4 @@
-"""Answer what the Snakefile asks: tiers, their rows, and a row's options, sources, threads, priority.
+"""Answer what the Snakefile asks: tiers, their rows, and what the job of a row needs.
 
 Loads no Snakemake. A tier is planned when a target first needs it, so that additions which only
 suit one tier break no other.
@@ -12,9 +12,10 @@ import socket
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from pointer.errors import InputError
 from workflow.bench import config, plan
@@ -27,11 +28,25 @@ from workflow.bench.validation import read_yaml
 
 RESULTS = "results"
 PIPELINE = Path(RESULTS) / ".pipeline"
-T = TypeVar("T")
 
 
 class PipelineBusyError(RuntimeError):
     """Another pipeline works in this results folder; the message names it."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What makes a row, or the verdict on a model: options of `pointer-bench run` or `check`, and
+    the hash of its sources, so that it runs again when that changes.
+
+    A row also needs the file of its model's verdict, and earlier rows of a tier come first.
+    """
+
+    cell: Cell
+    argv: list[str]
+    sources: str
+    contract: str = ""
+    priority: int = 0
 
 
 class Grid:
@@ -53,8 +68,8 @@ class Grid:
         self.chosen, self.tiers = config.tiers(added)
         self.cells = cache(self._plan)
         self._held = ExitStack()
-        self._checked: dict[str, Cell] = {}
-        self._cell: dict[str, tuple[Cell, int]] = {}
+        self._jobs: dict[str, Job] = {}
+        self._rows: set[str] = set()
         published = (ROOT / RESULTS / "paper").glob("*.csv")
         self.published = sorted(str(path) for path in published if path.stem != "rows")
         self.report_code = folder_hash("workflow/report")
@@ -62,7 +77,7 @@ class Grid:
 
     def rows(self, results: str) -> list[str]:
         """Return the row files of the tier whose results folder this is."""
-        return [cell.path for cell in self.cells(tier_name(results))]
+        return list(self.cells(tier_name(results)))
 
     def rows_hash(self, results: str) -> str:
         """Return a hash over a tier's rows: a model that joins the registry changes no config."""
@@ -88,60 +103,29 @@ class Grid:
         """Return the file of micro-benchmarks, which only the default tier shows."""
         return [f"{RESULTS}/benchmarks.json"] if results == RESULTS else []
 
-    def argv(self, path: str) -> list[str]:
-        """Return the options of `pointer-bench run` for a row file."""
-        return self.find(path)[0].argv()
-
-    def sources(self, path: str) -> str:
-        """Return the hash of what makes a row: Snakemake makes the row again when it changes."""
-        return provenance.source_hash(self.find(path)[0].model)
-
-    def contract(self, path: str) -> str:
-        """Return the file of the verdict on a row's model, an input of the row's job."""
-        cell = self.find(path)[0]
-        return str(contracts.path(cell.model, cell.mixer))
-
-    def check_argv(self, file: str) -> list[str]:
-        """Return the arguments of `pointer-bench check` for the file of a verdict."""
-        cell = self._find(self._checked, file)
-        options = [f"--set={key}={json.dumps(value)}" for key, value in cell.mixer.items()]
-        return [cell.model, *options]
-
-    def check_sources(self, file: str) -> str:
-        """Return the hash of what decides a verdict."""
-        cell = self._find(self._checked, file)
-        return contracts.key(cell.model, json.dumps(cell.mixer, sort_keys=True))
-
-    def priority(self, path: str) -> int:
-        """Return a row's priority: higher for rows that come earlier in their tier."""
-        return self.find(path)[1]
-
     def threads(self, path: str, cores: int | None) -> int:
         """Return what a job claims of `--cores`: all of it where it must run alone.
 
         Without cores to share (None) that is the threads that it uses.
         """
-        cell = self.find(path)[0]
+        cell = self.job(path).cell
         if cores is None:
             return threads(cell.threads)
         return cores if cell.timing else plan.rule_threads(cell.threads, cores)
 
-    def find(self, path: str) -> tuple[Cell, int]:
-        """Return a row's cell and priority; raises InputError for a row that no tier holds."""
-        return self._find(self._cell, path)
-
-    def _find(self, planned: Mapping[str, T], path: str) -> T:
+    def job(self, path: str) -> Job:
+        """Return what makes a row or a verdict; raise InputError for what no tier holds."""
         for name in (self.chosen, *self.tiers):
-            if path in planned:
-                return planned[path]
+            if path in self._jobs:
+                return self._jobs[path]
             try:
                 self.cells(name)
             except InputError:
                 continue  # a tier that was not asked for; its own target will say so
-        if path not in planned:
+        if path not in self._jobs:
             accepted = "a line that `pointer-bench plan` prints"
             raise InputError.about("row", path, accepted, "the target, or the config")
-        return planned[path]
+        return self._jobs[path]
 
     def begin(self, outputs: Iterable[str]) -> list[str]:
         """Take the lock of the results folder; return lines on the time that `outputs` take.
@@ -150,7 +134,7 @@ class Grid:
         if another pipeline works there.
         """
         try:
-            descriptor = self._held.enter_context(lock.taken(PIPELINE, wait=False))
+            descriptor = self._held.enter_context(lock.taken(PIPELINE, wait=False, mode=0o666))
         except BlockingIOError:
             owner = PIPELINE.read_text(encoding="utf-8")
             message = f"another pipeline works in {PIPELINE.parent.resolve()}: {owner}"
@@ -159,15 +143,20 @@ class Grid:
         owner = f"process {os.getpid()} on {socket.gethostname()}, since {now}"
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, owner.encode(), 0)
-        cells = [self._cell[path][0] for path in outputs if path in self._cell]
+        cells = [self._jobs[path].cell for path in outputs if path in self._rows]
         return estimate.summary(cells) if cells else []
 
-    def _plan(self, name: str) -> list[Cell]:
-        cells = plan.cells(self.tiers[name])
-        for place, cell in enumerate(cells):
-            self._cell.setdefault(cell.path, (cell, len(cells) - place))
-            verdict = contracts.path(cell.model, cell.mixer)
-            self._checked.setdefault(str(verdict), cell)
+    def _plan(self, name: str) -> dict[str, Cell]:
+        """Return a tier's cells by the paths of their rows, and remember their jobs."""
+        cells = {cell.path: cell for cell in plan.cells(self.tiers[name])}
+        for place, (path, cell) in enumerate(cells.items()):
+            verdict = str(contracts.path(cell.model, cell.mixer))
+            options = [f"--set={key}={json.dumps(value)}" for key, value in cell.mixer.items()]
+            key = contracts.key(cell.model, json.dumps(cell.mixer, sort_keys=True))
+            row = Job(cell, cell.argv(), provenance.source_hash(cell.model), verdict, len(cells) - place)
+            self._jobs.setdefault(verdict, Job(cell, [cell.model, *options], key))
+            self._jobs.setdefault(path, row)
+        self._rows |= cells.keys()
         return cells
 
 

@@ -56,11 +56,11 @@ def _spread(ordered: list[Cell]) -> list[Cell]:
     if not last:
         return ordered
     others = sum(not cell.timing for cell in ordered)
-    share, done = {}, 0
+    shares, done = [], 0
     for cell in ordered:
         done += not cell.timing
-        share[cell.path] = cell.repeat / last if cell.timing else (done - 0.5) / others
-    return sorted(ordered, key=lambda cell: share[cell.path])
+        shares.append(cell.repeat / last if cell.timing else (done - 0.5) / others)
+    return [ordered[place] for place in sorted(range(len(ordered)), key=shares.__getitem__)]
 
 
 def block(config: Config, own: Config) -> Config:

@@ -7,6 +7,7 @@ them.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -88,9 +89,8 @@ def run(arguments: argparse.Namespace) -> list[Path]:
     if arguments.command == "page":
         return _page(frame.load(arguments.rows), arguments)
     rows = frame.load(arguments.rows)
-    if arguments.command == "tables":
-        return tables.write(rows, arguments.out, arguments.tier, arguments.names or ())
-    return figures.write(rows, arguments.out, arguments.tier, arguments.names or figures.FIGURES)
+    numbers, room = estimates.build(rows), tables if arguments.command == "tables" else figures
+    return room.write(numbers, rows, arguments.out, arguments.tier, arguments.names or room.NAMES)
 
 
 def make(files: Sequence[Path], given: Sequence[Path], tier: str) -> list[Path]:
@@ -98,21 +98,26 @@ def make(files: Sequence[Path], given: Sequence[Path], tier: str) -> list[Path]:
 
     Several kinds may be asked for at once, all into one results folder.
     """
-    from workflow.report import claims, figures, frame, tables
+    from workflow.report import claims, controls, estimates, figures, frame, ledger, render, tables
     from workflow.report.page import build
 
     rows = frame.load(next(path for path in given if path.suffix == ".parquet"))
+    numbers = estimates.build(rows)
     out = files[0].parents[1]
     names = {kind: _names(files, kind) for kind in ("tables", "figures", "report")}
-    made = tables.write(rows, out / "tables", tier, [n for n in names["tables"] if n != "claims"])
-    made += figures.write(rows, out / "figures", tier, [n for n in names["figures"] if n != "claims"])
+    made = tables.write(numbers, rows, out / "tables", tier, [n for n in names["tables"] if n != "claims"])
+    made += figures.write(numbers, rows, out / "figures", tier, [n for n in names["figures"] if n != "claims"])
+    if not names["report"] and "claims" not in names["tables"]:
+        return made
+    lines = claims.judge(numbers, ledger.read(LEDGER), tier, controls.unsound(rows))
     if "claims" in names["tables"]:
-        lines, written = claims.write(rows, out, tier, LEDGER)
-        made += written + figures.write_claims(lines, out / "figures", tier)
+        made += render.write(claims.table(lines), out / "tables", tier) + figures.write_claims(
+            lines, out / "figures", tier
+        )
     if names["report"]:
         drawn = [path for path in given if path.suffix == ".svg"]
-        shown = build.Shown(drawn, [n for n in _names(given, "tables") if n in tables.TABLES])
-        made.append(build.write(rows, shown, out / "report", tier, LEDGER))
+        shown = build.Shown(drawn, [n for n in _names(given, "tables") if n in tables.NAMES])
+        made.append(build.write(numbers, rows, lines, out / "report", tier, shown))
     return made
 
 
@@ -121,7 +126,7 @@ def _names(files: Sequence[Path], folder: str) -> list[str]:
 
 
 def _claims(rows: pd.DataFrame, arguments: argparse.Namespace) -> list[Path]:
-    """Writes the table and the figure of the verdicts."""
+    """Write the table and the figure of the verdicts."""
     from workflow.report import claims, figures
 
     lines, files = claims.write(rows, arguments.out, arguments.tier, arguments.ledger)
@@ -129,12 +134,14 @@ def _claims(rows: pd.DataFrame, arguments: argparse.Namespace) -> list[Path]:
 
 
 def _page(rows: pd.DataFrame, arguments: argparse.Namespace) -> list[Path]:
-    """Writes the results page."""
-    from workflow.report import tables
+    """Write the results page."""
+    from workflow.report import claims, controls, estimates, ledger, tables
     from workflow.report.page import build
 
+    numbers = estimates.build(rows)
+    lines = claims.judge(numbers, ledger.read(arguments.ledger), arguments.tier, controls.unsound(rows))
     shown = build.Shown(arguments.figures, arguments.tables or tables.NAMES)
-    return [build.write(rows, shown, arguments.out, arguments.tier, arguments.ledger)]
+    return [build.write(numbers, rows, lines, arguments.out, arguments.tier, shown)]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -143,6 +150,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from workflow.report import verdicts
 
     arguments = parser().parse_args(argv)
+    os.environ["MPLBACKEND"] = "Agg"  # a notebook's may not exist here, and stops the import of matplotlib
     try:
         if arguments.command == "verdicts":
             print(verdicts.text(arguments.table))

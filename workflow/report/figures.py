@@ -1,45 +1,453 @@
-"""The figures by name; `write` draws all of them as PNG and SVG."""
+"""The figures by name, each a function of estimates and rows; `write` draws them as PNG and SVG.
+
+Charts over a size are declared in `charts`. Loss curves and pointer maps are series, not numbers:
+these two figures read rows and traces.
+"""
 
 from __future__ import annotations
 
+import itertools
+import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-import matplotlib
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from pointer.errors import InputError
-from workflow.report import ablation_figures, canvas, claims_figure, copy_figures, curves, hop_figures, task_figures
+from workflow.report import charts, claims, models, paper, style
+from workflow.report.charts import CHARTS, Panel, finished
 from workflow.report.claims import Line
+from workflow.report.estimates import PLACE, from_json, select
+from workflow.report.estimates.runs import prepare
+from workflow.report.frame import unpack
+from workflow.report.models import Look, Series
+from workflow.report.page import explorer
+from workflow.report.rules import Cell, Verdict
 
-FIGURES: dict[str, Callable[[pd.DataFrame], Figure]] = {
-    "time": curves.time,
-    "throughput": curves.throughput,
-    "speedup": curves.speedup,
-    "memory": curves.memory,
-    "operations": curves.operations,
-    "copy_accuracy": copy_figures.copy_accuracy,
-    "loss_curves": copy_figures.loss_curves,
-    "hops": hop_figures.hops,
-    "pointer_map": hop_figures.pointer_map,
-    "ablation": ablation_figures.ablation,
-    "two_hop": ablation_figures.two_hop,
-    "mqar": task_figures.mqar,
-    "trade_off": task_figures.trade_off,
+Table = pd.DataFrame
+FAILURES_NAMED = 6
+SPREAD = 0.16  # octaves over which models are moved sideways, so that equal accuracies stay apart
+NEVER = 1.5  # times the budget: where seeds stand that never got to 95%
+DEFAULTS, CHANGED = models.COLOURS[2], models.COLOURS[0]  # blue, vermilion
+GUIDES = ((1, ":", "grows like N"), (2, "-.", "grows like N²"))
+VERDICTS: dict[Verdict, tuple[str, str]] = {  # colour and marker
+    Verdict.REPRODUCED: ("#009E73", "o"),
+    Verdict.PARTIALLY: ("#E69F00", "D"),
+    Verdict.NOT_REPRODUCED: ("#D55E00", "X"),
+    Verdict.INCONCLUSIVE: ("#56B4E9", "s"),
+    Verdict.NOT_TESTABLE: ("#8f8f8f", "P"),
+    Verdict.INVALID: ("#882255", "P"),
+    Verdict.UNSOUND: ("#882255", "P"),
+    Verdict.SMOKE: ("#8f8f8f", "P"),
 }
 
 
-def write(frame: pd.DataFrame, out: Path, tier: str = "", names: Iterable[str] = tuple(FIGURES)) -> list[Path]:
-    """The named figures, all by default, in both formats; returns the files. Raises InputError for an unknown name."""
-    for name in names:
-        if name not in FIGURES:
-            raise InputError.unknown("figure", name, FIGURES, "`--names`")
-    with matplotlib.rc_context(canvas.STYLE):
-        return [path for name in names for path in canvas.save(FIGURES[name](frame), out / name, tier)]
+def looks_of(estimates: Table) -> dict[Series, Look]:
+    """Return the looks of the models and variants of estimates, in the order of the legend."""
+    shown = models.series(estimates)
+    looks = models.looks(shown)
+    return {series: looks[series] for series in shown}
+
+
+def lines_of(estimates: Table) -> list[tuple[Look, Table]]:
+    """Return look and estimates of each model and variant, sorted by x."""
+    groups = dict(tuple(estimates.sort_values(["x", "layer"]).groupby(["model", "variant"])))
+    return [(look, groups[series]) for series, look in looks_of(estimates).items()]
+
+
+def failures(estimates: Table) -> str:
+    """Return which cells have no point, and how they ended; empty where all have one."""
+    texts = []
+    failed: Iterable[Any] = estimates[estimates["status"] != "ok"].itertuples()
+    for cell in failed:
+        name = models.plain(models.label(cell.model, cell.variant))
+        texts.append(f"{name} at {cell.x if pd.isna(cell.layer) else cell.task}: {cell.status}")
+    texts = list(dict.fromkeys(texts))
+    if len(texts) > FAILURES_NAMED:
+        texts = [*texts[:FAILURES_NAMED], f"and {len(texts) - FAILURES_NAMED} more"]
+    return f"No point: {'; '.join(texts)}" if texts else ""
+
+
+# Charts over a size
+
+
+def chart(name: str, estimates: Table, _: Table) -> Figure:
+    """Draw a chart of CHARTS."""
+    declared = CHARTS[name]
+    drawn = {panel.title: panel for panel in charts.panels(declared, estimates)}
+    everything = pd.concat([charts.chosen(curves, estimates) for curves in declared.curves])
+    keys = {text: style.key(text, dash) for panel in drawn.values() for _, text, dash in panel.levels}
+    if declared.guides:
+        keys |= {text: style.key(text, dash, style.SOFT) for _, dash, text in GUIDES}
+    if any(len(panel.published) for panel in drawn.values()):
+        keys["paper"] = style.key(paper.PLACE, marker="o", **style.HOLLOW)
+    percent = any(panel.curves.quantity == "accuracy" for panel in drawn.values())
+
+    def draw(axis: Axes, panel: Panel) -> None:
+        if percent:
+            _accuracies(axis, panel)
+        else:
+            _values(axis, panel, declared.guides)
+        for model, group in panel.published.groupby("model"):
+            options = models.looks([])[str(model), ""].options | style.HOLLOW
+            axis.plot(group["x"].astype(float), group["value"], zorder=4, **options)
+        style.sizes(axis, [*panel.estimates["x"], *panel.published["x"]])
+        for height, _, dash in panel.levels:
+            style.level(axis, height, dash)
+        axis.set(xlabel=declared.x, ylabel=panel.curves.label)
+
+    return style.figure(
+        declared.title, drawn, draw, missing=declared.missing, note=failures(everything),
+        looks=looks_of(finished(everything)), keys=list(keys.values()),
+        share_y=percent, height=3.2 if percent else 2.75,
+    )  # fmt: skip
+
+
+def _values(axis: Axes, panel: Panel, guides: bool) -> None:
+    """Draw lines, each with its band, and guides that start below the smallest value."""
+    for look, line in reversed(lines_of(panel.estimates)):  # the first models above the others
+        x = line["x"].astype(float)
+        axis.plot(x, line["value"], zorder=3, **look.options)
+        if panel.curves.band:
+            low, high = (line[column] for column in panel.curves.band)
+            axis.fill_between(x, low, high, color=look.colour, alpha=0.2, lw=0, zorder=2)
+    lengths = sorted(set(panel.estimates["x"].astype(float)))
+    if not guides or len(lengths) == 1:
+        style.magnitude(axis, [*panel.estimates["value"], *panel.published["value"]])
+        return
+    style.plain_log(axis, style.FINE if len(lengths) == 2 else style.COARSE)
+    start = 0.8 * panel.estimates.loc[panel.estimates["x"] == lengths[0], "value"].min()
+    for power, dash, _ in GUIDES:
+        heights = [start * (length / lengths[0]) ** power for length in lengths]
+        axis.plot(lengths, heights, color=style.SOFT, linestyle=dash, linewidth=0.9, zorder=1)
+
+
+def _accuracies(axis: Axes, panel: Panel) -> None:
+    """Draw accuracies with their intervals, the models of a size side by side."""
+    lines = lines_of(panel.estimates)
+    for slot, (look, line) in enumerate(lines):
+        shift = 2 ** (SPREAD * ((slot + 0.5) / len(lines) - 0.5))
+        _with_intervals(axis, look, shift * line["x"].astype(float), line)
+    axis.set_ylim(-3, 104)
+
+
+def _with_intervals(axis: Axes, look: Look, x: Any, line: Table) -> None:
+    reach = [line["value"] - line["low"], line["high"] - line["value"]]
+    error = [ends.fillna(0).clip(lower=0) for ends in reach]
+    axis.errorbar(x, line["value"], error, capsize=2, elinewidth=0.9, zorder=3, **look.options)
+
+
+def trade_off(estimates: Table, _: Table) -> Figure:
+    """Draw accuracy against training throughput, a point a model: best is up and to the right."""
+    rates = select(estimates, "throughput", phase="training")
+    drawn: dict[str, Panel] = {}
+    left_out = []
+    for name, words in (("copy_accuracy", "copy over {} tokens"), ("mqar", "MQAR with {} pairs")):
+        found = charts.panels(CHARTS[name], estimates)
+        size = charts.commonest_size([panel.estimates for panel in found])
+        for panel in found:
+            here = panel.estimates.iloc[0]
+            there = {key: here[key] for key in ("machine", "device", "dtype")}
+            timed = charts.with_rates(select(panel.estimates, "accuracy", x=size), select(rates, "throughput", **there))
+            if timed.empty:
+                continue
+            place = f"{here['device']}, {here['dtype']}, timed at N={timed['timed_at'].iloc[0]}"
+            title = f"{words.format(size)}\n{models.plain(here['machine'])}\n{place}"
+            drawn[title] = replace(panel, estimates=timed[timed["rate"].notna()])
+            untimed = models.series(timed[timed["rate"].isna()])
+            untimed = [series for series in untimed if not models.is_control(series[0])]
+            if untimed:
+                where = f"{words.format(size)} on {models.plain(here['machine'])}"
+                left_out.append(f"{where}: {together(untimed)}")
+
+    def draw(axis: Axes, panel: Panel) -> None:
+        for look, line in lines_of(panel.estimates):
+            _with_intervals(axis, look, line["rate"], line)
+        for height, _, dash in panel.levels:
+            style.level(axis, height, dash)
+        axis.set(xlabel="Training throughput (tokens/s)", ylabel=panel.curves.label)
+        axis.set(xlim=(0, 1.1 * panel.estimates["rate"].max()), ylim=(-3, 104))
+
+    looks = looks_of(pd.concat([panel.estimates for panel in drawn.values()])) if drawn else {}
+    return style.figure(
+        "Accuracy against training throughput", drawn, draw, height=3.0, share_y=True,
+        missing="No model has both a timing and a score on copy or MQAR yet", looks=looks,
+        keys=[style.key("95%", ":"), style.key("guessing", "--")],
+        note=f"No point, as not timed: {'; '.join(left_out)}" if left_out else "",
+    )  # fmt: skip
+
+
+def together(untimed: Iterable[Series]) -> str:
+    """Return models in few words: of each the number of its variants."""
+    variants = Counter(model for model, variant in untimed if variant)
+    texts = [models.plain(model) for model, variant in sorted(untimed) if not variant]
+    texts += [f"variants of {models.plain(model)}: {count}" for model, count in variants.items()]
+    return ", ".join(texts)
+
+
+# Series of rows: loss by tokens, pointers by position
+
+
+def loss_curves(_: Table, frame: Table) -> Figure:
+    """Draw training loss by tokens, a panel a distance, a line a seed, and the loss of guessing."""
+    rows = prepare(frame[frame["experiment"] == "copy"])
+    rows["curve"] = rows["loss_curve"].map(_curve, na_action=None)
+    rows = rows[rows["curve"].map(len) > 0]
+    looks = looks_of(rows)
+    highest = max((loss for curve in rows["curve"] for _, loss in curve), default=0.0)
+
+    def draw(axis: Axes, group: Table) -> None:
+        runs: Iterable[Any] = group.itertuples()
+        for row in runs:
+            tokens, losses = zip(*row.curve, strict=True)
+            options = looks[row.model, row.variant].options
+            every = max(1, len(tokens) // 8)
+            axis.plot(tokens, losses, markersize=3, markevery=every, alpha=0.85, **options)
+        for symbols in group["symbols"].unique():
+            style.level(axis, math.log(symbols), "--")
+        axis.set(xlabel="Training tokens (thousands)", ylabel="Training loss (nats a symbol)")
+        axis.set(xlim=(0, None), ylim=(-0.1, 1.06 * highest))
+
+    parts = {f"D = {distance}": group for distance, group in rows.groupby("distance")}
+    return style.figure(
+        "Loss on the copy task", parts, draw, missing=charts.NO_COPIES, height=2.3, share_y=True,
+        looks=looks, keys=[style.key("guessing, ln V", "--")],
+    )  # fmt: skip
+
+
+def _curve(text: Any) -> list[tuple[float, float]]:
+    """Return a loss curve as (thousands of tokens, loss); empty where nothing was trained."""
+    return [(tokens / 1000, loss) for tokens, loss in unpack(text) or [] if loss is not None]
+
+
+def pointer_map(_: Table, frame: Table) -> Figure:
+    """Draw how far back each position and head points, of the trace with the longest distance."""
+    title, parts, keys = "Where each position points", {}, []
+    for row in explorer.traced_rows(frame):
+        try:
+            _trace, hops = explorer.read(row)
+        except explorer.NoTraceError:
+            continue
+        parts = {f"layer {layer}": heads for layer, heads in enumerate(hops, start=1)}
+        title += f": {models.plain(row['model'])}, {explorer.task(row)}, N = {hops.shape[-1]}, seed {row['seed']}"
+        colour = models.looks([(row["model"], "")])[row["model"], ""].colour
+        keys.append(style.key("a position's pointer, all heads", colour=colour, marker="."))
+        if pd.notna(row["distance"]):
+            keys.append(style.key("copy distance", "--", style.SOFT))
+        break
+
+    def draw(axis: Axes, heads: npt.NDArray[np.int64]) -> None:
+        positions = np.broadcast_to(np.arange(heads.shape[-1]), heads.shape)
+        # An image: a hundred thousand points would make the SVG unusable.
+        axis.scatter(positions, heads, s=1.2, color=colour, linewidths=0, rasterized=True, zorder=2)
+        if pd.notna(row["distance"]):
+            style.level(axis, float(row["distance"]), "--", style.SOFT)
+        _hop_axis(axis)
+        axis.set(xlabel="Position (tokens)", ylabel="Hop to its target (tokens)")
+        axis.set_ylim(-0.3, 2 * heads.shape[-1])
+
+    missing = "No interpretability row with a trace has finished yet"
+    return style.figure(title, parts, draw, missing=missing, height=2.2, share_y=True, keys=keys)
+
+
+def _hop_axis(axis: Axes) -> None:
+    """Make y logarithmic with a place for 0: a position that points at itself."""
+    axis.set_yscale("symlog", linthresh=1)
+    axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+
+
+def hops(estimates: Table, _: Table) -> Figure:
+    """Draw mean (filled) and longest (hollow) hop by layer, a panel a task and place."""
+    means, longest = select(estimates, "mean_hop"), select(estimates, "longest_hop")
+    lowest, highest = "lowest mean hop of the early layers", "highest mean hop of the early layers"
+    near, far = paper.value("hops", lowest), paper.value("hops", highest)
+    top = paper.value("hops", "longest hop of the later layers")
+    limit = 2 * max(top, longest["value"].max())
+
+    def draw(axis: Axes, group: Table) -> None:
+        for quantity, hollow in (("mean_hop", {}), ("longest_hop", style.HOLLOW)):
+            for look, line in lines_of(select(group, quantity)):
+                layers = line["layer"].astype(int)
+                axis.plot(layers, line["value"], **look.options | hollow)
+        axis.axhspan(near, far, color="#bbbbbb", alpha=0.6, zorder=0, linewidth=0)
+        style.level(axis, top, "-.", style.SOFT)
+        _hop_axis(axis)
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axis.set(xlabel="Layer (1 is the lowest)", ylabel="Hop distance (tokens)", ylim=(0, limit))
+
+    parts = {}
+    ran = finished(pd.concat([means, longest]))
+    for (task, axis_name, x, *where), group in ran.groupby(["task", "axis", "x", *PLACE], dropna=False):
+        size = f", D={x}" if axis_name == "distance" else ""
+        parts[f"{task}{size}\n{charts.place(*where)}"] = group
+    keys = [
+        style.key("mean", "-", marker="o", linewidth=1.3),
+        style.key("longest", marker="o", **style.HOLLOW),
+        style.key(f"paper: mean {near:.0f} to {far:.0f}", "-", "#bbbbbb", linewidth=5),
+        style.key(f"paper: longest {top:.0f}", "-.", style.SOFT),
+    ]
+    return style.figure(
+        "Hop distance by layer", parts, draw, missing="No interpretability row has finished yet",
+        share_y=True, looks=looks_of(ran), keys=keys, note=failures(means),
+    )  # fmt: skip
+
+
+# Ablations: a line a variant, a point a seed
+
+
+def ablation(experiment: str, title: str, estimates: Table, _: Table) -> Figure:
+    """Draw tokens until 95% by variant, a panel a distance; never has a place of its own."""
+    chosen = select(estimates, "tokens_to_95", experiment=experiment)
+    ran = chosen[chosen["status"] == "ok"]
+    order = sorted(models.series(ran), key=lambda series: (series[0], models.natural(series[1])))
+    common = models.shared_settings(variant for _, variant in order)
+    several = len({model for model, _ in order}) > 1
+    labels = []
+    for model, variant in order:
+        changed = ", ".join(part for part in variant.split(", ") if part not in common)
+        name = models.label(model, changed) if several else changed
+        labels.append(models.plain(name or f"{model}, defaults"))
+
+    def draw(axis: Axes, group: Table) -> None:
+        budget = float(group["tokens"].max())
+        cells: Iterable[Any] = group.itertuples()
+        for cell in cells:
+            line, seeds = order.index((cell.model, cell.variant)), from_json(cell.values)
+            colour = CHANGED if cell.variant else DEFAULTS
+            for seed, tokens in enumerate(seeds):
+                height = line + 0.24 * (seed - (len(seeds) - 1) / 2)
+                marker, x = ("x", NEVER * budget) if math.isnan(tokens) else ("o", tokens)
+                axis.plot(x, height, marker, color=colour, markersize=4, clip_on=False, zorder=3)
+            if not cell.variant and pd.notna(cell.value):
+                axis.axvline(cell.value, color=DEFAULTS, linewidth=0.9, zorder=1)
+        axis.axvline(budget, color=style.INK, linestyle=":", linewidth=0.9, zorder=1)
+        axis.set_yticks(range(len(order)), labels)
+        axis.set(ylim=(len(order) - 0.4, -0.6), xlabel="Training tokens until 95% (thousands)")
+        _tokens_axis(axis, float(group["least"].min()), budget)
+
+    keys = [style.key("a changed setting, a point a seed", colour=CHANGED, marker="o")]
+    if any(not variant for _, variant in order):
+        keys.insert(0, style.key("defaults (line: mean)", "-", DEFAULTS, marker="o", linewidth=1.3))
+    if (ran["n"] < ran["runs"]).any():
+        keys.append(style.key("never within the budget", marker="x"))
+    note = f"All rows: {', '.join(common)}. " if common else ""
+    parts = {f"D = {distance} tokens": group for distance, group in ran.groupby("x")}
+    return style.figure(
+        title, parts, draw, missing=f"No {experiment} row has finished yet", share_y=True,
+        height=0.75 + 0.175 * len(order), keys=[*keys, style.key("budget", ":")],
+        note=note + failures(chosen),
+    )  # fmt: skip
+
+
+def _tokens_axis(axis: Axes, least: float, budget: float) -> None:
+    """Make x logarithmic in tokens, with `never` as the last tick. least: NaN where all never."""
+    low = 0.7 * np.fmin(least, budget)
+    steps = [step * 10.0**power for power, step in itertools.product(range(2, 12), (1, 2, 5))]
+    ticks = [tick for tick in steps if low <= tick <= budget]
+    axis.set_xscale("log")
+    axis.set_xlim(low, 1.25 * NEVER * budget)
+    axis.xaxis.set_major_locator(FixedLocator([*ticks, NEVER * budget]))
+    axis.xaxis.set_minor_locator(NullLocator())
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: "never" if x > budget else f"{x / 1000:,.10g}"))
+
+
+# Verdicts
+
+
+def verdicts(lines: Sequence[Line]) -> Figure:
+    """Draw a line a claim: our number over the paper's, and the verdict at the right edge."""
+    shown = [cell.value / float(cell.paper or 1) for line in lines for cell in comparable(line)]
+
+    def draw(axis: Axes, _: None) -> None:
+        edge: dict[str, Any] = {"transform": axis.get_yaxis_transform()}
+        words: dict[str, Any] = {"color": "#222222", "va": "center", "fontsize": 7.5} | edge
+        for height, line in enumerate(lines):
+            colour, marker = VERDICTS[line.verdict]
+            axis.plot([1.03], [height], marker, color=colour, clip_on=False, **edge)
+            axis.text(1.06, height, claims.verdict(line), **words)
+            cells = comparable(line)
+            for slot, cell in enumerate(cells):
+                beside = 0.5 * ((slot + 0.5) / len(cells) - 0.5)
+                _over_the_papers(axis, cell, height + beside, {"color": colour, "marker": marker})
+        axis.set_yticks(range(len(lines)), [line.claim.id for line in lines])
+        axis.set_ylim(len(lines) - 0.4, -0.6)
+        axis.tick_params(axis="y", length=0)
+        axis.axvline(1.0, color=style.INK, linewidth=0.9, linestyle="--", zorder=1)
+        _times_axis(axis, shown)
+
+    return style.figure(
+        "Verdicts on the paper's claims", {"": None} if lines else {}, draw, width=style.PANEL_WIDTH * 2,
+        height=0.75 + 0.27 * len(lines), missing="The ledger holds no claim",
+    )  # fmt: skip
+
+
+def comparable(line: Line) -> list[Cell]:
+    """Return the cells with a positive number of ours and of the claim's; none where it has two."""
+    if line.claim.contradiction or line.claim.reason:
+        return []
+    return [cell for cell in line.cells if cell.paper and cell.paper > 0 and cell.value > 0]
+
+
+def _over_the_papers(axis: Axes, cell: Cell, height: float, options: dict[str, Any]) -> None:
+    """Draw a cell's number over the claim's, with its interval where it has one."""
+    asked, error = float(cell.paper or 1), None
+    if math.isfinite(cell.low) and math.isfinite(cell.high):
+        error = [[max(0.0, cell.value - cell.low) / asked], [max(0.0, cell.high - cell.value) / asked]]
+    axis.errorbar([cell.value / asked], [height], xerr=error, ms=3, elinewidth=0.9, **options)
+
+
+def _times_axis(axis: Axes, values: Sequence[float]) -> None:
+    """Make x logarithmic in multiples of the claim's number."""
+    low, high = min([0.5, *values]) / 1.4, max([2.0, *values]) * 1.4
+    axis.set_xscale("log")
+    axis.set_xlim(low, high)
+    steps = [1.0] if high > 100 * low else [1.0, 2.0, 5.0]
+    axis.xaxis.set_major_locator(LogLocator(10, subs=steps))
+    axis.xaxis.set_minor_locator(NullLocator())
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}×"))
+    axis.set_xlabel("Our figure over the claim's, with its interval")
+
+
+FIGURES: dict[str, Callable[[Table, Table], Figure]] = {  # of estimates and rows
+    **{name: partial(chart, name) for name in ("time", "throughput", "speedup", "memory", "operations")},
+    "copy_accuracy": partial(chart, "copy_accuracy"),
+    "loss_curves": loss_curves,
+    "hops": hops,
+    "pointer_map": pointer_map,
+    "ablation": partial(ablation, "ablation", "Which part makes it learn: tokens until 95% copy accuracy"),
+    "two_hop": partial(ablation, "two_hop", "Beyond one pointer's reach: tokens until 95% copy accuracy"),
+    "mqar": partial(chart, "mqar"),
+    "trade_off": trade_off,
+}
+
+
+NAMES = tuple(FIGURES)
+
+
+def write(estimates: Table, frame: Table, out: Path, tier: str = "", names: Iterable[str] = NAMES) -> list[Path]:
+    """Draw the named figures of estimates and rows in both formats; return the files.
+
+    Raises InputError for an unknown name.
+    """
+    files = []
+    with style.drawing():
+        for name in names:
+            if name not in FIGURES:
+                raise InputError.unknown("figure", name, FIGURES, "`--names`")
+            files += style.save(FIGURES[name](estimates, frame), out / name, tier)
+    return files
 
 
 def write_claims(lines: Sequence[Line], out: Path, tier: str = "") -> list[Path]:
-    """The figure of the verdicts, in both formats."""
-    with matplotlib.rc_context(canvas.STYLE):
-        return canvas.save(claims_figure.draw(lines), out / "claims", tier)
+    """Draw the figure of the verdicts in both formats; return the files."""
+    with style.drawing():
+        return style.save(verdicts(lines), out / "claims", tier)

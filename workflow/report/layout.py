@@ -14,7 +14,7 @@ import pandas as pd
 from workflow.bench import experiments
 from workflow.bench.tasks.mqar import PAIR_TOKENS
 from workflow.report import models, paper
-from workflow.report.estimates import KEY
+from workflow.report.estimates import KEY, SEPARATOR
 
 NOT_RUN = "–"
 UNKNOWN = "n/a"  # ran, but this value does not exist here
@@ -43,6 +43,7 @@ class Table:
     wide: pd.DataFrame
     data: pd.DataFrame
     notes: tuple[str, ...] = ()
+    rows: tuple[str, ...] = ()  # of each line of `wide`, the row files that it rests on
 
 
 @dataclass
@@ -118,8 +119,9 @@ def pivot(
             lines[place] = texts | {"device": device(name["device"], name["threads"]) or NOT_RUN}
         body = show(estimate) if estimate.status == "ok" else estimate.status
         lines[place][heading] = body + footnotes.mark(estimate.reason)
+        lines[place]["rows"] = SEPARATOR.join(filter(None, [lines[place].get("rows"), estimate.rows]))
     values = [str(value) for value in estimates[across].drop_duplicates().sort_values()]
-    return pd.DataFrame(lines.values(), columns=[*columns, *values], dtype="str").fillna(NOT_RUN)
+    return pd.DataFrame(lines.values(), columns=[*columns, *values, "rows"], dtype="str").fillna(NOT_RUN)
 
 
 def _known(value: Any) -> bool:
@@ -330,60 +332,3 @@ def coded(table: Table, names: Iterable[str]) -> Table:
         return functools.reduce(lambda text, pair: text.replace(*pair), longest, str(cell))
 
     return replace(table, wide=table.wide.map(short), notes=table.notes + machines.lines())
-
-
-def with_paper(cells: pd.DataFrame, published: pd.DataFrame, value: str) -> pd.DataFrame:
-    """The cells, and the paper's figures as if they were rows of one more machine."""
-    theirs = published.drop(columns=["source"], errors="ignore").rename(columns={"value": value})
-    known = [column for column in theirs.columns if column in cells.columns]
-    theirs = theirs[known].assign(machine=paper.PLACE, status="ok", reason="")
-    if cells.empty:
-        return theirs.reindex(columns=cells.columns)
-    return pd.concat([cells, theirs.astype({c: cells[c].dtype for c in known})], ignore_index=True)
-
-
-def spread(
-    cells: pd.DataFrame, labels: Sequence[str], column: str, show: Show, footnotes: Footnotes, machines: Machines
-) -> pd.DataFrame:
-    """Lines of `cells` -> one line a model and place, one column a value of `column`; all text."""
-    across = list(cells[column].dropna().sort_values().unique())
-    lines = []
-    for _, group in _blocks(cells, labels):
-        first = group.iloc[0]
-        line = {label: _label(first, label) for label in labels} | _place(first, machines)
-        texts = {record[column]: text(record, show, footnotes) for _, record in group.iterrows()}
-        lines.append(line | {str(key): texts.get(key, NOT_RUN) for key in across})
-    return pd.DataFrame(lines, columns=[*labels, "machine", "device", "dtype", *map(str, across)], dtype="str")
-
-
-def _blocks(cells: pd.DataFrame, labels: Sequence[str]) -> list[tuple[Any, pd.DataFrame]]:
-    """Groups in the order of models, ours before the paper's."""
-    rank = {model: place for place, model in enumerate(models.ordered(cells["model"].map(base)))}
-    ranked = cells.assign(_rank=cells["model"].map(base).map(rank), _paper=cells["machine"] == paper.PLACE).sort_values(
-        ["_rank", "model", "_paper"], kind="stable"
-    )
-    keys = [*labels, "machine", "device", "dtype", "threads"]
-    return list(ranked.groupby(keys, dropna=False, sort=False))
-
-
-def base(variant: str) -> str:
-    """The registry's name of a model whose settings may have been changed."""
-    return variant.partition(" {")[0]
-
-
-def _label(record: Any, label: str) -> str:
-    return str(record[label]) if pd.notna(record[label]) else NOT_RUN
-
-
-def _place(record: Any, machines: Machines) -> dict[str, str]:
-    threads = (
-        f" ({record['threads']} thread{'s' if record['threads'] != 1 else ''})" if pd.notna(record["threads"]) else ""
-    )
-    device = _label(record, "device") + threads
-    return {"machine": machines.code(str(record["machine"])), "device": device, "dtype": _label(record, "dtype")}
-
-
-def text(record: Any, show: Show, footnotes: Footnotes) -> str:
-    """A cell: its value, or its status, and a mark for what went wrong."""
-    body = show(record) if record["status"] == "ok" else str(record["status"])
-    return body + footnotes.mark(str(record["reason"]))

@@ -1,17 +1,21 @@
-"""How models are ordered, named and drawn: one colour and marker a model, the same in every figure.
+"""How models are ordered, named and drawn: one colour and marker a model, the same everywhere.
 
-Order and kind come from the registry, so a new baseline takes the next free colour and shifts none; the look of a model
-that the registry lacks follows from its name. Colours are Okabe and Ito's (2008, distinct for the colour-blind)
-followed by those of Tol's muted scheme; the marker differs too, for print in grey. The first colours stay those of
-`pointer` and the Transformers.
+Order and kind come from the registry, so a new baseline takes the next free colour and shifts
+none. The look of a model outside the registry follows from its name. A variant (a model with
+changed settings) has its model's colour, a line style of its own, and a marker that follows from
+its settings. Colours are those of Okabe and Ito (2008, distinct for the colour-blind) followed by
+those of Tol's muted scheme; markers differ too, for print in grey.
 """
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
+
+import pandas as pd
 
 from workflow.bench import registry
 
@@ -28,71 +32,105 @@ COLOURS = (
     "#999933",  # olive
     "#8C510A",  # brown
 )
-OWN_COLOURS = 4  # the first ones, which no later model takes again
+OWN_COLOURS = 4  # the first ones, pointer's and the Transformers', which no later model repeats
 GREYS = ("#6e6e6e", "#8f8f8f", "#4d4d4d", "#a6a6a6", "#7d7d7d")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "h", "p", "*", "d")
 LineStyle = Literal["-", "--", "-.", ":"]
-LONGEST_NAME = 44  # characters of a model's name in a legend
+Series = tuple[str, str]  # model, variant
+LONGEST_NAME = 44  # characters of a name in a legend
 
 
 @dataclass(frozen=True)
 class Look:
-    """How a model is drawn. `line` is a matplotlib line style."""
+    """How a model is drawn, in matplotlib's terms."""
 
     colour: str
     marker: str
     line: LineStyle
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """The same as options of a line of matplotlib."""
+        return {"color": self.colour, "marker": self.marker, "linestyle": self.line}
+
 
 def is_control(name: str) -> bool:
-    """Whether the registry calls it a control; a name that the registry lacks is a model."""
+    """Return whether the registry calls it a control; a name outside the registry is a model."""
     return name in registry.names() and registry.info(name).kind == "control"
 
 
 def ordered(names: Iterable[str]) -> list[str]:
-    """Models, then controls, each in the registry's order; names that it lacks follow the models, sorted."""
-    known = registry.names()
-    return sorted(
-        set(names), key=lambda name: (is_control(name), known.index(name) if name in known else len(known), name)
-    )
+    """Return models, then controls, in the registry's order; other names follow the models."""
+    rank = {name: place for place, name in enumerate(registry.names())}
+    return sorted(set(names), key=lambda n: (is_control(n), rank.get(n, len(rank)), n))
 
 
-def looks(names: Iterable[str]) -> dict[str, Look]:
-    """A look for each name and for the whole registry: none depends on which rows exist, but that of two names outside
-    the registry which fall together the later moves on."""
-    known = ordered(registry.names())
-    models = [name for name in known if not is_control(name)]
-    controls = [name for name in known if is_control(name)]
-    found = {name: Look(_colour(slot), _marker(slot), "-") for slot, name in enumerate(models)} | {
-        name: Look(GREYS[slot % len(GREYS)], _marker(slot), "--") for slot, name in enumerate(controls)
-    }
-    for name in sorted({*names} - found.keys()):
-        start, taken = len(COLOURS) + zlib.crc32(name.encode()), {*found.values()}
-        tried = (Look(_colour(start + step), _marker(start + step), "-") for step in range(len(COLOURS) * len(MARKERS)))
-        found[name] = next(look for look in tried if look not in taken)
+def series(estimates: pd.DataFrame) -> list[Series]:
+    """Return the models and variants of estimates in order, variants behind their model."""
+    pairs = {(str(m), str(v)) for m, v in zip(estimates["model"], estimates["variant"], strict=True)}
+    rank = {name: place for place, name in enumerate(ordered(model for model, _ in pairs))}
+    return sorted(pairs, key=lambda pair: (rank[pair[0]], pair[1]))
+
+
+def label(model: str, variant: str = "") -> str:
+    """Return a model's name with its changed settings, `pointer {k=32}`; never read back."""
+    return f"{model} {{{variant}}}" if variant else model
+
+
+def looks(wanted: Iterable[Series]) -> dict[Series, Look]:
+    """Return a look for each model and variant, and for each model of the registry.
+
+    Looks do not depend on which are wanted, but that of two models outside the registry, or of
+    two variants, whose names hash to the same look one gets the next free look.
+    """
+    registered = ordered(registry.names())
+    controls = [name for name in registered if is_control(name)]
+    found: dict[Series, Look] = {}
+    for slot, name in enumerate(name for name in registered if name not in controls):
+        found[name, ""] = _solid(slot)
+    for slot, name in enumerate(controls):
+        found[name, ""] = Look(GREYS[slot % len(GREYS)], MARKERS[slot % len(MARKERS)], "--")
+
+    pairs = sorted(set(wanted))
+    for name in sorted({model for model, _ in pairs} - {model for model, _ in found}):
+        slot = len(COLOURS) + zlib.crc32(name.encode())
+        while _solid(slot) in found.values():
+            slot += 1
+        found[name, ""] = _solid(slot)
+
+    for model, variant in pairs:
+        if variant:
+            colour = found[model, ""].colour
+            used = {look.marker for look in found.values() if look.colour == colour}
+            start = zlib.crc32(label(model, variant).encode()) % len(MARKERS)
+            free = [m for m in (*MARKERS[start:], *MARKERS[:start]) if m not in used]
+            found[model, variant] = Look(colour, free[0] if free else MARKERS[start], "-.")
     return found
 
 
-def _colour(slot: int) -> str:
+def _solid(slot: int) -> Look:
+    """Return the look of the model at a place of the registry, or beyond it."""
     later = COLOURS[OWN_COLOURS:]
-    return COLOURS[slot] if slot < len(COLOURS) else later[slot % len(later)]
-
-
-def _marker(slot: int) -> str:
-    return MARKERS[slot % len(MARKERS)]
-
-
-def changed(name: str, look: Look, taken: Iterable[Look]) -> Look:
-    """The look of a model's changed setting: its colour, a line of its own, and a marker that follows from the name,
-    so that it is the same in every figure; the next one where that is `taken`."""
-    used = {other.marker for other in taken if other.colour == look.colour}
-    start = zlib.crc32(name.encode())
-    markers = [MARKERS[(start + step) % len(MARKERS)] for step in range(len(MARKERS))]
-    return Look(look.colour, next((marker for marker in markers if marker not in used), markers[0]), "-.")
+    colour = COLOURS[slot] if slot < len(COLOURS) else later[slot % len(later)]
+    return Look(colour, MARKERS[slot % len(MARKERS)], "-")
 
 
 def plain(name: object, limit: int = LONGEST_NAME) -> str:
-    """Untrusted text for a figure: one line, bounded, never read as mathematics or hidden by a leading underscore."""
+    """Return untrusted text for a figure: one line, bounded, never read as mathematics."""
     text = " ".join(str(name).split())
     text = text if len(text) <= limit else text[: limit - 1] + "…"
+    # matplotlib hides a label that begins with an underscore
     return (" " + text if text.startswith("_") else text).replace("$", r"\$")
+
+
+def shared_settings(variants: Iterable[str]) -> list[str]:
+    """Return the settings that all variants have; none where there is one variant."""
+    settings = [variant.split(", ") for variant in dict.fromkeys(variants)]
+    if len(settings) < 2:
+        return []
+    return [part for part in settings[0] if all(part in other for other in settings)]
+
+
+def natural(text: str) -> list[tuple[str, int]]:
+    """Return a key that sorts k=16 before k=128."""
+    return [(word, int(number or 0)) for word, number in re.findall(r"(\D*)(\d*)", text)]

@@ -130,7 +130,7 @@ def write(rows: Path, readme: Path, page_file: Path, drawings: Path) -> list[Pat
     write_atomically(page_file, page(frame, table, lines, link))
     write_atomically(readme, f"{before}{BEGIN}\n{answer(table, lines)}{END}{after}")
     shown = [section for section in SECTIONS if section.figure and section.tables(table)]
-    return [readme, page_file, *(draw(section, frame, drawings) for section in shown)]
+    return [readme, page_file, *(draw(section, table, frame, drawings) for section in shown)]
 
 
 def around(readme: Path) -> tuple[str, str]:
@@ -143,11 +143,11 @@ def around(readme: Path) -> tuple[str, str]:
     return before, after
 
 
-def draw(section: Section, frame: pd.DataFrame, drawings: Path) -> Path:
+def draw(section: Section, table: pd.DataFrame, frame: pd.DataFrame, drawings: Path) -> Path:
     """Write the section's figure as PNG; return its file."""
     name = f"{section.figure}.png"
     drawings.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
-        figures.write(section.drawn(frame), Path(folder), names=[section.figure])
+        figures.write(section.drawn(table), frame, Path(folder), names=[section.figure])
         shutil.copyfile(Path(folder, name), drawings / name)
     return drawings / name

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from workflow.report import layout, notes, paper, render, summary, tables
+from workflow.report import layout, notes, paper, render, tables
 from workflow.report.layout import Footnotes, Machines, Table, significant, whole
 from workflow.report.tables import Block
 
@@ -38,7 +38,7 @@ class Grid:
 class Section:
     """A heading with an introduction, tables, the notes of `tables.TABLES` that belong to them, and a figure.
 
-    drawn: chooses the rows that the figure shows.
+    drawn: chooses the estimates that the figure shows.
     """
 
     heading: str
@@ -47,7 +47,7 @@ class Section:
     noted: tuple[str, ...]
     figure: str = ""
     caption: str = ""
-    drawn: Callable[[pd.DataFrame], pd.DataFrame] = lambda frame: frame
+    drawn: Callable[[pd.DataFrame], pd.DataFrame] = lambda table: table
 
     def tables(self, estimates: pd.DataFrame) -> list[tuple[Grid, Table]]:
         """Return the tables that have estimates."""
@@ -171,18 +171,19 @@ def trained(**where: Any) -> tuple[Block, ...]:
     )
 
 
-def raced(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the float32 rows of few enough models to be told apart in a figure."""
-    return summary.unchanged(frame[frame["model"].isin(TIMED["model"]) & (frame["dtype"] == "float32")])
+def raced(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the float32 estimates of few enough models to be told apart in a figure."""
+    chosen = table["model"].isin(TIMED["model"]) & table["variant"].eq("") & table["dtype"].eq("float32")
+    return table[chosen]
 
 
-def traded(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the float32 rows of the machines on which `pointer` was both trained to copy and timed."""
-    rows = frame[frame["dtype"] == "float32"]
-    pointer = rows[rows["model"] == "pointer"]
+def traded(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the float32 estimates of the machines on which `pointer` was both trained to copy and timed."""
+    chosen = table[table["dtype"] == "float32"]
+    pointer = chosen[(chosen["model"] == "pointer") & (chosen["variant"] == "")]
     trained = set(pointer.loc[pointer["experiment"] == "copy", "machine"])
-    timed = set(pointer.loc[pointer["experiment"] == "efficiency", "machine"])
-    return rows[rows["machine"].isin(trained & timed)]
+    timed = set(pointer.loc[pointer["quantity"] == "throughput", "machine"])
+    return chosen[chosen["machine"].isin(trained & timed)]
 
 
 SPEED = Block("", "speedup", layout.number, FASTER | TIMED, published=paper.speedup)

@@ -14,7 +14,7 @@ import pandas as pd
 from pointer.errors import InputError
 from workflow.bench.measure import statistics
 from workflow.report import notes, paper, render
-from workflow.report.estimates import ESTIMATE, KEY, TYPES, build, select
+from workflow.report.estimates import ESTIMATE, KEY, TYPES, select
 from workflow.report.goals import goals
 from workflow.report.layout import (
     NOT_RUN,
@@ -108,12 +108,13 @@ def make(name: str, estimates: pd.DataFrame, frame: pd.DataFrame) -> Table:
             part.insert(0, "quantity", block.name)
             parts.append(part)
     wide = _stacked(parts)
+    rows = tuple(wide.pop("rows"))
     more = table.more(prepared, pd.concat(chosen), machines) if table.more else ()
     lines = (*table.notes, *more, *machines.lines(), *footnotes.lines())
     numbers = pd.concat(data, ignore_index=True)
     empty = [column for column in KEY if numbers[column].isin([""]).all() or numbers[column].isna().all()]
     kept = [column for column in numbers if column not in (*NOT_IN_CSV, *empty)]
-    return Table(name, table.title, wide, numbers[kept] if len(numbers) else numbers, tuple(filter(None, lines)))
+    return Table(name, table.title, wide, numbers[kept] if len(numbers) else numbers, tuple(filter(None, lines)), rows)
 
 
 def _machines(estimates: pd.DataFrame) -> list[str]:
@@ -156,10 +157,12 @@ def _beside_paper(ours: pd.DataFrame, block: Block) -> pd.DataFrame:
     return ours.merge(figures, on=["model", "variant", "x"], how="left")
 
 
-def write(frame: pd.DataFrame, out: Path, tier: str = "", names: Iterable[str] = ()) -> list[Path]:
+def write(
+    estimates: pd.DataFrame, frame: pd.DataFrame, out: Path, tier: str = "", names: Iterable[str] | None = None
+) -> list[Path]:
     """Write the named tables, or all, in every format; return the files. Raises InputError for an unknown name."""
-    estimates, files = build(frame), list[Path]()
-    for name in names or NAMES:
+    files = list[Path]()
+    for name in NAMES if names is None else names:
         if name not in NAMES:
             raise InputError.unknown("table", name, NAMES, "`--names`")
         files += render.write(make(name, estimates, frame), out, tier)

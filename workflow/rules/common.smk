@@ -26,12 +26,14 @@ def explained(call, *arguments):
         raise WorkflowError(str(error)) from None
 
 
-def of_row(question, *values):
-    """A function of a job's wildcards: what the grid answers about the job's row."""
-    path = "results/runs/{0.experiment}/{0.model}/{0.cell}.json"
-    return lambda wildcards: explained(
-        getattr(GRID, question), path.format(wildcards), *(value() for value in values)
-    )
+def row_path(wildcards):
+    """The row that a job makes."""
+    return "results/runs/{0.experiment}/{0.model}/{0.cell}.json".format(wildcards)
+
+
+def of_row(key):
+    """A function of a job's wildcards: what the grid says of the job's row."""
+    return lambda wildcards: getattr(explained(GRID.job, row_path(wildcards)), key)
 
 
 def shared_cores():

@@ -12,10 +12,10 @@ rule check_model:
     conda:
         "../../environment.yml"
     params:
-        argv=lambda wildcards, output: explained(GRID.check_argv, output.verdict),
-        sources=lambda wildcards, output: explained(GRID.check_sources, output.verdict),
+        argv=lambda wildcards, output: explained(GRID.job, output.verdict).argv,
+        sources=lambda wildcards, output: explained(GRID.job, output.verdict).sources,
     shell:
-        "python -m workflow.bench check {params.argv:q} --out {output.verdict:q} > {log:q} 2>&1"
+        "python -m workflow.bench check {params.argv:q} --out {output.verdict:q} 2> {log:q}"
 
 
 rule run_shared:
@@ -31,7 +31,7 @@ rule run_shared:
     priority: of_row("priority")
     conda:
         "../../environment.yml"
-    threads: of_row("threads", shared_cores)
+    threads: lambda wildcards: explained(GRID.threads, row_path(wildcards), shared_cores())
     params:
         argv=of_row("argv"),
         sources=of_row("sources"),

@@ -31,33 +31,31 @@ from workflow.bench.outcomes import Diverged
 from workflow.bench.tasks.base import Task
 
 
-def run(settings: Cell, report: Report, folder: Path) -> dict[str, Any]:
+def run(cell: Cell, report: Report, folder: Path) -> dict[str, Any]:
     """Return the measured row keys of a cell; raise Diverged, with those so far."""
-    return train_and_score(settings.resolved(), report, folder)[1]
+    return train_and_score(cell.resolved(), report, folder)[1]
 
 
-def train_and_score(
-    settings: Cell, report: Report, folder: Path
-) -> tuple[nn.Module, dict[str, Any]]:
-    """Return the trained model and the row keys of a cell; settings resolved.
+def train_and_score(cell: Cell, report: Report, folder: Path) -> tuple[nn.Module, dict[str, Any]]:
+    """Return the trained model and the row keys of a resolved cell.
 
     A long training keeps its state in `folder`. Raise Diverged, with the row keys so far, or Leaks
     where the trained model sees the future: no experiment publishes the score of such a model.
     """
-    device, task = devices.resolve(settings.device), models.task_of(settings)
+    device, task = devices.resolve(cell.device), cell.learned()
     devices.make_deterministic()
-    model = models.build(settings, device)
-    row = models.describe(model, settings)
-    row |= {"chance": task.chance, "tokens_budget": settings.tokens} | task.facts()
-    recipe = Recipe(settings.tokens, settings.lr, settings.dtype, settings.stop_accuracy)
+    model = models.build(cell, device)
+    row = models.describe(model, cell)
+    row |= {"chance": task.chance, "tokens_budget": cell.tokens} | task.facts()
+    recipe = Recipe(cell.tokens, cell.lr, cell.dtype, cell.stop_accuracy)
     history = History()
     if models.is_trained(model):
         try:
             history = train(model, task, recipe, device, report, folder / FOLDER)
         except Diverged as diverged:
             raise Diverged(str(diverged), row | diverged.row) from None
-        set_progress(model, history.tokens_used / settings.tokens)
-    symbols, dtype = settings.evaluate_symbols, settings.dtype
+        set_progress(model, history.tokens_used / cell.tokens)
+    symbols, dtype = cell.evaluate_symbols, cell.dtype
     score = evaluate(model, task, symbols, dtype, device)
     row |= history.row() | score | task.facts(score["loss"])
     sizes = []  # beyond those of training

@@ -12,31 +12,28 @@ from pointer.trunk import count_parameters
 from workflow.bench import registry
 from workflow.bench.cell import Cell
 from workflow.bench.outcomes import Unsupported
-from workflow.bench.tasks.base import Seeds, Task
+from workflow.bench.tasks.base import Seeds
 
-UNTRAINED_DISTANCE = 7  # what oracle-copy is told where nothing is copied, as in the contract
+UNTRAINED_DISTANCE = 7  # what oracle-copy gets in experiments without a task
 
 
-def build(settings: Cell, device: torch.device, **sizes: int) -> nn.Module:
-    """Return the model of a cell with the settings resolved.
+def build(cell: Cell, device: torch.device, **sizes: int) -> nn.Module:
+    """Return the model of a resolved cell; `sizes` replace those of its trunk.
 
     It is initialised on the CPU from the init seed, so it is the same on every device.
     """
-    torch.manual_seed(Seeds.of(settings.seed).init)
-    mixer: dict[str, Any] = dict(settings.mixer)
+    torch.manual_seed(Seeds.of(cell.seed).init)
+    mixer: dict[str, Any] = dict(cell.mixer)
     # A model with a parameter `distance`, such as oracle-copy, gets the copy distance.
-    if "distance" in inspect.signature(registry.load(settings.model).__init__).parameters:
-        if settings.axis != "distance" and settings.task is not None:
+    if "distance" in inspect.signature(registry.load(cell.model).__init__).parameters:
+        if cell.task is not None and cell.axis != "distance":
             raise Unsupported(
-                f"{settings.model} is told a copy distance, and {settings.task_name} has none"
+                f"{cell.model} is told a copy distance, and {cell.task_name} has none"
             )
-        distance = UNTRAINED_DISTANCE if settings.task is None else settings.x
-        mixer.setdefault("distance", distance)
-    length = settings.length if settings.task is None else task_of(settings).longest
-    trunk = {**settings.trunk.model_dump(), **sizes}
-    model = registry.build(
-        settings.model, symbols=settings.symbols, length=length, mixer=mixer, **trunk
-    )
+        mixer.setdefault("distance", UNTRAINED_DISTANCE if cell.task is None else cell.x)
+    length = cell.length if cell.task is None else cell.learned().longest
+    trunk = {**cell.trunk.model_dump(), **sizes}
+    model = registry.build(cell.model, symbols=cell.symbols, length=length, mixer=mixer, **trunk)
     return model.to(device)
 
 
@@ -45,24 +42,19 @@ def is_trained(model: nn.Module) -> bool:
     return bool(getattr(model, "trainable", True))
 
 
-def task_of(settings: Cell) -> Task:
-    """Return the task of a cell with the settings resolved."""
-    return settings.learned()
-
-
-def describe(model: nn.Module, settings: Cell) -> dict[str, Any]:
+def describe(model: nn.Module, cell: Cell) -> dict[str, Any]:
     """Return the row keys of any experiment: sizes, seeds and parameters.
 
     `n_params` excludes position tables, which `n_tables` counts.
     """
-    seeds = Seeds.of(settings.seed)
+    seeds = Seeds.of(cell.seed)
     without_tables = count_parameters(model, tables=False)
     return {
         "n_params": without_tables,
         "n_tables": count_parameters(model, tables=True) - without_tables,
-        "length": settings.length,
-        "batch": settings.batch,
-        "threads": settings.threads,
+        "length": cell.length,
+        "batch": cell.batch,
+        "threads": cell.threads,
         "seed_data": seeds.data,
         "seed_init": seeds.init,
         "seed_order": seeds.order,

@@ -38,19 +38,19 @@ FILES = {"trace": "trace.json", "weights": "weights.safetensors"}
 STREAM = "trace"  # of fresh sequences
 
 
-def interpretability(settings: Cell, report: Report, folder: Path) -> dict[str, Any]:
+def interpretability(cell: Cell, report: Report, folder: Path) -> dict[str, Any]:
     """Return the measured row keys of an interpretability cell; write its files to `folder`.
 
     Raise Unsupported, before any training, for a model without pointers.
     """
-    cell = settings.resolved()
+    cell = cell.resolved()
     device = devices.resolve(cell.device)
     try:
         trace(models.build(cell, device), torch.zeros(1, 2, dtype=torch.int64, device=device))
     except InputError:
         raise Unsupported(f"{cell.model} has no pointers to trace") from None
     model, row = train_and_score(cell, report, folder)
-    tokens, targets = models.task_of(cell).batch_of(STREAM, 0, cell.batch)
+    tokens, targets = cell.learned().batch_of(STREAM, 0, cell.batch)
     traced = trace(model, tokens.to(device))
     _write_trace(folder / FILES["trace"], traced, tokens[0], targets)
     _write_weights(folder / FILES["weights"], model)
@@ -58,11 +58,11 @@ def interpretability(settings: Cell, report: Report, folder: Path) -> dict[str, 
     return row | statistics | {"files": FILES, "warnings": traced.warnings()}
 
 
-def ablation(settings: Cell, report: Report, folder: Path) -> dict[str, Any]:
+def ablation(cell: Cell, report: Report, folder: Path) -> dict[str, Any]:
     """Return the measured row keys of an ablation cell, hop statistics only if it has pointers."""
-    cell = settings.resolved()
+    cell = cell.resolved()
     model, row = train_and_score(cell, report, folder)
-    tokens, targets = models.task_of(cell).batch_of(STREAM, 0, cell.batch)
+    tokens, targets = cell.learned().batch_of(STREAM, 0, cell.batch)
     try:
         traced = trace(model, tokens.to(devices.resolve(cell.device)))
     except InputError:
@@ -141,7 +141,7 @@ def follow(path: Path, sequence: int) -> tuple[Tensor, Trace]:
     except (SafetensorError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise RowError(f"{weights}: not the weights of {path.name} ({reason})") from error
-    tokens, _ = models.task_of(cell).batch_of(STREAM, sequence, 1)
+    tokens, _ = cell.learned().batch_of(STREAM, sequence, 1)
     return tokens[0], trace(model.eval(), tokens)
 
 

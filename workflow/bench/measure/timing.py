@@ -39,9 +39,9 @@ BATCHES = 4  # different batches, in turn
 Measured = tuple[dict[str, Any], list[str]]  # row keys, warnings
 
 
-def efficiency(settings: Cell, report: Report, folder: Path) -> dict[str, Any]:
+def efficiency(cell: Cell, report: Report, folder: Path) -> dict[str, Any]:
     """Return the measured row keys of an efficiency cell; leave nothing in `folder`."""
-    cell = settings.resolved()
+    cell = cell.resolved()
     device = devices.resolve(cell.device)
     model = models.build(cell, device)
     data = cycle(batches(cell, device))
@@ -61,12 +61,12 @@ def efficiency(settings: Cell, report: Report, folder: Path) -> dict[str, Any]:
     return row | counted(cell) | {"machine_flops_per_s": rate, "warnings": warnings}
 
 
-def complexity(settings: Cell, report: Report, folder: Path) -> dict[str, Any]:
+def complexity(cell: Cell, report: Report, folder: Path) -> dict[str, Any]:
     """Return the counted row keys of a complexity cell; leave nothing in `folder`.
 
     A batch is one sequence unless the cell gives one, so that lengths compare.
     """
-    cell = settings.model_copy(update={"batch": settings.batch or 1}).resolved()
+    cell = cell.model_copy(update={"batch": cell.batch or 1}).resolved()
     return models.describe(models.build(cell, torch.device("cpu")), cell) | counted(cell)
 
 

@@ -1,27 +1,25 @@
 """Run the worker in a child process with limits, and say how it ended. Loads no torch.
 
-Its memory is limited, its time is counted from the moment it holds the machine's lock, its output
-is passed on, and it never outlives this process.
+Its memory is limited, its time is counted from the moment it holds the machine's lock, and it
+never outlives this process.
 """
 
 from __future__ import annotations
 
-import codecs
 import contextlib
 import ctypes
 import json
 import math
+import os
 import resource
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from os import killpg
 from pathlib import Path
-from typing import IO, Any, TextIO
+from typing import Any
 
 from workflow.bench.outcomes import StoppedError
 from workflow.bench.sources import ROOT
@@ -30,17 +28,16 @@ WORKER = (sys.executable, "-m", "workflow.bench.rows.worker")
 STOPPING = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 VMSTAT = Path("/proc/vmstat")
 POLL_SECONDS = 0.5
-TAIL_CHARACTERS = 4000
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
+STDERR = 2
 
 
 @dataclass(frozen=True)
 class Ending:
-    """How a child ended: its exit code (negative: the signal), its result, its last output."""
+    """How a child ended: its exit code (negative: the signal) and its result."""
 
     code: int
     result: dict[str, Any]
-    tail: str = ""
     timed_out: bool = False
 
     @property
@@ -50,14 +47,12 @@ class Ending:
 
     @property
     def message(self) -> str:
-        """What the child said of its end, else its last line, else how it ended."""
+        """What the child said of its end, else how it ended."""
         if self.code == -signal.SIGKILL:
             return "killed by the kernel (SIGKILL): most likely the machine ran out of memory"
-        lines = [line.strip() for line in self.tail.splitlines() if line.strip()]
-        last_line = lines[-1] if lines else ""
-        if self.code == 0:
-            return self.result.get("message") or "the worker ended without a result"
-        return self.result.get("message") or last_line or exit_words(self.code)
+        if self.result.get("message"):
+            return str(self.result["message"])
+        return exit_words(self.code) if self.code else "the worker ended without a result"
 
 
 def exit_words(code: int) -> str:
@@ -68,17 +63,18 @@ def exit_words(code: int) -> str:
 def execute(
     request: Mapping[str, Any],
     folder: Path,
-    output: TextIO,
     *,
     seconds: int = 0,
     memory_bytes: int = 0,
+    stdout: int | None = STDERR,
     worker: Sequence[str] | None = None,
 ) -> Ending:
     """Start a worker on a request, wait for its end; on an interrupt kill its process group.
 
-    Request and result are files in `folder`; what the worker prints goes to `output`. It is killed
-    after `seconds` and may hold `memory_bytes` of data (0: no limit). Raise StoppedError where a
-    signal ended the worker that the kernel did not send for want of memory.
+    Request and result are files in `folder`. It is killed after `seconds` and may hold
+    `memory_bytes` of data (0: no limit). What it prints goes to stderr, with `stdout` None to this
+    process's own stdout. Raise StoppedError where a signal ended the worker that the kernel did
+    not send for want of memory.
     """
     folder = folder.absolute()  # the child works elsewhere
     request_path, result_path = folder / "request.json", folder / "result.json"
@@ -89,27 +85,22 @@ def execute(
         [*(worker or WORKER), str(request_path), str(result_path)],
         cwd=ROOT,
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+        stdout=stdout,
         start_new_session=True,
         preexec_fn=_before_start(memory_bytes),
     )
-    assert child.stdout is not None
-    tail: list[str] = [""]
-    relay = threading.Thread(target=_relay, args=(child.stdout, output, tail), daemon=True)
-    relay.start()
     try:
         timed_out = _wait(child, seconds, result_path)
     finally:
         with contextlib.suppress(ProcessLookupError, PermissionError):  # the group is gone
-            killpg(child.pid, signal.SIGKILL)
+            os.killpg(child.pid, signal.SIGKILL)
         child.wait()
-    relay.join(timeout=10)
-    ending = Ending(child.returncode, _read(result_path), tail[0], timed_out)
-    if -child.returncode in STOPPING and not timed_out and not _killed_by_kernel(ending, kills):
+    killed = -child.returncode
+    by_kernel = killed == signal.SIGKILL and (kills is None or memory_kills() != kills)
+    if killed in STOPPING and not timed_out and not by_kernel:
         words = exit_words(child.returncode)
         raise StoppedError(f"the worker was {words}, not by the kernel; no row was written")
-    return ending
+    return Ending(child.returncode, _read(result_path), timed_out)
 
 
 def memory_kills() -> int | None:
@@ -119,14 +110,6 @@ def memory_kills() -> int | None:
         return int(counts["oom_kill"])
     except (OSError, ValueError, KeyError):
         return None
-
-
-def _killed_by_kernel(ending: Ending, kills_before: int | None) -> bool:
-    """Return whether a SIGKILL may be the kernel's: it counts those, where it counts at all."""
-    kills = memory_kills()
-    if ending.code != -signal.SIGKILL:
-        return False
-    return kills is None or kills_before is None or kills > kills_before
 
 
 def _wait(child: subprocess.Popen[bytes], seconds: int, started: Path) -> bool:
@@ -140,19 +123,6 @@ def _wait(child: subprocess.Popen[bytes], seconds: int, started: Path) -> bool:
             if seconds and math.isinf(deadline) and started.exists():
                 deadline = time.monotonic() + seconds
     return True
-
-
-def _relay(stream: IO[bytes], output: TextIO, tail: list[str]) -> None:
-    """Pass the child's output on as it comes, lines or not, and keep its end in `tail`."""
-    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-    while True:
-        chunk = stream.read1(65536)  # type: ignore[attr-defined]
-        if not chunk:
-            return
-        text = decoder.decode(chunk)
-        tail[0] = (tail[0] + text)[-TAIL_CHARACTERS:]
-        output.write(text)
-        output.flush()
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -10,15 +10,16 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from pointer.errors import InputError
 from workflow.bench import registry
 from workflow.bench.outcomes import EnvironmentFault
 from workflow.bench.rows import child, provenance, write_atomically
+from workflow.bench.sources import content_hash
 
 FOLDER = Path("results/contracts")
 TIME_LIMIT_S = 900
@@ -50,7 +51,7 @@ def path(model: str, mixer: Mapping[str, Any]) -> Path:
     return FOLDER / (f"{name}-{variant}.json" if mixer else f"{name}.json")
 
 
-def verdict(model: str, mixer: Mapping[str, Any], file: Path, folder: Path, out: TextIO) -> Verdict:
+def verdict(model: str, mixer: Mapping[str, Any], file: Path, folder: Path) -> Verdict:
     """Return the verdict in `file` if it is of today's sources, else check and write it there."""
     try:
         known = Verdict(**json.loads(file.read_text(encoding="utf-8")))
@@ -58,7 +59,7 @@ def verdict(model: str, mixer: Mapping[str, Any], file: Path, folder: Path, out:
         known = None
     if known is not None and known.key == key(model, _text(mixer)):
         return known
-    made = check(model, mixer, folder, out)
+    made = check(model, mixer, folder)
     write(made, file)
     return made
 
@@ -69,11 +70,7 @@ def write(made: Verdict, file: Path) -> None:
 
 
 def check(
-    model: str,
-    mixer: Mapping[str, Any],
-    folder: Path,
-    output: TextIO,
-    worker: Sequence[str] | None = None,
+    model: str, mixer: Mapping[str, Any], folder: Path, stdout: int | None = child.STDERR
 ) -> Verdict:
     """Check a model in a child process that works in `folder` and prints a line a check.
 
@@ -81,7 +78,9 @@ def check(
     """
     request = {"model": model, "mixer": dict(mixer), "threads": 1}
     memory = provenance.ram_bytes()
-    ending = child.execute(request, folder, output, seconds=TIME_LIMIT_S, memory_bytes=memory, worker=worker)
+    ending = child.execute(
+        request, folder, seconds=TIME_LIMIT_S, memory_bytes=memory, stdout=stdout
+    )
     made = functools.partial(Verdict, model, dict(mixer), key(model, _text(mixer)))
     if ending.timed_out:
         return made("timeout", [])
@@ -97,7 +96,8 @@ def check(
 def key(model: str, mixer: str) -> str:
     """Return a hash over what decides a verdict: sources, the mixer's settings, versions."""
     versions = [(name, v) for name, v in provenance.versions().items() if name != "platform"]
-    return provenance.source_hash(model, "contract", mixer, repr(sorted(versions)))
+    checks = content_hash([provenance.CONTRACT])
+    return provenance.source_hash(model, checks, mixer, repr(sorted(versions)))
 
 
 def _text(mixer: Mapping[str, Any]) -> str:

@@ -50,7 +50,9 @@ def hold(*, exclusive: bool) -> Iterator[list[str]]:
 
 
 @contextmanager
-def taken(path: Path, *, exclusive: bool = True, wait: bool = True, mode: int = 0o644) -> Iterator[int]:
+def taken(
+    path: Path, *, exclusive: bool = True, wait: bool = True, mode: int = 0o644
+) -> Iterator[int]:
     """Hold the lock of a file; yield its descriptor. The holder may remove the file.
 
     Raise BlockingIOError where it is held by another and `wait` is false, OSError with the file's

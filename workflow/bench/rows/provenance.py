@@ -24,16 +24,31 @@ from workflow.bench.cell import Cell, affinity
 from workflow.bench.sources import ROOT, content_hash, find_file, python_files
 
 PACKAGES = ("torch", "numpy", "numba", "snakemake")
-SIZES = ("distance", "pairs", "items", "hops", "letters")  # of tasks; null in the rows of others
 # What every model's row shares: tasks, recipe, clock, and the trunk with its optimiser.
-MEASURING = ("workflow/bench/measure", "workflow/bench/tasks", "pointer/trunk.py", "pointer/optim.py")
+MEASURING = (
+    "workflow/bench/measure",
+    "workflow/bench/tasks",
+    "pointer/trunk.py",
+    "pointer/optim.py",
+)
+CONTRACT = ROOT / "workflow" / "bench" / "measure" / "contract.py"
 MACHINE_ID = Path("/etc/machine-id")
 
 
 def identity(cell: Cell) -> dict[str, Any]:
     """Return every key of a row that is known before measuring."""
     full, entry = cell.resolved(), registry.info(cell.model)
-    copied = ("experiment", "device", "dtype", "threads", "length", "batch", "symbols", "seed", "repeat")
+    copied = (
+        "experiment",
+        "device",
+        "dtype",
+        "threads",
+        "length",
+        "batch",
+        "symbols",
+        "seed",
+        "repeat",
+    )
     return {
         **{key: getattr(full, key) for key in copied},
         "model": entry.name,
@@ -41,8 +56,10 @@ def identity(cell: Cell) -> dict[str, Any]:
         "model_hash": content_hash(model_files(cell.model)[:1]),
         "settings": cell.to_dict(),
         "position": entry.position,
-        "task": full.task_name or None,
-        **{name: getattr(full.task, name, None) for name in SIZES},
+        "task": full.task.model_dump() if full.task is not None else None,
+        "axis": full.axis,
+        "x": full.x,
+        "trunk": full.trunk.model_dump(),
         "tokens_budget": full.tokens if full.task_name else None,
         "chance": 1 / full.symbols if full.task_name == "copy" else None,
         "device_name": device_name(cell.device),
@@ -61,7 +78,7 @@ def identity(cell: Cell) -> dict[str, Any]:
 def source_hash(model: str, *further: str) -> str:
     """Return a hash over what makes a model's rows: all of pointer/, the model's own file with
     what it uses of baselines/, and what measures. Any edit there makes its rows stale."""
-    files = {*python_files("pointer", *MEASURING), *model_files(model)}
+    files = {*python_files("pointer"), *_measuring(), *model_files(model)}
     entry = registry.info(model)
     built = (entry.path, str(entry.learned_positions), str(entry.trained))
     return content_hash(sorted(files), *built, inspect.getsource(registry.build), *further)
@@ -70,7 +87,12 @@ def source_hash(model: str, *further: str) -> str:
 @functools.cache
 def shared_hash() -> str:
     """Return a hash over what all models' rows share: rows are comparable where it is the same."""
-    return content_hash(python_files(*MEASURING), inspect.getsource(registry.build))
+    return content_hash(_measuring(), inspect.getsource(registry.build))
+
+
+def _measuring() -> list[Path]:
+    """Return the files of MEASURING but the contract, which decides on numbers and makes none."""
+    return [file for file in python_files(*MEASURING) if file != CONTRACT]
 
 
 def model_files(model: str) -> list[Path]:
@@ -90,7 +112,9 @@ def model_files(model: str) -> list[Path]:
         file = queue.pop()
         if file not in files:
             files.append(file)
-            imported = re.findall(r"^from (baselines\.[\w.]+) import", file.read_text(), re.MULTILINE)
+            imported = re.findall(
+                r"^from (baselines\.[\w.]+) import", file.read_text(), re.MULTILINE
+            )
             queue += [path for path in map(find_file, imported) if path is not None]
     return files
 
@@ -177,7 +201,9 @@ def _output(*command: str) -> str | None:
     """Return what a program prints; None where it fails or is not there."""
     git_free = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True, env=git_free)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=20, check=True, env=git_free
+        )
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()

@@ -11,7 +11,6 @@ import math
 import os
 import shutil
 import signal
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,7 +27,6 @@ from workflow.bench.rows import (
     complete,
     contracts,
     file_hash,
-    keys,
     lock,
     provenance,
     read_row,
@@ -39,7 +37,9 @@ from workflow.bench.rows.child import Ending
 FINAL = ("ok", "oom", "unsupported", "diverged")  # an error or a timeout is tried again
 
 
-def row_of(cell: Cell, out: Path, contract: Path | None = None, *, keep: bool = False) -> tuple[Row, bool]:
+def row_of(
+    cell: Cell, out: Path, contract: Path | None = None, *, keep: bool = False
+) -> tuple[Row, bool]:
     """Measure a cell and write its row to `out`; return the row, and whether it was there before.
 
     `contract` is the file of the verdict on the model (default: the pipeline's, where there is
@@ -49,7 +49,7 @@ def row_of(cell: Cell, out: Path, contract: Path | None = None, *, keep: bool = 
         file = contract or contracts.path(cell.model, cell.mixer)
         if contract is None and not file.parent.is_dir():
             file = folder / "contract.json"
-        verdict = contracts.verdict(cell.model, cell.mixer, file, folder, sys.stderr)
+        verdict = contracts.verdict(cell.model, cell.mixer, file, folder)
         row = kept(cell, out) if keep and verdict.status == "ok" else None
         before = row is not None
         if row is not None:
@@ -88,6 +88,8 @@ def work_folder(cell: Cell, out: Path) -> Iterator[Path]:
             for path in folder.iterdir():
                 if path.is_dir():
                     shutil.rmtree(path)
+                elif path.name != "lock":
+                    path.unlink()
             origin.touch()
         try:
             yield folder
@@ -103,13 +105,13 @@ def run(cells: Sequence[Cell], folder: Path, worker: Sequence[str] | None = None
     """
     clock = Clock()
     origins = [provenance.identity(cell) for cell in cells]
-    request = {"cells": [cell.to_dict() for cell in cells], "watched": sys.stderr.isatty()}
+    request = {"cells": [cell.to_dict() for cell in cells]}
     limits = [cell.timeout_s for cell in cells]
     seconds = sum(limits) if all(limits) else 0
     memory = cells[0].memory_limit_bytes
     if not memory and cells[0].device == "cpu":
         memory = provenance.ram_bytes()
-    ending = child.execute(request, folder, sys.stderr, seconds=seconds, memory_bytes=memory, worker=worker)
+    ending = child.execute(request, folder, seconds=seconds, memory_bytes=memory, worker=worker)
     if ending.kind == "bad_input":
         raise InputError(ending.message)
     if ending.kind == "full":
@@ -118,7 +120,8 @@ def run(cells: Sequence[Cell], folder: Path, worker: Sequence[str] | None = None
     status, reason = judged(ending, seconds)
     measured += [{"status": status, "reason": reason}] * (len(cells) - len(measured))
     return [
-        _complete({**origin, **clock.times(), **_finite(row)}) for origin, row in zip(origins, measured, strict=True)
+        complete({**origin, **clock.times(), **_finite(row)})
+        for origin, row in zip(origins, measured, strict=True)
     ]
 
 
@@ -164,15 +167,6 @@ def outcome(row: Row, name: str) -> str:
         if row[key] is not None:
             return f"{line}, {text.format(row[key])}"
     return line
-
-
-def _complete(row: Row) -> Row:
-    try:
-        return complete(row)
-    except RowError as error:
-        known = {key: value for key, value in row.items() if key in keys()}
-        reason = f"the worker returned what no row holds: {error}"
-        return complete({**known, "status": "error", "reason": reason})
 
 
 def _finite(value: Any) -> Any:

@@ -23,9 +23,10 @@ from workflow.bench.rows import (
     attachment,
     checks,
     file_hash,
+    parse,
     provenance,
-    read_row,
     row_files,
+    row_texts,
 )
 from workflow.bench.rows.checks import Finding, Placed
 
@@ -40,12 +41,14 @@ class Checked:
     findings: list[Finding] = field(default_factory=list)
     skipped: Counter[str] = field(default_factory=Counter)
 
-    def read(self, path: Path) -> Placed | None:
-        """Return the row of a file, read once; None where there is none that can be trusted."""
+    def read(self, path: Path, text: str) -> Placed | None:
+        """Return the row of a file or a line, read once; None where there is none that can be
+        trusted.
+        """
         name = str(path)
         if name not in self.rows:
             try:
-                self.rows[name] = Placed(name, read_row(path))
+                self.rows[name] = Placed(name, parse(text, path))
             except RowError as error:
                 self.rows[name] = None
                 self.findings.append(Finding(error.kind, str(error), paths=(name,)))
@@ -64,7 +67,9 @@ class Checked:
         return [finding for finding in dict.fromkeys(self.findings) if finding.note]
 
 
-def check(paths: Sequence[Path], cells: Sequence[Cell] = (), manifests: Sequence[Path] = ()) -> Checked:
+def check(
+    paths: Sequence[Path], cells: Sequence[Cell] = (), manifests: Sequence[Path] = ()
+) -> Checked:
     """Read and check all rows of `paths`; `cells` and the lines of manifests must be among them.
 
     Raise InputError for a path that is not there, or where no row is.
@@ -72,7 +77,8 @@ def check(paths: Sequence[Path], cells: Sequence[Cell] = (), manifests: Sequence
     checked = Checked()
     for path in paths:
         for files in _comparisons(path, checked):
-            rows = [row for file in files if file.is_file() and (row := checked.read(file))]
+            texts = row_texts(file for file in files if file.is_file())
+            rows = [row for file, text in texts if (row := checked.read(file, text)) is not None]
             checked.findings += [*checks.mixed_sources(rows), *checks.duplicates(rows)]
     for manifest in manifests:
         checked.findings += _missing(_listed(manifest, Path()))
@@ -140,7 +146,7 @@ def _key(row: Row) -> str | None:
 
 
 def _attached(rows: Iterable[Placed]) -> Iterator[Finding]:
-    """Yield files beside a row that are not those that it was sealed with; a note on absent ones."""
+    """Yield files beside a row that it was not sealed with, and a note on absent ones."""
     absent: Counter[str] = Counter()
     for placed in rows:
         sealed = placed.row.get("files_sha256") or {}

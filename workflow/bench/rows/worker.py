@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             if "model" in request:
                 result["checks"] = check(request["model"], request["mixer"], request["threads"])
             for cell in cells:
-                row = measure(cell, result_path.parent, watched=request["watched"])
+                row = measure(cell, result_path.parent)
                 row["warnings"] = [*row.get("warnings", ()), *warnings]
                 result["rows"].append(row)
                 _write(result_path, result)
@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0 if result["kind"] == "ok" else 1
 
 
-def measure(cell: Cell, folder: Path, *, watched: bool = False) -> dict[str, Any]:
+def measure(cell: Cell, folder: Path) -> dict[str, Any]:
     """Return the row keys of a cell; a foreseen bad end is a row as well.
 
     Files that belong to the row go to `folder`; the row's `files` names them.
@@ -72,7 +72,7 @@ def measure(cell: Cell, folder: Path, *, watched: bool = False) -> dict[str, Any
     threads = cell.resolved().threads
     torch.set_num_threads(threads)
     memory.keep_freed_memory()
-    progress, clock = Progress(cell, watched), Clock()
+    progress, clock = Progress(cell), Clock()
     row: dict[str, Any] = {"threads": threads, "status": "ok", "reason": None}
     try:
         device = devices.resolve(cell.device)
@@ -129,10 +129,10 @@ class Progress:
     `progress(done, loss=...)`: `done` is the fraction of the cell, the rest is shown as it is.
     """
 
-    def __init__(self, cell: Cell, watched: bool, stream: TextIO | None = None) -> None:
+    def __init__(self, cell: Cell, stream: TextIO | None = None) -> None:
         self.label = f"{cell.experiment} {cell.model} {cell.label()}"
         self.stream = stream or sys.stderr
-        self.watched = watched  # by somebody at a terminal, to which the parent passes the lines
+        self.watched = self.stream.isatty()
         self.start = self.last = time.monotonic()
         self.values: dict[str, float] = {}
 

@@ -1,4 +1,7 @@
-"""The pointer explorer's data: for each traced row the hops of one sequence, its tokens, and its histogram of hops."""
+"""The pointer explorer: for each traced row the hops of a sequence, its tokens, and hops by layer.
+
+A trace lies beside its row and says where every position of a trained pointer model points.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import gzip
 import itertools
 import json
 import math
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,162 +18,128 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from workflow.report import canvas, paper, summary
+from workflow.report import models, paper
+from workflow.report.estimates import PLACE
+from workflow.report.estimates.runs import prepare
 from workflow.report.frame import unpack
-from workflow.report.layout import base, one_line
-from workflow.report.page import chart
+from workflow.report.layout import one_line
+from workflow.report.page.plots import place
 
-LARGEST_BYTES = 2_000_000  # of all traces in the page, packed; those beyond it are named and left out
-ROW_HEIGHT = 0.78  # of a layer's share of the histogram
-Record = dict[Hashable, Any]  # a row, as pandas gives it
-Integers = npt.NDArray[np.int64]
+LARGEST_BYTES = 2_000_000  # of all traces in the page, packed; those beyond it are left out
+Row = Mapping[str, Any]
 
 
-def traced(frame: pd.DataFrame) -> dict[str, Any]:
-    """`models`, one entry a traced row, the longest distance first; `left_out`, a line for each that is not there."""
-    rows = summary.of(frame, "interpretability")
-    rows = rows.sort_values(["distance", "seed"], ascending=[False, True], kind="stable")
-    found: list[dict[str, Any]] = []
-    left_out, used = list[str](), 0
-    for row in rows.to_dict("records"):
-        name = _name(row)
-        try:
-            entry = _entry(row, name)
-        except _NoTraceError as error:
-            left_out.append(one_line(f"{name}: {error}"))
-            continue
-        used += len(entry["packed"])
-        if used > LARGEST_BYTES:
-            left_out.append(
-                f"{name}: the page holds {LARGEST_BYTES / 1e6:.0f} MB of traces; see the trace beside its row"
-            )
-            continue
-        found.append(entry)
-    return {"models": found, "left_out": left_out}
+class NoTraceError(Exception):
+    """A row without a trace, with the reason."""
 
 
-class _NoTraceError(Exception):
-    """Why a row has nothing to explore."""
+def traced_rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the rows that may have a trace, the longest copy distance first."""
+    rows = prepare(frame[frame["experiment"] == "interpretability"])
+    ordered = rows.sort_values(["distance", "seed"], ascending=[False, True], kind="stable")
+    return [{str(key): value for key, value in row.items()} for row in ordered.to_dict("records")]
 
 
-def _name(row: Record) -> str:
-    where = chart.place([row[key] for key in summary.PLACE])
-    task = summary.task(row["distance"], row["settings"])
-    return f"{row['model']}, {task}, N = {row['length']}, seed {row['seed']}, {where}"
+def read(row: Row) -> tuple[dict[str, Any], npt.NDArray[np.int64]]:
+    """Return the trace of a row and its hops int64[L, H, N], from a position to its target.
 
-
-def _entry(row: Record, name: str) -> dict[str, Any]:
-    """One traced row for the page's script; `packed` is base64 of gzipped JSON: hops int[L][H][N], tokens int[N]."""
-    content = _read(row)
-    hops, tokens = _hops(content["targets"]), content.get("tokens")
-    counts, edges = content.get("hop_counts") or [], content.get("hop_edges_tokens") or []
-    means, longest = unpack(row["hops_mean"]) or [], unpack(row["hops_max"]) or []
-    return {
-        "name": name,
-        "model": row["model"],
-        "task": summary.task(row["distance"], row["settings"]),
-        "distance": None if pd.isna(row["distance"]) else int(row["distance"]),
-        "layers": int(hops.shape[0]),
-        "heads": int(hops.shape[1]),
-        "length": int(hops.shape[2]),
-        "means": [chart.number(value) for value in means],
-        "longest": [chart.number(value) for value in longest],
-        "histogram": histogram(counts, edges, canvas.looks_for([row["model"]])[base(row["model"])].colour),
-        "packed": _pack({"hops": hops.tolist(), "tokens": tokens}),
-    }
-
-
-def _read(row: Record) -> dict[str, Any]:
-    """The JSON beside a row. Raises _NoTraceError with the reason where there is none."""
+    Raises NoTraceError where there is none, or where a target is no earlier position.
+    """
     from workflow.bench.rows import attachment
 
     if row["status"] != "ok":
-        raise _NoTraceError(f"{row['status']}. {row['reason']}")
-    kept = (unpack(row["files"]) or {}).get("trace")
-    path = attachment(Path(str(row["path"])), str(kept))
-    if not kept or not path.is_file():
-        raise _NoTraceError("no trace lies beside its row")
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return content
+        raise NoTraceError(f"{row['status']}. {row['reason']}")
+    name = (unpack(row["files"]) or {}).get("trace")
+    path = attachment(Path(str(row["path"])), str(name))
+    if not name or not path.is_file():
+        raise NoTraceError("no trace lies beside its row")
+    trace: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    targets = np.asarray(trace["targets"], dtype=np.int64)
+    hops: npt.NDArray[np.int64] = np.arange(targets.shape[-1]) - targets
+    if targets.ndim != 3 or (targets < 0).any() or (hops < 0).any():
+        raise NoTraceError("its trace holds targets that are no earlier positions")
+    return trace, hops
 
 
-def _hops(targets: Any) -> Integers:
-    """targets int[L][H][N] -> hops int64[L, H, N]; raises _NoTraceError where a position points at no earlier one."""
-    found = np.asarray(targets, dtype=np.int64)
-    hops: Integers = np.arange(found.shape[-1]) - found
-    if found.ndim != 3 or (found < 0).any() or (hops < 0).any():
-        raise _NoTraceError("its trace holds targets that are no earlier positions")
-    return hops
+def task(row: Row) -> str:
+    """Return what the model of a row was trained on, in words."""
+    return f"copy, D={row['distance']}" if pd.notna(row["distance"]) else str(row["task"])
 
 
-def _pack(content: Any) -> str:
-    """The same content gives the same text: no time in it."""
-    text = json.dumps(content, separators=(",", ":"))
+def traced(frame: pd.DataFrame) -> dict[str, Any]:
+    """Return `models`, an entry a trace, and `left_out`, a line for each that is not there.
+
+    `packed` of an entry is base64 of gzipped JSON: hops int[L][H][N], tokens int[N].
+    """
+    entries, left_out, used = [], [], 0
+    for row in traced_rows(frame):
+        where = place([row[key] for key in PLACE])
+        model = models.label(row["model"], row["variant"])
+        name = one_line(f"{model}, {task(row)}, N = {row['length']}, seed {row['seed']}, {where}")
+        try:
+            trace, hops = read(row)
+        except NoTraceError as error:
+            left_out.append(one_line(f"{name}: {error}"))
+            continue
+        packed = pack(json.dumps({"hops": hops.tolist(), "tokens": trace.get("tokens")}))
+        used += len(packed)
+        if used > LARGEST_BYTES:
+            left_out.append(f"{name}: the page holds {LARGEST_BYTES / 1e6:.0f} MB of traces")
+            continue
+        layers, heads, length = hops.shape
+        entries.append({
+            "name": name, "model": model, "layers": layers, "heads": heads, "length": length, "packed": packed,
+            "distance": None if pd.isna(row["distance"]) else int(row["distance"]),
+            "histogram": histogram(trace.get("hop_counts") or [], trace.get("hop_edges_tokens") or []),
+        })  # fmt: skip
+    return {"models": entries, "left_out": left_out}
+
+
+def pack(text: str) -> str:
+    """Return base64 of the gzipped text; the same text gives the same, as there is no time in it."""
     return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
 
 
-def histogram(counts: Sequence[Sequence[int]], edges: Sequence[int], colour: str) -> dict[str, Any]:
-    """Hop lengths of the scored positions, a row of bars a layer, the top layer above, and the paper's figures."""
-    layers, bins = len(counts), [_bin(low, high) for low, high in itertools.pairwise(edges)]
-    data = [_bars(layer, counted, bins, colour) for layer, counted in enumerate(counts)]
-    layout: dict[str, Any] = {
-        f"yaxis{layer + 1 if layer else ''}": {
-            "domain": [layer / layers, (layer + ROW_HEIGHT) / layers], "range": [0, 1], "showticklabels": False,
-            "title": {"text": str(layer + 1), "standoff": 4},
-        }
-        for layer in range(layers)
-    }  # fmt: skip
-    layout["xaxis"] = {"tickvals": list(range(len(bins))), "ticktext": bins, "title": {"text": "Hop length (tokens)"}}
-    return {"data": data, "layout": layout | {"shapes": list(_marks(edges))}, "alt": _spoken(counts, bins)}
+def histogram(counts: Sequence[Sequence[int]], edges: Sequence[int]) -> dict[str, Any]:
+    """Return hop lengths by layer as a heatmap of shares, beside the paper's hops.
 
-
-def _bin(low: int, high: int) -> str:
-    return str(low) if high == low + 1 else f"{low}–{high - 1}"
-
-
-def _bars(layer: int, counted: Sequence[int], bins: Sequence[str], colour: str) -> dict[str, Any]:
-    total = sum(counted) or 1
-    said = [f"layer {layer + 1}, hop {b}: {n / total:.1%} of pointers" for b, n in zip(bins, counted, strict=True)]
-    return {
-        "type": "bar", "x": list(range(len(bins))), "y": [chart.number(n / total) for n in counted], "hovertext": said,
-        "hoverinfo": "text", "yaxis": f"y{layer + 1 if layer else ''}", "marker": {"color": colour},
-        "meta": {"layer": layer},
-    }  # fmt: skip
-
-
-def _marks(edges: Sequence[int]) -> Iterator[dict[str, Any]]:
-    """The paper's mean hops of its early layers as a band, its longest hop as a line, over all layers."""
-    ends = [paper.value("hops", f"{end} mean hop of the early layers") for end in ("lowest", "highest")]
-    top = paper.value("hops", "longest hop of the later layers")
-    near, far = ends
-    for low, high, text in (
-        (near, far, f"paper {near:.0f}–{far:.0f}"),
-        (top, top, f"paper {top:.0f}"),
-    ):
-        if len(edges) > 1 and high < edges[-1]:
-            yield {
-                "type": "rect", "yref": "paper", "y0": 0, "y1": 1,
-                "x0": _across(low, edges), "x1": _across(high, edges),
-                "line": {"color": "#808080", "width": 1.2 if low == high else 0, "dash": "dash"}, "layer": "below",
-                "fillcolor": "#808080", "opacity": 1 if low == high else 0.35,
-                "label": {
-                    "text": text, "textposition": "top center", "yanchor": "bottom", "xanchor": "right",
-                    "font": {"size": 11},
-                },
-            }  # fmt: skip
-
-
-def _across(hop: float, edges: Sequence[int]) -> float:
-    """Where a hop lies on the axis of bins, logarithmically inside its own."""
-    place = max(n for n, edge in enumerate(edges[:-1]) if edge <= hop)
-    low, high = max(edges[place], 1), edges[place + 1]
-    return place - 0.5 + (math.log(hop / low) / math.log(high / low) if hop > low else 0.0)
-
-
-def _spoken(counts: Sequence[Sequence[int]], bins: Sequence[str]) -> str:
-    """The commonest bin of every layer."""
-    said = [
-        f"layer {layer + 1} mostly {bins[int(np.argmax(counted))]} ({max(counted) / (sum(counted) or 1):.0%})"
-        for layer, counted in enumerate(counts)
+    counts: int[L][bins] of the scored positions; edges: of the bins, 0 and powers of two.
+    """
+    bins = []
+    for low, high in itertools.pairwise(edges):
+        bins.append(str(low) if high == low + 1 else f"{low}–{high - 1}")
+    shares = np.asarray(counts, dtype=float)
+    shares = shares / np.maximum(1, shares.sum(axis=1, keepdims=True)) if len(counts) else shares
+    texts = [
+        [f"layer {layer}, hop {name}: {share:.1%} of pointers" for name, share in zip(bins, row, strict=True)]
+        for layer, row in enumerate(shares, start=1)
     ]
-    return f"Histogram of hop lengths in tokens by layer: {'; '.join(said) or 'nothing counted'}."
+    spoken = [
+        f"layer {layer} mostly {bins[int(row.argmax())]} ({row.max():.0%})" for layer, row in enumerate(shares, start=1)
+    ]
+    layers = list(range(1, len(counts) + 1))
+    z = shares.round(4).tolist()
+    heat = {"type": "heatmap", "z": z, "x": bins, "y": layers, "hovertext": texts, "hoverinfo": "text"}
+    alt = f"Hop lengths in tokens by layer: {'; '.join(spoken) or 'nothing counted'}."
+    return {"data": [heat], "shapes": papers_hops(edges), "alt": alt}
+
+
+def papers_hops(edges: Sequence[int]) -> list[dict[str, Any]]:
+    """Return the paper's mean hops of its early layers as a band, its longest hop as a line."""
+    near = paper.value("hops", "lowest mean hop of the early layers")
+    far = paper.value("hops", "highest mean hop of the early layers")
+    top = paper.value("hops", "longest hop of the later layers")
+    shapes = []
+    for low, high, text in ((near, far, f"paper {near:.0f}–{far:.0f}"), (top, top, f"paper {top:.0f}")):
+        if len(edges) > 1 and high < edges[-1]:
+            label = {"text": text, "textposition": "top center", "yanchor": "bottom", "font": {"size": 11}}
+            shapes.append({
+                "type": "rect", "yref": "paper", "y0": 0, "y1": 1, "x0": across(low), "x1": across(high),
+                "line": {"color": "#808080", "width": 1.5, "dash": "dash"}, "label": label,
+            })  # fmt: skip
+    return shapes
+
+
+def across(hop: float) -> float:
+    """Return where a hop lies on an axis of bins between powers of two, logarithmic inside its own."""
+    return math.log2(hop) + 0.5

@@ -1,16 +1,10 @@
 // The pointer explorer: a traced model, a head, a layer, a position and a window; clicks, sliders and keys move them.
-const view = { trace: null, hops: null, tokens: null, head: 0, layer: 0, position: 0, from: 0, width: 64 };
+const view = { trace: null, hops: null, tokens: null, head: 0, layer: 0, position: 0, from: 0, width: 64, near: false };
 const SMALLEST = 24; // positions in the closest zoom
 
-async function unpacked(text) {
-  const bytes = Uint8Array.from(atob(text), (sign) => sign.charCodeAt(0));
-  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
-  return JSON.parse(await new Response(stream).text());
-}
-
 async function openTrace(index) {
-  const trace = DATA.traced.models[index];
-  const { hops, tokens } = await unpacked(trace.packed);
+  const trace = DATA.traced[index];
+  const { hops, tokens } = JSON.parse(await unpacked(trace.packed));
   Object.assign(view, { trace, hops, tokens, head: 0, layer: longestLayer(hops), position: trace.length - 1 });
   view.width = Math.min(trace.length, Math.max(SMALLEST, Math.round(byId("arcs").clientWidth / 16)));
   byId("head").replaceChildren(...hops[0].map((_, head) => make("option", { value: head }, String(head + 1))));
@@ -35,7 +29,7 @@ function chainOf(position) {
   return chain;
 }
 
-const symbol = (token) => (view.trace.task === "copy" || view.trace.distance !== null ? String(token) : letter(token));
+const symbol = (token) => (view.trace.distance === null ? letter(token) : String(token));
 const letter = (token) => (token > 32 && token < 127 ? String.fromCharCode(token) : "·");
 const named = (position) => (view.tokens ? `position ${position} (symbol ${symbol(view.tokens[position])})` : `position ${position}`);
 
@@ -47,10 +41,10 @@ function follow() {
   view.position = clamp(view.position, 0, length - 1);
   const node = chainOf(view.position)[layers - 1 - view.layer];
   if (node < view.from || node > view.from + view.width - 1) view.from = node - view.width + 1 + Math.floor(view.width / 8);
-  draw();
+  drawExplorer();
 }
 
-function draw() {
+function drawExplorer() {
   const { trace, layer } = view;
   view.width = clamp(view.width, Math.min(SMALLEST, trace.length), trace.length);
   view.from = clamp(view.from, 0, trace.length - view.width);
@@ -105,7 +99,7 @@ function zoom(width) {
   const middle = view.from + view.width / 2;
   view.width = clamp(Math.round(width), Math.min(SMALLEST, view.trace.length), view.trace.length);
   view.from = Math.round(middle - view.width / 2);
-  draw();
+  drawExplorer();
 }
 
 const KEYS = {
@@ -115,8 +109,8 @@ const KEYS = {
   ArrowDown: () => setLayer(view.layer - 1),
   Home: () => { view.position = 0; follow(); },
   End: () => { view.position = view.trace.length - 1; follow(); },
-  PageUp: () => { view.from -= view.width; draw(); },
-  PageDown: () => { view.from += view.width; draw(); },
+  PageUp: () => { view.from -= view.width; drawExplorer(); },
+  PageDown: () => { view.from += view.width; drawExplorer(); },
   "+": () => zoom(view.width / 1.5),
   "-": () => zoom(view.width * 1.5),
 };
@@ -127,32 +121,32 @@ function setLayer(layer) {
   drawHistogram();
 }
 
-function drawHistogram() {
-  const { data, layout, alt } = view.trace.histogram;
-  const { text, grid } = ink();
-  const bars = data.map((bar) => ({ ...bar, marker: { color: colour(view.trace.model), opacity: bar.meta.layer === view.layer ? 1 : 0.45 } }));
-  const axes = Object.fromEntries(Object.entries(layout).map(([key, value]) => [key, key === "shapes" ? value : { ...value, gridcolor: grid, zeroline: false, automargin: true }]));
-  const shapes = layout.shapes.map((s) => ({ ...s, label: { ...s.label, font: { ...s.label.font, color: text } } }));
-  const extra = { ...axes, shapes, bargap: 0.08, height: 60 + 46 * view.trace.layers, margin: { l: 36, r: 14, t: 26, b: 60 } };
-  byId("hops").setAttribute("aria-label", alt);
-  return Plotly.react(byId("hops"), bars, layoutOf(extra), CONFIG);
+async function drawHistogram() {
+  if (!view.near) return;
+  const { data: [heat], shapes, alt } = view.trace.histogram;
+  const { text, ground } = ink();
+  const here = { type: "rect", xref: "paper", x0: 0, x1: 1, y0: view.layer + 0.5, y1: view.layer + 1.5, line: { color: text, width: 1.5 } };
+  const coloured = { ...heat, colorscale: [[0, ground], [1, colour(view.trace.model)]], colorbar: { title: { text: "share" }, tickformat: ".0%" } };
+  const axes = { xaxis: { ...axis("Hop length (tokens)"), type: "category" }, yaxis: { ...axis("Layer"), dtick: 1 } };
+  await draw(byId("hops"), [coloured], layoutOf([...shapes, here], axes), alt, "hops");
 }
 
 async function startExplorer() {
-  if (!DATA.traced.models.length) return;
+  if (!DATA.traced.length) return;
   const on = (id, event, act) => byId(id).addEventListener(event, () => act(Number(byId(id).value)));
   on("trace", "change", openTrace);
   on("head", "change", (head) => { view.head = head; follow(); });
   on("layer", "input", (layer) => setLayer(layer - 1));
   on("position", "change", (position) => { view.position = Math.round(position) || 0; follow(); });
-  on("from", "input", (from) => { view.from = from; draw(); });
+  on("from", "input", (from) => { view.from = from; drawExplorer(); });
   on("zoom", "input", (share) => zoom(SMALLEST * (view.trace.length / SMALLEST) ** (1 - share / 100)));
   byId("arcs").addEventListener("keydown", (event) => {
     const act = KEYS[event.key === "=" ? "+" : event.key];
     if (act && !event.ctrlKey && !event.metaKey && !event.altKey) { event.preventDefault(); act(event.shiftKey); }
   });
   let waiting = 0;
-  addEventListener("resize", () => { cancelAnimationFrame(waiting); waiting = requestAnimationFrame(draw); });
+  addEventListener("resize", () => { cancelAnimationFrame(waiting); waiting = requestAnimationFrame(drawExplorer); });
   onTheme(drawHistogram);
+  whenNear(byId("hops"), () => { view.near = true; drawHistogram(); });
   await openTrace(0);
 }

@@ -1,6 +1,7 @@
 // Start: verdict filters, links to rows, copies and downloads; then curves, tables and chains. `interactive` marks the end.
 function startCards() {
   for (const button of all("[data-copy]")) button.addEventListener("click", () => copy(button.dataset.copy, button));
+  for (const button of all("[data-origin]")) button.addEventListener("click", () => showOrigin(JSON.parse(button.dataset.origin)));
   for (const link of all("[data-rows]")) link.addEventListener("click", () => showRows(JSON.parse(link.dataset.rows)));
   const counts = all(".count");
   for (const button of counts) {

@@ -1,19 +1,6 @@
-// The tables: DataTables sorts, searches, filters and exports; a line tells where it comes from.
+// The tables: DataTables sorts, searches, builds filters and exports; every line tells the rows that it rests on.
 const TABLES = new Map(DATA.tables.map((table) => [table.name, table]));
 const built = new Map(); // name -> DataTable
-let library = null;
-
-function loadLibrary() {
-  library ??= (async () => {
-    const source = JSON.parse(byId("datatables").textContent);
-    const url = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
-    const { default: DataTable } = await import(url);
-    URL.revokeObjectURL(url);
-    return DataTable;
-  })();
-  return library;
-}
-
 const SIGNS = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;" };
 const escaped = (value) => String(value).replace(/[&<>"']/g, (sign) => SIGNS[sign]);
 
@@ -30,108 +17,75 @@ function display(value) {
 
 function column({ title, numeric }, index) {
   const render = (value, kind) => {
-    if (kind !== "sort" && kind !== "type") return display(value);
-    return numeric ? leading(value) : String(value ?? "").toLowerCase();
+    if (kind === "display") return display(value);
+    if (numeric && kind !== "filter") return leading(value);
+    return value ?? "";
   };
   return { title: escaped(title), data: index, render, type: numeric ? "num" : "string", className: numeric ? "number" : "" };
 }
 
-function provenanceOf(index) {
-  const { keys, rows, versions, machines } = DATA.provenance;
-  const told = rows[index];
-  const pairs = keys.map((key, place) => [key, told[place] ?? "unknown"]);
-  return [...pairs, ["versions", versions[told.at(-2)]], ["machine", machines[told.at(-1)]]];
+function infoColumn(table) {
+  const render = (_value, kind, _line, { row }) => (kind === "display" && table.rows[row].length
+    ? `<button type="button" class="info" data-line="${row}" aria-label="Rows behind line ${row + 1}">i</button>` : "");
+  return { title: '<span class="hidden">rows</span>', data: null, orderable: false, searchable: false, render, className: "told" };
 }
 
-function hint(table, index) {
-  if (table.name !== "rows") return table.provenance[table.told[index]] ?? "";
-  const told = new Map(provenanceOf(index));
-  const threads = table.lines[index][table.columns.findIndex((c) => c.key === "threads")];
-  const lines = ["commit", "machine", "versions"].map((key) => `${key}: ${told.get(key === "commit" ? "git commit" : key)}`);
-  return [...lines, `threads: ${threads ?? "not set"}`, `started: ${told.get("started")}`].join("\n");
+function originOf(index) {
+  const { keys, rows, versions, machines } = DATA.origin;
+  const values = rows[index];
+  const pairs = keys.map((key, place) => [key, values[place] ?? "unknown"]);
+  return [...pairs, ["versions", versions[values.at(-2)]], ["machine", machines[values.at(-1)]]];
 }
 
-function showProvenance(index) {
-  const list = byId("provenance").querySelector("dl");
-  const pairs = provenanceOf(index);
-  list.replaceChildren(...pairs.flatMap(([key, value]) => [make("dt", {}, key), make("dd", {}, value)]));
-  byId("copy-command").onclick = (event) => copy(new Map(pairs).get("command"), event.currentTarget);
+// The rows behind a number: each with its command, and where and when it was measured.
+function showOrigin(rows) {
+  const commands = rows.map((row) => new Map(originOf(row)).get("command"));
+  byId("origins").replaceChildren(...rows.map((row, place) => {
+    const pairs = originOf(row).flatMap(([key, value]) => [make("dt", {}, key), make("dd", {}, value)]);
+    return make("details", { open: rows.length === 1 }, make("summary", {}, make("code", {}, commands[place])), make("dl", {}, ...pairs));
+  }));
+  byId("origin-count").textContent = rows.length === 1 ? "One row." : `${rows.length} rows; each opens.`;
+  byId("copy-command").onclick = (event) => copy(commands.join("\n"), event.currentTarget);
   byId("provenance").showModal();
-}
-
-function infoColumn() {
-  const render = (_value, kind, _line, { row }) =>
-    kind === "display" ? `<button type="button" class="info" data-row="${row}" aria-label="Provenance of row ${row + 1}">i</button>` : row;
-  return { title: '<span class="hidden">provenance</span>', data: null, orderable: false, searchable: false, render, className: "told" };
-}
-
-function buttons(table) {
-  const shown = { extend: "csv", text: "CSV as shown", filename: table.name, exportOptions: { columns: ":not(.told)" } };
-  const whole = {
-    text: "CSV, all columns", action: () => save(table.data_csv, `${table.name}.csv`, "text/csv"),
-  };
-  return table.data_csv ? [shown, whole] : [shown];
 }
 
 async function build(details) {
   const table = TABLES.get(details.dataset.table);
+  const DataTable = await dataTables();
   if (built.has(table.name)) return built.get(table.name);
-  const node = details.querySelector("table");
-  const ready = loadLibrary().then((DataTable) => {
-    const told = table.name === "rows" ? [infoColumn()] : [];
-    const columns = [...told, ...table.columns.map((c, index) => column(c, index))];
-    const made = new DataTable(node, {
-      data: table.lines, columns, order: [], deferRender: true, autoWidth: false, pageLength: 25, paging: table.lines.length > 25,
-      createdRow: (line, _data, index) => { line.title = hint(table, index); },
-      layout: { topStart: { buttons: buttons(table) }, topEnd: "search", bottomStart: "info", bottomEnd: "paging" },
-    });
-    filters(table, made, details, told.length);
-    return made;
+  const shown = { extend: "csv", text: "CSV of these lines", filename: table.name, exportOptions: { columns: ":not(.told)", orthogonal: "filter" } };
+  const whole = { text: "CSV, all columns", action: () => save(table.csv, `${table.name}.csv`) };
+  const made = new DataTable(details.querySelector("table"), {
+    data: table.lines, columns: [infoColumn(table), ...table.columns.map(column)], order: [], deferRender: true, autoWidth: false,
+    pageLength: 25, paging: table.lines.length > 25, searchBuilder: { columns: ":not(.told)" },
+    language: { searchBuilder: { title: { 0: "Filters", _: "Filters (%d)" }, add: "Add filter" } },
+    layout: {
+      top2: "searchBuilder", topStart: { buttons: table.csv ? [shown, whole] : [shown] }, topEnd: "search",
+      bottomStart: "info", bottomEnd: "paging",
+    },
   });
-  built.set(table.name, ready);
-  return ready;
+  details.querySelector("table").addEventListener("click", ({ target }) => {
+    if (target.matches(".info")) showOrigin(table.rows[Number(target.dataset.line)]);
+  });
+  built.set(table.name, made);
+  return made;
 }
 
-function filters(table, made, details, offset) {
-  const box = details.querySelector(".filters");
-  for (const key of table.filters) {
-    const index = table.columns.findIndex((c) => c.key === key);
-    const values = [...new Set(table.lines.map((line) => line[index]))].filter((v) => v !== null);
-    if (values.length < 2) continue;
-    values.sort((a, b) => (typeof a === "number" ? a - b : String(a).localeCompare(String(b))));
-    const select = make("select", { name: key }, make("option", { value: "" }, "all"));
-    select.append(...values.map((value) => make("option", { value: String(value) }, String(value))));
-    select.addEventListener("change", () => only(made, index + offset, select.value ? [select.value] : []).draw());
-    box.append(make("label", {}, table.columns[index].title, " ", select));
-  }
-}
-
-function only(made, index, values) {
-  const wanted = new Set(values);
-  return made.column(index).search(values.length ? (text) => wanted.has(text) : "");
-}
-
+// wanted: column -> the values of which a row has one; shown as filters that the reader can change.
 async function showRows(wanted) {
   const details = byId("table-rows");
   details.open = true;
   const made = await build(details);
-  const { columns } = TABLES.get("rows");
-  for (const select of all(".filters select", details)) select.value = "";
-  columns.forEach(({ key }, index) => only(made, index + 1, wanted[key] ?? []));
-  made.search("").draw();
-  for (const [key, values] of Object.entries(wanted)) {
-    const select = details.querySelector(`.filters select[name=${key}]`);
-    if (select && values.length === 1) select.value = values[0];
-  }
+  const criteria = Object.entries(wanted).map(([data, values]) => ({
+    logic: "OR", criteria: values.map((value) => ({ condition: "=", data, value: [value] })),
+  }));
+  made.search("").searchBuilder.rebuild({ logic: "AND", criteria });
 }
 
 function startTables() {
   for (const details of all("details[data-table]")) {
     details.addEventListener("toggle", () => { if (details.open) build(details); });
   }
-  byId("table-rows").addEventListener("click", ({ target }) => {
-    if (target.matches(".info")) showProvenance(Number(target.dataset.row));
-  });
   byId("close").addEventListener("click", () => byId("provenance").close());
   return build(byId("table-rows"));
 }

@@ -1,0 +1,1 @@
+"""What several baselines share: projections, kernels, chunks, convolutions and recurrences."""

@@ -1,0 +1,34 @@
+"""Cutting a sequence into chunks, the building block of every linear-time baseline here.
+
+No loop over N anywhere.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def chunk(x: Tensor, size: int) -> Tensor:
+    """Map float[..., N, e] to float[..., C = ceil(N / size), size, e], padded with zeros."""
+    missing = -x.shape[-2] % size
+    padded = F.pad(x, (0, 0, 0, missing)) if missing else x
+    chunks: Tensor = padded.unflatten(-2, (-1, size))
+    return chunks
+
+
+def unchunk(x: Tensor, length: int) -> Tensor:
+    """Map float[..., C, size, e] to float[..., N = length, e]: undo `chunk`."""
+    return x.flatten(-3, -2)[..., :length, :]
+
+
+def with_past(chunks: Tensor, past: int) -> Tensor:
+    """Map float[..., C, c, e] to float[..., C, (past + 1) c, e].
+
+    Each chunk stands after the `past` chunks before it, the first after zeros.
+    """
+    count = chunks.shape[-3]
+    padded = F.pad(chunks, (0, 0, 0, 0, past, 0))
+    shifts = [padded[..., shift : shift + count, :, :] for shift in range(past + 1)]
+    return torch.cat(shifts, dim=-2)

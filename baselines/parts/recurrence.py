@@ -1,0 +1,68 @@
+"""Linear recurrences with a matrix as state, in chunks, for linear attention, RetNet and GLA.
+
+    S_t = a_t * S_{t-1} + k_t' v_t,    y_t = q_t S_t
+    S: float[e, f], a_t: float[e] in (0, 1], one a key channel
+
+Within a chunk of c positions it is a c x c masked product, between chunks it goes through the
+state: O(N (c + e) e) time and no N x N matrix (Hua et al. 2022, arXiv 2202.10447; decays as in Yang
+et al. 2023, arXiv 2312.06635).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from baselines.parts.chunks import chunk, unchunk
+
+CHUNK = 64
+
+
+def linear_sums(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Return the recurrence without decay, float[..., N, f].
+
+    q, k: float[..., N, e]; v: float[..., N, f].
+    """
+    queries, keys, values = (chunk(part, CHUNK) for part in (q, k, v))
+    added = keys.transpose(-2, -1) @ values
+    before = added.cumsum(dim=-3) - added
+    within = (queries @ keys.transpose(-2, -1)).tril() @ values
+    return unchunk(within + queries @ before, q.shape[-2])
+
+
+def normalised_sums(q: Tensor, k: Tensor, v: Tensor, eps: float = 1e-6) -> Tensor:
+    """Return sum_j (q_i k_j) v_j / sum_j (q_i k_j) over j <= i, for features q, k >= 0.
+
+    Shapes as in `linear_sums`.
+    """
+    sums = linear_sums(q, k, torch.cat([v, torch.ones_like(v[..., :1])], dim=-1))
+    return sums[..., :-1] / (sums[..., -1:] + eps)
+
+
+def decayed_sums(q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor) -> Tensor:
+    """Return the recurrence with log a_t = log_decay <= 0, float[..., N, f].
+
+    q, k: float[..., N, e]; v: float[..., N, f]; log_decay broadcasts to k. The product of decays
+    between i and j splits into a factor for the query and one for the key, taken from the middle of
+    the chunk: |log_decay| * c / 2 must stay below 80 or the factors overflow in float32.
+    """
+    exact = torch.promote_types(log_decay.dtype, torch.float32)
+    queries, keys, values, rate = (chunk(part, CHUNK) for part in (q, k, v, log_decay.to(exact)))
+    total = rate.cumsum(dim=-2)  # log of the decay from the chunk's start, own position included
+    end, middle = total[..., -1:, :], total[..., CHUNK // 2, None, :].detach()
+    added = (keys * (end - total).exp()).transpose(-2, -1) @ values
+    before = carried(end.exp().transpose(-2, -1), added)
+    scores = (queries * (total - middle).exp()) @ (keys * (middle - total).exp()).transpose(-2, -1)
+    return unchunk(scores.tril() @ values + (queries * total.exp()) @ before, q.shape[-2])
+
+
+def carried(decay: Tensor, added: Tensor) -> Tensor:
+    """Return the state before each chunk: S_0 = 0, S_{c+1} = decay_c S_c + added_c.
+
+    decay: float[..., C, e or 1, 1]; added: float[..., C, e, f] -> float[..., C, e, f]. Loops over
+    the C chunks.
+    """
+    states = [torch.zeros_like(added[..., 0, :, :])]
+    for rate, new in zip(decay.unbind(-3)[:-1], added.unbind(-3)[:-1], strict=True):
+        states.append(torch.addcmul(new, rate, states[-1]))
+    return torch.stack(states, dim=-3)

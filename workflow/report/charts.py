@@ -1,0 +1,238 @@
+"""The charts of estimates over a size: what the figures draw for print and the page on a screen.
+
+A chart of your own is one entry of CHARTS. Machines are never mixed: a panel shows one machine,
+device, dtype and number of threads, and counted work, which is the same everywhere, has one panel.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+from workflow.bench import experiments
+from workflow.report import models, paper
+from workflow.report.estimates import NO_PAIR, PLACE, select
+
+Table = pd.DataFrame
+NUMBERS = ["value", "low", "high", "least", "most"]
+LENGTH = "Sequence length N (tokens)"
+NO_TIMES = "No efficiency row has finished yet"
+NO_COPIES = "No copy row has finished yet"
+REFERENCES = ("transformer", "transformer-unfused")  # what speed-ups are shown against
+SIZES = {"pairs": "pairs", "hops": "hops k", "letters": "letters", "length": "length N"}
+
+
+@dataclass(frozen=True)
+class Curves:
+    """A quantity, a line a model and variant, a panel a place.
+
+    label: of y, with its unit; unit: what the estimates are divided by; prefix: of the panels'
+    titles; band: the columns of the lower and upper end; published: the paper's points.
+    """
+
+    quantity: str
+    label: str
+    where: Mapping[str, Any] = field(default_factory=dict)
+    unit: float = 1
+    prefix: str = ""
+    band: tuple[str, str] | None = None
+    published: Callable[[], Table] | None = None
+    counted: bool = False
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Curves of one question. note, table: what the page says below, and the table it links to."""
+
+    title: str
+    x: str
+    curves: tuple[Curves, ...]
+    missing: str
+    note: str
+    table: str
+    guides: bool = False  # lines that grow like N and N^2
+    log_y: bool = True
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Finished estimates in the unit of `curves`, the paper's points, and lines (y, text, dash)."""
+
+    title: str
+    curves: Curves
+    estimates: Table
+    published: Table
+    levels: list[tuple[float, str, str]]
+
+
+def place(machine: Any, device: Any, dtype: Any, threads: Any) -> str:
+    """Return where numbers come from, in two lines."""
+    counted = f", {threads} thread{'s' if threads != 1 else ''}" if pd.notna(threads) else ""
+    return f"{models.plain(machine, 50)}\n{device}{counted}, {dtype}"
+
+
+def finished(estimates: Table) -> Table:
+    """Return the estimates that have a value."""
+    return estimates[(estimates["status"] == "ok") & estimates["value"].notna()]
+
+
+def chosen(curves: Curves, estimates: Table) -> Table:
+    """Return the estimates of curves, failed ones too."""
+    table = select(estimates, curves.quantity, **curves.where)
+    # A speed-up without a doubt had no reference to make a pair with.
+    return table[(table["status"] != NO_PAIR) | (table["doubt"] != "")]
+
+
+def panels(chart: Chart, estimates: Table) -> list[Panel]:
+    """Return the panels of a chart that have something to show."""
+    found = []
+    for curves in chart.curves:
+        ran = finished(chosen(curves, estimates))
+        ran = ran.assign(**{column: ran[column] / curves.unit for column in NUMBERS})
+        if curves.counted and len(ran):
+            groups = {curves.prefix: ran.drop_duplicates(["model", "variant", "x"])}
+        else:
+            by_place = ran.groupby(PLACE, dropna=False)
+            groups = {curves.prefix + place(*where): group for where, group in by_place}
+        # The places with most numbers come first.
+        for title, group in sorted(groups.items(), key=lambda item: -len(item[1])):
+            published = _published(curves, group)
+            found.append(Panel(title, curves, group, published, _levels(curves, estimates)))
+    return found
+
+
+def _published(curves: Curves, table: Table) -> Table:
+    """Return the paper's points; it names no precision, so they stand beside float32 alone."""
+    points = curves.published() if curves.published else pd.DataFrame(columns=paper.COLUMNS)
+    points = points.assign(x=points["distance" if curves.quantity == "accuracy" else "length"])
+    return points[points["x"].notna() & bool(table["dtype"].eq("float32").all())]
+
+
+def _levels(curves: Curves, estimates: Table) -> list[tuple[float, str, str]]:
+    if curves.quantity == "speedup":
+        return [(1.0, "as fast", "--")]
+    if curves.quantity != "accuracy":
+        return []
+    chance = finished(select(estimates, "chance", **curves.where))["value"].round(8)
+    return [(95.0, "95%", ":"), *((100 * share, "guessing", "--") for share in sorted(set(chance)))]
+
+
+def commonest_size(tables: Sequence[Table]) -> Any:
+    """Return the size that most models have, the larger of equals; None where there is none."""
+    if not tables:
+        return None
+    models_with = pd.concat(tables).drop_duplicates(["model", "variant", "x"]).groupby("x").size()
+    return models_with[models_with == models_with.max()].index.max()
+
+
+def with_rates(accuracy: Table, rates: Table) -> Table:
+    """Return accuracies of one place with `rate` (tokens/s) and the length N `timed_at`.
+
+    All rates are of one length: of those at which most of the models were timed, the nearest to
+    the accuracies' own. Empty where nothing was timed.
+    """
+    series = ["model", "variant"]
+    timed = finished(rates).merge(accuracy[series].drop_duplicates(), on=series)
+    if timed.empty:
+        return accuracy.iloc[:0]
+    having = timed.groupby("x").size()
+    own = float(accuracy["length"].iloc[0])
+    lengths = sorted(having[having == having.max()].index)
+    nearest = min(lengths, key=lambda length: abs(math.log(length / own)))
+    chosen = timed.loc[timed["x"] == nearest, [*series, "value"]].rename(columns={"value": "rate"})
+    return accuracy.assign(timed_at=nearest).merge(chosen, on=series, how="left")
+
+
+def _training(quantity: str, label: str, published: Callable[[], Table]) -> Curves:
+    return Curves(quantity, label, {"phase": "training"}, band=("low", "high"), published=published)
+
+
+def _speedup(reference: str) -> Curves:
+    return Curves(
+        "speedup", "Speed-up (ratio of tokens/s)", {"phase": "training", "against": reference},
+        prefix=f"against {reference}\n", band=("least", "most"), published=paper.speedup,
+    )  # fmt: skip
+
+
+def _accuracy(experiment: str, prefix: str = "", published: Callable[[], Table] | None = None) -> Curves:
+    return Curves(
+        "accuracy", "Accuracy, hard argmax inference (%)", {"experiment": experiment},
+        unit=0.01, prefix=prefix, band=("low", "high"), published=published,
+    )  # fmt: skip
+
+
+BANDS = "Bands reach from the 20th to the 80th percentile of the steps."
+INTERVALS = "Hard argmax inference on fresh sequences; bars are 95% intervals."
+CHARTS = {
+    "time": Chart(
+        "Training time", LENGTH,
+        (_training("training_time", "Time for 20 sequences (s)", paper.training_time),), NO_TIMES,
+        f"{BANDS} Seconds of two machines must not be compared.", "training_time",
+    ),
+    "throughput": Chart(
+        "Training throughput", LENGTH,
+        (_training("throughput", "Throughput (tokens/s)", paper.throughput),), NO_TIMES,
+        f"Median over repeats. {BANDS}", "throughput",
+    ),
+    "inference": Chart(
+        "Inference throughput", LENGTH,
+        (Curves("throughput", "Throughput (tokens/s)", {"phase": "inference"}, band=("low", "high")),),
+        NO_TIMES, "The paper gives no figure for inference.", "throughput",
+    ),
+    "speedup": Chart(
+        "Speed-up of a training step", LENGTH,
+        tuple(_speedup(reference) for reference in REFERENCES),
+        f"{NO_TIMES} beside a Transformer's of the same machine",
+        "Geometric mean over pairs of runs of one machine and repeat; bands are the smallest and "
+        "the largest pair.", "speedup",
+    ),
+    "memory": Chart(
+        "Memory of a training step", LENGTH,
+        (
+            Curves("peak_memory", "Peak memory (MiB)", unit=2**20, prefix="peak\n"),
+            Curves(
+                "saved_bytes_per_token", "Kept for backward (KiB a token)", unit=2**10,
+                prefix="kept for backward\n",
+            ),
+        ),
+        NO_TIMES, "Peak beyond what the process held before the step, at about the same number of "
+        "tokens for every N. Kept for backward is counted, a token: flat where memory is linear "
+        "in N.", "memory", log_y=False,
+    ),
+    "operations": Chart(
+        "Counted work of one sequence", LENGTH,
+        (
+            Curves("flops_step", "GFLOP", unit=1e9, prefix="operations of a training step", counted=True),
+            Curves(
+                "saved_bytes_per_sequence", "Kept for backward (MiB)", unit=2**20,
+                prefix="kept for its backward pass", counted=True,
+            ),
+        ),
+        "No complexity row has finished yet",
+        "The same on every machine; by formula where a kernel hides its operations.",
+        "operations", guides=True,
+    ),
+    "copy_accuracy": Chart(
+        "Copy accuracy", "Copy distance D (tokens)",
+        (_accuracy("copy", published=lambda: paper.published("copy_accuracy")),), NO_COPIES,
+        f"{INTERVALS} What decides this task is the positional encoding: compare pointer with "
+        "transformer-relative, which has the same offset table.", "copy_accuracy", log_y=False,
+    ),
+    "mqar": Chart(
+        "Multi-query associative recall", "Pairs of key and value", (_accuracy("mqar"),),
+        "No mqar row has finished yet", INTERVALS, "recall", log_y=False,
+    ),
+    "recall": Chart(
+        "Recall, induction, hops and other tasks", "Size of the task",
+        tuple(
+            _accuracy(name, f"{name} by {SIZES[task.axis]}\n")
+            for name, task in experiments.TASKS.items() if task.axis in SIZES and name != "bytes"
+        ),
+        "No row of these tasks has finished yet",
+        f"{INTERVALS} What each size is stands in table recall.", "recall", log_y=False,
+    ),
+}  # fmt: skip
