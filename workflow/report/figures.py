@@ -77,9 +77,6 @@ def failures(estimates: Table) -> str:
     return f"No point: {'; '.join(texts)}" if texts else ""
 
 
-# Charts over a size
-
-
 def chart(name: str, estimates: Table, _: Table) -> Figure:
     """Draw a chart of CHARTS."""
     declared = CHARTS[name]
@@ -194,9 +191,6 @@ def together(untimed: Iterable[Series]) -> str:
     return ", ".join(texts)
 
 
-# Series of rows: loss by tokens, pointers by position
-
-
 def loss_curves(_: Table, frame: Table) -> Figure:
     """Draw training loss by tokens, a panel a distance, a line a seed, and the loss of guessing."""
     rows = prepare(frame[frame["experiment"] == "copy"])
@@ -301,9 +295,6 @@ def hops(estimates: Table, _: Table) -> Figure:
     )  # fmt: skip
 
 
-# Ablations: a line a variant, a point a seed
-
-
 def ablation(experiment: str, title: str, estimates: Table, _: Table) -> Figure:
     """Draw tokens until 95% by variant, a panel a distance; never has a place of its own."""
     chosen = select(estimates, "tokens_to_95", experiment=experiment)
@@ -358,9 +349,6 @@ def _tokens_axis(axis: Axes, least: float, budget: float) -> None:
     axis.xaxis.set_major_locator(FixedLocator([*ticks, NEVER * budget]))
     axis.xaxis.set_minor_locator(NullLocator())
     axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: "never" if x > budget else f"{x / 1000:,.10g}"))
-
-
-# Verdicts
 
 
 def verdicts(lines: Sequence[Line]) -> Figure:
