@@ -13,11 +13,13 @@ from typing import Any
 
 import pandas as pd
 
+from workflow.bench.experiments import EXPERIMENTS, TASKS
 from workflow.bench.rows import complete, write_row
 from workflow.report import estimates, frame, tables
 from workflow.report.layout import Table
 
 Row = dict[str, Any]
+SIZES = ("distance", "pairs", "items", "hops", "letters")
 FIRST = datetime(2022, 1, 1, tzinfo=UTC)
 HOSTILE = "<script>alert(1)</script>"
 TEXNICAL = r"50%_{x}&$\alpha$~^#"
@@ -35,7 +37,8 @@ POSITION = {
 
 
 def row(**values: Any) -> Row:
-    """A complete row; `values` replace what is plausible. No two different rows of a test ran at the same time."""
+    """A complete row; `values` replace what is plausible, a task's name and sizes said flat. No two different rows of a
+    test ran at the same time."""
     start = FIRST + timedelta(seconds=10 * (zlib.crc32(repr(sorted(values.items(), key=str)).encode()) % 10**7))
     known: Row = {
         "experiment": "efficiency", "model": "pointer", "settings": {"mixer": {}},
@@ -50,7 +53,17 @@ def row(**values: Any) -> Row:
         "command": "python -m workflow.bench run", "git_commit": "0" * 40, "git_dirty": False, "source_hash": "0" * 64,
         "versions": {"torch": "2.13.0"}, "digest": "0" * 64,
     }  # fmt: skip
-    return complete({k: v for k, v in (known | values).items() if k != "digest"}) | {"digest": "0" * 64}
+    made = {key: value for key, value in (known | values).items() if key != "digest"}
+    sizes = {key: made.pop(key) for key in SIZES if key in made}
+    task = made.pop("task", None) or getattr(EXPERIMENTS.get(made["experiment"]), "task", "")
+    if task:
+        parameters = {key: size for key, size in sizes.items() if key in TASKS[task].model_fields and size is not None}
+        made["task"] = {"name": task, **parameters}
+        made["settings"] = {**made["settings"], "task": made["task"]}
+    made["axis"] = TASKS[task].axis if task else "length"
+    made["x"] = sizes.get(made["axis"]) or made["length"]
+    made["trunk"] = {"layers": 6, "width": 256, "heads": 8}
+    return complete(made) | {"digest": "0" * 64}
 
 
 def failed(status: str, reason: str, **values: Any) -> Row:

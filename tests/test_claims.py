@@ -198,7 +198,7 @@ def test_a_speedup_that_rises_with_length() -> None:
 
 def test_a_missing_device_is_named() -> None:
     found = line("throughput-pointer", races({2048: 50.0}))
-    assert (found.verdict, found.why) == (Verdict.NOT_TESTABLE, "no throughput_mean of pointer on mps")
+    assert (found.verdict, found.why) == (Verdict.NOT_TESTABLE, "no throughput mean of pointer on mps")
     absent = [failed("unsupported", "no MPS device", model="pointer", device="mps")]
     assert "unsupported: no MPS device (1 of 1 runs)" in line("throughput-pointer", absent).why
 

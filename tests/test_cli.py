@@ -90,7 +90,7 @@ def test_a_row_is_written_and_told_in_a_line(
 ) -> None:
     out = tmp_path / "new folder" / "row.json"
     assert cli.main([*RUN, "--distance", "64", "--out", str(out)]) == 0
-    assert read_row(out)["distance"] == 64
+    assert (read_row(out)["axis"], read_row(out)["x"]) == ("distance", 64)
     assert (out.parent / "row.weights.safetensors").exists()
     assert capsys.readouterr().out == "copy chance d64-s0: oom (too big)\n"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import synthetic
-from synthetic import HOSTILE, failed, row, timed
+from synthetic import HOSTILE, copied, failed, row, timed
 
 from workflow.report import frame
 from workflow.report.__main__ import main
@@ -37,10 +37,15 @@ def test_what_is_missing_stays_missing_and_counts_stay_whole(tmp_path: Path) -> 
 
 def test_nested_values_come_back_as_they_were() -> None:
     curve = [[4096, 3.0], [8192, None]]
-    tidy = synthetic.table_of([row(loss_curve=curve, settings={"mixer": {"k": 64}})])
-    assert frame.unpack(tidy["loss_curve"][0]) == curve
-    assert frame.unpack(tidy["settings"][0]) == {"mixer": {"k": 64}}
-    assert frame.unpack(tidy["hops_mean"][0]) is None
+    tidy = synthetic.table_of([row(loss_curve=curve, settings={"mixer": {"k": 64}}), copied("pointer", 64, 0.5)])
+    assert frame.unpack(tidy["loss_curve"][1]) == curve
+    assert frame.unpack(tidy["settings"][1]) == {"mixer": {"k": 64}}
+    assert frame.unpack(tidy["hops_mean"][1]) is None
+    assert list(tidy["task"].fillna("")) == ["copy", ""]
+    assert list(zip(tidy["axis"], tidy["x"], tidy["distance"].fillna(0), tidy["trunk"], strict=True)) == [
+        ("distance", 64, 64, "6x256x8"),
+        ("length", 2048, 0, "6x256x8"),
+    ]
 
 
 def test_order_does_not_depend_on_the_manifest() -> None:

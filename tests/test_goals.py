@@ -115,8 +115,8 @@ def test_the_table_says_yes_no_and_what_was_not_run() -> None:
     assert met["limit-training", "over identity, N=256"] == ("yes", "yes")
     assert met["limit-training", "over identity, N=512"] == ("–", "–")
     assert met["limit-inference", "over identity, N=256"] == ("yes", "yes")
-    assert met["copy-tokens", "no tokens_to_stop of pointer in copy"] == ("–", "–")
-    assert met["counted-work", "pointer, flops_forward_growth, N=512"][0] == "yes"
+    assert met["copy-tokens", "no tokens to stop of pointer in copy"] == ("–", "–")
+    assert met["counted-work", "pointer, flops forward growth, N=512"][0] == "yes"
 
 
 def test_the_summary_counts_measured_cells_and_names_the_worst_by_value() -> None:

@@ -118,6 +118,13 @@ def test_smoke_rows_give_no_verdict(grid: pd.DataFrame, page: str) -> None:
     assert set(re.findall(r'data-kind="([a-z-]+)" aria-pressed', smoke)) == {"smoke"}
 
 
+def test_a_page_of_rows_that_cannot_stand_side_by_side_says_so() -> None:
+    first = timed("pointer", 512, 30.0)
+    rows = [first, timed("longformer", 512, 50.0, started=first["started"], ended=first["ended"])]
+    text = page_of(table_of(rows))
+    assert set(re.findall(r'data-kind="([a-z-]+)" aria-pressed', text)) == {"unsound"}
+
+
 def test_a_page_of_no_rows_says_what_is_missing() -> None:
     text = page_of(table_of([]))
     assert "No efficiency row has finished yet." in text

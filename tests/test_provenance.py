@@ -18,7 +18,7 @@ from workflow.bench.rows import provenance
 def test_identity_holds_known_keys_only() -> None:
     known = provenance.identity(Cell.of("efficiency", "pointer", length=256))
     assert set(known) <= set(rows.keys())
-    assert (known["length"], known["distance"], known["tokens_budget"], known["chance"]) == (256, None, None, None)
+    assert (known["length"], known["task"], known["tokens_budget"], known["chance"]) == (256, None, None, None)
 
 
 def test_the_user_names_the_machine() -> None:

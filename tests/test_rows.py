@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -66,14 +67,14 @@ def test_a_truncated_row_is_refused(tmp_path_factory: pytest.TempPathFactory, ro
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"accuracy": 1.5}, "accuracy: 1.5"),
-        ({"status": "fine"}, "status: 'fine'"),
-        ({"threads": 0}, "threads: 0"),
-        ({"peak_memory_bytes": 0}, "peak_memory_bytes: 0"),
-        ({"loss": math.nan}, "null|JSON"),
-        ({"accurracy": 1.0}, "'accurracy' is not in"),
-        ({"length": None}, "length: None"),
-        ({"schema": 99}, "schema: 1"),
+        ({"accuracy": 1.5}, "accuracy is 1.5; accepted: a finite number from 0"),
+        ({"status": "fine"}, "status 'fine' is unknown"),
+        ({"threads": 0}, "threads is 0"),
+        ({"peak_memory_bytes": 0}, "peak_memory_bytes is 0"),
+        ({"loss": math.nan}, "JSON"),
+        ({"accurracy": 1.0}, "'accurracy' is unknown"),
+        ({"length": None}, "length is None"),
+        ({"schema": 99}, "schema is 99; accepted: 2"),
     ],
 )
 def test_what_the_schema_lacks_is_not_written(
@@ -84,12 +85,39 @@ def test_what_the_schema_lacks_is_not_written(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("content", ["", "[]", "3", "{}", "\x00", '{"schema": 1}'])
+@pytest.mark.parametrize("content", ["", "[]", "3", "{}", "\x00", '{"schema": 2}'])
 def test_other_files_are_no_rows(tmp_path: Path, content: str) -> None:
     path = tmp_path / "row.json"
     path.write_text(content)
     with pytest.raises(RowError, match=r"row\.json"):
         read_row(path)
+
+
+def test_what_does_not_apply_is_not_written(tmp_path: Path, row: dict[str, Any]) -> None:
+    write_row(tmp_path / "row.json", row)
+    content = json.loads((tmp_path / "row.json").read_text())
+    assert None not in content.values()
+    assert content["task"] == {"name": "copy", "distance": 512}
+    assert (content["axis"], content["x"]) == ("distance", 512)
+
+
+def test_rows_of_a_folder_are_read_from_files_and_from_lines(tmp_path: Path, row: dict[str, Any]) -> None:
+    (tmp_path / "a").mkdir()
+    one = write_row(tmp_path / "a" / "lr0.001.json", row)
+    (tmp_path / "a" / "lr0.001.trace.json").write_text("{}")
+    two = rows.seal({**row, "seed": 1}, "here")
+    (tmp_path / "rows.jsonl").write_text(f"{rows.as_json(two, file='copy/chance/d512-s1.json')}\n")
+    skipped: Counter[str] = Counter()
+    read = dict(rows.read_rows(tmp_path, skipped))
+    assert read == {tmp_path / "a" / "lr0.001.json": one, tmp_path / "copy" / "chance" / "d512-s1.json": two}
+    assert +skipped == Counter({"trace beside a row": 1})
+
+
+@pytest.mark.parametrize("line", ["", "{", "[]", '{"file": "a.json"}'])
+def test_a_line_that_is_no_row_is_named(tmp_path: Path, row: dict[str, Any], line: str) -> None:
+    (tmp_path / "rows.jsonl").write_text(f"{rows.as_json(rows.seal(row, 'here'), file='b.json')}\n{line}\n")
+    with pytest.raises(RowError, match=r"rows\.jsonl:2|a\.json"):
+        rows.read_rows(tmp_path)
 
 
 def test_a_missing_row_names_its_file(tmp_path: Path) -> None:

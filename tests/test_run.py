@@ -49,7 +49,7 @@ def test_a_result_becomes_a_row_with_its_origin(tmp_path: Path) -> None:
     row = measured(tmp_path, body)
     assert (row["status"], row["accuracy"], row["loss"], row["reason"]) == ("ok", 0.5, None, None)
     assert row["command"] == "pointer-bench run --experiment copy --model chance --memory-limit-bytes 1073741824"
-    assert (row["length"], row["distance"], row["chance"]) == (1280, 512, 0.05)
+    assert (row["length"], row["x"], row["chance"]) == (1280, 512, 0.05)
 
 
 @pytest.mark.parametrize(
@@ -282,7 +282,7 @@ def test_a_checkpoint_outlives_a_killed_process_but_not_its_sources(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "row.json"
-    for sources, left in (("a", False), ("a", True), ("b", False)):
+    for sources, left in (("a", False), ("a", True), ("b", False), ("a", False)):
         monkeypatch.setattr(provenance, "source_hash", lambda *_, sources=sources: sources)
         with run.work_folder(CELL, out) as folder:
             assert (folder / "checkpoint").exists() == left

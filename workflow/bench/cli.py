@@ -25,10 +25,14 @@ from workflow.bench.outcomes import EnvironmentFault, StoppedError
 from workflow.bench.rows import RowError, provenance
 
 OK, FAILED, BAD_INPUT, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
-REPORT = {"compare": "workflow.report.commands:compare"}  # commands of the report, loaded when they are asked for
+REPORT = {
+    "compare": "workflow.report.commands:compare",
+    "why": "workflow.report.commands:why",
+}  # commands of the report, loaded when they are asked for
 SCHEMAS = {
     "tier": "workflow.bench.config:Tier",
     "cell": "workflow.bench.cell:Cell",
+    "row": "workflow.bench.rows.record:Record",
     "registry": "workflow.bench.registry:Entry",
     "claims": "workflow.report.ledger:Ledger",
 }
@@ -300,7 +304,7 @@ def verify(paths: Sequence[Path], manifest: Sequence[Path], files: Sequence[str]
 @pointer_bench.command()
 @click.argument("what", type=click.Choice(list(SCHEMAS)))
 def schema(what: str) -> int:
-    """Print the JSON schema of a tier, a cell's settings, an entry of baselines/registry.yaml, or the claims."""
+    """Print the JSON schema of a tier, a cell's settings, a row, an entry of baselines/registry.yaml, or the claims."""
     print(json.dumps(pkgutil.resolve_name(SCHEMAS[what]).model_json_schema(), indent=1))
     return OK
 

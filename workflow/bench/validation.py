@@ -197,7 +197,7 @@ def _kind_in_words(part: Schema, schema: Schema) -> str:
     if "anyOf" in part:
         return " or ".join(in_words(other, schema) for other in part["anyOf"])
     if kind == "array":
-        return f"a list of: {in_words(part['items'], schema)}"
+        return f"a list of: {in_words(part['items'], schema)}" if "items" in part else "a list of fixed length"
     words = {"boolean": "true or false", "string": TEXT, "integer": "a whole number", "number": "a finite number"}
     low, high = part.get("minimum", part.get("ge")), part.get("maximum", part.get("le"))
     bounds = f" from {low:,} to {high:,}" if low is not None and high is not None else ""

@@ -21,3 +21,60 @@ def compare(a: Path, b: Path, as_json: bool) -> int:
     compared = comparison.compare(a, b)
     print(comparison.as_json(compared) if as_json else comparison.as_text(compared))
     return 1 if compared.counts()["differ"] else 0
+
+
+COLUMNS = {  # of the estimates, as options of `why`
+    "experiment": "where it was measured",
+    "task": "what was learned",
+    "model": "whose number it is",
+    "variant": "changed settings, such as candidates=offsets+content (default: the model as it is)",
+    "against": "the model of a ratio's other side",
+    "phase": "training or inference (default: training)",
+    "machine": "the machine, or a part of its name",
+    "device": "cpu, cuda or mps",
+    "dtype": "float32 or bfloat16 (default: float32)",
+    "threads": "CPU threads",
+    "trunk": "layers x width x heads",
+    "tokens": "training budget",
+    "learning-rate": "of training",
+    "position": "positional encoding",
+    "axis": "what the numbers lie along",
+    "x": "where on the axis",
+    "length": "sequence length N",
+    "batch": "sequences a step",
+    "symbols": "vocabulary size",
+    "data": "hash of a text",
+    "layer": "from 1, the lowest",
+    "distance": "copy distance D",
+    "pairs": "pairs of key and value (mqar)",
+    "hops": "induction steps in a row (khop)",
+    "letters": "letters of a string (string-copy)",
+}
+
+
+def _why(quantity: str, results: Path, reference: Path, **columns: str | None) -> int:
+    """Print an estimate, such as `why speedup --model pointer --against transformer --length 2048`, and its rows.
+
+    QUANTITY is a name in estimates.csv: speedup, throughput, accuracy, tokens_to_95 and so on.
+    """
+    from workflow.report import why as explanation  # slow: pandas
+
+    given = {name: value for name, value in columns.items() if value is not None}
+    print(explanation.explain(quantity, given, results, reference))
+    return 0
+
+
+why = click.Command(
+    "why",
+    callback=_why,
+    help=_why.__doc__,
+    short_help="Print where a number of the report comes from.",
+    params=[
+        click.Argument(["quantity"]),
+        *(click.Option([f"--{name}"], help=text) for name, text in COLUMNS.items()),
+        click.Option(["--results"], type=click.Path(path_type=Path), default="results", show_default=True,
+                     help="folder with estimates.parquet and rows.parquet"),
+        click.Option(["--reference"], type=click.Path(path_type=Path), default="results/reference", show_default=True,
+                     help="rows that are asked where the folder has no estimates"),
+    ],
+)  # fmt: skip

@@ -14,30 +14,41 @@ from typing import Any
 import pandas as pd
 
 from pointer.errors import InputError
+from workflow.bench import tasks
+from workflow.bench.rows.record import Record
+from workflow.bench.validation import resolve
 
-SCHEMA = Path(__file__).resolve().parents[1] / "schemas" / "row.schema.json"
 DTYPES = {"integer": "Int64", "number": "Float64", "string": "string", "boolean": "boolean"}
-ORDER = ["experiment", "model", "length", "distance", "machine", "device", "dtype", "seed", "repeat", "digest"]
+SIZES = tuple(name for name, field in tasks.parameters().items() if field.annotation is int)
+ORDER = ["experiment", "model", "length", "x", "machine", "device", "dtype", "seed", "repeat", "digest"]
 
 
 def column_types() -> dict[str, str]:
-    """Column -> pandas dtype, in the schema's order; nested keys are text. `path` is where the row was read from."""
-    properties: dict[str, Any] = json.loads(SCHEMA.read_text(encoding="utf-8"))["properties"]
-    return {key: _dtype(declared) for key, declared in properties.items()} | {"path": "string"}
+    """Column -> pandas dtype, in the schema's order; nested keys are text, but a task's sizes are columns of their own.
+    `path` is where the row was read from."""
+    schema = Record.model_json_schema()
+    types = {key: _dtype(resolve(schema, declared)) for key, declared in schema["properties"].items()}
+    return types | dict.fromkeys(SIZES, "Int64") | {"path": "string"}
 
 
 def _dtype(declared: Mapping[str, Any]) -> str:
-    kinds = declared.get("type", "string")
-    kinds = [kinds] if isinstance(kinds, str) else kinds
-    return next((DTYPES[kind] for kind in kinds if kind in DTYPES), "string")
+    return DTYPES.get(str(declared.get("type")), "string")
 
 
 def tidy(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     """Rows -> the frame, sorted, with every column of the schema whether or not a row has it."""
     types = column_types()
-    records = [{key: _flat(value) for key, value in row.items()} for row in rows]
+    records = [{key: _flat(value) for key, value in _unnested(row).items()} for row in rows]
     frame = pd.DataFrame.from_records(records, columns=list(types)) if records else pd.DataFrame(columns=list(types))
     return frame.astype(types).sort_values(ORDER, ignore_index=True)
+
+
+def _unnested(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The row with the task's name and sizes as columns, and the trunk as text, 6x256x8."""
+    task, trunk = row.get("task") or {}, row.get("trunk")
+    flat = {**row, "task": task.get("name"), **{key: task.get(key) for key in SIZES}}
+    flat["trunk"] = f"{trunk['layers']}x{trunk['width']}x{trunk['heads']}" if trunk else None
+    return flat
 
 
 def _flat(value: Any) -> Any:
@@ -98,12 +109,12 @@ def load(path: Path) -> pd.DataFrame:
 
 def read(folder: Path) -> pd.DataFrame:
     """Return the frame of all row files below a folder, checked; traces beside them are no rows."""
-    from workflow.bench.rows import read_row, row_files
+    from workflow.bench.rows import read_rows
 
-    paths = row_files(folder)
-    if not paths:
+    rows = read_rows(folder)
+    if not rows:
         raise InputError.about("--rows", str(folder), "a folder with row files below it", "the command line")
-    return tidy(read_row(path) | {"path": str(path)} for path in paths)
+    return tidy(row | {"path": str(path)} for path, row in rows)
 
 
 def mixer_rows(path: Path) -> list[dict[str, Any]]:

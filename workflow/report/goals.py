@@ -24,7 +24,7 @@ NOTES = (
     "Ratios are of paired rows on one machine, the mean step over whole credit periods; identity is the same trunk "
     "without mixing, at equal parameters: everything that is not pointing.",
     f"met: by the value; interval: whether all of its 95% interval {TOLD} meets it.",
-    "Goals: config/goals.yaml. Rows: snakemake --cores 4 --configfile config/targets.yaml",
+    "Goals: config/goals.yaml. Rows: snakemake --cores 4 targets content",
 )
 SUMMARY_NOTES = (
     "met: in how many of the measured cells the value meets what was asked; beyond doubt: in how many its whole 95% "

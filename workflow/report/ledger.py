@@ -108,10 +108,15 @@ class Statement(Closed):
         """Return the rule with its numbers."""
         return Rule(self.rule, self.value, self.margin, self.direction, self.upper)
 
+    @property
+    def words(self) -> str:
+        """Return the quantity in words."""
+        return str(self.quantity).replace("_", " ")
+
     def name(self) -> str:
         """Return the quantity and what it is of."""
         task = f" in {self.experiment or self.task}" if self.experiment or self.task else ""
-        return f"{self.quantity} of {self.model}{f' over {self.against}' if self.against else ''}{task}"
+        return f"{self.words} of {self.model}{f' over {self.against}' if self.against else ''}{task}"
 
     def cells(self, estimates: pd.DataFrame, device: str = "any") -> list[Cell]:
         """Return the cells that the test is about; raise NotTestable where there are none."""
@@ -126,7 +131,7 @@ class Claim(Closed):
     id: Annotated[Words, Field(pattern="^[a-z0-9-]+$", description="short name in a-z, 0-9 and -")]
     claim: Words = Field(description="the claim, without quoting")
     figure: Words = Field(description="the paper's figure, as it is shown")
-    source: Words = Field(description="where it stands")
+    source: Words = Field("", description="where it stands")
     tests: list[Statement]
     device: Literal["any", "cpu", "cuda", "mps"] = "any"
     contradiction: Flag = Field(False, description="whether it states a contradiction inside the paper")
@@ -249,7 +254,7 @@ def _cell(line: pd.Series, label: str, where: str) -> Cell:
 def _label(test: Statement, line: pd.Series, x: int, *further: str) -> str:
     """Return what tells a cell of a claim from the others, such as `over transformer, N=2048`."""
     of = f"over {test.against}" if test.against else layout.named(str(test.model), test.variant)
-    quantity = "" if test.quantity in UNNAMED else str(test.quantity)
+    quantity = "" if test.quantity in UNNAMED else test.words
     task = "" if line["task"] == "copy" else line["task"]
     position = name_position(line["axis"], x) if x else ""
     if test.quantity == "time_exponent":

@@ -1,6 +1,9 @@
-"""Read and write rows: one flat JSON file a cell, closed schema, sealed by a digest.
+"""Rows: one flat JSON file a cell, or one line a row in `rows.jsonl`; closed schema, written
+atomically, sealed.
 
-A value that does not apply or is not known is null, never 0.
+In memory a row has every key of the schema, None where a value does not apply or is not known; such
+keys are not written. A line of `rows.jsonl` has the path of a row file, relative to the folder, in
+its key `file`: what belongs to the row lies beside that path, as beside a row file.
 """
 
 from __future__ import annotations
@@ -11,17 +14,24 @@ import json
 import os
 import tempfile
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-SCHEMA_VERSION = 1
-SCHEMA_PATH = Path(__file__).resolve().parents[2] / "schemas" / "row.schema.json"
+from pydantic import ValidationError
+
+from workflow.bench.rows.record import SCHEMA_VERSION, Record
+from workflow.bench.validation import input_error
+
 Row = dict[str, Any]
-LONGEST_MESSAGE = 500  # characters of the schema's complaint, which quotes the value
+LINES = "rows.jsonl"
+LONGEST_MESSAGE = 500  # characters of a complaint, which quotes the value
 
 
 class RowError(ValueError):
-    """A row that cannot be trusted; the message names the file and the key."""
+    """A row that cannot be trusted: unreadable, altered, or not of the schema. Names the file and
+    the key.
+    """
 
     kind = "schema"
 
@@ -39,43 +49,27 @@ class AlteredError(RowError):
 
 
 @functools.cache
-def _schema() -> dict[str, Any]:
-    schema: dict[str, Any] = json.loads(SCHEMA_PATH.read_text(encoding="utf-8"))
-    return schema
-
-
-@functools.cache
-def _validator() -> Any:
-    """Return a validator whose integers have 64 bits, as those of the tables."""
-    import jsonschema  # not at the top: gpu-check runs where it is not installed
-
-    whole = jsonschema.Draft202012Validator.TYPE_CHECKER.redefine("integer", _whole)
-    extend: Any = jsonschema.validators.extend
-    return extend(jsonschema.Draft202012Validator, type_checker=whole)(_schema())
-
-
-def _whole(_checker: object, value: object) -> bool:
-    return type(value) is int and abs(value) < 2**63
-
-
-@functools.cache
 def keys() -> tuple[str, ...]:
     """Return every key of a row, in the schema's order."""
-    return tuple(_schema()["properties"])
+    return tuple(field.alias or name for name, field in Record.model_fields.items())
 
 
 def complete(known: Row) -> Row:
-    """Return a row with null for every key that `known` lacks; RowError for an unknown key."""
+    """Return `known` in the schema's order, None (or no warnings) for every key it lacks. Unknown
+    keys raise RowError.
+    """
     for key in known:
         if key not in keys():
-            raise RowError(f"row key {key!r} is not in {SCHEMA_PATH.name}")
+            raise RowError(f"row key {key!r} is unknown")
     blank: Row = {"schema": SCHEMA_VERSION, "warnings": []}
     return {key: known.get(key, blank.get(key)) for key in keys() if key != "digest"}
 
 
 def digest(row: Row) -> str:
-    """Return the sha256 of the canonical JSON of a row without its digest."""
-    content = {key: value for key, value in row.items() if key != "digest"}
+    """Return the sha256 over the canonical JSON of a row without its digest and without keys that
+    are None.
+    """
+    content = {key: value for key, value in row.items() if key != "digest" and value is not None}
     try:
         text = json.dumps(
             content, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
@@ -83,34 +77,104 @@ def digest(row: Row) -> str:
     except UnicodeEncodeError as error:
         raise RowError(f"row holds a text that is not Unicode ({error})") from error
     except ValueError as error:
-        raise RowError(f"row holds a number that JSON lacks ({error}); use null") from error
+        raise RowError(
+            f"row holds a number that JSON lacks ({error}); leave the key out"
+        ) from error
     return hashlib.sha256(text).hexdigest()
 
 
-def write_row(path: Path | str, row: Row) -> Row:
-    """Complete, seal and validate a row, write it atomically, and return what was written."""
+def seal(row: Row, path: Path | str) -> Row:
+    """Return the row, completed and checked, with its digest; raise RowError that names `path` for
+    a bad one.
+    """
     sealed = complete({key: value for key, value in row.items() if key != "digest"})
     sealed["digest"] = digest(sealed)
-    _check(sealed, Path(path))
-    text = json.dumps(sealed, indent=1, ensure_ascii=False, allow_nan=False)
-    write_atomically(Path(path), f"{text}\n")
+    return _checked(sealed, path)
+
+
+def as_json(row: Row, indent: int | None = None, **further: Any) -> str:
+    """Return a row as JSON, without the keys that are None, behind `further` keys."""
+    content = {**further, **{key: value for key, value in row.items() if value is not None}}
+    return json.dumps(content, indent=indent, ensure_ascii=False, allow_nan=False)
+
+
+def write_row(path: Path | str, row: Row) -> Row:
+    """Seal a row, write it atomically, and return what was written."""
+    sealed = seal(row, path)
+    write_atomically(Path(path), as_json(sealed, indent=1) + "\n")
     return sealed
 
 
 def read_row(path: Path | str) -> Row:
-    """Return a row; RowError if it is missing, truncated, altered or not of the schema."""
-    path = Path(path)
+    """Return the row in `path`; raise RowError if it is missing, truncated, altered or not of the
+    schema.
+    """
     try:
-        row = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
         raise UnreadableError(f"{path}: not a readable row ({error})") from error
-    _check(row, path)
-    if row["digest"] != digest(row):
+    return parse(text, path)
+
+
+def parse(text: str, path: Path | str) -> Row:
+    """Return the row that a text holds, a line of `rows.jsonl` or a file; raise RowError that names
+    `path`.
+    """
+    try:
+        row = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UnreadableError(f"{path}: not a readable row ({error})") from error
+    if isinstance(row, dict):
+        row.pop("file", None)
+    checked = _checked(row, path)
+    if checked["digest"] != digest(checked):
         raise AlteredError(
-            f"{path}: the digest does not fit; the row was changed after it was written"
+            f"{path}: the digest does not fit; the row was altered after it was written"
         )
-    checked: Row = row
     return checked
+
+
+def _checked(row: Any, path: Path | str) -> Row:
+    """Return the row with every key of the schema; raise RowError that names file and key."""
+    try:
+        Record.model_validate(row)
+    except ValidationError as error:
+        message = str(input_error(error, Record, str(path), "row key"))
+        raise RowError(f"{path}: {message[:LONGEST_MESSAGE]}") from error
+    return {key: row.get(key) for key in keys()} | {"warnings": row.get("warnings", [])}
+
+
+def read_rows(folder: Path, skipped: Counter[str] | None = None) -> list[tuple[Path, Row]]:
+    """Return path and row of every row below a folder, and count in `skipped` what is none; raise
+    RowError.
+    """
+    return [(path, parse(text, path)) for path, text in row_texts(row_files(folder, skipped))]
+
+
+def row_texts(files: Iterable[Path]) -> list[tuple[Path, str]]:
+    """Return path and text of every row of row files and `rows.jsonl`; a file that cannot be read
+    has no text.
+    """
+    texts = []
+    for path in files:
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, ValueError):
+            text = ""
+        if path.name != LINES:
+            texts.append((path, text))
+            continue
+        for number, line in enumerate(text.splitlines(), 1):
+            texts.append((_file_of(line, path, number), line))
+    return texts
+
+
+def _file_of(line: str, path: Path, number: int) -> Path:
+    """Return the path in the key `file` of a line, or the line's number where it has none."""
+    try:
+        return path.parent / str(json.loads(line)["file"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return path.with_name(f"{path.name}:{number}")
 
 
 def attachment(path: Path, name: str) -> Path:
@@ -135,10 +199,12 @@ def row_files(folder: Path, skipped: Counter[str] | None = None) -> list[Path]:
             if name.startswith(".") or target in entered:  # or a link to what is read already
                 folders.remove(name)
             entered.add(target)
-        for path in (Path(place, name) for name in names if name.endswith(".json")):
+        for path in (
+            Path(place, name) for name in names if name.endswith(".json") or name == LINES
+        ):
             if path.name.startswith("."):
                 skipped["hidden file"] += 1
-            elif names_row(path):
+            elif path.name == LINES or names_row(path):
                 files.append(path)
             else:
                 skipped["trace beside a row"] += 1
@@ -152,7 +218,7 @@ def file_hash(path: Path) -> str:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write a text file so that a reader, or a crash, sees the whole of it or nothing."""
+    """Writes a text file so that a reader, or a crash, sees the whole of it or nothing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
@@ -165,12 +231,3 @@ def write_atomically(path: Path, text: str) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
-
-
-def _check(row: Any, path: Path) -> None:
-    from jsonschema.exceptions import best_match
-
-    error = best_match(_validator().iter_errors(row))
-    if error is not None:
-        place = "/".join(str(part) for part in error.absolute_path) or "row"
-        raise RowError(f"{path}: {place}: {error.message[:LONGEST_MESSAGE]}")

@@ -50,8 +50,7 @@ class Placed:
     def name(self) -> str:
         """The row in words."""
         row = self.row
-        size = f"D={row['distance']}" if row["distance"] else f"N={row['length']}"
-        cell = f"{row['experiment']} {row['model']} {size}"
+        cell = f"{row['experiment']} {row['model']} {row['axis']}={row['x']}"
         return f"{cell} seed {row['seed']} repeat {row['repeat']}"
 
 
@@ -132,12 +131,17 @@ def _overlap(placed: Placed, other: Placed, seconds: float) -> Finding:
 def mixed_sources(rows: Iterable[Placed]) -> Iterator[Finding]:
     """Yield rows of one comparison that other sources, or other packages, have made."""
     every = list(rows)
-    together = ("machine", "experiment", "task")
-    yield from _mixed(every, together, "shared_hash", "task, recipe, trunk or clock")
+    together = ("machine", "experiment")
+    learned = defaultdict(list)
+    for placed in every:
+        learned[(placed.row["settings"].get("task") or {}).get("name")].append(placed)
+    for group in learned.values():
+        yield from _mixed(group, together, "shared_hash", "task, recipe, trunk or clock")
     variants = defaultdict(list)
     for placed in every:
         mixer = json.dumps(placed.row["settings"].get("mixer"), sort_keys=True)
-        variants[placed.row["device"], mixer].append(placed)
+        task = (placed.row["settings"].get("task") or {}).get("name")
+        variants[placed.row["device"], mixer, task].append(placed)
     for group in variants.values():
         yield from _mixed(group, (*together, "model"), "source_hash", "sources")
     yield from _mixed(every, ("machine", "experiment"), "versions", "packages")

@@ -24,7 +24,6 @@ from workflow.bench.cell import Cell, affinity
 from workflow.bench.sources import ROOT, content_hash, find_file, python_files
 
 PACKAGES = ("torch", "numpy", "numba", "snakemake")
-SIZES = ("distance", "pairs", "items", "hops", "letters")  # of tasks; null in the rows of others
 # What every model's row shares: tasks, recipe, clock, and the trunk with its optimiser.
 MEASURING = (
     "workflow/bench/measure",
@@ -57,8 +56,10 @@ def identity(cell: Cell) -> dict[str, Any]:
         "model_hash": content_hash(model_files(cell.model)[:1]),
         "settings": cell.to_dict(),
         "position": entry.position,
-        "task": full.task_name or None,
-        **{name: getattr(full.task, name, None) for name in SIZES},
+        "task": full.task.model_dump() if full.task is not None else None,
+        "axis": full.axis,
+        "x": full.x,
+        "trunk": full.trunk.model_dump(),
         "tokens_budget": full.tokens if full.task_name else None,
         "chance": 1 / full.symbols if full.task_name == "copy" else None,
         "device_name": device_name(cell.device),

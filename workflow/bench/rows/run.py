@@ -88,6 +88,8 @@ def work_folder(cell: Cell, out: Path) -> Iterator[Path]:
             for path in folder.iterdir():
                 if path.is_dir():
                     shutil.rmtree(path)
+                elif path.name != "lock":
+                    path.unlink()
             origin.touch()
         try:
             yield folder

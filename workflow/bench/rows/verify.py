@@ -23,9 +23,10 @@ from workflow.bench.rows import (
     attachment,
     checks,
     file_hash,
+    parse,
     provenance,
-    read_row,
     row_files,
+    row_texts,
 )
 from workflow.bench.rows.checks import Finding, Placed
 
@@ -40,12 +41,14 @@ class Checked:
     findings: list[Finding] = field(default_factory=list)
     skipped: Counter[str] = field(default_factory=Counter)
 
-    def read(self, path: Path) -> Placed | None:
-        """Return the row of a file, read once; None where there is none that can be trusted."""
+    def read(self, path: Path, text: str) -> Placed | None:
+        """Return the row of a file or a line, read once; None where there is none that can be
+        trusted.
+        """
         name = str(path)
         if name not in self.rows:
             try:
-                self.rows[name] = Placed(name, read_row(path))
+                self.rows[name] = Placed(name, parse(text, path))
             except RowError as error:
                 self.rows[name] = None
                 self.findings.append(Finding(error.kind, str(error), paths=(name,)))
@@ -74,7 +77,8 @@ def check(
     checked = Checked()
     for path in paths:
         for files in _comparisons(path, checked):
-            rows = [row for file in files if file.is_file() and (row := checked.read(file))]
+            texts = row_texts(file for file in files if file.is_file())
+            rows = [row for file, text in texts if (row := checked.read(file, text)) is not None]
             checked.findings += [*checks.mixed_sources(rows), *checks.duplicates(rows)]
     for manifest in manifests:
         checked.findings += _missing(_listed(manifest, Path()))

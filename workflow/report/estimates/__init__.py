@@ -48,6 +48,7 @@ __all__ = [
     "PLACE",
     "QUANTITIES",
     "SEPARATOR",
+    "WHOLE_KEYS",
     "WORK",
     "build",
     "describe",

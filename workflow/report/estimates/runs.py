@@ -11,7 +11,7 @@ import pandas as pd
 from workflow.bench import experiments
 from workflow.report.frame import unpack
 
-TRUNK = "6x256x8"  # layers x width x heads: the paper's trunk, the only one of today's rows
+TRUNK = "6x256x8"  # layers x width x heads: the paper's trunk
 LEARNED = 0.95  # the accuracy that tokens_to_95 and seconds_to_95 speak of
 TEXT = "bytes"  # the task of predicting real text
 
@@ -33,7 +33,7 @@ def prepare(frame: pd.DataFrame) -> pd.DataFrame:
     runs = frame.rename(columns={"data_hash": "data", "model_hash": "code"})
     settings = [unpack(text) or {} for text in runs["settings"]]
     runs["variant"] = [describe(given.get("mixer") or {}) for given in settings]
-    runs["trunk"] = TRUNK
+    runs["trunk"] = runs["trunk"].fillna(TRUNK)
     runs["task"] = [_task(*cell) for cell in zip(runs["experiment"], runs["task"], runs["distance"], strict=True)]
     runs["axis"] = [experiments.TASKS[task].axis if task in experiments.TASKS else "length" for task in runs["task"]]
     runs["x"] = runs["length"]

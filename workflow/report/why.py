@@ -1,0 +1,108 @@
+"""Where a number comes from: `pointer-bench why` selects an estimate and prints the rows that it rests on."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from pointer.errors import InputError
+from workflow.report import estimates, frame
+from workflow.report.estimates import KEY, PLACE, SEPARATOR, WHOLE_KEYS
+from workflow.report.layout import significant
+
+WHERE = "the command line"
+AXES = ("distance", "pairs", "hops", "letters")  # `--distance 512` says the axis and x at once
+# What is meant where nothing is said and several are there.
+USUAL = {"variant": "", "phase": "training", "dtype": "float32"}
+MOST = 25  # candidates that are listed
+
+
+def explain(quantity: str, given: Mapping[str, str], results: Path, reference: Path) -> str:
+    """Return the estimates that `given` values of columns choose, with their rows and commands.
+
+    They are those of `results`, or of the rows in `reference` where there are none. Estimates that differ in their
+    place only, machine and device, are all shown; where more than that is open, the candidates are listed. Raises
+    InputError, with what is nearest, where nothing matches.
+    """
+    if (results / "estimates.parquet").is_file():
+        table, rows = estimates.load(results / "estimates.parquet"), frame.load(results / "rows.parquet")
+        source = str(results / "estimates.parquet")
+    else:
+        rows = frame.load(reference)
+        table, source = estimates.build(rows), str(reference)
+    chosen = select(table, quantity, given)
+    if len(chosen[[key for key in KEY if key not in PLACE]].drop_duplicates()) > 1:
+        return candidates(chosen)
+    commands = dict(zip(rows["path"], rows["command"], strict=True))
+    texts = [one(estimate, commands) for estimate in chosen.to_dict("records")]
+    return "\n\n".join([*texts, f"From {source}."])
+
+
+def select(table: pd.DataFrame, quantity: str, given: Mapping[str, str]) -> pd.DataFrame:
+    """Return the estimates of a quantity that match; raise InputError for the first value that none has."""
+    chosen = table[table["quantity"] == quantity]
+    if chosen.empty:
+        raise InputError.unknown("quantity", quantity, table["quantity"].unique(), WHERE)
+    for name, text in given.items():
+        column = "x" if name in AXES else name
+        if name in AXES:
+            chosen = _matching(chosen, "axis", name)
+        chosen = _matching(chosen, column, text)
+    for column, usual in USUAL.items():
+        if column not in given and (chosen[column] == usual).any():
+            chosen = chosen[chosen[column] == usual]
+    return chosen
+
+
+def _matching(chosen: pd.DataFrame, column: str, text: str) -> pd.DataFrame:
+    """Return the estimates whose column has the value; a part of a machine's name is enough."""
+    if column in (*WHOLE_KEYS, "learning_rate"):
+        numbers = sorted(chosen[column].dropna().unique())
+        if not re.fullmatch(r"[-+0-9.e]+", text) or float(text) not in numbers:
+            known = ", ".join(f"{number:g}" for number in numbers) or "none: it does not apply"
+            raise InputError.about(column, text, f"{known} (with the options before it)", WHERE)
+        return chosen[(chosen[column] == float(text)).fillna(False)]
+    found = chosen[chosen[column] == text]
+    if found.empty and column == "machine":
+        found = chosen[chosen[column].str.contains(text, case=False, regex=False)]
+    if found.empty:
+        raise InputError.unknown(column, text, [name for name in chosen[column].unique() if name], WHERE)
+    return found
+
+
+def candidates(chosen: pd.DataFrame) -> str:
+    """Return a line a candidate: the columns in which they differ, and the value."""
+    different = [key for key in KEY if chosen[key].nunique(dropna=False) > 1]
+    shown = chosen[[*different, "value", "status"]].head(MOST).astype("str")
+    options = ", ".join(f"--{key.replace('_', '-')}" for key in different)
+    more = f"\n... and {len(chosen) - MOST} more" if len(chosen) > MOST else ""
+    return f"{len(chosen)} estimates match; say more by {options}:\n\n{shown.to_string(index=False)}{more}"
+
+
+def one(estimate: Mapping[Any, Any], commands: Mapping[str, str]) -> str:
+    """Return an estimate in words, with its row files and the commands that make them again."""
+    known = [f"{key}={estimate[key]}" for key in KEY[1:] if pd.notna(estimate[key]) and estimate[key] != ""]
+    # Lines break between the columns only.
+    columns = textwrap.wrap("  ".join(text.replace(" ", "\u00a0") for text in known), 100)
+    bounds = [
+        f"{words} {significant(estimate[low], 4)} to {significant(estimate[high], 4)}"
+        for words, low, high in (("interval", "low", "high"), ("runs from", "least", "most"))
+        if pd.notna(estimate[low]) and pd.notna(estimate[high])
+    ]
+    counts = f"{estimate['n']} of {estimate['runs']} finished runs have it"
+    value = f"{significant(estimate['value'], 4)} {estimate['unit']}"
+    lines = [
+        f"{estimate['quantity']}: {value if estimate['status'] == 'ok' else estimate['status']}",
+        *("  " + line.replace("\u00a0", " ") for line in columns),
+        f"  {'; '.join([*bounds, counts])}",
+    ]
+    lines += [f"  {name}: {estimate[name]}" for name in ("reason", "doubt") if estimate[name]]
+    lines.append("  rows, and the commands that make them again:")
+    for path in filter(None, estimate["rows"].split(SEPARATOR)):
+        lines += [f"    {path}", f"      {commands.get(path, 'this row is not beside the estimates any more')}"]
+    return "\n".join(lines)
