@@ -13,9 +13,10 @@ from typing import Any
 
 import pandas as pd
 
-from workflow.bench import experiments
 from workflow.report import models, paper
 from workflow.report.estimates import NO_PAIR, PLACE, select
+from workflow.report.layout import axis
+from workflow.report.notes import RECALL
 
 Table = pd.DataFrame
 NUMBERS = ["value", "low", "high", "least", "most"]
@@ -23,7 +24,6 @@ LENGTH = "Sequence length N (tokens)"
 NO_TIMES = "No efficiency row has finished yet"
 NO_COPIES = "No copy row has finished yet"
 REFERENCES = ("transformer", "transformer-unfused")  # what speed-ups are shown against
-SIZES = {"pairs": "pairs", "hops": "hops k", "letters": "letters", "length": "length N"}
 
 
 @dataclass(frozen=True)
@@ -231,10 +231,7 @@ CHARTS = {
     ),
     "recall": Chart(
         "Recall, induction, hops and other tasks", "Size of the task",
-        tuple(
-            _accuracy(name, f"{name} by {SIZES[task.axis]}\n")
-            for name, task in experiments.TASKS.items() if task.axis in SIZES and name != "bytes"
-        ),
+        tuple(_accuracy(task, f"{task} by {axis(task)}\n") for task in RECALL),
         "No row of these tasks has finished yet",
         f"{INTERVALS} What each size is stands in table recall.", "recall", log_y=False,
     ),

@@ -224,6 +224,7 @@ def _machines(estimates: Table, rows: Rows) -> list[dict[str, Any]]:
     ratios = charts.finished(select(estimates, "speedup", against=charts.REFERENCES))
     label = "Ratio of tokens/s to the reference"
     panels = []
+    ratios = ratios.sort_values("phase", ascending=False, kind="stable")  # training first
     for (phase, reference), pair in ratios.groupby(["phase", "against"], sort=False):
         for model, variant in models.series(pair):
             group = pair[(pair["model"] == model) & (pair["variant"] == variant)]
