@@ -89,7 +89,7 @@ class Grid:
         tier = tier_name(results)
         blocks = self.tiers[tier]["experiments"]
         shown = {name for name, block in blocks.items() if block is not None}
-        names = ["collect_rows", "make_tables", "make_figures"]
+        names = ["collect_rows", "make_estimates", "make_tables", "make_figures"]
         names += ["make_fairness"] if "fairness" in shown else []
         names += ["make_ablations"] if shown & {"ablation", "two_hop"} else []
         names += ["make_tasks"] if shown & (set(TASKS) - {"copy"}) else []

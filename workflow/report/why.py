@@ -104,5 +104,6 @@ def one(estimate: Mapping[Any, Any], commands: Mapping[str, str]) -> str:
     lines += [f"  {name}: {estimate[name]}" for name in ("reason", "doubt") if estimate[name]]
     lines.append("  rows, and the commands that make them again:")
     for path in filter(None, estimate["rows"].split(SEPARATOR)):
-        lines += [f"    {path}", f"      {commands.get(path, 'this row is not beside the estimates any more')}"]
+        kept = "" if Path(path).is_file() else ", a line of rows.jsonl there"
+        lines += [f"    {path}{kept}", f"      {commands.get(path, 'this row is not beside the estimates any more')}"]
     return "\n".join(lines)
