@@ -117,8 +117,9 @@ def make(files: Sequence[Path], given: Sequence[Path], tier: str) -> list[Path]:
             lines, out / "figures", tier
         )
     if names["report"]:
-        drawn = [path for path in given if path.suffix == ".svg"]
-        shown = build.Shown(drawn, [n for n in _names(given, "tables") if n in tables.NAMES])
+        present = [*given, *made]
+        drawn = [path for path in present if path.suffix == ".svg"]
+        shown = build.Shown(drawn, [name for name in tables.NAMES if name in _names(present, "tables")])
         made.append(build.write(numbers, rows, lines, out / "report", tier, shown))
     return made
 
