@@ -89,8 +89,10 @@ def run(arguments: argparse.Namespace) -> list[Path]:
     if arguments.command == "page":
         return _page(frame.load(arguments.rows), arguments)
     rows = frame.load(arguments.rows)
-    numbers, room = estimates.build(rows), tables if arguments.command == "tables" else figures
-    return room.write(numbers, rows, arguments.out, arguments.tier, arguments.names or room.NAMES)
+    numbers = estimates.build(rows)
+    if arguments.command == "tables":
+        return tables.write(numbers, rows, arguments.out, arguments.tier, arguments.names)
+    return figures.write(numbers, rows, arguments.out, arguments.tier, arguments.names or figures.NAMES)
 
 
 def make(files: Sequence[Path], given: Sequence[Path], tier: str) -> list[Path]:
@@ -115,8 +117,9 @@ def make(files: Sequence[Path], given: Sequence[Path], tier: str) -> list[Path]:
             lines, out / "figures", tier
         )
     if names["report"]:
-        drawn = [path for path in given if path.suffix == ".svg"]
-        shown = build.Shown(drawn, [n for n in _names(given, "tables") if n in tables.NAMES])
+        present = [*given, *made]
+        drawn = [path for path in present if path.suffix == ".svg"]
+        shown = build.Shown(drawn, [name for name in tables.NAMES if name in _names(present, "tables")])
         made.append(build.write(numbers, rows, lines, out / "report", tier, shown))
     return made
 

@@ -13,9 +13,10 @@ from typing import Any
 
 import pandas as pd
 
-from workflow.bench import experiments
 from workflow.report import models, paper
 from workflow.report.estimates import NO_PAIR, PLACE, select
+from workflow.report.layout import axis
+from workflow.report.notes import RECALL
 
 Table = pd.DataFrame
 NUMBERS = ["value", "low", "high", "least", "most"]
@@ -23,7 +24,6 @@ LENGTH = "Sequence length N (tokens)"
 NO_TIMES = "No efficiency row has finished yet"
 NO_COPIES = "No copy row has finished yet"
 REFERENCES = ("transformer", "transformer-unfused")  # what speed-ups are shown against
-SIZES = {"pairs": "pairs", "hops": "hops k", "letters": "letters", "length": "length N"}
 
 
 @dataclass(frozen=True)
@@ -98,18 +98,21 @@ def panels(chart: Chart, estimates: Table) -> list[Panel]:
         else:
             by_place = ran.groupby(PLACE, dropna=False)
             groups = {curves.prefix + place(*where): group for where, group in by_place}
+        levels, points = _levels(curves, estimates), _published(curves)
         # The places with most numbers come first.
         for title, group in sorted(groups.items(), key=lambda item: -len(item[1])):
-            published = _published(curves, group)
-            found.append(Panel(title, curves, group, published, _levels(curves, estimates)))
+            # The paper names no precision: its points stand beside float32 alone.
+            beside = points if group["dtype"].eq("float32").all() else points.iloc[:0]
+            found.append(Panel(title, curves, group, beside, levels))
     return found
 
 
-def _published(curves: Curves, table: Table) -> Table:
-    """Return the paper's points; it names no precision, so they stand beside float32 alone."""
-    points = curves.published() if curves.published else pd.DataFrame(columns=paper.COLUMNS)
-    points = points.assign(x=points["distance" if curves.quantity == "accuracy" else "length"])
-    return points[points["x"].notna() & bool(table["dtype"].eq("float32").all())]
+def _published(curves: Curves) -> Table:
+    """Return the paper's points in the same unit: model, x, value, source."""
+    if curves.published is None:
+        return pd.DataFrame(columns=["model", "x", "value", "source"])
+    points = curves.published().dropna(subset="x")
+    return points.assign(value=points["value"] / curves.unit)
 
 
 def _levels(curves: Curves, estimates: Table) -> list[tuple[float, str, str]]:
@@ -218,7 +221,7 @@ CHARTS = {
     ),
     "copy_accuracy": Chart(
         "Copy accuracy", "Copy distance D (tokens)",
-        (_accuracy("copy", published=lambda: paper.published("copy_accuracy")),), NO_COPIES,
+        (_accuracy("copy", published=paper.copy_accuracy),), NO_COPIES,
         f"{INTERVALS} What decides this task is the positional encoding: compare pointer with "
         "transformer-relative, which has the same offset table.", "copy_accuracy", log_y=False,
     ),
@@ -228,10 +231,7 @@ CHARTS = {
     ),
     "recall": Chart(
         "Recall, induction, hops and other tasks", "Size of the task",
-        tuple(
-            _accuracy(name, f"{name} by {SIZES[task.axis]}\n")
-            for name, task in experiments.TASKS.items() if task.axis in SIZES and name != "bytes"
-        ),
+        tuple(_accuracy(task, f"{task} by {axis(task)}\n") for task in RECALL),
         "No row of these tasks has finished yet",
         f"{INTERVALS} What each size is stands in table recall.", "recall", log_y=False,
     ),

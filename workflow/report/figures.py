@@ -29,6 +29,7 @@ from workflow.report.claims import Line
 from workflow.report.estimates import PLACE, from_json, select
 from workflow.report.estimates.runs import prepare
 from workflow.report.frame import unpack
+from workflow.report.layout import without_shared_settings
 from workflow.report.models import Look, Series
 from workflow.report.page import explorer
 from workflow.report.rules import Cell, Verdict
@@ -75,9 +76,6 @@ def failures(estimates: Table) -> str:
     if len(texts) > FAILURES_NAMED:
         texts = [*texts[:FAILURES_NAMED], f"and {len(texts) - FAILURES_NAMED} more"]
     return f"No point: {'; '.join(texts)}" if texts else ""
-
-
-# Charts over a size
 
 
 def chart(name: str, estimates: Table, _: Table) -> Figure:
@@ -194,9 +192,6 @@ def together(untimed: Iterable[Series]) -> str:
     return ", ".join(texts)
 
 
-# Series of rows: loss by tokens, pointers by position
-
-
 def loss_curves(_: Table, frame: Table) -> Figure:
     """Draw training loss by tokens, a panel a distance, a line a seed, and the loss of guessing."""
     rows = prepare(frame[frame["experiment"] == "copy"])
@@ -301,20 +296,15 @@ def hops(estimates: Table, _: Table) -> Figure:
     )  # fmt: skip
 
 
-# Ablations: a line a variant, a point a seed
-
-
 def ablation(experiment: str, title: str, estimates: Table, _: Table) -> Figure:
     """Draw tokens until 95% by variant, a panel a distance; never has a place of its own."""
-    chosen = select(estimates, "tokens_to_95", experiment=experiment)
+    chosen = select(without_shared_settings(experiment)(estimates), "tokens_to_95", experiment=experiment)
     ran = chosen[chosen["status"] == "ok"]
     order = sorted(models.series(ran), key=lambda series: (series[0], models.natural(series[1])))
-    common = models.shared_settings(variant for _, variant in order)
     several = len({model for model, _ in order}) > 1
     labels = []
     for model, variant in order:
-        changed = ", ".join(part for part in variant.split(", ") if part not in common)
-        name = models.label(model, changed) if several else changed
+        name = models.label(model, variant) if several else variant
         labels.append(models.plain(name or f"{model}, defaults"))
 
     def draw(axis: Axes, group: Table) -> None:
@@ -339,7 +329,8 @@ def ablation(experiment: str, title: str, estimates: Table, _: Table) -> Figure:
         keys.insert(0, style.key("defaults (line: mean)", "-", DEFAULTS, marker="o", linewidth=1.3))
     if (ran["n"] < ran["runs"]).any():
         keys.append(style.key("never within the budget", marker="x"))
-    note = f"All rows: {', '.join(common)}. " if common else ""
+    common = next(iter(chosen["shared"]), "")
+    note = f"All rows: {common}. " if common else ""
     parts = {f"D = {distance} tokens": group for distance, group in ran.groupby("x")}
     return style.figure(
         title, parts, draw, missing=f"No {experiment} row has finished yet", share_y=True,
@@ -358,9 +349,6 @@ def _tokens_axis(axis: Axes, least: float, budget: float) -> None:
     axis.xaxis.set_major_locator(FixedLocator([*ticks, NEVER * budget]))
     axis.xaxis.set_minor_locator(NullLocator())
     axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: "never" if x > budget else f"{x / 1000:,.10g}"))
-
-
-# Verdicts
 
 
 def verdicts(lines: Sequence[Line]) -> Figure:

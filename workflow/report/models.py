@@ -123,14 +123,6 @@ def plain(name: object, limit: int = LONGEST_NAME) -> str:
     return (" " + text if text.startswith("_") else text).replace("$", r"\$")
 
 
-def shared_settings(variants: Iterable[str]) -> list[str]:
-    """Return the settings that all variants have; none where there is one variant."""
-    settings = [variant.split(", ") for variant in dict.fromkeys(variants)]
-    if len(settings) < 2:
-        return []
-    return [part for part in settings[0] if all(part in other for other in settings)]
-
-
 def natural(text: str) -> list[tuple[str, int]]:
     """Return a key that sorts k=16 before k=128."""
     return [(word, int(number or 0)) for word, number in re.findall(r"(\D*)(\d*)", text)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -251,7 +250,7 @@ def two_hop(estimates: Estimates, _own: Estimates, _machines: Machines) -> list[
     cells = _cells(estimates, "two_hop")
     outcomes, chains = [], []
     for where, group in _by_distance(cells):
-        ordered = sorted(records(group), key=lambda cell: natural(named(cell.model, cell.variant)))
+        ordered = sorted(records(group), key=lambda cell: models.natural(named(cell.model, cell.variant)))
         outcomes.append(f"{where}: {'; '.join(_outcome(cell) for cell in ordered)}.")
         by_name = {(cell.model, cell.variant): cell for cell in ordered}
         for (model, variant), cell in by_name.items():
@@ -305,15 +304,10 @@ def _budget(cells: pd.DataFrame) -> str:
     return " or ".join(whole(tokens) for tokens in sorted(cells["tokens"].dropna().unique()))
 
 
-def natural(name: str) -> list[tuple[str, int]]:
-    """Return a key that sorts k=16 before k=128."""
-    return [(text, int(digits or 0)) for text, digits in re.findall(r"(\D*)(\d*)", name)]
-
-
 def _compared(default: Any, variants: pd.DataFrame) -> str:
     effects: dict[str, list[str]] = {effect: [] for effect in EFFECTS}
     changed = [cell for cell in records(variants) if cell.variant]
-    for cell in sorted(changed, key=lambda cell: natural(cell.variant)):
+    for cell in sorted(changed, key=lambda cell: models.natural(cell.variant)):
         effect = effect_of(cell, default)
         factor = f" ({cell.value_tokens_to_95_factor:.2g}×)" if effect in ("later", "sooner") else ""
         effects[effect].append(cell.variant.replace(", ", " with ") + factor)

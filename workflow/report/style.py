@@ -114,14 +114,14 @@ def _legend(drawn: Figure, looks: Mapping[Series, Look], keys: Sequence[Line2D],
     handles += keys
     if not handles:
         return
-    columns = min(len(handles), MOST_COLUMNS)
-    while columns > 1:
+    columns, width = 0, 0.0
+    while width <= drawn.bbox.width and columns < min(len(handles), MOST_COLUMNS):
+        columns += 1
         trial = drawn.legend(handles=handles, ncols=columns)
         width = trial.get_window_extent().width
         trial.remove()
-        if width <= drawn.bbox.width:
-            break
-        columns -= 1
+    if width > drawn.bbox.width:
+        columns = max(1, columns - 1)
     text = textwrap.fill(note, int(drawn.get_figwidth() * NOTE_CHARACTERS))
     lines = -(-len(handles) // columns) + len(text.splitlines())
     drawn.set_figheight(drawn.get_figheight() + LEGEND_LINE * lines + 0.1)
@@ -181,4 +181,5 @@ def save(drawn: Figure, path: Path, tier: str = "") -> list[Path]:
     files = [path.with_name(f"{path.name}.{kind}") for kind in KINDS]
     for file, options in zip(files, KINDS.values(), strict=True):
         drawn.savefig(file, **options)
+        drawn.set_layout_engine("none")  # the layout of the first format holds for the second
     return files

@@ -154,7 +154,7 @@ def ratios_table(estimates: pd.DataFrame, numbers: plots.Rows) -> dict[str, Any]
         for line in group.to_dict("records"):
             ratio = plots.interval(line["value"], line["least"], line["most"])
             texts[line["place"]] = ratio if line["status"] == "ok" else f"{line['status']}: {line['reason']}"
-        lines.append([*key[:-1], int(key[-1]), *(texts.get(place, "–") for place in places)])
+        lines.append([*key[:-1], int(group["x"].iloc[0]), *(texts.get(place, "–") for place in places)])
         behind.append(sorted({n for files in group["rows"] for n in plots.numbers(files, numbers)}))
     titles = [heading(key, key, False) for key in keys[:-1]] + [heading("x", "N", True)]
     titles += [heading(place, place, True) for place in places]

@@ -109,7 +109,7 @@ def _panel(title: str, y: str, data: list[Trace], levels: Sequence[tuple[float, 
     return {"label": label, "y": y, "data": data, "shapes": shapes, "ticks": ticks, "alt": alt}
 
 
-def _series(look: Look, name: str, x: Sequence[Any], y: Sequence[Any], role: str = "ours") -> Trace:
+def _series(look: Look, name: str, x: Iterable[Any], y: Iterable[Any], role: str = "ours") -> Trace:
     return {
         "type": "scatter", "mode": "lines+markers", "name": shown(name), "x": list(x), "y": list(y),
         "hoverinfo": "text", "line": {"color": look.colour, "dash": DASHES[look.line], "width": 2},
@@ -224,6 +224,7 @@ def _machines(estimates: Table, rows: Rows) -> list[dict[str, Any]]:
     ratios = charts.finished(select(estimates, "speedup", against=charts.REFERENCES))
     label = "Ratio of tokens/s to the reference"
     panels = []
+    ratios = ratios.sort_values("phase", ascending=False, kind="stable")  # training first
     for (phase, reference), pair in ratios.groupby(["phase", "against"], sort=False):
         for model, variant in models.series(pair):
             group = pair[(pair["model"] == model) & (pair["variant"] == variant)]
@@ -235,7 +236,7 @@ def _machines(estimates: Table, rows: Rows) -> list[dict[str, Any]]:
                 data.append(trace | {"meta": {"role": "ours"}})
             if (model, variant, phase) == ("pointer", "", "training"):
                 points = paper.speedup()
-                data += _published(points.assign(x=points["length"]), label)
+                data += _published(points, label)
             title = f"{models.label(model, variant)} against {reference}, {phase}"
             panels.append(_panel(title, label, data, [(1.0, "as fast", "--")]))
     return panels
