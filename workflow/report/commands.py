@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from workflow.bench.experiments import TASKS
+
 
 @click.command()
 @click.argument("a", type=click.Path(path_type=Path))
@@ -45,11 +47,8 @@ COLUMNS = {  # of the estimates, as options of `why`
     "symbols": "vocabulary size",
     "data": "hash of a text",
     "layer": "from 1, the lowest",
-    "distance": "copy distance D",
-    "pairs": "pairs of key and value (mqar)",
-    "hops": "induction steps in a row (khop)",
-    "letters": "letters of a string (string-copy)",
 }
+AXES = sorted({task.axis for task in TASKS.values()} - {"length"})  # `--distance 512` says axis and x at once
 
 
 def _why(quantity: str, results: Path, reference: Path, **columns: str | None) -> int:
@@ -72,6 +71,7 @@ why = click.Command(
     params=[
         click.Argument(["quantity"]),
         *(click.Option([f"--{name}"], help=text) for name, text in COLUMNS.items()),
+        *(click.Option([f"--{name}"], help=f"short for --axis {name} --x") for name in AXES),
         click.Option(["--results"], type=click.Path(path_type=Path), default="results", show_default=True,
                      help="folder with estimates.parquet and rows.parquet"),
         click.Option(["--reference"], type=click.Path(path_type=Path), default="results/reference", show_default=True,

@@ -22,7 +22,6 @@ SHORT_LABEL = 16  # characters of a machine's name that still fit a column
 PAPER_CODE = "paper"
 Show = Callable[[Any], str]  # a line of estimates -> its text
 Estimates = pd.DataFrame
-AXES = {"pairs": "pairs", "hops": "hops k", "letters": "letters", "length": "length N"}
 MEASURES = {
     ("time_exponent", "training"): "training time",
     ("time_exponent", "inference"): "inference time",
@@ -256,7 +255,8 @@ def size(estimate: Any) -> str:
 
 def axis(task: str) -> str:
     """Return the setting along which a task's estimates lie, in words."""
-    return AXES[experiments.TASKS[task].axis]
+    name = experiments.TASKS[task].axis
+    return {"hops": "hops k", "length": "length N"}.get(name, name)
 
 
 def with_task_in_words(estimates: Estimates) -> Estimates:

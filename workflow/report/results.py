@@ -115,7 +115,7 @@ def _with_columns(grid: Grid, block: Block, chosen: pd.DataFrame, machines: Mach
     for estimate in layout.records(chosen):
         parts = [block.name] if len(grid.blocks) > 1 else []
         if grid.across == "x":
-            parts.append(f"{LETTERS[estimate.axis]}={estimate.x}")
+            parts.append(f"{LETTERS.get(estimate.axis, estimate.axis)}={estimate.x}")
         elif grid.across:
             parts.append(f"{grid.across} {getattr(estimate, grid.across)}")
         if grid.machines_across:

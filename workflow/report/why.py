@@ -12,11 +12,11 @@ import pandas as pd
 
 from pointer.errors import InputError
 from workflow.report import estimates, frame
+from workflow.report.commands import AXES
 from workflow.report.estimates import KEY, PLACE, SEPARATOR, WHOLE_KEYS
 from workflow.report.layout import significant
 
 WHERE = "the command line"
-AXES = ("distance", "pairs", "hops", "letters")  # `--distance 512` says the axis and x at once
 # What is meant where nothing is said and several are there.
 USUAL = {"variant": "", "phase": "training", "dtype": "float32"}
 MOST = 100  # candidates that are listed
