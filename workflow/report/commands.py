@@ -58,8 +58,8 @@ def _why(quantity: str, results: Path, reference: Path, **columns: str | None) -
     """
     from workflow.report import why as explanation  # slow: pandas
 
-    given = {name: value for name, value in columns.items() if value is not None}
-    print(explanation.explain(quantity, given, results, reference))
+    wanted = {name: value for name, value in columns.items() if value is not None}
+    print(explanation.explain(quantity, wanted, results, reference))
     return 0
 
 
