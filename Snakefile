@@ -32,7 +32,7 @@ for tier in GRID.tiers:
 
 rule collect:
     input:
-        expand(rules.collect_rows.output, results=CHOSEN),
+        expand([*rules.collect_rows.output, *rules.make_estimates.output], results=CHOSEN),
 
 
 rule tables:

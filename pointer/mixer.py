@@ -60,17 +60,9 @@ class PointerMixer(PointerBlock):
         relaxed = (noise.scale, noise.temperature)
         plan = Plan(self.settings.score_width, start, relaxed, credited)
         values = (x if x.dtype == torch.float64 else x.float()).contiguous()
-        mixed, choice = FusedMixer.apply(  # type: ignore[no-untyped-call]
-            *(
-                values,
-                self.project.weight,
-                chain,
-                bias.to(values.dtype),
-                self.offset_table,
-                offsets,
-            ),
-            plan,
-        )
+        weight, bias = self.project.weight, bias.to(values.dtype)
+        inputs = (values, weight, chain, bias, self.offset_table, offsets, plan)
+        mixed, choice = FusedMixer.apply(*inputs)  # type: ignore[no-untyped-call]
         return mixed, Pointed(targets(choice, offsets), choice, offsets)
 
     def _can_fuse(self, x: Tensor, noise: Noise) -> bool:

@@ -110,7 +110,8 @@ def _forward(q, k, v, offsets, bias, pool, start, noise, gated, out, choice, kep
                 scores[c] = score
                 if score > highest:  # strictly: the nearest offset wins a tie
                     best, highest = c, score
-            choice[g, i], j = best, i - offsets[h, best]
+            choice[g, i] = best
+            j = i - offsets[h, best]
             for x in range(v.shape[3]):
                 value = v[row, j, s, x]
                 out[row, i, s, x] = out[row, i, s, x] * value if gated else value

@@ -1,4 +1,4 @@
-"""Hostile input for the fuzzing tests: values, texts and names that have broken programs before, and counted cases."""
+"""Hostile input for the fuzzing tests: values, texts and names that have broken programs, and counted cases."""
 
 from __future__ import annotations
 
@@ -41,21 +41,21 @@ values = st.one_of(
 
 @st.composite
 def typos(draw: st.DrawFn, words: list[str]) -> tuple[str, str]:
-    """(a word of at least four letters, the same with one letter doubled, dropped or replaced, or two swapped)."""
+    """Draw a word of four letters or more, and a typo: a letter doubled, dropped or replaced, or two swapped."""
     word = draw(st.sampled_from([w for w in words if len(w) >= 4]))
-    place = draw(st.integers(1, len(word) - 2))
+    i = draw(st.integers(1, len(word) - 2))
     changes = (
-        word[:place] + word[place] + word[place:],
-        word[:place] + word[place + 1 :],
-        word[:place] + draw(st.sampled_from(string.ascii_lowercase)) + word[place + 1 :],
-        word[:place] + word[place + 1] + word[place] + word[place + 2 :],
+        word[:i] + word[i] + word[i:],
+        word[:i] + word[i + 1 :],
+        word[:i] + draw(st.sampled_from(string.ascii_lowercase)) + word[i + 1 :],
+        word[:i] + word[i + 1] + word[i] + word[i + 2 :],
     )
     wrong = draw(st.sampled_from(changes))
     return word, wrong if wrong not in words else f"{word}x"
 
 
 def places(content: Any, prefix: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """Every place of a nested value, as the keys that lead there."""
+    """Yield the path of keys to every entry of a nested value."""
     if prefix:
         yield prefix
     entries = content.items() if isinstance(content, dict) else enumerate(content) if isinstance(content, list) else ()
@@ -64,24 +64,24 @@ def places(content: Any, prefix: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ..
 
 
 def changed(content: Any, place: tuple[Any, ...], value: Any) -> Any:
-    """A copy of a nested value with another value at a place."""
-    made = copy.deepcopy(content)
-    inner = made
+    """Return a copy of a nested value with another value at the path `place`."""
+    result = copy.deepcopy(content)
+    inner = result
     for key in place[:-1]:
         inner = inner[key]
     inner[place[-1]] = value
-    return made
+    return result
 
 
 class Counted:
-    """Runs a property over a number of cases, twenty times as many under --full, and tallies them."""
+    """Check a property on a number of cases, twenty times as many under --full, and tally them."""
 
     def __init__(self, config: pytest.Config, name: str) -> None:
         self.tally = config.stash.setdefault(TALLY, {})
         self.name, self.times = name, DEEP if config.getoption("--full") else QUICK
 
     def __call__(self, cases: int, strategy: st.SearchStrategy[Any], check: Callable[[Any], None]) -> None:
-        """Fails as the property does, with the smallest case that hypothesis finds."""
+        """Fail as the property does, with the smallest case that hypothesis finds."""
         seen = [0]
 
         @settings(

@@ -1,4 +1,4 @@
-"""Models outside the repository, for tests: `NAME=planted:Class`. One keeps the contract, the others break it."""
+"""Models outside the repository, `NAME=planted:Class`: one keeps the contract, the others break it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Honest(Mixer):
         self.linear = nn.Linear(shape.width, shape.width)
 
     def forward(self, x: Tensor, carry: Any) -> tuple[Tensor, Any]:
-        """x: float[B, N, d] -> (float[B, N, d], carry)."""
+        """Map x float[B, N, d] to (float[B, N, d], carry)."""
         seen = torch.arange(1, x.shape[1] + 1, device=x.device).unsqueeze(-1)
         return self.linear(x.cumsum(1) / seen), carry
 
@@ -41,7 +41,7 @@ class Sneaky(Honest):
 
     @dataclass(frozen=True)
     class Settings:
-        """What `--set` may give."""
+        """What `--set` accepts."""
 
         leak: bool = False
 
@@ -55,7 +55,7 @@ class Sneaky(Honest):
 
 
 class Fragile(Honest):
-    """Knows one value of its setting."""
+    """Accepts one value of its setting alone."""
 
     def __init__(self, shape: LayerShape, *, power: int = 1) -> None:
         super().__init__(shape)
@@ -87,7 +87,7 @@ class PointsAhead(Turns):
     """As Turns, and points: each position at itself."""
 
     def forward(self, x: Tensor, carry: Any) -> tuple[Tensor, Any]:
-        """Returns one pointer head's targets int64[B, 1, N] as the carry."""
+        """Return one pointer head's targets int64[B, 1, N] as the carry."""
         y, _ = super().forward(x, carry)
         return y, torch.arange(x.shape[1], device=x.device).expand(x.shape[0], 1, -1)
 

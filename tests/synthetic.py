@@ -251,8 +251,7 @@ def table_of(rows: Iterable[Row]) -> pd.DataFrame:
 
 def make(name: str, rows: Iterable[Row]) -> Table:
     """The named table of these rows."""
-    rows_frame = table_of(rows)
-    return tables.make(name, estimates.build(rows_frame), rows_frame)
+    return tables.make(name, estimates.build(table_of(rows)))
 
 
 def store(rows: Iterable[Row], folder: Path) -> Path:

@@ -21,7 +21,7 @@ COPY = {"experiment": "copy", "model": "pointer"}
 def typed(argv: list[str]) -> Cell:
     """Return the cell that `pointer-bench run` makes of options."""
     with cli.run.make_context("run", list(argv)) as context:
-        options = {key: value for key, value in context.params.items() if key not in ("out", "store", "pipeline")}
+        options = {key: value for key, value in context.params.items() if key not in ("out", "contract", "keep")}
         return cli.cell_of(options)
 
 

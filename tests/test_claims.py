@@ -417,7 +417,7 @@ def test_rows_that_do_not_stand_side_by_side_make_every_verdict_invalid() -> Non
     at_once = [*rows, timed("longformer", 2048, 50.0, started=rows[0]["started"], ended=rows[0]["ended"])]
     lines = judged(at_once)
     assert {line.verdict for line in lines} == {Verdict.UNSOUND}
-    assert "ran for 9 s while" in lines[0].why
+    assert "ran at once for 9 s" in lines[0].why
     edited = [*rows, timed("pointer", 1024, 50.0, source_hash="1" * 64)]
     assert "come from other sources than the newest" in judged(edited)[0].why
 

@@ -16,10 +16,10 @@ from torch.nn.attention import SDPBackend
 
 from baselines.parts.attention import forced_backend
 from pointer import mixer, select
-from workflow.bench import hardware
 from workflow.bench.cell import DEVICES, Cell
 from workflow.bench.measure import devices, memory, timing
 from workflow.bench.outcomes import Unsupported
+from workflow.bench.rows import provenance
 
 CPU = torch.device("cpu")
 Claim = Callable[..., list[str]]
@@ -115,6 +115,6 @@ def test_peak_memory_of_an_apple_gpu_is_sampled_and_labelled_so(monkeypatch: pyt
 
 def test_the_cpus_name_does_without_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "cpuinfo", None)
-    hardware.cpu_name.cache_clear()
-    assert hardware.cpu_name()
-    hardware.cpu_name.cache_clear()
+    provenance.cpu_name.cache_clear()
+    assert provenance.cpu_name()
+    provenance.cpu_name.cache_clear()

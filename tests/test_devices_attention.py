@@ -1,4 +1,4 @@
-"""On CUDA: is the kernel forced that the row names, and does FlexAttention's mask see what the chunks see?"""
+"""Attention by device: which kernel CUDA must take, and that FlexAttention's mask sees what the chunks see."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from baselines.parts import attention
 from baselines.parts.flex_window import BLOCK, block_mask, visible
 
 CPU = torch.device("cpu")
+# N, window, dilation, global tokens
 CASES = [
     (1, 1, 1, 0),
     (65, 8, 1, 0),
@@ -29,42 +30,35 @@ CASES = [
 
 
 def inputs(length: int) -> list[Tensor]:
-    """q, k, v: float64[2, 2, N, 8]."""
+    """Return q, k, v: float64[2, 2, N, 8]."""
     generator = torch.Generator().manual_seed(length)
     return [torch.randn(2, 2, length, 8, generator=generator, dtype=torch.float64) for _ in range(3)]
 
 
-@pytest.mark.parametrize(("length", "window", "dilation", "global_tokens"), CASES)
-def test_the_flex_mask_sees_what_the_chunks_see(length: int, window: int, dilation: int, global_tokens: int) -> None:
-    q, k, v = inputs(length)
-    mask = block_mask(length, window, dilation, global_tokens, CPU)
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_the_flex_mask_sees_what_the_chunks_see(case: tuple[int, int, int, int]) -> None:
+    q, k, v = inputs(case[0])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it warns that it is slow when it is not compiled
-        flexible = flex_attention(q, k, v, block_mask=mask)
-    chunked = window_attention(q, k, v, window, dilation, global_tokens)
-    torch.testing.assert_close(flexible, chunked, atol=1e-9, rtol=0)
+        flexible = flex_attention(q, k, v, block_mask=block_mask(*case, CPU))
+    torch.testing.assert_close(flexible, window_attention(q, k, v, *case[1:]), atol=1e-9, rtol=0)
 
 
-@pytest.mark.parametrize(
-    ("length", "window", "dilation", "global_tokens"), [*CASES, (1000, 256, 1, 0), (900, 200, 2, 5)]
-)
-def test_blocks_are_those_that_hold_a_visible_pair(length: int, window: int, dilation: int, global_tokens: int) -> None:
-    """Counted from all pairs: every block with a visible pair is listed, and one is called full only if all its pairs
-    are visible.
-    """
-    mask = block_mask(length, window, dilation, global_tokens, CPU)
-    by_pairs = create_block_mask(visible(window, dilation, global_tokens), None, None, length, length, device="cpu")
+@pytest.mark.parametrize("case", [*CASES, (1000, 256, 1, 0), (900, 200, 2, 5)], ids=str)
+def test_blocks_are_those_that_hold_a_visible_pair(case: tuple[int, int, int, int]) -> None:
+    """Every block with a visible pair is listed, and only a block of visible pairs alone is called full."""
+    length, mask, pairs = case[0], block_mask(*case, CPU), visible(*case[1:])
+    by_pairs = create_block_mask(pairs, None, None, length, length, device="cpu")
     assert bool((mask.to_dense() >= by_pairs.to_dense()).all())
     count = -(-length // BLOCK)
     positions = torch.arange(count * BLOCK)
-    pairs = visible(window, dilation, global_tokens)(positions, positions, positions[:, None], positions)
-    whole = pairs.view(count, BLOCK, count, BLOCK).all(3).all(1)
+    square = pairs(positions, positions, positions[:, None], positions)
+    whole = square.view(count, BLOCK, count, BLOCK).all(3).all(1)
     assert mask.full_kv_num_blocks is not None
     assert mask.full_kv_indices is not None
-    for row, (seen, which) in enumerate(
-        zip(mask.full_kv_num_blocks[0, 0].tolist(), mask.full_kv_indices[0, 0].tolist(), strict=True)
-    ):
-        assert all(bool(whole[row, block]) for block in which[:seen])
+    for row in range(count):
+        full = mask.full_kv_indices[0, 0, row, : mask.full_kv_num_blocks[0, 0, row]]
+        assert bool(whole[row, full.long()].all())
 
 
 def test_a_window_touches_few_blocks_at_any_length() -> None:
@@ -104,6 +98,5 @@ def test_the_forced_kernel_is_the_only_one_allowed(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(attention, "sdpa_kernel", only)
     monkeypatch.setattr(attention, "forced_backend", lambda device, dtype: SDPBackend.FLASH_ATTENTION)
-    q, k, v = inputs(20)
-    attention.causal_attention(q, k, v)
+    attention.causal_attention(*inputs(20))
     assert forced == [SDPBackend.FLASH_ATTENTION]

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from workflow.bench import cli
+from workflow.report import rules
 from workflow.report.__main__ import parser
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -171,3 +172,9 @@ def test_the_tree_in_the_readme_names_what_exists() -> None:
     names = [name for line in tree[1].splitlines() for name in re.split(r"  +", line)[0].split(", ")]
     assert len(names) > 10
     assert [name for name in names if not (ROOT / name).exists()] == []
+
+
+def test_the_docs_say_how_many_runs_a_verdict_needs() -> None:
+    assert rules.ENOUGH == 3
+    for page in ("README.md", "docs/method.md"):
+        assert "needs three seeds or repeats" in " ".join((ROOT / page).read_text().split())

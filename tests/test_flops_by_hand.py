@@ -1,4 +1,4 @@
-"""Is every mixer's forward pass counted as a hand count of its products says? Elementwise work comes on top."""
+"""Every mixer's forward pass is counted as a hand count of its products says, elementwise work on top."""
 
 from __future__ import annotations
 
@@ -47,10 +47,8 @@ BY_HAND: dict[str, tuple[float, float]] = {
     "longformer": (4 * P + attention(3 * 128), 0.01),
     "local": (4 * P + attention(2 * 64), 0.01),
     "logsparse": (4 * P + attention(10), 0.03),
-    "moba": (
-        4 * P + attention(64) + 2 * N * D * 8 + 4 * 192 * 64 * 64 * E,
-        0.03,
-    ),  # 192 tiles of 64 pairs, 64 keys each
+    # 192 tiles of 64 pairs, 64 keys each
+    "moba": (4 * P + attention(64) + 2 * N * D * 8 + 4 * 192 * 64 * 64 * E, 0.03),
     "reformer": (3 * P + 4 * attention(2 * 64) + 4 * 2 * N * D * 4, 0.05),
     "linear-attention": (4 * P + recurrence(E, E + 1), 0.02),
     "performer": (4 * P + 2 * 2 * N * H * E * 64 + recurrence(64, E + 1), 0.02),

@@ -50,7 +50,8 @@ def test_nested_values_come_back_as_they_were() -> None:
 
 def test_order_does_not_depend_on_the_manifest() -> None:
     rows = synthetic.grid()
-    assert synthetic.table_of(rows).equals(synthetic.table_of(reversed(rows)))
+    forth, back = (synthetic.table_of(some).drop(columns="path") for some in (rows, reversed(rows)))
+    assert forth.equals(back)
 
 
 def test_a_frame_without_rows_has_all_columns() -> None:

@@ -21,7 +21,7 @@ def make(out: Path) -> dict[str, str]:
     """Return name -> CSV text of every table and of the claims, made from results/reference."""
     frame = frame_module.read(ROOT / "results" / "reference")
     frame["path"] = frame["path"].str.removeprefix(f"{ROOT}/")
-    tables.write(estimates.build(frame), frame, out / "tables")
+    tables.write(estimates.build(frame), out / "tables")
     claims.write(frame, out, "", LEDGER)
     return {path.name: path.read_text(encoding="utf-8") for path in sorted((out / "tables").glob("*.csv"))}
 

@@ -7,11 +7,10 @@ from typing import Any
 
 import pytest
 
-from workflow.bench import provenance
 from workflow.bench.cell import Cell
 from workflow.bench.measure import learning, pointers
 from workflow.bench.outcomes import Unsupported
-from workflow.bench.rows import keys
+from workflow.bench.rows import keys, provenance
 
 TINY: dict[str, dict[str, Any]] = {
     "mqar": {"pairs": 2},
@@ -67,11 +66,3 @@ def test_hops_of_a_model_trained_on_text_are_over_all_positions(tmp_path: Path) 
     assert row["bits_per_byte"] > 0
     assert len(row["hops_mean"]) == len(row["hops_max"]) == 6
     assert all(0 <= mean <= top < 32 for mean, top in zip(row["hops_mean"], row["hops_max"], strict=True))
-
-
-def test_a_tasks_sources_are_its_rows_and_no_others() -> None:
-    """An edit of one task makes the rows of that task stale, and no other."""
-    hashes = {name: provenance.source_hash(name, "identity") for name in ("copy", *TINY)}
-    assert len(set(hashes.values())) == len(hashes)
-    traced = {task: provenance.source_hash("interpretability", "pointer", task) for task in ("copy", "bytes")}
-    assert traced["copy"] == provenance.source_hash("interpretability", "pointer") != traced["bytes"]

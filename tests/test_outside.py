@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from pointer.errors import InputError
-from workflow.bench import config, outside, plan, registry, settings
-from workflow.bench.cell import Cell
+from workflow.bench import config, outside, plan, registry
+from workflow.bench.cell import Cell, from_dict
 from workflow.bench.rows import provenance
 from workflow.bench.sources import content_hash
 
@@ -85,7 +85,7 @@ def test_a_row_names_the_model_its_path_and_the_hash_of_its_file(package: Path) 
     assert (known["model"], known["model_path"]) == ("mine", "theirs.sub.mine:Mine")
     assert known["model_hash"] == content_hash([package / "mine.py"])
     assert known["command"] == f"pointer-bench run --experiment copy --model {NAME} --distance 64"
-    assert settings.from_dict(cell.to_dict()) == cell
+    assert from_dict(cell.to_dict()) == cell
     assert cell.path.startswith("results/runs/copy/mine/d64-s0-")
 
 

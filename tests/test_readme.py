@@ -1,13 +1,18 @@
 """docs/results.md and the README's answer: the numbers of the rows and nothing else. Kept rows are the same bytes."""
 
+import json
+import re
+import shlex
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 from synthetic import HOSTILE, LAPTOP, SERVER, Row, copied, failed, store, table_of, timed, traced
 
 from pointer.errors import InputError
-from workflow.report import LEDGER, claims, estimates, figures, readme, results
+from workflow.bench import cli
+from workflow.report import LEDGER, claims, controls, estimates, figures, ledger, readme, results, why
 from workflow.report.__main__ import main
 from workflow.report.frame import load
 from workflow.report.keep import LARGEST_TRACE_BYTES, keep
@@ -15,6 +20,8 @@ from workflow.report.layout import number
 from workflow.report.tables import Block
 
 REFERENCE = Path("results/reference")
+BEGIN, END = "<!-- answer:begin -->", "<!-- answer:end -->"
+MARKERS = f"{BEGIN}\nreplaced\n{END}\n<!-- why:begin -->\nreplaced\n<!-- why:end -->\n"
 
 
 def rows() -> list[Row]:
@@ -33,7 +40,7 @@ def written(made: list[Row], folder: Path) -> dict[str, str]:
     """README.md and results.md of these rows, without drawing."""
     store(made, folder / "rows")
     if not (folder / "README.md").is_file():
-        (folder / "README.md").write_text(f"above\n{readme.BEGIN}\nreplaced\n{readme.END}\nbelow\n", encoding="utf-8")
+        (folder / "README.md").write_text(f"above\n{MARKERS}below\n", encoding="utf-8")
     (folder / "docs").mkdir(exist_ok=True)
     places = {"rows": "rows", "readme": "README.md", "results": "docs/results.md", "figures": "docs/figures"}
     arguments = [text for name, place in places.items() for text in (f"--{name}", str(folder / place))]
@@ -113,56 +120,89 @@ def test_the_page_can_be_made_of_little(made: list[Row], tmp_path: Path) -> None
 def test_only_the_answer_of_the_readme_changes_and_twice_gives_the_same(page: str, folder: Path) -> None:
     text = (folder / "README.md").read_text(encoding="utf-8")
     assert written(rows(), folder) == {"README.md": text, "docs/results.md": page}
-    assert text.startswith(f"above\n{readme.BEGIN}\n| claim")
-    assert text.endswith(f"{readme.END}\nbelow\n")
+    assert text.startswith("above\n<!-- answer:begin -->\n| claim")
+    assert text.endswith("```\n<!-- why:end -->\nbelow\n")
     assert "replaced" not in text
     drawn = {path.name for path in (folder / "docs" / "figures").iterdir()}
     assert drawn == {"speedup.png", "copy_accuracy.png"}
     assert all(f"](figures/{name})" in page for name in drawn)
 
 
-@pytest.mark.parametrize("text", ["", readme.BEGIN, f"{readme.END}{readme.BEGIN}", 2 * (readme.BEGIN + readme.END)])
-def test_missing_markers_are_named(text: str, tmp_path: Path) -> None:
-    page = tmp_path / "README.md"
-    page.write_text(text, encoding="utf-8")
-    with pytest.raises(InputError, match=r"markers of .*README.md .*answer:begin"):
-        readme.around(page)
+@pytest.mark.parametrize("text", ["", BEGIN, f"{END}{BEGIN}", 2 * (BEGIN + END)])
+def test_missing_markers_are_named(text: str) -> None:
+    with pytest.raises(InputError, match=r"markers of README.md .*answer:begin"):
+        readme.with_block(text, "answer", "content", Path("README.md"))
 
 
-def test_kept_rows_are_the_same_bytes_with_small_traces_and_without_weights(tmp_path: Path) -> None:
+def test_kept_rows_are_the_same_with_small_traces_and_without_weights(tmp_path: Path) -> None:
     files = {"trace": "trace.json", "weights": "weights.safetensors"}
     manifest = store([*rows(), traced(512, files=files), traced(1024)], tmp_path / "runs")
     (tmp_path / "runs" / "6.weights.safetensors").write_bytes(b"weights")
     (tmp_path / "runs" / "7.trace.json").write_text(" " * LARGEST_TRACE_BYTES, encoding="utf-8")
     kept = keep(manifest, tmp_path / "kept")
-    there = {path: path.read_bytes() for path in (tmp_path / "kept").rglob("*") if path.is_file()}
-    assert set(kept) == set(there)
+    files_kept = {path: path.read_bytes() for path in (tmp_path / "kept").rglob("*") if path.is_file()}
+    assert set(kept) == set(files_kept)
     machine = tmp_path / "kept" / "intel-r-xeon-r-processor-2-10ghz-2-cores"
-    assert there[machine / "efficiency" / "pointer" / "0.json"] == (tmp_path / "runs" / "0.json").read_bytes()
-    assert sorted(path.name for path in machine.glob("interpretability/pointer/*")) == [
-        "6.json",
-        "6.trace.json",
-        "7.json",
-    ]
-    assert all(machine in path.parents for path in there)
+    assert set(files_kept) == {machine / "rows.jsonl", machine / "interpretability" / "pointer" / "6.trace.json"}
+    lines = [json.loads(line) for line in files_kept[machine / "rows.jsonl"].splitlines()]
+    assert len(lines) == len(rows()) + 2
+    made = json.loads((tmp_path / "runs" / "0.json").read_text())
+    assert lines[0] == {**made, "file": "efficiency/pointer/0.json"}
     keep(manifest, tmp_path / "kept")
-    assert {path: path.read_bytes() for path in (tmp_path / "kept").rglob("*") if path.is_file()} == there
+    assert {path: path.read_bytes() for path in (tmp_path / "kept").rglob("*") if path.is_file()} == files_kept
 
 
-def test_the_committed_pages_are_what_the_committed_rows_give(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="module")
+def reference(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The committed rows and their estimates."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        frame = load(REFERENCE)
+    return frame, estimates.build(frame)
+
+
+def test_the_committed_pages_are_what_the_committed_rows_give(
+    root: Path, reference: tuple[pd.DataFrame, pd.DataFrame], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(root)
-    frame = load(REFERENCE)
-    table, lines = estimates.build(frame), claims.of_rows(frame, LEDGER)
-    before, after = readme.around(Path("README.md"))
+    frame, table = reference
+    lines = claims.judge(table, ledger.read(LEDGER), unsound=controls.unsound(frame))
     text = Path("README.md").read_text(encoding="utf-8")
-    assert text == f"{before}{readme.BEGIN}\n{readme.answer(table, lines)}{readme.END}{after}"
+    assert readme.with_block(text, "answer", readme.answer(table, lines), Path("README.md")) == text
+    assert readme.with_block(text, "why", readme.example(frame, table, REFERENCE), Path("README.md")) == text
     assert Path("docs/results.md").read_text(encoding="utf-8") == readme.page(frame, table, lines, "figures")
 
 
-def test_the_docs_say_of_a_value_projection_what_the_estimates_say() -> None:
+def test_the_example_in_the_readme_prints_what_stands_below_it(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(root)
+    block = (
+        Path("README.md").read_text(encoding="utf-8").partition("```console\n$ pointer-bench ")[2].partition("```")[0]
+    )
+    command, _, output = block.partition("\n")
+    assert cli.main([*shlex.split(command), "--results", str(tmp_path)]) == 0
+    assert capsys.readouterr().out == output
+    assert "pointer-bench run" in output
+
+
+def test_commands_below_the_tables_are_answered(root: Path, reference: tuple[pd.DataFrame, pd.DataFrame]) -> None:
+    """Each finds estimates, of which a reader then chooses one."""
+    table = reference[1]
+    text = (root / "docs" / "results.md").read_text(encoding="utf-8")
+    commands = re.findall(r"^Rows: `pointer-bench why (.+)`$", text, re.MULTILINE)
+    assert len(commands) > 10
+    for quantity, *words in map(shlex.split, commands):
+        given = {name.removeprefix("--"): value for name, value in zip(words[::2], words[1::2], strict=True)}
+        assert len(why.select(table, quantity, given)) > 0
+
+
+def test_the_docs_say_of_a_value_projection_what_the_estimates_say(
+    reference: tuple[pd.DataFrame, pd.DataFrame],
+) -> None:
     """docs/method.md: with a value projection most of the lead in tokens on MQAR is gone."""
-    table = estimates.build(load(REFERENCE / "amd-epyc-2-cores" / "mqar"))
-    until = estimates.select(table, "tokens_to_95", x=16, symbols=256).set_index(["model", "variant"])["value"]
+    until = estimates.select(reference[1], "tokens_to_95", experiment="mqar", x=16, symbols=256)
+    until = until.set_index(["model", "variant"])["value"]
     ours, rival = until["pointer", "candidates=offsets+content"], until["transformer-content", ""]
     projected = until["pointer", "candidates=offsets+content, value=True"]
     assert ours < (ours + rival) / 2 < projected < rival

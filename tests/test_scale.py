@@ -106,7 +106,7 @@ def test_ten_thousand_rows_become_a_frame_and_a_table(tmp_path: Path, request: p
     manifest = written(tmp_path, count)
     before = sum(os.times()[:2])
     made = frame.collect(manifest, tmp_path / "out")
-    tables.write(estimates.build(made), made, tmp_path / "tables", "large")
+    tables.write(estimates.build(made), tmp_path / "tables", "large")
     seconds = sum(os.times()[:2]) - before
     assert len(made) == count
     assert (tmp_path / "tables" / "training_time.csv").is_file()

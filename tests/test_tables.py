@@ -258,7 +258,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Every table of the whole grid, written once."""
     out = tmp_path_factory.mktemp("tables")
     made = table_of(synthetic.grid())
-    tables.write(estimates.build(made), made, out, "smoke")
+    tables.write(estimates.build(made), out, "smoke")
     return out
 
 
@@ -387,7 +387,7 @@ def test_the_benchmarks_of_the_mixers_join_the_frame(tmp_path: Path) -> None:
     assert main(command) == 0
     joined = frame.load(tmp_path / "rows.parquet")
     assert sorted(joined["experiment"]) == ["efficiency", "mixers", "mixers"]
-    table = tables.make("mixers", estimates.build(joined), joined)
+    table = tables.make("mixers", estimates.build(joined))
     assert cell(table, 256, quantity="forward, ms", model="pointer") == "10.0"
     assert cell(table, 256, quantity="forward and backward, ms", model="pointer") == "30.0"
     path.write_text("{}", encoding="utf-8")

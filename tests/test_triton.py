@@ -33,7 +33,7 @@ def run_cases(**variables: str) -> None:
     output = run("-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/triton_cases.py", **variables)
     passed = re.search(r"(\d+) passed", output)
     assert passed, output
-    assert int(passed[1]) >= 15
+    assert int(passed[1]) >= 10
 
 
 @needs_triton

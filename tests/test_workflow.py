@@ -92,6 +92,7 @@ def test_a_tier_from_nothing_to_figures_through_a_kill(tmp_path: Path, tiny: lis
     assert "claims, invalid: controls off: no finished copy row of oracle-copy" in again.stdout
     made = tmp_path / "results" / "tiny"
     assert (made / "rows.parquet").exists()
+    assert (made / "estimates.csv").exists()
     assert {p.suffix for p in (made / "tables").iterdir()} == {".csv", ".md", ".tex", ".html"}
     assert {p.suffix for p in (made / "figures").iterdir()} == {".png", ".svg"}
 

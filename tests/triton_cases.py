@@ -53,15 +53,14 @@ def test_selection_equals_the_loops(
     assert_same(value, expected, list(arguments[:4]))
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize(
-    ("shape", "widths"),
+    ("shape", "widths", "dtype"),
     [
-        ((1, 1, 1, 1), (1, 1)),  # one position, one candidate
-        ((2, 2, 5, 12), (32, 64)),  # shorter than its window
-        ((1, 2, BLOCK, 8), (32, 64)),  # a block, no more
-        ((1, 1, 2 * BLOCK + 1, 16), (32, 256)),  # the model's widths, and one position in the last block
-        ((1, 1, 40, 6), (7, 300)),  # rows wider than a program's copy, of no power of two
+        ((1, 1, 1, 1), (1, 1), torch.float64),  # one position, one candidate
+        ((2, 2, 5, 12), (32, 64), torch.float64),  # shorter than its window
+        ((1, 2, BLOCK, 8), (32, 64), torch.float32),  # a block, no more
+        ((1, 1, 2 * BLOCK + 1, 16), (32, 256), torch.float32),  # the model's widths, one row in the last block
+        ((1, 1, 40, 6), (7, 300), torch.float64),  # rows wider than a program's copy, of no power of two
     ],
 )
 def test_sizes_at_the_edges_equal_the_plain_path(shape: Shape, widths: tuple[int, int], dtype: torch.dtype) -> None:

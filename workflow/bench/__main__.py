@@ -6,7 +6,8 @@ try:
     from workflow.bench.cli import main
 except ModuleNotFoundError as error:
     print(
-        f"pointer-bench: this Python lacks the package {error.name!r}; constraints.txt has its version", file=sys.stderr
+        f"pointer-bench: the package {error.name!r} is missing; constraints.txt has its version",
+        file=sys.stderr,
     )
     sys.exit(2)
 

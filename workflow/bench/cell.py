@@ -1,7 +1,8 @@
 """A cell: every setting of one row, stated once with its default, its meaning and what it accepts.
 
-The options of `pointer-bench run`, the keys of a tier and the validation come from the fields of `Cell`, of its `Trunk`
-and of the tasks' parameters. Options and tiers say them flat (`--distance 64`); `Cell.of` puts each where it belongs.
+The options of `pointer-bench run`, the keys of a tier and the validation come from the fields of
+`Cell`, of its `Trunk` and of the tasks' parameters. Options and tiers say them flat (`--distance
+64`); `Cell.of` puts each where it belongs.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ from workflow.bench.validation import Number, Settings, Text, Whole, input_error
 
 Device = Literal["cpu", "cuda", "mps"]
 Dtype = Literal["float32", "bfloat16"]
-Group = Literal["cell", "training", "timing", "limit"]  # decides which experiments' keys hold a setting
+# The group of a setting decides which experiments' keys hold it.
+Group = Literal["cell", "training", "timing", "limit"]
+AnyTask: Any = tasks.any_task()
 DEVICES: tuple[str, ...] = get_args(Device)
 DTYPES: tuple[str, ...] = get_args(Dtype)
 RUNS = "results/runs"
@@ -44,13 +47,17 @@ class Trunk(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     layers: Whole = Field(default=6, ge=1, le=128, description="layers of the trunk")
-    width: Whole = Field(default=256, ge=8, le=8192, description="channels of the trunk, a multiple of its heads")
+    width: Whole = Field(
+        default=256, ge=8, le=8192, description="channels of the trunk, a multiple of its heads"
+    )
     heads: Whole = Field(default=8, ge=1, le=256, description="attention heads")
 
     @model_validator(mode="after")
     def _heads_divide_the_width(self) -> Trunk:
         if self.width % self.heads:
-            raise InputError.about("width", self.width, f"a multiple of heads, {self.heads}", where("width"))
+            raise InputError.about(
+                "width", self.width, f"a multiple of heads, {self.heads}", where("width")
+            )
         return self
 
 
@@ -65,33 +72,46 @@ def _known_model(name: str) -> str:
 
 def _vocabulary(symbols: int) -> int:
     if symbols == 1:
-        raise InputError.about("symbols", 1, f"0, or a whole number from 2 to {2**20:,}", where("symbols"))
+        raise InputError.about(
+            "symbols", 1, f"0, or a whole number from 2 to {2**20:,}", where("symbols")
+        )
     return symbols
 
 
 class Cell(BaseModel):
-    """One row's settings. Tokens count inputs (batch x N a step); 0 means "the experiment's own" where the description
-    says so."""
+    """One row's settings. Tokens count inputs (batch x N a step); 0 means "the experiment's own"
+    where the description says so."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    experiment: Annotated[str, AfterValidator(_known_experiment)] = Field(description="what is measured")
+    experiment: Annotated[str, AfterValidator(_known_experiment)] = Field(
+        description="what is measured"
+    )
     model: Annotated[str, AfterValidator(_known_model)] = Field(
         description="a name that `pointer-bench list` prints, or NAME=package.module:Class"
     )
     device: Device = _setting("cpu", "where it runs")
     dtype: Dtype = _setting("float32", "float32, or bfloat16 by autocast")
-    threads: Whole = _setting(0, "CPU threads, never more than the process may use; 0: all it may use", ge=0, le=4096)
-    length: Whole = _setting(0, f"sequence length N; 0: the task's own, else {DEFAULT_LENGTH}", ge=0, le=LONGEST)
-    task: tasks.any_task() | None = _setting(None, "what the model learns, with its parameters", "training")  # type: ignore[valid-type]
-    batch: Whole = _setting(
-        0, f"sequences a step; 0: {STEP_TOKENS} // N or fewer, as the task says, at least 1", ge=0, le=65536
+    threads: Whole = _setting(
+        0, "CPU threads, never more than the process may use; 0: all it may use", ge=0, le=4096
     )
-    tokens: Whole = _setting(100_000, "training budget in tokens, never exceeded", "training", ge=1, le=10**12)
+    length: Whole = _setting(
+        0, f"sequence length N; 0: the task's own, else {DEFAULT_LENGTH}", ge=0, le=LONGEST
+    )
+    task: AnyTask | None = _setting(None, "what the model learns, with its parameters", "training")
+    batch: Whole = _setting(
+        0,
+        f"sequences a step; 0: {STEP_TOKENS} // N or fewer, as the task says, at least 1",
+        ge=0,
+        le=65536,
+    )
+    tokens: Whole = _setting(
+        100_000, "training budget in tokens, never exceeded", "training", ge=1, le=10**12
+    )
     lr: Number = _setting(1e-3, "learning rate of AdamW", "training", ge=0.0, le=10.0)
     symbols: Annotated[Whole, AfterValidator(_vocabulary)] = _setting(
         0,
-        f"vocabulary size V, at least 2; 0: the task's own, else {DEFAULT_SYMBOLS}; listops and bytes have a fixed one",
+        f"vocabulary V, at least 2; 0: the task's own, else {DEFAULT_SYMBOLS}; a task may fix it",
         ge=0,
         le=2**20,
     )
@@ -103,7 +123,11 @@ class Cell(BaseModel):
         0.0, "training stops at this hard-inference accuracy; 0: never", "training", ge=0.0, le=1.0
     )
     evaluate_symbols: Whole = _setting(
-        0, "fresh symbols scored at the end, at least; 0: the task's own number", "training", ge=0, le=10**9
+        0,
+        "fresh symbols scored at the end, at least; 0: the task's own number",
+        "training",
+        ge=0,
+        le=10**9,
     )
     trunk: Trunk = _setting(Trunk(), "the trunk's sizes")
     init: Literal["normal-0.02"] = _setting("normal-0.02", "initialisation of the projections")
@@ -113,7 +137,7 @@ class Cell(BaseModel):
     )
     timeout_s: Whole = _setting(
         1800,
-        "longest run time in seconds, without waiting and the contract check before it; 0: no limit",
+        "longest run time in seconds, waiting and contract check left out; 0: no limit",
         "limit",
         ge=0,
         le=10**8,
@@ -121,12 +145,15 @@ class Cell(BaseModel):
     memory_limit_bytes: Whole = _setting(
         0, "most bytes it may allocate; 0: the machine's RAM (on cpu)", "limit", ge=0, le=2**60
     )
-    machine: Text = _setting("", "the machine's label in every row; empty: its CPU or GPU name and core count")
+    machine: Text = _setting(
+        "", "the machine's label in every row; empty: its CPU or GPU name and core count"
+    )
     mixer: Settings = _setting({}, "settings of the mixer's constructor")
 
     @classmethod
     def of(cls, experiment: Any, model: Any, **settings: Any) -> Cell:
-        """Return the cell of flat settings, parameters of its task and sizes of its trunk among them; `task` is a name.
+        """Return the cell of flat settings, parameters of its task and sizes of its trunk among
+        them; `task` is a name.
 
         Raise InputError for the first value that is refused, and for a parameter of another task.
         """
@@ -231,8 +258,13 @@ class Cell(BaseModel):
         return self.model_dump(mode="json")
 
     def flat(self) -> dict[str, Any]:
-        """Return the settings as options say them: those of the task and the trunk beside the others."""
-        values = {key: getattr(self, key) for key in Cell.model_fields if key not in ("task", "trunk", "mixer")}
+        """Return the settings as options say them: those of the task and the trunk beside the
+        others."""
+        values = {
+            key: getattr(self, key)
+            for key in Cell.model_fields
+            if key not in ("task", "trunk", "mixer")
+        }
         values |= {key: getattr(self.trunk, key) for key in Trunk.model_fields}
         if self.task is not None:
             values |= self.task.model_dump(exclude={"name"})
@@ -241,10 +273,13 @@ class Cell(BaseModel):
         return values
 
     def argv(self) -> list[str]:
-        """Return the options of `pointer-bench run` that make this cell: what differs from the defaults."""
+        """Return the options of `pointer-bench run` that make this cell: what differs from the
+        defaults."""
         argv: list[str] = []
         for key, value in self.flat().items():
-            default = experiments.info(self.experiment).task if key == "task" else OPTIONS[key].default
+            default = (
+                experiments.info(self.experiment).task if key == "task" else OPTIONS[key].default
+            )
             if value != default:
                 text = str(value)  # one that starts with a dash would be read as an option
                 argv += [f"{option(key)}={text}"] if text.startswith("-") else [option(key), text]
@@ -253,18 +288,22 @@ class Cell(BaseModel):
         return argv
 
     def key(self) -> str:
-        """Return 16 hexadecimal digits over the settings that matter to this experiment's row, sizes filled in; a time
-        limit does not matter."""
+        """Return 16 hexadecimal digits over the settings that matter to this experiment's row,
+        sizes filled in; a time limit does not matter."""
         entry = experiments.info(self.experiment)
-        groups = {"cell"} | ({"training"} if entry.trains else set()) | ({"timing"} if entry.timing else set())
+        groups = (
+            {"cell"}
+            | ({"training"} if entry.trains else set())
+            | ({"timing"} if entry.timing else set())
+        )
         kept = {key for key, field in Cell.model_fields.items() if _group(field) in groups}
         used = self.resolved().model_dump(mode="json", include=kept)
         used |= {"threads": self.threads, "memory_limit_bytes": self.memory_limit_bytes}
         return hashlib.sha256(json.dumps(used, sort_keys=True).encode()).hexdigest()[:16]
 
     def label(self) -> str:
-        """Return a short name of the cell within its experiment and model, such as d512-s1, bytes-n1024-s0 or
-        n2048-candidates=offsets+content-r0."""
+        """Return a short name of the cell within its experiment and model, such as d512-s1,
+        bytes-n1024-s0 or n2048-candidates=offsets+content-r0."""
         entry = experiments.info(self.experiment)
         parts = [self.task_name] if self.task_name != entry.task else []
         sign = self.task.sign if self.task is not None else "n"
@@ -280,7 +319,8 @@ class Cell(BaseModel):
         return "-".join(parts)
 
     def _variant(self) -> list[str]:
-        """Return what differs from the model's and the trunk's own settings, in words fit for a path."""
+        """Return what differs from the model's and the trunk's own settings, in words fit for a
+        path."""
         words = [f"{key}={json.dumps(value)}" for key, value in sorted(self.mixer.items())]
         if self.trunk != Trunk():
             words.append(f"trunk={self.trunk.layers}x{self.trunk.width}x{self.trunk.heads}")
@@ -290,7 +330,8 @@ class Cell(BaseModel):
     @property
     def path(self) -> str:
         """results/runs/<experiment>/<model>/<label>-<hash>.json, relative to the repository."""
-        return f"{RUNS}/{self.experiment}/{registry.info(self.model).name}/{self.label()}-{self.key()[:8]}.json"
+        model = registry.info(self.model).name
+        return f"{RUNS}/{self.experiment}/{model}/{self.label()}-{self.key()[:8]}.json"
 
 
 def _group(field: FieldInfo) -> str:
@@ -300,7 +341,9 @@ def _group(field: FieldInfo) -> str:
 
 def _options() -> dict[str, FieldInfo]:
     """Return every setting that an option or a tier's key names, by name."""
-    fields = {key: field for key, field in Cell.model_fields.items() if key not in ("trunk", "mixer")}
+    fields = {
+        key: field for key, field in Cell.model_fields.items() if key not in ("trunk", "mixer")
+    }
     return {**fields, **Trunk.model_fields, **tasks.parameters()}
 
 
@@ -313,8 +356,12 @@ def from_dict(values: dict[str, Any]) -> Cell:
         return Cell.model_validate(values)
     except ValidationError as error:
         location = error.errors()[0]["loc"]
-        name = next((str(part) for part in reversed(location) if part in OPTIONS or part == "mixer"), "")
-        raise input_error(error, Cell, where(name) if name else "the settings", "setting", name) from error
+        name = next(
+            (str(part) for part in reversed(location) if part in OPTIONS or part == "mixer"), ""
+        )
+        raise input_error(
+            error, Cell, where(name) if name else "the settings", "setting", name
+        ) from error
 
 
 def _refuse_idle(experiment: str, key: str, value: Any) -> None:

@@ -1,7 +1,8 @@
-"""`pointer-bench`, also `python -m workflow.bench`: measure a row, list what there is, check a model, estimate a tier.
+"""`pointer-bench`, also `python -m workflow.bench`: measure a row, list what there is, check a
+model, estimate a tier.
 
-Exit codes: 0 when it did what was asked (for `run`: a row was written, whatever its status), 2 for bad input, 1 for
-anything else, 130 and 143 where SIGINT or SIGTERM ended it.
+Exit codes: 0 when it did what was asked (for `run`: a row was written, whatever its status), 2 for
+bad input, 1 for anything else, 130 and 143 where SIGINT or SIGTERM ended it.
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ from workflow.bench.outcomes import EnvironmentFault, StoppedError
 from workflow.bench.rows import RowError, provenance
 
 OK, FAILED, BAD_INPUT, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
-REPORT = {
+REPORT = {  # commands of the report, loaded when they are asked for
     "compare": "workflow.report.commands:compare",
     "why": "workflow.report.commands:why",
-}  # commands of the report, loaded when they are asked for
+}
 SCHEMAS = {
     "tier": "workflow.bench.config:Tier",
     "cell": "workflow.bench.cell:Cell",
@@ -44,7 +45,8 @@ class Terminated(KeyboardInterrupt):
 
 
 class Group(click.Group):
-    """The subcommands; those of the report are loaded by name, so that nothing here imports the report."""
+    """The subcommands; those of the report are loaded by name, so that nothing here imports the
+    report."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of all subcommands."""
@@ -57,7 +59,9 @@ class Group(click.Group):
             return command
         found = super().get_command(ctx, cmd_name)
         if found is None:
-            raise InputError.unknown("command", cmd_name, self.list_commands(ctx), "the command line")
+            raise InputError.unknown(
+                "command", cmd_name, self.list_commands(ctx), "the command line"
+            )
         return found
 
 
@@ -65,13 +69,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a subcommand and return the exit code; bad input is one line on stderr."""
     signal.signal(signal.SIGTERM, _terminate)
     try:
-        with pointer_bench.make_context("pointer-bench", list(sys.argv[1:] if argv is None else argv)) as context:
+        with pointer_bench.make_context(
+            "pointer-bench", list(sys.argv[1:] if argv is None else argv)
+        ) as context:
             return int(pointer_bench.invoke(context) or OK)
     except click.exceptions.Exit as ended:
         return ended.exit_code
     except click.NoSuchOption as error:
-        known = [name for parameter in error.ctx.command.params for name in parameter.opts] if error.ctx else []
-        return _failed(InputError.unknown("option", error.option_name, known, "the command line"), BAD_INPUT)
+        known = (
+            [name for parameter in error.ctx.command.params for name in parameter.opts]
+            if error.ctx
+            else []
+        )
+        return _failed(
+            InputError.unknown("option", error.option_name, known, "the command line"), BAD_INPUT
+        )
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx else "pointer-bench"
         return _failed(f"{error.format_message()} See `{path} --help`.", BAD_INPUT)
@@ -104,7 +116,9 @@ def pointer_bench() -> None:
 def _settings(command: Command) -> Command:
     """Add an option for every setting of a cell."""
     for name, field in reversed(OPTIONS.items()):
-        default = f" (default: {field.default})" if isinstance(field.default, str | int | float) else ""
+        default = (
+            f" (default: {field.default})" if isinstance(field.default, str | int | float) else ""
+        )
         help_ = f"{field.description}{default}"
         command = click.option(option(name), name, metavar=name.upper(), help=help_)(command)
     return command
@@ -112,11 +126,14 @@ def _settings(command: Command) -> Command:
 
 def _set(command: Command) -> Command:
     """Add --set."""
-    return click.option("--set", "mixer", metavar="KEY=VALUE", multiple=True, help="a setting of the mixer")(command)
+    return click.option(
+        "--set", "mixer", metavar="KEY=VALUE", multiple=True, help="a setting of the mixer"
+    )(command)
 
 
 def parse_setting(text: str) -> tuple[str, Any]:
-    """Return key and value of `--set key=value`; the value is JSON where it reads as a JSON scalar, else text."""
+    """Return key and value of `--set key=value`; the value is JSON where it reads as a JSON
+    scalar, else text."""
     key, equals, value = text.partition("=")
     if not key.isidentifier() or not equals:
         raise InputError.about("--set", text, "key=value, such as k=64", "`--set`")
@@ -133,15 +150,21 @@ def cell_of(options: dict[str, Any]) -> Cell:
     settings["mixer"] = dict(parse_setting(text) for text in settings.get("mixer", ()))
     for name in ("experiment", "model"):
         if name not in settings:
-            raise InputError.about(name, None, "a name that `pointer-bench list` prints", f"`{option(name)}`")
+            raise InputError.about(
+                name, None, "a name that `pointer-bench list` prints", f"`{option(name)}`"
+            )
     return Cell.of(settings.pop("experiment"), settings.pop("model"), **settings)
 
 
 @pointer_bench.command()
 @_settings
 @_set
-@click.option("--out", type=click.Path(path_type=Path), help="the row's file; without it the row is printed")
-@click.option("--contract", type=click.Path(path_type=Path), help="the verdict on the model, made if need be")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="the row's file; without it the row is printed"
+)
+@click.option(
+    "--contract", type=click.Path(path_type=Path), help="the verdict on the model, made if need be"
+)
 @click.option("--keep", is_flag=True, help="leave a finished row in --out as it is")
 def run(out: Path | None, contract: Path | None, keep: bool, **options: Any) -> int:
     """Measure one row."""
@@ -187,7 +210,11 @@ def list_(as_json: bool) -> int:
 @pointer_bench.command()
 @click.argument("model")
 @_set
-@click.option("--out", type=click.Path(path_type=Path), help="write the verdict there; exit code 0 whatever it is")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="write the verdict there; exit code 0 whatever it is",
+)
 def check(model: str, mixer: tuple[str, ...], out: Path | None) -> int:
     """Check that a model keeps the contract that every model is held to; exit code 1 if not.
 
@@ -226,10 +253,17 @@ def new(name: str, cost: str, position: str, citation: str | None) -> int:
 
 
 @pointer_bench.command()
-@click.option("--row", type=click.Path(path_type=Path), required=True, help="an `interpretability` row, weights beside")
+@click.option(
+    "--row",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="an `interpretability` row, weights beside",
+)
 @click.option("--position", type=int, required=True, help="where the chain starts, from 0")
 @click.option("--head", type=int, default=0, show_default=True, help="pointer head")
-@click.option("--sequence", type=click.IntRange(0), default=0, show_default=True, help="which fresh sequence")
+@click.option(
+    "--sequence", type=click.IntRange(0), default=0, show_default=True, help="which fresh sequence"
+)
 @click.option("--out", type=click.Path(path_type=Path), help="also write the trace as JSON")
 def trace(row: Path, position: int, head: int, sequence: int, out: Path | None) -> int:
     """Print where a position's pointers lead, layer by layer."""
@@ -245,12 +279,12 @@ def trace(row: Path, position: int, head: int, sequence: int, out: Path | None) 
 
 def _tier_options(command: Command) -> Command:
     """Add --configfile and --config."""
-    command = click.option("--config", "added", default="{}", metavar="JSON", help="keys of the config, on top")(
-        command
-    )
-    return click.option("--configfile", "files", multiple=True, metavar="FILE", help="a tier; several are merged")(
-        command
-    )
+    command = click.option(
+        "--config", "added", default="{}", metavar="JSON", help="keys of the config, on top"
+    )(command)
+    return click.option(
+        "--configfile", "files", multiple=True, metavar="FILE", help="a tier; several are merged"
+    )(command)
 
 
 def _tier(files: Sequence[str], added: str) -> config.Config:
@@ -259,7 +293,9 @@ def _tier(files: Sequence[str], added: str) -> config.Config:
     except (ValueError, RecursionError):
         content = None
     if not isinstance(content, dict):
-        raise InputError.about("--config", added, 'a JSON object such as {"lengths": [4096]}', "`--config`")
+        raise InputError.about(
+            "--config", added, 'a JSON object such as {"lengths": [4096]}', "`--config`"
+        )
     return config.from_files(files, content)
 
 
@@ -284,11 +320,19 @@ def plan_(files: Sequence[str], added: str) -> int:
 
 @pointer_bench.command()
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--manifest", multiple=True, type=click.Path(path_type=Path), help="a list of rows that must be there")
+@click.option(
+    "--manifest",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="a list of rows that must be there",
+)
 @_tier_options
 @click.option("--json", "as_json", is_flag=True, help="for programs")
-def verify(paths: Sequence[Path], manifest: Sequence[Path], files: Sequence[str], added: str, as_json: bool) -> int:
-    """Check rows: is each sound, are all there? exit code 1 if not. PATHS are rows, folders of rows, results folders.
+def verify(
+    paths: Sequence[Path], manifest: Sequence[Path], files: Sequence[str], added: str, as_json: bool
+) -> int:
+    """Check rows: is each sound, are all there? exit code 1 if not. PATHS are rows, folders of
+    rows, results folders.
 
     With --configfile or --config, every cell of that tier must be there.
     """
@@ -304,18 +348,27 @@ def verify(paths: Sequence[Path], manifest: Sequence[Path], files: Sequence[str]
 @pointer_bench.command()
 @click.argument("what", type=click.Choice(list(SCHEMAS)))
 def schema(what: str) -> int:
-    """Print the JSON schema of a tier, a cell's settings, a row, an entry of baselines/registry.yaml, or the claims."""
+    """Print the JSON schema of a tier, a cell's settings, a row, an entry of
+    baselines/registry.yaml, or the claims."""
     print(json.dumps(pkgutil.resolve_name(SCHEMAS[what]).model_json_schema(), indent=1))
     return OK
 
 
 @pointer_bench.command("gpu-check")
-@click.option("--out", type=click.Path(path_type=Path), default="results/gpu-check", show_default=True, help="folder")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default="results/gpu-check",
+    show_default=True,
+    help="folder",
+)
 @click.option("--dry", is_flag=True, help="tiny sizes on the CPU, to test the command itself")
 def gpu_check(out: Path, dry: bool) -> int:
     """Check that the suite is right and fast on this machine's GPU."""
     try:
         from workflow.bench import gpu_check as checks
     except ModuleNotFoundError as error:
-        raise InputError(f"gpu-check needs the package {error.name!r}, which this Python lacks.") from error
+        raise InputError(
+            f"gpu-check needs the package {error.name!r}, which this Python lacks."
+        ) from error
     return OK if checks.run(out, dry=dry) else FAILED

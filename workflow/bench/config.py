@@ -1,9 +1,11 @@
-"""Tiers: the YAML files of `config/`, and what the user adds by `--configfile` and `--config`, as one closed model.
+"""Tiers: the YAML files of `config/`, and what the user adds by `--configfile` and `--config`, as
+one closed model.
 
-A key at the top of a tier is the default for every experiment; the experiment's own block wins. A file that says
-`extends: TIER` starts from that tier and runs the experiments that it names, each on top of that tier's block of the
-same name (all of them, if it names none). A user's file without `extends` adds to the tier that it names, or to the
-default tier, and keeps all of its experiments; `copy: null` leaves one out.
+A key at the top of a tier is the default for every experiment; the experiment's own block wins. A
+file that says `extends: TIER` starts from that tier and runs the experiments that it names, each on
+top of that tier's block of the same name (all of them, if it names none). A user's file without
+`extends` adds to the tier that it names, or to the default tier, and keeps all of its experiments;
+`copy: null` leaves one out.
 """
 
 from __future__ import annotations
@@ -13,7 +15,15 @@ import functools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    create_model,
+    model_validator,
+)
 
 from pointer.errors import InputError
 from workflow.bench import experiments, outside, registry, tasks
@@ -24,12 +34,35 @@ from workflow.bench.validation import ListOf, Settings, Text, Whole, input_error
 Config = dict[str, Any]
 FOLDER = ROOT / "config"
 BASE = "default"
-RESERVED = ("runs", "tables", "figures", "report", "reference", "logs", "benchmarks")  # under results/
+RESERVED = (
+    "runs",
+    "tables",
+    "figures",
+    "report",
+    "reference",
+    "logs",
+    "benchmarks",
+)  # under results/
 ADDED = "`--config` or `--configfile`"
-AXES = {"devices": "device", "dtypes": "dtype", "seeds": "seed", "lengths": "length", **tasks.axes()}
+AXES = {
+    "devices": "device",
+    "dtypes": "dtype",
+    "seeds": "seed",
+    "lengths": "length",
+    **tasks.axes(),
+}
 KEYS = {setting: key for key, setting in AXES.items()}
-CLASSES = (*registry.COSTS, *registry.GROUPS, "control", *get_args(Dtype))  # what `restrict` names beside models
-KEYWORDS = {"models": ("all", *registry.GROUPS), "controls": ("all", "trained", "none"), "restrict": CLASSES}
+CLASSES = (
+    *registry.COSTS,
+    *registry.GROUPS,
+    "control",
+    *get_args(Dtype),
+)  # what `restrict` names beside models
+KEYWORDS = {
+    "models": ("all", *registry.GROUPS),
+    "controls": ("all", "trained", "none"),
+    "restrict": CLASSES,
+}
 
 
 def _known_task(name: str) -> str:
@@ -38,7 +71,9 @@ def _known_task(name: str) -> str:
 
 
 Names = Annotated[list[Text], ListOf, Field(min_length=1)]
-TaskNames = Annotated[list[Annotated[str, AfterValidator(_known_task)]], ListOf, Field(min_length=1)]
+TaskNames = Annotated[
+    list[Annotated[str, AfterValidator(_known_task)]], ListOf, Field(min_length=1)
+]
 Size = Annotated[str, Field(pattern="^[1-9][0-9]{0,8}$")]
 TierName = Annotated[str, Field(pattern="^[a-z][a-z0-9_-]{0,63}$")]
 Tokens = Annotated[Whole, Field(ge=1, le=10**12)]
@@ -85,17 +120,22 @@ class _Closed(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-_REPEATS = {"repeats": _described(Annotated[Whole, Field(ge=1, le=1000)], "how often a cell is measured")}
+_REPEATS = {
+    "repeats": _described(Annotated[Whole, Field(ge=1, le=1000)], "how often a cell is measured")
+}
 Restriction: Any = create_model("Restriction", __base__=_Closed, **_REPEATS, **_axis_fields())  # type: ignore[call-overload]
 _BLOCK = {
     **_REPEATS,
     **_axis_fields(),
     **_scalar_fields(),
-    "models": _described(Names, "all, a group (paper, field, own), or names that `pointer-bench list` prints"),
+    "models": _described(
+        Names, "all, a group (paper, field, own), or names that `pointer-bench list` prints"
+    ),
     "controls": _described(Names, "all, trained, none, or names of controls"),
     "tasks": _described(TaskNames, "what interpretability trains on"),
     "tokens_at": _described(
-        dict[Size, Tokens], "the budget at single values of the axis (distances, say), in place of `tokens`"
+        dict[Size, Tokens],
+        "the budget at single values of the axis (distances, say), in place of `tokens`",
     ),
     "mixer": _described(dict[str, Settings], "settings of mixers, by model"),
     "variants": _described(
@@ -104,18 +144,23 @@ _BLOCK = {
     ),
     "restrict": _described(
         dict[str, Restriction],
-        "the only values in which a model, a group, a cost class, the controls or a dtype take part",
+        "the only values in which a model, group, cost class, the controls or a dtype take part",
     ),
 }
 SCALARS = tuple(_scalar_fields())
 Block: Any = create_model("Block", __base__=_Closed, **_BLOCK)
 _TIER = {
-    "tier": _described(TierName, "the tier's name: at most 64 lower-case letters, digits, - and _, a letter first"),
+    "tier": _described(
+        TierName, "the tier's name: at most 64 lower-case letters, digits, - and _, a letter first"
+    ),
     "extends": _described(Text, "the tier of `config/` that this one starts from"),
     "own_models": _described(
-        dict[str, Text], 'models outside the repository, run as your own code: name: "package.module:Class"'
+        dict[str, Text],
+        'models outside the repository, run as your own code: name: "package.module:Class"',
     ),
-    "experiments": _described(dict[str, Block | None], "experiment names with their settings; null: left out"),
+    "experiments": _described(
+        dict[str, Block | None], "experiment names with their settings; null: left out"
+    ),
 }
 
 
@@ -129,7 +174,9 @@ class Tier(create_model("Tier", __base__=Block, **_TIER)):  # type: ignore[misc]
             registry.info(outside.joined(name, path))
         for name in self.experiments or {}:
             if name not in experiments.EXPERIMENTS:
-                raise InputError.unknown("experiment", name, experiments.EXPERIMENTS, "`experiments` in the config")
+                raise InputError.unknown(
+                    "experiment", name, experiments.EXPERIMENTS, "`experiments` in the config"
+                )
         for block in (self, *(self.experiments or {}).values()):
             for key, name in _names(block):
                 known = (*registry.names(), *own, *KEYWORDS[key])
@@ -140,7 +187,8 @@ class Tier(create_model("Tier", __base__=Block, **_TIER)):  # type: ignore[misc]
 
 
 def _names(block: Any) -> Iterator[tuple[str, str]]:
-    """Return every name of a model or a class in a block, with the key that says which names it takes."""
+    """Return every name of a model or a class in a block, with the key that says which names it
+    takes."""
     if block is None:
         return
     for key in ("models", "controls", "restrict"):
@@ -154,15 +202,22 @@ def _names(block: Any) -> Iterator[tuple[str, str]]:
 @functools.cache
 def tier_names() -> tuple[str, ...]:
     """Return the tiers of `config/`, the default one first: each is a target."""
-    found = [path.stem for path in sorted(FOLDER.glob("*.yaml")) if "\ntier:" in "\n" + path.read_text("utf-8")]
+    found = [
+        path.stem
+        for path in sorted(FOLDER.glob("*.yaml"))
+        if "\ntier:" in "\n" + path.read_text("utf-8")
+    ]
     return (BASE, *(name for name in found if name != BASE))
 
 
 def checked(content: Mapping[str, Any], where: str) -> Config:
-    """Return the keys of a tier with texts read as numbers (`--config` passes texts) and single values as lists. Raise
-    InputError that names the key, its value, what is accepted, and the place."""
+    """Return the keys of a tier with texts read as numbers (`--config` passes texts) and single
+    values as lists. Raise InputError that names the key, its value, what is accepted, and the
+    place."""
     content = dict(content)
-    if isinstance(content.get("models"), Mapping):  # declares models outside the repository, and chooses none
+    if isinstance(
+        content.get("models"), Mapping
+    ):  # declares models outside the repository, and chooses none
         content["own_models"] = {**content.get("own_models", {}), **content.pop("models")}
     try:
         read: Config = Tier.model_validate(content).model_dump(exclude_unset=True)
@@ -181,9 +236,10 @@ def merge(base: Config, over: Mapping[str, Any]) -> Config:
 
 
 def overlay(base: Config, added: Config) -> Config:
-    """Return a tier with additions: what they say at the top holds for every experiment, also where the tier's own
-    block differs; but a task that is trained keeps its own `lengths`, which are no axis of cost. A restriction of the
-    base that leaves none of the sizes that they list is lifted."""
+    """Return a tier with additions: what they say at the top holds for every experiment, also
+    where the tier's own block differs; but a task that is trained keeps its own `lengths`, which
+    are no axis of cost. A restriction of the base that leaves none of the sizes that they list
+    is lifted."""
     top = added.keys() - {"tier", "extends", "experiments", "restrict", "mixer", "own_models"}
     top |= {"tokens_at"} if "tokens" in top else set()
     named: Config = added.get("experiments", {})
@@ -215,7 +271,8 @@ def _lifted(restrict: Config, listed: Config) -> Config:
 
 
 def tier(name: str, added: Mapping[str, Any] | None = None) -> Config:
-    """Return a tier of `config/` with the user's additions on top; its `tier` is `name`. Raise InputError."""
+    """Return a tier of `config/` with the user's additions on top; its `tier` is `name`. Raise
+    InputError."""
     if name not in tier_names():
         raise InputError.unknown("tier", name, tier_names(), "`extends`, or the command line")
     path = FOLDER / f"{name}.yaml"
@@ -227,8 +284,8 @@ def tier(name: str, added: Mapping[str, Any] | None = None) -> Config:
 
 
 def tiers(added: Mapping[str, Any] | None = None) -> tuple[str, dict[str, Config]]:
-    """Return (the tier that `all` makes, every tier by name). A tier of the user's own among the additions starts from
-    the tier that it extends, and leaves the others as they are."""
+    """Return (the tier that `all` makes, every tier by name). A tier of the user's own among the
+    additions starts from the tier that it extends, and leaves the others as they are."""
     extra = checked(added or {}, ADDED)
     chosen: str = extra.get("tier", BASE)
     if "extends" in extra:

@@ -1,5 +1,6 @@
-"""The experiments, one declarative entry each; every task has one of its own name, which trains on it and scores fresh
-sequences. Importing this module loads no torch. A function of the room `workflow.bench.measure` measures a row."""
+"""The experiments, one declarative entry each; every task has one of its own name, which trains
+on it and scores fresh sequences. Importing this module loads no torch. A function of the room
+`workflow.bench.measure` measures a row."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ TASKS = {name: tasks.info(name) for name in tasks.TASKS}
 
 @dataclass(frozen=True)
 class Experiment:
-    """`timing` rows run alone on the machine; `task` is what is learned, with `any_task` the default of what may be."""
+    """`timing` rows run alone on the machine; `task` is what is learned, with `any_task` the
+    default of what may be."""
 
     name: str
     question: str
@@ -63,9 +65,15 @@ _ENTRIES = (
         task="copy",
         any_task=True,
     ),
-    Experiment("complexity", "counted operations and bytes kept for the backward pass over N", "timing:complexity"),
     Experiment(
-        "fairness", "is copying due to the pointer or to the positional encoding, in ten times the tokens?", task="copy"
+        "complexity",
+        "counted operations and bytes kept for the backward pass over N",
+        "timing:complexity",
+    ),
+    Experiment(
+        "fairness",
+        "is copying due to the pointer or to the positional encoding, in ten times the tokens?",
+        task="copy",
     ),
     Experiment(
         "ablation",
@@ -85,7 +93,8 @@ EXPERIMENTS = {entry.name: entry for entry in _ENTRIES}
 
 
 def info(name: str) -> Experiment:
-    """Return the entry of an experiment; raise InputError with the nearest name for an unknown one."""
+    """Return the entry of an experiment; raise InputError with the nearest name for an unknown
+    one."""
     if name not in EXPERIMENTS:
         raise InputError.unknown("experiment", name, EXPERIMENTS, WHERE)
     return EXPERIMENTS[name]

@@ -27,6 +27,7 @@ from workflow.bench.tasks import TASKS
 from workflow.bench.validation import read_yaml
 
 RESULTS = "results"
+CACHES = {"__pycache__", ".ruff_cache"}
 PIPELINE = Path(RESULTS) / ".pipeline"
 
 
@@ -88,7 +89,7 @@ class Grid:
         tier = tier_name(results)
         blocks = self.tiers[tier]["experiments"]
         shown = {name for name, block in blocks.items() if block is not None}
-        names = ["collect_rows", "make_tables", "make_figures"]
+        names = ["collect_rows", "make_estimates", "make_tables", "make_figures"]
         names += ["make_fairness"] if "fairness" in shown else []
         names += ["make_ablations"] if shown & {"ablation", "two_hop"} else []
         names += ["make_tasks"] if shown & (set(TASKS) - {"copy"}) else []
@@ -153,7 +154,9 @@ class Grid:
             verdict = str(contracts.path(cell.model, cell.mixer))
             options = [f"--set={key}={json.dumps(value)}" for key, value in cell.mixer.items()]
             key = contracts.key(cell.model, json.dumps(cell.mixer, sort_keys=True))
-            row = Job(cell, cell.argv(), provenance.source_hash(cell.model), verdict, len(cells) - place)
+            row = Job(
+                cell, cell.argv(), provenance.source_hash(cell.model), verdict, len(cells) - place
+            )
             self._jobs.setdefault(verdict, Job(cell, [cell.model, *options], key))
             self._jobs.setdefault(path, row)
         self._rows |= cells.keys()
@@ -173,4 +176,5 @@ def tier_name(results: str) -> str:
 def folder_hash(*folders: str) -> str:
     """Return a hash over all files of folders: Snakemake runs a rule again when it changes."""
     files = [path for name in folders for path in (ROOT / name).rglob("*.*")]
-    return content_hash(sorted(path for path in files if "__pycache__" not in path.parts))
+    kept = [path for path in files if path.is_file() and not CACHES & {*path.parts}]
+    return content_hash(sorted(kept))

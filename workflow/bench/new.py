@@ -1,4 +1,5 @@
-"""`pointer-bench new NAME`: a working baseline to start from, as one file and one entry of the registry.
+"""`pointer-bench new NAME`: a working baseline to start from, as one file and one entry of the
+registry.
 
 Nothing that exists is changed but the registry, which gets the entry at its end.
 """
@@ -17,21 +18,35 @@ from workflow.bench.rows import lock, write_atomically
 from workflow.bench.sources import ROOT
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
-ACCEPTED = "a new name of at most 40 lower-case letters, digits and underscores that starts with a letter"
+ACCEPTED = (
+    "a new name of at most 40 lower-case letters, digits and underscores that starts with a letter"
+)
 WHERE = "`pointer-bench new NAME`"
 CITATION = "yours: author, year, title, where to find it"
 TEMPLATE = ROOT / "baselines" / "_template.py"
 IMPORTED = ("Any", "LayerShape", "Mixer", "Tensor")  # class names that the template imports
 
 
-def make(name: str, *, cost: str = "linear", position: str = "none", citation: str = CITATION) -> list[str]:
-    """Write the baseline and its entry; return lines to print. Raise InputError for a name or value that is refused."""
-    fields = {"path": f"baselines.{name}:{class_name(name)}", "cost": cost, "position": position, "citation": citation}
+def make(
+    name: str, *, cost: str = "linear", position: str = "none", citation: str = CITATION
+) -> list[str]:
+    """Write the baseline and its entry; return lines to print. Raise InputError for a name or
+    value that is refused."""
+    fields = {
+        "path": f"baselines.{name}:{class_name(name)}",
+        "cost": cost,
+        "position": position,
+        "citation": citation,
+    }
     with lock.taken(lock.lock_path().with_suffix(".registry"), mode=0o666):
         check_name(name)
         registry.entry(name, fields, WHERE)
         file = registry.FILE.parent / f"{name}.py"
-        text = TEMPLATE.read_text(encoding="utf-8").replace("NAME", name).replace("Template", class_name(name))
+        text = (
+            TEMPLATE.read_text(encoding="utf-8")
+            .replace("NAME", name)
+            .replace("Template", class_name(name))
+        )
         write_atomically(file, text)
         listed = registry.FILE.read_text(encoding="utf-8").rstrip()
         try:
@@ -41,7 +56,7 @@ def make(name: str, *, cost: str = "linear", position: str = "none", citation: s
             raise
     return [
         f"wrote {file.parent.name}/{file.name}: a working example; put your mixer in its place",
-        f"wrote {file.parent.name}/{registry.FILE.name}: its entry, the last one; put in cost, position and citation",
+        f"wrote {file.parent.name}/{registry.FILE.name}: its entry; fill it in",
         "next:",
         f"  pointer-bench check {name}",
         f"  pointer-bench run --experiment copy --model {name} --distance 512 --out row.json",
@@ -50,19 +65,25 @@ def make(name: str, *, cost: str = "linear", position: str = "none", citation: s
 
 
 def check_name(name: str) -> None:
-    """Raise InputError for what cannot be a new baseline's name: no identifier, a word of Python, YAML or the config,
-    or taken."""
+    """Raise InputError for what cannot be a new baseline's name: no identifier, a word of
+    Python, YAML or the config, or taken."""
     if not NAME.fullmatch(name) or keyword.iskeyword(name) or keyword.iskeyword(class_name(name)):
         hint = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
         near = f"{ACCEPTED}, such as {hint}" if NAME.fullmatch(hint) and hint != name else ACCEPTED
         raise InputError.about("NAME", name, f"{near}, and no keyword of Python", WHERE)
     if not isinstance(yaml.safe_load(name), str):
-        raise InputError.about("NAME", name, "a name that YAML reads as text, unlike true, null, yes or on", WHERE)
+        raise InputError.about(
+            "NAME", name, "a name that YAML reads as text, unlike true, null, yes or on", WHERE
+        )
     taken = {path.stem.lower() for path in registry.FILE.parent.iterdir()}
     taken |= {known.replace("-", "_") for known in registry.names()}
     if name in taken:
-        accepted = f"a name that is not taken in {registry.FILE.parent.name}/ or {registry.FILE.name}"
-        raise InputError.about("NAME", name, accepted, f"{WHERE}, or delete the file and the entry of that name")
+        accepted = (
+            f"a name that is not taken in {registry.FILE.parent.name}/ or {registry.FILE.name}"
+        )
+        raise InputError.about(
+            "NAME", name, accepted, f"{WHERE}, or delete the file and the entry of that name"
+        )
 
 
 def class_name(name: str) -> str:
@@ -73,5 +94,9 @@ def class_name(name: str) -> str:
 
 def as_yaml(name: str, fields: dict[str, str]) -> str:
     """Return the registry's entry as text."""
-    lines = [f"  {key}: {json.dumps(value, ensure_ascii=False)}" for key, value in fields.items() if key != "path"]
+    lines = [
+        f"  {key}: {json.dumps(value, ensure_ascii=False)}"
+        for key, value in fields.items()
+        if key != "path"
+    ]
     return "\n".join([f"{name}:", f"  path: {fields['path']}", *lines, ""])

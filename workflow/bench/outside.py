@@ -1,8 +1,10 @@
-"""Models outside the repository: `NAME=package.module:Class` stands wherever a model's name does. Loads no torch.
+"""Models outside the repository: `NAME=package.module:Class` stands wherever a model's name does.
+Loads no torch.
 
-The user's file is found on Python's path (PYTHONPATH, or an installed package) and read, not imported: that happens
-when a row is measured, and runs the user's own code. What a registry entry says, the class says by attributes of the
-same names (`cost = "linear"`, `position`, `citation`, `learned_positions`); what it leaves out is in DEFAULTS.
+The user's file is found on Python's path (PYTHONPATH, or an installed package) and read, not
+imported: that happens when a row is measured, and runs the user's own code. What a registry entry
+says, the class says by attributes of the same names (`cost = "linear"`, `position`, `citation`,
+`learned_positions`); what it leaves out is in DEFAULTS.
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ DECLARED = ("cost", "position", "citation", "learned_positions")
 
 
 def split(model: str) -> tuple[str, str] | None:
-    """Return ("mine", "package.module:Class") of "mine=package.module:Class"; None for a registered model's name."""
+    """Return ("mine", "package.module:Class") of "mine=package.module:Class"; None for a
+    registered model's name."""
     name, sign, path = model.partition("=")
     return (name, path) if sign else None
 
@@ -32,7 +35,8 @@ def joined(name: str, path: str) -> str:
 
 
 def fields(name: str, path: str, where: str) -> dict[str, Any]:
-    """Return the fields of a registry entry for a model outside; raise InputError for a bad path, file or class."""
+    """Return the fields of a registry entry for a model outside; raise InputError for a bad
+    path, file or class."""
     if not re.fullmatch(PATH, path):
         raise InputError.about(f"path of model {name}", path, '"package.module:Class"', where)
     module, _, attribute = path.partition(":")
@@ -43,10 +47,14 @@ def fields(name: str, path: str, where: str) -> dict[str, Any]:
     try:
         parsed = ast.parse(source.read_text(encoding="utf-8"), source.name)
     except (OSError, SyntaxError, ValueError) as error:
-        raise InputError(f"model {name}: {source} cannot be read as Python: {error}. Change it there.") from error
+        raise InputError(
+            f"model {name}: {source} cannot be read as Python: {error}. Change it there."
+        ) from error
     classes = {node.name: node for node in parsed.body if isinstance(node, ast.ClassDef)}
     if attribute not in classes:
-        raise InputError.unknown(f"class of model {name}", attribute, classes, f"{where}, or {source}")
+        raise InputError.unknown(
+            f"class of model {name}", attribute, classes, f"{where}, or {source}"
+        )
     return {**DEFAULTS, **_declared(classes[attribute]), "path": path}
 
 
@@ -61,13 +69,18 @@ def _declared(node: ast.ClassDef) -> dict[str, Any]:
         else:
             continue
         for target in targets:
-            if isinstance(target, ast.Name) and target.id in DECLARED and isinstance(statement.value, ast.Constant):
+            if (
+                isinstance(target, ast.Name)
+                and target.id in DECLARED
+                and isinstance(statement.value, ast.Constant)
+            ):
                 values[target.id] = statement.value.value
     return values
 
 
 def file(module: str) -> Path | None:
-    """Return the source file of a module on Python's path, found without running any code; None if there is none."""
+    """Return the source file of a module on Python's path, found without running any code; None
+    if there is none."""
     for folder in sys.path:
         stem = Path(folder, *module.split("."))
         for candidate in (stem.with_suffix(".py"), stem / "__init__.py"):

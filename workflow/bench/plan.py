@@ -1,7 +1,7 @@
 """From a tier to its cells: which rows there will be, and in which order.
 
-Rows are shared by tiers: a row's path holds a hash of the settings, so equal cells are one row and different ones never
-collide.
+Rows are shared by tiers: a row's path holds a hash of the settings, so equal cells are one row and
+different ones never collide.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ DEFAULTS: Config = {
 
 
 def cells(config: Config) -> list[Cell]:
-    """Return every cell of a tier in the order to run: experiments as the config lists them, repeats round-robin over
-    models, repeats of a timing apart (`_spread`).
+    """Return every cell of a tier in the order to run: experiments as the config lists them,
+    repeats round-robin over models, repeats of a timing apart (`_spread`).
 
     Raise InputError for a value that a cell refuses, and for a tier without any cell.
     """
@@ -43,12 +43,15 @@ def cells(config: Config) -> list[Cell]:
     if not planned:
         name = config.get("tier")
         accepted = "experiments, models and sizes that leave at least one cell"
-        raise InputError.about(f"tier {name!r}", "without any cell", accepted, "`experiments`, `models` or `restrict`")
+        raise InputError.about(
+            f"tier {name!r}", "without any cell", accepted, "`experiments`, `models` or `restrict`"
+        )
     return _spread(list(planned.values()))
 
 
 def _spread(ordered: list[Cell]) -> list[Cell]:
-    """Put timing cells of the first repeat before all other work, those of the last after it, the rest evenly between.
+    """Put timing cells of the first repeat before all other work, those of the last after it, the
+    rest evenly between.
 
     Back-to-back repeats underestimate the variance on a machine that others use too.
     """
@@ -64,10 +67,14 @@ def _spread(ordered: list[Cell]) -> list[Cell]:
 
 
 def block(config: Config, own: Config) -> Config:
-    """Return an experiment's block over the tier's top level and the defaults; mixer settings and variants merge by
-    model."""
-    top = {key: value for key, value in config.items() if key not in ("tier", "extends", "experiments")}
-    merged = {key: {**(top.get(key) or {}), **(own.get(key) or {})} for key in ("mixer", "variants")}
+    """Return an experiment's block over the tier's top level and the defaults; mixer settings
+    and variants merge by model."""
+    top = {
+        key: value for key, value in config.items() if key not in ("tier", "extends", "experiments")
+    }
+    merged = {
+        key: {**(top.get(key) or {}), **(own.get(key) or {})} for key in ("mixer", "variants")
+    }
     return {**DEFAULTS, **top, **own, **merged}
 
 
@@ -84,7 +91,11 @@ def _of_task(experiment: str, task: str, block: Config) -> Iterator[Cell]:
     idle = tasks.parameters().keys() - own.keys()
     scalars = {key: block[key] for key in SCALARS if block.get(key) is not None and key not in idle}
     grid = itertools.product(
-        range(block["repeats"]), sizes(block, axis, task), block["seeds"], devices(block), block["dtypes"]
+        range(block["repeats"]),
+        sizes(block, axis, task),
+        block["seeds"],
+        devices(block),
+        block["dtypes"],
     )
     for repeat, size, seed, device, dtype in grid:
         values = {axis: size, "seed": seed, "device": device, "dtype": dtype}
@@ -94,11 +105,14 @@ def _of_task(experiment: str, task: str, block: Config) -> Iterator[Cell]:
             if takes_part(model, repeat, values, block):
                 for mixer in variants(model, block):
                     name = full_name(model, block)
-                    yield Cell.of(experiment, name, task=task, repeat=repeat, mixer=mixer, **settings)
+                    yield Cell.of(
+                        experiment, name, task=task, repeat=repeat, mixer=mixer, **settings
+                    )
 
 
 def sizes(block: Config, axis: str, task: str) -> list[int]:
-    """Return the values along an experiment's axis; where the tier leaves them out, the setting's own default."""
+    """Return the values along an experiment's axis; where the tier leaves them out, the
+    setting's own default."""
     listed: list[int] | None = block.get(KEYS[axis])
     if listed is not None:
         return listed
@@ -108,8 +122,8 @@ def sizes(block: Config, axis: str, task: str) -> list[int]:
 
 
 def takes_part(model: str, repeat: int, values: dict[str, Any], block: Config) -> bool:
-    """Return whether no rule under `restrict` for the model, its group, its cost class, controls or the dtype excludes
-    it here."""
+    """Return whether no rule under `restrict` for the model, its group, its cost class, controls
+    or the dtype excludes it here."""
     entry = registry.info(full_name(model, block))
     for name in (entry.name, entry.group, entry.cost, entry.kind, values["dtype"]):
         rule = block["restrict"].get(name, {})
@@ -122,20 +136,22 @@ def takes_part(model: str, repeat: int, values: dict[str, Any], block: Config) -
 
 
 def full_name(model: str, block: Config) -> str:
-    """Return how settings name a model: with its path, if the config declares it as one outside the repository."""
+    """Return how settings name a model: with its path, if the config declares it as one outside
+    the repository."""
     own = block.get("own_models") or {}
     return outside.joined(model, own[model]) if model in own else model
 
 
 def variants(model: str, block: Config) -> list[dict[str, Any]]:
-    """Return the mixer settings that a model is run with: the block's own, then each variant on top of them."""
+    """Return the mixer settings that a model is run with: the block's own, then each variant on
+    top of them."""
     own = block["mixer"].get(model, {})
     return [own, *({**own, **changed} for changed in block["variants"].get(model, ()))]
 
 
 def chosen_models(block: Config) -> list[str]:
-    """Return the models and controls of a block, in the registry's order, so that an edited list changes no order;
-    then those outside the repository."""
+    """Return the models and controls of a block, in the registry's order, so that an edited list
+    changes no order; then those outside the repository."""
     models, controls = block["models"], block["controls"]
     chosen = []
     for name in (*registry.names(), *(block.get("own_models") or {})):
@@ -150,13 +166,14 @@ def chosen_models(block: Config) -> list[str]:
 
 
 def devices(block: Config) -> list[str]:
-    """Return the devices to run on: `auto` is what this machine has; one that is named and absent gives `unsupported`
-    rows."""
+    """Return the devices to run on: `auto` is what this machine has; one that is named and
+    absent gives `unsupported` rows."""
     return provenance.devices() if "auto" in block["devices"] else block["devices"]
 
 
 def settled(config: Config) -> Config:
-    """Return the tier with `devices: auto` resolved, so that every process that reads it plans the same cells."""
+    """Return the tier with `devices: auto` resolved, so that every process that reads it plans
+    the same cells."""
     blocks = {}
     for name, own in config["experiments"].items():
         blocks[name] = {**own, "devices": devices(own)} if own and "devices" in own else own
@@ -164,11 +181,11 @@ def settled(config: Config) -> Config:
 
 
 def rule_threads(wanted: int, cores: int, allowed: int | None = None) -> int:
-    """Return what a job claims of Snakemake's `--cores`, so that all jobs together never use more threads than the
-    process may.
+    """Return what a job claims of Snakemake's `--cores`, so that all jobs together never use more
+    threads than the process may.
 
-    `wanted` threads of `allowed` (the CPU affinity) are the same share of `cores`: with 2 CPUs and --cores 4, 1 thread
-    claims 2.
+    `wanted` threads of `allowed` (the CPU affinity) are the same share of `cores`: with 2 CPUs and
+    --cores 4, 1 thread claims 2.
     """
     allowed = allowed or affinity()
     usable = min(cores, allowed)

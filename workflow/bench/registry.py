@@ -1,8 +1,9 @@
-"""Every model of the suite, one declarative entry each: where its mixer is, what it costs, what it knows of position.
+"""Every model of the suite, one declarative entry each: where its mixer is, what it costs, what it
+knows of position.
 
-The entries stand in `baselines/registry.yaml`. A new baseline is one file in `baselines/` and one entry there
-(`pointer-bench new` writes both); it then takes part in every table, figure and contract test. Importing this module
-loads no torch: `build` does.
+The entries stand in `baselines/registry.yaml`. A new baseline is one file in `baselines/` and one
+entry there (`pointer-bench new` writes both); it then takes part in every table, figure and
+contract test. Importing this module loads no torch: `build` does.
 """
 
 from __future__ import annotations
@@ -30,10 +31,20 @@ Cost = Literal["linear", "n log n", "quadratic", "quadratic-unfused"]
 Group = Literal["paper", "field", "own"]  # the paper's comparison; what reviewers would name; yours
 COSTS: tuple[Cost, ...] = get_args(Cost)
 GROUPS: tuple[Group, ...] = get_args(Group)
-RESERVED = ("all", "trained", "none", "control", "model", *GROUPS, *COSTS)  # what a tier may say instead of a name
+RESERVED = (
+    "all",
+    "trained",
+    "none",
+    "control",
+    "model",
+    *GROUPS,
+    *COSTS,
+)  # what a tier may say instead of a name
 NAME = "[a-z][a-z0-9_-]{0,39}"
 TARGET_PARAMETERS = 3_200_000  # paper section 3.1
-PARITY = 0.10  # every model's count lies within this fraction of the target, position tables left out
+PARITY = (
+    0.10  # every model's count lies within this fraction of the target, position tables left out
+)
 FFN_MULTIPLE = 8
 WHERE = "`--model`, or `models` in the config"
 MIXER = "`--set`, or `mixer` in the config"
@@ -53,7 +64,7 @@ def _not_blank(text: str) -> str:
 
 
 Name = Annotated[
-    str, Field(pattern=f"^{NAME}$", description="at most 40 lower-case letters, digits, - and _, a letter first"),
+    str, Field(pattern=f"^{NAME}$", description="at most 40 of a-z, 0-9, - and _, a letter first"),
     AfterValidator(_not_reserved),
 ]  # fmt: skip
 Line = Annotated[Text, AfterValidator(_not_blank)]
@@ -70,34 +81,47 @@ class Entry(BaseModel):
     position: Line = Field(description="what it knows of position, such as rotary, or none")
     citation: Line = Field(description="author, year, title, where")
     kind: Literal["model", "control"] = "model"
-    learned_positions: Flag = Field(default=False, description="a table of learned absolute positions in the trunk")
+    learned_positions: Flag = Field(
+        default=False, description="a table of learned absolute positions in the trunk"
+    )
     trained: Flag = Field(default=True, description="false for a control without weights")
     group: Group = Field(
-        default="own", description="paper: the paper's comparison; field: the field's models; own: yours"
+        default="own",
+        description="paper: the paper's comparison; field: the field's models; own: yours",
     )
 
 
 @functools.cache
 def _entries() -> dict[str, Entry]:
     """Read FILE; raise InputError for what is not an entry."""
-    return {name: entry(name, fields, str(FILE.relative_to(ROOT))) for name, fields in read_yaml(FILE).items()}
+    return {
+        name: entry(name, fields, str(FILE.relative_to(ROOT)))
+        for name, fields in read_yaml(FILE).items()
+    }
 
 
 def entry(name: str, fields: Any, where: str) -> Entry:
-    """Return the entry `name: {path: ..., cost: ..., ...}`; raise InputError that names field, value and file."""
+    """Return the entry `name: {path: ..., cost: ..., ...}`; raise InputError that names field,
+    value and file."""
     if not isinstance(fields, dict) or "name" in fields:
-        raise InputError.about(f"model {name}", fields, "{path: module:Class, cost: ..., ...}", where)
+        raise InputError.about(
+            f"model {name}", fields, "{path: module:Class, cost: ..., ...}", where
+        )
     try:
         return Entry(name=name, **fields)
     except ValidationError as error:
         field = error.errors()[0]["loc"][0]
-        raise input_error(error, Entry, where, f"field of model {name}", f"{field} of model {name}") from error
+        raise input_error(
+            error, Entry, where, f"field of model {name}", f"{field} of model {name}"
+        ) from error
 
 
 @functools.cache
 def _outside(name: str, path: str) -> Entry:
     if name in _entries():
-        raise InputError.about("name of a model outside", name, "a name other than those of the suite", WHERE)
+        raise InputError.about(
+            "name of a model outside", name, "a name other than those of the suite", WHERE
+        )
     return entry(name, outside.fields(name, path, WHERE), WHERE)
 
 
@@ -107,8 +131,8 @@ def names() -> list[str]:
 
 
 def info(name: str) -> Entry:
-    """Return the entry of a model, by its name or, outside the repository, by `NAME=package.module:Class`; raise
-    InputError with the nearest name for an unknown one."""
+    """Return the entry of a model, by its name or, outside the repository, by
+    `NAME=package.module:Class`; raise InputError with the nearest name for an unknown one."""
     own = outside.split(name)
     if own is not None:
         return _outside(*own)
@@ -135,10 +159,11 @@ def build(
     heads: int = 8,
     mixer: Mapping[str, Any] | None = None,
 ) -> nn.Module:
-    """Return a model on the shared trunk: tokens int64[B, N <= length] -> logits float[B, N, symbols].
+    """Return a model on the trunk: tokens int64[B, N <= length] -> logits float[B, N, symbols].
 
-    The feed-forward width is what brings the count nearest to TARGET_PARAMETERS at 6 layers of 256, so it is the same
-    for every N. `mixer` goes to the mixer's constructor; an unknown or ill-typed setting raises InputError.
+    The feed-forward width is what brings the count nearest to TARGET_PARAMETERS at 6 layers of 256,
+    so it is the same for every N. `mixer` goes to the mixer's constructor; an unknown or ill-typed
+    setting raises InputError.
     """
     entry, kind, settings = info(name), load(name), dict(mixer or {})
     check_settings(name, kind, settings)
@@ -170,7 +195,8 @@ def build(
 
 
 def _factory(kind: Any, settings: dict[str, Any]) -> MixerFactory:
-    """Return what builds a layer's mixer: settings are its keywords, or the dataclass that it names as `Settings`."""
+    """Return what builds a layer's mixer: settings are its keywords, or the dataclass that it
+    names as `Settings`."""
     if hasattr(kind, "Settings"):
         values = kind.Settings(**settings)
         return lambda shape: kind(shape, values)
@@ -178,18 +204,30 @@ def _factory(kind: Any, settings: dict[str, Any]) -> MixerFactory:
 
 
 def check_settings(name: str, kind: Any, settings: Mapping[str, Any]) -> None:
-    """Raise InputError for a setting that the mixer's constructor does not have, or whose value is not of the type
-    that the constructor annotates."""
+    """Raise InputError for a setting that the mixer's constructor does not have, or whose value
+    is not of the type that the constructor annotates."""
     function = getattr(kind, "Settings", kind.__init__)
-    keyword = inspect.Parameter.POSITIONAL_OR_KEYWORD if hasattr(kind, "Settings") else inspect.Parameter.KEYWORD_ONLY
+    keyword = (
+        inspect.Parameter.POSITIONAL_OR_KEYWORD
+        if hasattr(kind, "Settings")
+        else inspect.Parameter.KEYWORD_ONLY
+    )
     parameters = inspect.signature(function).parameters.values()
-    known = [p.name for p in parameters if p.kind is keyword and p.name not in ("symbols", "length")]
-    positional = {*list(inspect.signature(kind.__init__).parameters)[2:]} - {"symbols", "length", *known}
+    known = [
+        p.name for p in parameters if p.kind is keyword and p.name not in ("symbols", "length")
+    ]
+    positional = {*list(inspect.signature(kind.__init__).parameters)[2:]} - {
+        "symbols",
+        "length",
+        *known,
+    }
     types = get_type_hints(function) if settings else {}
     for key, value in settings.items():
         if key in positional:
             accepted = f"a keyword: `def __init__(self, shape, *, {key}=...)`"
-            raise InputError.about(f"setting {key} of {name}", "a positional parameter", accepted, "its class")
+            raise InputError.about(
+                f"setting {key} of {name}", "a positional parameter", accepted, "its class"
+            )
         if key not in known:
             raise InputError.unknown(f"setting of {name}", key, known, MIXER)
         adapter = TypeAdapter(types.get(key, Any), config=ConfigDict(strict=True))

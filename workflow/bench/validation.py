@@ -1,4 +1,5 @@
-"""What every pydantic model of the suite shares: strict types, YAML files, and one sentence for a refused value."""
+"""What every pydantic model of the suite shares: strict types, YAML files, and one sentence for
+a refused value."""
 
 from __future__ import annotations
 
@@ -10,14 +11,26 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import AfterValidator, AllowInfNan, BaseModel, BeforeValidator, Strict, ValidationError
+from pydantic import (
+    AfterValidator,
+    AllowInfNan,
+    BaseModel,
+    BeforeValidator,
+    Strict,
+    ValidationError,
+)
 
 from pointer.errors import InputError
 
 Schema = dict[str, Any]
 LONGEST_TEXT = 200  # characters of a text setting
 TEXT = f"text of at most {LONGEST_TEXT} characters, no control characters among them"
-UNWRITABLE = ("Cc", "Cs", "Zl", "Zp")  # control characters, lone surrogates, line and paragraph separators
+UNWRITABLE = (
+    "Cc",
+    "Cs",
+    "Zl",
+    "Zp",
+)  # control characters, lone surrogates, line and paragraph separators
 WHOLE = re.compile(r"[+-]?(0|[1-9][0-9]{0,18})")
 DECIMAL = re.compile(r"[+-]?(0|[1-9][0-9]*)?(\.[0-9]*)?([eE][+-]?[0-9]+)?")
 NUMBER_TAGS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
@@ -83,11 +96,12 @@ ListOf = BeforeValidator(_as_list)
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuse a key that stands twice, and numbers that YAML 1.1 reads otherwise than they look (0512, 1:30)."""
+    """Refuse a key that stands twice, and numbers that YAML 1.1 reads otherwise than they look
+    (0512, 1:30)."""
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         if node.tag in NUMBER_TAGS and not DECIMAL.fullmatch(str(node.value)):
-            message = f"{str(node.value)[:40]!r} is not a plain decimal number; write it as one, or in quotes"
+            message = f"{str(node.value)[:40]!r} is no plain decimal number; write one, or a text"
             raise yaml.constructor.ConstructorError(None, None, message, node.start_mark)
         return super().construct_object(node, deep)
 
@@ -96,31 +110,39 @@ class _Loader(yaml.SafeLoader):
         for key_node, _ in node.value:
             key = str(key_node.value)
             if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} stands twice", key_node.start_mark)
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"key {key!r} stands twice", key_node.start_mark
+                )
             seen.add(key)
         return super().construct_mapping(node, deep)
 
 
 def read_yaml(path: Path | str, noun: str = "config file") -> dict[str, Any]:
-    """Return the mapping in a YAML file; raise InputError, naming the file, where it is missing or malformed."""
+    """Return the mapping in a YAML file; raise InputError, naming the file, where it is missing
+    or malformed."""
     path = Path(path)
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 (a safe loader)
     except OSError as error:
         raise InputError(f"{noun} {str(path)!r} cannot be read: {error.strerror}.") from error
     except Exception as error:  # PyYAML answers bad texts with whatever its own code raises
-        raise InputError(f"{noun} {path}: {' '.join(str(error).split())}. Change it there.") from error
+        raise InputError(
+            f"{noun} {path}: {' '.join(str(error).split())}. Change it there."
+        ) from error
     if content is None:
         return {}
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
-        raise InputError.about(noun.removesuffix(" file"), content, "key: value lines, each key a text", str(path))
+        raise InputError.about(
+            noun.removesuffix(" file"), content, "key: value lines, each key a text", str(path)
+        )
     return content
 
 
 def input_error(
     error: ValidationError, model: type[BaseModel], where: str, noun: str = "key", name: str = ""
 ) -> InputError:
-    """Return pydantic's first complaint as one sentence: key, value, what is accepted, and where to change it."""
+    """Return pydantic's first complaint as one sentence: key, value, what is accepted, and where
+    to change it."""
     first = error.errors()[0]
     cause = first.get("ctx", {}).get("error")
     if isinstance(cause, InputError):
@@ -142,7 +164,8 @@ def input_error(
 
 
 def find(schema: Schema, location: Sequence[Any]) -> Schema:
-    """Return the part of a JSON schema that describes the value at a location; {} where nothing does."""
+    """Return the part of a JSON schema that describes the value at a location; {} where nothing
+    does."""
     current: Schema = schema
     for part in location:
         current = _step(schema, current, part)
@@ -181,9 +204,10 @@ def _step(schema: Schema, part: Schema, key: Any) -> Schema:
 
 
 def in_words(part: Schema, schema: Schema) -> str:
-    """Return what a part of a JSON schema accepts, such as "a whole number from 1 to 10 (copy distance)"."""
+    """Return what a part of a JSON schema accepts, such as "a whole number from 1 to 10 (copy
+    distance)"."""
     part = resolve(schema, part)
-    described = str(part.get("description", ""))
+    described = " ".join(str(part.get("description", "")).split())
     words = "" if "pattern" in part else _kind_in_words(part, schema)
     if words and described:
         return f"{words} ({described})"
@@ -197,8 +221,17 @@ def _kind_in_words(part: Schema, schema: Schema) -> str:
     if "anyOf" in part:
         return " or ".join(in_words(other, schema) for other in part["anyOf"])
     if kind == "array":
-        return f"a list of: {in_words(part['items'], schema)}" if "items" in part else "a list of fixed length"
-    words = {"boolean": "true or false", "string": TEXT, "integer": "a whole number", "number": "a finite number"}
+        return (
+            f"a list of: {in_words(part['items'], schema)}"
+            if "items" in part
+            else "a list of fixed length"
+        )
+    words = {
+        "boolean": "true or false",
+        "string": TEXT,
+        "integer": "a whole number",
+        "number": "a finite number",
+    }
     low, high = part.get("minimum", part.get("ge")), part.get("maximum", part.get("le"))
     bounds = f" from {low:,} to {high:,}" if low is not None and high is not None else ""
     return words.get(str(kind), "key: value pairs") + bounds if kind or "oneOf" in part else ""

@@ -48,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
     made = commands.add_parser("make", help="files of a report, each by its folder and name")
     made.add_argument("files", type=Path, nargs="+", help="such as results/tables/speedup.csv")
     made.add_argument("--from", dest="given", type=Path, nargs="+", required=True,
-                      help="rows.parquet; for index.html also the tables and figures that it shows")  # fmt: skip
+                      help="rows.parquet and estimates.parquet; for index.html also tables and figures")  # fmt: skip
     made.add_argument("--tier", default="", help="smoke stamps every title, and gives no verdict")
     verdicts = commands.add_parser("verdicts", help="the claims table on the terminal")
     verdicts.add_argument("--table", type=Path, default=Path("results/tables/claims.csv"), help="default: %(default)s")
@@ -91,7 +91,7 @@ def run(arguments: argparse.Namespace) -> list[Path]:
     rows = frame.load(arguments.rows)
     numbers = estimates.build(rows)
     if arguments.command == "tables":
-        return tables.write(numbers, rows, arguments.out, arguments.tier, arguments.names)
+        return tables.write(numbers, arguments.out, arguments.tier, arguments.names)
     return figures.write(numbers, rows, arguments.out, arguments.tier, arguments.names or figures.NAMES)
 
 
@@ -103,11 +103,11 @@ def make(files: Sequence[Path], given: Sequence[Path], tier: str) -> list[Path]:
     from workflow.report import claims, controls, estimates, figures, frame, ledger, render, tables
     from workflow.report.page import build
 
-    rows = frame.load(next(path for path in given if path.suffix == ".parquet"))
-    numbers = estimates.build(rows)
+    by_name = {path.name: path for path in given}
+    rows, numbers = frame.load(by_name["rows.parquet"]), estimates.load(by_name["estimates.parquet"])
     out = files[0].parents[1]
     names = {kind: _names(files, kind) for kind in ("tables", "figures", "report")}
-    made = tables.write(numbers, rows, out / "tables", tier, [n for n in names["tables"] if n != "claims"])
+    made = tables.write(numbers, out / "tables", tier, [n for n in names["tables"] if n != "claims"])
     made += figures.write(numbers, rows, out / "figures", tier, [n for n in names["figures"] if n != "claims"])
     if not names["report"] and "claims" not in names["tables"]:
         return made

@@ -18,6 +18,7 @@ from workflow.bench import tasks
 from workflow.bench.rows.record import Record
 from workflow.bench.validation import resolve
 
+LEARNED = 0.95  # the final accuracy from which on tokens_to_95 and seconds_to_95 count
 DTYPES = {"integer": "Int64", "number": "Float64", "string": "string", "boolean": "boolean"}
 SIZES = tuple(name for name, field in tasks.parameters().items() if field.annotation is int)
 ORDER = ["experiment", "model", "length", "x", "machine", "device", "dtype", "seed", "repeat", "digest"]
@@ -28,7 +29,7 @@ def column_types() -> dict[str, str]:
     `path` is where the row was read from."""
     schema = Record.model_json_schema()
     types = {key: _dtype(resolve(schema, declared)) for key, declared in schema["properties"].items()}
-    return types | dict.fromkeys(SIZES, "Int64") | {"path": "string"}
+    return types | dict.fromkeys(SIZES, "Int64") | {"path": "string", "learned": "boolean"}
 
 
 def _dtype(declared: Mapping[str, Any]) -> str:
@@ -36,11 +37,13 @@ def _dtype(declared: Mapping[str, Any]) -> str:
 
 
 def tidy(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
-    """Rows -> the frame, sorted, with every column of the schema whether or not a row has it."""
+    """Return rows as a sorted frame with every column of the schema, and `learned`, whether 95% was kept to the end."""
     types = column_types()
     records = [{key: _flat(value) for key, value in _unnested(row).items()} for row in rows]
     frame = pd.DataFrame.from_records(records, columns=list(types)) if records else pd.DataFrame(columns=list(types))
-    return frame.astype(types).sort_values(ORDER, ignore_index=True)
+    frame = frame.astype(types)
+    frame["learned"] = (frame["accuracy"] >= LEARNED).astype("boolean")
+    return frame.sort_values(ORDER, ignore_index=True)
 
 
 def _unnested(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -60,12 +63,6 @@ def _flat(value: Any) -> Any:
 def unpack(cell: Any) -> Any:
     """The value of a nested cell; None where it is missing."""
     return json.loads(cell) if isinstance(cell, str) else None
-
-
-def first_look(evaluations: Any) -> float:
-    """Tokens before training first looked at a held-out sequence, and between any two looks; NaN where it never did."""
-    looks = unpack(evaluations)
-    return float(looks[0][0]) if looks else float("nan")
 
 
 def read_manifest(path: Path) -> list[Path]:

@@ -65,11 +65,7 @@ class Closed(BaseModel):
 
 
 class Statement(Closed):
-    """One measurable statement of a claim: the cells that it is about, and the rule that they must satisfy.
-
-    at: positions on the axis that must be there, all that were run where it is left out; span: least and most, between
-    which whatever else was run is judged too; lengths: the N that an exponent must rest on.
-    """
+    """One measurable statement of a claim: the cells that it is about, and the rule that they must satisfy."""
 
     quantity: Annotated[str, OneOf(NAMES)] | None = None
     check: Annotated[str, OneOf(tuple(CHECKS))] | None = None
@@ -80,9 +76,10 @@ class Statement(Closed):
     against: Model | None = Field(None, description="the model of a ratio's other side")
     phase: Literal["training", "inference"] | None = None
     dtype: Literal["float32", "bfloat16"] | None = Field(None, description="left out: float32 wherever it was run")
-    at: list[Position] = []
+    at: list[Position] = Field([], description="positions on the axis that must be there; left out: all that were run")
+    # Least and most: whatever else was run between them is judged too.
     span: Annotated[list[Position], Field(min_length=2, max_length=2)] | None = None
-    lengths: list[Position] = []
+    lengths: list[Position] = Field([], description="lengths N that an exponent must rest on")
     beside: Literal["paper", "counting"] = Field("paper", description="the level where no value is given")
     rule: Annotated[str, OneOf(KINDS)]
     value: Number | None = Field(None, description="what the rule compares with; left out: the level of the cell")

@@ -7,36 +7,41 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 from pathlib import Path
 
 import jinja2
 import pandas as pd
 
-from workflow.report.latex import latex
 from workflow.report.layout import Table, one_line
 
 STAMP = "smoke: not for verdicts"
+SENTENCE = 45  # characters; a longer cell of LaTeX breaks its lines
 _MARKDOWN = re.compile(r"([\\`*_\[\]#|~$])")
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\textquotedbl{}",
+    "–": "--",
+    "…": r"\ldots{}",
+    "×": r"$\times$",
+    "≥": r"$\geq$",
+    "≤": r"$\leq$",
+    "±": r"$\pm$",
+} | {sign: "\\" + sign for sign in "&%$#_{}"}
 
 
 def stamped(title: str, tier: str) -> str:
-    """The title, marked where the rows are of the smoke tier."""
+    """Return the title, marked where the rows are of the smoke tier."""
     return f"{title} ({STAMP})" if tier == "smoke" else title
 
 
-def escape_markdown(text: str) -> str:
-    """Text that Markdown shows as it is: punctuation behind a backslash, `<`, `>` and `&` as entities."""
-    return html.escape(_MARKDOWN.sub(r"\\\1", one_line(text)), quote=False)
-
-
-def escape_html(text: object) -> str:
-    """Text that a browser shows as it is."""
-    return html.escape(one_line(str(text)))
-
-
 def write(table: Table, out: Path, tier: str = "") -> list[Path]:
-    """`out/<name>.{csv,md,tex,html}`; returns the four files."""
+    """Write `out/<name>.{csv,md,tex,html}`; return the four files."""
     out.mkdir(parents=True, exist_ok=True)
     title = stamped(table.title, tier)
     texts = {
@@ -51,15 +56,25 @@ def write(table: Table, out: Path, tier: str = "") -> list[Path]:
     return files
 
 
+def escape_markdown(text: str) -> str:
+    """Return text that Markdown shows as it is: punctuation behind a backslash, `<`, `>` and `&` as entities."""
+    return html.escape(_MARKDOWN.sub(r"\\\1", one_line(text)), quote=False)
+
+
 def markdown(table: Table, title: str) -> str:
-    """A GitHub table with its title and notes."""
-    body = _escaped(table.wide, escape_markdown).to_markdown(index=False, disable_numparse=True)
+    """Return a GitHub table with its title and notes."""
+    wide = table.wide.map(escape_markdown).rename(columns=lambda column: escape_markdown(str(column)))
     notes = "\n".join(f"- {escape_markdown(note)}" for note in table.notes)
-    return f"**{escape_markdown(title)}**\n\n{body}\n\n{notes}\n"
+    return f"**{escape_markdown(title)}**\n\n{wide.to_markdown(index=False, disable_numparse=True)}\n\n{notes}\n"
+
+
+def escape_html(text: object) -> str:
+    """Return text that a browser shows as it is."""
+    return html.escape(one_line(str(text)))
 
 
 def page(table: Table, title: str) -> str:
-    """A small page of its own: no script, nothing loaded."""
+    """Return a small page of its own: no script, nothing loaded."""
     numeric: list[Hashable] = [column for column in table.wide.columns if str(column).isdigit()]
     styler = table.wide.style.hide(axis="index").format(escape_html).format_index(escape_html, axis=1)
     styler = styler.set_properties(subset=numeric, **{"text-align": "right"}) if numeric else styler
@@ -69,5 +84,32 @@ def page(table: Table, title: str) -> str:
     return environment.get_template("table.html").render(title=title, table=body, notes=table.notes)
 
 
-def _escaped(wide: pd.DataFrame, escape: Callable[[str], str]) -> pd.DataFrame:
-    return wide.map(escape).rename(columns=lambda column: escape(str(column)))
+def escape_latex(text: object) -> str:
+    """Return text that LaTeX prints as it is; braces keep a bracket from being read as an option of `\\\\`."""
+    escaped = "".join(_LATEX.get(sign, sign) for sign in one_line(str(text)))
+    return f"{{{escaped}}}" if escaped.startswith(("[", "*")) else escaped
+
+
+def latex(table: Table, title: str) -> str:
+    """Return a longtable with booktabs rules, its caption, its label, and the notes below."""
+    styler = table.wide.style.hide(axis="index").format(escape_latex).format_index(escape_latex, axis=1)
+    body = styler.to_latex(
+        hrules=True,
+        environment="longtable",
+        column_format=_columns(table.wide),
+        caption=escape_latex(title),
+        label=f"tab:{table.name}",
+    )
+    notes = "\n".join(f"{escape_latex(note)}\\par" for note in table.notes)
+    needs = "% needs \\usepackage{array,booktabs,longtable}"
+    return f"{needs}\n{{\\tiny\\setlength{{\\tabcolsep}}{{3pt}}\n{body}\\noindent\\raggedright\n{notes}\n}}\n"
+
+
+def _columns(wide: pd.DataFrame) -> str:
+    """Return the alignment of columns: numbers right, and columns with sentences break their lines."""
+    sentences = [column for column in wide if wide[column].str.len().max() > SENTENCE]
+    width = 0.8 / max(1, len(sentences))
+    paragraph = f">{{\\raggedright\\arraybackslash}}p{{{width:.2f}\\linewidth}}"
+    return "".join(
+        paragraph if column in sentences else "r" if str(column).isdigit() else "l" for column in wide.columns
+    )

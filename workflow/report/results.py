@@ -1,15 +1,16 @@
-"""The sections of docs/results.md: which estimates its tables show, and in which words."""
+"""The sections of docs/results.md and the README's answer: which estimates they show, and in which words."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
-from workflow.report import layout, notes, paper, render, tables
+from workflow.report import layout, notes, paper, render, tables, why
+from workflow.report.estimates import select
 from workflow.report.layout import Footnotes, Machines, Table, significant, whole
 from workflow.report.tables import Block
 
@@ -27,10 +28,11 @@ class Grid:
     machines_across: bool = False
 
     @property
-    def why(self) -> str:
+    def command(self) -> str:
         """Return the command that prints the rows behind the numbers of the first block."""
         block = self.blocks[0]
-        options = [f"--{key} {value}" for key, value in block.where.items() if not isinstance(value, list)]
+        told = {key: value for key, value in block.where.items() if why.USUAL.get(key) != value}
+        options = [f"--{key} {value}" for key, value in told.items() if not isinstance(value, list)]
         return " ".join(["pointer-bench why", str(block.quantity), *options])
 
 
@@ -61,7 +63,7 @@ class Section:
             return []
         parts = [f"## {self.heading}\n", f"{self.introduction}\n"]
         for grid, shown in made:
-            parts += [render.markdown(shown, shown.title), f"Rows: `{grid.why}`\n"]
+            parts += [render.markdown(shown, shown.title), f"Rows: `{grid.command}`\n"]
         if self.figure:
             parts.append(f"![{self.caption}]({figures_link}/{self.figure}.png)\n")
         notes_of_all = [note for name in self.noted for note in notes_of(name, estimates)]
@@ -92,6 +94,7 @@ def table(grid: Grid, estimates: pd.DataFrame) -> Table | None:
     chosen["column"] = pd.Categorical(chosen["column"], columns)
     show = {block.quantity: block.show for block in grid.blocks}
     wide = layout.pivot(chosen, grid.blocks[0].labels, "column", lambda e: show[e.quantity](e), footnotes, machines)
+    wide = wide.drop(columns="rows")
     ours = wide[wide["machine"] != layout.PAPER_CODE]
     kept = {*columns, "model"} if len(ours) == len(wide) else {*columns, "model", "machine"}
     shared = [label for label in wide if label not in kept and ours[label].nunique() == 1]
@@ -171,10 +174,15 @@ def trained(**where: Any) -> tuple[Block, ...]:
     )
 
 
-def raced(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the float32 estimates of few enough models to be told apart in a figure."""
-    chosen = table["model"].isin(TIMED["model"]) & table["variant"].eq("") & table["dtype"].eq("float32")
-    return table[chosen]
+def only(**where: Any) -> Callable[[pd.DataFrame], pd.DataFrame]:
+    """Return what chooses the estimates whose columns have these values, each one of a list."""
+
+    def choose(table: pd.DataFrame) -> pd.DataFrame:
+        for column, values in where.items():
+            table = table[table[column].isin(values)]
+        return table
+
+    return choose
 
 
 def traded(table: pd.DataFrame) -> pd.DataFrame:
@@ -211,7 +219,7 @@ SECTIONS = (
         ("speedup", "throughput"),
         "speedup",
         "Speed-up of a training step by sequence length, beside the paper's ratios",
-        raced,
+        only(**TIMED, variant=[""], dtype=["float32"], against=["", "transformer"]),
     ),
     Section(
         "Copying",
@@ -224,6 +232,7 @@ SECTIONS = (
         ("copy_accuracy",),
         "copy_accuracy",
         "Copy accuracy by distance with 95% intervals, beside the paper's values",
+        only(**COPIED, variant=[""], dtype=["float32"]),
     ),
     Section(
         "What makes it learn",
@@ -259,3 +268,60 @@ SECTIONS = (
         "Hop distances by layer, beside the paper's",
     ),
 )
+
+FUSED, UNFUSED = {"against": "transformer"}, {"against": "transformer-unfused"}
+ON_TEXT = {"experiment": "interpretability", "task": "bytes"}
+AT_8192, KEPT = {"x": 8192}, "saved_bytes_per_sequence_reduction"
+
+
+def percent(share: float) -> str:
+    """Return a share in percent."""
+    return f"{100 * share:.1f}%"
+
+
+@dataclass(frozen=True)
+class Phrase:
+    """A few words around the range of the estimates that are selected."""
+
+    words: str
+    quantity: str
+    where: Mapping[str, Any]
+    show: Callable[[float], str] = significant
+
+    def text(self, table: pd.DataFrame) -> str:
+        """Return the words with the least and the most value, or nothing where there is no value."""
+        values = select(table, self.quantity, **self.where)["value"].dropna()
+        ends = dict.fromkeys([self.show(values.min()), self.show(values.max())]) if len(values) else {}
+        return self.words.format(" to ".join(ends)) if ends else ""
+
+
+# What the README says of a claim, beside the paper's figure and the verdict of the ledger.
+ANSWERS = {
+    "speed-2048": (
+        Phrase("{}x over fused attention", "speedup", FASTER | PLAIN | {"x": 2048}),
+        Phrase("{}x over unfused", "speedup", FASTER | PLAIN | UNFUSED | {"x": 2048}),
+    ),
+    "speed-grows": (
+        Phrase("{}x at 256", "speedup", FASTER | PLAIN | {"x": 256}),
+        Phrase("{}x at 2048", "speedup", FASTER | PLAIN | {"x": 2048}),
+        Phrase("{}x at 16384", "speedup", FASTER | PLAIN | {"x": 16384}),
+    ),
+    "linear-compute": (
+        Phrase("{}x when N doubles", "flops_step_growth", PLAIN),
+        Phrase("unfused attention takes {}x as much at N=8192", "flops_forward_reduction", PLAIN | UNFUSED | AT_8192),
+    ),
+    "linear-memory": (
+        Phrase("{}x when N doubles", "saved_bytes_per_sequence_growth", PLAIN),
+        Phrase("unfused attention keeps {}x as much at N=8192", KEPT, PLAIN | UNFUSED | AT_8192),
+        Phrase("fused {}x", KEPT, PLAIN | FUSED | AT_8192),
+    ),
+    "copy-95": (Phrase("{}", "accuracy", COPY | PLAIN, percent),),
+    "copy-table": (
+        Phrase("Pointer {}", "accuracy", COPY | PLAIN, percent),
+        Phrase("Transformer {} with the same budget", "accuracy", COPY | {"model": "transformer"}, percent),
+    ),
+    "copy-low": (Phrase("{}", "accuracy", COPY | PLAIN, percent),),
+    "hops-local": (Phrase("{} tokens on text", "mean_hop_lower", PLAIN | ON_TEXT),),
+    "hops-long": (Phrase("{} tokens on text", "longest_hop_upper", PLAIN | ON_TEXT),),
+    "one-target": (Phrase("one, for {} of positions", "one_target", PLAIN, percent),),
+}

@@ -13,36 +13,10 @@ import pandas as pd
 
 from pointer.errors import InputError
 from workflow.bench.measure import statistics
-from workflow.report import notes, paper, render
+from workflow.report import layout, notes, paper, render
 from workflow.report.estimates import ESTIMATE, KEY, TYPES, select
 from workflow.report.goals import goals
-from workflow.report.layout import (
-    NOT_RUN,
-    Footnotes,
-    Machines,
-    Show,
-    Table,
-    axis,
-    count,
-    exponent,
-    growth,
-    hop,
-    number,
-    over_all_lengths,
-    per,
-    percent,
-    percent_range,
-    pivot,
-    significant,
-    size,
-    until,
-    until_range,
-    whole,
-    with_length_in_words,
-    with_measures,
-    with_task_in_words,
-    without_shared_settings,
-)
+from workflow.report.layout import NOT_RUN, Footnotes, Machines, Show, Table, pivot, significant, whole
 
 MIB, KIB, GIGA = 2**20, 2**10, 10**9
 NOT_IN_CSV = ("values", "rows", "doubt")  # see estimates.csv
@@ -91,7 +65,7 @@ class Declaration:
     prepare: Callable[[pd.DataFrame], pd.DataFrame] = lambda estimates: estimates
 
 
-def make(name: str, estimates: pd.DataFrame, frame: pd.DataFrame) -> Table:
+def make(name: str, estimates: pd.DataFrame) -> Table:
     """Return the named table of estimates."""
     if name == "goals":
         return goals(estimates)
@@ -157,15 +131,13 @@ def _beside_paper(ours: pd.DataFrame, block: Block) -> pd.DataFrame:
     return ours.merge(figures, on=["model", "variant", "x"], how="left")
 
 
-def write(
-    estimates: pd.DataFrame, frame: pd.DataFrame, out: Path, tier: str = "", names: Iterable[str] | None = None
-) -> list[Path]:
+def write(estimates: pd.DataFrame, out: Path, tier: str = "", names: Iterable[str] | None = None) -> list[Path]:
     """Write the named tables, or all, in every format; return the files. Raises InputError for an unknown name."""
     files = list[Path]()
     for name in NAMES if names is None else names:
         if name not in NAMES:
             raise InputError.unknown("table", name, NAMES, "`--names`")
-        files += render.write(make(name, estimates, frame), out, tier)
+        files += render.write(make(name, estimates), out, tier)
     return files
 
 
@@ -176,12 +148,12 @@ def _recall_blocks() -> tuple[Block, ...]:
     """Return the blocks of every task but copy and text."""
     blocks = []
     for task in notes.RECALL:
-        name, where, labels = f"{task} by {axis(task)}", {"experiment": task}, ("N", "position")
+        name, where, labels = f"{task} by {layout.axis(task)}", {"experiment": task}, ("N", "position")
         blocks += [
-            Block(f"{name}: accuracy, %", "accuracy", percent, where, labels),
+            Block(f"{name}: accuracy, %", "accuracy", layout.percent, where, labels),
             Block(f"{name}: whole strings right, %", "strings_right", lambda e: f"{100 * e.value:.1f}", where, labels),
-            Block(f"{name}: tokens used", "tokens_used", count, where, labels),
-            Block(f"{name}: tokens until 95%", "tokens_to_95", until, where, labels),
+            Block(f"{name}: tokens used", "tokens_used", layout.count, where, labels),
+            Block(f"{name}: tokens until 95%", "tokens_to_95", layout.until, where, labels),
         ]
     return tuple(blocks)
 
@@ -189,15 +161,15 @@ def _recall_blocks() -> tuple[Block, ...]:
 def _ablation(experiment: str) -> tuple[Block, ...]:
     where = {"experiment": experiment}
     return (
-        Block("tokens until 95%", "tokens_to_95", until_range(whole), where),
-        Block("accuracy, %", "accuracy", percent_range, where),
+        Block("tokens until 95%", "tokens_to_95", layout.until_range(whole), where),
+        Block("accuracy, %", "accuracy", layout.percent_range, where),
     )
 
 
 def _speedup(phase: str, reference: str) -> Block:
     published = paper.speedup if phase == "training" else None
     where = {"phase": phase, "against": reference}
-    return Block(f"{phase}, against {reference}", "speedup", number, where, published=published)
+    return Block(f"{phase}, against {reference}", "speedup", layout.number, where, published=published)
 
 
 STEADY_NOTE = (
@@ -223,7 +195,7 @@ REFERENCES = ("transformer", "transformer-unfused")
 TABLES = {
     "training_time": Declaration(
         "Training time in seconds for 20 sequences of N tokens",
-        (Block("s", "training_time", number, published=paper.training_time),),
+        (Block("s", "training_time", layout.number, published=paper.training_time),),
         (
             "Median over repeats. Compare ratios across machines, not seconds.",
             "The paper prints its times at N=2048 only; the others follow from its throughput, 20 N / (tokens/s).",
@@ -233,8 +205,8 @@ TABLES = {
     "throughput": Declaration(
         "Throughput in tokens/s by sequence length N",
         (
-            Block("training, tokens/s", "throughput", count, TRAINING, published=paper.throughput),
-            Block("inference, tokens/s", "throughput", count, INFERENCE),
+            Block("training, tokens/s", "throughput", layout.count, TRAINING, published=paper.throughput),
+            Block("inference, tokens/s", "throughput", layout.count, INFERENCE),
         ),
         ("Median over repeats. Compare ratios across machines, not tokens/s.", STEADY_NOTE, PAPER_NOTE),
     ),
@@ -250,9 +222,9 @@ TABLES = {
     "memory": Declaration(
         "Memory of a training step by sequence length N",
         (
-            Block("peak, MiB", "peak_memory", per(MIB)),
-            Block("kept for backward, MiB", "saved_bytes", per(MIB)),
-            Block("kept for backward, KiB a token", "saved_bytes_per_token", per(KIB)),
+            Block("peak, MiB", "peak_memory", layout.per(MIB)),
+            Block("kept for backward, MiB", "saved_bytes", layout.per(MIB)),
+            Block("kept for backward, KiB a token", "saved_bytes_per_token", layout.per(KIB)),
         ),
         ("Kept for backward is counted, tensor by tensor: flat a token where memory is linear in N, else growing.",),
         notes.memory,
@@ -260,9 +232,9 @@ TABLES = {
     "copy_accuracy": Declaration(
         "Copy accuracy by distance D",
         (
-            Block("accuracy, %", "accuracy", percent, COPY, POSITION, published=paper.copy_accuracy),
-            Block("tokens used", "tokens_used", count, COPY, POSITION),
-            Block("tokens until 95%", "tokens_to_95", until, COPY, POSITION),
+            Block("accuracy, %", "accuracy", layout.percent, COPY, POSITION, published=paper.copy_accuracy),
+            Block("tokens used", "tokens_used", layout.count, COPY, POSITION),
+            Block("tokens until 95%", "tokens_to_95", layout.until, COPY, POSITION),
         ),
         (
             INTERVALS_NOTE,
@@ -272,7 +244,7 @@ TABLES = {
     ),
     "copy_loss": Declaration(
         "Copy loss by distance D",
-        (Block("nats", "loss", number, COPY, POSITION),),
+        (Block("nats", "loss", layout.number, COPY, POSITION),),
         (
             "Cross-entropy in nats a copied symbol, hard argmax inference on fresh sequences, mean over seeds.",
             "The paper prints a training loss that falls from 3.13 to 2.99; ln 20 = 2.996.",
@@ -281,7 +253,7 @@ TABLES = {
     ),
     "hops": Declaration(
         "Hop distance in tokens by layer (1 is the lowest)",
-        (Block("mean (longest)", "mean_hop", hop, labels=("trained on",), beside="longest_hop"),),
+        (Block("mean (longest)", "mean_hop", layout.hop, labels=("trained on",), beside="longest_hop"),),
         (
             "Tokens from a scored position to its target: mean over positions, heads and seeds; in brackets the "
             "longest.",
@@ -290,15 +262,15 @@ TABLES = {
         ),
         notes.hops,
         across="layer",
-        prepare=with_task_in_words,
+        prepare=layout.with_task_in_words,
     ),
     "operations": Declaration(
         "Counted operations of one sequence of N tokens",
         (
-            Block("forward, GFLOP", "flops_forward", per(GIGA)),
-            Block("training step, GFLOP", "flops_step", per(GIGA)),
-            Block("training step, growth from N/2", "flops_step_growth", growth),
-            Block("kept for backward, growth from N/2", "saved_bytes_per_sequence_growth", growth),
+            Block("forward, GFLOP", "flops_forward", layout.per(GIGA)),
+            Block("training step, GFLOP", "flops_step", layout.per(GIGA)),
+            Block("training step, growth from N/2", "flops_step_growth", layout.growth),
+            Block("kept for backward, growth from N/2", "saved_bytes_per_sequence_growth", layout.growth),
         ),
         (
             "Counted, not timed; one sequence through all layers. Growth 2 is linear in N, 4 quadratic.",
@@ -308,31 +280,31 @@ TABLES = {
     ),
     "scaling": Declaration(
         "Scaling exponents over sequence length N",
-        (Block("exponent", EXPONENTS, exponent),),
+        (Block("exponent", EXPONENTS, layout.exponent),),
         (
             "Exponent b of N^b for one sequence, by least squares on logarithms over all N, with its 95% interval: "
             "1 is linear, 2 quadratic. The trunk is linear, so a quadratic mixer tends to 2 only at large N.",
             "Times have a slope for each repeat, and the interval is over the slopes.",
         ),
         across="measure",
-        prepare=over_all_lengths,
+        prepare=layout.over_all_lengths,
     ),
     "parameters": Declaration(
         "Parameters of every model",
-        (Block("size", SIZES, size, labels=POSITION),),
+        (Block("size", SIZES, layout.size, labels=POSITION),),
         (
             "The paper gives about 3.2 M for every model.",
             "Parameters leave out position tables, which grow with N and are counted apart.",
             "A range is over vocabularies (parameters) or lengths (tables).",
         ),
         across="measure",
-        prepare=with_measures,
+        prepare=layout.with_measures,
     ),
     "mixers": Declaration(
         "Time of one mixer by sequence length N",
         (
-            Block("forward and backward, ms", "mixer_time", number, TRAINING),
-            Block("forward, ms", "mixer_time", number, INFERENCE),
+            Block("forward and backward, ms", "mixer_time", layout.number, TRAINING),
+            Block("forward, ms", "mixer_time", layout.number, INFERENCE),
         ),
         (
             "One mixer of one layer alone, without trunk or optimiser, about 4096 tokens a call; median of the rounds.",
@@ -344,7 +316,7 @@ TABLES = {
         _ablation("ablation"),
         (SEEDS_NOTE,),
         notes.ablation,
-        prepare=without_shared_settings("ablation"),
+        prepare=layout.without_shared_settings("ablation"),
     ),
     "two_hop": Declaration(
         "Beyond one pointer's reach: copy by distance D",
@@ -356,15 +328,15 @@ TABLES = {
             "reach=32 limits the table to the same offsets where a layer has room for more of them.",
         ),
         notes.two_hop,
-        prepare=without_shared_settings("two_hop"),
+        prepare=layout.without_shared_settings("two_hop"),
     ),
     "fairness": Declaration(
         "What position table and pointer bring, copy by distance D",
         (
-            Block("tokens until 95%", "tokens_to_95", until_range(whole), FAIR, POSITION),
-            Block("seconds until 95%", "seconds_to_95", until_range(significant), FAIR, POSITION),
-            Block("training, tokens/s", "learning_throughput", count, FAIR, POSITION),
-            Block("accuracy, %", "accuracy", percent_range, FAIR, POSITION),
+            Block("tokens until 95%", "tokens_to_95", layout.until_range(whole), FAIR, POSITION),
+            Block("seconds until 95%", "seconds_to_95", layout.until_range(significant), FAIR, POSITION),
+            Block("training, tokens/s", "learning_throughput", layout.count, FAIR, POSITION),
+            Block("accuracy, %", "accuracy", layout.percent_range, FAIR, POSITION),
         ),
         (
             "transformer-relative has pointer's offset table and its update rule, on softmax attention over all "
@@ -379,14 +351,14 @@ TABLES = {
         _recall_blocks(),
         (f"{INTERVALS_NOTE} Column N: sequence length where the size does not say it.",),
         notes.recall,
-        prepare=with_length_in_words,
+        prepare=layout.with_length_in_words,
     ),
     "bytes": Declaration(
         "Bits a byte of real text by sequence length N",
         (
-            Block("bits a byte", "bits_per_byte", number, TEXT, POSITION),
+            Block("bits a byte", "bits_per_byte", layout.number, TEXT, POSITION),
             Block("next byte right, %", "accuracy", lambda e: significant(100 * e.value), TEXT, POSITION),
-            Block("tokens used", "tokens_used", count, TEXT, POSITION),
+            Block("tokens used", "tokens_used", layout.count, TEXT, POSITION),
         ),
         (
             "Evaluation on files that training never read, hard argmax inference, mean over seeds.",

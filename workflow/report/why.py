@@ -19,7 +19,7 @@ WHERE = "the command line"
 AXES = ("distance", "pairs", "hops", "letters")  # `--distance 512` says the axis and x at once
 # What is meant where nothing is said and several are there.
 USUAL = {"variant": "", "phase": "training", "dtype": "float32"}
-MOST = 25  # candidates that are listed
+MOST = 100  # candidates that are listed
 
 
 def explain(quantity: str, given: Mapping[str, str], results: Path, reference: Path) -> str:
@@ -76,9 +76,14 @@ def _matching(chosen: pd.DataFrame, column: str, text: str) -> pd.DataFrame:
 
 
 def candidates(chosen: pd.DataFrame) -> str:
-    """Return a line a candidate: the columns in which they differ, and the value."""
+    """Return a line a candidate: columns that tell them apart, and the value."""
     different = [key for key in KEY if chosen[key].nunique(dropna=False) > 1]
+    for key in reversed(different[1:]):  # a column that follows from the others is left out
+        others = [other for other in different if other != key]
+        if not chosen.duplicated(others).any():
+            different = others
     shown = chosen[[*different, "value", "status"]].head(MOST).astype("str")
+    shown["value"] = [significant(value, 4) for value in chosen["value"].head(MOST)]
     options = ", ".join(f"--{key.replace('_', '-')}" for key in different)
     more = f"\n... and {len(chosen) - MOST} more" if len(chosen) > MOST else ""
     return f"{len(chosen)} estimates match; say more by {options}:\n\n{shown.to_string(index=False)}{more}"
@@ -104,5 +109,6 @@ def one(estimate: Mapping[Any, Any], commands: Mapping[str, str]) -> str:
     lines += [f"  {name}: {estimate[name]}" for name in ("reason", "doubt") if estimate[name]]
     lines.append("  rows, and the commands that make them again:")
     for path in filter(None, estimate["rows"].split(SEPARATOR)):
-        lines += [f"    {path}", f"      {commands.get(path, 'this row is not beside the estimates any more')}"]
+        kept = "" if Path(path).is_file() else ", a line of rows.jsonl there"
+        lines += [f"    {path}{kept}", f"      {commands.get(path, 'this row is not beside the estimates any more')}"]
     return "\n".join(lines)

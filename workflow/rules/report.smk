@@ -1,4 +1,4 @@
-# The rows of a tier -> one frame -> tables, figures, verdicts, the results page. `results` is
+# The rows of a tier -> one frame -> estimates -> tables, figures, verdicts, the results page. `results` is
 # "results" for the default tier, "results/<tier>" for another.
 TABLE = (".csv", ".md", ".tex", ".html")
 FIGURE = (".png", ".svg")
@@ -25,9 +25,27 @@ rule collect_rows:
         " {params.benchmarks:q} --out {wildcards.results:q}) > {log:q} 2>&1"
 
 
+rule make_estimates:
+    input:
+        rows="{results}/rows.parquet",
+        published=GRID.published,
+    output:
+        multiext("{results}/estimates", ".parquet", ".csv"),
+    log:
+        "{results}/logs/estimates.log",
+    conda:
+        "../../environment.yml"
+    params:
+        code=GRID.report_code,
+    shell:
+        "python -m workflow.report estimates --rows {input.rows:q} --out {wildcards.results:q}"
+        " > {log:q} 2>&1"
+
+
 rule make_tables:
     input:
         rows="{results}/rows.parquet",
+        estimates="{results}/estimates.parquet",
         published=GRID.published,
     output:
         captioned("{results}/tables/training_time", *TABLE),
@@ -105,6 +123,7 @@ use rule make_tables as make_goals with:
 use rule make_tables as make_claims with:
     input:
         rows="{results}/rows.parquet",
+        estimates="{results}/estimates.parquet",
         ledger=GRID.ledger,
     output:
         captioned("{results}/tables/claims", *TABLE),
@@ -116,6 +135,7 @@ use rule make_tables as make_claims with:
 use rule make_tables as make_page with:
     input:
         rows="{results}/rows.parquet",
+        estimates="{results}/estimates.parquet",
         shown=lambda wildcards: reported(wildcards.results, "tables", "figures"),
     output:
         "{results}/report/index.html",

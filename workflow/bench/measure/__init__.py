@@ -1,1 +1,1 @@
-"""Measure one cell: train and score a model, time it, count its work, trace its pointers, check its contract."""
+"""Measure a cell: train and score, time, count work, trace pointers, check the contract."""

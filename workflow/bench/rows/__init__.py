@@ -55,9 +55,8 @@ def keys() -> tuple[str, ...]:
 
 
 def complete(known: Row) -> Row:
-    """Return `known` in the schema's order, None (or no warnings) for every key it lacks. Unknown
-    keys raise RowError.
-    """
+    """Return `known` in the schema's order, None (or no warnings) for every key it lacks.
+    Unknown keys raise RowError."""
     for key in known:
         if key not in keys():
             raise RowError(f"row key {key!r} is unknown")
@@ -66,9 +65,8 @@ def complete(known: Row) -> Row:
 
 
 def digest(row: Row) -> str:
-    """Return the sha256 over the canonical JSON of a row without its digest and without keys that
-    are None.
-    """
+    """Return the sha256 over the canonical JSON of a row without its digest and without keys
+    that are None."""
     content = {key: value for key, value in row.items() if key != "digest" and value is not None}
     try:
         text = json.dumps(
@@ -84,9 +82,8 @@ def digest(row: Row) -> str:
 
 
 def seal(row: Row, path: Path | str) -> Row:
-    """Return the row, completed and checked, with its digest; raise RowError that names `path` for
-    a bad one.
-    """
+    """Return the row, completed and checked, with its digest; raise RowError that names `path`
+    for a bad one."""
     sealed = complete({key: value for key, value in row.items() if key != "digest"})
     sealed["digest"] = digest(sealed)
     return _checked(sealed, path)
@@ -106,9 +103,8 @@ def write_row(path: Path | str, row: Row) -> Row:
 
 
 def read_row(path: Path | str) -> Row:
-    """Return the row in `path`; raise RowError if it is missing, truncated, altered or not of the
-    schema.
-    """
+    """Return the row in `path`; raise RowError if it is missing, truncated, altered or not of
+    the schema."""
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
@@ -117,9 +113,8 @@ def read_row(path: Path | str) -> Row:
 
 
 def parse(text: str, path: Path | str) -> Row:
-    """Return the row that a text holds, a line of `rows.jsonl` or a file; raise RowError that names
-    `path`.
-    """
+    """Return the row that a text holds, a line of `rows.jsonl` or a file; raise RowError that
+    names `path`."""
     try:
         row = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -129,7 +124,7 @@ def parse(text: str, path: Path | str) -> Row:
     checked = _checked(row, path)
     if checked["digest"] != digest(checked):
         raise AlteredError(
-            f"{path}: the digest does not fit; the row was altered after it was written"
+            f"{path}: the digest does not fit; the row was changed after it was written"
         )
     return checked
 
@@ -145,16 +140,14 @@ def _checked(row: Any, path: Path | str) -> Row:
 
 
 def read_rows(folder: Path, skipped: Counter[str] | None = None) -> list[tuple[Path, Row]]:
-    """Return path and row of every row below a folder, and count in `skipped` what is none; raise
-    RowError.
-    """
+    """Return path and row of every row below a folder, and count in `skipped` what is none;
+    raise RowError."""
     return [(path, parse(text, path)) for path, text in row_texts(row_files(folder, skipped))]
 
 
 def row_texts(files: Iterable[Path]) -> list[tuple[Path, str]]:
-    """Return path and text of every row of row files and `rows.jsonl`; a file that cannot be read
-    has no text.
-    """
+    """Return path and text of every row of row files and `rows.jsonl`; a file that cannot be
+    read has no text."""
     texts = []
     for path in files:
         try:

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 
 from workflow.bench.experiments import EXPERIMENTS
 from workflow.bench.rows import Row
@@ -106,11 +105,12 @@ def _faulty_numbers(row: Row) -> Iterator[str]:
 
 def overlaps(rows: Iterable[Placed]) -> Iterator[Finding]:
     """Yield timing rows that ran while another row of the suite ran on the same machine."""
-    for group in _grouped(rows, "machine", "host").values():
-        spans = []
-        for placed in group:
-            if placed.row["status"] in MEASURED and not list(_faulty_times(placed)):
-                spans.append((*placed.span, placed))
+    machines = defaultdict(list)
+    for placed in rows:
+        if placed.row["status"] in MEASURED and not list(_faulty_times(placed)):
+            machine = placed.row["machine"], placed.row.get("host")
+            machines[machine].append((*placed.span, placed))
+    for spans in machines.values():
         running: list[tuple[datetime, Placed]] = []
         for start, end, placed in sorted(spans, key=lambda span: span[:2]):
             running = [(until, other) for until, other in running if until > start]
@@ -129,26 +129,36 @@ def _overlap(placed: Placed, other: Placed, seconds: float) -> Finding:
 
 
 def mixed_sources(rows: Iterable[Placed]) -> Iterator[Finding]:
-    """Yield rows of one comparison that other sources, or other packages, have made."""
-    every = list(rows)
-    together = ("machine", "experiment")
-    learned = defaultdict(list)
-    for placed in every:
-        learned[(placed.row["settings"].get("task") or {}).get("name")].append(placed)
-    for group in learned.values():
-        yield from _mixed(group, together, "shared_hash", "task, recipe, trunk or clock")
-    variants = defaultdict(list)
-    for placed in every:
-        mixer = json.dumps(placed.row["settings"].get("mixer"), sort_keys=True)
-        task = (placed.row["settings"].get("task") or {}).get("name")
-        variants[placed.row["device"], mixer, task].append(placed)
-    for group in variants.values():
-        yield from _mixed(group, (*together, "model"), "source_hash", "sources")
-    yield from _mixed(every, ("machine", "experiment"), "versions", "packages")
+    """Yield rows of one comparison that other sources, or other packages, have made.
+
+    Tasks do not share their sources, nor need the variants of a model.
+    """
+    rows = list(rows)
+    yield from _mixed(rows, "versions", "packages", lambda row: ())
+    yield from _mixed(
+        rows, "shared_hash", "task, recipe, trunk or clock", lambda row: (_task(row),)
+    )
+    yield from _mixed(rows, "source_hash", "sources", _variant)
 
 
-def _mixed(rows: Iterable[Placed], by: tuple[str, ...], key: str, words: str) -> Iterator[Finding]:
-    for names, group in _grouped(rows, *by).items():
+def _task(row: Row) -> str:
+    task = row["settings"].get("task") or {}
+    return str(task.get("name", ""))
+
+
+def _variant(row: Row) -> tuple[str, ...]:
+    mixer = row["settings"].get("mixer") or {}
+    words = json.dumps(mixer, sort_keys=True) if mixer else ""
+    return row["model"], words, row["device"], _task(row)
+
+
+def _mixed(
+    rows: Iterable[Placed], key: str, words: str, by: Callable[[Row], tuple[str, ...]]
+) -> Iterator[Finding]:
+    groups: dict[tuple[str, ...], list[Placed]] = defaultdict(list)
+    for placed in rows:
+        groups[placed.row["machine"], placed.row["experiment"], *by(placed.row)].append(placed)
+    for (machine, *names), group in groups.items():
         made: dict[str, list[Placed]] = defaultdict(list)
         for placed in group:
             value = placed.row.get(key)
@@ -159,15 +169,15 @@ def _mixed(rows: Iterable[Placed], by: tuple[str, ...], key: str, words: str) ->
         if len(made) > 1:
             newest = max(made, key=lambda value: max(p.row["started"] for p in made[value]))
             older = [p for value, placed in made.items() if value != newest for p in placed]
-            cells = " ".join(dict.fromkeys(str(name) for name in names[1:] if name))
-            count = f"{cells} on {names[0]}: {len(older)} of {len(group)} rows"
+            cells = " ".join(name for name in names if name)
+            count = f"{cells} on {machine}: {len(older)} of {len(group)} rows"
             message = f"{count} come from other {words} than the newest ({key})"
             yield Finding("sources", message, tuple(older))
 
 
 def duplicates(rows: Iterable[Placed]) -> Iterator[Finding]:
     """Yield rows of one cell on one machine, which a report would take for repeats."""
-    cells: dict[Hashable, list[Placed]] = defaultdict(list)
+    cells: dict[tuple[str, str], list[Placed]] = defaultdict(list)
     for placed in rows:
         used = {key: v for key, v in placed.row["settings"].items() if key not in LIMITS}
         cells[placed.row["machine"], json.dumps(used, sort_keys=True)].append(placed)
@@ -176,10 +186,3 @@ def duplicates(rows: Iterable[Placed]) -> Iterator[Finding]:
             names = " and ".join(p.path for p in group)
             message = f"{group[0].name} is there {len(group)} times: {names}"
             yield Finding("duplicate", message, tuple(group[1:]))
-
-
-def _grouped(rows: Iterable[Placed], *keys: str) -> dict[tuple[Any, ...], list[Placed]]:
-    groups: dict[tuple[Any, ...], list[Placed]] = defaultdict(list)
-    for placed in rows:
-        groups[tuple(placed.row.get(key) for key in keys)].append(placed)
-    return groups

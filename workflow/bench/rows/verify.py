@@ -43,8 +43,7 @@ class Checked:
 
     def read(self, path: Path, text: str) -> Placed | None:
         """Return the row of a file or a line, read once; None where there is none that can be
-        trusted.
-        """
+        trusted."""
         name = str(path)
         if name not in self.rows:
             try:

@@ -1,4 +1,5 @@
-"""The tasks that models learn, one line each: name -> its `Parameters` class. A new task is one file here and one line.
+"""The tasks that models learn, one line each: name -> its `Parameters` class. A new task is one
+file here and one line.
 
 Importing this package loads no task; `info` does, and no task loads torch.
 """
@@ -28,7 +29,8 @@ TASKS = {
 
 @functools.cache
 def info(name: str) -> type[Parameters]:
-    """Return a task's parameters class; raise InputError with the nearest name for an unknown one."""
+    """Return a task's parameters class; raise InputError with the nearest name for an unknown
+    one."""
     if name not in TASKS:
         raise InputError.unknown("task", name, TASKS, "`--task`, or `tasks` in the config")
     module, _, attribute = TASKS[name].partition(":")
@@ -57,5 +59,6 @@ def parameters() -> dict[str, Any]:
 
 
 def axes() -> dict[str, str]:
-    """Return what a tier calls a list of sizes -> the setting, such as distances -> distance, for every task."""
+    """Return what a tier calls a list of sizes -> the setting, such as distances -> distance,
+    for every task."""
     return {info(name).axis_key: info(name).axis for name in TASKS}

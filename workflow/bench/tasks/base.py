@@ -1,10 +1,10 @@
-"""What every task shares: seeded streams that all models of a seed read in the same order, and the interface that
-training, evaluation and rows use.
+"""What every task shares: seeded streams that all models of a seed read in the same order, and the
+interface that training, evaluation and rows use.
 
-A task is one file here and one line in workflow.bench.tasks. It has two classes: `Parameters`, its settings in a cell
-(`task: {name: mqar, pairs: 16}`) with its axis and default sizes, and a `Task`, which makes sequences of tokens and,
-for each position, the symbol wanted there or IGNORED. Importing a task loads no torch, so that bad sizes are refused
-before any job starts.
+A task is one file here and one line in workflow.bench.tasks. It has two classes: `Parameters`, its
+settings in a cell (`task: {name: mqar, pairs: 16}`) with its axis and default sizes, and a `Task`,
+which makes sequences of tokens and, for each position, the symbol wanted there or IGNORED.
+Importing a task loads no torch, so that bad sizes are refused before any job starts.
 """
 
 from __future__ import annotations
@@ -30,10 +30,11 @@ Symbols = NDArray[np.int64]
 
 
 class Parameters(BaseModel):
-    """A task's settings in a cell; class attributes say what a cell and a report need to know of the task.
+    """A task's settings in a cell; class attributes say what a cell and a report need to know of
+    the task.
 
-    `axis` is the setting along which the task's cells lie, a parameter or the length; a tier lists its values under
-    `axis_key`, and the path of a row has them after `sign`.
+    `axis` is the setting along which the task's cells lie, a parameter or the length; a tier lists
+    its values under `axis_key`, and the path of a row has them after `sign`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -57,13 +58,15 @@ class Parameters(BaseModel):
     def of(self, batch: int, length: int, symbols: int, seed: int) -> Task:
         """Return the task at these sizes; raise InputError for sizes that do not fit each other."""
         own = self.model_dump(exclude={"name"})
-        return self.made_by(batch=batch, length=length, symbols=symbols, seeds=Seeds.of(seed), **own)
+        return self.made_by(
+            batch=batch, length=length, symbols=symbols, seeds=Seeds.of(seed), **own
+        )
 
 
 @dataclass(frozen=True)
 class Seeds:
-    """What one seed stands for, apart: the symbols, the initial weights, the order of batches and the training
-    noise."""
+    """What one seed stands for, apart: the symbols, the initial weights, the order of batches
+    and the training noise."""
 
     data: int
     init: int
@@ -77,14 +80,16 @@ class Seeds:
 
 
 def generator(stream: str, seed: int, index: int) -> np.random.Generator:
-    """A generator for entry `index` of a named stream. Streams of one seed never meet: the name is part of the key."""
+    """A generator for entry `index` of a named stream. Streams of one seed never meet: the name
+    is part of the key."""
     sequence = np.random.SeedSequence(seed, spawn_key=(STREAMS.index(stream), index))
     return np.random.Generator(np.random.Philox(sequence))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Task(ABC):
-    """One cell's task: its sizes and parameters, and its data, of which `seeds` decides every symbol."""
+    """One cell's task: its sizes and parameters, and its data, of which `seeds` decides every
+    symbol."""
 
     batch: int
     length: int
@@ -102,8 +107,11 @@ class Task(ABC):
         """Accuracy of the best guess that reads no input."""
 
     @abstractmethod
-    def sequences(self, rng: np.random.Generator, count: int, stream: str) -> tuple[Symbols, Symbols]:
-        """`count` fresh sequences of a stream -> (tokens int64[count, N], targets int64[count, N])."""
+    def sequences(
+        self, rng: np.random.Generator, count: int, stream: str
+    ) -> tuple[Symbols, Symbols]:
+        """`count` fresh sequences of a stream -> (tokens int64[count, N], targets int64[count,
+        N])."""
 
     @property
     def longest(self) -> int:
@@ -120,26 +128,31 @@ class Task(ABC):
         return {}
 
     def facts(self, loss: float | None = None) -> dict[str, Any]:
-        """The row keys that only this task has, some of them from the evaluation's loss in nats a symbol."""
+        """The row keys that only this task has, some of them from the evaluation's loss in nats
+        a symbol."""
         return {}
 
     def steps(self, budget: int) -> int:
         """Whole steps within a budget of tokens. Raises InputError where not even one fits."""
         if budget < self.tokens_a_step:
             raise InputError.about(
-                "tokens", budget, f"at least {self.tokens_a_step}, one step", "`--tokens`, or `tokens` in the config"
+                "tokens",
+                budget,
+                f"at least {self.tokens_a_step}, one step",
+                "`--tokens`, or `tokens` in the config",
             )
         return budget // self.tokens_a_step
 
     def training_batch(self, step: int) -> tuple[Tensor, Tensor]:
-        """The batch of a training step: the order seed permutes which of the data seed's batches comes when."""
+        """The batch of a training step: the order seed permutes which of the data seed's batches
+        comes when."""
         block, place = divmod(step, ORDER_BLOCK)
         order = generator("order", self.seeds.order, block).permutation(ORDER_BLOCK)
         return self.batch_of("train", block * ORDER_BLOCK + int(order[place]), self.batch)
 
     def batch_of(self, stream: str, index: int, batch: int) -> tuple[Tensor, Tensor]:
-        """`batch` sequences (int64[B, N], int64[B, N]) on the CPU, entry `index` of a stream that training never reads
-        unless it is "train"."""
+        """`batch` sequences (int64[B, N], int64[B, N]) on the CPU, entry `index` of a stream
+        that training never reads unless it is "train"."""
         import torch
 
         tokens, targets = self.sequences(generator(stream, self.seeds.data, index), batch, stream)

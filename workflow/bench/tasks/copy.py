@@ -1,13 +1,14 @@
 """The copy task (paper section 3.2).
 
-A sequence of N uniform symbols; the target at position t >= D is the symbol at t - D, earlier positions carry no loss:
+A sequence of N uniform symbols; the target at position t >= D is the symbol at t - D, earlier
+positions carry no loss:
 
     D = 3   position  0 1 2 3 4 5 6
             token     7 2 9 4 4 0 1
             target    . . . 7 2 9 4        (. is IGNORED)
 
-No position outside its own past is needed, and no symbol predicts another, so a model without reach stays at chance
-1/V.
+No position outside its own past is needed, and no symbol predicts another, so a model without reach
+stays at chance 1/V.
 """
 
 from __future__ import annotations
@@ -57,7 +58,9 @@ class CopyTask(Task):
         """Symbols are uniform."""
         return 1 / self.symbols
 
-    def sequences(self, rng: np.random.Generator, count: int, stream: str) -> tuple[Symbols, Symbols]:
+    def sequences(
+        self, rng: np.random.Generator, count: int, stream: str
+    ) -> tuple[Symbols, Symbols]:
         """See the module."""
         return copy_batch(rng, count, self.length, self.distance, self.symbols)
 

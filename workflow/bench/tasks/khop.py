@@ -1,8 +1,8 @@
-"""k-hop induction (Sanford, Hsu and Telgarsky 2024, arXiv 2402.09268, section 4): follow "where did this symbol last
-stand, and what came next" k times.
+"""k-hop induction (Sanford, Hsu and Telgarsky 2024, arXiv 2402.09268, section 4): follow "where did
+this symbol last stand, and what came next" k times.
 
-find(i) is the largest j <= i whose token before it, j - 1, is the symbol at i; the target at i is the symbol at
-find(find(...(i))), k times, and the symbol V - 1, "none", where a find has no answer:
+find(i) is the largest j <= i whose token before it, j - 1, is the symbol at i; the target at i is
+the symbol at find(find(...(i))), k times, and the symbol V - 1, "none", where a find has no answer:
 
     k = 1, V = 5   position  0 1 2 3 4 5 6
                    token     0 1 2 0 3 1 2
@@ -11,13 +11,13 @@ find(find(...(i))), k times, and the symbol V - 1, "none", where a find has no a
 
     k = 2          target    4 4 4 4 4 4 1        (position 6 -> 3 -> 1)
 
-Symbols are from 0 to V - 2, each uniform among those that differ from the one before it, as in the paper's code
-(chsanford/hop-induction-heads, get_strings); every position carries loss. The paper has 4 symbols and N = 100, and
-shows that depth log k is enough for attention, by doubling the pointers that lower layers found, as a chain of pointers
-can. Deviation: a model is trained for one k, where the paper mixes k = 0 to 16 and says which in the first token, so
-that small k may teach the larger.
-What no mixing between positions reaches: with 4 symbols and N = 128, always answering a function of the symbol at hand
-is right for 32% (k = 1), 48% (2), 27% (3) and 31% (4).
+Symbols are from 0 to V - 2, each uniform among those that differ from the one before it, as in the
+paper's code (chsanford/hop-induction-heads, get_strings); every position carries loss. The paper
+has 4 symbols and N = 100, and shows that depth log k is enough for attention, by doubling the
+pointers that lower layers found, as a chain of pointers can. Deviation: a model is trained for one
+k, where the paper mixes k = 0 to 16 and says which in the first token, so that small k may teach
+the larger. What no mixing between positions reaches: with 4 symbols and N = 128, always answering a
+function of the symbol at hand is right for 32% (k = 1), 48% (2), 27% (3) and 31% (4).
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ def find(tokens: Symbols) -> Symbols:
 
 
 def hop(found: Symbols, hops: int) -> Symbols:
-    """`find` applied `hops` times to each position: int64[B, N], NOWHERE once a step has no answer."""
+    """`find` applied `hops` times to each position: int64[B, N], NOWHERE once a step has no
+    answer."""
     reached = found
     for _ in range(hops - 1):
         further = np.take_along_axis(found, np.maximum(reached, 0), axis=1)
@@ -72,9 +73,10 @@ class KhopTask(Task):
     def chance(self) -> float:
         """Symbols are alike and share what "none" leaves.
 
-        Every hop goes D >= 1 positions back with probability (1 - q)^(D - 1) q, q = 1/(V - 2): read backwards, each
-        symbol that is not the one sought is followed by it with probability q, whatever the hops before have shown.
-        Position p has an answer while the sum of all D is below p.
+        Every hop goes D >= 1 positions back with probability (1 - q)^(D - 1) q, q = 1/(V - 2): read
+        backwards, each symbol that is not the one sought is followed by it with probability q,
+        whatever the hops before have shown. Position p has an answer while the sum of all D is
+        below p.
         """
         q, places = 1 / (self.symbols - 2), np.arange(self.length)
         back = np.where(places > 0, (1 - q) ** np.maximum(places - 1, 0) * q, 0)
@@ -84,7 +86,9 @@ class KhopTask(Task):
         share = answered.mean()
         return float(max(share / (self.symbols - 1), 1 - share))
 
-    def sequences(self, rng: np.random.Generator, count: int, stream: str) -> tuple[Symbols, Symbols]:
+    def sequences(
+        self, rng: np.random.Generator, count: int, stream: str
+    ) -> tuple[Symbols, Symbols]:
         """See the module."""
         steps = rng.integers(1, self.symbols - 1, size=(count, self.length), dtype=np.int64)
         steps[:, :1] = rng.integers(self.symbols - 1, size=(count, 1))

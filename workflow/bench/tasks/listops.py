@@ -1,5 +1,5 @@
-"""ListOps, long (Nangia and Bowman 2018, arXiv 1804.06028, in the version of Long Range Arena, Tay et al. 2020, arXiv
-2011.04006): what does a nested expression over digits come to?
+"""ListOps, long (Nangia and Bowman 2018, arXiv 1804.06028, in the version of Long Range Arena, Tay
+et al. 2020, arXiv 2011.04006): what does a nested expression over digits come to?
 
     [MAX 2 9 [MIN 4 7 ] 0 ]   is 9
 
@@ -7,12 +7,14 @@
     token     MAX  2 9 MIN  4 7 ] 0 ] _        (_ is filler)
     target    .    . . .    . . . . 9 .        (. is IGNORED)
 
-Grammar of LRA: operators MIN, MAX, MED (the median's whole part) and SM (sum modulo 10); 2 to 10 arguments, each an
-operator with probability 1/4 and else a digit; at most 10 levels. Expressions have more than N/4 and at most N tokens;
-N = 2000 gives LRA's 500 to 2000. Shorter or longer ones are drawn again, as there. LRA classifies whole sequences with
-an encoder; here the answer is asked of a causal model at the expression's last token, where it has seen everything.
-The first operator alone tells much: the likeliest answer to each is right for 36% at N = 2000 (MIN is 0 and MAX is 9
-more than half of the time), against 17% without looking. A model that scores less has not begun to evaluate.
+Grammar of LRA: operators MIN, MAX, MED (the median's whole part) and SM (sum modulo 10); 2 to 10
+arguments, each an operator with probability 1/4 and else a digit; at most 10 levels. Expressions
+have more than N/4 and at most N tokens; N = 2000 gives LRA's 500 to 2000. Shorter or longer ones
+are drawn again, as there. LRA classifies whole sequences with an encoder; here the answer is asked
+of a causal model at the expression's last token, where it has seen everything. The first operator
+alone tells much: the likeliest answer to each is right for 36% at N = 2000 (MIN is 0 and MAX is 9
+more than half of the time), against 17% without looking. A model that scores less has not begun to
+evaluate.
 """
 
 from __future__ import annotations
@@ -39,14 +41,18 @@ class TooLong(Exception):
 
 
 def expression(rng: np.random.Generator, longest: int) -> tuple[list[int], int]:
-    """A random expression in tokens, and what it comes to. Raises TooLong beyond `longest` tokens."""
+    """A random expression in tokens, and what it comes to. Raises TooLong beyond `longest`
+    tokens."""
     tokens: list[int] = []
     return tokens, _draw(rng, tokens, longest, 1)
 
 
 def _draw(rng: np.random.Generator, tokens: list[int], longest: int, depth: int) -> int:
     """Appends an operator with its arguments to `tokens`; returns its value."""
-    operator, count = OPERATORS[rng.integers(len(OPERATORS))], int(rng.integers(2, MOST_ARGUMENTS + 1))
+    operator, count = (
+        OPERATORS[rng.integers(len(OPERATORS))],
+        int(rng.integers(2, MOST_ARGUMENTS + 1)),
+    )
     nested = (rng.random(count) < NESTED) & (depth + 1 < DEPTH)
     values = rng.integers(DIGITS, size=count).tolist()
     tokens.append(operator)
@@ -83,11 +89,13 @@ class ListOpsTask(Task):
 
     @property
     def chance(self) -> float:
-        """Ten answers, not equally frequent: 0 and 9 are what MIN and MAX like, and one of them always is right this
-        often (measured over 20,000 expressions of N = 2000)."""
+        """Ten answers, not equally frequent: 0 and 9 are what MIN and MAX like, and one of them
+        always is right this often (measured over 20,000 expressions of N = 2000)."""
         return CONSTANT_GUESS
 
-    def sequences(self, rng: np.random.Generator, count: int, stream: str) -> tuple[Symbols, Symbols]:
+    def sequences(
+        self, rng: np.random.Generator, count: int, stream: str
+    ) -> tuple[Symbols, Symbols]:
         """See the module."""
         tokens = np.full((count, self.length), FILLER, dtype=np.int64)
         targets = blank(tokens)

@@ -6,11 +6,12 @@ P pairs of key and value stand first; then each key comes once more, and its val
                     token     2 8 4 7 0 0 4 0 0 0 2  0
                     target    . . . . . . 7 . . . 8  .        (. is IGNORED)
 
-Keys are different symbols from 1 to V/2 - 1, values different ones from V/2 to V - 1, all else is 0. Queries stand at
-even places behind the pairs; a query's place i (from 1) has a probability that falls as i^(a - 1), a = 0.01, each
-place at most once. Layout, places, a and the zeros are those of Zoology's figure 2 (HazyResearch/zoology, configuration
-iclr24_zoology_figure2), where N = 16 P as well. Ours differs in V, 8192 there: at 256 channels so large an embedding
-would be most of the model's parameters. Guessing among a sequence's own values scores 1/P, far above the chance of a
+Keys are different symbols from 1 to V/2 - 1, values different ones from V/2 to V - 1, all else is
+0. Queries stand at even places behind the pairs; a query's place i (from 1) has a probability that
+falls as i^(a - 1), a = 0.01, each place at most once. Layout, places, a and the zeros are those of
+Zoology's figure 2 (HazyResearch/zoology, configuration iclr24_zoology_figure2), where N = 16 P as
+well. Ours differs in V, 8192 there: at 256 channels so large an embedding would be most of the
+model's parameters. Guessing among a sequence's own values scores 1/P, far above the chance of a
 constant guess, and is where training rests before a model recalls.
 """
 
@@ -31,12 +32,16 @@ PAIR_TOKENS = 16  # N = 16 P unless a length is given
 
 
 def query_places(rng: np.random.Generator, count: int, places: int, pairs: int) -> Symbols:
-    """int64[count, pairs]: different places from 0, drawn one after another with weights (i + 1)^(a - 1).
+    """int64[count, pairs]: different places from 0, drawn one after another with weights (i + 1)^(a
+    - 1).
 
-    The largest of log weight + Gumbel noise are such a draw (Efraimidis and Spirakis 2006, IPL 97:181).
+    The largest of log weight + Gumbel noise are such a draw (Efraimidis and Spirakis 2006, IPL
+    97:181).
     """
     weights = (POWER - 1) * np.log(np.arange(1, places + 1))
-    return np.argsort(-(weights + rng.gumbel(size=(count, places))), axis=1, kind="stable")[:, :pairs]
+    return np.argsort(-(weights + rng.gumbel(size=(count, places))), axis=1, kind="stable")[
+        :, :pairs
+    ]
 
 
 def distinct(rng: np.random.Generator, count: int, low: int, high: int, wanted: int) -> Symbols:
@@ -51,8 +56,16 @@ class MqarTask(Task):
     pairs: int
 
     def __post_init__(self) -> None:
-        require("pairs", self.pairs, 1, self.length // 4, f" at length {self.length}: 4 tokens a pair")
-        require("pairs", self.pairs, 1, self.symbols // 2 - 1, f" with {self.symbols} symbols: half of them are keys")
+        require(
+            "pairs", self.pairs, 1, self.length // 4, f" at length {self.length}: 4 tokens a pair"
+        )
+        require(
+            "pairs",
+            self.pairs,
+            1,
+            self.symbols // 2 - 1,
+            f" with {self.symbols} symbols: half of them are keys",
+        )
 
     @property
     def supervised(self) -> int:
@@ -64,13 +77,17 @@ class MqarTask(Task):
         """Values are uniform in their half of the symbols."""
         return 1 / (self.symbols - self.symbols // 2)
 
-    def sequences(self, rng: np.random.Generator, count: int, stream: str) -> tuple[Symbols, Symbols]:
+    def sequences(
+        self, rng: np.random.Generator, count: int, stream: str
+    ) -> tuple[Symbols, Symbols]:
         """See the module."""
         keys = distinct(rng, count, 1, self.symbols // 2, self.pairs)
         values = distinct(rng, count, self.symbols // 2, self.symbols, self.pairs)
         tokens = np.full((count, self.length), FILLER, dtype=np.int64)
         tokens[:, 0 : 2 * self.pairs : 2], tokens[:, 1 : 2 * self.pairs : 2] = keys, values
-        queries = 2 * self.pairs + 2 * query_places(rng, count, (self.length - 2 * self.pairs) // 2, self.pairs)
+        queries = 2 * self.pairs + 2 * query_places(
+            rng, count, (self.length - 2 * self.pairs) // 2, self.pairs
+        )
         targets = blank(tokens)
         np.put_along_axis(tokens, queries, keys, axis=1)
         np.put_along_axis(targets, queries, values, axis=1)

@@ -1,14 +1,15 @@
 """Selective copying (Gu and Dao 2023, Mamba, arXiv 2312.00752, section 4.1.1 and appendix E.1).
 
-M data symbols lie at random places among noise; then come M markers, at which the data are wanted in their order:
+M data symbols lie at random places among noise; then come M markers, at which the data are wanted
+in their order:
 
     M = 3, V = 8   position  0 1 2 3 4 5 6 7 8 9
                    token     0 5 0 0 3 0 5 7 7 7
                    target    . . . . . . . 5 3 5        (. is IGNORED)
 
-Noise is 0, the marker V - 1, data are uniform from 1 to V - 2 (as in the data of state-spaces/s4, copying.py, which the
-paper builds on). Mamba's setting is V = 16, M = 16 and 4096 tokens before the markers. No marker tells which one it is:
-a model must count, or know positions.
+Noise is 0, the marker V - 1, data are uniform from 1 to V - 2 (as in the data of state-spaces/s4,
+copying.py, which the paper builds on). Mamba's setting is V = 16, M = 16 and 4096 tokens before the
+markers. No marker tells which one it is: a model must count, or know positions.
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ class SelectiveCopyTask(Task):
     items: int
 
     def __post_init__(self) -> None:
-        require("items", self.items, 1, self.length // 2, f" at length {self.length}: 2 tokens an item")
+        require(
+            "items", self.items, 1, self.length // 2, f" at length {self.length}: 2 tokens an item"
+        )
         require("symbols", self.symbols, 4, 2**20)
 
     @property
@@ -45,7 +48,9 @@ class SelectiveCopyTask(Task):
         """Data are uniform; noise and marker are never wanted."""
         return 1 / (self.symbols - 2)
 
-    def sequences(self, rng: np.random.Generator, count: int, stream: str) -> tuple[Symbols, Symbols]:
+    def sequences(
+        self, rng: np.random.Generator, count: int, stream: str
+    ) -> tuple[Symbols, Symbols]:
         """See the module."""
         before = self.length - self.items
         data = rng.integers(1, self.symbols - 1, size=(count, self.items), dtype=np.int64)

@@ -1,18 +1,21 @@
-"""Copy of a string (Jelassi et al. 2024, Repeat After Me, arXiv 2402.01032, section 4.1), at lengths never trained on.
+"""Copy of a string (Jelassi et al. 2024, Repeat After Me, arXiv 2402.01032, section 4.1), at
+lengths never trained on.
 
-Begin, L uniform letters, copy, and the same letters again, which are wanted one step ahead, then the end:
+Begin, L uniform letters, copy, and the same letters again, which are wanted one step ahead, then
+the end:
 
     L = 3   position  0 1 2 3 4 5 6 7
             token     B 7 2 9 C 7 2 9
             target    . . . . 7 2 9 E        (. is IGNORED)
 
-Letters are 0 to V - 4; B = V - 3, C = V - 2, E = V - 1, which also fills up short sequences. Training draws L uniformly
-from 1 to `letters` (the paper: up to 50 for this question); scores are at L = `letters` and, beyond training, at 2 and
-4 times that. E is learned but not scored, as in the paper's code (get_score of sjelassi/transformers_ssm_copy). A
-string is generated right exactly if all its letters are right with the true ones before them, so the paper's string
-accuracy is the fraction of evaluated sequences without a wrong symbol.
-Deviation: a training sequence holds one string and filler, where the paper's code packs several into a context, so
-about half of the tokens that a budget counts are filler.
+Letters are 0 to V - 4; B = V - 3, C = V - 2, E = V - 1, which also fills up short sequences.
+Training draws L uniformly from 1 to `letters` (the paper: up to 50 for this question); scores are
+at L = `letters` and, beyond training, at 2 and 4 times that. E is learned but not scored, as in the
+paper's code (get_score of sjelassi/transformers_ssm_copy). A string is generated right exactly if
+all its letters are right with the true ones before them, so the paper's string accuracy is the
+fraction of evaluated sequences without a wrong symbol. Deviation: a training sequence holds one
+string and filler, where the paper's code packs several into a context, so about half of the tokens
+that a budget counts are filler.
 """
 
 from __future__ import annotations
@@ -60,14 +63,22 @@ class StringCopyTask(Task):
     def further(self) -> dict[int, Task]:
         """Longer strings than training had."""
         sizes = [factor * self.letters for factor in FURTHER]
-        return {size: dataclasses.replace(self, letters=size, length=_length(size)) for size in sizes}
+        return {
+            size: dataclasses.replace(self, letters=size, length=_length(size)) for size in sizes
+        }
 
-    def sequences(self, rng: np.random.Generator, count: int, stream: str) -> tuple[Symbols, Symbols]:
+    def sequences(
+        self, rng: np.random.Generator, count: int, stream: str
+    ) -> tuple[Symbols, Symbols]:
         """See the module."""
         begin, copy, end = range(self.symbols - SPECIAL, self.symbols)
         tokens = np.full((count, self.length), end, dtype=np.int64)
         targets = blank(tokens)
-        lengths = rng.integers(1, self.letters + 1, size=count) if stream == "train" else np.full(count, self.letters)
+        lengths = (
+            rng.integers(1, self.letters + 1, size=count)
+            if stream == "train"
+            else np.full(count, self.letters)
+        )
         for line, size in enumerate(int(length) for length in lengths):
             string = rng.integers(begin, size=size)
             tokens[line, : 2 * size + 2] = [begin, *string, copy, *string]
@@ -91,7 +102,9 @@ class StringCopy(Parameters):
     made_by = StringCopyTask
 
     name: Literal["string-copy"] = "string-copy"
-    letters: Whole = Field(default=50, ge=1, le=LARGEST, description="letters of training's longest string")
+    letters: Whole = Field(
+        default=50, ge=1, le=LARGEST, description="letters of training's longest string"
+    )
 
     def default_length(self) -> int:
         """Return two tokens a letter and two more."""

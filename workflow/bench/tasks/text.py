@@ -4,11 +4,12 @@
                       token     f o r _ i _ i
                       target    o r _ i _ i n
 
-The text is the Python standard library's own source files, present on every machine that runs this, or a file that
-`data` names (enwik8, say). Source files go to a split whole, by a hash of their contents: 8 of 10 to training, 1 to the
-checks during training and the traces, 1 to the evaluation; a single file is cut in that order at 90% and 95%, as enwik8
-is. A sequence starts at a random byte of its split. `data_hash` in a row says which text it was: rows of different
-texts, such as two versions of Python, do not compare.
+The text is the Python standard library's own source files, present on every machine that runs this,
+or a file that `data` names (enwik8, say). Source files go to a split whole, by a hash of their
+contents: 8 of 10 to training, 1 to the checks during training and the traces, 1 to the evaluation;
+a single file is cut in that order at 90% and 95%, as enwik8 is. A sequence starts at a random byte
+of its split. `data_hash` in a row says which text it was: rows of different texts, such as two
+versions of Python, do not compare.
 """
 
 from __future__ import annotations
@@ -36,7 +37,14 @@ SPLITS = ("train", "check", "evaluate")
 SPLIT_OF = {"trace": "check", "timing": "train"}  # streams without a split of their own
 SHARES = (8, 9, 10)  # of 10 hash values: below 8 training, below 9 check, else evaluation
 CUTS = (0.90, 0.95)  # of a single file
-LEFT_OUT = ("site-packages", "dist-packages", "test", "tests", "idlelib", "__pycache__")  # not on every machine
+LEFT_OUT = (
+    "site-packages",
+    "dist-packages",
+    "test",
+    "tests",
+    "idlelib",
+    "__pycache__",
+)  # not on every machine
 MACHINES_OWN = "_sysconfigdata"  # how this very Python was built
 
 
@@ -53,17 +61,25 @@ class Corpus:
 
 
 def library_files(folder: Path) -> list[Path]:
-    """The standard library's source files, sorted; tests and what is installed on top are left out."""
-    found = (path for path in folder.rglob("*.py") if not set(LEFT_OUT) & set(path.relative_to(folder).parts))
+    """The standard library's source files, sorted; tests and what is installed on top are left
+    out."""
+    found = (
+        path
+        for path in folder.rglob("*.py")
+        if not set(LEFT_OUT) & set(path.relative_to(folder).parts)
+    )
     return sorted(path for path in found if not path.name.startswith(MACHINES_OWN))
 
 
 def split_by_file(contents: Iterable[bytes]) -> dict[str, ByteArray]:
-    """Each file whole in one split, chosen by its contents, so that equal files never stand on two sides."""
+    """Each file whole in one split, chosen by its contents, so that equal files never stand on
+    two sides."""
     parts: dict[str, list[bytes]] = {name: [] for name in SPLITS}
     for content in contents:
         drawn = int.from_bytes(hashlib.sha256(content).digest()[:8], "big") % SHARES[-1]
-        parts[next(name for name, share in zip(SPLITS, SHARES, strict=True) if drawn < share)].append(content)
+        parts[
+            next(name for name, share in zip(SPLITS, SHARES, strict=True) if drawn < share)
+        ].append(content)
     return {name: np.frombuffer(b"".join(found), dtype=np.uint8) for name, found in parts.items()}
 
 
@@ -71,21 +87,27 @@ def split_by_place(content: bytes) -> dict[str, ByteArray]:
     """The first 90% train, the next 5% check, the last 5% evaluate."""
     first, second = (int(cut * len(content)) for cut in CUTS)
     parts = (content[:first], content[first:second], content[second:])
-    return {name: np.frombuffer(part, dtype=np.uint8) for name, part in zip(SPLITS, parts, strict=True)}
+    return {
+        name: np.frombuffer(part, dtype=np.uint8) for name, part in zip(SPLITS, parts, strict=True)
+    }
 
 
 @functools.cache
 def corpus(data: str) -> Corpus:
-    """The text of a path, or the standard library's for an empty one; raises InputError for a file that cannot be
-    read."""
+    """The text of a path, or the standard library's for an empty one; raises InputError for a
+    file that cannot be read."""
     if not data:
-        contents = [path.read_bytes() for path in library_files(Path(sysconfig.get_paths()["stdlib"]))]
+        contents = [
+            path.read_bytes() for path in library_files(Path(sysconfig.get_paths()["stdlib"]))
+        ]
         return Corpus(split_by_file(contents), _hash(contents))
     try:
         content = Path(data).read_bytes()
     except OSError as error:
         accepted = f"a file that can be read ({error.strerror})"
-        raise InputError.about("data", data, accepted, "`--data`, or `data` in the config") from error
+        raise InputError.about(
+            "data", data, accepted, "`--data`, or `data` in the config"
+        ) from error
     return Corpus(split_by_place(content), _hash([content]))
 
 
@@ -123,11 +145,15 @@ class TextTask(Task):
             "data_hash": text.data_hash,
         }
 
-    def sequences(self, rng: np.random.Generator, count: int, stream: str) -> tuple[Symbols, Symbols]:
+    def sequences(
+        self, rng: np.random.Generator, count: int, stream: str
+    ) -> tuple[Symbols, Symbols]:
         """See the module. Raises InputError where the split holds no sequence of N."""
         text = corpus(self.data).splits[SPLIT_OF.get(stream, stream)]
         if len(text) <= self.length:
-            accepted = f"a text with more than {self.length:,} bytes for {stream}, not {len(text):,}"
+            accepted = (
+                f"a text with more than {self.length:,} bytes for {stream}, not {len(text):,}"
+            )
             raise InputError.about("data", self.data, accepted, "`--data` or `--length`")
         starts = rng.integers(len(text) - self.length, size=count)
         drawn = text[starts[:, None] + np.arange(self.length + 1)].astype(np.int64)
@@ -146,4 +172,6 @@ class Bytes(Parameters):
     made_by = TextTask
 
     name: Literal["bytes"] = "bytes"
-    data: Text = Field(default="", description="the text, a file; empty: the Python standard library's sources")
+    data: Text = Field(
+        default="", description="the text, a file; empty: the Python standard library's sources"
+    )

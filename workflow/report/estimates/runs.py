@@ -8,11 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from workflow.bench import experiments
 from workflow.report.frame import unpack
 
-TRUNK = "6x256x8"  # layers x width x heads: the paper's trunk
-LEARNED = 0.95  # the accuracy that tokens_to_95 and seconds_to_95 speak of
 TEXT = "bytes"  # the task of predicting real text
 
 # The columns that tell one estimate from another. "" or <NA> where a column does not apply.
@@ -33,19 +30,12 @@ def prepare(frame: pd.DataFrame) -> pd.DataFrame:
     runs = frame.rename(columns={"data_hash": "data", "model_hash": "code"})
     settings = [unpack(text) or {} for text in runs["settings"]]
     runs["variant"] = [describe(given.get("mixer") or {}) for given in settings]
-    runs["trunk"] = runs["trunk"].fillna(TRUNK)
-    runs["task"] = [_task(*cell) for cell in zip(runs["experiment"], runs["task"], runs["distance"], strict=True)]
-    runs["axis"] = [experiments.TASKS[task].axis if task in experiments.TASKS else "length" for task in runs["task"]]
-    runs["x"] = runs["length"]
-    for axis in set(runs["axis"]):
-        runs["x"] = runs["x"].mask(runs["axis"] == axis, runs[axis])
 
     # Only training depends on a budget and a learning rate, and only a CPU on its number of threads.
-    trains = runs["task"] != ""
-    budgets = pd.Series([given.get("tokens") for given in settings], index=runs.index, dtype="Int64")
-    runs["tokens"] = runs["tokens_budget"].fillna(budgets).where(trains)
-    runs["learning_rate"] = pd.Series([given.get("lr") for given in settings], index=runs.index, dtype="float64")
-    runs["learning_rate"] = runs["learning_rate"].where(trains)
+    trains = runs["task"].notna()
+    rates = pd.Series([given.get("lr") for given in settings], index=runs.index, dtype="float64")
+    runs["learning_rate"] = rates.where(trains)
+    runs["tokens"] = runs["tokens_budget"].where(trains)
     runs["threads"] = runs["threads"].where(runs["device"] == "cpu")
 
     # A failed row may lack the positional encoding, and still belongs to its model's estimate.
@@ -60,11 +50,11 @@ def prepare(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def only_learned(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return the runs with tokens and seconds until 95% only where the final accuracy is at least LEARNED.
+    """Return the runs with tokens and seconds until 95% only where the final accuracy is at least 95% as well.
 
     An evaluation during training is one small batch and may be lucky, so a run that ends below 95% did not learn.
     """
-    runs.loc[runs["accuracy"] < LEARNED, ["tokens_to_95", "seconds_to_95"]] = pd.NA
+    runs.loc[~runs["learned"].fillna(True), ["tokens_to_95", "seconds_to_95"]] = pd.NA
     return runs
 
 
@@ -78,18 +68,6 @@ def without(runs: pd.DataFrame, *columns: str) -> pd.DataFrame:
 def describe(mixer: Mapping[str, Any]) -> str:
     """Return changed mixer settings as text, `candidates=offsets+content, k=32`; empty for the model as it is."""
     return ", ".join(f"{name}={mixer[name]}" for name in sorted(mixer))
-
-
-def _task(experiment: str, task: Any, distance: Any) -> str:
-    """Return what a model was trained on; empty where nothing is trained."""
-    if pd.notna(task):
-        return str(task)
-    known = experiments.EXPERIMENTS.get(experiment)
-    if known is None or not known.trains:
-        return ""
-    if known.any_task and pd.isna(distance):  # an old row of a model trained on text
-        return TEXT
-    return known.task
 
 
 def unpack_all(column: pd.Series) -> list[Any]:

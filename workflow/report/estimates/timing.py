@@ -191,21 +191,26 @@ def _exponents(runs: pd.DataFrame) -> pd.DataFrame:
         key = dict(zip(alike, values, strict=True))
         lengths = sorted(series["length"].unique())
         for shortest in lengths[:-1] if key["phase"] else lengths[:1]:
-            if shortest < lengths[-1]:
-                lines.append(key | _exponent(series[series["length"] >= shortest]) | {"x": shortest})
+            fit = _exponent(series[series["length"] >= shortest])
+            if fit:
+                lines.append(key | fit | {"x": shortest})
     texts = dict.fromkeys(("reason", "doubt", "code", "method"), "")
     table = pd.DataFrame(lines).reindex(columns=ESTIMATE)
     return table.assign(unit="exponent", status="ok", values="[]", **texts)
 
 
 def _exponent(points: pd.DataFrame) -> dict[str, object]:
+    """Return the exponent over the slopes of the repeats; nothing where no repeat has several lengths."""
     repeats: dict[tuple[int, int], tuple[list[float], list[float]]] = {}
     columns = (points[name].tolist() for name in ("seed", "repeat", "length", "amount"))
     for seed, repeat, length, amount in zip(*columns, strict=True):
         lengths, amounts = repeats.setdefault((seed, repeat), ([], []))
         lengths.append(float(length))
         amounts.append(amount)
-    fit = intervals.exponent_over([series for series in repeats.values() if len(set(series[0])) > 1])
+    several = [series for series in repeats.values() if len(set(series[0])) > 1]
+    if not several:
+        return {}
+    fit = intervals.exponent_over(several)
     numbers = {"value": fit.value, "low": fit.low, "high": fit.high}
     n = int(points["length"].value_counts().min())
     return numbers | {"n": n, "runs": len(points), "rows": joined(points["path"])}

@@ -145,7 +145,7 @@ def report_table(name: str, estimates: pd.DataFrame, frame: pd.DataFrame, number
     """Return a table of the report; each line knows its rows. Raises InputError for an unknown name."""
     if name not in tables.NAMES:
         raise InputError.unknown("table", name, tables.NAMES, "`--tables`")
-    table = tables.make(name, estimates, frame)
+    table = tables.make(name, estimates)
     titles = [heading(column, column, column.isdigit()) for column in map(str, table.wide)]
     behind = [plots.numbers(files, numbers) for files in table.rows or [""] * len(table.wide)]
     made = {"name": name, "title": table.title, "columns": titles, "lines": table.wide.to_numpy().tolist()}
