@@ -204,7 +204,7 @@ def loss_curves(_: Table, frame: Table) -> Figure:
         axis.set(xlabel="Training tokens (thousands)", ylabel="Training loss (nats a symbol)")
         axis.set(xlim=(0, None), ylim=(-0.1, 1.06 * highest))
 
-    parts = {f"D = {distance}": group for distance, group in rows.groupby("distance")}
+    parts = {f"D = {distance}": group for distance, group in rows.groupby("x")}
     return style.figure(
         "Loss on the copy task", parts, draw, missing=charts.NO_COPIES, height=2.3, share_y=True,
         looks=looks, keys=[style.key("guessing, ln V", "--")],
@@ -228,7 +228,7 @@ def pointer_map(_: Table, frame: Table) -> Figure:
         title += f": {models.plain(row['model'])}, {explorer.task(row)}, N = {hops.shape[-1]}, seed {row['seed']}"
         colour = models.looks([(row["model"], "")])[row["model"], ""].colour
         keys.append(style.key("a position's pointer, all heads", colour=colour, marker="."))
-        if pd.notna(row["distance"]):
+        if row["axis"] == "distance":
             keys.append(style.key("copy distance", "--", style.SOFT))
         break
 
@@ -236,8 +236,8 @@ def pointer_map(_: Table, frame: Table) -> Figure:
         positions = np.broadcast_to(np.arange(heads.shape[-1]), heads.shape)
         # An image: a hundred thousand points would make the SVG unusable.
         axis.scatter(positions, heads, s=1.2, color=colour, linewidths=0, rasterized=True, zorder=2)
-        if pd.notna(row["distance"]):
-            style.level(axis, float(row["distance"]), "--", style.SOFT)
+        if row["axis"] == "distance":
+            style.level(axis, float(row["x"]), "--", style.SOFT)
         _hop_axis(axis)
         axis.set(xlabel="Position (tokens)", ylabel="Hop to its target (tokens)")
         axis.set_ylim(-0.3, 2 * heads.shape[-1])

@@ -24,10 +24,10 @@ TEMPLATES = Path(__file__).resolve().parents[1] / "templates"
 CAPTIONS = TEMPLATES.with_name("captions")
 SCRIPTS = ("base.js", "charts.js", "tables.js", "arcs.js", "explorer.js", "page.js")
 TEXTS = (
-    "experiment", "model", "variant", "length", "distance", "device", "machine", "dtype", "threads", "seed", "repeat",
-    "status", "reason",
+    "experiment", "task", "model", "variant", "axis", "x", "length", "device", "machine", "dtype", "threads", "seed",
+    "repeat", "status", "reason",
 )  # fmt: skip
-WHOLE = ("length", "distance", "threads", "seed", "repeat")
+WHOLE = ("x", "length", "threads", "seed", "repeat")
 MEASURES = {  # column of the rows -> its heading and the unit it is divided by
     "tokens_per_s": ("training, tokens/s", 1),
     "step_ms": ("step, ms", 1),

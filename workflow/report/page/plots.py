@@ -175,7 +175,7 @@ def _losses(frame: Table, rows: Rows) -> list[dict[str, Any]]:
     runs = runs[runs["curve"].map(len) > 1]
     looks = models.looks(models.series(runs))
     panels = []
-    for (distance, *where), group in runs.groupby(["distance", *PLACE], dropna=False):
+    for (distance, *where), group in runs.groupby(["x", *PLACE], dropna=False):
         data = []
         lines: Iterable[Any] = group.itertuples()
         for run in lines:
