@@ -53,6 +53,10 @@ def row(**values: Any) -> Row:
         "command": "python -m workflow.bench run", "git_commit": "0" * 40, "git_dirty": False, "source_hash": "0" * 64,
         "versions": {"torch": "2.13.0"}, "digest": "0" * 64,
     }  # fmt: skip
+    if isinstance(values.get("task"), dict):  # of a row that is made again
+        values = {**values, "task": values["task"]["name"]} | {
+            key: size for key, size in values["task"].items() if key != "name"
+        }
     made = {key: value for key, value in (known | values).items() if key != "digest"}
     sizes = {key: made.pop(key) for key in SIZES if key in made}
     task = made.pop("task", None) or getattr(EXPERIMENTS.get(made["experiment"]), "task", "")

@@ -131,10 +131,10 @@ def test_sizes_of_k_hop_are_numbers_of_their_own(
     capsys: pytest.CaptureFixture[str], folders: tuple[Path, Path]
 ) -> None:
     """Four sizes pooled would have one mean on both sides."""
-    known = {"experiment": "khop", "task": "khop", "distance": None, "length": 256}
+    known = {"experiment": "khop", "task": "khop", "length": 256}
     right = (0.9, 0.7, 0.5, 0.3)
-    a = [copied("pointer", 0, share) | known | {"hops": k} for k, share in enumerate(right, start=1)]
-    b = [copied("pointer", 0, share) | known | {"hops": k} for k, share in enumerate(reversed(right), start=1)]
+    a = [copied("pointer", 0, share, hops=k, **known) for k, share in enumerate(right, start=1)]
+    b = [copied("pointer", 0, share, hops=k, **known) for k, share in enumerate(reversed(right), start=1)]
     code, found = said(capsys, folders, a, b)
     assert (code, found["counts"]["differ"], [cell["x"] for cell in found["cells"]]) == (1, 4, [1, 2, 3, 4])
 
