@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from workflow.bench.experiments import TASKS
+
 
 @click.command()
 @click.argument("a", type=click.Path(path_type=Path))
@@ -45,11 +47,10 @@ COLUMNS = {  # of the estimates, as options of `why`
     "symbols": "vocabulary size",
     "data": "hash of a text",
     "layer": "from 1, the lowest",
-    "distance": "copy distance D",
-    "pairs": "pairs of key and value (mqar)",
-    "hops": "induction steps in a row (khop)",
-    "letters": "letters of a string (string-copy)",
 }
+for task in TASKS.values():
+    if task.axis != "length":
+        COLUMNS[task.axis] = str(task.model_fields[task.axis].description)
 
 
 def _why(quantity: str, results: Path, reference: Path, **columns: str | None) -> int:

@@ -11,12 +11,14 @@ from typing import Any
 import pandas as pd
 
 from pointer.errors import InputError
+from workflow.bench.experiments import TASKS
 from workflow.report import estimates, frame
 from workflow.report.estimates import KEY, PLACE, SEPARATOR, WHOLE_KEYS
 from workflow.report.layout import significant
 
 WHERE = "the command line"
-AXES = ("distance", "pairs", "hops", "letters")  # `--distance 512` says the axis and x at once
+# `--distance 512` says the axis and x at once.
+AXES = {kind.axis for kind in TASKS.values()} - {"length"}
 # What is meant where nothing is said and several are there.
 USUAL = {"variant": "", "phase": "training", "dtype": "float32"}
 MOST = 100  # candidates that are listed
