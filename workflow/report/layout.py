@@ -12,7 +12,6 @@ from typing import Any
 import pandas as pd
 
 from workflow.bench import experiments
-from workflow.bench.tasks.mqar import PAIR_TOKENS
 from workflow.report import models, paper
 from workflow.report.estimates import KEY, SEPARATOR
 
@@ -255,8 +254,7 @@ def size(estimate: Any) -> str:
 
 def axis(task: str) -> str:
     """Return the setting along which a task's estimates lie, in words."""
-    name = experiments.TASKS[task].axis
-    return {"hops": "hops k", "length": "length N"}.get(name, name)
+    return experiments.TASKS[task].axis_words
 
 
 def with_task_in_words(estimates: Estimates) -> Estimates:
@@ -281,18 +279,14 @@ def over_all_lengths(estimates: Estimates) -> Estimates:
 
 def with_length_in_words(estimates: Estimates) -> Estimates:
     """Return the estimates with `N`: the length in words where it follows from x, empty where it is x."""
-    cells = zip(estimates["axis"], estimates["x"], estimates["length"], strict=True)
+    cells = zip(estimates["task"], estimates["x"], estimates["length"], strict=True)
     return estimates.assign(N=[_length(*cell) for cell in cells])
 
 
-def _length(axis_name: str, x: Any, length: Any) -> str:
-    if axis_name == "length" or pd.isna(x):
+def _length(task: str, x: Any, length: Any) -> str:
+    if task not in experiments.TASKS or pd.isna(x):
         return ""
-    if axis_name == "pairs" and length == PAIR_TOKENS * x:
-        return f"{PAIR_TOKENS} a pair"
-    if axis_name == "letters":
-        return "2 a letter"
-    return str(length)
+    return experiments.TASKS[task].length_in_words(x, length)
 
 
 def without_shared_settings(experiment: str) -> Callable[[Estimates], Estimates]:

@@ -122,7 +122,7 @@ def _strings(copies: pd.DataFrame) -> Iterator[pd.DataFrame]:
     right = unpack_all(copies["correct_by_sequence"])
     shares = [
         float(np.mean(np.asarray(counts) == letters)) if counts else math.nan
-        for counts, letters in zip(right, copies["letters"], strict=True)
+        for counts, letters in zip(right, copies["x"], strict=True)
     ]
     yield sample(copies, "strings_right", pd.Series(shares, index=copies.index))
     longer = copies.assign(further=unpack_all(copies["accuracy_by_size"])).explode("further").dropna(subset="further")
@@ -136,7 +136,7 @@ def _strings(copies: pd.DataFrame) -> Iterator[pd.DataFrame]:
 def _counting(copies: pd.DataFrame) -> Iterator[pd.DataFrame]:
     shares = [
         intervals.counting(int(symbols), int(distance) + 1) if pd.notna(distance) else math.nan
-        for symbols, distance in zip(copies["symbols"], copies["distance"], strict=True)
+        for symbols, distance in zip(copies["symbols"], copies["x"], strict=True)
     ]
     yield sample(copies, "counting", pd.Series(shares, index=copies.index, dtype="float64"))
 
