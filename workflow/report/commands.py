@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from workflow.bench.experiments import TASKS
+from workflow.bench.experiments import AXES
 
 
 @click.command()
@@ -48,7 +48,6 @@ COLUMNS = {  # of the estimates, as options of `why`
     "data": "hash of a text",
     "layer": "from 1, the lowest",
 }
-AXES = sorted({task.axis for task in TASKS.values()} - {"length"})  # `--distance 512` says axis and x at once
 
 
 def _why(quantity: str, results: Path, reference: Path, **columns: str | None) -> int:

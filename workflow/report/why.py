@@ -11,8 +11,8 @@ from typing import Any
 import pandas as pd
 
 from pointer.errors import InputError
+from workflow.bench.experiments import AXES
 from workflow.report import estimates, frame
-from workflow.report.commands import AXES
 from workflow.report.estimates import KEY, PLACE, SEPARATOR, WHOLE_KEYS
 from workflow.report.layout import significant
 
