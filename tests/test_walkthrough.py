@@ -1,6 +1,7 @@
 """The README's walk-through, typed as it stands there, in a copy of the repository with a tiny default tier.
 
-A new mixer reaches every table and figure with no other edit; one that then leaks reaches none with a number.
+A new mixer reaches every table and figure with no other edit; one that then leaks reaches none with a number. A new
+task is one file and one line.
 Under --full the default tier is the real one, and a quarter of an hour later the new mixer is in all of them.
 """
 
@@ -15,6 +16,7 @@ import sys
 import time
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from workflow.bench.rows import Row, read_row
@@ -45,6 +47,69 @@ TABLES = (
     "recall",
 )
 FIGURES = ("time", "throughput", "speedup", "memory", "operations", "copy_accuracy", "loss_curves", "mqar", "trade_off")
+TASK = '''"""Name the symbol that stood `gap` positions back, at the last position only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+
+from workflow.bench.tasks.base import Parameters, Symbols, Task, blank, require
+from workflow.bench.validation import Whole
+
+
+@dataclass(frozen=True, kw_only=True)
+class EchoTask(Task):
+    """Names one symbol."""
+
+    gap: int
+
+    def __post_init__(self) -> None:
+        require("gap", self.gap, 1, self.length - 1)
+
+    @property
+    def supervised(self) -> int:
+        """The last position."""
+        return 1
+
+    @property
+    def chance(self) -> float:
+        """Symbols are uniform."""
+        return 1 / self.symbols
+
+    def sequences(self, rng: np.random.Generator, count: int, stream: str) -> tuple[Symbols, Symbols]:
+        """See the module."""
+        tokens = rng.integers(self.symbols, size=(count, self.length), dtype=np.int64)
+        targets = blank(tokens)
+        targets[:, -1] = tokens[:, -1 - self.gap]
+        return tokens, targets
+
+
+class Echo(Parameters):
+    """Settings of the task."""
+
+    question = "is the symbol of some positions back named?"
+    axis, axis_key, sign = "gap", "gaps", "g"
+    length = 16
+    symbols = 8
+    evaluate_symbols = 20
+    made_by = EchoTask
+
+    name: Literal["echo"] = "echo"
+    gap: Whole = Field(default=1, ge=1, le=100, description="how far back")
+'''
+TASK_LINE = '    "echo": "workflow.bench.tasks.echo:Echo",\n'
+TASK_TIER = """
+tier: mine
+extends: default
+devices: [cpu]
+threads: 1
+experiments:
+  echo: {models: [transformer], controls: none, gaps: [2, 5], batch: 4, tokens: 4000}
+"""
 QUARTER_HOUR, HOURS = 15 * 60, 3 * 60 * 60  # seconds
 LEAK = ("mean), carry", "mean.roll(-1, dims=1)), carry")
 
@@ -156,6 +221,31 @@ def test_the_walkthrough_of_the_readme(checkout: Path, root: Path) -> None:
     assert [row["step_ms"] or row["accuracy"] or row["flops_step"] for row in rows(checkout)] == [None] * 4
     assert "fails the contract" in (checkout / "results" / "tables" / "training_time.md").read_text()
     assert "my_mixer" not in (checkout / "results" / "tables" / "mixers.csv").read_text()
+
+
+@pytest.mark.slow
+def test_a_new_task_is_one_file_and_one_line(checkout: Path) -> None:
+    """With its own parameter, which no other file names, it is measured by the pipeline and stands in a table."""
+    (checkout / "mine.yaml").write_text(TASK_TIER, encoding="utf-8")
+    (checkout / "workflow" / "bench" / "tasks" / "echo.py").write_text(TASK, encoding="utf-8")
+    listed = checkout / "workflow" / "bench" / "tasks" / "__init__.py"
+    text = listed.read_text(encoding="utf-8")
+    last = '    "bytes": "workflow.bench.tasks.text:Bytes",\n'
+    assert last in text
+    listed.write_text(text.replace(last, last + TASK_LINE), encoding="utf-8")
+    assert "is the symbol of some positions back named?" in succeed(checkout, [["pointer-bench", "list"]])
+    one = "pointer-bench run --experiment echo --model chance --gap 3 --out row.json"
+    assert "echo chance g3-s0: ok, accuracy" in succeed(checkout, [shlex.split(one)])
+    refused = typed(checkout, *shlex.split(one.replace("3", "16")))
+    assert (refused.returncode, "gap is 16; accepted: 1 to 15" in refused.stderr) == (2, True)
+
+    succeed(checkout, [["snakemake", "--cores", "4", "tables", "--configfile", "mine.yaml"]])
+    made = [read_row(path) for path in sorted((checkout / "results" / "runs" / "echo").rglob("g*.json"))]
+    assert [(row["task"], row["axis"], row["x"], row["status"]) for row in made] == [
+        ({"name": "echo", "gap": gap}, "gap", gap, "ok") for gap in (2, 5)
+    ]
+    table = pd.read_csv(checkout / "results" / "mine" / "tables" / "recall.csv")
+    assert {(task, x) for task, x in zip(table["task"], table["x"], strict=True)} == {("echo", 2), ("echo", 5)}
 
 
 @pytest.mark.full

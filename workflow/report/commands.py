@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from workflow.bench.experiments import AXES
+
 
 @click.command()
 @click.argument("a", type=click.Path(path_type=Path))
@@ -45,10 +47,6 @@ COLUMNS = {  # of the estimates, as options of `why`
     "symbols": "vocabulary size",
     "data": "hash of a text",
     "layer": "from 1, the lowest",
-    "distance": "copy distance D",
-    "pairs": "pairs of key and value (mqar)",
-    "hops": "induction steps in a row (khop)",
-    "letters": "letters of a string (string-copy)",
 }
 
 
@@ -59,8 +57,8 @@ def _why(quantity: str, results: Path, reference: Path, **columns: str | None) -
     """
     from workflow.report import why as explanation  # slow: pandas
 
-    given = {name: value for name, value in columns.items() if value is not None}
-    print(explanation.explain(quantity, given, results, reference))
+    wanted = {name: value for name, value in columns.items() if value is not None}
+    print(explanation.explain(quantity, wanted, results, reference))
     return 0
 
 
@@ -72,6 +70,7 @@ why = click.Command(
     params=[
         click.Argument(["quantity"]),
         *(click.Option([f"--{name}"], help=text) for name, text in COLUMNS.items()),
+        *(click.Option([f"--{name}"], help=f"short for --axis {name} --x") for name in AXES),
         click.Option(["--results"], type=click.Path(path_type=Path), default="results", show_default=True,
                      help="folder with estimates.parquet and rows.parquet"),
         click.Option(["--reference"], type=click.Path(path_type=Path), default="results/reference", show_default=True,

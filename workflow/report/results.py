@@ -9,13 +9,13 @@ from typing import Any
 
 import pandas as pd
 
+from workflow.bench.experiments import TASKS
 from workflow.report import layout, notes, paper, render, tables, why
 from workflow.report.estimates import select
 from workflow.report.layout import Footnotes, Machines, Table, significant, whole
 from workflow.report.tables import Block
 
 WORDS = {"position": "positional encoding", "variant": "changed settings", "x": "size"}
-LETTERS = {"length": "N", "distance": "D", "pairs": "P", "hops": "k", "letters": "letters"}
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,8 @@ def _with_columns(grid: Grid, block: Block, chosen: pd.DataFrame, machines: Mach
     for estimate in layout.records(chosen):
         parts = [block.name] if len(grid.blocks) > 1 else []
         if grid.across == "x":
-            parts.append(f"{LETTERS[estimate.axis]}={estimate.x}")
+            symbol = TASKS[estimate.task].symbol if estimate.task else "N"
+            parts.append(f"{symbol}={estimate.x}")
         elif grid.across:
             parts.append(f"{grid.across} {getattr(estimate, grid.across)}")
         if grid.machines_across:

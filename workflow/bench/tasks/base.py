@@ -44,6 +44,8 @@ class Parameters(BaseModel):
     axis: ClassVar[str] = "length"
     axis_key: ClassVar[str] = "lengths"
     sign: ClassVar[str] = "n"
+    symbol: ClassVar[str] = "N"  # of the axis, in a table's head
+    axis_words: ClassVar[str] = "length N"
     length: ClassVar[int] = 0
     symbols: ClassVar[int] = 20
     fixed_symbols: ClassVar[bool] = False  # the vocabulary is no setting
@@ -54,6 +56,11 @@ class Parameters(BaseModel):
     def default_length(self) -> int:
         """Return N where the cell leaves it open."""
         return self.length
+
+    @classmethod
+    def length_in_words(cls, x: int, length: int) -> str:
+        """Return N beside the value x along the axis; empty where x is N."""
+        return "" if cls.axis == "length" else str(length)
 
     def of(self, batch: int, length: int, symbols: int, seed: int) -> Task:
         """Return the task at these sizes; raise InputError for sizes that do not fit each other."""

@@ -70,6 +70,7 @@ class Copy(Parameters):
 
     question = "is the token D positions back found, after a budget of training tokens?"
     axis, axis_key, sign = "distance", "distances", "d"
+    symbol, axis_words = "D", "distance D"
     made_by = CopyTask
 
     name: Literal["copy"] = "copy"

@@ -103,6 +103,7 @@ class Khop(Parameters):
 
     question = "are chains of k induction steps followed? (k-hop induction heads)"
     axis, axis_key, sign = "hops", "hops", "k"
+    symbol, axis_words = "k", "hops k"
     length = 128
     symbols = 5
     step_tokens = 1024

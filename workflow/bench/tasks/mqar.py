@@ -99,6 +99,7 @@ class Mqar(Parameters):
 
     question = "are the values of keys recalled, by number of pairs? (Zoology)"
     axis, axis_key, sign = "pairs", "pairs", "p"
+    symbol, axis_words = "P", "pairs"
     symbols = 256
     step_tokens = 1024
     made_by = MqarTask
@@ -109,3 +110,8 @@ class Mqar(Parameters):
     def default_length(self) -> int:
         """Return 16 tokens a pair."""
         return PAIR_TOKENS * self.pairs
+
+    @classmethod
+    def length_in_words(cls, x: int, length: int) -> str:
+        """Return "16 a pair" where no other length was given."""
+        return f"{PAIR_TOKENS} a pair" if length == PAIR_TOKENS * x else str(length)

@@ -97,6 +97,7 @@ class StringCopy(Parameters):
 
     question = "is a string repeated, also where it is longer than in training? (Repeat After Me)"
     axis, axis_key, sign = "letters", "letters", "l"
+    symbol, axis_words = "letters", "letters"
     symbols = 29
     step_tokens = 1024
     made_by = StringCopyTask
@@ -109,3 +110,8 @@ class StringCopy(Parameters):
     def default_length(self) -> int:
         """Return two tokens a letter and two more."""
         return _length(self.letters)
+
+    @classmethod
+    def length_in_words(cls, x: int, length: int) -> str:
+        """Return how N follows from the letters, also of strings longer than training's."""
+        return "2 a letter"

@@ -90,16 +90,16 @@ def samples(runs: pd.DataFrame) -> Iterator[pd.DataFrame]:
 
 def _by_sequence(trained: pd.DataFrame) -> pd.DataFrame:
     """Return accuracies with intervals that take sequences as units, else the row's own bounds."""
-    found = []
+    scores = []
     columns = ("accuracy", "accuracy_low", "accuracy_high", "n_evaluated")
     right = unpack_all(trained["correct_by_sequence"])
     for counts, (value, low, high, n) in zip(right, trained[list(columns)].astype("float64").to_numpy(), strict=True):
         if counts and pd.notna(n):
             interval = intervals.accuracy(counts, float(n) / len(counts))
-            found.append((interval.value, interval.low, interval.high))
+            scores.append((interval.value, interval.low, interval.high))
         else:
-            found.append((value, low, high))
-    numbers = pd.DataFrame(found, index=trained.index, columns=["value", "low", "high"]).astype("Float64")
+            scores.append((value, low, high))
+    numbers = pd.DataFrame(scores, index=trained.index, columns=["value", "low", "high"]).astype("Float64")
     return sample(trained, "accuracy_by_sequence", numbers["value"], low=numbers["low"], high=numbers["high"])
 
 
@@ -122,7 +122,7 @@ def _strings(copies: pd.DataFrame) -> Iterator[pd.DataFrame]:
     right = unpack_all(copies["correct_by_sequence"])
     shares = [
         float(np.mean(np.asarray(counts) == letters)) if counts else math.nan
-        for counts, letters in zip(right, copies["letters"], strict=True)
+        for counts, letters in zip(right, copies["x"], strict=True)
     ]
     yield sample(copies, "strings_right", pd.Series(shares, index=copies.index))
     longer = copies.assign(further=unpack_all(copies["accuracy_by_size"])).explode("further").dropna(subset="further")
@@ -136,7 +136,7 @@ def _strings(copies: pd.DataFrame) -> Iterator[pd.DataFrame]:
 def _counting(copies: pd.DataFrame) -> Iterator[pd.DataFrame]:
     shares = [
         intervals.counting(int(symbols), int(distance) + 1) if pd.notna(distance) else math.nan
-        for symbols, distance in zip(copies["symbols"], copies["distance"], strict=True)
+        for symbols, distance in zip(copies["symbols"], copies["x"], strict=True)
     ]
     yield sample(copies, "counting", pd.Series(shares, index=copies.index, dtype="float64"))
 
