@@ -38,11 +38,11 @@ smoke: $(READY) ## run the smallest tier (minutes), in results/smoke/
 
 test: $(READY) ## check the style and run the tests, except those marked full
 	@echo "== pytest: style, types and tests; what cannot run here is skipped with a reason"
-	@$(RUN) pytest --durations=10 --cov --cov-report=term:skip-covered
+	@$(RUN) pytest -n 2 --dist loadfile --durations=10
 
 test-full: $(READY) ## run all tests, also those that take many minutes
 	@echo "== pytest --full: style, types and all tests"
-	@$(RUN) pytest --full --durations=20 --cov --cov-report=term:skip-covered
+	@$(RUN) pytest -n 2 --dist loadfile --full --durations=20 --cov --cov-report=term:skip-covered
 
 lint: $(READY) ## check format, style, types and the workflow's rules
 	@$(RUN) ruff format --check --output-format concise .

@@ -78,9 +78,9 @@ def pictures(browser: Browser, path: Path, out: Path) -> list[Path]:
     out.mkdir(parents=True, exist_ok=True)
     page = opened(browser, path, width=1200)
     page.screenshot(path=out / "page-verdicts.png")
-    page.set_viewport_size({"width": 1200, "height": 1000})
-    page.locator("#explorer").scroll_into_view_if_needed()
-    page.wait_for_timeout(300)
+    page.set_viewport_size({"width": 1200, "height": 1200})
+    page.locator("#hops").scroll_into_view_if_needed()
+    expect(page.locator("#hops .main-svg").first).to_be_visible(timeout=60_000)
     page.locator("#explorer").screenshot(path=out / "page-explorer.png")
     page.close()
     return [out / "page-verdicts.png", out / "page-explorer.png"]

@@ -265,9 +265,7 @@ def store(rows: Iterable[Row], folder: Path) -> Path:
         paths.append(folder / f"{number}.json")
         write_row(paths[-1], made)
         if made["files"]:
-            paths[-1].with_suffix(".trace.json").write_text(
-                json.dumps(trace(made["task"]["distance"])), encoding="utf-8"
-            )
+            paths[-1].with_suffix(".trace.json").write_text(json.dumps(trace(made["x"])), encoding="utf-8")
     manifest = folder / "manifest.txt"
     manifest.write_text("".join(f"{path}\n" for path in paths), encoding="utf-8")
     return manifest

@@ -55,8 +55,7 @@ def colour(model: str) -> str:
 
 
 def mqar(model: str, pairs: int, accuracy: float) -> Row:
-    scored = copied(model, 512, accuracy)
-    return scored | {"experiment": "mqar", "task": "mqar", "distance": None, "pairs": pairs, "length": 16 * pairs}
+    return copied(model, 512, accuracy, experiment="mqar", task="mqar", pairs=pairs, length=16 * pairs)
 
 
 def timings(**values: Any) -> list[Row]:

@@ -184,9 +184,8 @@ def test_charts_hold_the_estimates_beside_the_papers_numbers() -> None:
 
 
 def test_each_task_is_drawn_in_percent_over_its_sizes() -> None:
-    base = copied("transformer", 512, 0.9) | {"distance": None}
-    rows = [base | {"experiment": "mqar", "task": "mqar", "pairs": n, "length": 16 * n} for n in (4, 16)]
-    rows.append(base | {"experiment": "induction", "task": "induction", "length": 256})
+    rows = [copied("transformer", 512, 0.9, experiment="mqar", pairs=n, length=16 * n) for n in (4, 16)]
+    rows.append(copied("transformer", 512, 0.9, experiment="induction", length=256))
     panels = chart_of(rows, "recall")["panels"]
     assert {panel["label"].partition(",")[0] for panel in panels} == {"mqar by pairs", "induction by length N"}
     series = next(panel for panel in panels if panel["label"].startswith("mqar"))["data"][0]
@@ -209,8 +208,6 @@ def test_machines_stand_side_by_side_as_ratios(page: str, numbers: pd.DataFrame)
     mine = select(numbers, "speedup", phase="training", against="transformer", model="pointer", machine=LAPTOP)
     mine = mine[mine["status"] == "ok"].sort_values("x")
     assert panel["data"][0]["y"] == pytest.approx(list(mine["value"]), rel=1e-5)
-    titles = [column["title"] for column in data["tables"][1]["columns"]]
-    assert len([t for t in titles if SERVER in t]) == len([t for t in titles if LAPTOP in t]) == 1
 
 
 def test_failures_stand_in_the_rows_and_under_the_charts(page: str, grid: pd.DataFrame) -> None:

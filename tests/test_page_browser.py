@@ -103,7 +103,7 @@ def test_every_chart_is_drawn(page: Page) -> None:
     scrolled(page)
     drawn = page.locator("[data-chart] .plot:has(.main-svg)")
     assert drawn.count() == page.locator("[data-chart] .plot").count() == 9
-    expect(page.locator("#hops .main-svg").first).to_be_visible()
+    expect(page.locator("#hops .main-svg").first).to_be_visible(timeout=30_000)
     alternatives = page.locator("[role=group].plot").evaluate_all(
         "nodes => nodes.map(n => n.getAttribute('aria-label'))"
     )
@@ -298,7 +298,7 @@ def test_the_explorer_works_from_the_keyboard(page: Page) -> None:
 def test_hops_are_drawn_by_layer_beside_the_papers(page: Page) -> None:
     plot = page.locator("#hops")
     plot.scroll_into_view_if_needed()
-    expect(page.locator("#hops .main-svg").first).to_be_visible()
+    expect(page.locator("#hops .main-svg").first).to_be_visible(timeout=30_000)
     assert plot.evaluate("p => p.data[0].z.length") == LAYERS
     assert plot.evaluate("p => p.layout.shapes.map(s => s.label?.text)") == ["paper 47–58", "paper 483", None]
 

@@ -21,7 +21,7 @@ from workflow.bench.tasks.mqar import MqarTask, query_places
 from workflow.bench.tasks.selective_copy import SelectiveCopyTask
 from workflow.bench.tasks.string_copy import StringCopyTask
 from workflow.bench.tasks.text import TextTask
-from workflow.report.notes import OF_ONE
+from workflow.report.notes import CAVEATS
 
 ANY = Seeds.of(0)
 TASKS: list[Task] = [
@@ -114,7 +114,7 @@ def test_what_the_symbol_at_hand_tells_is_what_khop_says_it_does(hops: int, perc
     np.add.at(counts, (tokens.ravel(), targets.ravel()), 1)
     assert round(100 * counts.max(axis=1).sum() / tokens.size) == percent
     assert f"{percent}% (" in (khop.__doc__ or "")
-    assert f"{percent}%" in OF_ONE["khop"]
+    assert f"{percent}%" in CAVEATS["khop"]
 
 
 def test_what_the_first_operator_tells_is_what_listops_says_it_does() -> None:
@@ -125,7 +125,7 @@ def test_what_the_first_operator_tells_is_what_listops_says_it_does() -> None:
     np.add.at(counts, (tokens[:, 0], targets.max(axis=1)), 1)
     assert counts.max(axis=1).sum() / len(tokens) == pytest.approx(percent / 100, abs=5 * (0.36 * 0.64 / 3000) ** 0.5)
     assert f"is right for {percent}% at N = 2000" in (listops.__doc__ or "")
-    assert f"{percent}% of the answers" in OF_ONE["listops"]
+    assert f"{percent}% of the answers" in CAVEATS["listops"]
 
 
 def test_a_string_is_wanted_again_and_then_its_end() -> None:

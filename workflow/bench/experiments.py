@@ -14,6 +14,7 @@ from workflow.bench import tasks
 
 WHERE = "`--experiment`, or `experiments` in the config"
 TASKS = {name: tasks.info(name) for name in tasks.TASKS}
+AXES = sorted({task.axis for task in TASKS.values()} - {"length"})  # the parameters tasks vary over
 
 
 @dataclass(frozen=True)

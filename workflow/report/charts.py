@@ -16,6 +16,7 @@ import pandas as pd
 from workflow.report import models, paper
 from workflow.report.estimates import NO_PAIR, PLACE, select
 from workflow.report.layout import axis
+from workflow.report.models import LineStyle, Look
 from workflow.report.notes import RECALL
 
 Table = pd.DataFrame
@@ -122,6 +123,28 @@ def _levels(curves: Curves, estimates: Table) -> list[tuple[float, str, str]]:
         return []
     chance = finished(select(estimates, "chance", **curves.where))["value"].round(8)
     return [(95.0, "95%", ":"), *((100 * share, "guessing", "--") for share in sorted(set(chance)))]
+
+
+def lines(estimates: Table) -> list[tuple[str, Look, Table]]:
+    """Return name, look and estimates of each model and variant, in order, sorted by x."""
+    groups = dict(tuple(estimates.sort_values(["x", "layer"]).groupby(["model", "variant"])))
+    shown = models.series(estimates)
+    looks = models.looks(shown)
+    return [(models.label(*series), looks[series], groups[series]) for series in shown]
+
+
+def guides(estimates: Table) -> list[tuple[str, LineStyle, list[int], list[float]]]:
+    """Return text, dash, x and y of lines of slope 1 and 2 from below the smallest value at the shortest length."""
+    lengths = sorted({int(x) for x in estimates["x"]})
+    if len(lengths) < 2:
+        return []
+    start = 0.8 * estimates.loc[estimates["x"] == lengths[0], "value"].min()
+    powers: tuple[tuple[int, LineStyle, str], ...] = ((1, ":", "grows like N"), (2, "-.", "grows like N²"))
+    found = []
+    for power, dash, text in powers:
+        heights = [start * (length / lengths[0]) ** power for length in lengths]
+        found.append((text, dash, lengths, heights))
+    return found
 
 
 def commonest_size(tables: Sequence[Table]) -> Any:

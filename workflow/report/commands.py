@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from workflow.bench.experiments import TASKS
+from workflow.bench.experiments import AXES
 
 
 @click.command()
@@ -48,9 +48,6 @@ COLUMNS = {  # of the estimates, as options of `why`
     "data": "hash of a text",
     "layer": "from 1, the lowest",
 }
-for task in TASKS.values():
-    if task.axis != "length":
-        COLUMNS[task.axis] = str(task.model_fields[task.axis].description)
 
 
 def _why(quantity: str, results: Path, reference: Path, **columns: str | None) -> int:
@@ -60,8 +57,8 @@ def _why(quantity: str, results: Path, reference: Path, **columns: str | None) -
     """
     from workflow.report import why as explanation  # slow: pandas
 
-    given = {name: value for name, value in columns.items() if value is not None}
-    print(explanation.explain(quantity, given, results, reference))
+    wanted = {name: value for name, value in columns.items() if value is not None}
+    print(explanation.explain(quantity, wanted, results, reference))
     return 0
 
 
@@ -73,6 +70,7 @@ why = click.Command(
     params=[
         click.Argument(["quantity"]),
         *(click.Option([f"--{name}"], help=text) for name, text in COLUMNS.items()),
+        *(click.Option([f"--{name}"], help=f"short for --axis {name} --x") for name in AXES),
         click.Option(["--results"], type=click.Path(path_type=Path), default="results", show_default=True,
                      help="folder with estimates.parquet and rows.parquet"),
         click.Option(["--reference"], type=click.Path(path_type=Path), default="results/reference", show_default=True,

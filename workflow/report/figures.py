@@ -39,7 +39,6 @@ FAILURES_NAMED = 6
 SPREAD = 0.16  # octaves over which models are moved sideways, so that equal accuracies stay apart
 NEVER = 1.5  # times the budget: where seeds stand that never got to 95%
 DEFAULTS, CHANGED = models.COLOURS[2], models.COLOURS[0]  # blue, vermilion
-GUIDES = ((1, ":", "grows like N"), (2, "-.", "grows like N²"))
 VERDICTS: dict[Verdict, tuple[str, str]] = {  # colour and marker
     Verdict.REPRODUCED: ("#009E73", "o"),
     Verdict.PARTIALLY: ("#E69F00", "D"),
@@ -52,17 +51,11 @@ VERDICTS: dict[Verdict, tuple[str, str]] = {  # colour and marker
 }
 
 
-def looks_of(estimates: Table) -> dict[Series, Look]:
-    """Return the looks of the models and variants of estimates, in the order of the legend."""
+def looks_of(estimates: Table) -> dict[str, Look]:
+    """Return the looks of the models and variants of estimates, by name in the order of the legend."""
     shown = models.series(estimates)
     looks = models.looks(shown)
-    return {series: looks[series] for series in shown}
-
-
-def lines_of(estimates: Table) -> list[tuple[Look, Table]]:
-    """Return look and estimates of each model and variant, sorted by x."""
-    groups = dict(tuple(estimates.sort_values(["x", "layer"]).groupby(["model", "variant"])))
-    return [(look, groups[series]) for series, look in looks_of(estimates).items()]
+    return {models.label(*series): looks[series] for series in shown}
 
 
 def failures(estimates: Table) -> str:
@@ -85,7 +78,8 @@ def chart(name: str, estimates: Table, _: Table) -> Figure:
     everything = pd.concat([charts.chosen(curves, estimates) for curves in declared.curves])
     keys = {text: style.key(text, dash) for panel in drawn.values() for _, text, dash in panel.levels}
     if declared.guides:
-        keys |= {text: style.key(text, dash, style.SOFT) for _, dash, text in GUIDES}
+        grown = [guide for panel in drawn.values() for guide in charts.guides(panel.estimates)]
+        keys |= {text: style.key(text, dash, style.SOFT) for text, dash, _, _ in grown}
     if any(len(panel.published) for panel in drawn.values()):
         keys["paper"] = style.key(paper.PLACE, marker="o", **style.HOLLOW)
     percent = any(panel.curves.quantity == "accuracy" for panel in drawn.values())
@@ -112,27 +106,25 @@ def chart(name: str, estimates: Table, _: Table) -> Figure:
 
 def _values(axis: Axes, panel: Panel, guides: bool) -> None:
     """Draw lines, each with its band, and guides that start below the smallest value."""
-    for look, line in reversed(lines_of(panel.estimates)):  # the first models above the others
+    for _, look, line in reversed(charts.lines(panel.estimates)):  # the first models above the others
         x = line["x"].astype(float)
         axis.plot(x, line["value"], zorder=3, **look.options)
         if panel.curves.band:
             low, high = (line[column] for column in panel.curves.band)
             axis.fill_between(x, low, high, color=look.colour, alpha=0.2, lw=0, zorder=2)
-    lengths = sorted(set(panel.estimates["x"].astype(float)))
-    if not guides or len(lengths) == 1:
+    grown = charts.guides(panel.estimates) if guides else []
+    if not grown:
         style.magnitude(axis, [*panel.estimates["value"], *panel.published["value"]])
         return
-    style.plain_log(axis, style.FINE if len(lengths) == 2 else style.COARSE)
-    start = 0.8 * panel.estimates.loc[panel.estimates["x"] == lengths[0], "value"].min()
-    for power, dash, _ in GUIDES:
-        heights = [start * (length / lengths[0]) ** power for length in lengths]
+    style.plain_log(axis, style.FINE if panel.estimates["x"].nunique() == 2 else style.COARSE)
+    for _, dash, lengths, heights in grown:
         axis.plot(lengths, heights, color=style.SOFT, linestyle=dash, linewidth=0.9, zorder=1)
 
 
 def _accuracies(axis: Axes, panel: Panel) -> None:
     """Draw accuracies with their intervals, the models of a size side by side."""
-    lines = lines_of(panel.estimates)
-    for slot, (look, line) in enumerate(lines):
+    lines = charts.lines(panel.estimates)
+    for slot, (_, look, line) in enumerate(lines):
         shift = 2 ** (SPREAD * ((slot + 0.5) / len(lines) - 0.5))
         _with_intervals(axis, look, shift * line["x"].astype(float), line)
     axis.set_ylim(-3, 104)
@@ -168,7 +160,7 @@ def trade_off(estimates: Table, _: Table) -> Figure:
                 left_out.append(f"{where}: {together(untimed)}")
 
     def draw(axis: Axes, panel: Panel) -> None:
-        for look, line in lines_of(panel.estimates):
+        for _, look, line in charts.lines(panel.estimates):
             _with_intervals(axis, look, line["rate"], line)
         for height, _, dash in panel.levels:
             style.level(axis, height, dash)
@@ -204,7 +196,7 @@ def loss_curves(_: Table, frame: Table) -> Figure:
         runs: Iterable[Any] = group.itertuples()
         for row in runs:
             tokens, losses = zip(*row.curve, strict=True)
-            options = looks[row.model, row.variant].options
+            options = looks[models.label(row.model, row.variant)].options
             every = max(1, len(tokens) // 8)
             axis.plot(tokens, losses, markersize=3, markevery=every, alpha=0.85, **options)
         for symbols in group["symbols"].unique():
@@ -212,7 +204,7 @@ def loss_curves(_: Table, frame: Table) -> Figure:
         axis.set(xlabel="Training tokens (thousands)", ylabel="Training loss (nats a symbol)")
         axis.set(xlim=(0, None), ylim=(-0.1, 1.06 * highest))
 
-    parts = {f"D = {distance}": group for distance, group in rows.groupby("distance")}
+    parts = {f"D = {distance}": group for distance, group in rows.groupby("x")}
     return style.figure(
         "Loss on the copy task", parts, draw, missing=charts.NO_COPIES, height=2.3, share_y=True,
         looks=looks, keys=[style.key("guessing, ln V", "--")],
@@ -236,7 +228,7 @@ def pointer_map(_: Table, frame: Table) -> Figure:
         title += f": {models.plain(row['model'])}, {explorer.task(row)}, N = {hops.shape[-1]}, seed {row['seed']}"
         colour = models.looks([(row["model"], "")])[row["model"], ""].colour
         keys.append(style.key("a position's pointer, all heads", colour=colour, marker="."))
-        if pd.notna(row["distance"]):
+        if row["axis"] == "distance":
             keys.append(style.key("copy distance", "--", style.SOFT))
         break
 
@@ -244,8 +236,8 @@ def pointer_map(_: Table, frame: Table) -> Figure:
         positions = np.broadcast_to(np.arange(heads.shape[-1]), heads.shape)
         # An image: a hundred thousand points would make the SVG unusable.
         axis.scatter(positions, heads, s=1.2, color=colour, linewidths=0, rasterized=True, zorder=2)
-        if pd.notna(row["distance"]):
-            style.level(axis, float(row["distance"]), "--", style.SOFT)
+        if row["axis"] == "distance":
+            style.level(axis, float(row["x"]), "--", style.SOFT)
         _hop_axis(axis)
         axis.set(xlabel="Position (tokens)", ylabel="Hop to its target (tokens)")
         axis.set_ylim(-0.3, 2 * heads.shape[-1])
@@ -270,7 +262,7 @@ def hops(estimates: Table, _: Table) -> Figure:
 
     def draw(axis: Axes, group: Table) -> None:
         for quantity, hollow in (("mean_hop", {}), ("longest_hop", style.HOLLOW)):
-            for look, line in lines_of(select(group, quantity)):
+            for _, look, line in charts.lines(select(group, quantity)):
                 layers = line["layer"].astype(int)
                 axis.plot(layers, line["value"], **look.options | hollow)
         axis.axhspan(near, far, color="#bbbbbb", alpha=0.6, zorder=0, linewidth=0)

@@ -127,7 +127,8 @@ def mixer_rows(path: Path) -> list[dict[str, Any]]:
         for entry in content["benchmarks"]:
             row = {key: entry["extra_info"][key] for key in ("machine", "model", "length", "batch", "threads")}
             row |= {"experiment": "mixers", "status": "ok", "device": "cpu", "dtype": "float32", "seed": 0, "repeat": 0}
-            row |= {"started": content["datetime"], "git_commit": content["commit_info"].get("id")}
+            row |= {"axis": "length", "x": row["length"], "started": content["datetime"]}
+            row["git_commit"] = content["commit_info"].get("id")
             row[columns[entry["group"].rpartition(" ")[2]]] = 1000 * entry["stats"]["median"]
             rows.append(row)
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -176,7 +176,7 @@ def count(estimate: Any) -> str:
 
 
 def per(unit: float) -> Show:
-    """Return what shows a value divided by `unit`."""
+    """Return a function that shows a value divided by `unit`."""
     return lambda estimate: significant(estimate.value / unit)
 
 
@@ -217,7 +217,7 @@ def with_range(show: Callable[[float], str], value: float, least: float, most: f
 
 
 def until_range(show: Callable[[float], str]) -> Show:
-    """Return what shows a mean with the least and the most of the seeds, and how many seeds got there."""
+    """Return a function that shows a mean with the least and the most of the seeds, and how many seeds got there."""
 
     def text(estimate: Any) -> str:
         if not estimate.n:
@@ -272,15 +272,15 @@ def with_measures(estimates: Estimates) -> Estimates:
 
 def over_all_lengths(estimates: Estimates) -> Estimates:
     """Return the estimates with `measure`, and of the exponents those over all lengths."""
-    known = with_measures(estimates).sort_values("x", kind="stable")
-    shorter = known["quantity"].str.endswith("_exponent") & known.duplicated([key for key in KEY if key != "x"])
-    return known[~shorter]
+    table = with_measures(estimates).sort_values("x", kind="stable")
+    shorter = table["quantity"].str.endswith("_exponent") & table.duplicated([key for key in KEY if key != "x"])
+    return table[~shorter]
 
 
 def with_length_in_words(estimates: Estimates) -> Estimates:
     """Return the estimates with `N`: the length in words where it follows from x, empty where it is x."""
-    known = zip(estimates["task"], estimates["x"], estimates["length"], strict=True)
-    return estimates.assign(N=[_length(*line) for line in known])
+    cells = zip(estimates["task"], estimates["x"], estimates["length"], strict=True)
+    return estimates.assign(N=[_length(*cell) for cell in cells])
 
 
 def _length(task: str, x: Any, length: Any) -> str:
@@ -290,7 +290,7 @@ def _length(task: str, x: Any, length: Any) -> str:
 
 
 def without_shared_settings(experiment: str) -> Callable[[Estimates], Estimates]:
-    """Return what leaves out of the variants of an experiment the settings that all of them share."""
+    """Return a function that drops from an experiment's variants the settings that all of them share."""
 
     def prepare(estimates: Estimates) -> Estimates:
         variants = estimates["variant"].where(estimates["experiment"] == experiment)
@@ -318,8 +318,8 @@ def shared_settings(variants: Iterable[str]) -> list[str]:
 
 def coded(table: Table, names: Iterable[str]) -> Table:
     """The table with machines that its texts name in words as codes, which notes explain."""
-    machines, said = Machines(names), "\n".join(map(str, table.wide.to_numpy().ravel()))
-    pairs = [(name, machines.code(name)) for name in sorted(set(names)) if name in said]
+    machines, texts = Machines(names), "\n".join(map(str, table.wide.to_numpy().ravel()))
+    pairs = [(name, machines.code(name)) for name in sorted(set(names)) if name in texts]
     longest = sorted(pairs, key=lambda pair: -len(pair[0]))  # a name may be part of another
 
     def short(cell: object) -> str:

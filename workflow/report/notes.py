@@ -37,7 +37,7 @@ EFFECTS = {
     "sooner": "sooner by more than the evaluation interval",
     "same": "no difference larger than the evaluation interval",
 }
-OF_ONE = {  # task or model -> what its numbers have to be read with
+CAVEATS = {  # task or model -> how to read its numbers
     "mqar": "On mqar, knowing which values a sequence has but not whose they are scores one over the pairs: no recall. "
     "Attention learns it in its authors' training (Zoology, arXiv 2312.04927), which is far longer than these budgets. "
     "Zoology has 8192 symbols, more than half of a model of this size, and 64 pairs in 512 tokens.",
@@ -58,7 +58,7 @@ OF_ONE = {  # task or model -> what its numbers have to be read with
 
 
 def speedup(estimates: Estimates, own: Estimates, machines: Machines) -> list[str]:
-    """Return what this report's estimates add to the notes of the table."""
+    """Return the notes that depend on the estimates."""
     return [
         _apart(select(estimates, "hours_apart", against=own["against"].unique().tolist()), machines),
         _versions(select(estimates, "throughput"), machines),
@@ -84,12 +84,12 @@ def _versions(rates: Estimates, machines: Machines) -> str:
 
 
 def memory(_all: Estimates, own: Estimates, _machines: Machines) -> list[str]:
-    """Return what this report's estimates add to the notes of the table."""
+    """Return the notes that depend on the estimates."""
     batches = own.dropna(subset=["batch", "value"]).drop_duplicates("x").sort_values("x")
-    said = ", ".join(f"{batch} at N={n}" for batch, n in zip(batches["batch"], batches["x"], strict=True))
+    sizes = ", ".join(f"{batch} at N={n}" for batch, n in zip(batches["batch"], batches["x"], strict=True))
     methods = " or ".join(sorted({method for method in own["method"] if method}))
     return [
-        f"Sequences a step: {said}." if said else "",
+        f"Sequences a step: {sizes}." if sizes else "",
         f"Peak by {methods}, less what the process held before." if methods else "",
     ]
 
@@ -98,7 +98,7 @@ def memory(_all: Estimates, own: Estimates, _machines: Machines) -> list[str]:
 
 
 def copy_accuracy(estimates: Estimates, own: Estimates, _machines: Machines) -> list[str]:
-    """Return what this report's estimates add to the notes of the table."""
+    """Return the notes that depend on the estimates."""
     levels = sorted(
         {f"{100 * level:.2f}%" for level in select(estimates, "chance", experiment="copy")["value"].dropna()}
     )
@@ -120,13 +120,13 @@ def copy_accuracy(estimates: Estimates, own: Estimates, _machines: Machines) -> 
 
 
 def copy_loss(_all: Estimates, own: Estimates, _machines: Machines) -> list[str]:
-    """Return what this report's estimates add to the notes of the table."""
+    """Return the notes that depend on the estimates."""
     guess = "; ".join(f"ln {v} = {math.log(v):.3f}" for v in sorted(own["symbols"].dropna().unique()))
     return [f"Guessing gives {guess}." if guess else ""]
 
 
 def hops(estimates: Estimates, _own: Estimates, _machines: Machines) -> list[str]:
-    """Return what this report's estimates add to the notes of the table."""
+    """Return the notes that depend on the estimates."""
     text = {"experiment": "interpretability", "task": "bytes"}
     bits, guess, tokens = (
         select(estimates, quantity, **text) for quantity in ("bits_per_byte", "bits_per_byte_guessing", "tokens_used")
@@ -144,7 +144,7 @@ def _range(estimates: Estimates, show: Callable[[Any], str]) -> str:
 
 
 def recall(estimates: Estimates, own: Estimates, _machines: Machines) -> list[str]:
-    """Return what this report's estimates add to the notes of the table."""
+    """Return the notes that depend on the estimates."""
     used = own[own["quantity"] == "tokens_used"]
     budgets = _by_task(used, used["tokens"], whole)
     steps = _by_task(used, used["tokens"] / (used["batch"] * used["length"]), whole)
@@ -162,7 +162,7 @@ def recall(estimates: Estimates, own: Estimates, _machines: Machines) -> list[st
         if intervals
         else "",
         f"The best constant guess gives: {guesses}." if guesses else "",
-        *(text for name, text in OF_ONE.items() if name in {*own["task"], *own["model"]}),
+        *(text for name, text in CAVEATS.items() if name in {*own["task"], *own["model"]}),
         _behind(own[own["quantity"] == "accuracy"]),
     ]
 
@@ -181,11 +181,11 @@ def _behind(accuracies: Estimates) -> str:
     """Return where pointer by content ends below attention with the same comparison, by more than the intervals."""
     same = [*PLACE, "task", "tokens", "learning_rate", "length", "x"]
     ours = accuracies[(accuracies["model"] == POINTER) & (accuracies["variant"] == BY_CONTENT)]
-    theirs = accuracies[(accuracies["model"] == AS_ATTENTION) & (accuracies["variant"] == "")]
-    pairs = ours.merge(theirs, on=same, suffixes=("", "_theirs"))
-    pairs = pairs[pairs["high"] < pairs["low_theirs"]]
+    attention = accuracies[(accuracies["model"] == AS_ATTENTION) & (accuracies["variant"] == "")]
+    pairs = ours.merge(attention, on=same, suffixes=("", "_attention"))
+    pairs = pairs[pairs["high"] < pairs["low_attention"]]
     cells = [
-        f"{pair.task} {pair.x} ({100 * pair.value:.1f}% against {100 * pair.value_theirs:.1f}%)"
+        f"{pair.task} {pair.x} ({100 * pair.value:.1f}% against {100 * pair.value_attention:.1f}%)"
         for task in RECALL
         for pair in records(pairs[pairs["task"] == task].sort_values("x"))
     ]
@@ -198,7 +198,7 @@ def _behind(accuracies: Estimates) -> str:
 
 
 def bytes_(estimates: Estimates, own: Estimates, _machines: Machines) -> list[str]:
-    """Return what this report's estimates add to the notes of the table."""
+    """Return the notes that depend on the estimates."""
     guesses = select(estimates, "bits_per_byte_guessing")["value"].dropna()
     levels = " or ".join(sorted({f"{bits:.2f}" for bits in guesses}))
     hashes = ", ".join(sorted({text for text in own["data"] if text}))
@@ -293,10 +293,10 @@ def _about_ablation(estimates: Estimates, cells: pd.DataFrame) -> list[str]:
 
 def _evaluations(cells: pd.DataFrame) -> str:
     """Return how finely the tokens are known, and the budget."""
-    known = cells.dropna(subset="value_evaluation_interval").groupby("x")["value_evaluation_interval"].max()
-    if known.empty:
+    between = cells.dropna(subset="value_evaluation_interval").groupby("x")["value_evaluation_interval"].max()
+    if between.empty:
         return ""
-    intervals = ", ".join(f"{whole(tokens)} tokens (D={distance})" for distance, tokens in known.items())
+    intervals = ", ".join(f"{whole(tokens)} tokens (D={distance})" for distance, tokens in between.items())
     return f"Evaluated every {intervals}. Budget: {_budget(cells)} tokens."
 
 
@@ -353,7 +353,7 @@ def _chained(chained: Any, without: Any) -> str:
 
 
 def fairness(estimates: Estimates, _own: Estimates, _machines: Machines) -> list[str]:
-    """Return what this report's estimates add to the notes of the table."""
+    """Return the notes that depend on the estimates."""
     cells = _cells(estimates, "fairness")
     return [_evaluations(cells), *_brings(estimates, cells[cells["variant"] == ""])]
 
@@ -382,9 +382,9 @@ def _brings(estimates: Estimates, cells: pd.DataFrame) -> list[str]:
 
 def _ratio(ratios: Estimates, quantity: str) -> str:
     """Return the geometric mean, with its interval where there are several seeds."""
-    found = select(ratios, f"{quantity}_ratio")
-    if not found["n"].any():
+    chosen = select(ratios, f"{quantity}_ratio")
+    if not chosen["n"].any():
         return UNKNOWN
-    ratio = records(found)[0]
+    ratio = records(chosen)[0]
     spread = f" ({significant(ratio.low)} to {significant(ratio.high)})" if ratio.n > 1 else ""
     return f"{significant(ratio.value)}{spread}"

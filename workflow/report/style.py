@@ -22,7 +22,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
 from workflow.report import models
-from workflow.report.models import Look, Series
+from workflow.report.models import Look
 from workflow.report.render import STAMP
 
 STYLE: dict[str, Any] = {
@@ -76,7 +76,7 @@ def figure(
     width: float = ALONE_WIDTH,
     height: float = 2.75,
     share_y: bool = False,
-    looks: Mapping[Series, Look] | None = None,
+    looks: Mapping[str, Look] | None = None,
     keys: Sequence[Line2D] = (),
     note: str = "",
 ) -> Figure:
@@ -106,11 +106,9 @@ def figure(
     return drawn
 
 
-def _legend(drawn: Figure, looks: Mapping[Series, Look], keys: Sequence[Line2D], note: str) -> None:
+def _legend(drawn: Figure, looks: Mapping[str, Look], keys: Sequence[Line2D], note: str) -> None:
     """Put the legend below all panels; the figure grows by the height that it needs."""
-    handles = [
-        Line2D([], [], label=models.plain(models.label(*series)), **look.options) for series, look in looks.items()
-    ]
+    handles = [Line2D([], [], label=models.plain(name), **look.options) for name, look in looks.items()]
     handles += keys
     if not handles:
         return

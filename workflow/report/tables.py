@@ -118,8 +118,8 @@ def published(block: Block) -> pd.DataFrame:
 
 
 def _with_paper(ours: pd.DataFrame, block: Block) -> pd.DataFrame:
-    theirs = published(block).reindex(columns=ours.columns)
-    return pd.concat([ours, theirs.astype(ours.dtypes)], ignore_index=True) if len(theirs) else ours
+    figures = published(block).reindex(columns=ours.columns)
+    return pd.concat([ours, figures.astype(ours.dtypes)], ignore_index=True) if len(figures) else ours
 
 
 def _beside_paper(ours: pd.DataFrame, block: Block) -> pd.DataFrame:

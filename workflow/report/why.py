@@ -11,25 +11,23 @@ from typing import Any
 import pandas as pd
 
 from pointer.errors import InputError
-from workflow.bench.experiments import TASKS
+from workflow.bench.experiments import AXES
 from workflow.report import estimates, frame
 from workflow.report.estimates import KEY, PLACE, SEPARATOR, WHOLE_KEYS
 from workflow.report.layout import significant
 
 WHERE = "the command line"
-# `--distance 512` says the axis and x at once.
-AXES = {kind.axis for kind in TASKS.values()} - {"length"}
-# What is meant where nothing is said and several are there.
+# Taken where a column is not chosen and several values match.
 USUAL = {"variant": "", "phase": "training", "dtype": "float32"}
 MOST = 100  # candidates that are listed
 
 
-def explain(quantity: str, given: Mapping[str, str], results: Path, reference: Path) -> str:
-    """Return the estimates that `given` values of columns choose, with their rows and commands.
+def explain(quantity: str, wanted: Mapping[str, str], results: Path, reference: Path) -> str:
+    """Return the estimates that `wanted` values of columns choose, with their rows and commands.
 
     They are those of `results`, or of the rows in `reference` where there are none. Estimates that differ in their
     place only, machine and device, are all shown; where more than that is open, the candidates are listed. Raises
-    InputError, with what is nearest, where nothing matches.
+    InputError, with the nearest values, where nothing matches.
     """
     if (results / "estimates.parquet").is_file():
         table, rows = estimates.load(results / "estimates.parquet"), frame.load(results / "rows.parquet")
@@ -37,7 +35,7 @@ def explain(quantity: str, given: Mapping[str, str], results: Path, reference: P
     else:
         rows = frame.load(reference)
         table, source = estimates.build(rows), str(reference)
-    chosen = select(table, quantity, given)
+    chosen = select(table, quantity, wanted)
     if len(chosen[[key for key in KEY if key not in PLACE]].drop_duplicates()) > 1:
         return candidates(chosen)
     commands = dict(zip(rows["path"], rows["command"], strict=True))
@@ -45,18 +43,18 @@ def explain(quantity: str, given: Mapping[str, str], results: Path, reference: P
     return "\n\n".join([*texts, f"From {source}."])
 
 
-def select(table: pd.DataFrame, quantity: str, given: Mapping[str, str]) -> pd.DataFrame:
+def select(table: pd.DataFrame, quantity: str, wanted: Mapping[str, str]) -> pd.DataFrame:
     """Return the estimates of a quantity that match; raise InputError for the first value that none has."""
     chosen = table[table["quantity"] == quantity]
     if chosen.empty:
         raise InputError.unknown("quantity", quantity, table["quantity"].unique(), WHERE)
-    for name, text in given.items():
+    for name, text in wanted.items():
         column = "x" if name in AXES else name
         if name in AXES:
             chosen = _matching(chosen, "axis", name)
         chosen = _matching(chosen, column, text)
     for column, usual in USUAL.items():
-        if column not in given and (chosen[column] == usual).any():
+        if column not in wanted and (chosen[column] == usual).any():
             chosen = chosen[chosen[column] == usual]
     return chosen
 

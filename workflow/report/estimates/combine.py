@@ -175,10 +175,10 @@ def from_json(values: str) -> pd.Series:
     return pd.Series(json.loads(values), dtype="float64")
 
 
-def beside(ours: pd.DataFrame, theirs: pd.DataFrame, reference: str) -> pd.DataFrame:
-    """Return each estimate of `ours` beside the reference's in `theirs` for the same cell, with columns in `_other`."""
+def beside(ours: pd.DataFrame, others: pd.DataFrame, reference: str) -> pd.DataFrame:
+    """Return each estimate of `ours` beside the reference's in `others` for the same cell, with columns in `_other`."""
     same = [key for key in KEY if key not in ("model", "variant", "against", "position")]
-    partner = theirs[(theirs["model"] == reference) & (theirs["variant"] == "")]
+    partner = others[(others["model"] == reference) & (others["variant"] == "")]
     pairs = ours.assign(against=reference).merge(partner, on=same, suffixes=("", "_other"))
     return pairs[(pairs["model"] != reference) | (pairs["variant"] != "")]
 

@@ -90,16 +90,16 @@ def samples(runs: pd.DataFrame) -> Iterator[pd.DataFrame]:
 
 def _by_sequence(trained: pd.DataFrame) -> pd.DataFrame:
     """Return accuracies with intervals that take sequences as units, else the row's own bounds."""
-    found = []
+    scores = []
     columns = ("accuracy", "accuracy_low", "accuracy_high", "n_evaluated")
     right = unpack_all(trained["correct_by_sequence"])
     for counts, (value, low, high, n) in zip(right, trained[list(columns)].astype("float64").to_numpy(), strict=True):
         if counts and pd.notna(n):
             interval = intervals.accuracy(counts, float(n) / len(counts))
-            found.append((interval.value, interval.low, interval.high))
+            scores.append((interval.value, interval.low, interval.high))
         else:
-            found.append((value, low, high))
-    numbers = pd.DataFrame(found, index=trained.index, columns=["value", "low", "high"]).astype("Float64")
+            scores.append((value, low, high))
+    numbers = pd.DataFrame(scores, index=trained.index, columns=["value", "low", "high"]).astype("Float64")
     return sample(trained, "accuracy_by_sequence", numbers["value"], low=numbers["low"], high=numbers["high"])
 
 

@@ -29,11 +29,11 @@ def prepare(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of `frame` with every column of KEY, and tokens_to_95 of learned runs only."""
     runs = frame.rename(columns={"data_hash": "data", "model_hash": "code"})
     settings = [unpack(text) or {} for text in runs["settings"]]
-    runs["variant"] = [describe(given.get("mixer") or {}) for given in settings]
+    runs["variant"] = [describe(cell.get("mixer") or {}) for cell in settings]
 
     # Only training depends on a budget and a learning rate, and only a CPU on its number of threads.
     trains = runs["task"].notna()
-    rates = pd.Series([given.get("lr") for given in settings], index=runs.index, dtype="float64")
+    rates = pd.Series([cell.get("lr") for cell in settings], index=runs.index, dtype="float64")
     runs["learning_rate"] = rates.where(trains)
     runs["tokens"] = runs["tokens_budget"].where(trains)
     runs["threads"] = runs["threads"].where(runs["device"] == "cpu")
@@ -72,5 +72,5 @@ def describe(mixer: Mapping[str, Any]) -> str:
 
 def unpack_all(column: pd.Series) -> list[Any]:
     """Return the nested values of a column, None where missing; equal texts are read once."""
-    known = {text: json.loads(text) for text in column.dropna().unique()}
-    return [known.get(text) for text in column]
+    values = {text: json.loads(text) for text in column.dropna().unique()}
+    return [values.get(text) for text in column]

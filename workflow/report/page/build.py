@@ -15,8 +15,7 @@ from plotly.offline import get_plotlyjs
 
 from pointer.errors import InputError
 from workflow.bench.rows import write_atomically
-from workflow.report import charts, claims, figures, models, tables
-from workflow.report.estimates import PLACE, select
+from workflow.report import claims, figures, models, tables
 from workflow.report.estimates.runs import prepare
 from workflow.report.frame import unpack
 from workflow.report.page import cards, explorer, plots
@@ -25,10 +24,10 @@ TEMPLATES = Path(__file__).resolve().parents[1] / "templates"
 CAPTIONS = TEMPLATES.with_name("captions")
 SCRIPTS = ("base.js", "charts.js", "tables.js", "arcs.js", "explorer.js", "page.js")
 TEXTS = (
-    "experiment", "model", "variant", "length", "distance", "device", "machine", "dtype", "threads", "seed", "repeat",
-    "status", "reason",
+    "experiment", "task", "model", "variant", "axis", "x", "length", "device", "machine", "dtype", "threads", "seed",
+    "repeat", "status", "reason",
 )  # fmt: skip
-WHOLE = ("length", "distance", "threads", "seed", "repeat")
+WHOLE = ("x", "length", "threads", "seed", "repeat")
 MEASURES = {  # column of the rows -> its heading and the unit it is divided by
     "tokens_per_s": ("training, tokens/s", 1),
     "step_ms": ("step, ms", 1),
@@ -70,7 +69,7 @@ def html(
     numbers = {str(path): number for number, path in enumerate(runs["path"])}
     traced = explorer.traced(frame)
     plotted = plots.all_charts(estimates, frame, numbers)
-    listed = [rows_table(runs), ratios_table(estimates, numbers)]
+    listed = [rows_table(runs)]
     listed += [report_table(name, estimates, frame, numbers) for name in shown.tables]
     data = {
         "looks": looks(runs, plotted),
@@ -140,27 +139,6 @@ def cell(value: Any, unit: float | None) -> Any:
     if unit is not None:
         return plots.number(value / unit)
     return value if isinstance(value, str) else int(value)
-
-
-def ratios_table(estimates: pd.DataFrame, numbers: plots.Rows) -> dict[str, Any]:
-    """Return the speed-ups, a line a ratio, a column a place."""
-    ratios = select(estimates, "speedup", against=charts.REFERENCES)
-    ratios = ratios.assign(place=[plots.place(key) for key in ratios[PLACE].itertuples(index=False)])
-    places = sorted(set(charts.finished(ratios)["place"]))
-    keys = ["phase", "model", "variant", "against", "x"]
-    lines, behind = [], []
-    for key, group in ratios.groupby(keys, sort=False):
-        texts = {}
-        for line in group.to_dict("records"):
-            ratio = plots.interval(line["value"], line["least"], line["most"])
-            texts[line["place"]] = ratio if line["status"] == "ok" else f"{line['status']}: {line['reason']}"
-        lines.append([*key[:-1], int(group["x"].iloc[0]), *(texts.get(place, "–") for place in places)])
-        behind.append(sorted({n for files in group["rows"] for n in plots.numbers(files, numbers)}))
-    titles = [heading(key, key, False) for key in keys[:-1]] + [heading("x", "N", True)]
-    titles += [heading(place, place, True) for place in places]
-    note = "Geometric mean over pairs of rows of one machine and repeat, in brackets the smallest and the largest pair."
-    made = {"name": "ratios", "title": plots.MACHINES_TITLE, "columns": titles, "lines": lines, "notes": [note]}
-    return made | {"rows": behind, "csv": ""}
 
 
 def report_table(name: str, estimates: pd.DataFrame, frame: pd.DataFrame, numbers: plots.Rows) -> dict[str, Any]:

@@ -36,6 +36,7 @@ class NoTraceError(Exception):
 def traced_rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Return the rows that may have a trace, the longest copy distance first."""
     rows = prepare(frame[frame["experiment"] == "interpretability"])
+    rows = rows.assign(distance=rows["x"].where(rows["axis"] == "distance"))
     ordered = rows.sort_values(["distance", "seed"], ascending=[False, True], kind="stable")
     return [{str(key): value for key, value in row.items()} for row in ordered.to_dict("records")]
 

@@ -32,7 +32,6 @@ DASHES = {"-": "solid", "--": "dash", "-.": "dashdot", ":": "dot"}
 GREY = "#808080"
 WHITE = 0.35  # share of white in a colour on the dark page
 MOST_POINTS = 120  # of one loss curve
-MACHINES_TITLE = "Speed-up, machine by machine"
 MACHINES = "Each point is a ratio of two rows of one machine; bars are the smallest and largest pair."
 LOSSES = "One line a seed, until training stopped: at its budget, or at the accuracy that the config states."
 
@@ -58,7 +57,7 @@ def all_charts(estimates: Table, frame: Table, rows: Rows) -> list[dict[str, Any
     made = {name: _chart(name, CHARTS[name], estimates, rows) for name in names}
     losses = _declared("loss_curves", "Loss on the copy task", "Training tokens", NO_COPIES, LOSSES, "copy_loss")
     losses |= {"panels": _losses(frame, rows), "log": [False, False]}
-    ratios = _declared("machines", MACHINES_TITLE, LENGTH, NO_TIMES, MACHINES, "ratios")
+    ratios = _declared("machines", "Speed-up, machine by machine", LENGTH, NO_TIMES, MACHINES, "speedup")
     ratios |= {"panels": _machines(estimates, rows), "log": [True, True], "legend": True}
     recall = made.pop("recall")
     return [*made.values(), losses, recall, ratios]
@@ -74,14 +73,12 @@ def _chart(name: str, declared: Chart, estimates: Table, rows: Rows) -> dict[str
     chosen = pd.concat([charts.chosen(curves, estimates) for curves in declared.curves])
     panels = []
     for panel in charts.panels(declared, estimates):
-        looks, unit = models.looks(models.series(panel.estimates)), panel.curves.label
-        data = []
-        for series in models.series(panel.estimates):
-            line = panel.estimates[(panel.estimates["model"] == series[0]) & (panel.estimates["variant"] == series[1])]
-            data.append(_line(looks[series], models.label(*series), line, panel.curves.band, unit, rows))
+        unit, band = panel.curves.label, panel.curves.band
+        data = [_line(look, name, line, band, unit, rows) for name, look, line in charts.lines(panel.estimates)]
         data += _published(panel.published, unit)
-        if declared.guides:
-            data += _guides(panel.estimates)
+        for text, dash, x, y in charts.guides(panel.estimates) if declared.guides else ():
+            guide = _series(Look(GREY, "o", dash), text, x, [number(height) for height in y], "guide")
+            data.append(guide | {"mode": "lines", "hovertext": text})
         panels.append(_panel(panel.title, unit, data, panel.levels))
     failures = [_failure(cell) for cell in chosen[chosen["status"] != "ok"].to_dict("records")]
     texts = _declared(name, declared.title, declared.x, declared.missing, declared.note, declared.table)
@@ -120,7 +117,6 @@ def _series(look: Look, name: str, x: Iterable[Any], y: Iterable[Any], role: str
 
 def _line(look: Look, name: str, line: Table, band: tuple[str, str] | None, unit: str, rows: Rows) -> Trace:
     """Return a series with an interval at each point, its numbers in the hover, its rows behind a click."""
-    line = line.sort_values("x")
     trace = _series(look, name, line["x"].astype(int), [number(value) for value in line["value"]])
     low, high = line[band[0] if band else "value"], line[band[1] if band else "value"]
     if band:
@@ -163,32 +159,13 @@ def _published(points: Table, unit: str) -> list[Trace]:
     return traces
 
 
-def _guides(table: Table) -> list[Trace]:
-    """Return lines of slope 1 and 2 from below the smallest value at the shortest length."""
-    lengths = sorted({int(x) for x in table["x"]})
-    start = 0.8 * table.loc[table["x"] == lengths[0], "value"].min()
-    traces = []
-    for power, dash, text in ((1, ":", "grows like N"), (2, "-.", "grows like N²")):
-        heights = [number(start * (length / lengths[0]) ** power) for length in lengths]
-        trace = _series(Look(GREY, "o", dash), text, lengths, heights, "guide")  # type: ignore[arg-type]
-        traces.append(trace | {"mode": "lines", "hovertext": text})
-    return traces
-
-
 def _level(height: float, text: str, dash: str) -> dict[str, Any]:
     label = {"text": text, "textposition": "end", "yanchor": "bottom", "font": {"size": 11}}
     line = {"color": GREY, "width": 1.2, "dash": DASHES[dash]}
     return {
-        "type": "line",
-        "xref": "paper",
-        "x0": 0,
-        "x1": 1,
-        "y0": height,
-        "y1": height,
-        "line": line,
-        "layer": "below",
-        "label": label,
-    }
+        "type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": height, "y1": height, "layer": "below",
+        "line": line, "label": label,
+    }  # fmt: skip
 
 
 def _losses(frame: Table, rows: Rows) -> list[dict[str, Any]]:
@@ -198,7 +175,7 @@ def _losses(frame: Table, rows: Rows) -> list[dict[str, Any]]:
     runs = runs[runs["curve"].map(len) > 1]
     looks = models.looks(models.series(runs))
     panels = []
-    for (distance, *where), group in runs.groupby(["distance", *PLACE], dropna=False):
+    for (distance, *where), group in runs.groupby(["x", *PLACE], dropna=False):
         data = []
         lines: Iterable[Any] = group.itertuples()
         for run in lines:
@@ -232,11 +209,10 @@ def _machines(estimates: Table, rows: Rows) -> list[dict[str, Any]]:
             for slot, (where, line) in enumerate(group.groupby(PLACE, dropna=False), start=2):
                 # A machine is no model: its look is not one of the first two, the pointer models'.
                 look = Look(models.COLOURS[slot % len(models.COLOURS)], models.MARKERS[slot % len(models.MARKERS)], "-")
-                trace = _line(look, place(where), line, ("least", "most"), label, rows)
+                trace = _line(look, place(where), line.sort_values("x"), ("least", "most"), label, rows)
                 data.append(trace | {"meta": {"role": "ours"}})
             if (model, variant, phase) == ("pointer", "", "training"):
-                points = paper.speedup()
-                data += _published(points, label)
+                data += _published(paper.speedup(), label)
             title = f"{models.label(model, variant)} against {reference}, {phase}"
             panels.append(_panel(title, label, data, [(1.0, "as fast", "--")]))
     return panels

@@ -61,22 +61,6 @@ function drawSeen() {
   for (const figure of seen) drawChart(figure);
 }
 
-function modelChoices() {
-  for (const look of DATA.looks) {
-    const box = make("input", { type: "checkbox", checked: true, value: look.model });
-    box.addEventListener("change", () => {
-      off[box.checked ? "delete" : "add"](look.model);
-      drawSeen();
-    });
-    const swatch = make("span", { className: "swatch" });
-    swatch.style.background = `light-dark(${look.light}, ${look.dark})`;
-    byId("models").append(make("label", {}, box, swatch, look.model));
-  }
-  const paper = make("input", { type: "checkbox", checked: true, id: "paper-on" });
-  paper.addEventListener("change", () => { paperOn = paper.checked; drawSeen(); });
-  byId("models").append(make("label", {}, paper, make("span", { className: "swatch hollow" }), "the paper's points"));
-}
-
 function choose(which) {
   for (const box of all("#models input[value]:not(#paper-on)")) {
     box.checked = which === "all" || (which === "paper" && ["pointer", "transformer"].includes(box.value));
@@ -96,7 +80,13 @@ function whenNear(node, act) {
 }
 
 function startCharts() {
-  modelChoices();
+  for (const box of all("#models input")) {
+    box.addEventListener("change", () => {
+      if (box.id === "paper-on") paperOn = box.checked;
+      else off[box.checked ? "delete" : "add"](box.value);
+      drawSeen();
+    });
+  }
   for (const button of all("[data-models]")) button.addEventListener("click", () => choose(button.dataset.models));
   for (const figure of all("[data-chart]").filter((f) => f.querySelector(".plot"))) {
     for (const control of all("select, input", figure)) control.addEventListener("change", () => drawChart(figure));
