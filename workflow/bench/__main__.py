@@ -5,10 +5,8 @@ import sys
 try:
     from workflow.bench.cli import main
 except ModuleNotFoundError as error:
-    print(
-        f"pointer-bench: the package {error.name!r} is missing; constraints.txt has its version",
-        file=sys.stderr,
-    )
+    lacking = f"this Python lacks the package {error.name!r}; constraints.txt has its version"
+    print(f"pointer-bench: {lacking}", file=sys.stderr)
     sys.exit(2)
 
 sys.exit(main())

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import pkgutil
 import signal
 import sys
@@ -38,6 +39,12 @@ SCHEMAS = {
     "claims": "workflow.report.ledger:Ledger",
 }
 Command = Callable[..., Any]
+FILE = click.Path(path_type=Path)
+TYPED = "the command line"
+MIXER = click.option("--set", "mixer", metavar="KEY=VALUE", multiple=True, help="of the mixer")
+FILES = click.option("--configfile", "files", multiple=True, metavar="FILE", help="of a tier")
+ADDED = click.option("--config", "added", default="{}", metavar="JSON", help="keys on top of it")
+JSON = click.option("--json", "as_json", is_flag=True, help="for programs")
 
 
 class Terminated(KeyboardInterrupt):
@@ -59,38 +66,30 @@ class Group(click.Group):
             return command
         found = super().get_command(ctx, cmd_name)
         if found is None:
-            raise InputError.unknown(
-                "command", cmd_name, self.list_commands(ctx), "the command line"
-            )
+            raise InputError.unknown("command", cmd_name, self.list_commands(ctx), TYPED)
         return found
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a subcommand and return the exit code; bad input is one line on stderr."""
     signal.signal(signal.SIGTERM, _terminate)
+    typed = list(sys.argv[1:] if argv is None else argv)
     try:
-        with pointer_bench.make_context(
-            "pointer-bench", list(sys.argv[1:] if argv is None else argv)
-        ) as context:
+        with pointer_bench.make_context("pointer-bench", typed) as context:
             return int(pointer_bench.invoke(context) or OK)
     except click.exceptions.Exit as ended:
         return ended.exit_code
     except click.NoSuchOption as error:
-        known = (
-            [name for parameter in error.ctx.command.params for name in parameter.opts]
-            if error.ctx
-            else []
-        )
-        return _failed(
-            InputError.unknown("option", error.option_name, known, "the command line"), BAD_INPUT
-        )
+        parameters = error.ctx.command.params if error.ctx else []
+        known = [name for parameter in parameters for name in parameter.opts]
+        return _failed(InputError.unknown("option", error.option_name, known, TYPED), BAD_INPUT)
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx else "pointer-bench"
         return _failed(f"{error.format_message()} See `{path} --help`.", BAD_INPUT)
     except InputError as error:
         return _failed(error, BAD_INPUT)
     except BrokenPipeError:  # whoever reads the output, `head` say, has seen enough
-        sys.stdout = None
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
     except (OSError, RowError, StoppedError, EnvironmentFault) as error:
         return _failed(error, FAILED)
@@ -116,19 +115,11 @@ def pointer_bench() -> None:
 def _settings(command: Command) -> Command:
     """Add an option for every setting of a cell."""
     for name, field in reversed(OPTIONS.items()):
-        default = (
-            f" (default: {field.default})" if isinstance(field.default, str | int | float) else ""
-        )
-        help_ = f"{field.description}{default}"
-        command = click.option(option(name), name, metavar=name.upper(), help=help_)(command)
+        words = str(field.description)
+        if isinstance(field.default, str | int | float):
+            words += f" (default: {field.default})"
+        command = click.option(option(name), name, metavar=name.upper(), help=words)(command)
     return command
-
-
-def _set(command: Command) -> Command:
-    """Add --set."""
-    return click.option(
-        "--set", "mixer", metavar="KEY=VALUE", multiple=True, help="a setting of the mixer"
-    )(command)
 
 
 def parse_setting(text: str) -> tuple[str, Any]:
@@ -150,21 +141,16 @@ def cell_of(options: dict[str, Any]) -> Cell:
     settings["mixer"] = dict(parse_setting(text) for text in settings.get("mixer", ()))
     for name in ("experiment", "model"):
         if name not in settings:
-            raise InputError.about(
-                name, None, "a name that `pointer-bench list` prints", f"`{option(name)}`"
-            )
+            accepted = "a name that `pointer-bench list` prints"
+            raise InputError.about(name, None, accepted, f"`{option(name)}`")
     return Cell.of(settings.pop("experiment"), settings.pop("model"), **settings)
 
 
 @pointer_bench.command()
 @_settings
-@_set
-@click.option(
-    "--out", type=click.Path(path_type=Path), help="the row's file; without it the row is printed"
-)
-@click.option(
-    "--contract", type=click.Path(path_type=Path), help="the verdict on the model, made if need be"
-)
+@MIXER
+@click.option("--out", type=FILE, help="the row's file; without it the row is printed")
+@click.option("--contract", type=FILE, help="the verdict on the model, made if need be")
 @click.option("--keep", is_flag=True, help="leave a finished row in --out as it is")
 def run(out: Path | None, contract: Path | None, keep: bool, **options: Any) -> int:
     """Measure one row."""
@@ -184,7 +170,7 @@ def run(out: Path | None, contract: Path | None, keep: bool, **options: Any) -> 
 
 
 @pointer_bench.command("list")
-@click.option("--json", "as_json", is_flag=True, help="for programs")
+@JSON
 def list_(as_json: bool) -> int:
     """Print models, experiments and the devices present."""
     models = [registry.info(name) for name in registry.names()]
@@ -209,12 +195,8 @@ def list_(as_json: bool) -> int:
 
 @pointer_bench.command()
 @click.argument("model")
-@_set
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    help="write the verdict there; exit code 0 whatever it is",
-)
+@MIXER
+@click.option("--out", type=FILE, help="write the verdict there; exit code 0 whatever it is")
 def check(model: str, mixer: tuple[str, ...], out: Path | None) -> int:
     """Check that a model keeps the contract that every model is held to; exit code 1 if not.
 
@@ -253,18 +235,11 @@ def new(name: str, cost: str, position: str, citation: str | None) -> int:
 
 
 @pointer_bench.command()
-@click.option(
-    "--row",
-    type=click.Path(path_type=Path),
-    required=True,
-    help="an `interpretability` row, weights beside",
-)
+@click.option("--row", type=FILE, required=True, help="of `interpretability`, weights beside it")
 @click.option("--position", type=int, required=True, help="where the chain starts, from 0")
 @click.option("--head", type=int, default=0, show_default=True, help="pointer head")
-@click.option(
-    "--sequence", type=click.IntRange(0), default=0, show_default=True, help="which fresh sequence"
-)
-@click.option("--out", type=click.Path(path_type=Path), help="also write the trace as JSON")
+@click.option("--sequence", type=click.IntRange(0), default=0, help="which fresh sequence")
+@click.option("--out", type=FILE, help="also write the trace as JSON")
 def trace(row: Path, position: int, head: int, sequence: int, out: Path | None) -> int:
     """Print where a position's pointers lead, layer by layer."""
     from workflow.bench.measure import pointers
@@ -277,30 +252,20 @@ def trace(row: Path, position: int, head: int, sequence: int, out: Path | None) 
     return OK
 
 
-def _tier_options(command: Command) -> Command:
-    """Add --configfile and --config."""
-    command = click.option(
-        "--config", "added", default="{}", metavar="JSON", help="keys of the config, on top"
-    )(command)
-    return click.option(
-        "--configfile", "files", multiple=True, metavar="FILE", help="a tier; several are merged"
-    )(command)
-
-
 def _tier(files: Sequence[str], added: str) -> config.Config:
     try:
         content = json.loads(added)
     except (ValueError, RecursionError):
         content = None
     if not isinstance(content, dict):
-        raise InputError.about(
-            "--config", added, 'a JSON object such as {"lengths": [4096]}', "`--config`"
-        )
+        accepted = 'a JSON object such as {"lengths": [4096]}'
+        raise InputError.about("--config", added, accepted, "`--config`")
     return config.from_files(files, content)
 
 
 @pointer_bench.command()
-@_tier_options
+@FILES
+@ADDED
 def estimate(files: Sequence[str], added: str) -> int:
     """Print the time that a tier still takes (default: the default tier)."""
     from workflow.bench.rows import estimate as estimates
@@ -311,7 +276,8 @@ def estimate(files: Sequence[str], added: str) -> int:
 
 
 @pointer_bench.command("plan")
-@_tier_options
+@FILES
+@ADDED
 def plan_(files: Sequence[str], added: str) -> int:
     """Print the row files of a tier, one a line (default: the default tier)."""
     print("\n".join(cell.path for cell in plan.cells(_tier(files, added))))
@@ -319,15 +285,11 @@ def plan_(files: Sequence[str], added: str) -> int:
 
 
 @pointer_bench.command()
-@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option(
-    "--manifest",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    help="a list of rows that must be there",
-)
-@_tier_options
-@click.option("--json", "as_json", is_flag=True, help="for programs")
+@click.argument("paths", nargs=-1, required=True, type=FILE)
+@click.option("--manifest", multiple=True, type=FILE, help="a list of rows that must be there")
+@FILES
+@ADDED
+@JSON
 def verify(
     paths: Sequence[Path], manifest: Sequence[Path], files: Sequence[str], added: str, as_json: bool
 ) -> int:
@@ -355,20 +317,12 @@ def schema(what: str) -> int:
 
 
 @pointer_bench.command("gpu-check")
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    default="results/gpu-check",
-    show_default=True,
-    help="folder",
-)
+@click.option("--out", type=FILE, default="results/gpu-check", show_default=True, help="folder")
 @click.option("--dry", is_flag=True, help="tiny sizes on the CPU, to test the command itself")
 def gpu_check(out: Path, dry: bool) -> int:
     """Check that the suite is right and fast on this machine's GPU."""
     try:
         from workflow.bench import gpu_check as checks
     except ModuleNotFoundError as error:
-        raise InputError(
-            f"gpu-check needs the package {error.name!r}, which this Python lacks."
-        ) from error
+        raise InputError(f"gpu-check needs the package {error.name!r}.") from error
     return OK if checks.run(out, dry=dry) else FAILED

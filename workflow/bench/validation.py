@@ -5,10 +5,9 @@ from __future__ import annotations
 
 import math
 import re
-import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import yaml
 from pydantic import (
@@ -24,13 +23,7 @@ from pointer.errors import InputError
 
 Schema = dict[str, Any]
 LONGEST_TEXT = 200  # characters of a text setting
-TEXT = f"text of at most {LONGEST_TEXT} characters, no control characters among them"
-UNWRITABLE = (
-    "Cc",
-    "Cs",
-    "Zl",
-    "Zp",
-)  # control characters, lone surrogates, line and paragraph separators
+TEXT = f"text of at most {LONGEST_TEXT} printable characters"
 WHOLE = re.compile(r"[+-]?(0|[1-9][0-9]{0,18})")
 DECIMAL = re.compile(r"[+-]?(0|[1-9][0-9]*)?(\.[0-9]*)?([eE][+-]?[0-9]+)?")
 NUMBER_TAGS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
@@ -53,13 +46,9 @@ def _read_flag(value: Any) -> Any:
     return {"true": True, "false": False}.get(value, value) if isinstance(value, str) else value
 
 
-def is_writable(text: str) -> bool:
-    """Return whether a text is one line that fits a command line, a row and a table."""
-    return text.isprintable() or not any(unicodedata.category(sign) in UNWRITABLE for sign in text)
-
-
 def _writable(text: str) -> str:
-    if len(text) > LONGEST_TEXT or not is_writable(text):
+    """Accept one line that fits a command line, a row and a table."""
+    if len(text) > LONGEST_TEXT or not text.isprintable():
         raise ValueError(TEXT)
     return text
 
@@ -101,8 +90,8 @@ class _Loader(yaml.SafeLoader):
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         if node.tag in NUMBER_TAGS and not DECIMAL.fullmatch(str(node.value)):
-            message = f"{str(node.value)[:40]!r} is no plain decimal number; write one, or a text"
-            raise yaml.constructor.ConstructorError(None, None, message, node.start_mark)
+            text = str(node.value)[:40]
+            self._refuse(f"{text!r} is no plain decimal number; write one, or a text", node)
         return super().construct_object(node, deep)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
@@ -110,11 +99,12 @@ class _Loader(yaml.SafeLoader):
         for key_node, _ in node.value:
             key = str(key_node.value)
             if key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"key {key!r} stands twice", key_node.start_mark
-                )
+                self._refuse(f"key {key!r} stands twice", key_node)
             seen.add(key)
         return super().construct_mapping(node, deep)
+
+    def _refuse(self, message: str, node: yaml.Node) -> NoReturn:
+        raise yaml.constructor.ConstructorError(None, None, message, node.start_mark)
 
 
 def read_yaml(path: Path | str, noun: str = "config file") -> dict[str, Any]:
@@ -126,15 +116,13 @@ def read_yaml(path: Path | str, noun: str = "config file") -> dict[str, Any]:
     except OSError as error:
         raise InputError(f"{noun} {str(path)!r} cannot be read: {error.strerror}.") from error
     except Exception as error:  # PyYAML answers bad texts with whatever its own code raises
-        raise InputError(
-            f"{noun} {path}: {' '.join(str(error).split())}. Change it there."
-        ) from error
+        message = " ".join(str(error).split())
+        raise InputError(f"{noun} {path}: {message}. Change it there.") from error
     if content is None:
         return {}
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
-        raise InputError.about(
-            noun.removesuffix(" file"), content, "key: value lines, each key a text", str(path)
-        )
+        accepted = "key: value lines, each key a text"
+        raise InputError.about(noun.removesuffix(" file"), content, accepted, str(path))
     return content
 
 
@@ -157,7 +145,7 @@ def input_error(
     found = find(schema, location)
     value = None if first["type"] == "missing" else first["input"]
     choices = found.get("enum")
-    if choices and isinstance(value, str) and is_writable(value):
+    if choices and isinstance(value, str) and value.isprintable():
         return InputError.unknown(path, value, choices, where)
     accepted = str(cause) if cause else in_words(found, schema) or first["msg"]
     return InputError.about(path, value, accepted, where)
