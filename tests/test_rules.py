@@ -1,0 +1,88 @@
+"""Each rule judges the interval of a cell; outcomes become one verdict."""
+
+import math
+
+import pytest
+
+from workflow.report.rules import Cell, Outcome, Rule, Verdict, combine, exactly, missing
+
+HOLDS, DIRECTION, FAILS, OPEN = Outcome
+
+
+def cell(low: float, high: float, runs: int = 3, **values: object) -> Cell:
+    return Cell("cell", (low + high) / 2, low, high, runs, **values)  # type: ignore[arg-type]
+
+
+def says(rule: Rule, *cells: Cell) -> list[Outcome]:
+    return [outcome for _, outcome in rule.judge(cells)]
+
+
+@pytest.mark.parametrize(
+    ("rule", "low", "high", "outcome"),
+    [
+        (Rule("at least", 2.0), 2.0, 2.4, HOLDS),
+        (Rule("at least", 2.0), 1.9, 2.4, OPEN),
+        (Rule("at least", 2.0), 1.1, 1.9, FAILS),
+        (Rule("at least", 2.0, direction=1.0), 1.1, 1.9, DIRECTION),
+        (Rule("at least", 2.0, direction=1.0), 0.9, 1.9, FAILS),
+        (Rule("at least", 2.0, margin=0.1), 1.85, 1.9, HOLDS),
+        (Rule("at most", 2.02), 2.0, 2.0, HOLDS),
+        (Rule("at most", 2.02), 2.01, 2.03, OPEN),
+        (Rule("at most", 2.02), 2.1, 4.0, FAILS),
+        (Rule("at most", 2.02, direction=4.0), 2.1, 3.0, DIRECTION),
+        (Rule("below", 0.0), -0.2, -0.1, HOLDS),
+        (Rule("below", 0.0), -0.2, 0.1, OPEN),
+        (Rule("below", 0.0), 0.0, 0.0, OPEN),
+        (Rule("below", 0.0), 0.1, 0.2, FAILS),
+        (Rule("within", 100.0, margin=0.1), 91.0, 109.0, HOLDS),
+        (Rule("within", 100.0, margin=0.1), 105.0, 115.0, OPEN),
+        (Rule("within", 100.0, margin=0.1), 111.0, 115.0, FAILS),
+        (Rule("between", 47.0, upper=58.0), 50.0, 55.0, HOLDS),
+        (Rule("between", 47.0, upper=58.0), 60.0, 65.0, FAILS),
+        (Rule("includes", 0.05), 0.04, 0.06, HOLDS),
+        (Rule("includes", 0.05), 0.06, 0.07, FAILS),
+        (Rule("excludes", 0.05), 0.06, 0.07, HOLDS),
+        (Rule("excludes", 0.05), 0.04, 0.06, FAILS),
+    ],
+)
+def test_a_rule_judges_the_interval_not_the_value(rule: Rule, low: float, high: float, outcome: Outcome) -> None:
+    assert says(rule, cell(low, high)) == [outcome]
+
+
+def test_too_few_runs_stay_open_unless_the_value_is_exact() -> None:
+    assert says(Rule("at least", 2.0), cell(3.0, 3.1, runs=2)) == [OPEN]
+    assert says(Rule("at least", 2.0), exactly("counted", 3.0)) == [HOLDS]
+    assert says(Rule("at least", 2.0), missing("gone", "oom")) == [OPEN]
+    assert says(Rule("at least", 2.0), Cell("no bounds", 3.0, math.nan, math.nan, 3)) == [OPEN]
+
+
+def test_without_a_value_the_papers_figure_of_the_cell_is_asked_for() -> None:
+    assert says(Rule("within", margin=0.1), cell(0.99, 1.01, paper=1.0), cell(0.99, 1.01, paper=2.0)) == [HOLDS, FAILS]
+    assert says(Rule("within"), cell(0.9, 1.1)) == [OPEN]  # the paper gives no figure here
+
+
+def test_monotone_judges_neighbours_of_one_machine() -> None:
+    rising = [cell(1.0, 1.1, series="a"), cell(1.2, 1.3, series="a"), cell(1.25, 1.4, series="a")]
+    assert says(Rule("monotone"), *rising) == [HOLDS, OPEN]
+    dip = [cell(1.0, 1.1), cell(2.0, 2.1), cell(1.5, 1.6)]
+    assert says(Rule("monotone"), *dip) == [HOLDS, DIRECTION]
+    assert says(Rule("monotone"), *reversed(rising[:2])) == [FAILS]
+    assert says(Rule("monotone"), cell(2.0, 2.1, series="b"), cell(1.0, 1.1, series="a")) == []
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "verdict"),
+    [
+        ([HOLDS, HOLDS], Verdict.REPRODUCED),
+        ([HOLDS, DIRECTION], Verdict.PARTIALLY),
+        ([DIRECTION], Verdict.PARTIALLY),
+        ([HOLDS, FAILS, OPEN], Verdict.PARTIALLY),
+        ([FAILS, FAILS], Verdict.NOT_REPRODUCED),
+        ([HOLDS, OPEN], Verdict.INCONCLUSIVE),
+        ([FAILS, OPEN], Verdict.INCONCLUSIVE),
+        ([OPEN], Verdict.INCONCLUSIVE),
+        ([], Verdict.NOT_TESTABLE),
+    ],
+)
+def test_cells_become_one_verdict(outcomes: list[Outcome], verdict: Verdict) -> None:
+    assert combine(outcomes) == verdict
