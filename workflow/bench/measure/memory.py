@@ -1,8 +1,7 @@
 """Measure memory: the peak of a piece of work, and what autograd keeps for the backward pass.
 
-Unknown is None, never 0, and the method says why. On a CPU `tracemalloc` does not see tensors; the
-kernel's resident high-water mark does, and Linux resets it when 5 is written to
-/proc/self/clear_refs.
+On a CPU `tracemalloc` does not see tensors; the kernel's resident high-water mark does, and Linux
+resets it when 5 is written to /proc/self/clear_refs.
 """
 
 from __future__ import annotations
@@ -17,11 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 from torch import Tensor
 
 SAMPLE_SECONDS = 0.001
-UNKNOWN = "unknown: this platform reports no peak"
 # Parameters of glibc's mallopt(3).
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4
 DEFAULT_MMAP_MAX, DEFAULT_THRESHOLD = 65536, 128 * 1024
@@ -31,7 +30,7 @@ DEFAULT_MMAP_MAX, DEFAULT_THRESHOLD = 65536, 128 * 1024
 class Peak:
     """The most bytes held at once beyond those held before, and how they were measured."""
 
-    bytes: int | None
+    bytes: int
     method: str
 
 
@@ -48,7 +47,8 @@ def peak(device: torch.device, work: Callable[[], object]) -> Peak:
         return _sampled_peak(torch.mps.current_allocated_memory, method, work)
     if Path("/proc/self/clear_refs").exists():
         return _linux_peak(work)
-    return _process_peak(work)
+    process = psutil.Process()  # macOS
+    return _sampled_peak(lambda: int(process.memory_info().rss), "resident size, sampled", work)
 
 
 def _cuda_peak(device: torch.device, work: Callable[[], object]) -> Peak:
@@ -67,17 +67,6 @@ def _linux_peak(work: Callable[[], object]) -> Peak:
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     work()
     return Peak(_status_bytes("VmHWM") - before, "linux resident high-water mark")
-
-
-def _process_peak(work: Callable[[], object]) -> Peak:
-    """Sample the resident size, on macOS, where psutil is installed."""
-    try:
-        import psutil
-    except ImportError:
-        work()
-        return Peak(None, UNKNOWN)
-    process = psutil.Process()
-    return _sampled_peak(lambda: int(process.memory_info().rss), "resident size, sampled", work)
 
 
 def _sampled_peak(read: Callable[[], int], method: str, work: Callable[[], object]) -> Peak:
