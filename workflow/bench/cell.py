@@ -55,9 +55,8 @@ class Trunk(BaseModel):
     @model_validator(mode="after")
     def _heads_divide_the_width(self) -> Trunk:
         if self.width % self.heads:
-            raise InputError.about(
-                "width", self.width, f"a multiple of heads, {self.heads}", where("width")
-            )
+            accepted = f"a multiple of heads, {self.heads}"
+            raise InputError.about("width", self.width, accepted, where("width"))
         return self
 
 
@@ -72,9 +71,8 @@ def _known_model(name: str) -> str:
 
 def _vocabulary(symbols: int) -> int:
     if symbols == 1:
-        raise InputError.about(
-            "symbols", 1, f"0, or a whole number from 2 to {2**20:,}", where("symbols")
-        )
+        accepted = f"0, or a whole number from 2 to {2**20:,}"
+        raise InputError.about("symbols", 1, accepted, where("symbols"))
     return symbols
 
 
@@ -260,11 +258,8 @@ class Cell(BaseModel):
     def flat(self) -> dict[str, Any]:
         """Return the settings as options say them: those of the task and the trunk beside the
         others."""
-        values = {
-            key: getattr(self, key)
-            for key in Cell.model_fields
-            if key not in ("task", "trunk", "mixer")
-        }
+        plain = Cell.model_fields.keys() - {"task", "trunk", "mixer"}
+        values = {key: getattr(self, key) for key in Cell.model_fields if key in plain}
         values |= {key: getattr(self.trunk, key) for key in Trunk.model_fields}
         if self.task is not None:
             values |= self.task.model_dump(exclude={"name"})
@@ -277,10 +272,8 @@ class Cell(BaseModel):
         defaults."""
         argv: list[str] = []
         for key, value in self.flat().items():
-            default = (
-                experiments.info(self.experiment).task if key == "task" else OPTIONS[key].default
-            )
-            if value != default:
+            own = experiments.info(self.experiment).task if key == "task" else OPTIONS[key].default
+            if value != own:
                 text = str(value)  # one that starts with a dash would be read as an option
                 argv += [f"{option(key)}={text}"] if text.startswith("-") else [option(key), text]
         for key in sorted(self.mixer):
@@ -291,11 +284,9 @@ class Cell(BaseModel):
         """Return 16 hexadecimal digits over the settings that matter to this experiment's row,
         sizes filled in; a time limit does not matter."""
         entry = experiments.info(self.experiment)
-        groups = (
-            {"cell"}
-            | ({"training"} if entry.trains else set())
-            | ({"timing"} if entry.timing else set())
-        )
+        groups = ["cell"]
+        groups += ["training"] if entry.trains else []
+        groups += ["timing"] if entry.timing else []
         kept = {key for key, field in Cell.model_fields.items() if _group(field) in groups}
         used = self.resolved().model_dump(mode="json", include=kept)
         used |= {"threads": self.threads, "memory_limit_bytes": self.memory_limit_bytes}
@@ -341,10 +332,8 @@ def _group(field: FieldInfo) -> str:
 
 def _options() -> dict[str, FieldInfo]:
     """Return every setting that an option or a tier's key names, by name."""
-    fields = {
-        key: field for key, field in Cell.model_fields.items() if key not in ("trunk", "mixer")
-    }
-    return {**fields, **Trunk.model_fields, **tasks.parameters()}
+    fields = {**Cell.model_fields, **Trunk.model_fields, **tasks.parameters()}
+    return {key: field for key, field in fields.items() if key not in ("trunk", "mixer")}
 
 
 OPTIONS = _options()
@@ -355,13 +344,10 @@ def from_dict(values: dict[str, Any]) -> Cell:
     try:
         return Cell.model_validate(values)
     except ValidationError as error:
-        location = error.errors()[0]["loc"]
-        name = next(
-            (str(part) for part in reversed(location) if part in OPTIONS or part == "mixer"), ""
-        )
-        raise input_error(
-            error, Cell, where(name) if name else "the settings", "setting", name
-        ) from error
+        named = [part for part in error.errors()[0]["loc"] if part in OPTIONS or part == "mixer"]
+        name = str(named[-1]) if named else ""
+        place = where(name) if name else "the settings"
+        raise input_error(error, Cell, place, "setting", name) from error
 
 
 def _refuse_idle(experiment: str, key: str, value: Any) -> None:

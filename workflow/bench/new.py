@@ -18,9 +18,7 @@ from workflow.bench.rows import lock, write_atomically
 from workflow.bench.sources import ROOT
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
-ACCEPTED = (
-    "a new name of at most 40 lower-case letters, digits and underscores that starts with a letter"
-)
+ACCEPTED = "a new name of at most 40 lower-case letters, digits and _ that starts with a letter"
 WHERE = "`pointer-bench new NAME`"
 CITATION = "yours: author, year, title, where to find it"
 TEMPLATE = ROOT / "baselines" / "_template.py"
@@ -32,21 +30,14 @@ def make(
 ) -> list[str]:
     """Write the baseline and its entry; return lines to print. Raise InputError for a name or
     value that is refused."""
-    fields = {
-        "path": f"baselines.{name}:{class_name(name)}",
-        "cost": cost,
-        "position": position,
-        "citation": citation,
-    }
+    path = f"baselines.{name}:{class_name(name)}"
+    fields = {"path": path, "cost": cost, "position": position, "citation": citation}
     with lock.taken(lock.lock_path().with_suffix(".registry"), mode=0o666):
         check_name(name)
         registry.entry(name, fields, WHERE)
         file = registry.FILE.parent / f"{name}.py"
-        text = (
-            TEMPLATE.read_text(encoding="utf-8")
-            .replace("NAME", name)
-            .replace("Template", class_name(name))
-        )
+        text = TEMPLATE.read_text(encoding="utf-8")
+        text = text.replace("NAME", name).replace("Template", class_name(name))
         write_atomically(file, text)
         listed = registry.FILE.read_text(encoding="utf-8").rstrip()
         try:
@@ -72,18 +63,13 @@ def check_name(name: str) -> None:
         near = f"{ACCEPTED}, such as {hint}" if NAME.fullmatch(hint) and hint != name else ACCEPTED
         raise InputError.about("NAME", name, f"{near}, and no keyword of Python", WHERE)
     if not isinstance(yaml.safe_load(name), str):
-        raise InputError.about(
-            "NAME", name, "a name that YAML reads as text, unlike true, null, yes or on", WHERE
-        )
+        accepted = "a name that YAML reads as text, unlike true, null, yes or on"
+        raise InputError.about("NAME", name, accepted, WHERE)
     taken = {path.stem.lower() for path in registry.FILE.parent.iterdir()}
     taken |= {known.replace("-", "_") for known in registry.names()}
     if name in taken:
-        accepted = (
-            f"a name that is not taken in {registry.FILE.parent.name}/ or {registry.FILE.name}"
-        )
-        raise InputError.about(
-            "NAME", name, accepted, f"{WHERE}, or delete the file and the entry of that name"
-        )
+        accepted = "a name that is not taken by a file of baselines/ or an entry of the registry"
+        raise InputError.about("NAME", name, accepted, f"{WHERE}, or delete what has that name")
 
 
 def class_name(name: str) -> str:
@@ -94,9 +80,7 @@ def class_name(name: str) -> str:
 
 def as_yaml(name: str, fields: dict[str, str]) -> str:
     """Return the registry's entry as text."""
-    lines = [
-        f"  {key}: {json.dumps(value, ensure_ascii=False)}"
-        for key, value in fields.items()
-        if key != "path"
-    ]
-    return "\n".join([f"{name}:", f"  path: {fields['path']}", *lines, ""])
+    text = f"{name}:\n  path: {fields['path']}\n"
+    for key in ("cost", "position", "citation"):
+        text += f"  {key}: {json.dumps(fields[key], ensure_ascii=False)}\n"
+    return text

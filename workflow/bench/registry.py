@@ -31,20 +31,11 @@ Cost = Literal["linear", "n log n", "quadratic", "quadratic-unfused"]
 Group = Literal["paper", "field", "own"]  # the paper's comparison; what reviewers would name; yours
 COSTS: tuple[Cost, ...] = get_args(Cost)
 GROUPS: tuple[Group, ...] = get_args(Group)
-RESERVED = (
-    "all",
-    "trained",
-    "none",
-    "control",
-    "model",
-    *GROUPS,
-    *COSTS,
-)  # what a tier may say instead of a name
+# What a tier may say instead of a name.
+RESERVED = ("all", "trained", "none", "control", "model", *GROUPS, *COSTS)
 NAME = "[a-z][a-z0-9_-]{0,39}"
 TARGET_PARAMETERS = 3_200_000  # paper section 3.1
-PARITY = (
-    0.10  # every model's count lies within this fraction of the target, position tables left out
-)
+PARITY = 0.10  # every model's count is this near to the target, position tables left out
 FFN_MULTIPLE = 8
 WHERE = "`--model`, or `models` in the config"
 MIXER = "`--set`, or `mixer` in the config"
@@ -81,32 +72,25 @@ class Entry(BaseModel):
     position: Line = Field(description="what it knows of position, such as rotary, or none")
     citation: Line = Field(description="author, year, title, where")
     kind: Literal["model", "control"] = "model"
-    learned_positions: Flag = Field(
-        default=False, description="a table of learned absolute positions in the trunk"
-    )
+    learned_positions: Flag = Field(default=False, description="a position table in the trunk")
     trained: Flag = Field(default=True, description="false for a control without weights")
-    group: Group = Field(
-        default="own",
-        description="paper: the paper's comparison; field: the field's models; own: yours",
-    )
+    group: Group = Field(default="own", description="the paper's, the field's or your own models")
 
 
 @functools.cache
 def _entries() -> dict[str, Entry]:
     """Read FILE; raise InputError for what is not an entry."""
-    return {
-        name: entry(name, fields, str(FILE.relative_to(ROOT)))
-        for name, fields in read_yaml(FILE).items()
-    }
+    listed = read_yaml(FILE)
+    where = "baselines/registry.yaml"
+    return {name: entry(name, fields, where) for name, fields in listed.items()}
 
 
 def entry(name: str, fields: Any, where: str) -> Entry:
     """Return the entry `name: {path: ..., cost: ..., ...}`; raise InputError that names field,
     value and file."""
     if not isinstance(fields, dict) or "name" in fields:
-        raise InputError.about(
-            f"model {name}", fields, "{path: module:Class, cost: ..., ...}", where
-        )
+        accepted = "{path: module:Class, cost: ..., ...}"
+        raise InputError.about(f"model {name}", fields, accepted, where)
     try:
         return Entry(name=name, **fields)
     except ValidationError as error:
@@ -119,9 +103,8 @@ def entry(name: str, fields: Any, where: str) -> Entry:
 @functools.cache
 def _outside(name: str, path: str) -> Entry:
     if name in _entries():
-        raise InputError.about(
-            "name of a model outside", name, "a name other than those of the suite", WHERE
-        )
+        accepted = "a name other than those of the suite"
+        raise InputError.about("name of a model outside", name, accepted, WHERE)
     return entry(name, outside.fields(name, path, WHERE), WHERE)
 
 
@@ -207,11 +190,9 @@ def check_settings(name: str, kind: Any, settings: Mapping[str, Any]) -> None:
     """Raise InputError for a setting that the mixer's constructor does not have, or whose value
     is not of the type that the constructor annotates."""
     function = getattr(kind, "Settings", kind.__init__)
-    keyword = (
-        inspect.Parameter.POSITIONAL_OR_KEYWORD
-        if hasattr(kind, "Settings")
-        else inspect.Parameter.KEYWORD_ONLY
-    )
+    keyword: Any = inspect.Parameter.KEYWORD_ONLY
+    if hasattr(kind, "Settings"):
+        keyword = inspect.Parameter.POSITIONAL_OR_KEYWORD
     parameters = inspect.signature(function).parameters.values()
     known = [
         p.name for p in parameters if p.kind is keyword and p.name not in ("symbols", "length")
