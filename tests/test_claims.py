@@ -370,7 +370,7 @@ def test_every_verdict_has_words_and_a_mark() -> None:
         ({"modle": "pointer"}, "Did you mean 'model'"),
         ({"model": "pointr"}, "Did you mean 'pointer'"),
         ({"model": None}, "a quantity with the model that it is of"),
-        ({"value": math.nan}, "'.nan' is not a plain decimal number"),
+        ({"value": math.nan}, "'.nan' is no plain decimal number"),
         ({"value": "1e999"}, "value is '1e999'; accepted: a finite number"),
         ({"value": None, "quantity": "loss"}, "a value, unless the paper publishes the quantity"),
         ({"at": [0]}, "tests.0.at.0 is 0"),
