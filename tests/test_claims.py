@@ -400,7 +400,9 @@ def test_table_and_figure_are_written_and_a_line_a_claim_is_printed(
 ) -> None:
     manifest = store(CONTROLS + seeds("pointer", 0.999), tmp_path / "runs")
     frame.collect(manifest, tmp_path)
-    assert main(["claims", "--rows", str(tmp_path / "rows.parquet"), "--out", str(tmp_path)]) == 0
+    rows, numbers = (str(tmp_path / f"{name}.parquet") for name in ("rows", "estimates"))
+    assert main(["estimates", "--rows", rows, "--out", str(tmp_path)]) == 0
+    assert main(["make", str(tmp_path / "tables" / "claims.csv"), "--from", rows, numbers]) == 0
     capsys.readouterr()
     assert main(["verdicts", "--table", str(tmp_path / "tables" / "claims.csv")]) == 0
     first, *printed, last = capsys.readouterr().out.splitlines()

@@ -99,16 +99,18 @@ def test_no_panel_is_empty_and_every_axis_is_labelled(tmp_path: Path) -> None:
 
 def test_files_depend_on_the_rows_alone(tmp_path: Path) -> None:
     """Neither the time nor a matplotlibrc nor a notebook's backend changes a figure."""
-    rows = tmp_path / "rows.parquet"
+    rows, numbers = tmp_path / "rows.parquet", tmp_path / "estimates.parquet"
     table_of(timings()).to_parquet(rows)
+    estimates.write(table_of(timings()), tmp_path)
     (tmp_path / "matplotlibrc").write_text("text.usetex: True\nfont.size: 30\naxes.facecolor: red\n")
     mine = {"MPLBACKEND": "no_such_backend", "MATPLOTLIBRC": str(tmp_path)}
     for folder, more in (("a", {}), ("b", mine)):
-        command = [sys.executable, "-m", "workflow.report", "figures", "--rows", str(rows), "--names", "time"]
-        environment = {**os.environ, **more}
-        subprocess.run([*command, "--out", str(tmp_path / folder)], env=environment, check=True, timeout=120)
+        drawing = tmp_path / folder / "figures" / "time.png"
+        command = [sys.executable, "-m", "workflow.report", "make", str(drawing), "--from", str(rows), str(numbers)]
+        subprocess.run(command, env={**os.environ, **more}, check=True, timeout=120)
     for kind in ("png", "svg"):
-        assert (tmp_path / "a" / f"time.{kind}").read_bytes() == (tmp_path / "b" / f"time.{kind}").read_bytes()
+        first, second = (tmp_path / folder / "figures" / f"time.{kind}" for folder in ("a", "b"))
+        assert first.read_bytes() == second.read_bytes()
 
 
 def test_time_shows_our_seconds_and_the_papers_hollow_points() -> None:

@@ -78,7 +78,8 @@ def test_an_altered_row_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture
 
 
 def test_tables_without_a_frame_say_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["tables", "--rows", str(tmp_path / "rows.parquet"), "--out", str(tmp_path)]) == 2
+    frames = [str(tmp_path / f"{name}.parquet") for name in ("rows", "estimates")]
+    assert main(["make", str(tmp_path / "tables" / "speedup.csv"), "--from", *frames]) == 2
     assert "collect" in capsys.readouterr().err
 
 

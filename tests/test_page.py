@@ -302,12 +302,15 @@ def test_marks_stand_out_on_the_dark_page(colour: str) -> None:
 
 
 def test_a_missing_figure_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    rows = tmp_path / "rows.parquet"
-    table_of([timed("pointer", 512, 400.0)]).to_parquet(rows)
-    arguments = ["page", "--rows", str(rows), "--figures", str(tmp_path / "time.png"), "--out", str(tmp_path / "out")]
-    assert main(arguments) == 2
+    rows, numbers = tmp_path / "rows.parquet", tmp_path / "estimates.parquet"
+    table = table_of([timed("pointer", 512, 400.0)])
+    table.to_parquet(rows)
+    estimates.write(table, tmp_path)
+    page = tmp_path / "report" / "index.html"
+    figure = tmp_path / "figures" / "time.svg"
+    assert main(["make", str(page), "--from", str(rows), str(numbers), str(figure)]) == 2
     assert "a figure that is drawn" in capsys.readouterr().err
-    assert not (tmp_path / "out").exists()
+    assert not page.exists()
 
 
 def test_the_pictures_of_the_page_are_small(root: Path) -> None:

@@ -1,7 +1,7 @@
-"""`python -m workflow.report collect|tables|figures|claims|page`: rows to a frame, tables, figures, verdicts, a page.
+"""`python -m workflow.report COMMAND`: rows to a frame, estimates, tables, figures, verdicts and the page.
 
-`verdicts` prints what `claims` wrote. `keep` puts rows into the repository, `readme` makes the README's results of
-them.
+`collect` and `estimates` write the frame and the estimates, `make` everything that is shown of them, each file by its
+name. `verdicts` prints the table of claims. `keep` puts rows into the repository, `readme` makes its pages of them.
 """
 
 from __future__ import annotations
@@ -11,17 +11,13 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pointer.errors import InputError
 from workflow.report import LEDGER
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 
 def parser() -> argparse.ArgumentParser:
-    """The command line; `tier` only decides whether titles carry the smoke stamp."""
+    """Return the command line; `tier` only decides whether titles carry the smoke stamp."""
     top = argparse.ArgumentParser(prog="python -m workflow.report", description=__doc__)
     commands = top.add_subparsers(dest="command", required=True)
     collect = commands.add_parser("collect", help="row files -> rows.parquet and rows.csv")
@@ -33,18 +29,6 @@ def parser() -> argparse.ArgumentParser:
         "--rows", type=Path, required=True, help="the frame that `collect` wrote, or a folder of rows"
     )
     estimates.add_argument("--out", type=Path, required=True, help="folder for the two files")
-    places = {"tables": "the tables", "figures": "the figures", "claims": "tables/ and figures/", "page": "index.html"}
-    for name, place in places.items():
-        made = commands.add_parser(name, help=f"rows.parquet -> {name}")
-        made.add_argument("--rows", type=Path, required=True, help="the frame that `collect` wrote")
-        made.add_argument("--out", type=Path, required=True, help=f"folder for {place}")
-        made.add_argument("--tier", default="", help="smoke stamps every title, and gives no verdict")
-        if name in ("tables", "figures"):
-            made.add_argument("--names", nargs="+", help=f"which {name}; default: all")
-    for name in ("claims", "page"):
-        commands.choices[name].add_argument("--ledger", type=Path, default=LEDGER, help="default: %(default)s")
-    commands.choices["page"].add_argument("--figures", type=Path, nargs="+", required=True, help="drawn figures")
-    commands.choices["page"].add_argument("--tables", nargs="+", help="names of the tables that it shows; default: all")
     made = commands.add_parser("make", help="files of a report, each by its folder and name")
     made.add_argument("files", type=Path, nargs="+", help="such as results/tables/speedup.csv")
     made.add_argument("--from", dest="given", type=Path, nargs="+", required=True,
@@ -57,7 +41,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _for_the_repository(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """The two commands whose results are committed."""
+    """Add the two commands whose results are committed."""
     reference, figures = Path("results/reference"), Path("docs/figures")
     keep = commands.add_parser("keep", help="row files -> rows to commit")
     keep.add_argument("--manifest", type=Path, required=True, help="a file with one row path a line")
@@ -70,11 +54,9 @@ def _for_the_repository(commands: argparse._SubParsersAction[argparse.ArgumentPa
 
 
 def run(arguments: argparse.Namespace) -> list[Path]:
-    """Does what the command line says; returns the files made."""
-    from workflow.report import estimates, figures, frame, keep, readme, tables
+    """Do what the command line says; return the files made."""
+    from workflow.report import estimates, frame, keep, readme
 
-    if arguments.command == "make":
-        return make(arguments.files, arguments.given, arguments.tier)
     if arguments.command == "estimates":
         return estimates.write(frame.load(arguments.rows), arguments.out)
     if arguments.command == "collect":
@@ -84,15 +66,7 @@ def run(arguments: argparse.Namespace) -> list[Path]:
         return keep.keep(arguments.manifest, arguments.out)
     if arguments.command == "readme":
         return readme.write(arguments.rows, arguments.readme, arguments.results, arguments.figures)
-    if arguments.command == "claims":
-        return _claims(frame.load(arguments.rows), arguments)
-    if arguments.command == "page":
-        return _page(frame.load(arguments.rows), arguments)
-    rows = frame.load(arguments.rows)
-    numbers = estimates.build(rows)
-    if arguments.command == "tables":
-        return tables.write(numbers, arguments.out, arguments.tier, arguments.names)
-    return figures.write(numbers, rows, arguments.out, arguments.tier, arguments.names or figures.NAMES)
+    return make(arguments.files, arguments.given, arguments.tier)
 
 
 def make(files: Sequence[Path], given: Sequence[Path], tier: str) -> list[Path]:
@@ -128,27 +102,8 @@ def _names(files: Sequence[Path], folder: str) -> list[str]:
     return sorted({path.stem for path in files if path.parent.name == folder})
 
 
-def _claims(rows: pd.DataFrame, arguments: argparse.Namespace) -> list[Path]:
-    """Write the table and the figure of the verdicts."""
-    from workflow.report import claims, figures
-
-    lines, files = claims.write(rows, arguments.out, arguments.tier, arguments.ledger)
-    return files + figures.write_claims(lines, arguments.out / "figures", arguments.tier)
-
-
-def _page(rows: pd.DataFrame, arguments: argparse.Namespace) -> list[Path]:
-    """Write the results page."""
-    from workflow.report import claims, controls, estimates, ledger, tables
-    from workflow.report.page import build
-
-    numbers = estimates.build(rows)
-    lines = claims.judge(numbers, ledger.read(arguments.ledger), arguments.tier, controls.unsound(rows))
-    shown = build.Shown(arguments.figures, arguments.tables or tables.NAMES)
-    return [build.write(numbers, rows, lines, arguments.out, arguments.tier, shown)]
-
-
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit code 0; 2 for bad input, with one line that says what."""
+    """Return exit code 0, or 2 for bad input, with one line that says what."""
     from workflow.bench.rows import RowError
     from workflow.report import verdicts
 
