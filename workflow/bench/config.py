@@ -34,49 +34,22 @@ from workflow.bench.validation import ListOf, Settings, Text, Whole, input_error
 Config = dict[str, Any]
 FOLDER = ROOT / "config"
 BASE = "default"
-RESERVED = (
-    "runs",
-    "tables",
-    "figures",
-    "report",
-    "reference",
-    "logs",
-    "benchmarks",
-)  # under results/
+# Folders under results/ that are no tier's.
+RESERVED = ("runs", "tables", "figures", "report", "reference", "logs", "benchmarks", "contracts")
 ADDED = "`--config` or `--configfile`"
-AXES = {
-    "devices": "device",
-    "dtypes": "dtype",
-    "seeds": "seed",
-    "lengths": "length",
-    **tasks.axes(),
-}
+AXES = {"devices": "device", "dtypes": "dtype", "seeds": "seed", "lengths": "length"}
+AXES |= tasks.axes()
 KEYS = {setting: key for key, setting in AXES.items()}
-CLASSES = (
-    *registry.COSTS,
-    *registry.GROUPS,
-    "control",
-    *get_args(Dtype),
-)  # what `restrict` names beside models
-KEYWORDS = {
+KEYWORDS = {  # what a block may say beside names of models
     "models": ("all", *registry.GROUPS),
     "controls": ("all", "trained", "none"),
-    "restrict": CLASSES,
+    "restrict": (*registry.COSTS, *registry.GROUPS, "control", *get_args(Dtype)),
 }
 
 
 def _known_task(name: str) -> str:
     tasks.info(name)
     return name
-
-
-Names = Annotated[list[Text], ListOf, Field(min_length=1)]
-TaskNames = Annotated[
-    list[Annotated[str, AfterValidator(_known_task)]], ListOf, Field(min_length=1)
-]
-Size = Annotated[str, Field(pattern="^[1-9][0-9]{0,8}$")]
-TierName = Annotated[str, Field(pattern="^[a-z][a-z0-9_-]{0,63}$")]
-Tokens = Annotated[Whole, Field(ge=1, le=10**12)]
 
 
 def _type(name: str) -> Any:
@@ -111,60 +84,43 @@ def _scalar_fields() -> dict[str, Any]:
     return fields
 
 
-def _described(kind: Any, description: str) -> tuple[Any, Any]:
-    """Return a key that may be left out, but not be null."""
-    return kind, Field(None, description=description)
-
-
 class _Closed(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-_REPEATS = {
-    "repeats": _described(Annotated[Whole, Field(ge=1, le=1000)], "how often a cell is measured")
-}
-Restriction: Any = create_model("Restriction", __base__=_Closed, **_REPEATS, **_axis_fields())  # type: ignore[call-overload]
-_BLOCK = {
-    **_REPEATS,
-    **_axis_fields(),
-    **_scalar_fields(),
-    "models": _described(
-        Names, "all, a group (paper, field, own), or names that `pointer-bench list` prints"
-    ),
-    "controls": _described(Names, "all, trained, none, or names of controls"),
-    "tasks": _described(TaskNames, "what interpretability trains on"),
-    "tokens_at": _described(
-        dict[Size, Tokens],
-        "the budget at single values of the axis (distances, say), in place of `tokens`",
-    ),
-    "mixer": _described(dict[str, Settings], "settings of mixers, by model"),
-    "variants": _described(
-        dict[str, list[Settings]],
-        "by model, mixer settings that it is also run with, each on top of `mixer`; empty: none",
-    ),
-    "restrict": _described(
-        dict[str, Restriction],
-        "the only values in which a model, group, cost class, the controls or a dtype take part",
-    ),
-}
+def _keys(**described: tuple[Any, str]) -> Any:
+    """Return keys that may be left out, but not be null: name=(type, meaning)."""
+    return {name: (kind, Field(None, description=text)) for name, (kind, text) in described.items()}
+
+
+Names = _list_of(Text)
+Task = Annotated[str, AfterValidator(_known_task)]
+Count = Annotated[Whole, Field(ge=1, le=1000)]
+Tokens = Annotated[Whole, Field(ge=1, le=10**12)]
+Size = Annotated[str, Field(pattern="^[1-9][0-9]{0,8}$")]
+TierName = Annotated[str, Field(pattern="^[a-z][a-z0-9_-]{0,63}$")]
 SCALARS = tuple(_scalar_fields())
-Block: Any = create_model("Block", __base__=_Closed, **_BLOCK)
-_TIER = {
-    "tier": _described(
-        TierName, "the tier's name: at most 64 lower-case letters, digits, - and _, a letter first"
-    ),
-    "extends": _described(Text, "the tier of `config/` that this one starts from"),
-    "own_models": _described(
-        dict[str, Text],
-        'models outside the repository, run as your own code: name: "package.module:Class"',
-    ),
-    "experiments": _described(
-        dict[str, Block | None], "experiment names with their settings; null: left out"
-    ),
-}
+RESTRICTION = {**_keys(repeats=(Count, "how often a cell is measured")), **_axis_fields()}
+Restriction: Any = create_model("Restriction", __base__=_Closed, **RESTRICTION)
+BLOCK = _keys(
+    models=(Names, "all, a group (paper, field, own), or names that `pointer-bench list` prints"),
+    controls=(Names, "all, trained, none, or names of controls"),
+    tasks=(_list_of(Task), "what interpretability trains on"),
+    tokens_at=(dict[Size, Tokens], "the budget at single values of the axis, distances, say"),
+    mixer=(dict[str, Settings], "settings of mixers, by model"),
+    variants=(dict[str, list[Settings]], "by model, mixer settings that it is also run with"),
+    restrict=(dict[str, Restriction], "the only values for a model, group, cost, control or dtype"),
+)
+Block: Any = create_model("Block", __base__=_Closed, **RESTRICTION, **_scalar_fields(), **BLOCK)
+TIER = _keys(
+    tier=(TierName, "the tier's name: at most 64 lower-case letters, digits, - and _"),
+    extends=(Text, "the tier of `config/` that this one starts from"),
+    own_models=(dict[str, Text], 'models outside the repository: name: "package.module:Class"'),
+    experiments=(dict[str, Block | None], "experiment names with their settings; null: left out"),
+)
 
 
-class Tier(create_model("Tier", __base__=Block, **_TIER)):  # type: ignore[misc]
+class Tier(create_model("Tier", __base__=Block, **TIER)):  # type: ignore[misc]
     """A tier, or what a user adds to one."""
 
     @model_validator(mode="after")
@@ -174,9 +130,8 @@ class Tier(create_model("Tier", __base__=Block, **_TIER)):  # type: ignore[misc]
             registry.info(outside.joined(name, path))
         for name in self.experiments or {}:
             if name not in experiments.EXPERIMENTS:
-                raise InputError.unknown(
-                    "experiment", name, experiments.EXPERIMENTS, "`experiments` in the config"
-                )
+                known = tuple(experiments.EXPERIMENTS)
+                raise InputError.unknown("experiment", name, known, "`experiments` in the config")
         for block in (self, *(self.experiments or {}).values()):
             for key, name in _names(block):
                 known = (*registry.names(), *own, *KEYWORDS[key])

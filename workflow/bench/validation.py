@@ -162,8 +162,7 @@ def find(schema: Schema, location: Sequence[Any]) -> Schema:
 
 def properties(schema: Schema, location: Sequence[Any]) -> list[str]:
     """Return the keys that the schema knows at a location."""
-    current = find(schema, location)
-    return list(current.get("properties", {}))
+    return list(find(schema, location).get("properties", {}))
 
 
 def resolve(schema: Schema, part: Schema) -> Schema:
@@ -202,6 +201,10 @@ def in_words(part: Schema, schema: Schema) -> str:
     return words or described
 
 
+KINDS = {"boolean": "true or false", "integer": "a whole number", "number": "a finite number"}
+KINDS["string"] = TEXT
+
+
 def _kind_in_words(part: Schema, schema: Schema) -> str:
     kind = part.get("type")
     if "enum" in part or "const" in part:
@@ -209,17 +212,7 @@ def _kind_in_words(part: Schema, schema: Schema) -> str:
     if "anyOf" in part:
         return " or ".join(in_words(other, schema) for other in part["anyOf"])
     if kind == "array":
-        return (
-            f"a list of: {in_words(part['items'], schema)}"
-            if "items" in part
-            else "a list of fixed length"
-        )
-    words = {
-        "boolean": "true or false",
-        "string": TEXT,
-        "integer": "a whole number",
-        "number": "a finite number",
-    }
+        return f"a list of: {in_words(part.get('items', {}), schema)}"
     low, high = part.get("minimum", part.get("ge")), part.get("maximum", part.get("le"))
     bounds = f" from {low:,} to {high:,}" if low is not None and high is not None else ""
-    return words.get(str(kind), "key: value pairs") + bounds if kind or "oneOf" in part else ""
+    return KINDS.get(str(kind), "key: value pairs") + bounds if kind or "oneOf" in part else ""
