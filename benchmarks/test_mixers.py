@@ -3,8 +3,8 @@
     python -m pytest benchmarks --benchmark-only --benchmark-json=mixers.json
 
 Groups are lengths; about 4096 tokens a call, float32, all threads that this process may use. The
-trunk's cost is not in it: the experiment `efficiency` times whole training steps. Contracts are not
-checked here: `pointer-bench check MODEL` does that.
+trunk's cost is not in it: the experiment `efficiency` times whole training steps. A model of yours
+that fails its contract is skipped with the reason; tests hold the suite's models to theirs.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pointer.trunk import Mixer, Trunk
 from workflow.bench import registry
 from workflow.bench.cell import STEP_TOKENS, affinity
 from workflow.bench.measure import memory
-from workflow.bench.rows import lock
+from workflow.bench.rows import contracts, lock
 from workflow.bench.rows.provenance import machine_label
 
 LENGTHS = (256, 2048)
@@ -30,12 +30,18 @@ MODELS = [name for name in registry.names() if registry.info(name).trained and n
 
 
 @pytest.fixture(scope="module", autouse=True)
-def quiet_machine() -> Iterator[None]:
-    """Use all threads that this process may use, while no other row of the suite is measured."""
+def refused(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """Yield the reason for each model that may not be timed, while no other row is measured."""
+    reasons = {}
+    for name in MODELS:
+        if registry.info(name).group == "own":
+            scratch = tmp_path_factory.mktemp(name)
+            verdict = contracts.verdict(name, {}, contracts.path(name, {}), scratch)
+            reasons[name] = verdict.reason
     torch.set_num_threads(affinity())
     memory.keep_freed_memory()
     with lock.hold(exclusive=True):
-        yield
+        yield reasons
 
 
 def upper_mixer(name: str, length: int) -> tuple[Mixer, Tensor, Any]:
@@ -81,8 +87,14 @@ def backward(mixer: Mixer, x: Tensor, carry: Any) -> Callable[[], None]:
 @pytest.mark.parametrize("length", LENGTHS)
 @pytest.mark.parametrize("model", MODELS)
 def test_mixer(
-    benchmark: Any, model: str, length: int, phase: Callable[..., Callable[[], None]]
+    benchmark: Any,
+    refused: dict[str, str],
+    model: str,
+    length: int,
+    phase: Callable[..., Callable[[], None]],
 ) -> None:
+    if refused.get(model):
+        pytest.skip(refused[model])
     mixer, x, carry = upper_mixer(model, length)
     call = phase(mixer, x, carry)
     benchmark.group = f"N={length} {phase.__name__}"

@@ -1,7 +1,6 @@
 """The README's walk-through, typed as it stands there, in a copy of the repository with a tiny default tier.
 
-A new mixer reaches every table and figure with no other edit; one that then leaks keeps no number but the time of its
-mixer alone, which no contract guards. A new
+A new mixer reaches every table and figure with no other edit; one that then leaks reaches none with a number. A new
 task is one file and one line.
 Under --full the default tier is the real one, and a quarter of an hour later the new mixer is in all of them.
 """
@@ -221,6 +220,7 @@ def test_the_walkthrough_of_the_readme(checkout: Path, root: Path) -> None:
     assert all("causal: output 0 differs by" in row["reason"] for row in rows(checkout))
     assert [row["step_ms"] or row["accuracy"] or row["flops_step"] for row in rows(checkout)] == [None] * 4
     assert "fails the contract" in (checkout / "results" / "tables" / "training_time.md").read_text()
+    assert "my_mixer" not in (checkout / "results" / "tables" / "mixers.csv").read_text()
 
 
 @pytest.mark.slow
