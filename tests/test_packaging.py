@@ -108,7 +108,7 @@ def test_every_imported_package_is_a_dependency() -> None:
 def test_every_data_file_goes_into_the_package(package: str) -> None:
     patterns = PYPROJECT["tool"]["setuptools"]["package-data"].get(package, ())
     files = [path.relative_to(ROOT / package) for path in (ROOT / package).rglob("*") if path.is_file()]
-    files = [path for path in files if "__pycache__" not in path.parts]
+    files = [path for path in files if not {"__pycache__", ".ruff_cache"} & {*path.parts}]
     data = [str(path) for path in files if path.suffix != ".py" and path.name != "ruff.toml"]
     assert [name for name in data if not any(fnmatch.fnmatch(name, pattern) for pattern in patterns)] == []
 
