@@ -65,7 +65,7 @@ def test_a_missing_package_is_named_in_one_line() -> None:
     command = [sys.executable, "-c", code, "gpu-check"]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2
-    assert done.stderr == "pointer-bench: the package 'yaml' is missing; constraints.txt has its version\n"
+    assert done.stderr == "pointer-bench: this Python lacks the package 'yaml'; constraints.txt has its version\n"
 
 
 def test_the_selection_and_the_models_of_this_machine_pass() -> None:

@@ -87,7 +87,8 @@ def test_tokens_are_those_of_the_worst_seed_and_a_reference_that_never_learns_co
 
 
 def test_recall_is_judged_by_task_size_and_tokens_beside_the_reference() -> None:
-    known = {"experiment": "mqar", "task": "mqar", "distance": None, "pairs": 16, "length": 256}
+    task = {"name": "mqar", "pairs": 16}
+    known = {"experiment": "mqar", "task": task, "axis": "pairs", "x": 16, "length": 256}
     rows = [copied("pointer", 0, 0.9 + 0.05 * s, seed=s, tokens_to_95=60_000) | known for s in range(3)]
     rows += [copied("transformer", 0, 1.0, seed=s, tokens_to_95=20_000 + 10_000 * s) | known for s in range(3)]
     of = {"experiment": "mqar", "model": "pointer"}

@@ -29,7 +29,7 @@ TIER = {
 def planted(tmp_path: Path) -> Path:
     """A copy of the suite with a tier that names the machine."""
     folder = tmp_path / FOLDER
-    for name in ("workflow", "pointer", "baselines", "config", "profiles"):
+    for name in ("workflow", "pointer", "baselines", "config", "profiles", "results/paper"):
         shutil.copytree(sources.ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("Snakefile", "environment.yml"):
         shutil.copy(sources.ROOT / name, folder)
