@@ -338,7 +338,7 @@ def test_a_mistyped_command_or_option_gets_the_nearest(
     fuzz("fuzzed options")(40, known, check)
 
 
-@pytest.mark.parametrize("command", ["collect", "tables", "figures", "claims", "keep", "readme"])
+@pytest.mark.parametrize("command", ["collect", "estimates", "keep", "readme"])
 def test_the_report_names_a_file_that_is_missing_or_damaged(
     tmp_path: Path, command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -354,6 +354,18 @@ def test_the_report_names_a_file_that_is_missing_or_damaged(
         assert str(path) in err
         assert "Traceback" not in err
         assert len(err.splitlines()) == 1
+
+
+def test_a_report_without_its_frames_names_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = str(tmp_path / "tables" / "speedup.csv")
+    (tmp_path / "estimates.parquet").write_bytes(b"")
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "rows.parquet").write_bytes(b"\xff\x00PAR1")
+    for rows in (tmp_path / "nowhere", tmp_path / "rows.parquet", tmp_path / "bad" / "rows.parquet"):
+        assert report.main(["make", table, "--from", str(rows), str(tmp_path / "estimates.parquet")]) == 2
+        message = capsys.readouterr().err
+        assert str(rows) in message
+        assert len(message.splitlines()) == 1
 
 
 def test_settings_that_a_row_holds_are_checked_like_any_other(

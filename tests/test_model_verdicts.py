@@ -4,6 +4,7 @@ number. The verdict is asked for once a version of the sources."""
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -170,7 +171,8 @@ def test_a_fault_of_the_environment_is_no_verdict(
 
 def test_too_little_memory_for_the_check_is_exit_code_1(tmp_path: Path) -> None:
     """Under a limit numba's library does not load: once this was kept as the model's failure."""
-    command = f"ulimit -v 900000; exec {sys.executable} -m workflow.bench check pointer --out {tmp_path}/pointer.json"
+    check = [sys.executable, "-m", "workflow.bench", "check", "pointer", "--out", str(tmp_path / "pointer.json")]
+    command = f"ulimit -v 900000; exec {shlex.join(check)}"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "could not be checked" in done.stderr

@@ -156,7 +156,9 @@ def _smaller(line: re.Match[str]) -> str:
 def typed(folder: Path, *argv: str, limit: int = 560) -> subprocess.CompletedProcess[str]:
     """A command as a user types it in the folder, with its programs on the PATH; `limit` in seconds."""
     search = os.pathsep.join([str(folder / "bin"), str(Path(sys.executable).parent), os.environ["PATH"]])
-    environment = {**os.environ, "PATH": search, "PYTHONPATH": str(folder)}
+    # pytest-xdist's own variables would switch the micro-benchmarks off.
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    environment = {**inherited, "PATH": search, "PYTHONPATH": str(folder)}
     return subprocess.run(argv, cwd=folder, env=environment, capture_output=True, text=True, timeout=limit, check=False)
 
 

@@ -78,6 +78,10 @@ def make(files: Sequence[Path], given: Sequence[Path], tier: str) -> list[Path]:
     from workflow.report.page import build
 
     by_name = {path.name: path for path in given}
+    for name in ("rows.parquet", "estimates.parquet"):
+        if name not in by_name:
+            present = ", ".join(str(path) for path in given)
+            raise InputError.about("--from", present, f"{name} among them", "the command line")
     rows, numbers = frame.load(by_name["rows.parquet"]), estimates.load(by_name["estimates.parquet"])
     out = files[0].parents[1]
     names = {kind: _names(files, kind) for kind in ("tables", "figures", "report")}
@@ -91,9 +95,9 @@ def make(files: Sequence[Path], given: Sequence[Path], tier: str) -> list[Path]:
             lines, out / "figures", tier
         )
     if names["report"]:
-        present = [*given, *made]
-        drawn = [path for path in present if path.suffix == ".svg"]
-        shown = build.Shown(drawn, [name for name in tables.NAMES if name in _names(present, "tables")])
+        files_there = [*given, *made]
+        drawn = [path for path in files_there if path.suffix == ".svg"]
+        shown = build.Shown(drawn, [name for name in tables.NAMES if name in _names(files_there, "tables")])
         made.append(build.write(numbers, rows, lines, out / "report", tier, shown))
     return made
 
