@@ -19,8 +19,9 @@ from functools import lru_cache
 import numpy as np
 from scipy import stats
 
+from workflow.bench.measure import statistics
+
 LEVEL = 0.95
-Z = float(stats.norm.ppf((1 + LEVEL) / 2))
 DRAWS = 2000
 FAMILY_ERROR = 1e-4  # chance that any control of a whole run is called off by bad luck
 
@@ -40,10 +41,7 @@ class Interval:
 
 def wilson(right: float, n: float) -> Interval:
     """Return a share of `right` among `n` with Wilson's interval; n may be an effective number."""
-    share, scale = right / n, 1 + Z**2 / n
-    middle = (share + Z**2 / (2 * n)) / scale
-    half = Z * math.sqrt(share * (1 - share) / n + Z**2 / (4 * n**2)) / scale
-    return Interval(share, max(0.0, middle - half), min(1.0, middle + half))
+    return Interval(right / n, *statistics.wilson(right, n))
 
 
 def accuracy(right_by_sequence: Sequence[int], symbols_a_sequence: float) -> Interval:
