@@ -1,4 +1,5 @@
-"""What all tests share: the repository's folder, the option --full, and the reasons why a marked test is skipped."""
+"""What all tests share: the repository's folder, the option --full, and the reasons why a marked
+test is skipped."""
 
 from __future__ import annotations
 
@@ -10,11 +11,14 @@ from pathlib import Path
 
 import pytest
 
-# Tests check results, not speed: one thread each, and no window. Set before torch and matplotlib are imported.
+# Tests check results, not speed: one thread each, and no window. Set before torch and matplotlib
+# are imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
 # A machine lock of this test process alone: the times of its rows are nobody's result.
-os.environ.setdefault("POINTER_BENCH_LOCK", f"{tempfile.gettempdir()}/pointer-bench-tests-{os.getpid()}.lock")
+os.environ.setdefault(
+    "POINTER_BENCH_LOCK", f"{tempfile.gettempdir()}/pointer-bench-tests-{os.getpid()}.lock"
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -22,7 +26,9 @@ SLURM_COMMANDS = ("slurmctld", "slurmd", "munged", "squeue")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--full", action="store_true", help="run the tests marked full as well (many minutes)")
+    parser.addoption(
+        "--full", action="store_true", help="run the tests marked full as well (many minutes)"
+    )
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -33,7 +39,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             pytest.skip(why)
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
     """How many cases the fuzzing tried and how many processes the fault tests killed."""
     from hostile import TALLY
 
@@ -56,7 +64,8 @@ def _no_browser() -> str:
 def _no_slurm() -> str:
     missing = [command for command in SLURM_COMMANDS if not shutil.which(command)]
     if missing:
-        return f"no Slurm here: {', '.join(missing)} (Debian: .ci/install-system-packages slurm-wlm munge)"
+        package = "Debian: .ci/install-system-packages slurm-wlm munge"
+        return f"no Slurm here: {', '.join(missing)} ({package})"
     return "" if os.geteuid() == 0 else "starting the Slurm daemons needs root"
 
 
@@ -64,7 +73,11 @@ def _no_slurm() -> str:
 def _no_gpu() -> str:
     import torch
 
-    return "" if torch.cuda.is_available() or torch.backends.mps.is_available() else "no CUDA or MPS device here"
+    return (
+        ""
+        if torch.cuda.is_available() or torch.backends.mps.is_available()
+        else "no CUDA or MPS device here"
+    )
 
 
 @pytest.fixture(scope="session")

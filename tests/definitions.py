@@ -33,7 +33,9 @@ def masked(visible: Visible) -> Slow:
 
     def slow(mixer: Any, x: Tensor) -> Tensor:
         (q, k, v), positions = qkv(mixer, x), range(x.shape[1])
-        seen = [[[visible(h, i, j) for j in positions] for i in positions] for h in range(mixer.heads)]
+        seen = [
+            [[visible(h, i, j) for j in positions] for i in positions] for h in range(mixer.heads)
+        ]
         scores = q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5
         out: Tensor = mixer.out(softmax(scores.masked_fill(~torch.tensor(seen), float("-inf")), v))
         return out
@@ -46,14 +48,18 @@ def turned(x: Tensor) -> Tensor:
     half, rows = x.shape[-1] // 2, []
     for i in range(x.shape[-2]):
         angle = torch.tensor([i * 10_000 ** (-n / half) for n in range(half)], dtype=x.dtype)
-        pair = torch.complex(x[..., i, :half], x[..., i, half:]) * torch.polar(torch.ones_like(angle), angle)
+        pair = torch.complex(x[..., i, :half], x[..., i, half:]) * torch.polar(
+            torch.ones_like(angle), angle
+        )
         rows.append(torch.cat([pair.real, pair.imag], dim=-1))
     return torch.stack(rows, dim=-2)
 
 
 def weighed(weights: Callable[[int, int], Tensor], v: Tensor) -> Tensor:
     """sum over j <= i of weights(i, j)[B, H] v_j, a loop over both."""
-    rows = [sum(weights(i, j)[..., None] * v[:, :, j] for j in range(i + 1)) for i in range(v.shape[2])]
+    rows = [
+        sum(weights(i, j)[..., None] * v[:, :, j] for j in range(i + 1)) for i in range(v.shape[2])
+    ]
     return torch.stack(rows, dim=2)  # type: ignore[arg-type]
 
 
@@ -67,7 +73,10 @@ def mean_by_features(mixer: Any, queries: Tensor, keys: Tensor, v: Tensor) -> Te
 def convolved(filters: Tensor, x: Tensor) -> Tensor:
     """filters: [d, N or taps], x: [B, N, d] -> [B, N, d], a sum for every position."""
     taps = filters.shape[1]
-    rows = [sum(filters[:, i - j] * x[:, j] for j in range(max(0, i + 1 - taps), i + 1)) for i in range(x.shape[1])]
+    rows = [
+        sum(filters[:, i - j] * x[:, j] for j in range(max(0, i + 1 - taps), i + 1))
+        for i in range(x.shape[1])
+    ]
     return torch.stack(rows, dim=1)  # type: ignore[arg-type]
 
 
@@ -87,12 +96,17 @@ def content(mixer: Any, x: Tensor) -> Any:
     """A token is compared with what stood before each earlier one; a key of zeros weighs exp(0)."""
     (q, k, v), scoring, rows = qkv(mixer, x), mixer.scoring, []
     taps = scoring.taps.unbind(-1)
-    mixed = [sum(w * k[:, :, j - tap] for tap, w in enumerate(taps) if tap <= j) for j in range(x.shape[1])]
+    mixed = [
+        sum(w * k[:, :, j - tap] for tap, w in enumerate(taps) if tap <= j)
+        for j in range(x.shape[1])
+    ]
     for i in range(x.shape[1]):
         query = F.normalize(k[:, :, i] + scoring.share[:, 0] * q[:, :, i], dim=-1)
         cosines = [(query * F.normalize(mixed[j], dim=-1)).sum(-1, keepdim=True) for j in range(i)]
         weights = [(scoring.log_scale[:, 0].exp() * cosine).exp() for cosine in cosines]
-        seen = sum((w * v[:, :, j] for j, w in enumerate(weights)), start=torch.zeros_like(v[:, :, 0]))
+        seen = sum(
+            (w * v[:, :, j] for j, w in enumerate(weights)), start=torch.zeros_like(v[:, :, 0])
+        )
         rows.append(seen / (1 + sum(weights, start=torch.zeros_like(v[:, :, 0, :1]))))
     return mixer.out(merge_heads(torch.stack(rows, dim=2)))
 
@@ -125,7 +139,9 @@ def gated(mixer: Any, x: Tensor) -> Any:
     for i in range(x.shape[1]):
         state = decay[:, :, i, :, None] * state + k[:, :, i, :, None] * v[:, :, i, None, :]
         rows.append((q[:, :, i, None, :] / 2 @ state).squeeze(-2))
-    return mixer.out(F.silu(mixer.gate(x)) * merge_heads(F.layer_norm(torch.stack(rows, dim=2), (4,))))
+    return mixer.out(
+        F.silu(mixer.gate(x)) * merge_heads(F.layer_norm(torch.stack(rows, dim=2), (4,)))
+    )
 
 
 def delta(mixer: Any, x: Tensor) -> Any:
@@ -142,12 +158,16 @@ def delta(mixer: Any, x: Tensor) -> Any:
 
 def hyena(mixer: Any, x: Tensor) -> Any:
     gate, key, value = convolved(mixer.taps.T, mixer.project(x)).chunk(3, dim=-1)
-    return mixer.out(gate * (convolved(mixer.filters(x.shape[1]), key * value) + mixer.skip * key * value))
+    return mixer.out(
+        gate * (convolved(mixer.filters(x.shape[1]), key * value) + mixer.skip * key * value)
+    )
 
 
 def s4d(mixer: Any, x: Tensor) -> Tensor:
     rate = torch.complex(-mixer.log_decay.exp(), mixer.frequency)
-    turn = (rate * mixer.log_step.exp()).exp()  # zero-order hold: state' = turn state + (turn - 1) / rate x
+    turn = (
+        rate * mixer.log_step.exp()
+    ).exp()  # zero-order hold: state' = turn state + (turn - 1) / rate x
     state, rows = torch.zeros(2, 8, 3, dtype=torch.complex128), []
     for i in range(x.shape[1]):
         state = turn * state + (turn - 1) / rate * x[:, i, :, None]

@@ -179,7 +179,9 @@ class Heavy(Good):
 
     def __init__(self, shape: LayerShape) -> None:
         super().__init__(shape)
-        self.linear = nn.Sequential(nn.Linear(shape.width, 16 * shape.width), nn.Linear(16 * shape.width, shape.width))  # type: ignore[assignment]
+        self.linear = nn.Sequential(
+            nn.Linear(shape.width, 16 * shape.width), nn.Linear(16 * shape.width, shape.width)
+        )  # type: ignore[assignment]
 
 
 class Hidden(Good):

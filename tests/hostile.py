@@ -1,4 +1,5 @@
-"""Hostile input for the fuzzing tests: values, texts and names that have broken programs, and counted cases."""
+"""Hostile input for the fuzzing tests: values, texts and names that have broken programs, and
+counted cases."""
 
 from __future__ import annotations
 
@@ -16,17 +17,90 @@ TALLY: pytest.StashKey[dict[str, int]] = pytest.StashKey()
 QUICK, DEEP = 1, 20  # deep runs (--full) take this many times the cases
 
 TEXTS = (
-    "", " ", ".", "..", "../../etc/passwd", "/etc/passwd", "a/b", "~", "-", "--help", "x; touch pwned",
-    "$(touch pwned)", "`touch pwned`", "a' b\" c", "x\ny", "x\x00y", "\ud800", "\u202epointer", "роinter", "poınter",
-    "𝟙", "١", "null", "true", "nan", "NaN", "Infinity", "1e999", "0x10", "1_000", "9" * 30, "9" * 5000, "{x}", "{{x}}",
-    "%s%n", "é" * 300, "!!python/object:os.system", "<script>", "pointer\n", "None", "[]", "__class__", "*",
-    "x=os:system", "x=../../x:Y", "x=no.such.module:Z", "=", "a=b=c", "x=:",
-)  # fmt: skip
+    "",
+    " ",
+    ".",
+    "..",
+    "../../etc/passwd",
+    "/etc/passwd",
+    "a/b",
+    "~",
+    "-",
+    "--help",
+    "x; touch pwned",
+    "$(touch pwned)",
+    "`touch pwned`",
+    "a' b\" c",
+    "x\ny",
+    "x\x00y",
+    "\ud800",
+    "\u202epointer",
+    "роinter",
+    "poınter",
+    "𝟙",
+    "١",
+    "null",
+    "true",
+    "nan",
+    "NaN",
+    "Infinity",
+    "1e999",
+    "0x10",
+    "1_000",
+    "9" * 30,
+    "9" * 5000,
+    "{x}",
+    "{{x}}",
+    "%s%n",
+    "é" * 300,
+    "!!python/object:os.system",
+    "<script>",
+    "pointer\n",
+    "None",
+    "[]",
+    "__class__",
+    "*",
+    "x=os:system",
+    "x=../../x:Y",
+    "x=no.such.module:Z",
+    "=",
+    "a=b=c",
+    "x=:",
+)
 NUMBERS = (
-    0, -1, 1, 2**31, 2**63, 2**64, -(2**63), 10**40, 0.0, -0.0, 0.5, 1.0, 2.0, 1e-320, 1e308,
-    math.nan, math.inf, -math.inf,
-)  # fmt: skip
-OTHERS = (None, True, False, [], {}, [[]], {"a": {"b": [1]}}, [None], {"": 0}, [1, 1], ["x", 1], {"__proto__": 1})
+    0,
+    -1,
+    1,
+    2**31,
+    2**63,
+    2**64,
+    -(2**63),
+    10**40,
+    0.0,
+    -0.0,
+    0.5,
+    1.0,
+    2.0,
+    1e-320,
+    1e308,
+    math.nan,
+    math.inf,
+    -math.inf,
+)
+OTHERS = (
+    None,
+    True,
+    False,
+    [],
+    {},
+    [[]],
+    {"a": {"b": [1]}},
+    [None],
+    {"": 0},
+    [1, 1],
+    ["x", 1],
+    {"__proto__": 1},
+)
 
 values = st.one_of(
     st.sampled_from(TEXTS),
@@ -41,7 +115,8 @@ values = st.one_of(
 
 @st.composite
 def typos(draw: st.DrawFn, words: list[str]) -> tuple[str, str]:
-    """Draw a word of four letters or more, and a typo: a letter doubled, dropped or replaced, or two swapped."""
+    """Draw a word of four letters or more, and a typo: a letter doubled, dropped or replaced, or
+    two swapped."""
     word = draw(st.sampled_from([w for w in words if len(w) >= 4]))
     i = draw(st.integers(1, len(word) - 2))
     changes = (
@@ -58,7 +133,13 @@ def places(content: Any, prefix: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ..
     """Yield the path of keys to every entry of a nested value."""
     if prefix:
         yield prefix
-    entries = content.items() if isinstance(content, dict) else enumerate(content) if isinstance(content, list) else ()
+    entries = (
+        content.items()
+        if isinstance(content, dict)
+        else enumerate(content)
+        if isinstance(content, list)
+        else ()
+    )
     for key, entry in entries:
         yield from places(entry, (*prefix, key))
 
@@ -80,7 +161,9 @@ class Counted:
         self.tally = config.stash.setdefault(TALLY, {})
         self.name, self.times = name, DEEP if config.getoption("--full") else QUICK
 
-    def __call__(self, cases: int, strategy: st.SearchStrategy[Any], check: Callable[[Any], None]) -> None:
+    def __call__(
+        self, cases: int, strategy: st.SearchStrategy[Any], check: Callable[[Any], None]
+    ) -> None:
         """Fail as the property does, with the smallest case that hypothesis finds."""
         seen = [0]
 
@@ -98,5 +181,7 @@ class Counted:
             check(case)
 
         run()
-        assert seen[0] >= 0.9 * cases * self.times, f"{seen[0]} of {cases * self.times} cases: too narrow a strategy"
+        assert seen[0] >= 0.9 * cases * self.times, (
+            f"{seen[0]} of {cases * self.times} cases: too narrow a strategy"
+        )
         self.tally[self.name] = self.tally.get(self.name, 0) + seen[0]

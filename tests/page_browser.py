@@ -1,10 +1,11 @@
-"""A headless Chromium on the results page: for the browser tests, and for the README's two pictures.
+"""A headless Chromium on the results page: for the browser tests, and for the README's two
+pictures.
 
     python tests/page_browser.py --page results/report/index.html --out docs/figures
 
-draws `page-verdicts.png` and `page-explorer.png`, and prints the page's size and the time until it could be used. Add
-`--shots results/page` for pictures of the whole page, narrow and wide, light and dark.
-"""
+draws `page-verdicts.png` and `page-explorer.png`, and prints the page's size and the time until it
+could be used. Add `--shots results/page` for pictures of the whole page, narrow and wide, light and
+dark."""
 
 from __future__ import annotations
 
@@ -55,7 +56,9 @@ def scrolled(page: Page) -> None:
     """Every chart in sight once, for charts are drawn when they come near."""
     for figure in page.locator("[data-chart] .plot").all():
         figure.scroll_into_view_if_needed()
-    expect(page.locator("[data-chart]:has(.plot):not([data-drawn])")).to_have_count(0, timeout=60_000)
+    expect(page.locator("[data-chart]:has(.plot):not([data-drawn])")).to_have_count(
+        0, timeout=60_000
+    )
     page.evaluate("scrollTo(0, 0)")
 
 
@@ -87,7 +90,9 @@ def pictures(browser: Browser, path: Path, out: Path) -> list[Path]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--page", type=Path, default=Path("results/report/index.html"))
     parser.add_argument("--out", type=Path, help="folder for the README's pictures")
     parser.add_argument("--shots", type=Path, help="folder for pictures of the whole page")
@@ -100,7 +105,10 @@ def main() -> int:
         made += shots(browser, arguments.page, arguments.shots) if arguments.shots else []
         times = [interactive_ms(opened(browser, arguments.page)) for _ in range(LOADS)]
     print(f"{arguments.page}: {arguments.page.stat().st_size / 1e6:.2f} MB")
-    print(f"interactive after {statistics.median(times):.0f} ms (median of {', '.join(f'{t:.0f}' for t in times)})")
+    print(
+        f"interactive after {statistics.median(times):.0f} ms (median of "
+        f"{', '.join(f'{t:.0f}' for t in times)})"
+    )
     print("\n".join(map(str, made)))
     return 0
 

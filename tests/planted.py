@@ -1,4 +1,5 @@
-"""Models outside the repository, `NAME=planted:Class`: one keeps the contract, the others break it."""
+"""Models outside the repository, `NAME=planted:Class`: one keeps the contract, the others break
+it."""
 
 from __future__ import annotations
 

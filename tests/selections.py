@@ -16,20 +16,32 @@ TOLERANCES = {torch.float64: (1e-9, 1e-9), torch.float32: (1e-6, 2e-4)}  # of va
 
 
 def inputs(
-    shape: Shape, seed: int, widths: tuple[int, int] = (3, 5), window: int = 1, dtype: torch.dtype = torch.float64
+    shape: Shape,
+    seed: int,
+    widths: tuple[int, int] = (3, 5),
+    window: int = 1,
+    dtype: torch.dtype = torch.float64,
 ) -> Inputs:
-    """Return q, k, v, bias with gradients, and ascending offsets: all below `window`, others anywhere.
+    """Return q, k, v, bias with gradients, and ascending offsets: all below `window`, others
+    anywhere.
 
     Some offsets lie beyond the sequence. widths: (r, w).
     """
     (batch, heads, length, candidates), (r, w) = shape, widths
     generator = torch.Generator().manual_seed(seed)
-    sizes = [(batch, heads, length, r), (batch, heads, length, r), (batch, heads, length, w), (heads, candidates)]
+    sizes = [
+        (batch, heads, length, r),
+        (batch, heads, length, r),
+        (batch, heads, length, w),
+        (heads, candidates),
+    ]
     drawn = [torch.randn(size, generator=generator, dtype=torch.float64) for size in sizes]
     q, k, v, bias = (t.to(dtype).requires_grad_() for t in drawn)
     offsets = []
     for _ in range(heads):
-        far = torch.randperm(length + candidates, generator=generator)[: candidates - window] + window
+        far = (
+            torch.randperm(length + candidates, generator=generator)[: candidates - window] + window
+        )
         offsets.append(torch.cat([torch.arange(window), far.sort().values]))
     return q, k, v, bias, torch.stack(offsets)
 
@@ -46,7 +58,11 @@ def assert_same(value: Tensor, expected: Tensor, leaves: list[Tensor]) -> None:
     """Assert equal values, and equal gradients of the leaves for the same upstream gradient."""
     close, close_gradients = TOLERANCES[value.dtype]
     torch.testing.assert_close(value, expected, atol=close, rtol=0)
-    upstream = torch.randn(value.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    gradients, oracles = (torch.autograd.grad(out, leaves, upstream.to(out.dtype)) for out in (value, expected))
+    upstream = torch.randn(
+        value.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64
+    )
+    gradients, oracles = (
+        torch.autograd.grad(out, leaves, upstream.to(out.dtype)) for out in (value, expected)
+    )
     for gradient, oracle in zip(gradients, oracles, strict=True):
         torch.testing.assert_close(gradient, oracle, atol=close_gradients, rtol=close_gradients)

@@ -1,4 +1,5 @@
-"""Made-up rows for the tests of tables, figures and verdicts: valid, plausible, every status, several machines."""
+"""Made-up rows for the tests of tables, figures and verdicts: valid, plausible, every status,
+several machines."""
 
 from __future__ import annotations
 
@@ -37,22 +38,43 @@ POSITION = {
 
 
 def row(**values: Any) -> Row:
-    """A complete row; `values` replace what is plausible, a task's name and sizes said flat. No two different rows of a
-    test ran at the same time."""
-    start = FIRST + timedelta(seconds=10 * (zlib.crc32(repr(sorted(values.items(), key=str)).encode()) % 10**7))
+    """A complete row; `values` replace what is plausible, a task's name and sizes said flat. No two
+    different rows of a test ran at the same time."""
+    start = FIRST + timedelta(
+        seconds=10 * (zlib.crc32(repr(sorted(values.items(), key=str)).encode()) % 10**7)
+    )
     known: Row = {
-        "experiment": "efficiency", "model": "pointer", "settings": {"mixer": {}},
-        "n_params": 3_206_144, "n_tables": 12_288,
+        "experiment": "efficiency",
+        "model": "pointer",
+        "settings": {"mixer": {}},
+        "n_params": 3_206_144,
+        "n_tables": 12_288,
         "position": POSITION.get(values.get("model", "pointer"), "learned absolute"),
-        "device": "cpu", "device_name": SERVER, "machine": SERVER, "ram_bytes": 8 * 2**30,
-        "dtype": "float32", "threads": 2,
-        "length": 2048, "batch": 2, "symbols": 20, "seed": 0,
-        **{f"seed_{what}": 3 * values.get("seed", 0) + n for n, what in enumerate(("data", "init", "order"))},
-        "repeat": 0, "status": "ok",
-        "started": start.isoformat(), "ended": (start + timedelta(seconds=9)).isoformat(),
-        "command": "python -m workflow.bench run", "git_commit": "0" * 40, "git_dirty": False, "source_hash": "0" * 64,
-        "versions": {"torch": "2.13.0"}, "digest": "0" * 64,
-    }  # fmt: skip
+        "device": "cpu",
+        "device_name": SERVER,
+        "machine": SERVER,
+        "ram_bytes": 8 * 2**30,
+        "dtype": "float32",
+        "threads": 2,
+        "length": 2048,
+        "batch": 2,
+        "symbols": 20,
+        "seed": 0,
+        **{
+            f"seed_{what}": 3 * values.get("seed", 0) + n
+            for n, what in enumerate(("data", "init", "order"))
+        },
+        "repeat": 0,
+        "status": "ok",
+        "started": start.isoformat(),
+        "ended": (start + timedelta(seconds=9)).isoformat(),
+        "command": "python -m workflow.bench run",
+        "git_commit": "0" * 40,
+        "git_dirty": False,
+        "source_hash": "0" * 64,
+        "versions": {"torch": "2.13.0"},
+        "digest": "0" * 64,
+    }
     if isinstance(values.get("task"), dict):  # of a row that is made again
         values = {**values, "task": values["task"]["name"]} | {
             key: size for key, size in values["task"].items() if key != "name"
@@ -61,7 +83,11 @@ def row(**values: Any) -> Row:
     sizes = {key: made.pop(key) for key in SIZES if key in made}
     task = made.pop("task", None) or getattr(EXPERIMENTS.get(made["experiment"]), "task", "")
     if task:
-        parameters = {key: size for key, size in sizes.items() if key in TASKS[task].model_fields and size is not None}
+        parameters = {
+            key: size
+            for key, size in sizes.items()
+            if key in TASKS[task].model_fields and size is not None
+        }
         made["task"] = {"name": task, **parameters}
         made["settings"] = {**made["settings"], "task": made["task"]}
     made["axis"] = TASKS[task].axis if task else "length"
@@ -82,17 +108,29 @@ def timed(model: str, length: int, step_ms: float, **values: Any) -> Row:
     rate, inference = 1000 * batch * length / step_ms, step_ms / 3
     return row(
         **{
-            "model": model, "length": length, "batch": batch, "steps": 10,
-            "step_ms": step_ms, "step_ms_q20": 0.95 * step_ms, "step_ms_q80": 1.05 * step_ms, "tokens_per_s": rate,
-            "forward_ms": inference, "forward_ms_q20": 0.95 * inference, "forward_ms_q80": 1.05 * inference,
+            "model": model,
+            "length": length,
+            "batch": batch,
+            "steps": 10,
+            "step_ms": step_ms,
+            "step_ms_q20": 0.95 * step_ms,
+            "step_ms_q80": 1.05 * step_ms,
+            "tokens_per_s": rate,
+            "forward_ms": inference,
+            "forward_ms_q20": 0.95 * inference,
+            "forward_ms_q80": 1.05 * inference,
             "forward_ms_mean": inference,
-            "inference_ms": inference, "inference_ms_q20": 0.95 * inference, "inference_ms_q80": 1.05 * inference,
-            "inference_tokens_per_s": 3 * rate, "peak_memory_bytes": 300 * 2**20,
+            "inference_ms": inference,
+            "inference_ms_q20": 0.95 * inference,
+            "inference_ms_q80": 1.05 * inference,
+            "inference_tokens_per_s": 3 * rate,
+            "peak_memory_bytes": 300 * 2**20,
             "memory_method": "resident high-water mark",
-            "saved_bytes": 4096 * 60_000, "flops_step": 10**11,
+            "saved_bytes": 4096 * 60_000,
+            "flops_step": 10**11,
         }
         | values
-    )  # fmt: skip
+    )
 
 
 def copied(model: str, distance: int, accuracy: float, **values: Any) -> Row:
@@ -103,59 +141,89 @@ def copied(model: str, distance: int, accuracy: float, **values: Any) -> Row:
     curve = [[4096 * (i + 1), loss + (3.1 - loss) * math.exp(-i / 4)] for i in range(25)]
     return row(
         **{
-            "experiment": "copy", "model": model, "distance": distance, "length": distance + 768, "batch": 1,
-            "accuracy": accuracy, "accuracy_low": low, "accuracy_high": high, "n_evaluated": n, "chance": 0.05,
+            "experiment": "copy",
+            "model": model,
+            "distance": distance,
+            "length": distance + 768,
+            "batch": 1,
+            "accuracy": accuracy,
+            "accuracy_low": low,
+            "accuracy_high": high,
+            "n_evaluated": n,
+            "chance": 0.05,
             "loss": loss,
-            "tokens_budget": 100_000, "tokens_used": 49_152 if solved else 98_304, "steps": 24,
-            "tokens_to_95": 40_960 if solved else None, "seconds_to_95": 21.5 if solved else None, "loss_curve": curve,
+            "tokens_budget": 100_000,
+            "tokens_used": 49_152 if solved else 98_304,
+            "steps": 24,
+            "tokens_to_95": 40_960 if solved else None,
+            "seconds_to_95": 21.5 if solved else None,
+            "loss_curve": curve,
         }
         | values
-    )  # fmt: skip
+    )
 
 
 def wilson(share: float, n: int) -> tuple[float, float]:
     """Wilson's 95% interval, written out (Wilson 1927)."""
     z = 1.959964
-    middle, half = share + z * z / (2 * n), z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    middle, half = (
+        share + z * z / (2 * n),
+        z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n)),
+    )
     scale = 1 + z * z / n
     return max(0.0, (middle - half) / scale), min(1.0, (middle + half) / scale)
 
 
 def counted(model: str, length: int, power: int, **values: Any) -> Row:
-    """A complexity row of one sequence: linear (power 1) or quadratic (power 2) in N beyond the trunk's own work."""
+    """A complexity row of one sequence: linear (power 1) or quadratic (power 2) in N beyond the
+    trunk's own work."""
     mixing = 40_000 * length * (length / 256 if power == 2 else 1)
     work = int(60_000_000 * length / 10 + 30 * mixing)
     return row(
         **{
-            "experiment": "complexity", "model": model, "length": length, "batch": 1, "flops_forward": work,
+            "experiment": "complexity",
+            "model": model,
+            "length": length,
+            "batch": 1,
+            "flops_forward": work,
             "flops_step": 3 * work,
             "saved_bytes": int(60_000 * length + mixing),
         }
         | values
-    )  # fmt: skip
+    )
 
 
 def traced(distance: int, **values: Any) -> Row:
     """An interpretability row of 6 layers that names a trace; `store` writes it."""
     return row(
         **{
-            "experiment": "interpretability", "distance": distance, "length": distance + 768, "batch": 1,
-            "files": {"trace": "trace.json"}, "accuracy": 1.0,
-            "hops_mean": [3.5, 41.0, distance, 12.0, 55.5, 1.0], "hops_max": [63, 448, distance, 63, 640, 4],
+            "experiment": "interpretability",
+            "distance": distance,
+            "length": distance + 768,
+            "batch": 1,
+            "files": {"trace": "trace.json"},
+            "accuracy": 1.0,
+            "hops_mean": [3.5, 41.0, distance, 12.0, 55.5, 1.0],
+            "hops_max": [63, 448, distance, 63, 640, 4],
         }
         | values
-    )  # fmt: skip
+    )
 
 
 def trace(distance: int, heads: int = 2) -> Row:
-    """Tokens int[N] and targets int[L][H][N] of 6 layers: the third looks `distance` back, the others near."""
+    """Tokens int[N] and targets int[L][H][N] of 6 layers: the third looks `distance` back, the
+    others near."""
     hops, n = (3, 41, distance, 12, 55, 1), distance + 768
     edges = [0, *(2**k for k in range((n - 1).bit_length() + 1))]
     return {
         "tokens": [i * i % 20 for i in range(n)],
-        "targets": [[[max(0, i - hop - head) for i in range(n)] for head in range(heads)] for hop in hops],
+        "targets": [
+            [[max(0, i - hop - head) for i in range(n)] for head in range(heads)] for hop in hops
+        ],
         "hop_edges_tokens": edges,
-        "hop_counts": [[768 * (low <= hop < high) for low, high in pairwise(edges)] for hop in hops],
+        "hop_counts": [
+            [768 * (low <= hop < high) for low, high in pairwise(edges)] for hop in hops
+        ],
     }
 
 
@@ -192,11 +260,20 @@ def _efficiency() -> Iterable[Row]:
             for length in LENGTHS:
                 if model == "pointer-dense" and length == 2048:
                     yield failed(
-                        "oom", "DefaultCPUAllocator: can't allocate memory", model=model, length=length, machine=machine
+                        "oom",
+                        "DefaultCPUAllocator: can't allocate memory",
+                        model=model,
+                        length=length,
+                        machine=machine,
                     )
                     continue
                 for repeat in range(3):
-                    time = factor * step * (length / 256) ** growth.get(model, 0.0) * (1 + 0.03 * repeat)
+                    time = (
+                        factor
+                        * step
+                        * (length / 256) ** growth.get(model, 0.0)
+                        * (1 + 0.03 * repeat)
+                    )
                     yield timed(
                         model,
                         length,
@@ -206,7 +283,14 @@ def _efficiency() -> Iterable[Row]:
                         saved_bytes=int(4096 * (50_000 + 90 * length * (model in growth))),
                     )
     yield failed("timeout", "ran past 60 s", model="transformer", length=2048, repeat=3)
-    yield failed("unsupported", "no CUDA device here", model="pointer", length=2048, device="cuda", machine=LAPTOP)
+    yield failed(
+        "unsupported",
+        "no CUDA device here",
+        model="pointer",
+        length=2048,
+        device="cuda",
+        machine=LAPTOP,
+    )
 
 
 def _copies() -> Iterable[Row]:
@@ -220,10 +304,20 @@ def _copies() -> Iterable[Row]:
     yield copied("pointer-dense", 512, 0.62)
     yield copied(TEXNICAL, 512, 0.33)
     yield failed(
-        "diverged", "loss is NaN at step 17", experiment="copy", model="pointer-dense", distance=1024, length=1792
+        "diverged",
+        "loss is NaN at step 17",
+        experiment="copy",
+        model="pointer-dense",
+        distance=1024,
+        length=1792,
     )
     yield failed(
-        "error", f"ValueError: {HOSTILE} | in `x.py`", experiment="copy", model=HOSTILE, distance=512, length=1280
+        "error",
+        f"ValueError: {HOSTILE} | in `x.py`",
+        experiment="copy",
+        model=HOSTILE,
+        distance=512,
+        length=1280,
     )
 
 
@@ -265,7 +359,9 @@ def store(rows: Iterable[Row], folder: Path) -> Path:
         paths.append(folder / f"{number}.json")
         write_row(paths[-1], made)
         if made["files"]:
-            paths[-1].with_suffix(".trace.json").write_text(json.dumps(trace(made["x"])), encoding="utf-8")
+            paths[-1].with_suffix(".trace.json").write_text(
+                json.dumps(trace(made["x"])), encoding="utf-8"
+            )
     manifest = folder / "manifest.txt"
     manifest.write_text("".join(f"{path}\n" for path in paths), encoding="utf-8")
     return manifest

@@ -1,4 +1,5 @@
-"""Ablation cells: copy rows that also say how far pointers reach, and tiers whose variants their models accept."""
+"""Ablation cells: copy rows that also say how far pointers reach, and tiers whose variants their
+models accept."""
 
 from __future__ import annotations
 
@@ -15,12 +16,21 @@ from workflow.bench.cell import Cell
 from workflow.bench.measure import pointers
 from workflow.bench.rows import keys
 
-SMALL: dict[str, Any] = {"experiment": "ablation", "distance": 8, "length": 72, "batch": 2, "tokens": 288, "threads": 1}
+SMALL: dict[str, Any] = {
+    "experiment": "ablation",
+    "distance": 8,
+    "length": 72,
+    "batch": 2,
+    "tokens": 288,
+    "threads": 1,
+}
 WINDOW, LENGTH = 4, 256
 
 
 def row(folder: Path, **more: Any) -> dict[str, Any]:
-    return pointers.ablation(Cell.of(**SMALL | {"evaluate_symbols": 1} | more), lambda done, **values: None, folder)
+    return pointers.ablation(
+        Cell.of(**SMALL | {"evaluate_symbols": 1} | more), lambda done, **values: None, folder
+    )
 
 
 def test_a_cell_is_a_copy_row_with_hops_by_layer(tmp_path: Path) -> None:
@@ -28,7 +38,10 @@ def test_a_cell_is_a_copy_row_with_hops_by_layer(tmp_path: Path) -> None:
     assert set(found) <= set(keys())
     assert found["tokens_used"] == 288
     assert len(found["hops_mean"]) == len(found["hops_max"]) == 6
-    assert all(0 <= mean <= longest <= 71 for mean, longest in zip(found["hops_mean"], found["hops_max"], strict=True))
+    assert all(
+        0 <= mean <= longest <= 71
+        for mean, longest in zip(found["hops_mean"], found["hops_max"], strict=True)
+    )
 
 
 def test_a_model_without_pointers_has_no_hops(tmp_path: Path) -> None:
@@ -36,10 +49,16 @@ def test_a_model_without_pointers_has_no_hops(tmp_path: Path) -> None:
 
 
 def _pointer(**settings: Any) -> nn.Module:
-    """An untrained pointer whose biases are random, so that any candidate that may win does somewhere."""
+    """An untrained pointer whose biases are random, so that any candidate that may win does
+    somewhere."""
     torch.manual_seed(0)
     model = registry.build(
-        "pointer", symbols=20, length=LENGTH, width=32, heads=4, mixer={"window": WINDOW, **settings}
+        "pointer",
+        symbols=20,
+        length=LENGTH,
+        width=32,
+        heads=4,
+        mixer={"window": WINDOW, **settings},
     )
     for name, parameter in model.named_parameters():
         if name.endswith("offset_table") or "sources" in name:
@@ -56,14 +75,18 @@ def test_where_every_candidate_is_near_no_layer_reaches_beyond_the_window() -> N
 
 
 def test_with_chain_candidates_reach_holds_the_first_layer_to_the_window() -> None:
-    free, held = (_longest(_pointer(candidates="offsets+chain", k=WINDOW + 5, reach=r)) for r in (0, WINDOW))
+    free, held = (
+        _longest(_pointer(candidates="offsets+chain", k=WINDOW + 5, reach=r)) for r in (0, WINDOW)
+    )
     assert held[0] < WINDOW <= free[0]
     assert max(held) >= WINDOW
 
 
 def test_the_paper_tier_holds_every_row_that_the_targets_need() -> None:
     targets = plan.cells(config.from_files([str(config.FOLDER / "targets.yaml")]))
-    assert {c.path for c in targets} < {c.path for c in plan.cells(config.tier("paper", {"devices": ["cpu"]}))}
+    assert {c.path for c in targets} < {
+        c.path for c in plan.cells(config.tier("paper", {"devices": ["cpu"]}))
+    }
 
 
 @pytest.mark.parametrize("experiment", ["ablation", "two_hop"])

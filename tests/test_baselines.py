@@ -1,4 +1,5 @@
-"""Every baseline equals the plain definition of its paper, in outputs and gradients; controls; sizes."""
+"""Every baseline equals the plain definition of its paper, in outputs and gradients; controls;
+sizes."""
 
 from __future__ import annotations
 
@@ -89,7 +90,9 @@ def build(kind: type[Any], shape: LayerShape = SHAPE, *, drawn: bool = True, **o
 
 
 def inputs(length: int, width: int = SHAPE.width) -> Tensor:
-    return torch.randn(2, length, width, generator=torch.Generator().manual_seed(length), dtype=torch.float64)
+    return torch.randn(
+        2, length, width, generator=torch.Generator().manual_seed(length), dtype=torch.float64
+    )
 
 
 def assert_twins(mixer: Mixer, x: Tensor, slow: Slow) -> None:
@@ -100,7 +103,9 @@ def assert_twins(mixer: Mixer, x: Tensor, slow: Slow) -> None:
         leaf = x.clone().requires_grad_()
         y = run(leaf)
         leaves = [leaf, *mixer.parameters()]
-        results.append([y, *torch.autograd.grad((y * upstream).sum(), leaves, materialize_grads=True)])
+        results.append(
+            [y, *torch.autograd.grad((y * upstream).sum(), leaves, materialize_grads=True)]
+        )
     for fast, expected in zip(*results, strict=True):
         torch.testing.assert_close(fast, expected, rtol=1e-9, atol=1e-9)
 
@@ -129,7 +134,9 @@ def assert_twins(mixer: Mixer, x: Tensor, slow: Slow) -> None:
     ],
     ids=lambda value: value.__name__ if isinstance(value, type) else "",
 )
-def test_a_mixer_equals_its_definition(kind: type[Mixer], options: dict[str, Any], slow: Slow, length: int) -> None:
+def test_a_mixer_equals_its_definition(
+    kind: type[Mixer], options: dict[str, Any], slow: Slow, length: int
+) -> None:
     assert_twins(build(kind, **options), inputs(length), slow)
 
 
@@ -144,7 +151,9 @@ def test_sliding_window_equals_masked_dense_form(
     length: int, window: int, dilations: tuple[int, int], global_tokens: int
 ) -> None:
     by_head = ",".join(map(str, dilations))
-    mixer = build(SlidingWindowAttention, window=window, dilations=by_head, global_tokens=global_tokens)
+    mixer = build(
+        SlidingWindowAttention, window=window, dilations=by_head, global_tokens=global_tokens
+    )
 
     def visible(head: int, i: int, j: int) -> bool:
         hops, rest = divmod(i - j, dilations[head])
@@ -154,12 +163,17 @@ def test_sliding_window_equals_masked_dense_form(
 
 
 @pytest.mark.parametrize(
-    ("length", "window", "global_tokens"), [(300, 150, 0), (385, 256, 3), (129, 128, 0), (600, 257, 0)]
+    ("length", "window", "global_tokens"),
+    [(300, 150, 0), (385, 256, 3), (129, 128, 0), (600, 257, 0)],
 )
-def test_sliding_window_with_several_chunks_a_window(length: int, window: int, global_tokens: int) -> None:
+def test_sliding_window_with_several_chunks_a_window(
+    length: int, window: int, global_tokens: int
+) -> None:
     shape = LayerShape(width=4, heads=1, length=1024, layer=0, layers=1)
     mixer = build(SlidingWindowAttention, shape, window=window, global_tokens=global_tokens)
-    assert_twins(mixer, inputs(length, 4), masked(lambda h, i, j: i - j < window or j < global_tokens))
+    assert_twins(
+        mixer, inputs(length, 4), masked(lambda h, i, j: i - j < window or j < global_tokens)
+    )
 
 
 def test_sliding_window_by_layer_and_head_from_text() -> None:
@@ -182,11 +196,16 @@ def test_block_attention_equals_masked_dense_form(length: int, block: int, picks
         mask = torch.zeros(2, 2, length, length, dtype=torch.bool)
         for b, h, i in torch.cartesian_prod(*(torch.arange(n) for n in (2, 2, length))).tolist():
             own = i // block
-            gates = [(q[b, h, i] @ k[b, h, c * block : (c + 1) * block].mean(0)).item() for c in range(own)]
+            gates = [
+                (q[b, h, i] @ k[b, h, c * block : (c + 1) * block].mean(0)).item()
+                for c in range(own)
+            ]
             best = sorted(range(own), key=gates.__getitem__, reverse=True)[:picks]
             for c in [own, *best]:
                 mask[b, h, i, c * block : (c + 1) * block] = True
-        return mixer.out(softmax((q @ k.transpose(-2, -1) / 2).masked_fill(~mask, float("-inf")), v))
+        return mixer.out(
+            softmax((q @ k.transpose(-2, -1) / 2).masked_fill(~mask, float("-inf")), v)
+        )
 
     assert_twins(build(BlockAttention, block=block, picks=picks), inputs(length), slow)
 
@@ -209,8 +228,12 @@ def test_hash_attention_equals_search_by_loop(length: int, window: int, rounds: 
     assert_twins(build(HashAttention, window=window, rounds=rounds), inputs(length), slow)
 
 
-@pytest.mark.parametrize(("length", "halves"), [(2048, [16]), (4096, [32]), (16384, [32, 2]), (2**20, [32, 32, 2])])
-def test_buckets_of_long_sequences_are_products_of_few_hashes(length: int, halves: list[int]) -> None:
+@pytest.mark.parametrize(
+    ("length", "halves"), [(2048, [16]), (4096, [32]), (16384, [32, 2]), (2**20, [32, 32, 2])]
+)
+def test_buckets_of_long_sequences_are_products_of_few_hashes(
+    length: int, halves: list[int]
+) -> None:
     torch.manual_seed(0)
     mixer = HashAttention(LayerShape(width=8, heads=2, length=length, layer=0, layers=1))
     assert mixer.halves == halves
@@ -223,7 +246,9 @@ def test_buckets_of_long_sequences_are_products_of_few_hashes(length: int, halve
         digit = torch.cat([along, -along], dim=-1).argmax(-1)
         same = same & (digit.unsqueeze(-1) == digit.unsqueeze(-2))
     bucket = mixer.buckets(q)
-    assert torch.equal(bucket.unsqueeze(-1) == bucket.unsqueeze(-2), same)  # one bucket: alike in every hash
+    assert torch.equal(
+        bucket.unsqueeze(-1) == bucket.unsqueeze(-2), same
+    )  # one bucket: alike in every hash
 
 
 @pytest.mark.parametrize("length", [1, 2, 13])
@@ -247,7 +272,9 @@ def test_relative_table_brings_the_rule_of_the_pointer() -> None:
 
 
 def test_performer_approaches_softmax_attention() -> None:
-    mixer = build(Performer, LayerShape(width=8, heads=1, length=64, layer=0, layers=1), features=20_000)
+    mixer = build(
+        Performer, LayerShape(width=8, heads=1, length=64, layer=0, layers=1), features=20_000
+    )
     q, k, v = torch.randn(3, 1, 1, 24, 8, dtype=torch.float64)
     q, k = q / 2, k / 2
     exact = F.scaled_dot_product_attention(q, k, v, is_causal=True)
@@ -255,7 +282,9 @@ def test_performer_approaches_softmax_attention() -> None:
 
 
 def test_performer_gives_a_mean_where_no_feature_fits() -> None:
-    q, k = 5 * torch.randn(2, 1, 2, 24, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    q, k = 5 * torch.randn(
+        2, 1, 2, 24, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64
+    )
     mixed = build(Performer, features=6).attend(q, k, torch.ones_like(q))
     torch.testing.assert_close(mixed, torch.ones_like(mixed), rtol=0, atol=2e-2)
 
@@ -271,7 +300,8 @@ def test_gated_linear_attention_survives_the_strongest_decay() -> None:
 
 
 def test_hyenas_window_falls_at_the_rates_of_the_authors_code() -> None:
-    """To 1% at 1.5 times the length in the slowest channel and at 0.3 times in the fastest, rates evenly between."""
+    """To 1% at 1.5 times the length in the slowest channel and at 0.3 times in the fastest, rates
+    evenly between."""
     mixer = build(Hyena)
     nn.init.zeros_(mixer.second.weight)
     nn.init.constant_(mixer.second.bias, 1.0)
@@ -323,13 +353,17 @@ def test_oracle_copy_repeats_the_token_of_distance_ago() -> None:
 
 def test_chance_knows_nothing_and_repeats_itself() -> None:
     model = Chance(symbols=5, length=2000)
-    tokens, others = torch.randint(5, (2, 4, 2000), generator=torch.Generator().manual_seed(0)).unbind()
+    tokens, others = torch.randint(
+        5, (2, 4, 2000), generator=torch.Generator().manual_seed(0)
+    ).unbind()
     assert torch.equal(model(tokens), model(others))
     accuracy = (model(tokens).argmax(-1) == tokens).double().mean()
     assert abs(accuracy - 0.2) < 5 * (0.16 / 8000) ** 0.5
 
 
-@pytest.mark.parametrize("control", [OracleCopy(symbols=3, length=4, distance=1), Chance(symbols=3, length=4)])
+@pytest.mark.parametrize(
+    "control", [OracleCopy(symbols=3, length=4, distance=1), Chance(symbols=3, length=4)]
+)
 def test_untrained_controls_refuse_what_the_trunk_refuses(control: nn.Module) -> None:
     assert control.trainable is False
     for tokens in (torch.full((1, 2), 3), torch.zeros(1, 5, dtype=torch.int64)):
@@ -361,7 +395,10 @@ def test_a_model_is_causal_by_row_and_near_itself_in_half_precision(name: str) -
 
 @pytest.mark.parametrize("name", ["reformer", "logsparse", "hyena", "s4d", "longformer"])
 def test_work_and_memory_hold_their_class_at_long_lengths(name: str) -> None:
-    models = [registry.build(name, symbols=20, length=n, layers=1, width=64, heads=2) for n in (2**14, 2**15)]
+    models = [
+        registry.build(name, symbols=20, length=n, layers=1, width=64, heads=2)
+        for n in (2**14, 2**15)
+    ]
     half, whole = (flops.count(model, 1, 2 ** (14 + n)) for n, model in enumerate(models))
     assert half.traced
     assert whole.traced

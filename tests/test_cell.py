@@ -21,7 +21,11 @@ COPY = {"experiment": "copy", "model": "pointer"}
 def typed(argv: list[str]) -> Cell:
     """Return the cell that `pointer-bench run` makes of options."""
     with cli.run.make_context("run", list(argv)) as context:
-        options = {key: value for key, value in context.params.items() if key not in ("out", "contract", "keep")}
+        options = {
+            key: value
+            for key, value in context.params.items()
+            if key not in ("out", "contract", "keep")
+        }
         return cli.cell_of(options)
 
 
@@ -33,14 +37,18 @@ def typed(argv: list[str]) -> Cell:
     layers=st.integers(1, 9),
     overrides=st.dictionaries(
         st.from_regex(r"[a-z]{1,9}", fullmatch=True),
-        st.integers(-(2**63) + 1, 2**63 - 1) | st.booleans() | st.text(max_size=LONGEST_TEXT).filter(str.isprintable),
+        st.integers(-(2**63) + 1, 2**63 - 1)
+        | st.booleans()
+        | st.text(max_size=LONGEST_TEXT).filter(str.isprintable),
         max_size=3,
     ),
 )
 def test_any_cell_survives_its_command_line_and_its_json(
     distance: int, tokens: int, lr: float, seed: int, layers: int, overrides: dict[str, Any]
 ) -> None:
-    cell = Cell.of(**COPY, distance=distance, tokens=tokens, lr=lr, seed=seed, layers=layers, mixer=overrides)
+    cell = Cell.of(
+        **COPY, distance=distance, tokens=tokens, lr=lr, seed=seed, layers=layers, mixer=overrides
+    )
     assert typed(cell.argv()) == cell
     assert cells.from_dict(cell.to_dict()) == cell
 
@@ -106,7 +114,9 @@ def test_an_unknown_key_of_a_settings_file_is_named() -> None:
     with pytest.raises(InputError, match=r"'lenght' is unknown\. Did you mean 'length'"):
         cells.from_dict({**COPY, "lenght": 3})
     with pytest.raises(InputError, match=r"'pair' is unknown\. Did you mean 'pairs'"):
-        cells.from_dict({"experiment": "mqar", "model": "pointer", "task": {"name": "mqar", "pair": 3}})
+        cells.from_dict(
+            {"experiment": "mqar", "model": "pointer", "task": {"name": "mqar", "pair": 3}}
+        )
     with pytest.raises(InputError, match="model is None"):
         cells.from_dict({"experiment": "mqar"})
 
@@ -128,7 +138,8 @@ def test_overrides_are_key_value_pairs(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "value"), [("k=3", 3), ("k=true", True), ("k=0.5", 0.5), ("k=fft", "fft"), ("k=[1]", "[1]"), ("k=", "")]
+    ("text", "value"),
+    [("k=3", 3), ("k=true", True), ("k=0.5", 0.5), ("k=fft", "fft"), ("k=[1]", "[1]"), ("k=", "")],
 )
 def test_an_override_is_a_scalar_or_text(text: str, value: object) -> None:
     assert cli.parse_setting(text) == ("k", value)
@@ -143,9 +154,18 @@ def test_the_key_ignores_what_does_not_matter_to_the_experiment() -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"tokens": 5000}, {"seed": 1}, {"mixer": {"k": 1}}, {"dtype": "bfloat16"}, {"machine": "x"}, {"threads": 1},
-     {"layers": 2}, {"width": 64}, {"distance": 64}],
-)  # fmt: skip
+    [
+        {"tokens": 5000},
+        {"seed": 1},
+        {"mixer": {"k": 1}},
+        {"dtype": "bfloat16"},
+        {"machine": "x"},
+        {"threads": 1},
+        {"layers": 2},
+        {"width": 64},
+        {"distance": 64},
+    ],
+)
 def test_the_key_changes_with_what_matters(change: dict[str, Any]) -> None:
     assert Cell.of(**COPY).key() != Cell.of(**COPY, **change).key()
 
@@ -159,7 +179,10 @@ def test_sizes_left_open_are_filled_in() -> None:
 
 
 def test_equal_sizes_are_the_same_row_however_they_are_said() -> None:
-    said = [Cell.of("efficiency", "pointer", length=256), Cell.of("efficiency", "pointer", length=256, batch=16)]
+    said = [
+        Cell.of("efficiency", "pointer", length=256),
+        Cell.of("efficiency", "pointer", length=256, batch=16),
+    ]
     assert said[0].path == said[1].path
 
 
@@ -178,7 +201,9 @@ def test_equal_sizes_are_the_same_row_however_they_are_said() -> None:
         ("complexity", {}, 2048, 20),
     ],
 )
-def test_each_task_has_sizes_of_its_own(experiment: str, given: dict[str, int], length: int, symbols: int) -> None:
+def test_each_task_has_sizes_of_its_own(
+    experiment: str, given: dict[str, int], length: int, symbols: int
+) -> None:
     cell = Cell.of(experiment, "pointer", **given).resolved()
     assert (cell.length, cell.symbols) == (length, symbols)
 
@@ -194,7 +219,9 @@ def test_each_task_has_sizes_of_its_own(experiment: str, given: dict[str, int], 
         ("efficiency", {"task": "bytes"}, "task is 'bytes'; accepted: none in efficiency"),
     ],
 )
-def test_sizes_that_a_task_cannot_have_are_refused(experiment: str, given: dict[str, Any], words: str) -> None:
+def test_sizes_that_a_task_cannot_have_are_refused(
+    experiment: str, given: dict[str, Any], words: str
+) -> None:
     with pytest.raises(InputError, match=words):
         Cell.of(experiment, "pointer", **given)
 
@@ -208,11 +235,21 @@ def test_a_tasks_parameters_are_part_of_its_key() -> None:
 
 def test_a_path_says_the_variant_in_words() -> None:
     def name(**settings: Any) -> str:
-        return Cell.of("efficiency", "pointer", **settings).path.rpartition("-")[0].removeprefix("results/runs/")
+        return (
+            Cell.of("efficiency", "pointer", **settings)
+            .path.rpartition("-")[0]
+            .removeprefix("results/runs/")
+        )
 
     assert name() == "efficiency/pointer/n2048-r0"
-    assert name(mixer={"candidates": "offsets+content"}) == "efficiency/pointer/n2048-candidates=offsets+content-r0"
-    assert name(mixer={"k": 8, "hard": False}, width=64) == "efficiency/pointer/n2048-hard=false,k=8,trunk=6x64x8-r0"
+    assert (
+        name(mixer={"candidates": "offsets+content"})
+        == "efficiency/pointer/n2048-candidates=offsets+content-r0"
+    )
+    assert (
+        name(mixer={"k": 8, "hard": False}, width=64)
+        == "efficiency/pointer/n2048-hard=false,k=8,trunk=6x64x8-r0"
+    )
     assert name(mixer={"k": "../../x"}) == "efficiency/pointer/n2048-k=....x-r0"
     assert len(Cell.of("efficiency", "pointer", mixer={"k": "x" * 200}).path) < 200
 

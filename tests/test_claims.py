@@ -1,4 +1,5 @@
-"""Verdicts: each rule and each word from synthetic cells and rows, the ledger's checks, its table and figure."""
+"""Verdicts: each rule and each word from synthetic cells and rows, the ledger's checks, its table
+and figure."""
 
 import math
 import re
@@ -8,7 +9,18 @@ from pathlib import Path
 import pytest
 import synthetic
 import yaml
-from synthetic import DISTANCES, LENGTHS, copied, counted, failed, row, store, table_of, timed, traced
+from synthetic import (
+    DISTANCES,
+    LENGTHS,
+    copied,
+    counted,
+    failed,
+    row,
+    store,
+    table_of,
+    timed,
+    traced,
+)
 
 from pointer.errors import InputError
 from workflow.report import (
@@ -54,12 +66,19 @@ FACTS = [
     "c5",
     "c6",
 ]
-CONTROLS = [copied(model, d, score) for d in DISTANCES for model, score in (("oracle-copy", 1.0), ("chance", 0.05))]
+CONTROLS = [
+    copied(model, d, score)
+    for d in DISTANCES
+    for model, score in (("oracle-copy", 1.0), ("chance", 0.05))
+]
 
 
 def line(claim_id: str, rows: list[synthetic.Row], tier: str = "paper") -> Line:
     """Return the line of one claim of the real ledger."""
-    table, claim = table_of(rows), next(claim for claim in ledger.read(LEDGER) if claim.id == claim_id)
+    table, claim = (
+        table_of(rows),
+        next(claim for claim in ledger.read(LEDGER) if claim.id == claim_id),
+    )
     (judged,) = judge(estimates.build(table), [claim], tier, controls.unsound(table))
     return judged
 
@@ -78,13 +97,16 @@ def cells(rows: list[synthetic.Row], quantity: str, **keys: object) -> list[Cell
 def races(
     pointer_ms: dict[int, float], reference: str = "transformer-unfused", repeats: int = 3
 ) -> list[synthetic.Row]:
-    """Repeats that agree to 1%: the pointer's milliseconds by N against 100 ms of both references and a fast trunk."""
+    """Repeats that agree to 1%: the pointer's milliseconds by N against 100 ms of both references
+    and a fast trunk."""
     rows = []
     for repeat in range(repeats):
         noise = 1 + 0.01 * repeat
         for length, step in pointer_ms.items():
             rows.append(timed("pointer", length, step * noise, repeat=repeat))
-            rows += [timed(name, length, 100.0, repeat=repeat) for name in ("transformer", reference)]
+            rows += [
+                timed(name, length, 100.0, repeat=repeat) for name in ("transformer", reference)
+            ]
             rows.append(timed("identity", length, min(step, 100.0) / 2, repeat=repeat))
     return rows
 
@@ -119,7 +141,10 @@ def test_a_speedup_that_rises_with_length() -> None:
 
 def test_a_missing_device_is_named() -> None:
     found = line("throughput-pointer", races({2048: 50.0}))
-    assert (found.verdict, found.why) == (Verdict.NOT_TESTABLE, "no throughput mean of pointer on mps")
+    assert (found.verdict, found.why) == (
+        Verdict.NOT_TESTABLE,
+        "no throughput mean of pointer on mps",
+    )
     absent = [failed("unsupported", "no MPS device", model="pointer", device="mps")]
     assert "unsupported: no MPS device (1 of 1 runs)" in line("throughput-pointer", absent).why
 
@@ -128,7 +153,9 @@ def test_a_few_cells_in_bfloat16_take_no_verdict_away() -> None:
     full, low = CONTROLS + seeds("pointer", 1.0), CONTROLS + seeds_at("pointer", 512, 1.0)
     low = [row | {"dtype": "bfloat16"} for row in low]
     assert line("copy-95", full + low).verdict == Verdict.REPRODUCED
-    assert line("copy-95", low).verdict == Verdict.INCONCLUSIVE  # where they are all there is, they are judged
+    assert (
+        line("copy-95", low).verdict == Verdict.INCONCLUSIVE
+    )  # where they are all there is, they are judged
 
 
 def test_a_device_where_nothing_ran_has_no_say() -> None:
@@ -136,12 +163,18 @@ def test_a_device_where_nothing_ran_has_no_say() -> None:
     assert line("speed-2048", races({2048: 100 / 3}) + absent).verdict == Verdict.REPRODUCED
 
 
-def work(pointer: int, attention: int, lengths: Sequence[int] = (*LENGTHS, 8192)) -> list[synthetic.Row]:
+def work(
+    pointer: int, attention: int, lengths: Sequence[int] = (*LENGTHS, 8192)
+) -> list[synthetic.Row]:
     """Counted work of the pointer and of attention, each linear (1) or quadratic (2)."""
     return [
         counted(model, n, power)
         for n in lengths
-        for model, power in (("pointer", pointer), ("transformer-unfused", attention), ("transformer", attention))
+        for model, power in (
+            ("pointer", pointer),
+            ("transformer-unfused", attention),
+            ("transformer", attention),
+        )
     ]
 
 
@@ -168,10 +201,16 @@ def test_the_factor_is_judged_at_the_length_that_it_was_claimed_for() -> None:
 
 
 def test_time_that_grows_faster_than_work_is_seen() -> None:
-    steep = {n: (n / 256) ** 0.6 * 25.0 for n in LENGTHS}  # of 4096 tokens: an exponent of 1.6 a sequence
+    steep = {
+        n: (n / 256) ** 0.6 * 25.0 for n in LENGTHS
+    }  # of 4096 tokens: an exponent of 1.6 a sequence
     given = {"model": "pointer", "phase": "training", "at": [256], "lengths": list(LENGTHS)}
     (found,) = cells(races(steep), "time_exponent", **given)
-    assert (found.value, found.low, found.high) == (pytest.approx(1.6), pytest.approx(1.6), pytest.approx(1.6))
+    assert (found.value, found.low, found.high) == (
+        pytest.approx(1.6),
+        pytest.approx(1.6),
+        pytest.approx(1.6),
+    )
     assert dict(line("linear-compute", work(1, 2) + races(steep)).outcomes)[found.label] == FAILS
     (short,) = cells(races({256: 25.0, 512: 25.0}), "time_exponent", **given)
     assert short.short_of() == "N=1024, 2048 not run"
@@ -182,7 +221,9 @@ def test_copy_claims_exclude_one_another_on_a_model_that_learned() -> None:
     assert line("copy-95", rows).verdict == Verdict.REPRODUCED
     assert line("copy-low", rows).verdict == Verdict.NOT_REPRODUCED
     assert line("no-pretraining", rows).verdict == Verdict.REPRODUCED
-    assert line("copy-table", rows).verdict == Verdict.INCONCLUSIVE  # no Transformer row yet: half of the claim is open
+    assert (
+        line("copy-table", rows).verdict == Verdict.INCONCLUSIVE
+    )  # no Transformer row yet: half of the claim is open
 
 
 def test_copy_at_chance_refutes_the_high_claim() -> None:
@@ -192,7 +233,9 @@ def test_copy_at_chance_refutes_the_high_claim() -> None:
 
 
 def test_counting_symbols_is_not_copying() -> None:
-    counted_symbols = [c for d in DISTANCES for c in seeds_at("pointer", d, intervals.counting(20, d + 1) - 0.002)]
+    counted_symbols = [
+        c for d in DISTANCES for c in seeds_at("pointer", d, intervals.counting(20, d + 1) - 0.002)
+    ]
     assert all(c["accuracy_low"] > 0.05 for c in counted_symbols)  # above chance, and no reach
     assert line("no-pretraining", CONTROLS + counted_symbols).verdict == Verdict.NOT_REPRODUCED
 
@@ -205,7 +248,11 @@ def test_every_distance_means_also_those_that_the_paper_leaves_out() -> None:
 
 
 def test_another_budget_is_another_cell() -> None:
-    more = [copied("pointer", d, 0.05, seed=seed, tokens_budget=10**6) for d in DISTANCES for seed in range(3)]
+    more = [
+        copied("pointer", d, 0.05, seed=seed, tokens_budget=10**6)
+        for d in DISTANCES
+        for seed in range(3)
+    ]
     found = line("copy-95", CONTROLS + seeds("pointer", 0.999) + more)
     assert found.verdict == Verdict.PARTIALLY
     outcomes = dict(found.outcomes)
@@ -219,7 +266,10 @@ def test_seeds_that_failed_are_not_left_out() -> None:
     found = line("copy-95", CONTROLS + seeds("pointer", 0.999) + lost)
     assert found.verdict == Verdict.INCONCLUSIVE
     assert "1 of 4 runs diverged" in found.why
-    oom = [failed("oom", "killed", model="transformer", repeat=3), timed("pointer", 2048, 30.0, repeat=3)]
+    oom = [
+        failed("oom", "killed", model="transformer", repeat=3),
+        timed("pointer", 2048, 30.0, repeat=3),
+    ]
     assert "1 of 4 runs no pair" in line("speed-2048", races({2048: 100 / 3}) + oom).why
 
 
@@ -233,7 +283,9 @@ def test_a_copied_row_is_no_further_run() -> None:
 
 def test_rates_at_different_batches_are_no_pair() -> None:
     rows = [timed("pointer", 2048, 30.0, repeat=r, batch=16) for r in range(3)]
-    rows += [timed(name, 2048, 100.0, repeat=r) for r in range(3) for name in ("transformer", "identity")]
+    rows += [
+        timed(name, 2048, 100.0, repeat=r) for r in range(3) for name in ("transformer", "identity")
+    ]
     assert line("speed-2048", rows).verdict == Verdict.NOT_TESTABLE
 
 
@@ -243,24 +295,34 @@ def test_long_means_every_length_from_the_papers_on() -> None:
 
 
 def test_a_length_at_which_a_model_failed_is_not_left_out() -> None:
-    lost = [failed("oom", "no memory", model="transformer-unfused", length=4096, repeat=r) for r in range(3)]
+    lost = [
+        failed("oom", "no memory", model="transformer-unfused", length=4096, repeat=r)
+        for r in range(3)
+    ]
     held = [*races({2048: 100 / 3, 4096: 100 / 3})]
     assert line("speed-range", held).verdict == Verdict.REPRODUCED
     kept = [row for row in held if (row["model"], row["length"]) != ("transformer-unfused", 4096)]
     found = line("speed-range", kept + lost)
     assert found.verdict == Verdict.INCONCLUSIVE
-    assert "over transformer-unfused, N=4096" in [label for label, said in found.outcomes if said == Outcome.OPEN]
+    assert "over transformer-unfused, N=4096" in [
+        label for label, said in found.outcomes if said == Outcome.OPEN
+    ]
 
 
 def test_the_table_shows_the_cells_first_that_decide() -> None:
     found = line("speed-grows", races(dict(zip(LENGTHS, (40.0, 20.0, 30.0, 10.0), strict=True))))
     shown = [cell.label.rpartition(", ")[2] for cell in claims.deciding(found)]
-    assert set(shown[:2]) == {"N=512", "N=1024"}  # slower at 1024 than at 512: the step that does not rise
+    assert set(shown[:2]) == {
+        "N=512",
+        "N=1024",
+    }  # slower at 1024 than at 512: the step that does not rise
     assert sorted(shown) == sorted(cell.label.rpartition(", ")[2] for cell in found.cells)
 
 
 def test_one_seed_or_a_straddling_interval_decides_nothing() -> None:
-    assert line("copy-95", CONTROLS + seeds("pointer", 0.999, count=1)).verdict == Verdict.INCONCLUSIVE
+    assert (
+        line("copy-95", CONTROLS + seeds("pointer", 0.999, count=1)).verdict == Verdict.INCONCLUSIVE
+    )
     assert line("copy-95", CONTROLS + seeds("pointer", 0.951)).verdict == Verdict.INCONCLUSIVE
 
 
@@ -272,13 +334,23 @@ def test_stability_is_not_judged_against_a_model_that_guesses() -> None:
         for i, d in enumerate(DISTANCES)
         for seed in range(3)
     ]
-    assert line("copy-stable", CONTROLS + seeds("pointer", 0.999) + wobbly).verdict == Verdict.REPRODUCED
+    assert (
+        line("copy-stable", CONTROLS + seeds("pointer", 0.999) + wobbly).verdict
+        == Verdict.REPRODUCED
+    )
 
 
 def test_hops_of_a_copy_task_do_not_judge_the_papers_text() -> None:
     assert line("hops-local", [traced(512)]).verdict == Verdict.NOT_TESTABLE
-    text = {"experiment": "interpretability", "task": "bytes", "hops_max": [60, 60, 60, 480, 480, 483]}
-    rows = [row(**text, seed=seed, hops_mean=[50.0, 52.0, 53.0 + seed, 100.0, 120.0, 130.0]) for seed in range(3)]
+    text = {
+        "experiment": "interpretability",
+        "task": "bytes",
+        "hops_max": [60, 60, 60, 480, 480, 483],
+    }
+    rows = [
+        row(**text, seed=seed, hops_mean=[50.0, 52.0, 53.0 + seed, 100.0, 120.0, 130.0])
+        for seed in range(3)
+    ]
     assert line("hops-local", rows).verdict == Verdict.REPRODUCED
     assert line("hops-long", rows).verdict == Verdict.REPRODUCED
 
@@ -312,7 +384,10 @@ def test_a_vocabulary_far_from_20_would_clear_the_contradiction() -> None:
 
 
 def test_guessing_is_that_of_the_copy_task() -> None:
-    other = [copied("pointer", 512, 0.9, chance=0.001) | {"experiment": "induction", "task": {"name": "induction"}}]
+    other = [
+        copied("pointer", 512, 0.9, chance=0.001)
+        | {"experiment": "induction", "task": {"name": "induction"}}
+    ]
     assert line("c1", other + CONTROLS).verdict == Verdict.REPRODUCED
     assert "no copy row gives the vocabulary" in [label for label, _ in line("c1", other).outcomes]
 
@@ -335,7 +410,10 @@ def test_controls_that_are_off_make_every_verdict_invalid() -> None:
 
 def test_rows_that_do_not_stand_side_by_side_make_every_verdict_invalid() -> None:
     rows = races({2048: 100 / 3})
-    at_once = [*rows, timed("longformer", 2048, 50.0, started=rows[0]["started"], ended=rows[0]["ended"])]
+    at_once = [
+        *rows,
+        timed("longformer", 2048, 50.0, started=rows[0]["started"], ended=rows[0]["ended"]),
+    ]
     lines = judged(at_once)
     assert {line.verdict for line in lines} == {Verdict.UNSOUND}
     assert "ran at once for 9 s" in lines[0].why
@@ -377,7 +455,9 @@ def test_every_verdict_has_words_and_a_mark() -> None:
         ({"margin": -1}, "margin is -1"),
     ],
 )
-def test_a_wrong_ledger_is_refused_by_name(tmp_path: Path, change: dict[str, object], message: str) -> None:
+def test_a_wrong_ledger_is_refused_by_name(
+    tmp_path: Path, change: dict[str, object], message: str
+) -> None:
     test = {"quantity": "speedup", "model": "pointer", "rule": "at least", "value": 1} | change
     entry = {"id": "a", "claim": "c", "figure": "f", "source": "s", "tests": [test]}
     path = tmp_path / "claims.yaml"
@@ -419,7 +499,12 @@ def test_table_and_figure_are_written_and_a_line_a_claim_is_printed(
 
 
 def test_the_figure_shows_our_number_over_what_the_claim_asks() -> None:
-    asked = {"quantity": "accuracy_by_sequence", "experiment": "copy", "model": "pointer", "at": [512]}
+    asked = {
+        "quantity": "accuracy_by_sequence",
+        "experiment": "copy",
+        "model": "pointer",
+        "at": [512],
+    }
     test = Statement.model_validate({**asked, "rule": "at least", "value": 0.5})
     claim = Claim(id="a", claim="c", figure="50%", source="s", tests=[test])
     lines = judge(estimates.build(table_of(CONTROLS + seeds("pointer", 0.999))), [claim])

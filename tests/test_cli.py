@@ -34,12 +34,20 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[Cell]:
         known = provenance.identity(asked[0])
         return [
             complete(
-                {**known, **TIMES, "status": "oom", "reason": "too big", "files": {"weights": "weights.safetensors"}}
+                {
+                    **known,
+                    **TIMES,
+                    "status": "oom",
+                    "reason": "too big",
+                    "files": {"weights": "weights.safetensors"},
+                }
             )
         ]
 
     monkeypatch.setattr(rows_run, "run", run)
-    monkeypatch.setattr(contracts, "verdict", lambda *_: contracts.Verdict("chance", {}, "", "ok", []))
+    monkeypatch.setattr(
+        contracts, "verdict", lambda *_: contracts.Verdict("chance", {}, "", "ok", [])
+    )
     return cells
 
 
@@ -61,7 +69,10 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[Cell]:
         ([*RUN, "--model", "pointr"], "Did you mean 'pointer'"),
         ([*RUN, "--experiment", "coppy"], "Did you mean 'copy'"),
         ([*RUN, "--pairs", "7"], "--pairs 7 does nothing in copy; accepted: with mqar"),
-        (["run", "--experiment", "efficiency", "--model", "chance", "--hops", "1"], "--hops 1 does nothing in eff"),
+        (
+            ["run", "--experiment", "efficiency", "--model", "chance", "--hops", "1"],
+            "--hops 1 does nothing in eff",
+        ),
         ([*RUN, "--set", "k"], "key=value"),
         ([*RUN, "-distance", "7"], "'-d' is unknown"),
         ([*RUN, "--out", "."], "a file, not a folder"),
@@ -72,7 +83,9 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[Cell]:
         (["plan", "--config", '{"lenghts": [3]}'], "Did you mean 'lengths'"),
     ],
 )
-def test_bad_input_is_one_line_and_exit_code_2(argv: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_input_is_one_line_and_exit_code_2(
+    argv: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert cli.main(argv) == 2
     out, err = capsys.readouterr()
     assert words in err
@@ -95,7 +108,9 @@ def test_a_row_is_written_and_told_in_a_line(
     assert capsys.readouterr().out == "copy chance d64-s0: oom (too big)\n"
 
 
-def test_without_out_the_row_is_printed(measured: list[Cell], capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_out_the_row_is_printed(
+    measured: list[Cell], capsys: pytest.CaptureFixture[str]
+) -> None:
     assert cli.main(RUN) == 0
     assert json.loads(capsys.readouterr().out)["model"] == "chance"
 
@@ -104,14 +119,20 @@ def test_a_finished_row_is_measured_again_unless_it_is_to_be_kept(
     tmp_path: Path, measured: list[Cell], capsys: pytest.CaptureFixture[str]
 ) -> None:
     argv = [*RUN, "--out", str(tmp_path / "row.json")]
-    for options, count, kept in ([], 1, False), (["--keep"], 1, True), (["--keep", "--seed", "1"], 2, False):
+    for options, count, kept in (
+        ([], 1, False),
+        (["--keep"], 1, True),
+        (["--keep", "--seed", "1"], 2, False),
+    ):
         assert cli.main([*argv, *options]) == 0
         assert ("measured before, kept" in capsys.readouterr().out, len(measured)) == (kept, count)
     assert cli.main([*argv, "--seed", "1"]) == 0
     assert len(measured) == 3
 
 
-def test_rows_made_by_hand_share_the_pipelines_verdicts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_made_by_hand_share_the_pipelines_verdicts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked: list[Path] = []
 
     def verdict(_model: str, _mixer: dict[str, Any], file: Path, *_: Any) -> contracts.Verdict:
@@ -162,7 +183,12 @@ def test_list_for_people_and_for_programs(capsys: pytest.CaptureFixture[str]) ->
     listed = json.loads(capsys.readouterr().out)
     assert [model["name"] for model in listed["models"]] == registry.names()
     assert all(model["name"] in text for model in listed["models"])
-    assert {e["name"] for e in listed["experiments"]} >= {"efficiency", "copy", "interpretability", "complexity"}
+    assert {e["name"] for e in listed["experiments"]} >= {
+        "efficiency",
+        "copy",
+        "interpretability",
+        "complexity",
+    }
     assert listed["devices"][0] == "cpu"
 
 
@@ -180,7 +206,9 @@ def test_a_signal_is_an_exit_code_and_one_line(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where tests run in the background
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # ignored where tests run in the background
     monkeypatch.setattr(rows_run, "run", lambda *_: os.kill(os.getpid(), signal_number))
     assert cli.main(RUN) == code
     assert capsys.readouterr().err == "pointer-bench: interrupted; no result was written\n"
@@ -189,14 +217,20 @@ def test_a_signal_is_an_exit_code_and_one_line(
 def test_listing_and_help_are_quick() -> None:
     for argv in (["list"], ["--help"]):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        subprocess.run([sys.executable, "-m", "workflow.bench", *argv], capture_output=True, check=True)
+        subprocess.run(
+            [sys.executable, "-m", "workflow.bench", *argv], capture_output=True, check=True
+        )
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < QUICK_S, argv
 
 
 @pytest.mark.parametrize(("passed", "code"), [(True, 0), (False, 1)])
 def test_check_tells_the_verdict_and_writes_it(
-    passed: bool, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    passed: bool,
+    code: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     checks = [("shapes", True, ""), ("causality", passed, "position 3 sees 4")]
     result = {"kind": "ok", "checks": checks}
@@ -206,7 +240,9 @@ def test_check_tells_the_verdict_and_writes_it(
     assert ("pointer fails 1 of 2 checks: no number of it is published" in told) == (not passed)
     assert ("pointer keeps the contract" in told) == passed
     assert cli.main(["check", "pointer", "--out", str(tmp_path / "pointer.json")]) == 0
-    assert json.loads((tmp_path / "pointer.json").read_text())["status"] == ("ok" if passed else "error")
+    assert json.loads((tmp_path / "pointer.json").read_text())["status"] == (
+        "ok" if passed else "error"
+    )
 
 
 def test_check_prints_each_result_as_it_comes(capfd: pytest.CaptureFixture[str]) -> None:
@@ -219,12 +255,26 @@ def test_check_prints_each_result_as_it_comes(capfd: pytest.CaptureFixture[str])
 def test_estimate_and_plan_take_a_tier(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["estimate", "--configfile", "config/smoke.yaml"]) == 0
     assert capsys.readouterr().out.startswith("tier smoke\n")
-    assert cli.main(["plan", "--config", '{"tier": "mine", "models": ["pointer"], "experiments": {"copy": null}}']) == 0
+    assert (
+        cli.main(
+            [
+                "plan",
+                "--config",
+                '{"tier": "mine", "models": ["pointer"], "experiments": {"copy": null}}',
+            ]
+        )
+        == 0
+    )
     assert all(
-        line.startswith("results/runs/") and "/copy/" not in line for line in capsys.readouterr().out.splitlines()
+        line.startswith("results/runs/") and "/copy/" not in line
+        for line in capsys.readouterr().out.splitlines()
     )
 
 
 def test_the_module_runs_without_snakemake() -> None:
-    code = "import sys; sys.modules['snakemake'] = None; from workflow.bench.cli import main; sys.exit(main(['list']))"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
+    code = "import sys; sys.modules['snakemake'] = None; from workflow.bench.cli import main; "
+    code += "sys.exit(main(['list']))"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode
+        == 0
+    )

@@ -1,4 +1,5 @@
-"""`pointer-bench compare`: ratios, accuracies and counted work of two machines agree, differ, or stay undecided."""
+"""`pointer-bench compare`: ratios, accuracies and counted work of two machines agree, differ, or
+stay undecided."""
 
 from __future__ import annotations
 
@@ -15,13 +16,20 @@ from workflow.bench import cli
 from workflow.report import estimates, frame
 
 
-def machine(name: str, factor: float = 1.0, ratio: float = 2.0, repeats: int = 3, **values: Any) -> list[Row]:
-    """Timings of two models on a machine `factor` times as slow, where the pointer is `ratio` times as fast."""
+def machine(
+    name: str, factor: float = 1.0, ratio: float = 2.0, repeats: int = 3, **values: Any
+) -> list[Row]:
+    """Timings of two models on a machine `factor` times as slow, where the pointer is `ratio` times
+    as fast."""
     rows = []
     for repeat in range(repeats):
         noise = 1 + 0.01 * repeat
         rows.append(timed("transformer", 512, 100 * factor, repeat=repeat, machine=name, **values))
-        rows.append(timed("pointer", 512, 100 * factor * noise / ratio, repeat=repeat, machine=name, **values))
+        rows.append(
+            timed(
+                "pointer", 512, 100 * factor * noise / ratio, repeat=repeat, machine=name, **values
+            )
+        )
     return rows
 
 
@@ -31,7 +39,10 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
 
 
 def said(
-    capsys: pytest.CaptureFixture[str], folders: tuple[Path, Path], a: Iterable[Row], b: Iterable[Row]
+    capsys: pytest.CaptureFixture[str],
+    folders: tuple[Path, Path],
+    a: Iterable[Row],
+    b: Iterable[Row],
 ) -> tuple[int, dict[str, Any]]:
     """Exit code and JSON of comparing two lists of rows."""
     for folder, rows in zip(folders, (a, b), strict=True):
@@ -42,7 +53,10 @@ def said(
 
 def agreements(found: dict[str, Any]) -> dict[str, str]:
     names = ("quantity", "phase", "experiment", "against", "model", "x")
-    return {", ".join(str(cell[name]) for name in names if cell[name]): cell["agreement"] for cell in found["cells"]}
+    return {
+        ", ".join(str(cell[name]) for name in names if cell[name]): cell["agreement"]
+        for cell in found["cells"]
+    }
 
 
 def test_a_slower_machine_with_the_same_ratios_agrees(
@@ -66,13 +80,17 @@ def test_other_ratios_differ_and_one_repeat_decides_nothing(
     assert (code, set(agreements(found).values()), found["counts"]["differ"]) == (1, {"differ"}, 2)
 
 
-def test_one_repeat_decides_nothing(capsys: pytest.CaptureFixture[str], folders: tuple[Path, Path]) -> None:
+def test_one_repeat_decides_nothing(
+    capsys: pytest.CaptureFixture[str], folders: tuple[Path, Path]
+) -> None:
     code, found = said(capsys, folders, machine(SERVER), machine(LAPTOP, ratio=3.0, repeats=1))
     assert (code, set(agreements(found).values())) == (0, {"undecided"})
     assert found["cells"][0]["low_b"] is None
 
 
-def test_no_absolute_time_is_shown(capsys: pytest.CaptureFixture[str], folders: tuple[Path, Path]) -> None:
+def test_no_absolute_time_is_shown(
+    capsys: pytest.CaptureFixture[str], folders: tuple[Path, Path]
+) -> None:
     store(machine(SERVER), folders[0])
     store(machine(LAPTOP, factor=7.0), folders[1])
     assert cli.main(["compare", *map(str, folders)]) == 0
@@ -83,11 +101,20 @@ def test_no_absolute_time_is_shown(capsys: pytest.CaptureFixture[str], folders: 
     assert all(str(step) not in text for step in (700, 350, 100.0))
 
 
-def test_accuracies_and_counted_work(capsys: pytest.CaptureFixture[str], folders: tuple[Path, Path]) -> None:
+def test_accuracies_and_counted_work(
+    capsys: pytest.CaptureFixture[str], folders: tuple[Path, Path]
+) -> None:
     a = [copied("pointer", 512, 0.99, seed=seed) for seed in range(3)]
-    a += [copied("longformer", 512, 0.05), counted("pointer", 512, 1), counted("transformer", 512, 2)]
+    a += [
+        copied("longformer", 512, 0.05),
+        counted("pointer", 512, 1),
+        counted("transformer", 512, 2),
+    ]
     b = [copied("pointer", 512, 0.991, seed=seed, machine=LAPTOP) for seed in range(3)]
-    b += [copied("longformer", 512, 0.2, machine=LAPTOP), counted("pointer", 512, 1, machine=LAPTOP)]
+    b += [
+        copied("longformer", 512, 0.2, machine=LAPTOP),
+        counted("pointer", 512, 1, machine=LAPTOP),
+    ]
     b += [counted("transformer", 512, 2, machine=LAPTOP, flops_step=1)]
     code, found = said(capsys, folders, a, b)
     told = agreements(found)
@@ -104,7 +131,11 @@ def test_devices_are_compared_where_none_is_shared(
 ) -> None:
     cuda = machine("H100", factor=0.01, device="cuda")
     code, found = said(capsys, folders, machine(SERVER), cuda)
-    assert (code, found["counts"]["agree"], {(cell["device"], cell["device_b"]) for cell in found["cells"]}) == (
+    assert (
+        code,
+        found["counts"]["agree"],
+        {(cell["device"], cell["device_b"]) for cell in found["cells"]},
+    ) == (
         0,
         2,
         {("cpu", "cuda")},
@@ -134,9 +165,16 @@ def test_sizes_of_k_hop_are_numbers_of_their_own(
     known = {"experiment": "khop", "task": "khop", "length": 256}
     right = (0.9, 0.7, 0.5, 0.3)
     a = [copied("pointer", 0, share, hops=k, **known) for k, share in enumerate(right, start=1)]
-    b = [copied("pointer", 0, share, hops=k, **known) for k, share in enumerate(reversed(right), start=1)]
+    b = [
+        copied("pointer", 0, share, hops=k, **known)
+        for k, share in enumerate(reversed(right), start=1)
+    ]
     code, found = said(capsys, folders, a, b)
-    assert (code, found["counts"]["differ"], [cell["x"] for cell in found["cells"]]) == (1, 4, [1, 2, 3, 4])
+    assert (code, found["counts"]["differ"], [cell["x"] for cell in found["cells"]]) == (
+        1,
+        4,
+        [1, 2, 3, 4],
+    )
 
 
 def test_another_budget_or_text_is_not_compared_and_the_reason_is_given(
@@ -149,7 +187,9 @@ def test_another_budget_or_text_is_not_compared_and_the_reason_is_given(
     assert (code, found["counts"]["differ"], found["alone"]) == (0, 0, [1, 1])
     assert found["not_compared"] == {"tokens 100000 and 1000000": 1}
     assert cli.main(["compare", *map(str, folders)]) == 0
-    assert "Not compared (1 times): tokens 100000 and 1000000 in A and B." in capsys.readouterr().out
+    assert (
+        "Not compared (1 times): tokens 100000 and 1000000 in A and B." in capsys.readouterr().out
+    )
 
 
 def test_tables_of_estimates_are_compared_like_rows(

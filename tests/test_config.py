@@ -21,13 +21,20 @@ def test_every_tier_is_valid_and_has_cells(name: str) -> None:
     ("added", "words"),
     [
         ({"lenghts": [1]}, "'lenghts' is unknown. Did you mean 'lengths'"),
-        ({"experiments": {"coppy": {}}}, "'coppy' is unknown. Did you mean 'copy'.*`experiments` in"),
-        ({"experiments": {"copy": {"token": 5}}}, "'token' is unknown. Did you mean 'tokens'.*`experiments.copy` in"),
+        (
+            {"experiments": {"coppy": {}}},
+            "'coppy' is unknown. Did you mean 'copy'.*`experiments` in",
+        ),
+        (
+            {"experiments": {"copy": {"token": 5}}},
+            "'token' is unknown. Did you mean 'tokens'.*`experiments.copy` in",
+        ),
         ({"experiments": {"copy": {"restrict": {"linaer": {}}}}}, "Did you mean 'linear'"),
         ({"experiments": {"copy": {"restrict": {"linear": {"tokens": 1}}}}}, "'tokens' is unknown"),
         (
             {"experiments": {"copy": {"tokens": "many"}}},
-            "experiments.copy.tokens is 'many'; accepted: a whole number from 1 to .*training budget",
+            "experiments.copy.tokens is 'many'; accepted: a whole number from 1 to .*training "
+            "budget",
         ),
         ({"experiments": {"copy": {"tokens": 1.5}}}, "tokens is 1.5; accepted"),
         ({"experiments": {"copy": {"tokens": True}}}, "tokens is True; accepted"),
@@ -39,7 +46,10 @@ def test_every_tier_is_valid_and_has_cells(name: str) -> None:
         ({"models": ["pointr"]}, "'pointr' is unknown. Did you mean 'pointer'"),
         ({"controls": ["chanse"]}, "Did you mean 'chance'"),
         ({"mixer": {"pointr": {}}}, "Did you mean 'pointer'"),
-        ({"mixer": {"pointer": {"k": [1]}}}, r"mixer.pointer.k is \[1\]; accepted: a finite number"),
+        (
+            {"mixer": {"pointer": {"k": [1]}}},
+            r"mixer.pointer.k is \[1\]; accepted: a finite number",
+        ),
         ({"variants": {"pointr": [{}]}}, "Did you mean 'pointer'"),
         ({"variants": {"pointer": [{"k": [1]}]}}, r"variants.pointer.0.k is \[1\]"),
         ({"lengths": [0]}, "lengths.0 is 0; accepted"),
@@ -56,7 +66,9 @@ def test_every_tier_is_valid_and_has_cells(name: str) -> None:
         ({"extends": "smok"}, "'smok' is unknown. Did you mean 'smoke'"),
     ],
 )
-def test_mistakes_are_named_with_value_accepted_and_place(added: dict[str, Any], words: str) -> None:
+def test_mistakes_are_named_with_value_accepted_and_place(
+    added: dict[str, Any], words: str
+) -> None:
     with pytest.raises(InputError, match=words) as caught:
         plan.cells(config.from_files([], added))
     assert "Change it in" in str(caught.value)
@@ -85,7 +97,12 @@ def test_a_malformed_file_is_named(tmp_path: Path, text: str, words: str) -> Non
 
 
 def test_a_budget_at_a_single_distance_replaces_that_of_all() -> None:
-    copy = {"models": ["pointer"], "controls": ["none"], "distances": [512, 8191], "tokens_at": {"8191": 200000}}
+    copy = {
+        "models": ["pointer"],
+        "controls": ["none"],
+        "distances": [512, 8191],
+        "tokens_at": {"8191": 200000},
+    }
     block = {"experiments": {"copy": {**copy, "tokens": 50000}}}
 
     def budgets(**more: Any) -> dict[int, int]:
@@ -123,9 +140,18 @@ def test_an_unknown_tier_has_a_nearest_name() -> None:
 
 def test_texts_and_single_values_of_the_command_line_are_read() -> None:
     read = config.checked(
-        {"lengths": "4096", "devices": "cpu", "experiments": {"copy": {"tokens": "5000", "lr": "1e-3"}}}, "here"
+        {
+            "lengths": "4096",
+            "devices": "cpu",
+            "experiments": {"copy": {"tokens": "5000", "lr": "1e-3"}},
+        },
+        "here",
     )
-    assert read == {"lengths": [4096], "devices": ["cpu"], "experiments": {"copy": {"tokens": 5000, "lr": 0.001}}}
+    assert read == {
+        "lengths": [4096],
+        "devices": ["cpu"],
+        "experiments": {"copy": {"tokens": 5000, "lr": 0.001}},
+    }
     assert config.checked({"seeds": ["0", "1"]}, "here") == {"seeds": [0, 1]}
 
 
@@ -133,13 +159,21 @@ def test_additions_merge_deeply_and_lists_replace() -> None:
     merged = config.tier("default", {"lengths": [64], "experiments": {"copy": {"tokens": 5000}}})
     assert merged["lengths"] == [64]
     assert merged["experiments"]["copy"]["tokens"] == 5000
-    assert merged["experiments"]["copy"]["models"] == config.tier("default")["experiments"]["copy"]["models"]
+    assert (
+        merged["experiments"]["copy"]["models"]
+        == config.tier("default")["experiments"]["copy"]["models"]
+    )
 
 
 def test_an_addition_at_the_top_holds_for_every_experiment() -> None:
     cells = plan.cells(
         config.tier(
-            "default", {"models": ["pointer"], "controls": "none", "experiments": {"copy": {"models": "longformer"}}}
+            "default",
+            {
+                "models": ["pointer"],
+                "controls": "none",
+                "experiments": {"copy": {"models": "longformer"}},
+            },
         )
     )
     assert {(c.experiment == "copy", c.model) for c in cells} == {
@@ -156,14 +190,18 @@ def test_an_own_tier_names_itself_and_leaves_the_others_alone() -> None:
 
 
 def test_an_experiment_can_be_left_out() -> None:
-    found = {c.experiment for c in plan.cells(config.tier("default", {"experiments": {"copy": None}}))}
+    found = {
+        c.experiment for c in plan.cells(config.tier("default", {"experiments": {"copy": None}}))
+    }
     assert "copy" not in found
     assert "efficiency" in found
 
 
 @pytest.mark.parametrize("name", config.tier_names())
 def test_a_tier_file_by_path_is_that_tier(name: str) -> None:
-    assert plan.cells(config.from_files([str(config.FOLDER / f"{name}.yaml")])) == plan.cells(config.tier(name))
+    assert plan.cells(config.from_files([str(config.FOLDER / f"{name}.yaml")])) == plan.cells(
+        config.tier(name)
+    )
 
 
 def test_a_tier_that_extends_another_runs_the_experiments_that_it_names() -> None:
@@ -177,17 +215,27 @@ def test_a_tier_that_extends_another_runs_the_experiments_that_it_names() -> Non
     )
 
 
-@pytest.mark.parametrize("added", [{"distances": [128]}, {"experiments": {"copy": {"distances": [128]}}}])
+@pytest.mark.parametrize(
+    "added", [{"distances": [128]}, {"experiments": {"copy": {"distances": [128]}}}]
+)
 def test_a_restriction_to_other_sizes_than_the_users_is_lifted(added: dict[str, Any]) -> None:
-    before = {cell.model for cell in plan.cells(config.tier("default")) if cell.experiment == "copy"}
-    after = [cell for cell in plan.cells(config.tier("default", added)) if cell.experiment == "copy"]
+    before = {
+        cell.model for cell in plan.cells(config.tier("default")) if cell.experiment == "copy"
+    }
+    after = [
+        cell for cell in plan.cells(config.tier("default", added)) if cell.experiment == "copy"
+    ]
     assert {cell.model for cell in after} == before
     assert {cell.x for cell in after} == {128}
 
 
 def test_a_restriction_that_leaves_some_of_the_users_sizes_stays() -> None:
     cells = plan.cells(config.tier("default", {"distances": [512, 4096]}))
-    assert {cell.x for cell in cells if cell.model == "transformer-unfused" and cell.experiment == "copy"} == {512}
+    assert {
+        cell.x
+        for cell in cells
+        if cell.model == "transformer-unfused" and cell.experiment == "copy"
+    } == {512}
 
 
 def test_a_tier_without_any_cell_is_refused() -> None:
@@ -212,7 +260,9 @@ def test_a_tier_without_any_cell_is_refused() -> None:
 
 def test_a_size_of_the_trunk_reaches_every_cell() -> None:
     cells = plan.cells(config.tier("smoke", {"trunk": {"layers": 2, "width": 64, "heads": 4}}))
-    assert {(cell.trunk.layers, cell.trunk.width, cell.trunk.heads) for cell in cells} == {(2, 64, 4)}
+    assert {(cell.trunk.layers, cell.trunk.width, cell.trunk.heads) for cell in cells} == {
+        (2, 64, 4)
+    }
     assert all("-trunk=2x64x4-" in cell.path for cell in cells)
 
 

@@ -19,7 +19,9 @@ from workflow.bench.measure.subject import LENGTH, SYMBOLS, Subject
 from workflow.bench.outcomes import EnvironmentFault
 
 
-def trunk(mixer: Callable[[LayerShape], Mixer], length: int = LENGTH, layers: int = 2, width: int = 64) -> Trunk:
+def trunk(
+    mixer: Callable[[LayerShape], Mixer], length: int = LENGTH, layers: int = 2, width: int = 64
+) -> Trunk:
     ffn_width = 4 if mixer is faulty.Heavy else round(3.53 * width)
     return Trunk(
         mixer,
@@ -33,10 +35,15 @@ def trunk(mixer: Callable[[LayerShape], Mixer], length: int = LENGTH, layers: in
     )
 
 
-def planted(mixer: Callable[[LayerShape], Mixer], wrap: Callable[[Trunk], nn.Module] = lambda model: model) -> Subject:
-    """A mixer on the trunk as a model under test, sized as the registry sizes it (6 layers of 256 in full)."""
+def planted(
+    mixer: Callable[[LayerShape], Mixer], wrap: Callable[[Trunk], nn.Module] = lambda model: model
+) -> Subject:
+    """A mixer on the trunk as a model under test, sized as the registry sizes it (6 layers of 256
+    in full)."""
     return Subject(
-        "planted", lambda length: wrap(trunk(mixer, length)), lambda length: wrap(trunk(mixer, length, 6, 256))
+        "planted",
+        lambda length: wrap(trunk(mixer, length)),
+        lambda length: wrap(trunk(mixer, length, 6, 256)),
     )
 
 
@@ -44,7 +51,11 @@ def failed(
     mixer: Callable[[LayerShape], Mixer], wrap: Callable[[Trunk], nn.Module] = lambda model: model
 ) -> dict[str, str]:
     """The checks that a planted model fails, with their reasons."""
-    return {found.name: found.reason for found in contract.check_subject(planted(mixer, wrap)) if not found.ok}
+    return {
+        found.name: found.reason
+        for found in contract.check_subject(planted(mixer, wrap))
+        if not found.ok
+    }
 
 
 def test_a_model_that_keeps_the_contract_passes() -> None:
@@ -54,12 +65,36 @@ def test_a_model_that_keeps_the_contract_passes() -> None:
 @pytest.mark.parametrize(
     ("mixer", "check", "reason"),
     [
-        (faulty.Leaky, "causal", r"^output 0 differs by .* when tokens from 1 on change: it sees the future$"),
-        (faulty.LateLeak, "causal", r"^output 200 differs by .* when tokens from 201 on change: it sees the future$"),
-        (faulty.LongLeak, "causal", r"^output 0 differs by .* when tokens from 300 on change: it sees the future$"),
-        (faulty.GatedLeak, "causal", r"^output 0 differs by .* when tokens from 1 on change: it sees the future$"),
-        (faulty.KnowsLength, "causal", r"^output 0 differs by .* with only 1 tokens given instead of 257$"),
-        (faulty.AcrossBatch, "independent of batch", r"^output 0 differs by .* when sequence 0 is run alone"),
+        (
+            faulty.Leaky,
+            "causal",
+            r"^output 0 differs by .* when tokens from 1 on change: it sees the future$",
+        ),
+        (
+            faulty.LateLeak,
+            "causal",
+            r"^output 200 differs by .* when tokens from 201 on change: it sees the future$",
+        ),
+        (
+            faulty.LongLeak,
+            "causal",
+            r"^output 0 differs by .* when tokens from 300 on change: it sees the future$",
+        ),
+        (
+            faulty.GatedLeak,
+            "causal",
+            r"^output 0 differs by .* when tokens from 1 on change: it sees the future$",
+        ),
+        (
+            faulty.KnowsLength,
+            "causal",
+            r"^output 0 differs by .* with only 1 tokens given instead of 257$",
+        ),
+        (
+            faulty.AcrossBatch,
+            "independent of batch",
+            r"^output 0 differs by .* when sequence 0 is run alone",
+        ),
         (
             faulty.Remembers,
             "repeatable",
@@ -69,23 +104,50 @@ def test_a_model_that_keeps_the_contract_passes() -> None:
         (
             faulty.Pooled,
             "shapes",
-            r"^the mixer of layer 0 returns y \[3, 1, 64\] for x \[3, 10, 64\]; they must be the same$",
+            r"^the mixer of layer 0 returns y \[3, 1, 64\] for x \[3, 10, 64\]; they must be the "
+            r"same$",
         ),
-        (faulty.Lonely, "shapes", r"^the mixer of layer 0 returns Tensor; expected a pair \(y, carry\)$"),
-        (faulty.Heavy, "parity", r"^12,\d{3},\d{3} parameters without position tables; accepted: 3,200,000 within 10%"),
-        (faulty.Hidden, "parity", r"^blocks.0.mixer.secret_table \[256, 256\] is not counted, being a position table"),
+        (
+            faulty.Lonely,
+            "shapes",
+            r"^the mixer of layer 0 returns Tensor; expected a pair \(y, carry\)$",
+        ),
+        (
+            faulty.Heavy,
+            "parity",
+            r"^12,\d{3},\d{3} parameters without position tables; accepted: 3,200,000 within 10%",
+        ),
+        (
+            faulty.Hidden,
+            "parity",
+            r"^blocks.0.mixer.secret_table \[256, 256\] is not counted, being a position table",
+        ),
         (
             faulty.Square,
             "cost",
-            r"^counted work of a training step grows [23]\.\d+-fold .* allows 2.02: say `cost: quadratic`$",
+            r"^counted work of a training step grows [23]\.\d+-fold .* allows 2.02: say `cost: "
+            r"quadratic`$",
         ),
-        (faulty.Unbuildable, "builds", r"^raised ValueError: no such thing \(faulty_mixers.py, line \d+\)$"),
-        (faulty.Random, "repeatable", r"^two training passes of one seed differ in the gradient of "),
-        (faulty.Explodes, "finite", r"^logits are not finite from position 40 in inference mode, N = 131$"),
+        (
+            faulty.Unbuildable,
+            "builds",
+            r"^raised ValueError: no such thing \(faulty_mixers.py, line \d+\)$",
+        ),
+        (
+            faulty.Random,
+            "repeatable",
+            r"^two training passes of one seed differ in the gradient of ",
+        ),
+        (
+            faulty.Explodes,
+            "finite",
+            r"^logits are not finite from position 40 in inference mode, N = 131$",
+        ),
         (
             faulty.Deep,
             "as measured",
-            r"^output 7 differs by .* when tokens from 8 on change, at full size .*: it sees the future$",
+            r"^output 7 differs by .* when tokens from 8 on change, at full size .*: it sees the "
+            r"future$",
         ),
         (
             faulty.LateInTraining,
@@ -102,27 +164,57 @@ def test_a_model_that_keeps_the_contract_passes() -> None:
             "as measured",
             r"^output 8 differs by .* when sequence 0 is run alone instead of in a batch of 4",
         ),
-        (faulty.Lazy, "parity", r"^blocks.0.mixer.late is created in the first forward pass: not counted, not tr"),
+        (
+            faulty.Lazy,
+            "parity",
+            r"^blocks.0.mixer.late is created in the first forward pass: not counted, not tr",
+        ),
         (
             faulty.Filters,
             "parity",
             r"^blocks.0.mixer.filter \[2048\] grows with N: .* whose name must end in `_table`$",
         ),
-        (faulty.WideTable, "parity", r"^blocks.0.mixer.up_table \[256, 2048\] is not counted, being a position table"),
+        (
+            faulty.WideTable,
+            "parity",
+            r"^blocks.0.mixer.up_table \[256, 2048\] is not counted, being a position table",
+        ),
         (faulty.Complex, "parity", r"^blocks.0.mixer.spectrum is complex and would count once"),
-        (faulty.Told, "builds", r"^rename the setting `distance`: that name is reserved and would receive the copy"),
-        (faulty.Slow, "builds", r"^Slow.period is 10000: that name is reserved .* accepted: 1 to 16"),
+        (
+            faulty.Told,
+            "builds",
+            r"^rename the setting `distance`: that name is reserved and would receive the copy",
+        ),
+        (
+            faulty.Slow,
+            "builds",
+            r"^Slow.period is 10000: that name is reserved .* accepted: 1 to 16",
+        ),
         (faulty.Quits, "shapes", r"^raised SystemExit: 0 \(faulty_mixers.py, line \d+\)$"),
-        (faulty.Doubles, "shapes", r"^the mixer of layer 0 returns torch.float64 for torch.float32$"),
+        (
+            faulty.Doubles,
+            "shapes",
+            r"^the mixer of layer 0 returns torch.float64 for torch.float32$",
+        ),
         (faulty.Unused, "gradients", r"^no gradient reaches blocks.0.mixer.spare.weight$"),
-        (faulty.Drops, "same in training", r"^output 0 differs by .* in training mode \(at the end of all schedules\)"),
-        (faulty.Forgets, "saved and loaded", r"^a model loaded from saved weights gives other outputs"),
+        (
+            faulty.Drops,
+            "same in training",
+            r"^output 0 differs by .* in training mode \(at the end of all schedules\)",
+        ),
+        (
+            faulty.Forgets,
+            "saved and loaded",
+            r"^a model loaded from saved weights gives other outputs",
+        ),
         (faulty.EvenOnly, "any length", r"^at N = 1: raised .* \(faulty_mixers.py, line \d+\)$"),
         (faulty.Narrow, "shapes", r"^the mixer of layer 0 returns y \[3, 9, 64\] for x"),
     ],
     ids=lambda value: value.__name__ if isinstance(value, type) else None,
 )
-def test_a_planted_fault_is_refused_with_its_reason(mixer: type[Mixer], check: str, reason: str) -> None:
+def test_a_planted_fault_is_refused_with_its_reason(
+    mixer: type[Mixer], check: str, reason: str
+) -> None:
     function = getattr(contract, check.replace(" ", "_"))
     assert function in contract.applicable(planted(mixer))
     found = contract.run_check(function, planted(mixer))
@@ -140,12 +232,16 @@ def test_checks_come_one_by_one() -> None:
     assert next(contract.check_subject(planted(faulty.Good))) == ("builds", True, "")
 
 
-def test_a_loop_that_costs_more_in_its_backward_pass_is_told_why(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_loop_that_costs_more_in_its_backward_pass_is_told_why(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     work = iter([SimpleNamespace(forward=1.0, step=3.0), SimpleNamespace(forward=2.0, step=10.0)])
     monkeypatch.setattr(contract.flops, "count", lambda *_: next(work))
     found = contract.run_check(contract.cost, planted(faulty.Good))
     assert found.reason.startswith("counted work of a training step grows 3.33-fold")
-    assert found.reason.endswith("x[:, i] in a loop has a gradient as large as x, x.unbind(1) has not")
+    assert found.reason.endswith(
+        "x[:, i] in a loop has a gradient as large as x, x.unbind(1) has not"
+    )
 
 
 def test_a_model_that_clamps_its_input_is_refused() -> None:
@@ -174,7 +270,9 @@ def test_every_registered_model_keeps_the_contract(name: str) -> None:
     assert len(found) >= 5
 
 
-@pytest.mark.parametrize("mixer", [{"candidates": "offsets+content"}, {"credit": "none"}, {"hard": False, "k": 40}])
+@pytest.mark.parametrize(
+    "mixer", [{"candidates": "offsets+content"}, {"credit": "none"}, {"hard": False, "k": 40}]
+)
 def test_a_variant_keeps_what_makes_its_numbers_fair(mixer: dict[str, Any]) -> None:
     found = list(contract.check("pointer", mixer))
     assert [check for check in found if not check.ok] == []

@@ -9,7 +9,9 @@ from workflow.report import controls, estimates, intervals
 
 def copies(**accuracies: float) -> list[Row]:
     """Copy rows at D=512 of the two controls that a run needs, with others or other accuracies."""
-    given = {"oracle-copy": 1.0, "chance": 0.05} | {name.replace("_", "-"): value for name, value in accuracies.items()}
+    given = {"oracle-copy": 1.0, "chance": 0.05} | {
+        name.replace("_", "-"): value for name, value in accuracies.items()
+    }
     return [copied(name, 512, value) for name, value in given.items()]
 
 
@@ -47,13 +49,17 @@ def test_counting_is_what_a_counter_scores() -> None:
     generator = np.random.default_rng(7)
     tokens = generator.integers(20, size=(4000, 513))
     counts = np.stack([(tokens == symbol).sum(1) for symbol in range(20)], axis=1)
-    right = (counts.argmax(1) == tokens[:, 0]).mean()  # any fixed position will do: order carries nothing
+    right = (
+        counts.argmax(1) == tokens[:, 0]
+    ).mean()  # any fixed position will do: order carries nothing
     assert intervals.counting(20, 513) == pytest.approx(right, abs=0.012)
     assert intervals.counting(20, 513) == pytest.approx(0.069, abs=0.0005)
 
 
 def test_each_place_needs_its_own_controls() -> None:
-    (first, second) = off(*copies(), copied("pointer", 512, 0.999, device="cuda", machine="gpu box"))
+    (first, second) = off(
+        *copies(), copied("pointer", 512, 0.999, device="cuda", machine="gpu box")
+    )
     assert first == "no finished copy row of oracle-copy on gpu box, cuda, float32"
     assert second.startswith("no finished copy row of chance")
     lost = failed("error", "broken", experiment="copy", model="chance", distance=512, length=1280)
@@ -63,12 +69,18 @@ def test_each_place_needs_its_own_controls() -> None:
 def test_timings_need_the_trunk_alone_and_none_may_beat_it() -> None:
     trunk = [timed("identity", 512, 100.0, repeat=repeat) for repeat in range(3)]
     assert off(timed("pointer", 512, 50.0)) == [
-        "no finished efficiency row of identity on Intel(R) Xeon(R) Processor @ 2.10GHz, 2 cores, cpu, float32"
+        "no finished efficiency row of identity on Intel(R) Xeon(R) Processor @ 2.10GHz, 2 cores, "
+        "cpu, float32"
     ]
-    noise = [timed("uniform", 512, step, repeat=repeat) for repeat, step in enumerate((90.0, 95.0, 100.0))]
+    noise = [
+        timed("uniform", 512, step, repeat=repeat)
+        for repeat, step in enumerate((90.0, 95.0, 100.0))
+    ]
     assert off(*trunk, *noise) == []
     fast = [timed("uniform", 512, 60.0 + repeat, repeat=repeat) for repeat in range(3)]
-    assert off(*trunk, *fast) == ["uniform trains 1.64 times as fast as the trunk alone (identity) at N=512"]
+    assert off(*trunk, *fast) == [
+        "uniform trains 1.64 times as fast as the trunk alone (identity) at N=512"
+    ]
     assert off(trunk[0], timed("uniform", 512, 75.0)) == []
     assert len(off(trunk[0], timed("uniform", 512, 60.0))) == 1
 

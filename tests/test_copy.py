@@ -1,4 +1,5 @@
-"""Do copy rows say what they should: the oracle at 100%, chance on its line, a model without reach no better?"""
+"""Do copy rows say what they should: the oracle at 100%, chance on its line, a model without reach
+no better?"""
 
 from __future__ import annotations
 
@@ -12,7 +13,14 @@ from workflow.bench.cell import Cell
 from workflow.bench.measure import learning
 from workflow.bench.rows import keys
 
-CELL: dict[str, Any] = {"experiment": "copy", "distance": 32, "length": 64, "batch": 4, "tokens": 2048, "threads": 1}
+CELL: dict[str, Any] = {
+    "experiment": "copy",
+    "distance": 32,
+    "length": 64,
+    "batch": 4,
+    "tokens": 2048,
+    "threads": 1,
+}
 
 
 def row(model: str, tmp_path: Path, **more: Any) -> dict[str, Any]:
@@ -43,6 +51,8 @@ def test_a_trained_model_without_mixing_stays_at_chance(tmp_path: Path) -> None:
 
 
 def test_models_of_a_seed_differ_in_nothing_but_the_model(tmp_path: Path) -> None:
-    first, second = (row(name, tmp_path, seed=5, evaluate_symbols=1) for name in ("identity", "uniform"))
+    first, second = (
+        row(name, tmp_path, seed=5, evaluate_symbols=1) for name in ("identity", "uniform")
+    )
     same = ("seed_data", "seed_init", "seed_order", "tokens_used", "n_evaluated", "batch", "length")
     assert [first[key] for key in same] == [second[key] for key in same]

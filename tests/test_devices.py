@@ -1,7 +1,8 @@
-"""Does everything that differs between devices ask the table of abilities, and does an Apple GPU get the right row?
+"""Does everything that differs between devices ask the table of abilities, and does an Apple GPU
+get the right row?
 
-No test machine has CUDA or MPS: a CPU is told to claim their abilities, and torch's device calls are replaced.
-"""
+No test machine has CUDA or MPS: a CPU is told to claim their abilities, and torch's device calls
+are replaced."""
 
 from __future__ import annotations
 
@@ -31,7 +32,11 @@ def claim(monkeypatch: pytest.MonkeyPatch) -> Claim:
 
     def replace(kind: str, **more: Any) -> list[str]:
         waited: list[str] = []
-        own = {"present": lambda: True, "synchronise": lambda: waited.append(kind), "matmul_size": 64}
+        own = {
+            "present": lambda: True,
+            "synchronise": lambda: waited.append(kind),
+            "matmul_size": 64,
+        }
         can = dataclasses.replace(devices.ABILITIES[kind], **own | more)
         monkeypatch.setitem(devices.ABILITIES, "cpu", can)
         return waited
@@ -81,20 +86,26 @@ def test_cuda_is_timed_by_its_own_events(claim: Claim, monkeypatch: pytest.Monke
     assert order == ["record", "work", "record", "wait"]
 
 
-def test_a_cell_runs_through_on_an_apple_gpu_by_the_table(claim: Claim, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cell_runs_through_on_an_apple_gpu_by_the_table(
+    claim: Claim, monkeypatch: pytest.MonkeyPatch
+) -> None:
     waited = claim("mps")
     monkeypatch.setattr(timing, "MIN_SECONDS", 0.0)
     monkeypatch.setattr(devices, "MATMUL_SECONDS", 0.0)
     monkeypatch.setattr(select, "fused_select", lambda device: None)  # what mps gets: plain torch
     monkeypatch.setattr(mixer, "FusedMixer", None)
-    cell = Cell.of("efficiency", "pointer", length=40, batch=2, timed_steps=2, threads=1, warmup_steps=1).resolved()
+    cell = Cell.of(
+        "efficiency", "pointer", length=40, batch=2, timed_steps=2, threads=1, warmup_steps=1
+    ).resolved()
     row = timing.efficiency(cell, lambda done, **values: None, Path())
     assert row["step_ms"] > 0
     assert row["machine_flops_per_s"] > 0
     assert len(waited) > 10
 
 
-@pytest.mark.parametrize(("device", "attention"), [("cpu", None), ("cuda", SDPBackend.FLASH_ATTENTION), ("mps", None)])
+@pytest.mark.parametrize(
+    ("device", "attention"), [("cpu", None), ("cuda", SDPBackend.FLASH_ATTENTION), ("mps", None)]
+)
 def test_only_cuda_forces_flash_attention(device: str, attention: SDPBackend | None) -> None:
     assert forced_backend(device, torch.bfloat16) is attention
 
@@ -104,7 +115,9 @@ def test_an_apple_gpu_takes_the_plain_selection() -> None:
     assert select.fused_select("cpu") is not None
 
 
-def test_peak_memory_of_an_apple_gpu_is_sampled_and_labelled_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_peak_memory_of_an_apple_gpu_is_sampled_and_labelled_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     held = iter([100, 100, *[900] * 10**6])
     monkeypatch.setattr(torch.mps, "current_allocated_memory", lambda: next(held))
     found = memory.peak(torch.device("mps"), lambda: None)

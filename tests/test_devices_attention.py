@@ -1,4 +1,5 @@
-"""Attention by device: which kernel CUDA must take, and that FlexAttention's mask sees what the chunks see."""
+"""Attention by device: which kernel CUDA must take, and that FlexAttention's mask sees what the
+chunks see."""
 
 from __future__ import annotations
 
@@ -32,7 +33,9 @@ CASES = [
 def inputs(length: int) -> list[Tensor]:
     """Return q, k, v: float64[2, 2, N, 8]."""
     generator = torch.Generator().manual_seed(length)
-    return [torch.randn(2, 2, length, 8, generator=generator, dtype=torch.float64) for _ in range(3)]
+    return [
+        torch.randn(2, 2, length, 8, generator=generator, dtype=torch.float64) for _ in range(3)
+    ]
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
@@ -46,7 +49,8 @@ def test_the_flex_mask_sees_what_the_chunks_see(case: tuple[int, int, int, int])
 
 @pytest.mark.parametrize("case", [*CASES, (1000, 256, 1, 0), (900, 200, 2, 5)], ids=str)
 def test_blocks_are_those_that_hold_a_visible_pair(case: tuple[int, int, int, int]) -> None:
-    """Every block with a visible pair is listed, and only a block of visible pairs alone is called full."""
+    """Every block with a visible pair is listed, and only a block of visible pairs alone is called
+    full."""
     length, mask, pairs = case[0], block_mask(*case, CPU), visible(*case[1:])
     by_pairs = create_block_mask(pairs, None, None, length, length, device="cpu")
     assert bool((mask.to_dense() >= by_pairs.to_dense()).all())
@@ -77,7 +81,9 @@ def test_a_window_touches_few_blocks_at_any_length() -> None:
         ("mps", torch.float32, None),
     ],
 )
-def test_a_device_may_take_one_kernel_only(device: str, dtype: torch.dtype, backend: SDPBackend | None) -> None:
+def test_a_device_may_take_one_kernel_only(
+    device: str, dtype: torch.dtype, backend: SDPBackend | None
+) -> None:
     assert attention.forced_backend(device, dtype) is backend
 
 
@@ -97,6 +103,8 @@ def test_the_forced_kernel_is_the_only_one_allowed(monkeypatch: pytest.MonkeyPat
         yield
 
     monkeypatch.setattr(attention, "sdpa_kernel", only)
-    monkeypatch.setattr(attention, "forced_backend", lambda device, dtype: SDPBackend.FLASH_ATTENTION)
+    monkeypatch.setattr(
+        attention, "forced_backend", lambda device, dtype: SDPBackend.FLASH_ATTENTION
+    )
     attention.causal_attention(*inputs(20))
     assert forced == [SDPBackend.FLASH_ATTENTION]

@@ -1,4 +1,5 @@
-"""gpu-check: refuses a machine without CUDA, and goes through all its steps on a CPU where little is installed."""
+"""gpu-check: refuses a machine without CUDA, and goes through all its steps on a CPU where little
+is installed."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ from workflow.bench.measure import devices
 
 ROOT = Path(__file__).resolve().parent.parent
 CPU = torch.device("cpu")
-# What a bare GPU machine may lack: everything but torch, numpy, psutil, PyYAML and what those bring.
+# What a bare GPU machine may lack: everything but torch, numpy, psutil, PyYAML and what those
+# bring.
 ABSENT = (
     *("snakemake", "numba", "llvmlite", "jsonschema", "pandas", "pyarrow", "scipy", "statsmodels"),
     *("matplotlib", "rich", "safetensors", "cpuinfo", "tabulate", "triton", "pytest", "hypothesis"),
@@ -47,7 +49,9 @@ def test_without_cuda_it_is_one_line_and_exit_code_2(
 def test_a_dry_run_goes_through_where_little_is_installed(tmp_path: Path) -> None:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", BARE, "gpu-check", "--dry", "--out", str(tmp_path)]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
     found = json.loads((tmp_path / "gpu-check.json").read_text())
     failed = [check["name"] for check in found["checks"] if not check["ok"]]
     assert failed == ["selection: available"], done.stdout + done.stderr
@@ -63,9 +67,14 @@ def test_a_missing_package_is_named_in_one_line() -> None:
     code = BARE.replace("sys.argv =", "sys.modules['yaml'] = None; sys.argv =")
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", code, "gpu-check"]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
     assert done.returncode == 2
-    assert done.stderr == "pointer-bench: this Python lacks the package 'yaml'; constraints.txt has its version\n"
+    assert (
+        done.stderr
+        == "pointer-bench: this Python lacks the package 'yaml'; constraints.txt has its version\n"
+    )
 
 
 def test_the_selection_and_the_models_of_this_machine_pass() -> None:

@@ -1,4 +1,5 @@
-"""Docstrings of the models state shapes, types and errors; README.md and docs/ hold no dead link, file or command.
+"""Docstrings of the models state shapes, types and errors; README.md and docs/ hold no dead link,
+file or command.
 
 That every public function has a docstring is ruff's part (D101 to D103, in tests/test_style.py).
 """
@@ -30,13 +31,19 @@ def public(*packages: str) -> Iterator[tuple[str, ast.FunctionDef, str]]:
         for owner in (tree, *(node for node in tree.body if isinstance(node, ast.ClassDef))):
             for node in owner.body:
                 if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
-                    yield f"{path.relative_to(ROOT)}:{node.name}", node, ast.get_docstring(node) or ""
+                    yield (
+                        f"{path.relative_to(ROOT)}:{node.name}",
+                        node,
+                        ast.get_docstring(node) or "",
+                    )
 
 
 def takes_tensors(function: ast.FunctionDef) -> bool:
     """Whether an argument is a tensor."""
     arguments = [*function.args.args, *function.args.kwonlyargs]
-    return any(a.annotation and re.search(r"\bTensor\b", ast.unparse(a.annotation)) for a in arguments)
+    return any(
+        a.annotation and re.search(r"\bTensor\b", ast.unparse(a.annotation)) for a in arguments
+    )
 
 
 def test_functions_of_tensors_say_their_shapes() -> None:
@@ -51,7 +58,11 @@ def test_functions_of_tensors_say_their_shapes() -> None:
 
 def raised(function: ast.FunctionDef) -> set[str]:
     """Names of the suite's own errors that a function raises itself."""
-    found = (node.exc for node in ast.walk(function) if isinstance(node, ast.Raise) and node.exc is not None)
+    found = (
+        node.exc
+        for node in ast.walk(function)
+        if isinstance(node, ast.Raise) and node.exc is not None
+    )
     texts = (ast.unparse(error.func if isinstance(error, ast.Call) else error) for error in found)
     return {text.partition(".")[0] for text in texts} & {"InputError", "Mismatch"}
 
@@ -92,9 +103,16 @@ def test_files_that_a_page_names_exist(page: str) -> None:
 
 def test_names_of_code_in_the_docs_exist() -> None:
     """Classes, functions and settings in backquotes, such as `table_step`."""
-    code = "\n".join(path.read_text() for name in (*MODELS, "workflow") for path in (ROOT / name).rglob("*.py"))
+    code = "\n".join(
+        path.read_text() for name in (*MODELS, "workflow") for path in (ROOT / name).rglob("*.py")
+    )
     for page in ("method", "adding", "devices", "maintaining"):
-        text = re.sub(r"^```.*?^```", "", (ROOT / "docs" / f"{page}.md").read_text(), flags=re.DOTALL | re.MULTILINE)
+        text = re.sub(
+            r"^```.*?^```",
+            "",
+            (ROOT / "docs" / f"{page}.md").read_text(),
+            flags=re.DOTALL | re.MULTILINE,
+        )
         named = set(re.findall(r"`([A-Z][A-Za-z]+|[a-z]+(?:_[a-z]+)+)`", text)) - {"my_mixer"}
         assert named, page
         assert [name for name in sorted(named) if not re.search(rf"\b{name}\b", code)] == [], page
@@ -104,7 +122,9 @@ def commands() -> list[str]:
     """Every command in a shell block of a page."""
     text = "\n".join((ROOT / page).read_text() for page in PAGES)
     blocks = re.findall(r"^```sh\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
-    return sorted({line.partition("  #")[0].strip() for block in blocks for line in block.splitlines()})
+    return sorted(
+        {line.partition("  #")[0].strip() for block in blocks for line in block.splitlines()}
+    )
 
 
 def parse(name: str, *arguments: str) -> None:
@@ -130,12 +150,21 @@ def test_commands_parse(command: str) -> None:
         case ["make", target, *_]:
             assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
         case ["snakemake", *arguments]:
-            rules = "\n".join(path.read_text() for path in (ROOT / "Snakefile", *ROOT.glob("workflow/rules/*.smk")))
+            rules = "\n".join(
+                path.read_text()
+                for path in (ROOT / "Snakefile", *ROOT.glob("workflow/rules/*.smk"))
+            )
             tiers = {path.stem for path in (ROOT / "config").glob("*.yaml")}
             options = ("--cores", "--configfile", "--config", "--profile", "--report")
-            values = {arguments[place + 1] for place, word in enumerate(arguments[:-1]) if word in options}
-            targets = [word for word in arguments if not word.startswith("-") and word not in values]
-            unknown = [name for name in targets if not re.search(rf"^rule {name}:", rules, re.MULTILINE)]
+            values = {
+                arguments[place + 1] for place, word in enumerate(arguments[:-1]) if word in options
+            }
+            targets = [
+                word for word in arguments if not word.startswith("-") and word not in values
+            ]
+            unknown = [
+                name for name in targets if not re.search(rf"^rule {name}:", rules, re.MULTILINE)
+            ]
             assert set(unknown) <= tiers
         case ["." | "conda" | "pip", *_]:
             pass
@@ -144,12 +173,16 @@ def test_commands_parse(command: str) -> None:
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/adding.md"])
-def test_tiers_in_yaml_blocks_can_be_planned(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tiers_in_yaml_blocks_can_be_planned(
+    page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     block = re.search(r"^```yaml\n(.*?)^```", (ROOT / page).read_text(), re.DOTALL | re.MULTILINE)
     assert block
     (tmp_path / "mine.yaml").write_text(block[1])
     (tmp_path / "their_package").mkdir()
-    (tmp_path / "their_package" / "mixers.py").write_text("class TheirMixer:\n    cost = 'linear'\n")
+    (tmp_path / "their_package" / "mixers.py").write_text(
+        "class TheirMixer:\n    cost = 'linear'\n"
+    )
     monkeypatch.syspath_prepend(str(tmp_path))
     assert cli.main(["plan", "--configfile", str(tmp_path / "mine.yaml")]) == 0
 
@@ -167,9 +200,15 @@ def test_every_figure_is_shown() -> None:
 
 
 def test_the_tree_in_the_readme_names_what_exists() -> None:
-    tree = re.search(r"^## Layout\n\n```text\n(.*?)^```", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
+    tree = re.search(
+        r"^## Layout\n\n```text\n(.*?)^```",
+        (ROOT / "README.md").read_text(),
+        re.DOTALL | re.MULTILINE,
+    )
     assert tree
-    names = [name for line in tree[1].splitlines() for name in re.split(r"  +", line)[0].split(", ")]
+    names = [
+        name for line in tree[1].splitlines() for name in re.split(r"  +", line)[0].split(", ")
+    ]
     assert len(names) > 10
     assert [name for name in names if not (ROOT / name).exists()] == []
 

@@ -17,7 +17,9 @@ def put(root: Path, cell: Cell, seconds: int, status: str = "ok") -> None:
         "started": "2026-01-01T00:00:00.000000+00:00",
         "ended": f"2026-01-01T00:{seconds // 60:02}:{seconds % 60:02}.000000+00:00",
     }
-    write_row(root / cell.path, {**provenance.identity(cell), **times, "status": status, "reason": "x"})
+    write_row(
+        root / cell.path, {**provenance.identity(cell), **times, "status": status, "reason": "x"}
+    )
 
 
 def test_more_work_takes_longer() -> None:
@@ -27,19 +29,25 @@ def test_more_work_takes_longer() -> None:
         estimate.counted_seconds(Cell.of("efficiency", "transformer-unfused", length=2048)),
     ]
     assert 0 < seconds[0] < seconds[1] < seconds[2]
-    assert estimate.counted_seconds(Cell.of("copy", "chance")) < estimate.counted_seconds(Cell.of("copy", "pointer"))
+    assert estimate.counted_seconds(Cell.of("copy", "chance")) < estimate.counted_seconds(
+        Cell.of("copy", "pointer")
+    )
 
 
 def test_a_measured_row_replaces_the_guess(tmp_path: Path) -> None:
     cell = Cell.of("copy", "pointer", threads=1)
     share = threads(cell.threads) / affinity()
-    put(tmp_path, cell, 777, status="timeout")  # measured again, but it tells how long such a cell takes
+    put(
+        tmp_path, cell, 777, status="timeout"
+    )  # measured again, but it tells how long such a cell takes
     assert estimate.wall_seconds(cell, tmp_path) == pytest.approx((777 + estimate.START_S) * share)
     put(tmp_path, cell, 777)
     assert estimate.wall_seconds(cell, tmp_path) == estimate.KEPT_S
 
 
-@pytest.mark.parametrize(("seconds", "words"), [(0, "0 s"), (89, "89 s"), (600, "10 min"), (7200, "2.0 h")])
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(0, "0 s"), (89, "89 s"), (600, "10 min"), (7200, "2.0 h")]
+)
 def test_durations_are_in_words(seconds: float, words: str) -> None:
     assert estimate.duration(seconds) == words
 
@@ -61,9 +69,12 @@ def test_the_default_tier_is_half_an_hour_on_two_cores_and_a_new_mixer_a_quarter
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
     monkeypatch.setattr(plan, "devices", lambda _: ["cpu"])
     tier = config.tier("default")
-    own = {"own_models": {"mine": "baselines.local:LocalAttention"}}  # as a line in the registry: group own, linear
+    own = {
+        "own_models": {"mine": "baselines.local:LocalAttention"}
+    }  # as a line in the registry: group own, linear
     before, after = (
-        [estimate.wall_seconds(cell, tmp_path) for cell in plan.cells(cells)] for cells in (tier, {**tier, **own})
+        [estimate.wall_seconds(cell, tmp_path) for cell in plan.cells(cells)]
+        for cells in (tier, {**tier, **own})
     )
     assert sum(before) < 1.1 * 30 * 60  # the guess is crude
     assert len(after) > len(before)

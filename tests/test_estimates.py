@@ -1,4 +1,5 @@
-"""The table of estimates: one line a number, a key without duplicates, the rows behind each, nothing lost."""
+"""The table of estimates: one line a number, a key without duplicates, the rows behind each,
+nothing lost."""
 
 from __future__ import annotations
 
@@ -56,7 +57,11 @@ def test_failures_of_the_reference_keep_status_and_reason(reference: pd.DataFram
     lost = reference[reference["status"] == "oom"]
     assert set(lost.loc[lost["against"] == "", "model"]) == {"transformer-unfused"}
     assert lost["value"].isna().all()
-    assert lost.loc[lost["quantity"] == "throughput", "reason"].str.contains("DefaultCPUAllocator").all()
+    assert (
+        lost.loc[lost["quantity"] == "throughput", "reason"]
+        .str.contains("DefaultCPUAllocator")
+        .all()
+    )
 
 
 def test_the_key_has_no_duplicates_in_a_grid_of_everything() -> None:
@@ -74,13 +79,19 @@ def test_nothing_gives_an_empty_table_with_all_columns() -> None:
 def test_a_speedup_is_the_geometric_mean_of_pairs_with_its_interval(pairs: int) -> None:
     ratios = [2 + 0.1 * repeat for repeat in range(pairs)]
     rows = [timed("pointer", 512, 100.0, repeat=repeat) for repeat in range(pairs)]
-    rows += [timed("transformer", 512, 100 * ratio, repeat=repeat) for repeat, ratio in enumerate(ratios)]
+    rows += [
+        timed("transformer", 512, 100 * ratio, repeat=repeat) for repeat, ratio in enumerate(ratios)
+    ]
     speedup = one(files(rows), "speedup", phase="training", against="transformer")
     expected = intervals.ratio(ratios)
     numbers = (expected.value, expected.low, expected.high, min(ratios), max(ratios))
-    assert (speedup.value, speedup.low, speedup.high, speedup.least, speedup.most) == pytest.approx(numbers)
+    assert (speedup.value, speedup.low, speedup.high, speedup.least, speedup.most) == pytest.approx(
+        numbers
+    )
     assert (speedup.n, speedup.runs, speedup.doubt) == (pairs, pairs, "")
-    assert sorted(speedup.rows.split("; ")) == sorted(f"{number}.json" for number in range(2 * pairs))
+    assert sorted(speedup.rows.split("; ")) == sorted(
+        f"{number}.json" for number in range(2 * pairs)
+    )
     assert sorted(estimates.from_json(speedup.values)) == pytest.approx(ratios)
 
 
@@ -94,7 +105,10 @@ def test_a_pair_is_of_one_place_size_and_repeat() -> None:
 
 def test_a_pair_whose_other_side_failed_is_doubtful() -> None:
     rows = [timed("pointer", 512, 100.0, repeat=repeat) for repeat in (0, 1)]
-    rows += [timed("transformer", 512, 300.0), failed("oom", "big", model="transformer", length=512, repeat=1)]
+    rows += [
+        timed("transformer", 512, 300.0),
+        failed("oom", "big", model="transformer", length=512, repeat=1),
+    ]
     speedup = one(rows, "speedup", phase="training", against="transformer")
     assert (speedup.status, speedup.value, speedup.n) == ("ok", pytest.approx(3.0), 1)
     assert speedup.doubt == "1 of 2 runs no pair"
@@ -107,8 +121,12 @@ def test_several_rows_of_one_repeat_are_doubtful() -> None:
 
 
 def test_a_variant_is_a_column_of_sorted_settings() -> None:
-    rows = [timed("pointer", 512, 100.0, settings={"mixer": {"k": 32, "candidates": "offsets+content"}})]
-    (line,) = of([*rows, timed("pointer", 512, 50.0)], "throughput", phase="training", variant="").itertuples()
+    rows = [
+        timed("pointer", 512, 100.0, settings={"mixer": {"k": 32, "candidates": "offsets+content"}})
+    ]
+    (line,) = of(
+        [*rows, timed("pointer", 512, 50.0)], "throughput", phase="training", variant=""
+    ).itertuples()
     assert line.value == pytest.approx(81_920)
     rate = one(rows, "throughput", phase="training")
     assert (rate.model, rate.variant) == ("pointer", "candidates=offsets+content, k=32")
@@ -116,7 +134,9 @@ def test_a_variant_is_a_column_of_sorted_settings() -> None:
 
 def test_budgets_and_learning_rates_are_never_averaged() -> None:
     rows = [copied("pointer", 512, 0.9, tokens_budget=tokens) for tokens in (100_000, 200_000)]
-    rows.append(copied("pointer", 512, 0.5, tokens_budget=100_000, settings={"mixer": {}, "lr": 0.01}))
+    rows.append(
+        copied("pointer", 512, 0.5, tokens_budget=100_000, settings={"mixer": {}, "lr": 0.01})
+    )
     found = of(rows, "accuracy", experiment="copy")
     assert sorted(found["value"]) == [0.5, 0.9, 0.9]
     assert set(found["tokens"]) == {100_000, 200_000}
@@ -129,13 +149,30 @@ def test_tokens_until_95_count_only_where_training_also_ends_there() -> None:
         copied("pointer", 512, 0.94, seed=1, tokens_to_95=10_000),
     ]
     learned = one(rows, "tokens_to_95")
-    assert (learned.value, learned.n, learned.runs, learned.values) == (40_000, 1, 2, "[40000.0, null]")
+    assert (learned.value, learned.n, learned.runs, learned.values) == (
+        40_000,
+        1,
+        2,
+        "[40000.0, null]",
+    )
     assert one(rows, "tokens_to_stop").value == math.inf
 
 
 def test_a_failed_row_without_position_belongs_to_its_model() -> None:
-    rows = [copied("pointer", 512, 0.99), failed("diverged", "NaN", experiment="copy", distance=512, seed=1, batch=1,
-            length=1280, position=None, tokens_budget=100_000)]  # fmt: skip
+    rows = [
+        copied("pointer", 512, 0.99),
+        failed(
+            "diverged",
+            "NaN",
+            experiment="copy",
+            distance=512,
+            seed=1,
+            batch=1,
+            length=1280,
+            position=None,
+            tokens_budget=100_000,
+        ),
+    ]
     accuracy = one(rows, "accuracy")
     assert (accuracy.n, accuracy.doubt) == (1, "1 of 2 runs diverged")
     assert accuracy.reason == "diverged: NaN (1 of 2 runs)"
@@ -144,23 +181,45 @@ def test_a_failed_row_without_position_belongs_to_its_model() -> None:
 def test_the_tokens_of_the_slowest_seed_are_set_against_the_quickest_of_attention() -> None:
     def learner(model: str, *until: int | None) -> list[Row]:
         return [
-            copied(model, 512, 0.99 if tokens else 0.1, experiment="fairness", seed=seed, tokens_to_95=tokens,
-                   tokens_used=tokens or 90_000)
+            copied(
+                model,
+                512,
+                0.99 if tokens else 0.1,
+                experiment="fairness",
+                seed=seed,
+                tokens_to_95=tokens,
+                tokens_used=tokens or 90_000,
+            )
             for seed, tokens in enumerate(until)
-        ]  # fmt: skip
+        ]
 
-    reduction = one(learner("pointer", 10_000, 20_000) + learner("transformer", 60_000, 50_000),
-                    "tokens_to_95_reduction", model="pointer", against="transformer")  # fmt: skip
+    reduction = one(
+        learner("pointer", 10_000, 20_000) + learner("transformer", 60_000, 50_000),
+        "tokens_to_95_reduction",
+        model="pointer",
+        against="transformer",
+    )
     assert (reduction.value, reduction.low, reduction.high) == (2.5, 2.5, 6.0)
     never = learner("transformer", None, None)
-    against_budget = one(learner("pointer", 10_000) + never, "tokens_to_95_reduction", model="pointer")
-    assert (against_budget.value, against_budget.reason) == (9.0, "transformer never reached 95%: its budget counts")
-    neither = one(learner("pointer", 10_000, None) + never, "tokens_to_95_reduction", model="pointer")
+    against_budget = one(
+        learner("pointer", 10_000) + never, "tokens_to_95_reduction", model="pointer"
+    )
+    assert (against_budget.value, against_budget.reason) == (
+        9.0,
+        "transformer never reached 95%: its budget counts",
+    )
+    neither = one(
+        learner("pointer", 10_000, None) + never, "tokens_to_95_reduction", model="pointer"
+    )
     assert (neither.status, math.isnan(neither.value)) == ("not learned", True)
 
 
 def test_counted_work_grows_and_is_reduced() -> None:
-    rows = [counted(model, n, power) for model, power in (("pointer", 1), ("transformer", 2)) for n in (4096, 8192)]
+    rows = [
+        counted(model, n, power)
+        for model, power in (("pointer", 1), ("transformer", 2))
+        for n in (4096, 8192)
+    ]
     assert one(rows, "flops_step_growth", model="pointer").value == pytest.approx(2.0, rel=1e-3)
     work = {line.model: line.value for line in of(rows, "flops_forward", x=8192).itertuples()}
     reduction = one(rows, "flops_forward_reduction", model="pointer", x=8192)
@@ -169,8 +228,15 @@ def test_counted_work_grows_and_is_reduced() -> None:
 
 
 def test_exponents_are_fitted_from_every_length_on() -> None:
-    steps = {256: 1000.0, 512: 2000.0, 1024: 2000.0, 2048: 2000.0}  # 4096 tokens a step: a sequence takes its share
-    rows = [timed("pointer", n, step, repeat=repeat) for n, step in steps.items() for repeat in range(2)]
+    steps = {
+        256: 1000.0,
+        512: 2000.0,
+        1024: 2000.0,
+        2048: 2000.0,
+    }  # 4096 tokens a step: a sequence takes its share
+    rows = [
+        timed("pointer", n, step, repeat=repeat) for n, step in steps.items() for repeat in range(2)
+    ]
     fits = of(rows, "time_exponent", phase="training").set_index("x")
     assert set(fits.index) == {256, 512, 1024}
     assert fits.loc[512, "value"] == pytest.approx(1.0)
@@ -191,7 +257,9 @@ def test_hops_are_given_by_layer_and_by_half() -> None:
 def test_a_spread_needs_every_distance_and_models_that_learned() -> None:
     distances = (512, 1024, 1536, 2048)
     rows = [copied("pointer", d, 0.99, seed=s) for d in distances for s in range(2)]
-    rows += [copied("transformer", d, 0.95 + d / 10**5, seed=s) for d in distances for s in range(2)]
+    rows += [
+        copied("transformer", d, 0.95 + d / 10**5, seed=s) for d in distances for s in range(2)
+    ]
     assert one(rows, "copy_spread", model="pointer").value < 0
     assert one(rows[1:], "copy_spread", model="pointer").doubt == "1 of 2 runs incomplete"
     guessing = [copied("transformer", d, 0.05) for d in distances]
@@ -206,8 +274,12 @@ def test_sizes_are_those_of_models_as_they_are() -> None:
     assert one(rows, "parameters_over_paper").value == 1.0
 
 
-def test_the_subcommand_writes_both_files_alike(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    synthetic.store([timed("pointer", 512, 100.0), timed("transformer", 512, 200.0)], tmp_path / "rows")
+def test_the_subcommand_writes_both_files_alike(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    synthetic.store(
+        [timed("pointer", 512, 100.0), timed("transformer", 512, 200.0)], tmp_path / "rows"
+    )
     assert main(["estimates", "--rows", str(tmp_path / "rows"), "--out", str(tmp_path)]) == 0
     table = estimates.load(tmp_path / "estimates.parquet")
     text = pd.read_csv(tmp_path / "estimates.csv", keep_default_na=False)

@@ -1,4 +1,5 @@
-"""Figures: what is drawn is what the rows say, looks are stable, files reproducible, missing data said in words."""
+"""Figures: what is drawn is what the rows say, looks are stable, files reproducible, missing data
+said in words."""
 
 from __future__ import annotations
 
@@ -43,7 +44,9 @@ def draw_frame(name: str, table: pd.DataFrame) -> Figure:
 def points(axis: Axes, colour: str) -> list[tuple[list[float], list[float]]]:
     """Points of every line of a colour."""
     lines = [line for line in axis.get_lines() if line.get_color() == colour]
-    return [(list(map(float, line.get_xdata())), list(map(float, line.get_ydata()))) for line in lines]
+    return [
+        (list(map(float, line.get_xdata())), list(map(float, line.get_ydata()))) for line in lines
+    ]
 
 
 def words(figure: Figure) -> str:
@@ -55,7 +58,9 @@ def colour(model: str) -> str:
 
 
 def mqar(model: str, pairs: int, accuracy: float) -> Row:
-    return copied(model, 512, accuracy, experiment="mqar", task="mqar", pairs=pairs, length=16 * pairs)
+    return copied(
+        model, 512, accuracy, experiment="mqar", task="mqar", pairs=pairs, length=16 * pairs
+    )
 
 
 def timings(**values: Any) -> list[Row]:
@@ -74,14 +79,20 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_figure_is_written_as_png_and_svg(drawn: Path) -> None:
     names = [*figures.FIGURES]
     assert len(names) == 13
-    assert {path.name for path in drawn.iterdir()} == {f"{name}.{kind}" for name in names for kind in ("png", "svg")}
+    assert {path.name for path in drawn.iterdir()} == {
+        f"{name}.{kind}" for name in names for kind in ("png", "svg")
+    }
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in drawn.glob("*.png"))
 
 
 def test_svg_is_well_formed_undated_and_keeps_hostile_names_as_text(drawn: Path) -> None:
     for path in drawn.glob("*.svg"):
         tree = ElementTree.fromstring(path.read_text(encoding="utf-8"))
-        assert not [node for node in tree.iter() if node.tag.endswith("script") or node.tag.endswith("}date")]
+        assert not [
+            node
+            for node in tree.iter()
+            if node.tag.endswith("script") or node.tag.endswith("}date")
+        ]
     tree = ElementTree.fromstring((drawn / "throughput.svg").read_text(encoding="utf-8"))
     assert HOSTILE in [node.text for node in tree.iter() if node.tag.endswith("text")]
 
@@ -89,7 +100,16 @@ def test_svg_is_well_formed_undated_and_keeps_hostile_names_as_text(drawn: Path)
 def test_no_panel_is_empty_and_every_axis_is_labelled(tmp_path: Path) -> None:
     rows = frame.collect(synthetic.store(synthetic.grid(), tmp_path), tmp_path)
     table = estimates.build(rows)
-    for name in ("time", "throughput", "speedup", "memory", "operations", "copy_accuracy", "hops", "trade_off"):
+    for name in (
+        "time",
+        "throughput",
+        "speedup",
+        "memory",
+        "operations",
+        "copy_accuracy",
+        "hops",
+        "trade_off",
+    ):
         for axis in figures.FIGURES[name](table, rows).axes:
             if axis.get_visible():
                 assert axis.has_data(), (name, axis.get_title())
@@ -102,11 +122,22 @@ def test_files_depend_on_the_rows_alone(tmp_path: Path) -> None:
     rows, numbers = tmp_path / "rows.parquet", tmp_path / "estimates.parquet"
     table_of(timings()).to_parquet(rows)
     estimates.write(table_of(timings()), tmp_path)
-    (tmp_path / "matplotlibrc").write_text("text.usetex: True\nfont.size: 30\naxes.facecolor: red\n")
+    (tmp_path / "matplotlibrc").write_text(
+        "text.usetex: True\nfont.size: 30\naxes.facecolor: red\n"
+    )
     mine = {"MPLBACKEND": "no_such_backend", "MATPLOTLIBRC": str(tmp_path)}
     for folder, more in (("a", {}), ("b", mine)):
         drawing = tmp_path / folder / "figures" / "time.png"
-        command = [sys.executable, "-m", "workflow.report", "make", str(drawing), "--from", str(rows), str(numbers)]
+        command = [
+            sys.executable,
+            "-m",
+            "workflow.report",
+            "make",
+            str(drawing),
+            "--from",
+            str(rows),
+            str(numbers),
+        ]
         subprocess.run(command, env={**os.environ, **more}, check=True, timeout=120)
     for kind in ("png", "svg"):
         first, second = (tmp_path / folder / "figures" / f"time.{kind}" for folder in ("a", "b"))
@@ -116,12 +147,20 @@ def test_files_depend_on_the_rows_alone(tmp_path: Path) -> None:
 def test_time_shows_our_seconds_and_the_papers_hollow_points() -> None:
     axis = draw("time", timings()).axes[0]
     ours, theirs = points(axis, colour("pointer"))
-    assert ours == (list(map(float, LENGTHS)), pytest.approx([20 * n * 0.1 / 4096 for n in LENGTHS]))
+    assert ours == (
+        list(map(float, LENGTHS)),
+        pytest.approx([20 * n * 0.1 / 4096 for n in LENGTHS]),
+    )
     assert theirs[1][-1] == 1.45
     marks = [line for line in axis.get_lines() if line.get_color() == colour("pointer")]
     assert marks[0].get_marker() == marks[1].get_marker()
     assert marks[1].get_markerfacecolor() == "white"
-    assert [axis.xaxis.get_major_formatter()(tick, 0) for tick in axis.get_xticks()] == ["256", "512", "1024", "2048"]
+    assert [axis.xaxis.get_major_formatter()(tick, 0) for tick in axis.get_xticks()] == [
+        "256",
+        "512",
+        "1024",
+        "2048",
+    ]
     assert "(s)" in axis.get_ylabel()
 
 
@@ -133,16 +172,25 @@ def test_each_machine_has_a_panel_of_its_own() -> None:
 def test_speedup_draws_the_geometric_mean_of_pairs() -> None:
     rows = []
     for repeat, step in enumerate((50.0, 50.0, 12.5)):
-        rows += [timed("transformer", 512, 100.0, repeat=repeat), timed("pointer", 512, step, repeat=repeat)]
+        rows += [
+            timed("transformer", 512, 100.0, repeat=repeat),
+            timed("pointer", 512, step, repeat=repeat),
+        ]
     axis = draw("speedup", rows).axes[0]
     assert points(axis, colour("pointer"))[0] == ([512.0], [pytest.approx(32 ** (1 / 3))])
 
 
 def test_the_papers_points_stand_beside_float32_alone() -> None:
-    rows = [timed(model, 512, 100.0, dtype=dtype) for model in ("transformer", "pointer") for dtype in DTYPES]
+    rows = [
+        timed(model, 512, 100.0, dtype=dtype)
+        for model in ("transformer", "pointer")
+        for dtype in DTYPES
+    ]
     for name in ("speedup", "throughput", "time"):
         hollow = {
-            axis.get_title().split()[-1]: [line for line in axis.get_lines() if line.get_markerfacecolor() == "white"]
+            axis.get_title().split()[-1]: [
+                line for line in axis.get_lines() if line.get_markerfacecolor() == "white"
+            ]
             for axis in draw(name, rows).axes
         }
         assert [len(hollow[dtype]) > 0 for dtype in DTYPES] == [True, False]
@@ -166,7 +214,9 @@ def test_mqar_is_drawn_in_percent_over_pairs() -> None:
 
 
 def test_pointer_map_draws_the_hops_of_the_trace(tmp_path: Path) -> None:
-    figure = draw_frame("pointer_map", frame.collect(synthetic.store([traced(512)], tmp_path), tmp_path))
+    figure = draw_frame(
+        "pointer_map", frame.collect(synthetic.store([traced(512)], tmp_path), tmp_path)
+    )
     assert len(figure.axes) == 6
     hop = np.asarray(figure.axes[2].collections[0].get_offsets())[:1280, 1]
     assert hop[600:].tolist() == [512.0] * 680
@@ -185,7 +235,9 @@ def nothing() -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 @pytest.mark.parametrize("name", figures.FIGURES)
-def test_without_rows_a_figure_says_what_is_missing(name: str, nothing: tuple[pd.DataFrame, pd.DataFrame]) -> None:
+def test_without_rows_a_figure_says_what_is_missing(
+    name: str, nothing: tuple[pd.DataFrame, pd.DataFrame]
+) -> None:
     figure = figures.FIGURES[name](*nothing)
     assert not figure.axes
     assert "nothing to draw" in words(figure)
@@ -199,7 +251,10 @@ def test_only_failures_is_still_a_figure_in_words() -> None:
 
 
 def test_failed_cells_are_named_above_the_legend() -> None:
-    rows = [timed("pointer", 512, 100.0), failed("oom", "too big", model="transformer", length=2048)]
+    rows = [
+        timed("pointer", 512, 100.0),
+        failed("oom", "too big", model="transformer", length=2048),
+    ]
     figure = draw("throughput", rows)
     assert figure.legends[0].get_title().get_text() == "No point: transformer at 2048: oom"
 
@@ -216,7 +271,10 @@ def test_twenty_new_models_look_different_and_shift_no_known_one() -> None:
     known = models.looks([])
     assert all(looks[name, ""] == known[name, ""] for name in registry.names())
     theirs = ("theirs", "")
-    assert models.looks([theirs])[theirs] == models.looks([("mine", ""), theirs, ("yours", "")])[theirs]
+    assert (
+        models.looks([theirs])[theirs]
+        == models.looks([("mine", ""), theirs, ("yours", "")])[theirs]
+    )
     assert all(looks[name].colour not in models.COLOURS[: models.OWN_COLOURS] for name in new)
 
 
@@ -227,10 +285,15 @@ def test_controls_are_grey_and_dashed() -> None:
 
 
 def test_a_legend_of_many_models_grows_the_figure_and_overlaps_nothing() -> None:
-    figure = draw("throughput", [timed(f"baseline-{i}", n, 100.0 + i) for i in range(25) for n in LENGTHS])
+    figure = draw(
+        "throughput", [timed(f"baseline-{i}", n, 100.0 + i) for i in range(25) for n in LENGTHS]
+    )
     figure.draw_without_rendering()
     renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
-    axis, legend = figure.axes[0].get_tightbbox(renderer), figure.legends[0].get_window_extent(renderer)
+    axis, legend = (
+        figure.axes[0].get_tightbbox(renderer),
+        figure.legends[0].get_window_extent(renderer),
+    )
     assert legend.y1 <= axis.y0 + 1
     assert legend.y0 >= 0
     assert figure.axes[0].get_window_extent(renderer).height > 150
@@ -244,19 +307,28 @@ def test_a_name_that_begins_with_an_underscore_or_holds_mathematics_is_shown() -
 
 def test_changed_settings_have_their_models_colour_and_are_told_apart() -> None:
     variants = ["", "k=32", "k=48"]
-    looks = [models.looks([("pointer", v) for v in variants])["pointer", variant] for variant in variants]
+    looks = [
+        models.looks([("pointer", v) for v in variants])["pointer", variant] for variant in variants
+    ]
     assert {look.colour for look in looks} == {colour("pointer")}
     assert len({look.marker for look in looks}) == len(variants)
 
 
 def test_untrained_controls_have_no_loss_curve() -> None:
-    figure = draw("loss_curves", [copied("pointer", 512, 0.99), copied("chance", 512, 0.05, loss_curve=[])])
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["pointer", "guessing, ln V"]
+    figure = draw(
+        "loss_curves", [copied("pointer", 512, 0.99), copied("chance", 512, 0.05, loss_curve=[])]
+    )
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [
+        "pointer",
+        "guessing, ln V",
+    ]
     assert figure.axes[0].get_ylim()[1] > 3.1
 
 
 @pytest.mark.parametrize(("megabytes", "scale"), [((300, 400), "linear"), ((300, 4000), "log")])
-def test_close_values_are_drawn_from_zero_and_wide_ones_on_a_logarithm(megabytes: tuple[int, int], scale: str) -> None:
+def test_close_values_are_drawn_from_zero_and_wide_ones_on_a_logarithm(
+    megabytes: tuple[int, int], scale: str
+) -> None:
     sizes = zip((256, 512), megabytes, strict=True)
     rows = [timed("pointer", n, 100.0, peak_memory_bytes=size * 2**20) for n, size in sizes]
     assert draw("memory", rows).axes[0].get_yscale() == scale
@@ -270,7 +342,11 @@ def test_the_trade_off_has_a_point_for_each_model_that_was_timed_and_scored() ->
         mqar("transformer", 4, 1.0),  # fewer models have it
         copied("pointer", 2048, 0.99),
         copied("transformer", 2048, 0.05),
-        *(timed(m, n, step) for m, step in (("transformer", 400.0), ("pointer", 200.0)) for n in (256, 2048)),
+        *(
+            timed(m, n, step)
+            for m, step in (("transformer", 400.0), ("pointer", 200.0))
+            for n in (256, 2048)
+        ),
         timed("transformer", 256, 1.0, machine="another"),
         timed("transformer", 3072, 1.0),  # fewer models have it
     ]
@@ -282,7 +358,10 @@ def test_the_trade_off_has_a_point_for_each_model_that_was_timed_and_scored() ->
     recall = {name: points(figure.axes[1], colour(name))[0] for name in ("transformer", "pointer")}
     assert recall == {"transformer": ([10_240.0], [90.0]), "pointer": ([20_480.0], [30.0])}
     note = " ".join(figure.legends[0].get_title().get_text().split())
-    assert note == f"No point, as not timed: MQAR with 16 pairs on {models.plain(synthetic.SERVER)}: longformer"
+    assert (
+        note == f"No point, as not timed: MQAR with 16 pairs on {models.plain(synthetic.SERVER)}: "
+        "longformer"
+    )
 
 
 def test_variants_that_were_not_timed_are_counted() -> None:
@@ -290,12 +369,21 @@ def test_variants_that_were_not_timed_are_counted() -> None:
     assert figures.together(names) == "hyena, variants of pointer: 2"
 
 
-def seeds(variant: dict[str, Any], until: tuple[int | None, ...], experiment: str = "ablation") -> list[Row]:
+def seeds(
+    variant: dict[str, Any], until: tuple[int | None, ...], experiment: str = "ablation"
+) -> list[Row]:
     """A row for each seed of a variant, which reached 95% after so many tokens, or never."""
     rows = []
     for seed, tokens in enumerate(until):
-        values: Row = {"seed": seed, "tokens_to_95": tokens, "tokens_budget": 200_000, "settings": {"mixer": variant}}
-        rows.append(copied("pointer", 512, 1.0 if tokens else 0.05, experiment=experiment, **values))
+        values: Row = {
+            "seed": seed,
+            "tokens_to_95": tokens,
+            "tokens_budget": 200_000,
+            "settings": {"mixer": variant},
+        }
+        rows.append(
+            copied("pointer", 512, 1.0 if tokens else 0.05, experiment=experiment, **values)
+        )
     return rows
 
 
@@ -323,11 +411,20 @@ def test_an_ablation_has_a_point_a_seed_and_a_cross_beyond_the_budget_for_never(
 
 def test_an_ablation_lists_defaults_first_and_names_what_changed() -> None:
     labels = [label.get_text() for label in draw("ablation", ABLATED).axes[0].get_yticklabels()]
-    assert labels == ["pointer, defaults", "credit=candidates", "credit=none", "k=16, window=8", "k=128"]
+    assert labels == [
+        "pointer, defaults",
+        "credit=candidates",
+        "credit=none",
+        "k=16, window=8",
+        "k=128",
+    ]
 
 
 def test_settings_that_all_variants_share_are_told_once() -> None:
-    rows = [*seeds({"k": 32, "reach": 32}, (90_000,), "two_hop"), *seeds({"k": 37, "reach": 32}, (None,), "two_hop")]
+    rows = [
+        *seeds({"k": 32, "reach": 32}, (90_000,), "two_hop"),
+        *seeds({"k": 37, "reach": 32}, (None,), "two_hop"),
+    ]
     figure = draw("two_hop", rows)
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["k=32", "k=37"]
     assert figure.legends[0].get_title().get_text() == "All rows: reach=32."

@@ -1,4 +1,5 @@
-"""Are operations counted as formulas say, and do quadratic models come out quadratic and linear ones linear?"""
+"""Are operations counted as formulas say, and do quadratic models come out quadratic and linear
+ones linear?"""
 
 from __future__ import annotations
 
@@ -32,8 +33,14 @@ def test_fused_attention_on_a_cpu_counts_its_two_products(causal: bool, share: f
     q, k, v = (torch.randn(2, 3, 16, 8, requires_grad=True) for _ in range(3))
     forward = operations(lambda: F.scaled_dot_product_attention(q, k, v, is_causal=causal))
     assert forward == share * 2 * (2 * 2 * 3 * 16 * 16 * 8)
-    both = operations(lambda: F.scaled_dot_product_attention(q, k, v, is_causal=causal).backward(torch.ones_like(q)))
-    assert both == pytest.approx(3.5 * forward, rel=0.01)  # the backward pass computes the scores again
+    both = operations(
+        lambda: F.scaled_dot_product_attention(q, k, v, is_causal=causal).backward(
+            torch.ones_like(q)
+        )
+    )
+    assert both == pytest.approx(
+        3.5 * forward, rel=0.01
+    )  # the backward pass computes the scores again
 
 
 def test_a_real_fft_counts_half_of_a_complex_one() -> None:
@@ -56,11 +63,16 @@ def test_elementwise_work_and_reductions_count_an_operation_an_element() -> None
 
 def test_a_triangular_solve_counts_half_a_product_with_the_matrix() -> None:
     system, right = torch.eye(16).expand(3, 16, 16), torch.randn(3, 16, 5)
-    assert operations(lambda: torch.linalg.solve_triangular(system, right, upper=False)) == 3 * 16 * 16 * 5
+    assert (
+        operations(lambda: torch.linalg.solve_triangular(system, right, upper=False))
+        == 3 * 16 * 16 * 5
+    )
 
 
 def built(name: str, length: int, **settings: Any) -> nn.Module:
-    return registry.build(name, symbols=V, length=length, layers=1, width=64, heads=2, mixer=settings)
+    return registry.build(
+        name, symbols=V, length=length, layers=1, width=64, heads=2, mixer=settings
+    )
 
 
 def work(name: str, length: int, **settings: Any) -> flops.Work:
@@ -97,7 +109,11 @@ def test_pointer_comes_out_linear_its_kernel_included() -> None:
     assert whole.forward / half.forward <= 2.02
     assert whole.step / half.step <= 2.02
     assert whole.saved_bytes / half.saved_bytes <= 2.02
-    outside = sum(module.flops(1, 512)[0] for module in built("pointer", 512).modules() if hasattr(module, "flops"))  # type: ignore[operator]
+    outside = sum(
+        module.flops(1, 512)[0]
+        for module in built("pointer", 512).modules()
+        if hasattr(module, "flops")
+    )  # type: ignore[operator]
     assert half.forward > outside > 0
 
 
@@ -141,7 +157,9 @@ def test_periodic_work_counts_as_the_mean_over_a_period() -> None:
 
     plain, periodic = (flops.count(model, 1, 8) for model in (Simple(), Periodic()))
     elements = 8 * V
-    assert periodic.step - plain.step == 2 * elements / 4  # one product forward, one backward, every fourth step
+    assert (
+        periodic.step - plain.step == 2 * elements / 4
+    )  # one product forward, one backward, every fourth step
 
 
 def test_a_model_that_reads_its_data_is_run_instead_of_traced() -> None:
@@ -161,7 +179,12 @@ def test_counting_leaves_the_model_as_it_was() -> None:
     assert all(p.grad is None for p in model.parameters())
 
 
-GROWTH = {"linear": (1.9, 2.02), "n log n": (1.9, 2.25), "quadratic": (2.01, 4.1), "quadratic-unfused": (2.5, 4.1)}
+GROWTH = {
+    "linear": (1.9, 2.02),
+    "n log n": (1.9, 2.25),
+    "quadratic": (2.01, 4.1),
+    "quadratic-unfused": (2.5, 4.1),
+}
 
 
 @pytest.mark.parametrize("name", [name for name in registry.names() if registry.info(name).trained])

@@ -1,4 +1,5 @@
-"""Every mixer's forward pass is counted as a hand count of its products says, elementwise work on top."""
+"""Every mixer's forward pass is counted as a hand count of its products says, elementwise work on
+top."""
 
 from __future__ import annotations
 
@@ -26,7 +27,8 @@ def attention(keys: float) -> float:
 
 
 def recurrence(feature: int, value: int) -> float:
-    """In chunks: scores, their mixture, what a chunk adds to the state, what the state gives a query; all heads."""
+    """In chunks: scores, their mixture, what a chunk adds to the state, what the state gives a
+    query; all heads."""
     return 2 * N * H * (C * feature + C * value + 2 * feature * value)
 
 
@@ -35,7 +37,8 @@ def fft(channels: int, points: int) -> float:
     return 2.5 * channels * points * math.log2(points)
 
 
-# Products by hand, and the share that elementwise work (masks, softmax, norms, rotations) may add to them.
+# Products by hand, and the share that elementwise work (masks, softmax, norms, rotations) may add
+# to them.
 BY_HAND: dict[str, tuple[float, float]] = {
     "pointer": (2 * N * D * (2 * 32 + D) + N * 64 * (2 * 32 + 4) + N * D, 0.03),
     "pointer-dense": (2 * N * D * (2 * 32 + D) + 2 * N * N * 32 + 2 * N * N * D, 0.03),
@@ -54,7 +57,10 @@ BY_HAND: dict[str, tuple[float, float]] = {
     "performer": (4 * P + 2 * 2 * N * H * E * 64 + recurrence(64, E + 1), 0.02),
     "retnet": (5 * P + recurrence(E, E), 0.02),
     "gla": (5 * P + 2 * 2 * N * D * 16 + recurrence(E, E), 0.02),
-    "deltanet": (4 * P + 2 * N * D * H + 2 * N * H * (2 * C * E + C * E + 3 * E * E) + N * H * C * 2 * E, 0.02),
+    "deltanet": (
+        4 * P + 2 * N * D * H + 2 * N * H * (2 * C * E + C * E + 3 * E * E) + N * H * C * 2 * E,
+        0.02,
+    ),
     "hyena": (4 * P + 3 * fft(D, 2 * N) + 2 * N * (33 * 64 + 64 * 64 + 64 * D), 0.02),
     "s4d": (2 * P + 3 * fft(D, 2 * N) + 2 * D * N * 64, 0.02),
     "identity": (0, 0.0),
@@ -64,7 +70,8 @@ BY_HAND: dict[str, tuple[float, float]] = {
 
 
 def counted(name: str) -> int:
-    """Operations of one forward pass of the first layer's mixer alone in inference, its declared work included."""
+    """Operations of one forward pass of the first layer's mixer alone in inference, its declared
+    work included."""
     mixer: Any = registry.load(name)
     shape = LayerShape(D, H, N, 0, 6)
     module = mixer(shape, mixer.Settings()) if hasattr(mixer, "Settings") else mixer(shape)
@@ -80,7 +87,8 @@ def test_a_mixers_work_is_what_a_hand_count_says(name: str) -> None:
 
 
 def both_ways(**chosen: Any) -> tuple[int, int]:
-    """Operations of a training step of one pointer mixer, forward and backward, its declared work included."""
+    """Operations of a training step of one pointer mixer, forward and backward, its declared work
+    included."""
     mixer = PointerMixer(LayerShape(D, H, N, 0, 6), CandidateSettings(**chosen)).train()
     x = torch.randn(1, N, D, requires_grad=True)
     with flops.counter() as forward:
@@ -96,10 +104,11 @@ def both_ways(**chosen: Any) -> tuple[int, int]:
     [{}, {"gate": False}, {"value": True}, {"credit": "none"}, {"candidates": "offsets+content"}],
     ids=str,
 )
-def test_what_the_kernels_declare_is_what_torch_counts_of_the_same_steps(chosen: dict[str, Any]) -> None:
-    """Plain torch also adds up all K weighted values (2 operations each a channel), where a kernel copies one, and
-    autograd adds the gradients of slices.
-    """
+def test_what_the_kernels_declare_is_what_torch_counts_of_the_same_steps(
+    chosen: dict[str, Any],
+) -> None:
+    """Plain torch also adds up all K weighted values (2 operations each a channel), where a kernel
+    copies one, and autograd adds the gradients of slices."""
     sums = 2 * N * 64 * D
     plain, compiled = both_ways(fused=False, **chosen), both_ways(fused=True, **chosen)
     assert compiled[0] == pytest.approx(plain[0] - sums, rel=0.03)

@@ -16,7 +16,8 @@ from workflow.report.__main__ import main
 
 def test_collect_writes_the_same_cells_as_parquet_and_csv(tmp_path: Path) -> None:
     manifest = synthetic.store(
-        [timed("pointer", 512, 100.0), failed("oom", "killed, with a comma", model=HOSTILE)], tmp_path
+        [timed("pointer", 512, 100.0), failed("oom", "killed, with a comma", model=HOSTILE)],
+        tmp_path,
     )
     assert main(["collect", "--manifest", str(manifest), "--out", str(tmp_path / "out")]) == 0
     kept = frame.load(tmp_path / "out" / "rows.parquet")
@@ -37,12 +38,16 @@ def test_what_is_missing_stays_missing_and_counts_stay_whole(tmp_path: Path) -> 
 
 def test_nested_values_come_back_as_they_were() -> None:
     curve = [[4096, 3.0], [8192, None]]
-    tidy = synthetic.table_of([row(loss_curve=curve, settings={"mixer": {"k": 64}}), copied("pointer", 64, 0.5)])
+    tidy = synthetic.table_of(
+        [row(loss_curve=curve, settings={"mixer": {"k": 64}}), copied("pointer", 64, 0.5)]
+    )
     assert frame.unpack(tidy["loss_curve"][1]) == curve
     assert frame.unpack(tidy["settings"][1]) == {"mixer": {"k": 64}}
     assert frame.unpack(tidy["hops_mean"][1]) is None
     assert list(tidy["task"].fillna("")) == ["copy", ""]
-    assert list(zip(tidy["axis"], tidy["x"], tidy["distance"].fillna(0), tidy["trunk"], strict=True)) == [
+    assert list(
+        zip(tidy["axis"], tidy["x"], tidy["distance"].fillna(0), tidy["trunk"], strict=True)
+    ) == [
         ("distance", 64, 64, "6x256x8"),
         ("length", 2048, 0, "6x256x8"),
     ]
@@ -84,6 +89,8 @@ def test_tables_without_a_frame_say_so(tmp_path: Path, capsys: pytest.CaptureFix
 
 
 def test_the_report_never_imports_torch() -> None:
-    modules = ", ".join(f"workflow.report.{path.stem}" for path in Path(frame.__file__).parent.glob("[a-z]*.py"))
+    modules = ", ".join(
+        f"workflow.report.{path.stem}" for path in Path(frame.__file__).parent.glob("[a-z]*.py")
+    )
     code = f"import sys, {modules}, workflow.bench.rows; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

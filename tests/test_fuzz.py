@@ -1,9 +1,9 @@
-"""Bad input, by the hundred: config, ledger of claims, rows and command line never end in a traceback.
+"""Bad input, by the hundred: config, ledger of claims, rows and command line never end in a
+traceback.
 
-Every refusal names the key, the value and what is accepted; a mistyped name gets the nearest known one. Whatever is
-accepted gives cells whose command makes the same cell again, in a path that stays under results/runs. About 650 cases;
-twenty times as many under --full.
-"""
+Every refusal names the key, the value and what is accepted; a mistyped name gets the nearest known
+one. Whatever is accepted gives cells whose command makes the same cell again, in a path that stays
+under results/runs. About 650 cases; twenty times as many under --full."""
 
 from __future__ import annotations
 
@@ -36,22 +36,43 @@ from workflow.bench.rows import (
     provenance,
     read_row,
     write_row,
-)  # fmt: skip
+)
 from workflow.bench.rows import run as rows_run
 from workflow.bench.validation import read_yaml
 from workflow.report import __main__ as report
 from workflow.report import claims, estimates, frame, ledger
 
 TIER: dict[str, Any] = {
-    "tier": "mine", "models": ["pointer", "longformer"], "controls": ["chance"], "devices": ["cpu"],
-    "dtypes": ["float32"], "seeds": [0, 1], "repeats": 2, "lengths": [64], "distances": [8, 16], "threads": 1,
-    "tokens": 9000, "lr": 0.001, "symbols": 20, "batch": 1, "stop_accuracy": 0.9, "timeout_s": 60, "machine": "my box",
-    "memory_limit_bytes": 0, "evaluate_symbols": 100, "warmup_steps": 1, "timed_steps": 1,
-    "mixer": {"pointer": {"local": 64}}, "restrict": {"linear": {"repeats": 1, "seeds": [0]}},
-    "experiments": {"copy": {"tokens": 9000, "restrict": {"control": {"distances": [8]}}},
-                    "complexity": {"lengths": [32]}, "efficiency": {"batch": 2},
-                    "interpretability": {"models": ["pointer"]}},
-}  # fmt: skip
+    "tier": "mine",
+    "models": ["pointer", "longformer"],
+    "controls": ["chance"],
+    "devices": ["cpu"],
+    "dtypes": ["float32"],
+    "seeds": [0, 1],
+    "repeats": 2,
+    "lengths": [64],
+    "distances": [8, 16],
+    "threads": 1,
+    "tokens": 9000,
+    "lr": 0.001,
+    "symbols": 20,
+    "batch": 1,
+    "stop_accuracy": 0.9,
+    "timeout_s": 60,
+    "machine": "my box",
+    "memory_limit_bytes": 0,
+    "evaluate_symbols": 100,
+    "warmup_steps": 1,
+    "timed_steps": 1,
+    "mixer": {"pointer": {"local": 64}},
+    "restrict": {"linear": {"repeats": 1, "seeds": [0]}},
+    "experiments": {
+        "copy": {"tokens": 9000, "restrict": {"control": {"distances": [8]}}},
+        "complexity": {"lengths": [32]},
+        "efficiency": {"batch": 2},
+        "interpretability": {"models": ["pointer"]},
+    },
+}
 NO_FILES = dict.fromkeys(("out", "contract", "keep"))
 MOST_CELLS = 5000  # of a fuzzed tier: more is right, and slow
 
@@ -111,7 +132,9 @@ def test_any_value_at_any_key_of_a_config(fuzz: Callable[[str], Counted]) -> Non
             refused(error)
 
     for place, text in (
-        (place, text) for place in (("lengths",), ("threads",), ("machine",), ("tier",)) for text in TEXTS
+        (place, text)
+        for place in (("lengths",), ("threads",), ("machine",), ("tier",))
+        for text in TEXTS
     ):
         check((place, text))
     fuzz("fuzzed config values")(150, st.tuples(st.sampled_from(list(places(TIER))), values), check)
@@ -120,11 +143,17 @@ def test_any_value_at_any_key_of_a_config(fuzz: Callable[[str], Counted]) -> Non
 def test_a_mistyped_key_or_name_gets_the_nearest(fuzz: Callable[[str], Counted]) -> None:
     blocks = [k for k in TIER if k not in ("tier", "experiments")]
     known = {"key": blocks, "experiment": list(experiments.EXPERIMENTS), "model": registry.names()}
-    cases = st.sampled_from(list(known)).flatmap(lambda kind: st.tuples(st.just(kind), typos(known[kind])))
+    cases = st.sampled_from(list(known)).flatmap(
+        lambda kind: st.tuples(st.just(kind), typos(known[kind]))
+    )
 
     def check(case: tuple[str, tuple[str, str]]) -> None:
         kind, (_, wrong) = case
-        tier = {"key": {wrong: 1}, "experiment": {"experiments": {wrong: {}}}, "model": {"models": [wrong]}}[kind]
+        tier = {
+            "key": {wrong: 1},
+            "experiment": {"experiments": {wrong: {}}},
+            "model": {"models": [wrong]},
+        }[kind]
         with pytest.raises(InputError, match="Did you mean") as caught:
             config.tiers(tier)
         refused(caught.value, wrong)
@@ -133,25 +162,56 @@ def test_a_mistyped_key_or_name_gets_the_nearest(fuzz: Callable[[str], Counted])
 
 
 YAMLS = (
-    "a: &x [1]\nb: *x\n", "a: &a [*a]\n", "<<: {lengths: [1]}\n", "!!binary aGk=\n", "lengths: !!python/tuple [1]\n",
-    "lengths: !!python/object/apply:os.system ['touch pwned']\n", "lengths: [2026-13-45]\n", "lr: 1:99:99.5\n",
+    "a: &x [1]\nb: *x\n",
+    "a: &a [*a]\n",
+    "<<: {lengths: [1]}\n",
+    "!!binary aGk=\n",
+    "lengths: !!python/tuple [1]\n",
+    "lengths: !!python/object/apply:os.system ['touch pwned']\n",
+    "lengths: [2026-13-45]\n",
+    "lr: 1:99:99.5\n",
     "? [a]\n: 1\n",
-    "lengths: [0x" + "f" * 5000 + "]\n", "lengths: [" + "9" * 5000 + "]\n", "a: " * 60 + "1", "[" * 3000,
+    "lengths: [0x" + "f" * 5000 + "]\n",
+    "lengths: [" + "9" * 5000 + "]\n",
+    "a: " * 60 + "1",
+    "[" * 3000,
     "{a: " * 100 + "1" + "}" * 100,
-    "%YAML 9.9\n---\na: 1\n", "--- 1\n--- 2\n", "\ufeffa: 1\n", "a: 'x\n", "\t\n", "~", "!!int ''", "!!timestamp x",
+    "%YAML 9.9\n---\na: 1\n",
+    "--- 1\n--- 2\n",
+    "\ufeffa: 1\n",
+    "a: 'x\n",
+    "\t\n",
+    "~",
+    "!!int ''",
+    "!!timestamp x",
     'machine: "\\ud800"\n',
-    'machine: "\\0"\n', "machine: |\n  two\n  lines\n", "lengths: [1, 1]\nlengths: [2]\n", "tier: \"mine\\n\"\n",
+    'machine: "\\0"\n',
+    "machine: |\n  two\n  lines\n",
+    "lengths: [1, 1]\nlengths: [2]\n",
+    'tier: "mine\\n"\n',
     "tier: ../../x\n",
-    "lr: .nan\n", "lr: .inf\n", "symbols: yes\n", "repeats: 2.0\n", "mixer: {pointer: {'a b': 1}}\n",
+    "lr: .nan\n",
+    "lr: .inf\n",
+    "symbols: yes\n",
+    "repeats: 2.0\n",
+    "mixer: {pointer: {'a b': 1}}\n",
     "mixer: {pointer: {1: 1}}\n",
-)  # fmt: skip
+)
 
 
 def test_any_text_as_a_config_file(tmp_path: Path, fuzz: Callable[[str], Counted]) -> None:
     path, whole = tmp_path / "mine.yaml", yaml.safe_dump(TIER)
-    damage = st.tuples(st.integers(0, len(whole)), st.sampled_from(["", *TEXTS, "\n", ": ", "- ", "&a ", "*a ", "!!"]))
+    damage = st.tuples(
+        st.integers(0, len(whole)),
+        st.sampled_from(["", *TEXTS, "\n", ": ", "- ", "&a ", "*a ", "!!"]),
+    )
     damaged = damage.map(lambda case: whole[: case[0]] + case[1] + whole[case[0] + 1 :])
-    texts = st.one_of(st.sampled_from(YAMLS), damaged, st.text(max_size=30), st.text(string.punctuation, max_size=12))
+    texts = st.one_of(
+        st.sampled_from(YAMLS),
+        damaged,
+        st.text(max_size=30),
+        st.text(string.punctuation, max_size=12),
+    )
 
     def check(text: str) -> None:
         path.write_bytes(text.encode("utf-8", "surrogatepass"))
@@ -168,18 +228,48 @@ def test_any_text_as_a_config_file(tmp_path: Path, fuzz: Callable[[str], Counted
 
 LEDGER: dict[str, Any] = {
     "claims": [
-        {"id": "a", "claim": "c", "figure": "f", "source": "s", "device": "cpu", "contradiction": False, "reason": "",
-         "command": "make", "tests": [
-             {"quantity": "speedup", "model": "pointer", "against": "transformer", "at": [2048], "phase": "training",
-              "rule": "at least", "value": 2, "margin": 0.1, "direction": 1.0},
-             {"quantity": "flops_step_growth", "model": "pointer", "span": [1, 4096], "rule": "between",
-              "value": 1, "upper": 3},
-             {"quantity": "accuracy_by_sequence", "model": "pointer", "at": [512], "beside": "counting",
-              "rule": "excludes"},
-             {"check": "time_exponent", "rule": "within", "value": 50, "margin": 0.5}]},
+        {
+            "id": "a",
+            "claim": "c",
+            "figure": "f",
+            "source": "s",
+            "device": "cpu",
+            "contradiction": False,
+            "reason": "",
+            "command": "make",
+            "tests": [
+                {
+                    "quantity": "speedup",
+                    "model": "pointer",
+                    "against": "transformer",
+                    "at": [2048],
+                    "phase": "training",
+                    "rule": "at least",
+                    "value": 2,
+                    "margin": 0.1,
+                    "direction": 1.0,
+                },
+                {
+                    "quantity": "flops_step_growth",
+                    "model": "pointer",
+                    "span": [1, 4096],
+                    "rule": "between",
+                    "value": 1,
+                    "upper": 3,
+                },
+                {
+                    "quantity": "accuracy_by_sequence",
+                    "model": "pointer",
+                    "at": [512],
+                    "beside": "counting",
+                    "rule": "excludes",
+                },
+                {"check": "time_exponent", "rule": "within", "value": 50, "margin": 0.5},
+            ],
+        },
         {"id": "b", "claim": "c", "figure": "f", "source": "s", "tests": []},
     ]
-}  # fmt: skip
+}
 
 
 def test_any_value_at_any_key_of_the_ledger(tmp_path: Path, fuzz: Callable[[str], Counted]) -> None:
@@ -187,7 +277,11 @@ def test_any_value_at_any_key_of_the_ledger(tmp_path: Path, fuzz: Callable[[str]
 
     def check(case: tuple[tuple[Any, ...], Any, str]) -> None:
         place, value, more = case
-        content = changed(LEDGER, place, value) if not more else changed(LEDGER, (*place[:-1], more), value)
+        content = (
+            changed(LEDGER, place, value)
+            if not more
+            else changed(LEDGER, (*place[:-1], more), value)
+        )
         path.write_text(json.dumps(content), encoding="utf-8")  # JSON is YAML, and has no aliases
         try:
             judged = claims.judge(numbers, ledger.read(path))
@@ -207,7 +301,9 @@ def test_any_value_at_any_key_of_the_ledger(tmp_path: Path, fuzz: Callable[[str]
         fuzz("fuzzed claims")(90, cases, check)
 
 
-@pytest.mark.parametrize("text", ["claims: []\nclaims: []\n", "claims: !!set {a}\n", "claims: &a [*a]\n", "1", "", "{"])
+@pytest.mark.parametrize(
+    "text", ["claims: []\nclaims: []\n", "claims: !!set {a}\n", "claims: &a [*a]\n", "1", "", "{"]
+)
 def test_a_ledger_is_read_as_strictly_as_a_config(tmp_path: Path, text: str) -> None:
     (tmp_path / "claims.yaml").write_text(text)
     with pytest.raises(InputError, match=r"claims\.yaml"):
@@ -231,12 +327,25 @@ def test_any_damage_to_a_row(tmp_path: Path, fuzz: Callable[[str], Counted]) -> 
             named = str(path) in str(error)
             assert named, str(error)  # noqa: PT017
 
-    nested = [b"[" * 100_000, b'{"seed": ' + b"9" * 5000 + b"}", b"null", b"[]", b"NaN", b'"\\ud800"', b"\xff\xfe"]
-    fuzz("fuzzed row files")(60, st.one_of(cut, short, st.sampled_from(nested), st.binary(max_size=20)), check)
+    nested = [
+        b"[" * 100_000,
+        b'{"seed": ' + b"9" * 5000 + b"}",
+        b"null",
+        b"[]",
+        b"NaN",
+        b'"\\ud800"',
+        b"\xff\xfe",
+    ]
+    fuzz("fuzzed row files")(
+        60, st.one_of(cut, short, st.sampled_from(nested), st.binary(max_size=20)), check
+    )
 
 
-def test_any_value_in_a_row_whose_digest_fits(tmp_path: Path, fuzz: Callable[[str], Counted]) -> None:
-    """A row that somebody sealed with our own digest: refused by name, or good enough for the tables."""
+def test_any_value_in_a_row_whose_digest_fits(
+    tmp_path: Path, fuzz: Callable[[str], Counted]
+) -> None:
+    """A row that somebody sealed with our own digest: refused by name, or good enough for the
+    tables."""
     path, manifest = tmp_path / "row.json", tmp_path / "manifest.txt"
     manifest.write_text(f"{path}\n")
     rows = [
@@ -260,7 +369,9 @@ def test_any_value_in_a_row_whose_digest_fits(tmp_path: Path, fuzz: Callable[[st
     fuzz("fuzzed sealed rows")(90, inside, check)
 
 
-@pytest.mark.parametrize("name", ["../../x.json", "/etc/passwd", "a/b.json", "..", "x", "trace.json\n", ".json", ""])
+@pytest.mark.parametrize(
+    "name", ["../../x.json", "/etc/passwd", "a/b.json", "..", "x", "trace.json\n", ".json", ""]
+)
 def test_a_file_of_a_row_cannot_lie_elsewhere(tmp_path: Path, name: str) -> None:
     row = complete(copied("pointer", 512, 0.9)) | {"files": {"trace": name}}
     with pytest.raises(RowError, match="files"):
@@ -269,36 +380,61 @@ def test_a_file_of_a_row_cannot_lie_elsewhere(tmp_path: Path, name: str) -> None
 
 @pytest.mark.parametrize("ended", ["yesterday", "2026-11-24T03:00:09", "2026-11-24T02:00:00+00:00"])
 def test_no_time_of_a_row_upsets_an_estimate(ended: str) -> None:
-    assert estimate.row_seconds(copied("pointer", 512, 0.9, started="2026-11-24T03:00:00+00:00", ended=ended)) == 0.0
+    assert (
+        estimate.row_seconds(
+            copied("pointer", 512, 0.9, started="2026-11-24T03:00:00+00:00", ended=ended)
+        )
+        == 0.0
+    )
 
 
 def test_any_command_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], fuzz: Callable[[str], Counted]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    fuzz: Callable[[str], Counted],
 ) -> None:
     monkeypatch.chdir(tmp_path)
     times = {"started": "2026-01-01T00:00:00+00:00", "ended": "2026-01-01T00:00:01+00:00"}
 
     def instead(cells: list[Cell], folder: Path) -> list[dict[str, Any]]:
-        return [complete({**provenance.identity(cells[0]), **times, "status": "oom", "reason": "too big"})]
+        return [
+            complete(
+                {**provenance.identity(cells[0]), **times, "status": "oom", "reason": "too big"}
+            )
+        ]
 
     monkeypatch.setattr(rows_run, "run", instead)
-    monkeypatch.setattr(contracts, "verdict", lambda *_: contracts.Verdict("chance", {}, "", "ok", []))
-    texts = [text for text in TEXTS if "\x00" not in text and "\ud800" not in text]  # argv holds neither
-    text = st.one_of(st.sampled_from(texts), st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=8))
+    monkeypatch.setattr(
+        contracts, "verdict", lambda *_: contracts.Verdict("chance", {}, "", "ok", [])
+    )
+    texts = [
+        text for text in TEXTS if "\x00" not in text and "\ud800" not in text
+    ]  # argv holds neither
+    text = st.one_of(
+        st.sampled_from(texts), st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=8)
+    )
     options = [option(name) for name in OPTIONS] + ["--contract", "--out", "--nonsense", "-x"]
     pair = st.one_of(
         st.tuples(st.sampled_from(options), text),
         st.tuples(st.just("--set"), text.map(lambda value: f"k={value}")),
     )
     run = st.lists(pair, min_size=1, max_size=3).map(
-        lambda pairs: ["run", "--experiment", "copy", "--model", "chance", *(part for pair in pairs for part in pair)]
+        lambda pairs: [
+            "run",
+            "--experiment",
+            "copy",
+            "--model",
+            "chance",
+            *(part for pair in pairs for part in pair),
+        ]
     )
-    tier = st.tuples(st.sampled_from(["plan", "estimate"]), st.sampled_from(["--config", "--configfile"]), text).map(
-        list
-    )
-    traced = st.lists(st.one_of(text, st.sampled_from(["--row", "--position", "--head"])), max_size=4).map(
-        lambda rest: ["trace", *rest]
-    )
+    tier = st.tuples(
+        st.sampled_from(["plan", "estimate"]), st.sampled_from(["--config", "--configfile"]), text
+    ).map(list)
+    traced = st.lists(
+        st.one_of(text, st.sampled_from(["--row", "--position", "--head"])), max_size=4
+    ).map(lambda rest: ["trace", *rest])
     other = st.lists(text, max_size=3)
 
     def check(argv: list[str]) -> None:
@@ -311,7 +447,9 @@ def test_any_command_line(
         assert "Traceback" not in err
         assert len(err.splitlines()) <= 1, err
         if code == 2:
-            assert re.search(r"accepted: |Known: |See `pointer-bench|cannot be read|Change it there", err), err
+            assert re.search(
+                r"accepted: |Known: |See `pointer-bench|cannot be read|Change it there", err
+            ), err
         if code == 0 and argv[0] == "run" and not {"--help", "-h"} & set(argv):
             row = json.loads(out)
             assert row["command"].startswith("pointer-bench run")
@@ -327,7 +465,11 @@ def test_a_mistyped_command_or_option_gets_the_nearest(
 
     def check(case: tuple[str, str]) -> None:
         right, wrong = case
-        argv = ["run", "--experiment", "copy", "--model", "chance", wrong, "1"] if right.startswith("--") else [wrong]
+        argv = (
+            ["run", "--experiment", "copy", "--model", "chance", wrong, "1"]
+            if right.startswith("--")
+            else [wrong]
+        )
         assert cli.main(argv) == 2
         err = capsys.readouterr().err
         if not re.match("--.|[a-z]", wrong):
@@ -356,13 +498,22 @@ def test_the_report_names_a_file_that_is_missing_or_damaged(
         assert len(err.splitlines()) == 1
 
 
-def test_a_report_without_its_frames_names_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_report_without_its_frames_names_the_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     table = str(tmp_path / "tables" / "speedup.csv")
     (tmp_path / "estimates.parquet").write_bytes(b"")
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "rows.parquet").write_bytes(b"\xff\x00PAR1")
-    for rows in (tmp_path / "nowhere", tmp_path / "rows.parquet", tmp_path / "bad" / "rows.parquet"):
-        assert report.main(["make", table, "--from", str(rows), str(tmp_path / "estimates.parquet")]) == 2
+    for rows in (
+        tmp_path / "nowhere",
+        tmp_path / "rows.parquet",
+        tmp_path / "bad" / "rows.parquet",
+    ):
+        assert (
+            report.main(["make", table, "--from", str(rows), str(tmp_path / "estimates.parquet")])
+            == 2
+        )
         message = capsys.readouterr().err
         assert str(rows) in message
         assert len(message.splitlines()) == 1
@@ -377,7 +528,13 @@ def test_settings_that_a_row_holds_are_checked_like_any_other(
     assert cli.main(["trace", "--row", str(tmp_path / "row.json"), "--position", "3"]) == 2
     assert "'../x' is unknown" in capsys.readouterr().err
     task = {"name": "copy", "distance": 8}
-    good = {"experiment": "interpretability", "model": "pointer", "task": task, "length": 16, "batch": 1}
+    good = {
+        "experiment": "interpretability",
+        "model": "pointer",
+        "task": task,
+        "length": 16,
+        "batch": 1,
+    }
     write_row(tmp_path / "row.json", row | {"settings": good})
     assert cli.main(["trace", "--row", str(tmp_path / "row.json"), "--position", "3"]) == 1
     err = capsys.readouterr().err
@@ -386,6 +543,6 @@ def test_settings_that_a_row_holds_are_checked_like_any_other(
 
 
 def test_every_key_of_a_row_was_in_reach() -> None:
-    assert {place[0] for place in places(copy.deepcopy(complete(copied("pointer", 512, 0.9))))} >= set(keys()) - {
-        "digest"
-    }
+    assert {
+        place[0] for place in places(copy.deepcopy(complete(copied("pointer", 512, 0.9))))
+    } >= set(keys()) - {"digest"}

@@ -1,7 +1,8 @@
-"""The tables, claims and goals of the committed reference rows stay as they are while the code moves.
+"""The tables, claims and goals of the committed reference rows stay as they are while the code
+moves.
 
-To renew the files on purpose: `python -m tests.test_golden`, then read the difference before you commit it.
-"""
+To renew the files on purpose: `python -m tests.test_golden`, then read the difference before you
+commit it."""
 
 from __future__ import annotations
 
@@ -23,7 +24,10 @@ def make(out: Path) -> dict[str, str]:
     frame["path"] = frame["path"].str.removeprefix(f"{ROOT}/")
     tables.write(estimates.build(frame), out / "tables")
     claims.write(frame, out, "", LEDGER)
-    return {path.name: path.read_text(encoding="utf-8") for path in sorted((out / "tables").glob("*.csv"))}
+    return {
+        path.name: path.read_text(encoding="utf-8")
+        for path in sorted((out / "tables").glob("*.csv"))
+    }
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,5 @@
-"""The shape of the house: imports go down and never round, files and folders stay small enough to read."""
+"""The shape of the house: imports go down and never round, files and folders stay small enough to
+read."""
 
 from __future__ import annotations
 
@@ -25,7 +26,8 @@ def python_files() -> dict[str, Path]:
 
 
 def import_graph() -> networkx.DiGraph:
-    """Return an edge for each import in product code, wherever it stands, those for types included."""
+    """Return an edge for each import in product code, wherever it stands, those for types
+    included."""
     files = python_files()
     graph = networkx.DiGraph()
     graph.add_nodes_from(files)
@@ -63,7 +65,9 @@ def test_the_graph_sees_the_imports(graph: networkx.DiGraph) -> None:
 
 
 def test_no_modules_import_each_other_in_a_circle(graph: networkx.DiGraph) -> None:
-    circles = [sorted(part) for part in networkx.strongly_connected_components(graph) if len(part) > 1]
+    circles = [
+        sorted(part) for part in networkx.strongly_connected_components(graph) if len(part) > 1
+    ]
     assert circles == []
 
 
@@ -77,8 +81,15 @@ def test_no_import_goes_up(graph: networkx.DiGraph) -> None:
 
 
 def test_no_file_is_too_long_to_read() -> None:
-    files = [*python_files().values(), *(ROOT / "tests").rglob("*.py"), *(ROOT / "benchmarks").rglob("*.py")]
-    lines = {str(path.relative_to(ROOT)): len(path.read_text(encoding="utf-8").splitlines()) for path in files}
+    files = [
+        *python_files().values(),
+        *(ROOT / "tests").rglob("*.py"),
+        *(ROOT / "benchmarks").rglob("*.py"),
+    ]
+    lines = {
+        str(path.relative_to(ROOT)): len(path.read_text(encoding="utf-8").splitlines())
+        for path in files
+    }
     assert {path: count for path, count in lines.items() if count > LONGEST_FILE} == {}
 
 

@@ -1,4 +1,5 @@
-"""Names and values never become commands: through the real Snakemake, from a folder whose own name is hostile.
+"""Names and values never become commands: through the real Snakemake, from a folder whose own name
+is hostile.
 
 The machine's label and the folder try; a model of such a name is refused by the registry.
 """
@@ -20,9 +21,15 @@ from workflow.bench.rows import read_row
 MACHINE = "$(touch pwned) `touch pwned` 'a\" && touch pwned #"
 FOLDER = "it's a $(touch pwned) & `touch pwned`; folder"
 TIER = {
-    "tier": "mine", "devices": "cpu", "threads": 1, "lengths": [16], "models": ["pointer"], "controls": "none",
-    "machine": MACHINE, "experiments": {**dict.fromkeys(experiments.EXPERIMENTS), "complexity": {}},
-}  # fmt: skip
+    "tier": "mine",
+    "devices": "cpu",
+    "threads": 1,
+    "lengths": [16],
+    "models": ["pointer"],
+    "controls": "none",
+    "machine": MACHINE,
+    "experiments": {**dict.fromkeys(experiments.EXPERIMENTS), "complexity": {}},
+}
 
 
 @pytest.fixture
@@ -30,7 +37,9 @@ def planted(tmp_path: Path) -> Path:
     """A copy of the suite with a tier that names the machine."""
     folder = tmp_path / FOLDER
     for name in ("workflow", "pointer", "baselines", "config", "profiles", "results/paper"):
-        shutil.copytree(sources.ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(
+            sources.ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__")
+        )
     for name in ("Snakefile", "environment.yml"):
         shutil.copy(sources.ROOT / name, folder)
     (folder / "mine.yaml").write_text(json.dumps(TIER))
@@ -42,7 +51,13 @@ def snakemake(folder: Path, *arguments: str) -> str:
     command = [sys.executable, "-m", "snakemake", "--cores", "2", *arguments]
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     done = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=240, check=False
+        command,
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
     )
     assert [str(path) for path in folder.parent.rglob("pwned*")] == []
     return f"exit code {done.returncode}\n{done.stdout}{done.stderr}"
@@ -69,7 +84,9 @@ def test_a_hostile_machine_and_folder_end_in_a_row(planted: Path) -> None:
 def test_what_is_refused_runs_nothing(tmp_path: Path, arguments: list[str], words: str) -> None:
     folder = tmp_path / FOLDER
     folder.mkdir()
-    (folder / "object.yaml").write_text("lengths: !!python/object/apply:os.system ['touch pwned']\n")
+    (folder / "object.yaml").write_text(
+        "lengths: !!python/object/apply:os.system ['touch pwned']\n"
+    )
     (folder / "endless.yaml").write_text("tier: mine\nlengths: &a [*a]\n")
     fixed = ["--snakefile", str(sources.ROOT / "Snakefile"), "--dry-run"]
     told = snakemake(folder, *arguments, *fixed)

@@ -15,7 +15,13 @@ from workflow.bench.measure import models, pointers
 from workflow.bench.outcomes import Unsupported
 from workflow.bench.rows import keys
 
-CELL: dict[str, Any] = {"experiment": "interpretability", "distance": 24, "length": 80, "batch": 2, "tokens": 480}
+CELL: dict[str, Any] = {
+    "experiment": "interpretability",
+    "distance": 24,
+    "length": 80,
+    "batch": 2,
+    "tokens": 480,
+}
 
 
 def run(model: str, tmp_path: Path) -> dict[str, Any]:
@@ -33,7 +39,10 @@ def test_a_row_holds_hops_by_layer(measured: tuple[dict[str, Any], Path]) -> Non
     row, _ = measured
     assert set(row) <= set(keys())
     assert len(row["hops_mean"]) == len(row["hops_max"]) == 6
-    assert all(0 <= mean <= longest < 80 for mean, longest in zip(row["hops_mean"], row["hops_max"], strict=True))
+    assert all(
+        0 <= mean <= longest < 80
+        for mean, longest in zip(row["hops_mean"], row["hops_max"], strict=True)
+    )
     assert row["tokens_used"] == 480
 
 
@@ -50,7 +59,9 @@ def test_the_trace_holds_every_pointer_of_a_sequence(measured: tuple[dict[str, A
 def test_the_weights_are_those_of_the_model(measured: tuple[dict[str, Any], Path]) -> None:
     row, folder = measured
     settings = Cell.of(model="pointer", **CELL).resolved()
-    models.build(settings, torch.device("cpu")).load_state_dict(load_file(folder / row["files"]["weights"]))
+    models.build(settings, torch.device("cpu")).load_state_dict(
+        load_file(folder / row["files"]["weights"])
+    )
 
 
 def test_a_model_without_pointers_is_unsupported_before_it_is_trained(tmp_path: Path) -> None:
@@ -60,7 +71,13 @@ def test_a_model_without_pointers_is_unsupported_before_it_is_trained(tmp_path: 
 
 def test_hops_fall_into_half_open_bins() -> None:
     assert pointers.hop_edges(9) == [0, 1, 2, 4, 8, 16]
-    assert pointers.histogram(torch.tensor([0, 0, 1, 3, 4, 7, 8]), [0, 1, 2, 4, 8, 16]) == [2, 1, 1, 2, 1]
+    assert pointers.histogram(torch.tensor([0, 0, 1, 3, 4, 7, 8]), [0, 1, 2, 4, 8, 16]) == [
+        2,
+        1,
+        1,
+        2,
+        1,
+    ]
 
 
 def test_the_longest_hop_of_any_length_is_in_a_bin() -> None:

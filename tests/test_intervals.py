@@ -1,4 +1,5 @@
-"""Intervals: known values, and coverage by simulation: a 95% interval must hold the truth in about 95 of 100 worlds."""
+"""Intervals: known values, and coverage by simulation: a 95% interval must hold the truth in about
+95 of 100 worlds."""
 
 import itertools
 import math
@@ -40,7 +41,9 @@ def test_sequences_are_the_units_where_symbols_fall_together() -> None:
     generator = np.random.default_rng(2)
     naive, units = [], []
     for _ in range(WORLDS):
-        shares = generator.beta(16, 4, size=20)  # accuracy varies from sequence to sequence around 80%
+        shares = generator.beta(
+            16, 4, size=20
+        )  # accuracy varies from sequence to sequence around 80%
         right = generator.binomial(512, shares)
         naive.append(intervals.wilson(int(right.sum()), 20 * 512).holds(0.8))
         units.append(intervals.accuracy(list(right), 512).holds(0.8))
@@ -75,7 +78,8 @@ def test_t_covers_at_three_seeds_where_a_bootstrap_does_not() -> None:
 def test_the_ratio_of_paired_repeats_covers(pairs: int) -> None:
     generator = np.random.default_rng(pairs)
     holds = [
-        intervals.ratio(list(np.exp(generator.normal(math.log(2.0), 0.1, size=pairs)))).holds(2.0) for _ in range(500)
+        intervals.ratio(list(np.exp(generator.normal(math.log(2.0), 0.1, size=pairs)))).holds(2.0)
+        for _ in range(500)
     ]
     assert 0.91 <= coverage(holds) <= 0.985
 
@@ -84,14 +88,16 @@ def test_the_exponent_is_found_and_covered() -> None:
     generator = np.random.default_rng(4)
     lengths = np.repeat([256, 512, 1024, 2048], 3)
     holds = [
-        intervals.exponent(lengths, lengths**1.4 * np.exp(generator.normal(0, 0.05, 12))).holds(1.4) for _ in range(500)
+        intervals.exponent(lengths, lengths**1.4 * np.exp(generator.normal(0, 0.05, 12))).holds(1.4)
+        for _ in range(500)
     ]
     assert 0.92 <= coverage(holds) <= 0.98
     assert intervals.exponent([256, 512, 1024], [1, 4, 16]).value == pytest.approx(2.0)
 
 
 def test_an_exponent_over_repeats_is_covered_where_a_repeat_drifts_as_a_whole() -> None:
-    """What makes one repeat's long lengths slow disturbs all of them: as 12 points of one fit they cover too little."""
+    """What makes one repeat's long lengths slow disturbs all of them: as 12 points of one fit they
+    cover too little."""
     generator, lengths = np.random.default_rng(5), np.array([256, 512, 1024, 2048])
 
     def drifting() -> list[tuple[list[float], list[float]]]:
@@ -99,7 +105,10 @@ def test_an_exponent_over_repeats_is_covered_where_a_repeat_drifts_as_a_whole() 
         return [(list(lengths), list(lengths**1.4 * (lengths / 724) ** tilt)) for tilt in tilts]
 
     worlds = [drifting() for _ in range(500)]
-    pooled = [intervals.exponent(*(list(itertools.chain(*axis)) for axis in zip(*w, strict=True))) for w in worlds]
+    pooled = [
+        intervals.exponent(*(list(itertools.chain(*axis)) for axis in zip(*w, strict=True)))
+        for w in worlds
+    ]
     assert 0.92 <= coverage([intervals.exponent_over(world).holds(1.4) for world in worlds]) <= 0.98
     assert coverage([interval.holds(1.4) for interval in pooled]) < 0.85
     assert intervals.exponent_over(worlds[0][:1]) == intervals.exponent(*worlds[0][0])
@@ -107,18 +116,26 @@ def test_an_exponent_over_repeats_is_covered_where_a_repeat_drifts_as_a_whole() 
 
 @pytest.mark.parametrize("kind", ["wilson", "accuracy", "mean", "ratio", "exponent"])
 def test_coverage_would_notice_an_interval_that_is_too_narrow(kind: str) -> None:
-    """The same worlds with every interval shrunk to 0.6 of its width: none may pass the bounds asked above."""
+    """The same worlds with every interval shrunk to 0.6 of its width: none may pass the bounds
+    asked above."""
     generator = np.random.default_rng(9)
     lengths = np.repeat([256, 512, 1024, 2048], 3)
     worlds: dict[str, tuple[float, Callable[[], Interval]]] = {
         "wilson": (0.5, lambda: intervals.wilson(int(generator.binomial(100, 0.5)), 100)),
         "accuracy": (
             0.8,
-            lambda: intervals.accuracy(list(generator.binomial(512, generator.beta(16, 4, size=20))), 512),
+            lambda: intervals.accuracy(
+                list(generator.binomial(512, generator.beta(16, 4, size=20))), 512
+            ),
         ),
         "mean": (1.0, lambda: intervals.mean(list(generator.normal(1.0, 0.1, size=3)))),
         "ratio": (2.0, lambda: intervals.ratio(list(2 * np.exp(generator.normal(0, 0.1, size=3))))),
-        "exponent": (1.4, lambda: intervals.exponent(lengths, lengths**1.4 * np.exp(generator.normal(0, 0.05, 12)))),
+        "exponent": (
+            1.4,
+            lambda: intervals.exponent(
+                lengths, lengths**1.4 * np.exp(generator.normal(0, 0.05, 12))
+            ),
+        ),
     }
     truth, draw = worlds[kind]
     assert coverage([shrunk(draw(), 0.6).holds(truth) for _ in range(300)]) < 0.90

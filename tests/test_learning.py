@@ -1,4 +1,5 @@
-"""Do rows of every task come out of the one training code, complete, and with what only their task has?"""
+"""Do rows of every task come out of the one training code, complete, and with what only their task
+has?"""
 
 from __future__ import annotations
 
@@ -41,7 +42,10 @@ def test_every_task_makes_a_row(experiment: str, tmp_path: Path) -> None:
     assert 0 < row["tokens_used"] <= 256
     assert row["n_evaluated"] >= 20
     assert 0 < row["chance"] < 1
-    assert row["task"].items() >= {key: value for key, value in TINY[experiment].items() if key != "length"}.items()
+    assert (
+        row["task"].items()
+        >= {key: value for key, value in TINY[experiment].items() if key != "length"}.items()
+    )
 
 
 def test_text_rows_have_bits_and_a_hash_and_strings_have_further_sizes(tmp_path: Path) -> None:
@@ -65,4 +69,6 @@ def test_hops_of_a_model_trained_on_text_are_over_all_positions(tmp_path: Path) 
     assert (row["task"]["name"], row["axis"]) == ("bytes", "length")
     assert row["bits_per_byte"] > 0
     assert len(row["hops_mean"]) == len(row["hops_max"]) == 6
-    assert all(0 <= mean <= top < 32 for mean, top in zip(row["hops_mean"], row["hops_max"], strict=True))
+    assert all(
+        0 <= mean <= top < 32 for mean, top in zip(row["hops_mean"], row["hops_max"], strict=True)
+    )

@@ -19,7 +19,8 @@ FIXED = ("c2", "c4", "c5")  # the paper's own numbers alone: no row changes them
 
 
 def on_mps(model: str, factor: dict[int, float], repeats: int = 3) -> list[Row]:
-    """Rows on Apple Silicon at a multiple of the paper's tokens/s, with the trunk at ten times of them."""
+    """Rows on Apple Silicon at a multiple of the paper's tokens/s, with the trunk at ten times of
+    them."""
     rates = paper.throughput().set_index(["model", "length"])["value"]
     given = {"device": "mps", "machine": "Apple M3"}
     rows = []
@@ -46,7 +47,9 @@ def factor(of: str, times: float) -> list[Row]:
     """Linear work of the pointer, and attention with `times` as much of one kind at N=8192."""
     pointer = counted("pointer", 8192, 1)
     many = {of: int(times * pointer[of])}
-    attentions = [counted(model, 8192, 2, **many) for model in ("transformer-unfused", "transformer")]
+    attentions = [
+        counted(model, 8192, 2, **many) for model in ("transformer-unfused", "transformer")
+    ]
     return [*work(1, 2, LENGTHS), pointer, *attentions]
 
 
@@ -66,7 +69,10 @@ def wobbly(model: str, step: float, **values: object) -> list[Row]:
 def elsewhere(rows: Iterable[Row]) -> list[Row]:
     """The same rows on another machine."""
     return [
-        row(**{k: v for k, v in r.items() if k not in ("started", "ended", "digest")} | {"machine": LAPTOP})
+        row(
+            **{k: v for k, v in r.items() if k not in ("started", "ended", "digest")}
+            | {"machine": LAPTOP}
+        )
         for r in rows
     ]
 
@@ -123,7 +129,8 @@ CASES: list[tuple[str, Verdict, list[Row]]] = [
     (
         "copy-low",
         PARTLY,
-        CONTROLS + [copied("pointer", d, 0.05, seed=s, loss=2.5) for d in DISTANCES for s in range(3)],
+        CONTROLS
+        + [copied("pointer", d, 0.05, seed=s, loss=2.5) for d in DISTANCES for s in range(3)],
     ),
     ("copy-low", NO, CONTROLS + seeds("pointer", 0.999)),
     ("copy-low", OPEN, CONTROLS + seeds("pointer", 0.05, count=1)),
@@ -159,7 +166,14 @@ CASES: list[tuple[str, Verdict, list[Row]]] = [
     ("longformer", UNTESTED, STEADY),
     ("future-work", UNTESTED, STEADY),
     ("c1", YES, CONTROLS),
-    ("c1", PARTLY, [copied(m, 512, a, chance=0.5, symbols=2) for m, a in (("oracle-copy", 1.0), ("chance", 0.5))]),
+    (
+        "c1",
+        PARTLY,
+        [
+            copied(m, 512, a, chance=0.5, symbols=2)
+            for m, a in (("oracle-copy", 1.0), ("chance", 0.5))
+        ],
+    ),
     ("c1", OPEN, []),
     ("c3", YES, [counted("pointer-dense", n, 2) for n in (1024, 2048)]),
     ("c3", PARTLY, [counted("pointer-dense", n, 1) for n in (1024, 2048)]),
@@ -170,7 +184,9 @@ CASES: list[tuple[str, Verdict, list[Row]]] = [
 ]
 
 
-@pytest.mark.parametrize(("claim", "verdict", "rows"), CASES, ids=[f"{claim}-{verdict}" for claim, verdict, _ in CASES])
+@pytest.mark.parametrize(
+    ("claim", "verdict", "rows"), CASES, ids=[f"{claim}-{verdict}" for claim, verdict, _ in CASES]
+)
 def test_rows_give_a_claim_its_verdict(claim: str, verdict: Verdict, rows: list[Row]) -> None:
     found = line(claim, rows)
     assert (found.verdict, found.why) == (verdict, found.why)
@@ -185,7 +201,9 @@ def test_every_claim_is_judged_here_but_the_one_that_reads_traces() -> None:
     [([[[0, 0, 1]]], YES), ([[[0, 2, 1]]], NO), (None, UNTESTED)],
     ids=["earlier", "later", "no trace"],
 )
-def test_one_target_is_judged_from_the_trace(tmp_path: Path, targets: object, verdict: Verdict) -> None:
+def test_one_target_is_judged_from_the_trace(
+    tmp_path: Path, targets: object, verdict: Verdict
+) -> None:
     rows = frame.collect(store([traced(512)], tmp_path), tmp_path)
     trace = next(tmp_path.glob("*.trace.json"))
     trace.write_text(json.dumps({"targets": targets}))

@@ -1,4 +1,5 @@
-"""Are ListOps answers right, and are expressions those of the grammar? A second evaluator judges, on text."""
+"""Are ListOps answers right, and are expressions those of the grammar? A second evaluator judges,
+on text."""
 
 from __future__ import annotations
 
@@ -8,13 +9,25 @@ import numpy as np
 import pytest
 
 from workflow.bench.tasks.base import IGNORED, Seeds, generator
-from workflow.bench.tasks.listops import END, FILLER, MAX, MED, MIN, SM, ListOpsTask, TooLong, expression, value
+from workflow.bench.tasks.listops import (
+    END,
+    FILLER,
+    MAX,
+    MED,
+    MIN,
+    SM,
+    ListOpsTask,
+    TooLong,
+    expression,
+    value,
+)
 
 NAMES = {MIN: "MIN", MAX: "MAX", MED: "MED", SM: "SM"}
 
 
 def parse(tokens: list[int]) -> tuple[int, int, int]:
-    """(value, tokens read, depth) of the expression at the start of `tokens`, read from the left with a stack."""
+    """(value, tokens read, depth) of the expression at the start of `tokens`, read from the left
+    with a stack."""
     stack: list[tuple[str, list[int]]] = []
     deepest = 0
     for place, token in enumerate(tokens):
@@ -28,7 +41,12 @@ def parse(tokens: list[int]) -> tuple[int, int, int]:
             name, arguments = stack.pop()
             assert 2 <= len(arguments) <= 10
             ranked, total = sorted(arguments), str(sum(arguments))
-            answers = {"MIN": ranked[0], "MAX": ranked[-1], "MED": int(statistics.median(ranked)), "SM": int(total[-1])}
+            answers = {
+                "MIN": ranked[0],
+                "MAX": ranked[-1],
+                "MED": int(statistics.median(ranked)),
+                "SM": int(total[-1]),
+            }
             known = answers[name]
             if not stack:
                 return known, place + 1, deepest

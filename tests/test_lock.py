@@ -41,9 +41,16 @@ def wait_for(path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("first", "second", "together"),
-    [("beside", "beside", True), ("alone", "beside", False), ("beside", "alone", False), ("alone", "alone", False)],
+    [
+        ("beside", "beside", True),
+        ("alone", "beside", False),
+        ("beside", "alone", False),
+        ("alone", "alone", False),
+    ],
 )
-def test_only_rows_that_are_not_timed_run_side_by_side(tmp_path: Path, first: str, second: str, together: bool) -> None:
+def test_only_rows_that_are_not_timed_run_side_by_side(
+    tmp_path: Path, first: str, second: str, together: bool
+) -> None:
     a = holder(tmp_path, first, "a", 60)
     wait_for(tmp_path / "a")
     b = holder(tmp_path, second, "b", 0)
@@ -93,7 +100,9 @@ def test_who_waits_long_says_so(
     assert first.wait(timeout=20) == 0
 
 
-def test_anybody_may_take_the_lock_after_us(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_anybody_may_take_the_lock_after_us(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "machine.lock"
     monkeypatch.setattr(lock, "lock_path", lambda: path)
     with lock.hold(exclusive=True):
@@ -115,7 +124,9 @@ def test_the_lock_follows_no_tmpdir(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert lock.lock_path() == here == tmp_path / "pointer-bench.lock"
 
 
-def test_a_file_system_without_locks_is_recorded_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_system_without_locks_is_recorded_and_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(_descriptor: int, _kind: int) -> None:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 

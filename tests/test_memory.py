@@ -1,4 +1,5 @@
-"""A known number of bytes comes out of the memory measurements, and glibc keeps or returns freed memory as told."""
+"""A known number of bytes comes out of the memory measurements, and glibc keeps or returns freed
+memory as told."""
 
 from __future__ import annotations
 
@@ -84,7 +85,9 @@ def test_a_sampled_peak_is_at_least_what_was_held_at_the_end() -> None:
     assert found == memory.Peak(70, "sampled")
 
 
-def test_without_the_kernels_mark_the_resident_size_is_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_kernels_mark_the_resident_size_is_sampled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(memory.Path, "exists", lambda self: False)
     found = memory.peak(CPU, lambda: torch.ones(80 * MIB // 4).sum())
     assert found.method == "resident size, sampled"
@@ -114,7 +117,9 @@ def test_tensors_without_data_are_counted_too() -> None:
     assert saved.bytes == 4 * 10 * 64
 
 
-glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="sets parameters of glibc's allocator")
+glibc = pytest.mark.skipif(
+    platform.libc_ver()[0] != "glibc", reason="sets parameters of glibc's allocator"
+)
 
 STEPS = """
 import resource, sys, torch
@@ -133,7 +138,9 @@ print(faults() - before)
 
 def page_faults(what: str) -> int:
     """Of a step that allocates 70 MiB, after eight equal ones in a process of its own."""
-    done = subprocess.run([sys.executable, "-c", STEPS, what], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", STEPS, what], capture_output=True, text=True, check=True
+    )
     return int(done.stdout)
 
 

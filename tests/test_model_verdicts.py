@@ -35,7 +35,9 @@ def planted(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("kind", BROKEN)
-def test_the_check_of_a_planted_model_fails_with_its_reason(kind: str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_check_of_a_planted_model_fails_with_its_reason(
+    kind: str, capfd: pytest.CaptureFixture[str]
+) -> None:
     name, (check, words) = outside.joined("bad", f"planted:{kind}"), BROKEN[kind]
     assert cli.main(["check", name]) == 1
     lines = capfd.readouterr().out.splitlines()
@@ -48,13 +50,18 @@ def test_an_honest_model_outside_keeps_the_contract() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["Leaky", *(pytest.param(k, marks=pytest.mark.full) for k in BROKEN if k != "Leaky")])
+@pytest.mark.parametrize(
+    "kind", ["Leaky", *(pytest.param(k, marks=pytest.mark.full) for k in BROKEN if k != "Leaky")]
+)
 def test_the_row_of_a_broken_model_says_why_and_holds_no_number(tmp_path: Path, kind: str) -> None:
     argv = ["run", "--experiment", "efficiency", "--model", f"bad=planted:{kind}", "--threads", "1"]
     check, words = BROKEN[kind]
     verdict = tmp_path / "bad.json"
     for name in ("first", "second"):
-        assert cli.main([*argv, "--contract", str(verdict), "--out", str(tmp_path / f"{name}.json")]) == 0
+        assert (
+            cli.main([*argv, "--contract", str(verdict), "--out", str(tmp_path / f"{name}.json")])
+            == 0
+        )
         row = read_row(tmp_path / f"{name}.json")
         assert row["status"] == "error"
         assert row["reason"].startswith(f"fails the contract: {check}: ")
@@ -67,10 +74,32 @@ def test_settings_that_break_the_contract_are_refused_and_others_are_not(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     name = outside.joined("sneaky", "planted:Sneaky")
-    argv = ["run", "--experiment", "complexity", "--model", name, "--length", "64", "--threads", "1"]
+    argv = [
+        "run",
+        "--experiment",
+        "complexity",
+        "--model",
+        name,
+        "--length",
+        "64",
+        "--threads",
+        "1",
+    ]
     for given, status in (([], "ok"), (["--set", "leak=true"], "error")):
         out = tmp_path / f"{status}.json"
-        assert cli.main([*argv, *given, "--contract", str(tmp_path / f"of-{status}.json"), "--out", str(out)]) == 0
+        assert (
+            cli.main(
+                [
+                    *argv,
+                    *given,
+                    "--contract",
+                    str(tmp_path / f"of-{status}.json"),
+                    "--out",
+                    str(out),
+                ]
+            )
+            == 0
+        )
         assert read_row(out)["status"] == status
     assert read_row(out)["reason"].startswith("fails the contract: causal: output 0 differs by")
     assert cli.main(["check", name, "--set", "leak=true"]) == 1
@@ -87,7 +116,8 @@ def test_what_else_fails_with_a_setting_is_the_models() -> None:
 
 def test_a_setting_that_is_no_keyword_is_told_how_to_become_one() -> None:
     with pytest.raises(
-        InputError, match=r"setting power of .* accepted: a keyword: `def __init__\(self, shape, \*, power"
+        InputError,
+        match=r"setting power of .* accepted: a keyword: `def __init__\(self, shape, \*, power",
     ):
         contract.check(outside.joined("positional", "planted:Positional"), {"power": 2})
     with pytest.raises(InputError, match="'shape' is unknown"):
@@ -103,7 +133,9 @@ def test_a_baseline_that_python_cannot_read_has_a_hash_and_one_failed_check(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """So its cells become rows that say why, and the others' are planned as before."""
-    entry = registry.info("identity").model_copy(update={"path": "unreadable:Mine", "kind": "model"})
+    entry = registry.info("identity").model_copy(
+        update={"path": "unreadable:Mine", "kind": "model"}
+    )
     monkeypatch.setattr(registry, "info", lambda name: entry)
     monkeypatch.syspath_prepend(str(tmp_path))
     for number, text in enumerate(("def (", "\udcff", "import sys; sys.exit(0)")):
@@ -171,7 +203,15 @@ def test_a_fault_of_the_environment_is_no_verdict(
 
 def test_too_little_memory_for_the_check_is_exit_code_1(tmp_path: Path) -> None:
     """Under a limit numba's library does not load: once this was kept as the model's failure."""
-    check = [sys.executable, "-m", "workflow.bench", "check", "pointer", "--out", str(tmp_path / "pointer.json")]
+    check = [
+        sys.executable,
+        "-m",
+        "workflow.bench",
+        "check",
+        "pointer",
+        "--out",
+        str(tmp_path / "pointer.json"),
+    ]
     command = f"ulimit -v 900000; exec {shlex.join(check)}"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
     assert done.returncode == 1
@@ -179,14 +219,18 @@ def test_too_little_memory_for_the_check_is_exit_code_1(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_check_that_takes_too_long_is_a_verdict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_check_that_takes_too_long_is_a_verdict(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(contracts, "TIME_LIMIT_S", 1)
     checker(tmp_path, monkeypatch, "result.write_text('{}'); time.sleep(60)")
     assert [verdict(tmp_path).status for _ in range(2)] == ["timeout", "timeout"]
     assert (tmp_path / "calls").read_text() == "x"
 
 
-def test_a_check_that_somebody_kills_leaves_no_verdict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_check_that_somebody_kills_leaves_no_verdict(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(contracts.child, "memory_kills", lambda: 3)
     checker(tmp_path, monkeypatch, "os.kill(os.getpid(), signal.SIGKILL)")
     with pytest.raises(StoppedError, match="SIGKILL"):

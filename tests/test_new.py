@@ -1,4 +1,5 @@
-"""`pointer-bench new`: one file and one line, whole or not at all, and a sentence for a name that cannot be."""
+"""`pointer-bench new`: one file and one line, whole or not at all, and a sentence for a name that
+cannot be."""
 
 from __future__ import annotations
 
@@ -19,7 +20,9 @@ from workflow.bench import cli, new, registry
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of baselines with a registry of two lines."""
     monkeypatch.setattr(registry, "FILE", tmp_path / "registry.yaml")
-    registry.FILE.write_text("# above\nlinear-attention: {path: a.b:C}\nother: {path: a.b:C}\n", encoding="utf-8")
+    registry.FILE.write_text(
+        "# above\nlinear-attention: {path: a.b:C}\nother: {path: a.b:C}\n", encoding="utf-8"
+    )
     (tmp_path / "chunks.py").touch()
     monkeypatch.setattr(registry, "names", lambda: ["linear-attention", "other"])
     return tmp_path
@@ -27,7 +30,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_file_and_a_line_are_written_and_nothing_else_changes(folder: Path) -> None:
     before = registry.FILE.read_text(encoding="utf-8")
-    told = new.make("my_mixer", cost="n log n", position="rotary", citation='Me 2026, "It: works", arXiv 1')
+    told = new.make(
+        "my_mixer", cost="n log n", position="rotary", citation='Me 2026, "It: works", arXiv 1'
+    )
     added = registry.FILE.read_text(encoding="utf-8").removeprefix(before)
     assert added.startswith("\nmy_mixer:\n  path: baselines.my_mixer:MyMixer\n")
     entry = registry._entries.__wrapped__  # what reads the file, without its cache
@@ -35,9 +40,17 @@ def test_a_file_and_a_line_are_written_and_nothing_else_changes(folder: Path) ->
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(registry, "ROOT", folder)
         found = entry()["my_mixer"]
-    assert (found.cost, found.position, found.citation) == ("n log n", "rotary", 'Me 2026, "It: works", arXiv 1')
+    assert (found.cost, found.position, found.citation) == (
+        "n log n",
+        "rotary",
+        'Me 2026, "It: works", arXiv 1',
+    )
     assert (found.path, found.group, found.kind) == ("baselines.my_mixer:MyMixer", "own", "model")
-    assert sorted(path.name for path in folder.iterdir()) == ["chunks.py", "my_mixer.py", "registry.yaml"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "chunks.py",
+        "my_mixer.py",
+        "registry.yaml",
+    ]
     assert any("pointer-bench check my_mixer" in line for line in told)
 
 
@@ -85,7 +98,9 @@ def test_the_file_is_short_formatted_and_a_causal_mixer(folder: Path) -> None:
         ("registry", "not taken"),
     ],
 )
-def test_a_name_that_cannot_be_is_refused_and_nothing_is_written(folder: Path, name: str, words: str) -> None:
+def test_a_name_that_cannot_be_is_refused_and_nothing_is_written(
+    folder: Path, name: str, words: str
+) -> None:
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     with pytest.raises(InputError, match=words) as caught:
         new.make(name)
@@ -93,14 +108,20 @@ def test_a_name_that_cannot_be_is_refused_and_nothing_is_written(folder: Path, n
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
-@pytest.mark.parametrize(("option", "value"), [("cost", "cheap"), ("position", ""), ("citation", "a\nb")])
-def test_a_bad_value_is_refused_and_nothing_is_written(folder: Path, option: str, value: str) -> None:
+@pytest.mark.parametrize(
+    ("option", "value"), [("cost", "cheap"), ("position", ""), ("citation", "a\nb")]
+)
+def test_a_bad_value_is_refused_and_nothing_is_written(
+    folder: Path, option: str, value: str
+) -> None:
     with pytest.raises(InputError, match=f"{option} of model my_mixer"):
         new.make("my_mixer", **{option: value})
     assert not (folder / "my_mixer.py").exists()
 
 
-def test_a_registry_that_cannot_be_written_leaves_no_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_registry_that_cannot_be_written_leaves_no_file(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(path: Path, text: str) -> None:
         raise OSError("no space left on device")
 

@@ -1,4 +1,5 @@
-"""Models outside the repository: found and read without running them, named by mistake and all, and whole in a row."""
+"""Models outside the repository: found and read without running them, named by mistake and all, and
+whole in a row."""
 
 from __future__ import annotations
 
@@ -35,7 +36,8 @@ class Mine:
 
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A package of the user's on Python's path: `theirs.sub.mine` imports its neighbours by relative names."""
+    """A package of the user's on Python's path: `theirs.sub.mine` imports its neighbours by
+    relative names."""
     folder = tmp_path / "theirs" / "sub"
     folder.mkdir(parents=True)
     (folder.parent / "common.py").write_text("value = 1\n")
@@ -72,7 +74,12 @@ def test_the_class_says_what_a_registry_line_says_and_is_not_run(package: Path) 
 
 
 def test_its_own_package_is_part_of_its_sources(package: Path) -> None:
-    assert {path.name for path in provenance.model_files(NAME)} == {"mine.py", "__init__.py", "helper.py", "common.py"}
+    assert {path.name for path in provenance.model_files(NAME)} == {
+        "mine.py",
+        "__init__.py",
+        "helper.py",
+        "common.py",
+    }
     before = provenance.source_hash(NAME)
     (package.parent / "common.py").write_text("value = 2\n")
     _forget()
@@ -162,7 +169,10 @@ def test_a_declared_model_can_be_chosen_restricted_and_set_by_name(package: Path
     [
         ({"models": {"mine": 3}}, "own_models.mine is 3; accepted: text"),
         ({"models": {"mine": "theirs.sub.mine:Mien"}}, "Did you mean 'Mine'"),
-        ({"models": {"mine": "theirs.sub.mine:Mine"}, "mixer": {"mien": {}}}, "'mien' is unknown. Did you mean 'mine'"),
+        (
+            {"models": {"mine": "theirs.sub.mine:Mine"}, "mixer": {"mien": {}}},
+            "'mien' is unknown. Did you mean 'mine'",
+        ),
         ({"own_model": {}}, "'own_model' is unknown. Did you mean 'own_models'"),
         ({"experiments": {"copy": {"models": {"mine": "a:B"}}}}, "experiments.copy.models"),
     ],
@@ -174,10 +184,13 @@ def test_a_mistake_in_the_config_is_named(package: Path, added: dict[str, Any], 
 
 @pytest.mark.slow
 def test_a_row_of_a_model_outside_is_measured_as_any_other(tmp_path: Path) -> None:
-    argv = "run --experiment complexity --model mine=planted:Honest --length 32 --threads 1 --out".split()  # noqa: SIM905
+    argv = ["run", "--experiment=complexity", "--model=mine=planted:Honest", "--length=32"]
+    argv += ["--threads=1", "--out"]
     search = os.pathsep.join(filter(None, [HERE, os.environ.get("PYTHONPATH")]))
     command = [sys.executable, "-m", "workflow.bench", *argv, str(tmp_path / "row.json")]
     environment = {**os.environ, "PYTHONPATH": search}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("complexity mine n32-s0: ok")

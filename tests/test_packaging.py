@@ -1,4 +1,5 @@
-"""pyproject.toml, constraints.txt and environment.yml agree, and the package holds what it needs."""
+"""pyproject.toml, constraints.txt and environment.yml agree, and the package holds what it
+needs."""
 
 from __future__ import annotations
 
@@ -37,7 +38,10 @@ PROJECT = PYPROJECT["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 DEPENDENCIES = [Requirement(text) for text in PROJECT["dependencies"]]
 REQUIREMENTS = [*DEPENDENCIES, *map(Requirement, EXTRAS["test"])]
-ALL_REQUIREMENTS = {r.name: r for r in (*DEPENDENCIES, *(Requirement(t) for extra in EXTRAS.values() for t in extra))}
+ALL_REQUIREMENTS = {
+    r.name: r
+    for r in (*DEPENDENCIES, *(Requirement(t) for extra in EXTRAS.values() for t in extra))
+}
 ENVIRONMENT = yaml.safe_load((ROOT / "environment.yml").read_text())
 
 
@@ -55,7 +59,9 @@ PINS = pins()
 
 
 def test_constraints_are_exact_and_hold_no_local_build() -> None:
-    assert {name: pin for name, pin in PINS.items() if not re.fullmatch(r"[0-9][0-9a-z.]*", pin)} == {}
+    assert {
+        name: pin for name, pin in PINS.items() if not re.fullmatch(r"[0-9][0-9a-z.]*", pin)
+    } == {}
 
 
 def test_torch_is_the_release_that_the_numbers_were_made_with() -> None:
@@ -67,20 +73,32 @@ def test_torch_is_the_release_that_the_numbers_were_made_with() -> None:
 def test_every_dependency_is_pinned_within_its_range(name: str) -> None:
     pin, requirement = PINS.get(canonicalize_name(name)), ALL_REQUIREMENTS[name]
     assert pin, f"{name} is in pyproject.toml and not in constraints.txt"
-    assert pin in requirement.specifier, f"constraints.txt pins {name}=={pin}, pyproject.toml asks for {requirement}"
+    assert pin in requirement.specifier, (
+        f"constraints.txt pins {name}=={pin}, pyproject.toml asks for {requirement}"
+    )
 
 
 def test_the_environment_here_is_the_pinned_one() -> None:
     here = [r.name for r in REQUIREMENTS if r.marker is None or r.marker.evaluate()]
     versions = {name: version(name).partition("+")[0] for name in here}
-    different = {name: found for name, found in versions.items() if found != PINS[canonicalize_name(name)]}
+    different = {
+        name: found for name, found in versions.items() if found != PINS[canonicalize_name(name)]
+    }
     assert different == {}, "installed versions differ from constraints.txt: run `make env`"
 
 
 def test_conda_environment_names_the_same_packages_at_the_same_versions() -> None:
-    """What only some platforms have is left out: conda's file has no markers, and its pytorch brings triton itself."""
-    names = [canonicalize_name(requirement.name) for requirement in REQUIREMENTS if requirement.marker is None]
-    conda = {name: pin for name, _, pin in (entry.partition("=") for entry in ENVIRONMENT["dependencies"])}
+    """What only some platforms have is left out: conda's file has no markers, and its pytorch
+    brings triton itself."""
+    names = [
+        canonicalize_name(requirement.name)
+        for requirement in REQUIREMENTS
+        if requirement.marker is None
+    ]
+    conda = {
+        name: pin
+        for name, _, pin in (entry.partition("=") for entry in ENVIRONMENT["dependencies"])
+    }
     assert conda.pop("python") in SpecifierSet(PROJECT["requires-python"])
     assert conda.pop("pip") == ""
     assert conda == {CONDA_NAMES.get(name, name): PINS[name] for name in names}
@@ -101,21 +119,29 @@ def imported_modules() -> set[str]:
 def test_every_imported_package_is_a_dependency() -> None:
     declared = {canonicalize_name(requirement.name) for requirement in DEPENDENCIES}
     outside = imported_modules() - set(sys.stdlib_module_names) - set(PACKAGES)
-    assert {name for name in outside if canonicalize_name(MODULE_NAMES.get(name, name)) not in declared} == set()
+    assert {
+        name for name in outside if canonicalize_name(MODULE_NAMES.get(name, name)) not in declared
+    } == set()
 
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_every_data_file_goes_into_the_package(package: str) -> None:
     patterns = PYPROJECT["tool"]["setuptools"]["package-data"].get(package, ())
-    files = [path.relative_to(ROOT / package) for path in (ROOT / package).rglob("*") if path.is_file()]
+    files = [
+        path.relative_to(ROOT / package) for path in (ROOT / package).rglob("*") if path.is_file()
+    ]
     files = [path for path in files if not {"__pycache__", ".ruff_cache"} & {*path.parts}]
-    data = [str(path) for path in files if path.suffix != ".py" and path.name != "ruff.toml"]
-    assert [name for name in data if not any(fnmatch.fnmatch(name, pattern) for pattern in patterns)] == []
+    data = [str(path) for path in files if path.suffix != ".py"]
+    assert [
+        name for name in data if not any(fnmatch.fnmatch(name, pattern) for pattern in patterns)
+    ] == []
 
 
 def test_every_folder_of_modules_is_a_package() -> None:
     folders = {path.parent for package in PACKAGES for path in (ROOT / package).rglob("*.py")}
-    assert [str(folder.relative_to(ROOT)) for folder in folders if not (folder / "__init__.py").exists()] == []
+    assert [
+        str(folder.relative_to(ROOT)) for folder in folders if not (folder / "__init__.py").exists()
+    ] == []
 
 
 def test_the_command_is_installed_and_points_to_the_command_line() -> None:
@@ -123,7 +149,9 @@ def test_the_command_is_installed_and_points_to_the_command_line() -> None:
     command = Path(sys.executable).parent / "pointer-bench"
     if not command.exists():
         pytest.skip("the project is not installed in this environment (make env installs it)")
-    result = subprocess.run([command, "--help"], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    result = subprocess.run(
+        [command, "--help"], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
     assert result.returncode == 0, result.stderr
     assert "usage: pointer-bench" in result.stdout.lower()
 
@@ -137,15 +165,26 @@ def test_citation_names_the_paper_and_the_version() -> None:
 
 def test_make_help_lists_the_commands() -> None:
     command = ["make", "--no-print-directory", "help"]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+    result = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
+    )
     commands = [line.split()[0] for line in result.stdout.splitlines()[1:]]
-    assert commands == re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert commands == re.findall(
+        r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE
+    )
     assert {"env", "all", "smoke", "test", "test-full", "lint", "clean"} <= set(commands)
 
 
 def test_make_clean_keeps_published_numbers_and_reference_rows(tmp_path: Path) -> None:
     (tmp_path / "Makefile").write_text((ROOT / "Makefile").read_text())
-    for folder in ("paper", "reference/machine", "runs/copy", "contracts", "tables", "smoke/tables"):
+    for folder in (
+        "paper",
+        "reference/machine",
+        "runs/copy",
+        "contracts",
+        "tables",
+        "smoke/tables",
+    ):
         (tmp_path / "results" / folder).mkdir(parents=True)
     (tmp_path / "results" / "rows.csv").write_text("schema\n")
     subprocess.run(["make", "clean"], cwd=tmp_path, capture_output=True, timeout=60, check=True)
@@ -155,12 +194,17 @@ def test_make_clean_keeps_published_numbers_and_reference_rows(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("script", "words"),
     [
-        ('[ "$1" = --version ] && echo "Python 3.9.6" || exit 1', ["needs Python >= 3.11", "is Python 3.9.6"]),
+        (
+            '[ "$1" = --version ] && echo "Python 3.9.6" || exit 1',
+            ["needs Python >= 3.11", "is Python 3.9.6"],
+        ),
         ('case "$2" in *ensurepip*) exit 1 ;; *) exit 0 ;; esac', ["python3-venv"]),
     ],
     ids=["too old", "without ensurepip"],
 )
-def test_an_unfit_python_is_refused_with_what_to_install(tmp_path: Path, script: str, words: list[str]) -> None:
+def test_an_unfit_python_is_refused_with_what_to_install(
+    tmp_path: Path, script: str, words: list[str]
+) -> None:
     python = tmp_path / "python3"
     python.write_text(f"#!/bin/sh\n{script}\n")
     python.chmod(0o755)

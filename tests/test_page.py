@@ -1,4 +1,5 @@
-"""The results page as a file: complete, self-contained, escaped; its numbers are those of the estimates."""
+"""The results page as a file: complete, self-contained, escaped; its numbers are those of the
+estimates."""
 
 from __future__ import annotations
 
@@ -32,7 +33,11 @@ def page_of(rows: pd.DataFrame, tier: str = "default") -> str:
 @pytest.fixture(scope="module")
 def grid(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
     """Rows of every kind, with traces, and two that try to break out of a script."""
-    rows = [*synthetic.grid(), copied(BREAKOUT, 512, 0.2), failed("error", BREAKOUT, machine=BREAKOUT)]
+    rows = [
+        *synthetic.grid(),
+        copied(BREAKOUT, 512, 0.2),
+        failed("error", BREAKOUT, machine=BREAKOUT),
+    ]
     folder = tmp_path_factory.mktemp("page")
     return frame.collect(synthetic.store(rows, folder), folder)
 
@@ -61,7 +66,9 @@ class Scripts(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         given = dict(attrs)
         self._type = given.get("type") or "code" if tag == "script" else None
-        self.addresses += [str(given[key]) for key in ("src", "href", "data", "action") if given.get(key)]
+        self.addresses += [
+            str(given[key]) for key in ("src", "href", "data", "action") if given.get(key)
+        ]
         if given.get("http-equiv") == "Content-Security-Policy":
             self.policy = str(given["content"])
         assert not [key for key in given if key.startswith("on")], "a handler in an attribute"
@@ -97,12 +104,22 @@ def test_the_page_is_one_file_that_asks_for_nothing(page: str) -> None:
 
 
 def test_hostile_text_stays_text(page: str) -> None:
-    assert [kind for kind, _ in Scripts(page).scripts] == ["application/json", "text/plain", "text/plain", "code"]
+    assert [kind for kind, _ in Scripts(page).scripts] == [
+        "application/json",
+        "text/plain",
+        "text/plain",
+        "code",
+    ]
     assert HOSTILE not in page
     assert BREAKOUT not in page
     data = data_of(page)
     assert {HOSTILE, BREAKOUT} <= {look["model"] for look in data["looks"]}
-    names = {trace["name"] for chart in data["charts"] for panel in chart["panels"] for trace in panel["data"]}
+    names = {
+        trace["name"]
+        for chart in data["charts"]
+        for panel in chart["panels"]
+        for trace in panel["data"]
+    }
     assert plots.shown(HOSTILE) == "&lt;script&gt;alert(1)&lt;/script&gt;"
     assert not [name for name in names if "<" in name]
 
@@ -153,16 +170,22 @@ def test_every_claim_is_a_card_with_its_command(page: str) -> None:
 def test_every_quantity_of_a_claim_is_shown_somewhere(page: str) -> None:
     quantities = {test.quantity for claim in ledger.read(LEDGER) for test in claim.tests}
     assert quantities - {None} <= set(cards.CHART_OF)
-    assert set(cards.CHART_OF.values()) <= {chart["name"] for chart in data_of(page)["charts"]} | {"explorer"}
+    assert set(cards.CHART_OF.values()) <= {chart["name"] for chart in data_of(page)["charts"]} | {
+        "explorer"
+    }
 
 
 def test_plotly_accepts_every_chart(page: str) -> None:
     from plotly import graph_objects
 
     data = data_of(page)
-    assert [chart["name"] for chart in data["charts"] if not chart["panels"]] == ["recall"]  # the grid has no such row
+    assert [chart["name"] for chart in data["charts"] if not chart["panels"]] == [
+        "recall"
+    ]  # the grid has no such row
     for panel in (panel for chart in data["charts"] for panel in chart["panels"]):
-        traces = [{key: value for key, value in trace.items() if key != "meta"} for trace in panel["data"]]
+        traces = [
+            {key: value for key, value in trace.items() if key != "meta"} for trace in panel["data"]
+        ]
         figure = graph_objects.Figure(data=traces, layout={"shapes": panel["shapes"]})
         assert len(figure.data) == len(panel["data"]) > 0
         assert panel["y"]
@@ -172,22 +195,31 @@ def test_plotly_accepts_every_chart(page: str) -> None:
 
 
 def test_charts_hold_the_estimates_beside_the_papers_numbers() -> None:
-    (panel,) = chart_of([timed("pointer", 512, 400.0), timed("pointer", 1024, 410.0)], "time")["panels"]
+    (panel,) = chart_of([timed("pointer", 512, 400.0), timed("pointer", 1024, 410.0)], "time")[
+        "panels"
+    ]
     ours, theirs = [t for t in panel["data"] if t["meta"]["model"] == "pointer"]
     assert ours["x"] == [512, 1024]
     assert ours["y"] == pytest.approx([20 * 512 * 0.4 / 4096, 20 * 1024 * 0.41 / 4096])
     assert ours["error_y"]["array"] == pytest.approx([0.05 * y for y in ours["y"]], rel=1e-4)
     known = paper.training_time()
     assert theirs["meta"]["role"] == "paper"
-    assert theirs["y"] == pytest.approx(list(known.loc[known["model"] == "pointer", "value"]), rel=1e-5)
+    assert theirs["y"] == pytest.approx(
+        list(known.loc[known["model"] == "pointer", "value"]), rel=1e-5
+    )
     assert "pointer 1.00 at 512 to 2.05 at 1,024" in panel["alt"]
 
 
 def test_each_task_is_drawn_in_percent_over_its_sizes() -> None:
-    rows = [copied("transformer", 512, 0.9, experiment="mqar", pairs=n, length=16 * n) for n in (4, 16)]
+    rows = [
+        copied("transformer", 512, 0.9, experiment="mqar", pairs=n, length=16 * n) for n in (4, 16)
+    ]
     rows.append(copied("transformer", 512, 0.9, experiment="induction", length=256))
     panels = chart_of(rows, "recall")["panels"]
-    assert {panel["label"].partition(",")[0] for panel in panels} == {"mqar by pairs", "induction by length N"}
+    assert {panel["label"].partition(",")[0] for panel in panels} == {
+        "mqar by pairs",
+        "induction by length N",
+    }
     series = next(panel for panel in panels if panel["label"].startswith("mqar"))["data"][0]
     assert (series["x"], series["y"]) == ([4, 16], pytest.approx([90.0, 90.0]))
 
@@ -205,7 +237,9 @@ def test_machines_stand_side_by_side_as_ratios(page: str, numbers: pd.DataFrame)
     panel = next(p for p in panels if p["label"] == "pointer against transformer, training")
     assert [trace["name"].partition(",")[0] for trace in panel["data"]][:1] == ["2-core laptop"]
     assert paper.PLACE in panel["data"][-1]["name"]
-    mine = select(numbers, "speedup", phase="training", against="transformer", model="pointer", machine=LAPTOP)
+    mine = select(
+        numbers, "speedup", phase="training", against="transformer", model="pointer", machine=LAPTOP
+    )
     mine = mine[mine["status"] == "ok"].sort_values("x")
     assert panel["data"][0]["y"] == pytest.approx(list(mine["value"]), rel=1e-5)
 
@@ -219,7 +253,10 @@ def test_failures_stand_in_the_rows_and_under_the_charts(page: str, grid: pd.Dat
     assert len(bad) == (grid["status"] != "ok").sum() > 5
     assert all(line[keys.index("reason")] for line in bad)
     failures = data["charts"][0]["failures"]
-    assert any("DefaultCPUAllocator" in line and "pointer-dense at length = 2048" in line for line in failures)
+    assert any(
+        "DefaultCPUAllocator" in line and "pointer-dense at length = 2048" in line
+        for line in failures
+    )
 
 
 def test_every_row_tells_where_it_comes_from(page: str, grid: pd.DataFrame) -> None:
@@ -234,7 +271,8 @@ def test_every_row_tells_where_it_comes_from(page: str, grid: pd.DataFrame) -> N
 
 
 def test_every_number_leads_to_its_rows(page: str, grid: pd.DataFrame) -> None:
-    """A point and a line of a table know the rows of their own cell, with those of the reference for a ratio."""
+    """A point and a line of a table know the rows of their own cell, with those of the reference
+    for a ratio."""
     data = data_of(page)
     rows = grid.to_dict("records")
     panel = next(chart for chart in data["charts"] if chart["name"] == "speedup")["panels"][0]

@@ -1,4 +1,5 @@
-"""The results page in a real browser: it loads without an error or a request, and every control does what it says.
+"""The results page in a real browser: it loads without an error or a request, and every control
+does what it says.
 
 Pictures in both widths, light and dark, are kept in results/page/.
 """
@@ -16,7 +17,9 @@ import pytest
 import synthetic
 from synthetic import HOSTILE, TEXNICAL
 
-pytest.importorskip("playwright", reason="the browser tests need Playwright (pip install -e '.[test]')")
+pytest.importorskip(
+    "playwright", reason="the browser tests need Playwright (pip install -e '.[test]')"
+)
 
 from page_browser import WIDTHS, chromium, opened, scrolled
 from playwright.sync_api import Browser, Page, Request, expect
@@ -28,7 +31,10 @@ pytestmark = pytest.mark.browser
 ROOT = Path(__file__).resolve().parents[1]
 DISTANCE, LAYERS, HEADS = 2048, 6, 2
 LENGTH = DISTANCE + 768
-SVG = '<svg xmlns="http://www.w3.org/2000/svg" width="40" height="30"><rect width="20" height="30"/></svg>'
+SVG = (
+    '<svg xmlns="http://www.w3.org/2000/svg" width="40" height="30">'
+    '<rect width="20" height="30"/></svg>'
+)
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +45,9 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     lines = claims.of_rows(rows, ROOT / "config" / "claims.yaml")
     drawn = folder / "time.svg"
     drawn.write_text(SVG, encoding="utf-8")
-    return build.write(estimates.build(rows), rows, lines, folder, "default", build.Shown([drawn], tables.NAMES))
+    return build.write(
+        estimates.build(rows), rows, lines, folder, "default", build.Shown([drawn], tables.NAMES)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -56,12 +64,16 @@ def chromium_path(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def page(browser: Browser, path: Path) -> Iterator[Page]:
-    """The page, used by one test, which fails where the console says anything or a request leaves the file."""
+    """The page, used by one test, which fails where the console says anything or a request leaves
+    the file."""
     said: list[str] = []
     context = browser.new_context(viewport={"width": 1600, "height": 900}, accept_downloads=True)
     context.grant_permissions(["clipboard-read", "clipboard-write"])
     shown = context.new_page()
-    shown.on("console", lambda message: said.append(message.text) if message.type in ("error", "warning") else None)
+    shown.on(
+        "console",
+        lambda message: said.append(message.text) if message.type in ("error", "warning") else None,
+    )
     shown.on("pageerror", lambda error: said.append(str(error)))
     shown.on("dialog", lambda dialog: said.append(f"dialog: {dialog.message}"))
     shown.on("request", lambda request: said.append(request.url) if _leaves(request) else None)
@@ -81,7 +93,9 @@ def traces(page: Page, name: str) -> list[dict[str, Any]]:
     figure = page.locator(f"#chart-{name} .plot")
     figure.scroll_into_view_if_needed()
     expect(page.locator(f"#chart-{name}[data-drawn]")).to_have_count(1, timeout=30_000)
-    found: list[dict[str, Any]] = figure.evaluate("p => p.data.map(t => ({...t.meta, visible: t.visible}))")
+    found: list[dict[str, Any]] = figure.evaluate(
+        "p => p.data.map(t => ({...t.meta, visible: t.visible}))"
+    )
     return found
 
 
@@ -93,7 +107,8 @@ def column(page: Page, title: str) -> list[str]:
 
 
 def sort_by(page: Page, title: str, order: str) -> None:
-    """Clicks a column's title and waits for the order that it then says: a table sorts after the click."""
+    """Clicks a column's title and waits for the order that it then says: a table sorts after the
+    click."""
     header = page.locator("#table-rows thead th", has_text=title).first
     header.click()
     expect(header).to_have_attribute("aria-sort", order)
@@ -144,7 +159,9 @@ def test_rows_are_searched_and_downloaded_as_they_are(page: Page, tmp_path: Path
     with page.expect_download() as download:
         page.locator("#table-rows").get_by_role("button", name="CSV of these lines").click()
     download.value.save_as(tmp_path / "rows.csv")
-    lines = list(csv.DictReader((tmp_path / "rows.csv").read_text(encoding="utf-8-sig").splitlines()))
+    lines = list(
+        csv.DictReader((tmp_path / "rows.csv").read_text(encoding="utf-8-sig").splitlines())
+    )
     assert [(line["model"], line["status"], line["reason"]) for line in lines] == [
         ("pointer-dense", "diverged", "loss is NaN at step 17")
     ]
@@ -195,9 +212,14 @@ def test_a_model_and_the_papers_points_can_be_switched_off(page: Page) -> None:
     page.locator("#paper-on").uncheck()
     after = traces(page, "time")
     assert {(t["model"], t["role"]) for t in after if not t["visible"]} == {
-        ("pointer", "ours"), ("pointer", "paper"), ("transformer", "paper"),
-    }  # fmt: skip
-    assert [t["visible"] for t in traces(page, "throughput") if t["model"] == "pointer"] == [False, False]
+        ("pointer", "ours"),
+        ("pointer", "paper"),
+        ("transformer", "paper"),
+    }
+    assert [t["visible"] for t in traces(page, "throughput") if t["model"] == "pointer"] == [
+        False,
+        False,
+    ]
 
 
 def test_axes_turn_linear_and_back(page: Page) -> None:
@@ -217,9 +239,9 @@ def test_another_machine_has_its_own_panel(page: Page) -> None:
     plot = page.locator("#chart-time .plot")
     first = plot.evaluate(highest)
     page.locator("#panel-time").select_option(value="1")
-    assert plot.evaluate(highest) == pytest.approx(first * 1.7, rel=1e-3) or plot.evaluate(highest) == pytest.approx(
-        first / 1.7, rel=1e-3
-    )
+    assert plot.evaluate(highest) == pytest.approx(first * 1.7, rel=1e-3) or plot.evaluate(
+        highest
+    ) == pytest.approx(first / 1.7, rel=1e-3)
 
 
 def chain(position: int, head: int = 0) -> list[int]:
@@ -236,7 +258,10 @@ def steps(page: Page) -> list[str]:
 
 def told(position: int, head: int = 0) -> list[str]:
     visited = chain(position, head)
-    return [f"layer {LAYERS - n}: {a} → {b}, hop {a - b:,}" for n, (a, b) in enumerate(pairwise(visited))]
+    return [
+        f"layer {LAYERS - n}: {a} → {b}, hop {a - b:,}"
+        for n, (a, b) in enumerate(pairwise(visited))
+    ]
 
 
 def test_a_click_lights_the_chain_of_its_position(page: Page) -> None:
@@ -251,8 +276,12 @@ def test_a_click_lights_the_chain_of_its_position(page: Page) -> None:
     assert position == pytest.approx(0.9 * (LENGTH - 1), abs=1 + a_pixel)
     assert steps(page) == told(position)
     root = chain(position)[-1]
-    expect(page.locator("#origin")).to_contain_text(f"ends at position {root} (symbol {root * root % 20})")
-    expect(page.locator("#origin")).to_contain_text(f"asks for the symbol of position {position - DISTANCE}")
+    expect(page.locator("#origin")).to_contain_text(
+        f"ends at position {root} (symbol {root * root % 20})"
+    )
+    expect(page.locator("#origin")).to_contain_text(
+        f"asks for the symbol of position {position - DISTANCE}"
+    )
     page.locator("#head").select_option(index=1)  # by value, a label "1" would match too
     assert steps(page) == told(position, 1)
 
@@ -260,7 +289,9 @@ def test_a_click_lights_the_chain_of_its_position(page: Page) -> None:
 def test_a_click_among_the_arcs_chooses_the_position_below_it(page: Page) -> None:
     drawing = page.locator("#arcs svg")
     drawing.scroll_into_view_if_needed()
-    start, width = (page.evaluate(f"Number(document.getElementById('{i}').value)") for i in ("from", "position"))
+    start, width = (
+        page.evaluate(f"Number(document.getElementById('{i}').value)") for i in ("from", "position")
+    )
     shown = page.locator("#from-is").inner_text().split(" to ")
     assert int(shown[0]) == start < int(shown[1]) <= width
     box = drawing.bounding_box()
@@ -300,14 +331,20 @@ def test_hops_are_drawn_by_layer_beside_the_papers(page: Page) -> None:
     plot.scroll_into_view_if_needed()
     expect(page.locator("#hops .main-svg").first).to_be_visible(timeout=30_000)
     assert plot.evaluate("p => p.data[0].z.length") == LAYERS
-    assert plot.evaluate("p => p.layout.shapes.map(s => s.label?.text)") == ["paper 47–58", "paper 483", None]
+    assert plot.evaluate("p => p.layout.shapes.map(s => s.label?.text)") == [
+        "paper 47–58",
+        "paper 483",
+        None,
+    ]
 
 
 def test_verdicts_can_be_picked_and_their_commands_copied(page: Page) -> None:
     chosen = page.locator(".count").first
     kind = chosen.get_attribute("data-kind")
     chosen.click()
-    kinds = page.locator(".card:visible").evaluate_all("cards => cards.map(card => card.dataset.kind)")
+    kinds = page.locator(".card:visible").evaluate_all(
+        "cards => cards.map(card => card.dataset.kind)"
+    )
     assert set(kinds) == {kind}
     chosen.click()
     assert page.locator(".card:visible").count() == page.locator(".card").count() > len(kinds)

@@ -50,7 +50,10 @@ def test_adding_a_length_adds_only_its_cells() -> None:
 
 
 def test_adding_a_model_adds_only_its_cells() -> None:
-    before, after = set(paths(plan.cells(SMALL))), set(paths(edited(models=["longformer", "pointer", "transformer"])))
+    before, after = (
+        set(paths(plan.cells(SMALL))),
+        set(paths(edited(models=["longformer", "pointer", "transformer"]))),
+    )
     assert before < after
     assert all("/longformer/" in path for path in after - before)
 
@@ -74,7 +77,8 @@ def test_timed_models_take_turns_within_a_repeat() -> None:
 
 @pytest.mark.parametrize("name", ["default", "paper"])
 def test_models_are_timed_in_turn_at_each_length(name: str) -> None:
-    """Repeat 1 of every model before repeat 2 of any, and those of one repeat one after the other."""
+    """Repeat 1 of every model before repeat 2 of any, and those of one repeat one after the
+    other."""
     timed = [cell for cell in plan.cells(config.tier(name)) if cell.timing]
     for (device, length), cells in _grouped(timed, "device", "length").items():
         assert [s.repeat for s in cells] == sorted(s.repeat for s in cells), (device, length)
@@ -93,7 +97,9 @@ def test_repeats_of_a_timing_have_the_tiers_other_work_between_them() -> None:
 
 def test_timings_of_one_repeat_stay_where_the_config_has_them() -> None:
     names = [cell.experiment for cell in plan.cells(config.tier("default"))]
-    assert list(dict.fromkeys(names)) == [n for n, block in config.tier("default")["experiments"].items() if block]
+    assert list(dict.fromkeys(names)) == [
+        n for n, block in config.tier("default")["experiments"].items() if block
+    ]
 
 
 def test_snakemake_is_told_to_run_rows_in_the_order_of_the_plan() -> None:
@@ -111,7 +117,10 @@ def _grouped(cells: list[Cell], *keys: str) -> dict[tuple[Any, ...], list[Cell]]
 
 def test_a_row_says_what_it_is_in_its_path() -> None:
     found = paths(edited(seeds=[1], dtypes=["bfloat16"], devices=["cuda"]))
-    assert any(path.startswith("results/runs/efficiency/pointer/n128-cuda-bfloat16-s1-r0-") for path in found)
+    assert any(
+        path.startswith("results/runs/efficiency/pointer/n128-cuda-bfloat16-s1-r0-")
+        for path in found
+    )
     assert any(path.startswith("results/runs/copy/chance/d64-cuda-bfloat16-s1-") for path in found)
 
 
@@ -136,14 +145,18 @@ def test_each_task_lies_along_its_own_axis() -> None:
 def test_interpretability_trains_on_the_tasks_that_the_config_lists() -> None:
     block = {"models": ["pointer"], "tasks": ["copy", "bytes"], "lengths": [64]}
     found = edited(experiments={"interpretability": block})
-    assert [(s.task_name, s.axis, s.length) for s in found] == [("copy", "distance", 0), ("bytes", "length", 64)]
+    assert [(s.task_name, s.axis, s.length) for s in found] == [
+        ("copy", "distance", 0),
+        ("bytes", "length", 64),
+    ]
     without = edited(experiments={"interpretability": {"models": ["pointer"]}})
     assert [cell.key() for cell in without] == [found[0].key()]
 
 
 def test_controls_are_chosen_by_kind() -> None:
     kinds = {
-        choice: set(plan.chosen_models({"models": [], "controls": [choice]})) for choice in ("all", "trained", "none")
+        choice: set(plan.chosen_models({"models": [], "controls": [choice]}))
+        for choice in ("all", "trained", "none")
     }
     controls = {name for name in registry.names() if registry.info(name).kind == "control"}
     assert kinds["all"] == controls
@@ -155,7 +168,10 @@ def test_a_cost_class_is_held_to_its_values() -> None:
     restrict = {"quadratic": {"distances": [64], "seeds": [0]}, "control": {"distances": [65]}}
     block = {"controls": ["chance"], "restrict": restrict}
     cells = edited(distances=[64, 65], seeds=[0, 1], experiments={"copy": block})
-    seen = {model: {(c.x, c.seed) for c in cells if c.model == model} for model in ("pointer", "transformer", "chance")}
+    seen = {
+        model: {(c.x, c.seed) for c in cells if c.model == model}
+        for model in ("pointer", "transformer", "chance")
+    }
     assert seen["pointer"] == {(64, 0), (64, 1), (65, 0), (65, 1)}
     assert seen["transformer"] == {(64, 0)}
     assert seen["chance"] == {(65, 0), (65, 1)}
@@ -171,7 +187,9 @@ def test_two_restrictions_on_one_model_both_hold() -> None:
 def test_devices_auto_is_what_the_machine_has(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(provenance, "devices", lambda: ["cpu", "cuda"])
     assert {cell.device for cell in edited(devices=["auto"])} == {"cpu", "cuda"}
-    settled = plan.settled(config.tier("default", {"experiments": {"copy": {"devices": "mps"}, "complexity": None}}))
+    settled = plan.settled(
+        config.tier("default", {"experiments": {"copy": {"devices": "mps"}, "complexity": None}})
+    )
     assert settled["devices"] == ["cpu", "cuda"]
     assert settled["experiments"]["copy"]["devices"] == ["mps"]
     assert settled["experiments"]["complexity"] is None
@@ -195,7 +213,10 @@ def test_mixer_settings_reach_their_model_only() -> None:
 
 
 def test_a_variant_is_a_further_cell_on_top_of_the_models_own_settings() -> None:
-    cells = edited(mixer={"pointer": {"k": 3, "gate": False}}, variants={"pointer": [{"k": 5}, {"chain": False}]})
+    cells = edited(
+        mixer={"pointer": {"k": 3, "gate": False}},
+        variants={"pointer": [{"k": 5}, {"chain": False}]},
+    )
     copied = [c for c in cells if c.experiment == "copy"]
     assert [s.mixer for s in copied if s.model == "pointer"] == [
         {"k": 3, "gate": False},
@@ -208,12 +229,16 @@ def test_a_variant_is_a_further_cell_on_top_of_the_models_own_settings() -> None
 
 def test_an_experiments_variants_win_over_the_tiers() -> None:
     block = {"variants": {"pointer": [{"k": 5}]}}
-    cells = edited(variants={"pointer": [{"k": 7}], "transformer": [{"x": 1}]}, experiments={"copy": block})
+    cells = edited(
+        variants={"pointer": [{"k": 7}], "transformer": [{"x": 1}]}, experiments={"copy": block}
+    )
     assert [c.mixer for c in cells if c.mixer] == [{"k": 5}, {"x": 1}]
 
 
 @given(wanted=st.integers(0, 64), cores=st.integers(1, 64), allowed=st.integers(1, 64))
-def test_jobs_side_by_side_never_use_more_threads_than_allowed(wanted: int, cores: int, allowed: int) -> None:
+def test_jobs_side_by_side_never_use_more_threads_than_allowed(
+    wanted: int, cores: int, allowed: int
+) -> None:
     claimed = plan.rule_threads(wanted, cores, allowed)
     assert 1 <= claimed <= cores
     used = min(wanted or allowed, allowed)
@@ -222,7 +247,8 @@ def test_jobs_side_by_side_never_use_more_threads_than_allowed(wanted: int, core
 
 
 @pytest.mark.parametrize(
-    ("wanted", "cores", "claimed"), [(0, 4, 4), (2, 4, 4), (1, 4, 2), (1, 2, 1), (1, 1, 1), (0, 1, 1)]
+    ("wanted", "cores", "claimed"),
+    [(0, 4, 4), (2, 4, 4), (1, 4, 2), (1, 2, 1), (1, 1, 1), (0, 1, 1)],
 )
 def test_thread_shares_on_two_cpus(wanted: int, cores: int, claimed: int) -> None:
     assert plan.rule_threads(wanted, cores, allowed=2) == claimed

@@ -1,4 +1,5 @@
-"""The fused mixer against the steps that it replaces: outputs, pointers and every gradient, in float64."""
+"""The fused mixer against the steps that it replaces: outputs, pointers and every gradient, in
+float64."""
 
 from __future__ import annotations
 
@@ -28,7 +29,8 @@ from pointer.trunk import LayerShape
 
 torch.set_num_threads(int(sys.argv[1]))
 settings = CandidateSettings(candidates=sys.argv[2])
-PointerMixer(LayerShape(32, 4, 96, 0, 1), settings)(torch.randn(1, 96, 32), None)[0].sum().backward()
+mixer = PointerMixer(LayerShape(32, 4, 96, 0, 1), settings)
+mixer(torch.randn(1, 96, 32), None)[0].sum().backward()
 print(torch.get_num_threads())
 """
 
@@ -36,7 +38,9 @@ print(torch.get_num_threads())
 def subject(**chosen: Any) -> PointerMixer:
     """The second of two layers in training, with an offset table that is not flat."""
     torch.manual_seed(0)
-    layer = PointerMixer(LayerShape(WIDTH, 4, LENGTH, 1, 2), CandidateSettings(score_width=4, **chosen)).double()
+    layer = PointerMixer(
+        LayerShape(WIDTH, 4, LENGTH, 1, 2), CandidateSettings(score_width=4, **chosen)
+    ).double()
     with torch.no_grad():
         layer.offset_table.normal_()
         layer.project.weight.mul_(20)
@@ -44,12 +48,20 @@ def subject(**chosen: Any) -> PointerMixer:
     return layer
 
 
-def run(layer: PointerMixer, x: Tensor, lower: Pointed, seed: int) -> tuple[Tensor, Pointed, list[Tensor | None]]:
+def run(
+    layer: PointerMixer, x: Tensor, lower: Pointed, seed: int
+) -> tuple[Tensor, Pointed, list[Tensor | None]]:
     """Output, pointers, and the gradients of the input and of every parameter."""
     torch.manual_seed(seed)
     out, pointed = layer(x, lower)
-    upstream = torch.randn(out.shape, dtype=out.dtype, generator=torch.Generator().manual_seed(seed))
-    return out, pointed, list(torch.autograd.grad(out, [x, *layer.parameters()], upstream, allow_unused=True))
+    upstream = torch.randn(
+        out.shape, dtype=out.dtype, generator=torch.Generator().manual_seed(seed)
+    )
+    return (
+        out,
+        pointed,
+        list(torch.autograd.grad(out, [x, *layer.parameters()], upstream, allow_unused=True)),
+    )
 
 
 @settings(max_examples=30, deadline=None)
@@ -75,7 +87,9 @@ def test_the_fused_mixer_equals_its_steps(
 ) -> None:
     layer = subject(pointer_heads=heads, k=k, window=(k + 1) // 2, **chosen)
     generator = torch.Generator().manual_seed(seed)
-    x = torch.randn(batch, length, WIDTH, dtype=torch.float64, generator=generator, requires_grad=True)
+    x = torch.randn(
+        batch, length, WIDTH, dtype=torch.float64, generator=generator, requires_grad=True
+    )
     choice = torch.zeros(batch, heads, length, dtype=torch.int64)
     lower = Pointed(choice, choice, torch.arange(2).repeat(heads, 1))
     with pytest.MonkeyPatch.context() as patch:
@@ -87,12 +101,15 @@ def test_the_fused_mixer_equals_its_steps(
     for gradient, oracle in zip(gradients, slopes, strict=True):
         assert (gradient is None) == (oracle is None)
         if gradient is not None and oracle is not None:
-            torch.testing.assert_close(gradient, oracle, atol=1e-5, rtol=1e-5)  # credit is computed in float32
+            torch.testing.assert_close(
+                gradient, oracle, atol=1e-5, rtol=1e-5
+            )  # credit is computed in float32
 
 
 @pytest.mark.parametrize(("threads", "candidates"), [(1, "offsets"), (64, "offsets+content")])
 def test_the_kernels_leave_torch_its_number_of_threads(threads: int, candidates: str) -> None:
-    """In a process of its own, where they run for the first time: numba's pool then takes OpenMP's number over."""
+    """In a process of its own, where they run for the first time: numba's pool then takes OpenMP's
+    number over."""
     command = [sys.executable, "-c", THREADS, str(threads), candidates]
     result = subprocess.run(command, capture_output=True, text=True, check=True)
     assert result.stdout.strip() == str(threads)

@@ -1,4 +1,5 @@
-"""The Pointer models: properties for any sizes, dense against K = N candidates, schedule, errors."""
+"""The Pointer models: properties for any sizes, dense against K = N candidates, schedule,
+errors."""
 
 from __future__ import annotations
 
@@ -45,7 +46,13 @@ class Drawn:
     def build(self, **changed: Any) -> Trunk:
         """Build the model in float64, with weights large enough that pointers differ."""
         torch.manual_seed(self.seed)
-        sizes = {"symbols": self.symbols, "length": self.length, "layers": self.layers, "width": 16, "heads": 2}
+        sizes = {
+            "symbols": self.symbols,
+            "length": self.length,
+            "layers": self.layers,
+            "width": 16,
+            "heads": 2,
+        }
         model = registry.build(self.name, **sizes, mixer=self.mixer | changed).double()
         assert isinstance(model, Trunk)
         with torch.no_grad():
@@ -60,12 +67,19 @@ class Drawn:
     def of_distinct_tokens(self) -> tuple[Drawn, Tensor]:
         """Return a model small enough for loops, and sequences without a repeated symbol.
 
-        Positions of one symbol can have equal keys; which of two equal blocks is chosen is then a matter of rounding,
-        in which the ways of computing differ.
-        """
-        small = replace(self, length=min(self.length, LONGEST_LOOPS), batch=min(self.batch, 2), symbols=LONGEST_LOOPS)
+        Positions of one symbol can have equal keys; which of two equal blocks is chosen is then a
+        matter of rounding, in which the ways of computing differ."""
+        small = replace(
+            self,
+            length=min(self.length, LONGEST_LOOPS),
+            batch=min(self.batch, 2),
+            symbols=LONGEST_LOOPS,
+        )
         generator = torch.Generator().manual_seed(self.seed)
-        rows = [torch.randperm(LONGEST_LOOPS, generator=generator)[: small.length] for _ in range(small.batch)]
+        rows = [
+            torch.randperm(LONGEST_LOOPS, generator=generator)[: small.length]
+            for _ in range(small.batch)
+        ]
         return small, torch.stack(rows)
 
 
@@ -79,11 +93,19 @@ def drawn(draw: st.DrawFn, dense: bool = True) -> Drawn:
         "gate": draw(st.booleans()),
         "value": draw(st.booleans()),
     }
-    name = draw(st.sampled_from(["pointer-dense", "pointer", "pointer", "pointer"] if dense else ["pointer"]))
+    name = draw(
+        st.sampled_from(
+            ["pointer-dense", "pointer", "pointer", "pointer"] if dense else ["pointer"]
+        )
+    )
     if name == "pointer":
         alone = ["offsets", "offsets+chain", "offsets+content", "offsets+blocks"]
         source = draw(st.sampled_from([*alone, ALL_SOURCES]))
-        chain_window, rounds, taps = draw(st.integers(1, 4)), draw(st.integers(1, 3)), draw(st.integers(1, 4))
+        chain_window, rounds, taps = (
+            draw(st.integers(1, 4)),
+            draw(st.integers(1, 3)),
+            draw(st.integers(1, 4)),
+        )
         content = rounds * taps * draw(st.integers(1, 2))
         window, block = draw(st.integers(1, 12)), draw(st.integers(1, 6))
         proposed = {"chain": chain_window + 1, "content": content, "blocks": block}
@@ -101,15 +123,19 @@ def drawn(draw: st.DrawFn, dense: bool = True) -> Drawn:
             "window": window,
             "k": window + reserved + draw(st.integers(0, 12)),
         }
-    sizes = {"length": draw(st.integers(1, 40)), "batch": draw(st.integers(1, 3)), "layers": draw(st.integers(1, 3))}
+    sizes = {
+        "length": draw(st.integers(1, 40)),
+        "batch": draw(st.integers(1, 3)),
+        "layers": draw(st.integers(1, 3)),
+    }
     return Drawn(**sizes, seed=draw(st.integers(0, 10**6)), name=name, mixer=mixer)
 
 
 @settings(max_examples=25, deadline=None)
 @given(drawn())
 def test_a_model_is_causal_by_row_hard_and_points_at_its_past(model_of: Drawn) -> None:
-    """No suffix changes what comes before it, a sequence fares alike alone and in any batch, training without noise is
-    hard inference, and each position points at one position of its past.
+    """No suffix changes what comes before it, a sequence fares alike alone and in any batch,
+    training without noise is hard inference, and each position points at one position of its past.
     """
     model, tokens = model_of.build(noise=0.0), model_of.tokens()
     logits = model.eval()(tokens)
@@ -120,18 +146,30 @@ def test_a_model_is_causal_by_row_hard_and_points_at_its_past(model_of: Drawn) -
     torch.testing.assert_close(model(tokens[:1]), logits[:1], atol=1e-12, rtol=0)
     torch.testing.assert_close(model.train()(tokens), logits, atol=1e-12, rtol=0)
     targets = pointer.trace(model, tokens).targets
-    assert targets.shape == (model_of.layers, model_of.batch, model_of.mixer["pointer_heads"], model_of.length)
+    assert targets.shape == (
+        model_of.layers,
+        model_of.batch,
+        model_of.mixer["pointer_heads"],
+        model_of.length,
+    )
     assert bool(((targets >= 0) & (targets <= torch.arange(model_of.length))).all())
 
 
-def naive(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, positions: Tensor, noise: Noise, **_: bool) -> Any:
-    """The loops with the signature of `pointer.select.select_listed`, drawing their noise as the fast paths do."""
+def naive(
+    q: Tensor, k: Tensor, v: Tensor, bias: Tensor, positions: Tensor, noise: Noise, **_: bool
+) -> Any:
+    """The loops with the signature of `pointer.select.select_listed`, drawing their noise as the
+    fast paths do."""
     start = starts(q.shape[0] * q.shape[1])
-    drawn_noise = noise.scale * gumbel(start, q.shape[2], positions.shape[3]).view(positions.shape).to(q)
+    drawn_noise = noise.scale * gumbel(start, q.shape[2], positions.shape[3]).view(
+        positions.shape
+    ).to(q)
     return select_naive(q, k, v, bias, positions, drawn_noise, noise.temperature)
 
 
-def naive_shared(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, offsets: Tensor, noise: Noise, **_: bool) -> Any:
+def naive_shared(
+    q: Tensor, k: Tensor, v: Tensor, bias: Tensor, offsets: Tensor, noise: Noise, **_: bool
+) -> Any:
     """The loops with the signature of `pointer.select.select`."""
     value, targets = naive(q, k, v, bias, offset_proposals(offsets, q.shape[0], q.shape[2]), noise)
     hops = torch.arange(q.shape[2]) - targets
@@ -231,7 +269,9 @@ def test_the_best_offsets_of_the_table_become_candidates() -> None:
         ({"credit_every": 2}, [6, 100, 6]),
     ],
 )
-def test_credit_decides_which_offsets_learn_and_when(settings: dict[str, Any], counts: list[int]) -> None:
+def test_credit_decides_which_offsets_learn_and_when(
+    settings: dict[str, Any], counts: list[int]
+) -> None:
     model = small(length=100, k=6, window=3, **settings)
     table = model.mixers[0].offset_table
     learned = []
@@ -246,7 +286,9 @@ def test_credit_decides_which_offsets_learn_and_when(settings: dict[str, Any], c
 def test_the_chain_lets_the_lower_pointer_change_the_upper_scores() -> None:
     x = torch.randn(1, 30, 32, dtype=torch.float64)[..., :16]
     hops, first = torch.arange(30), torch.zeros(1, 1, 30, dtype=torch.int64)
-    near, far = (Pointed(hops - choice, choice, torch.tensor([[0, 17]])) for choice in (first, first + 1))
+    near, far = (
+        Pointed(hops - choice, choice, torch.tensor([[0, 17]])) for choice in (first, first + 1)
+    )
     for chain in (True, False):
         upper = lower_and_upper(chain=chain)[1].eval()
         if upper.chain is not None:
@@ -256,7 +298,9 @@ def test_the_chain_lets_the_lower_pointer_change_the_upper_scores() -> None:
 
 
 def test_chain_candidates_reach_where_no_offset_does() -> None:
-    model = small(length=100, k=6, window=1, candidates="offsets+chain", chain_window=4, chain=False).eval()
+    model = small(
+        length=100, k=6, window=1, candidates="offsets+chain", chain_window=4, chain=False
+    ).eval()
     lower, upper = model.mixers
     assert isinstance(lower, PointerMixer)
     assert isinstance(upper, PointerMixer)
@@ -290,7 +334,9 @@ def test_trace_leaves_the_model_as_it_was_and_refuses_models_without_pointers() 
 def test_degenerate_pointers_are_named() -> None:
     positions = torch.arange(256).view(1, 1, 256)
     same = torch.zeros(1, 1, 256, dtype=torch.int64)
-    uniform = (torch.rand(1, 1, 256, generator=torch.Generator().manual_seed(0)) * (positions + 1)).long()
+    uniform = (
+        torch.rand(1, 1, 256, generator=torch.Generator().manual_seed(0)) * (positions + 1)
+    ).long()
     good = (positions - 100).clamp(min=0)
     assert "same position" in str(degeneracy(same))
     assert "itself" in str(degeneracy(positions))
@@ -353,5 +399,7 @@ def test_tokens_out_of_range_and_too_long_are_named_errors() -> None:
         model(tokens(11))
     with pytest.raises(InputError, match="token range"):
         model(torch.full((1, 4), 7))
-    with pytest.raises(InputError, match=r"tokens is 'torch.float32\[1, 4\]'; accepted: int64\[B, N\]"):
+    with pytest.raises(
+        InputError, match=r"tokens is 'torch.float32\[1, 4\]'; accepted: int64\[B, N\]"
+    ):
         model(torch.zeros(1, 4))

@@ -14,7 +14,16 @@ from torch import Tensor
 from pointer.credit import FullRangeCredit, correlate, fast_length
 from pointer.dense import select_naive
 from pointer.noise import gumbel, starts
-from pointer.select import FusedSelect, Noise, listed_plain, select, select_listed, select_plain, shifted, targets
+from pointer.select import (
+    FusedSelect,
+    Noise,
+    listed_plain,
+    select,
+    select_listed,
+    select_plain,
+    shifted,
+    targets,
+)
 from pointer.sources import chain_proposals, offset_proposals
 
 Select = Callable[..., tuple[Tensor, Tensor]]
@@ -71,11 +80,17 @@ def test_listed_selection_equals_the_loops(
     q, k, v, bias, offsets = inputs((batch, heads, length, candidates), seed)
     share = torch.rand(batch, heads, length, generator=torch.Generator().manual_seed(seed))
     lower = (share * (torch.arange(length) + 1)).long()
-    positions = torch.cat([offset_proposals(offsets, batch, length), chain_proposals(lower, window)], dim=-1)
-    bias = torch.cat([bias, bias.new_full((heads, window + 1), 0.1)], dim=-1).detach().requires_grad_()
+    positions = torch.cat(
+        [offset_proposals(offsets, batch, length), chain_proposals(lower, window)], dim=-1
+    )
+    bias = (
+        torch.cat([bias, bias.new_full((heads, window + 1), 0.1)], dim=-1).detach().requires_grad_()
+    )
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        value, at = select_listed(q, k, v, bias, positions, Noise(scale, temperature), fused=is_fused)
+        value, at = select_listed(
+            q, k, v, bias, positions, Noise(scale, temperature), fused=is_fused
+        )
         torch.manual_seed(seed)
         start = starts(batch * heads)
     noise = scale * gumbel(start, length, positions.shape[3]).view(positions.shape).double()
@@ -88,7 +103,10 @@ def test_listed_selection_equals_the_loops(
 def test_the_nearest_wins_a_tie(is_fused: bool) -> None:
     q, _, v, _, _ = inputs((1, 1, 9, 3), 0)
     zero, offsets = torch.zeros_like(q), torch.tensor([[0, 2, 5]])
-    for bias, expected in (([0.0, 0.0, 0.0], list(range(9))), ([0.0, 1.0, 1.0], [0, 1, 0, 1, 2, 3, 4, 5, 6])):
+    for bias, expected in (
+        ([0.0, 0.0, 0.0], list(range(9))),
+        ([0.0, 1.0, 1.0], [0, 1, 0, 1, 2, 3, 4, 5, 6]),
+    ):
         _, choice = select(zero, zero, v, zero.new_tensor([bias]), offsets, Noise(), fused=is_fused)
         assert targets(choice, offsets).tolist() == [[expected]]
     positions = torch.tensor([[[[-1, 0, -1], [0, 1, -1], [0, 1, 0], [1, 0, 2]]]])
@@ -138,7 +156,9 @@ def test_shifted_moves_each_head_by_its_own_offset() -> None:
 
 def test_credit_is_the_gradient_of_dense_soft_attention_over_offsets() -> None:
     generator = torch.Generator().manual_seed(1)
-    v, upstream = (torch.randn(2, 2, 11, 4, generator=generator, dtype=torch.float64) for _ in range(2))
+    v, upstream = (
+        torch.randn(2, 2, 11, 4, generator=generator, dtype=torch.float64) for _ in range(2)
+    )
     table = torch.randn(2, 14, generator=generator, dtype=torch.float64, requires_grad=True)
     weights = torch.softmax(table[:, :11], dim=-1)
     rows = [sum(weights[:, o, None] * v[:, :, i - o] for o in range(i + 1)) for i in range(11)]
@@ -148,14 +168,27 @@ def test_credit_is_the_gradient_of_dense_soft_attention_over_offsets() -> None:
     assert torch.equal(credited, out)
     g_out, g_table = torch.autograd.grad(credited, [out, table], upstream)
     assert torch.equal(g_out, upstream)
-    torch.testing.assert_close(g_table, expected, atol=1e-4, rtol=1e-4)  # the correlation runs in float32
+    torch.testing.assert_close(
+        g_table, expected, atol=1e-4, rtol=1e-4
+    )  # the correlation runs in float32
 
 
 def test_correlate_by_hand() -> None:
     g, v = torch.zeros(1, 1, 4, 1), torch.zeros(1, 1, 4, 1)
     g[0, 0, 3], v[0, 0, 1] = 2.0, 5.0
-    torch.testing.assert_close(correlate(g, v), torch.tensor([[0.0, 0.0, 10.0, 0.0]]), atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        correlate(g, v), torch.tensor([[0.0, 0.0, 10.0, 0.0]]), atol=1e-5, rtol=0
+    )
 
 
 def test_fast_length_is_the_next_small_product() -> None:
-    assert [fast_length(n) for n in (1, 2, 3, 7, 9, 1023, 1025, 4095)] == [1, 2, 3, 8, 10, 1024, 1280, 4096]
+    assert [fast_length(n) for n in (1, 2, 3, 7, 9, 1023, 1025, 4095)] == [
+        1,
+        2,
+        3,
+        8,
+        10,
+        1024,
+        1280,
+        4096,
+    ]

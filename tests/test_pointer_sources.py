@@ -39,7 +39,9 @@ def normal(*size: int, seed: int = 0) -> Tensor:
 
 
 def source(length: int, **chosen: Any) -> ContentSource:
-    return ContentSource(LayerShape(32, 4, length, 0, 2), CandidateSettings(**{**CONTENT, **chosen})).double()
+    return ContentSource(
+        LayerShape(32, 4, length, 0, 2), CandidateSettings(**{**CONTENT, **chosen})
+    ).double()
 
 
 def mixer(length: int, **chosen: Any) -> PointerMixer:
@@ -63,10 +65,14 @@ def each(*sizes: int) -> Iterator[tuple[int, ...]]:
 def test_the_nearest_earlier_members_of_a_bucket_are_found(
     length: int, kinds: int, members: int, beyond: int, seed: int
 ) -> None:
-    wanted, held = torch.randint(kinds, (2, 2, 3, length), generator=torch.Generator().manual_seed(seed)).unbind()
+    wanted, held = torch.randint(
+        kinds, (2, 2, 3, length), generator=torch.Generator().manual_seed(seed)
+    ).unbind()
     matches = nearest_members(wanted, held, members, beyond)
     for b, r, i in each(2, 3, length):
-        behind = [j for j in range(i - beyond, -1, -1) if held[b, r, j] == wanted[b, r, i]][:members]
+        behind = [j for j in range(i - beyond, -1, -1) if held[b, r, j] == wanted[b, r, i]][
+            :members
+        ]
         assert matches[b, r, i].tolist() == behind + [-1] * (members - len(behind))
 
 
@@ -102,7 +108,9 @@ def test_positions_behind_a_key_are_proposed_up_to_the_window(at: int, expected:
 @pytest.mark.parametrize("length", [1, 2, 31, 33, 130])
 def test_proposals_lie_beyond_the_window_and_come_once(length: int) -> None:
     own = source(130, window=7)
-    proposals, bias = own(normal(2, 1, length, 32), normal(2, 1, length, 32, seed=3), None, fresh=False)
+    proposals, bias = own(
+        normal(2, 1, length, 32), normal(2, 1, length, 32, seed=3), None, fresh=False
+    )
     assert proposals.shape == (2, 1, length, 24)
     assert bias.shape == (1, 24)
     assert bool((proposals <= torch.arange(length)[:, None] - 7).logical_or(proposals == -1).all())
@@ -112,7 +120,11 @@ def test_proposals_lie_beyond_the_window_and_come_once(length: int) -> None:
 
 
 def test_proposals_do_not_depend_on_later_positions() -> None:
-    q, k, own = normal(1, 1, 90, 32), normal(1, 1, 90, 32, seed=4), source(90, window=2, content_bits=3)
+    q, k, own = (
+        normal(1, 1, 90, 32),
+        normal(1, 1, 90, 32, seed=4),
+        source(90, window=2, content_bits=3),
+    )
     whole, _ = own(q, k, None, fresh=False)
     for cut in (1, 2, 17, 64, 89):
         changed = torch.cat([k[:, :, :cut], normal(1, 1, 90 - cut, 32, seed=cut)], dim=2)
@@ -125,7 +137,9 @@ def test_a_position_is_found_by_the_token_before_it() -> None:
         scoring.taps.zero_()[..., 1] = 1.0
     q, k = scoring(x, x)
     torch.testing.assert_close(q.norm(dim=-1), torch.full((1, 1, 20), 8.0, dtype=torch.float64))
-    torch.testing.assert_close((q[:, :, 6] * k[:, :, 7]).sum(-1), torch.full((1, 1), 8.0, dtype=torch.float64))
+    torch.testing.assert_close(
+        (q[:, :, 6] * k[:, :, 7]).sum(-1), torch.full((1, 1), 8.0, dtype=torch.float64)
+    )
     assert bool((k[:, :, 0] == 0).all())
 
 
@@ -146,7 +160,9 @@ def test_directions_are_fresh_while_there_is_noise_and_fixed_afterwards() -> Non
 
     def proposals() -> Tensor:
         assert layer.sources is not None
-        drawn: Tensor = layer.sources.every[0](q, k, None, fresh=layer.selection_noise().scale > 0)[0]
+        drawn: Tensor = layer.sources.every[0](q, k, None, fresh=layer.selection_noise().scale > 0)[
+            0
+        ]
         return drawn
 
     assert not torch.equal(proposals(), proposals())
@@ -188,11 +204,15 @@ def test_linear_attention_equals_the_formula_over_all_pairs(length: int) -> None
 
 
 def test_the_credit_adds_nothing_to_the_value_and_reaches_queries_and_keys_alone() -> None:
-    out, q, k, v = (normal(1, 1, 70, width, seed=n).requires_grad_() for n, width in enumerate((3, 4, 4, 3)))
+    out, q, k, v = (
+        normal(1, 1, 70, width, seed=n).requires_grad_() for n, width in enumerate((3, 4, 4, 3))
+    )
     credited = ContentCredit.apply(out, q, k, v, 3)  # type: ignore[no-untyped-call]
     assert torch.equal(credited, out)
     upstream = normal(1, 1, 70, 3, seed=9)
-    g_out, g_q, g_k, g_v = torch.autograd.grad(credited, (out, q, k, v), upstream, allow_unused=True)
+    g_out, g_q, g_k, g_v = torch.autograd.grad(
+        credited, (out, q, k, v), upstream, allow_unused=True
+    )
     expected = torch.autograd.grad(dense_attention(q, k, v.detach()), (q, k), upstream)
     assert torch.equal(g_out, upstream)
     torch.testing.assert_close((g_q, g_k), expected, atol=1e-9, rtol=1e-9)
@@ -209,7 +229,8 @@ def test_the_credit_is_a_switch() -> None:
 
 
 def best_block(q: Tensor, k: Tensor, i: int, target: int, size: int, region: int) -> int:
-    """One position by loops: the complete block of the region whose mean key scores best, else the target's own."""
+    """One position by loops: the complete block of the region whose mean key scores best, else the
+    target's own."""
     first = target // size - region // 2
     complete = [b for b in range(first, first + region) if b >= 0 and (b + 1) * size <= i + 1]
     scores = {b: float(q[i] @ k[b * size : (b + 1) * size].mean(0)) for b in complete}
@@ -217,7 +238,12 @@ def best_block(q: Tensor, k: Tensor, i: int, target: int, size: int, region: int
 
 
 @settings(max_examples=30, deadline=None)
-@given(length=st.integers(1, 40), size=st.integers(1, 9), region=st.integers(1, 6), seed=st.integers(0, 10**6))
+@given(
+    length=st.integers(1, 40),
+    size=st.integers(1, 9),
+    region=st.integers(1, 6),
+    seed=st.integers(0, 10**6),
+)
 def test_the_block_pointer_chooses_the_best_complete_block_of_its_region(
     length: int, size: int, region: int, seed: int
 ) -> None:
@@ -226,7 +252,9 @@ def test_the_block_pointer_chooses_the_best_complete_block_of_its_region(
     targets = (share * (torch.arange(length) + 1)).long()
     chosen = choose_block(q, k, targets, size, region)
     for b, h, i in each(2, 2, length):
-        assert int(chosen[b, h, i]) == best_block(q[b, h], k[b, h], i, int(targets[b, h, i]), size, region)
+        assert int(chosen[b, h, i]) == best_block(
+            q[b, h], k[b, h], i, int(targets[b, h, i]), size, region
+        )
 
 
 def test_the_token_pointer_reaches_what_the_block_pointer_chose() -> None:
@@ -248,7 +276,9 @@ def test_the_token_pointer_reaches_what_the_block_pointer_chose() -> None:
 
 
 def test_the_contract_holds_with_all_sources() -> None:
-    checks = list(contract.check("pointer", {"candidates": "offsets+chain+content+blocks", "k": 96}))
+    checks = list(
+        contract.check("pointer", {"candidates": "offsets+chain+content+blocks", "k": 96})
+    )
     assert checks
     assert [check for check in checks if not check.ok] == []
 
@@ -256,7 +286,13 @@ def test_the_contract_holds_with_all_sources() -> None:
 @pytest.mark.parametrize("candidates", ["offsets+content", "offsets+blocks"])
 def test_work_and_memory_grow_with_the_length(candidates: str) -> None:
     half, whole = (
-        flops.count(registry.build("pointer", symbols=20, length=n, layers=2, mixer={"candidates": candidates}), 1, n)
+        flops.count(
+            registry.build(
+                "pointer", symbols=20, length=n, layers=2, mixer={"candidates": candidates}
+            ),
+            1,
+            n,
+        )
         for n in (1024, 2048)
     )
     assert whole.forward / half.forward <= 2.2
@@ -270,8 +306,14 @@ def test_work_and_memory_grow_with_the_length(candidates: str) -> None:
         ({"window": 41}, "window is 41; accepted: 1 to 40"),
         ({"content": 0}, "content is 0; accepted: 1 to 4096"),
         ({"content_rounds": 25}, "content_rounds is 25; accepted: 1 to 24"),
-        ({"content_rounds": 7}, "content is 24; accepted: a multiple of content_rounds x content_taps, 21"),
-        ({"candidates": "offsets+content+content"}, "offsets, or offsets[+] and any of chain, content, blocks"),
+        (
+            {"content_rounds": 7},
+            "content is 24; accepted: a multiple of content_rounds x content_taps, 21",
+        ),
+        (
+            {"candidates": "offsets+content+content"},
+            "offsets, or offsets[+] and any of chain, content, blocks",
+        ),
         ({**BLOCKS, "window": 21}, "window is 21; accepted: 1 to 20"),
         ({**BLOCKS, "block_region": 0}, "block_region is 0; accepted: 1 to 1024"),
     ],
@@ -283,7 +325,13 @@ def test_bad_settings_are_named_errors(chosen: dict[str, Any], message: str) -> 
 
 def test_a_tier_measures_content_beside_attention_with_three_seeds() -> None:
     cells = plan.cells(config.tier("content"))
-    mqar = {(c.model, str(c.mixer.get("candidates", "")), c.x, c.seed) for c in cells if c.experiment == "mqar"}
+    mqar = {
+        (c.model, str(c.mixer.get("candidates", "")), c.x, c.seed)
+        for c in cells
+        if c.experiment == "mqar"
+    }
     for model, candidates in [("pointer", ""), ("pointer", "offsets+content"), ("transformer", "")]:
-        assert {(model, candidates, pairs, seed) for pairs in (16, 64) for seed in (0, 1, 2)} <= mqar
+        assert {
+            (model, candidates, pairs, seed) for pairs in (16, 64) for seed in (0, 1, 2)
+        } <= mqar
     assert {c.x for c in cells if c.experiment == "khop" and c.mixer} == {1, 2, 3, 4}

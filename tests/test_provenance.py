@@ -1,4 +1,5 @@
-"""Provenance: a row's origin, and a source hash that changes with what makes the number and with nothing else."""
+"""Provenance: a row's origin, and a source hash that changes with what makes the number and with
+nothing else."""
 
 from __future__ import annotations
 
@@ -18,11 +19,18 @@ from workflow.bench.rows import provenance
 def test_identity_holds_known_keys_only() -> None:
     known = provenance.identity(Cell.of("efficiency", "pointer", length=256))
     assert set(known) <= set(rows.keys())
-    assert (known["length"], known["task"], known["tokens_budget"], known["chance"]) == (256, None, None, None)
+    assert (known["length"], known["task"], known["tokens_budget"], known["chance"]) == (
+        256,
+        None,
+        None,
+        None,
+    )
 
 
 def test_the_user_names_the_machine() -> None:
-    assert provenance.identity(Cell.of("copy", "chance", machine="our node"))["machine"] == "our node"
+    assert (
+        provenance.identity(Cell.of("copy", "chance", machine="our node"))["machine"] == "our node"
+    )
     assert provenance.cpu_name() in provenance.identity(Cell.of("copy", "chance"))["machine"]
 
 
@@ -48,14 +56,18 @@ def test_the_source_hash_changes_with_what_makes_a_number_and_with_nothing_else(
 ) -> None:
     root = tmp_path / "copy"
     for folder in ("pointer", "baselines", "workflow"):
-        shutil.copytree(sources.ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(
+            sources.ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__")
+        )
 
     def hashes() -> dict[str, str]:
         code = (
             "import json; from workflow.bench.rows.provenance import shared_hash, source_hash;"
             "print(json.dumps([shared_hash(), source_hash('local'), source_hash('gla')]))"
         )
-        done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True
+        )
         return dict(zip(("shared", "local", "gla"), json.loads(done.stdout), strict=True))
 
     def changed(file: str) -> set[str]:
@@ -80,5 +92,9 @@ def test_the_source_hash_changes_with_what_makes_a_number_and_with_nothing_else(
 def test_planning_and_supervising_load_no_torch() -> None:
     modules = "workflow.bench.cli, workflow.bench.grid, workflow.bench.rows.run"
     code = f"import sys, {modules}, json; print(json.dumps(sorted(sys.modules)))"
-    loaded = json.loads(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+    loaded = json.loads(
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout
+    )
     assert {"torch", "snakemake", "pandas", "matplotlib"}.isdisjoint(loaded)

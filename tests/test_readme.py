@@ -1,4 +1,5 @@
-"""docs/results.md and the README's answer: the numbers of the rows and nothing else. Kept rows are the same bytes."""
+"""docs/results.md and the README's answer: the numbers of the rows and nothing else. Kept rows are
+the same bytes."""
 
 import json
 import re
@@ -12,7 +13,17 @@ from synthetic import HOSTILE, LAPTOP, SERVER, Row, copied, failed, store, table
 
 from pointer.errors import InputError
 from workflow.bench import cli
-from workflow.report import LEDGER, claims, controls, estimates, figures, ledger, readme, results, why
+from workflow.report import (
+    LEDGER,
+    claims,
+    controls,
+    estimates,
+    figures,
+    ledger,
+    readme,
+    results,
+    why,
+)
 from workflow.report.__main__ import main
 from workflow.report.frame import load
 from workflow.report.keep import LARGEST_TRACE_BYTES, keep
@@ -31,7 +42,13 @@ def rows() -> list[Row]:
         timed("transformer", 2048, 500.0),
         failed("oom", "out of memory: 9 GiB", model="longformer", length=2048),
         copied("pointer", 512, 0.9971),
-        failed("diverged", "loss is NaN at step 17", experiment="copy", model="transformer", distance=512),
+        failed(
+            "diverged",
+            "loss is NaN at step 17",
+            experiment="copy",
+            model="transformer",
+            distance=512,
+        ),
         copied(HOSTILE, 512, 0.05),
     ]
 
@@ -42,13 +59,23 @@ def written(made: list[Row], folder: Path) -> dict[str, str]:
     if not (folder / "README.md").is_file():
         (folder / "README.md").write_text(f"above\n{MARKERS}below\n", encoding="utf-8")
     (folder / "docs").mkdir(exist_ok=True)
-    places = {"rows": "rows", "readme": "README.md", "results": "docs/results.md", "figures": "docs/figures"}
-    arguments = [text for name, place in places.items() for text in (f"--{name}", str(folder / place))]
+    places = {
+        "rows": "rows",
+        "readme": "README.md",
+        "results": "docs/results.md",
+        "figures": "docs/figures",
+    }
+    arguments = [
+        text for name, place in places.items() for text in (f"--{name}", str(folder / place))
+    ]
     with pytest.MonkeyPatch.context() as patch:
         nothing = dict.fromkeys(figures.FIGURES, lambda *_: Figure())
         patch.setattr(figures, "FIGURES", nothing)
         assert main(["readme", *arguments]) == 0
-    return {name: (folder / name).read_text(encoding="utf-8") for name in ("README.md", "docs/results.md")}
+    return {
+        name: (folder / name).read_text(encoding="utf-8")
+        for name in ("README.md", "docs/results.md")
+    }
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +94,11 @@ def page(folder: Path) -> str:
 
 def line(text: str, *starts: str) -> list[str]:
     """The cells of the one line of a table that begins so."""
-    lines = [[cell.strip() for cell in row.strip("|").split("|")] for row in text.splitlines() if row[:1] == "|"]
+    lines = [
+        [cell.strip() for cell in row.strip("|").split("|")]
+        for row in text.splitlines()
+        if row[:1] == "|"
+    ]
     matching = [cells for cells in lines if cells[: len(starts)] == list(starts)]
     assert len(matching) == 1, matching
     return matching[0]
@@ -85,7 +116,9 @@ def test_numbers_are_those_of_the_rows(page: str, folder: Path) -> None:
     assert line(rate, "pointer", "A")[-1] == "20,480"
     assert line(under(page, "Copy accuracy in %"), "pointer", "A")[2].startswith("99.7 (99.")
     assert f"A is {SERVER} (6 rows)" in page
-    answer = line((folder / "README.md").read_text(), "Copy accuracy exceeds 95% at every distance up to 2048")
+    answer = line(
+        (folder / "README.md").read_text(), "Copy accuracy exceeds 95% at every distance up to 2048"
+    )
     assert answer[1:] == ["over 95%", "99.7%", "invalid: controls off"]
 
 
@@ -104,7 +137,10 @@ def test_failures_show_their_status_and_reason_and_names_are_harmless(page: str)
 
 def test_a_note_says_what_all_lines_of_a_table_share() -> None:
     where = {"phase": "training", "against": "transformer", "machine": LAPTOP}
-    made = [timed(model, 512, ms, machine=LAPTOP) for model, ms in (("pointer", 200.0), ("transformer", 500.0))]
+    made = [
+        timed(model, 512, ms, machine=LAPTOP)
+        for model, ms in (("pointer", 200.0), ("transformer", 500.0))
+    ]
     grid = results.Grid("Speed", (Block("", "speedup", number, where),))
     table = results.table(grid, estimates.build(table_of(made)))
     assert table is not None
@@ -112,12 +148,16 @@ def test_a_note_says_what_all_lines_of_a_table_share() -> None:
     assert table.notes == (f"All lines: {LAPTOP}, cpu (2 threads), float32.",)
 
 
-@pytest.mark.parametrize("made", [[failed("error", "broken")], [copied("chance", 512, 0.05)]], ids=["failed", "copy"])
+@pytest.mark.parametrize(
+    "made", [[failed("error", "broken")], [copied("chance", 512, 0.05)]], ids=["failed", "copy"]
+)
 def test_the_page_can_be_made_of_little(made: list[Row], tmp_path: Path) -> None:
     assert "## Real text" not in written(made, tmp_path)["docs/results.md"]
 
 
-def test_only_the_answer_of_the_readme_changes_and_twice_gives_the_same(page: str, folder: Path) -> None:
+def test_only_the_answer_of_the_readme_changes_and_twice_gives_the_same(
+    page: str, folder: Path
+) -> None:
     text = (folder / "README.md").read_text(encoding="utf-8")
     assert written(rows(), folder) == {"README.md": text, "docs/results.md": page}
     assert text.startswith("above\n<!-- answer:begin -->\n| claim")
@@ -140,16 +180,23 @@ def test_kept_rows_are_the_same_with_small_traces_and_without_weights(tmp_path: 
     (tmp_path / "runs" / "6.weights.safetensors").write_bytes(b"weights")
     (tmp_path / "runs" / "7.trace.json").write_text(" " * LARGEST_TRACE_BYTES, encoding="utf-8")
     kept = keep(manifest, tmp_path / "kept")
-    files_kept = {path: path.read_bytes() for path in (tmp_path / "kept").rglob("*") if path.is_file()}
+    files_kept = {
+        path: path.read_bytes() for path in (tmp_path / "kept").rglob("*") if path.is_file()
+    }
     assert set(kept) == set(files_kept)
     machine = tmp_path / "kept" / "intel-r-xeon-r-processor-2-10ghz-2-cores"
-    assert set(files_kept) == {machine / "rows.jsonl", machine / "interpretability" / "pointer" / "6.trace.json"}
+    assert set(files_kept) == {
+        machine / "rows.jsonl",
+        machine / "interpretability" / "pointer" / "6.trace.json",
+    }
     lines = [json.loads(line) for line in files_kept[machine / "rows.jsonl"].splitlines()]
     assert len(lines) == len(rows()) + 2
     made = json.loads((tmp_path / "runs" / "0.json").read_text())
     assert lines[0] == {**made, "file": "efficiency/pointer/0.json"}
     keep(manifest, tmp_path / "kept")
-    assert {path: path.read_bytes() for path in (tmp_path / "kept").rglob("*") if path.is_file()} == files_kept
+    assert {
+        path: path.read_bytes() for path in (tmp_path / "kept").rglob("*") if path.is_file()
+    } == files_kept
 
 
 @pytest.fixture(scope="module")
@@ -169,8 +216,13 @@ def test_the_committed_pages_are_what_the_committed_rows_give(
     lines = claims.judge(table, ledger.read(LEDGER), unsound=controls.unsound(frame))
     text = Path("README.md").read_text(encoding="utf-8")
     assert readme.with_block(text, "answer", readme.answer(table, lines), Path("README.md")) == text
-    assert readme.with_block(text, "why", readme.example(frame, table, REFERENCE), Path("README.md")) == text
-    assert Path("docs/results.md").read_text(encoding="utf-8") == readme.page(frame, table, lines, "figures")
+    assert (
+        readme.with_block(text, "why", readme.example(frame, table, REFERENCE), Path("README.md"))
+        == text
+    )
+    assert Path("docs/results.md").read_text(encoding="utf-8") == readme.page(
+        frame, table, lines, "figures"
+    )
 
 
 def test_the_example_in_the_readme_prints_what_stands_below_it(
@@ -178,7 +230,10 @@ def test_the_example_in_the_readme_prints_what_stands_below_it(
 ) -> None:
     monkeypatch.chdir(root)
     block = (
-        Path("README.md").read_text(encoding="utf-8").partition("```console\n$ pointer-bench ")[2].partition("```")[0]
+        Path("README.md")
+        .read_text(encoding="utf-8")
+        .partition("```console\n$ pointer-bench ")[2]
+        .partition("```")[0]
     )
     command, _, output = block.partition("\n")
     assert cli.main([*shlex.split(command), "--results", str(tmp_path)]) == 0
@@ -186,14 +241,19 @@ def test_the_example_in_the_readme_prints_what_stands_below_it(
     assert "pointer-bench run" in output
 
 
-def test_commands_below_the_tables_are_answered(root: Path, reference: tuple[pd.DataFrame, pd.DataFrame]) -> None:
+def test_commands_below_the_tables_are_answered(
+    root: Path, reference: tuple[pd.DataFrame, pd.DataFrame]
+) -> None:
     """Each finds estimates, of which a reader then chooses one."""
     table = reference[1]
     text = (root / "docs" / "results.md").read_text(encoding="utf-8")
     commands = re.findall(r"^Rows: `pointer-bench why (.+)`$", text, re.MULTILINE)
     assert len(commands) > 10
     for quantity, *words in map(shlex.split, commands):
-        given = {name.removeprefix("--"): value for name, value in zip(words[::2], words[1::2], strict=True)}
+        given = {
+            name.removeprefix("--"): value
+            for name, value in zip(words[::2], words[1::2], strict=True)
+        }
         assert len(why.select(table, quantity, given)) > 0
 
 

@@ -1,4 +1,5 @@
-"""Do the recall tasks ask for what their papers ask, and nothing else? Expected sequences are written by hand."""
+"""Do the recall tasks ask for what their papers ask, and nothing else? Expected sequences are
+written by hand."""
 
 from __future__ import annotations
 
@@ -37,7 +38,8 @@ every_task = pytest.mark.parametrize("task", TASKS, ids=lambda task: type(task).
 
 
 class Drawn(np.random.Generator):
-    """A generator whose next draws are given; each is what one call returns, whatever its arguments."""
+    """A generator whose next draws are given; each is what one call returns, whatever its
+    arguments."""
 
     def __init__(self, *draws: Any) -> None:
         super().__init__(np.random.Philox(0))
@@ -49,10 +51,14 @@ class Drawn(np.random.Generator):
     integers = random = gumbel = _next  # type: ignore[assignment]
 
 
-def made(task: Task, *draws: Any, stream: str = "evaluate") -> tuple[list[list[int]], list[list[int]]]:
+def made(
+    task: Task, *draws: Any, stream: str = "evaluate"
+) -> tuple[list[list[int]], list[list[int]]]:
     """The one sequence that the draws make, and its targets with . for IGNORED."""
     tokens, targets = task.sequences(Drawn(*draws), 1, stream)
-    return tokens.tolist(), [["." if t == IGNORED else t for t in line] for line in targets.tolist()]
+    return tokens.tolist(), [
+        ["." if t == IGNORED else t for t in line] for line in targets.tolist()
+    ]
 
 
 def drawn(task: Task, stream: str, index: int, count: int) -> tuple[Symbols, Symbols]:
@@ -62,7 +68,10 @@ def drawn(task: Task, stream: str, index: int, count: int) -> tuple[Symbols, Sym
 
 def test_mqar_asks_for_the_value_of_each_key() -> None:
     task = MqarTask(batch=1, length=12, symbols=12, seeds=ANY, pairs=2)
-    keys, values = [[0.9, 0.1, 0.8, 0.2, 0.7]], [[0.8, 0.2, 0.1, 0.7, 0.6, 0.9]]  # the smallest come first
+    keys, values = (
+        [[0.9, 0.1, 0.8, 0.2, 0.7]],
+        [[0.8, 0.2, 0.1, 0.7, 0.6, 0.9]],
+    )  # the smallest come first
     tokens, targets = made(task, keys, values, [[0.0, 50.0, 40.0, 0.0]])  # places 1 and 2 of 4
     assert tokens == [[2, 8, 4, 7, 0, 0, 2, 0, 4, 0, 0, 0]]
     assert targets == [[".", ".", ".", ".", ".", ".", 8, ".", 7, ".", ".", "."]]
@@ -88,11 +97,14 @@ def test_the_symbol_after_an_early_special_symbol_may_be_the_last_but_one() -> N
 
 
 @pytest.mark.parametrize(
-    ("hops", "expected"), [(1, [4, 4, 4, 1, 4, 2, 0]), (2, [4, 4, 4, 4, 4, 4, 1]), (3, [4, 4, 4, 4, 4, 4, 4])]
+    ("hops", "expected"),
+    [(1, [4, 4, 4, 1, 4, 2, 0]), (2, [4, 4, 4, 4, 4, 4, 1]), (3, [4, 4, 4, 4, 4, 4, 4])],
 )
 def test_khop_follows_the_last_occurrence(hops: int, expected: list[int]) -> None:
     task = KhopTask(batch=1, length=7, symbols=5, seeds=ANY, hops=hops)
-    steps = [[9, 1, 1, 2, 3, 2, 1]]  # from each symbol to the next, of 4 in a ring; the first is drawn by itself
+    steps = [
+        [9, 1, 1, 2, 3, 2, 1]
+    ]  # from each symbol to the next, of 4 in a ring; the first is drawn by itself
     assert made(task, steps, [[0]]) == ([[0, 1, 2, 0, 3, 1, 2]], [expected])
 
 
@@ -109,7 +121,9 @@ def test_khop_never_repeats_a_symbol_at_once_and_draws_the_others_alike() -> Non
 
 @pytest.mark.parametrize(("hops", "percent"), [(1, 32), (2, 48), (3, 27), (4, 31)])
 def test_what_the_symbol_at_hand_tells_is_what_khop_says_it_does(hops: int, percent: int) -> None:
-    tokens, targets = drawn(KhopTask(batch=1, length=128, symbols=5, seeds=ANY, hops=hops), "evaluate", 0, 5000)
+    tokens, targets = drawn(
+        KhopTask(batch=1, length=128, symbols=5, seeds=ANY, hops=hops), "evaluate", 0, 5000
+    )
     counts = np.zeros((4, 5), dtype=int)
     np.add.at(counts, (tokens.ravel(), targets.ravel()), 1)
     assert round(100 * counts.max(axis=1).sum() / tokens.size) == percent
@@ -123,7 +137,9 @@ def test_what_the_first_operator_tells_is_what_listops_says_it_does() -> None:
     tokens, targets = drawn(task, "evaluate", 0, 3000)
     counts = np.zeros((16, 10), dtype=int)
     np.add.at(counts, (tokens[:, 0], targets.max(axis=1)), 1)
-    assert counts.max(axis=1).sum() / len(tokens) == pytest.approx(percent / 100, abs=5 * (0.36 * 0.64 / 3000) ** 0.5)
+    assert counts.max(axis=1).sum() / len(tokens) == pytest.approx(
+        percent / 100, abs=5 * (0.36 * 0.64 / 3000) ** 0.5
+    )
     assert f"is right for {percent}% at N = 2000" in (listops.__doc__ or "")
     assert f"{percent}% of the answers" in CAVEATS["listops"]
 
@@ -136,14 +152,21 @@ def test_a_string_is_wanted_again_and_then_its_end() -> None:
 
 
 def test_the_end_of_a_string_is_not_scored() -> None:
-    tokens, targets = made(StringCopyTask(batch=1, length=10, symbols=13, seeds=ANY, letters=3), [7, 2, 9])
+    tokens, targets = made(
+        StringCopyTask(batch=1, length=10, symbols=13, seeds=ANY, letters=3), [7, 2, 9]
+    )
     assert tokens == [[10, 7, 2, 9, 11, 7, 2, 9, 12, 12]]
     assert targets == [[".", ".", ".", ".", 7, 2, 9, ".", ".", "."]]
 
 
 def test_listops_wants_the_value_at_the_end_of_the_expression() -> None:
     task = ListOpsTask(batch=1, length=10, symbols=16, seeds=ANY)
-    outer = [MAX - MIN, 4, [0.9, 0.9, 0.1, 0.9], [2, 9, 5, 0]]  # operator, arguments, which are nested, their digits
+    outer = [
+        MAX - MIN,
+        4,
+        [0.9, 0.9, 0.1, 0.9],
+        [2, 9, 5, 0],
+    ]  # operator, arguments, which are nested, their digits
     inner = [0, 2, [0.9, 0.9], [4, 7]]
     tokens, targets = made(task, *outer, *inner)
     assert tokens == [[MAX, 2, 9, MIN, 4, 7, END, 0, END, FILLER]]
@@ -178,11 +201,18 @@ def test_longer_strings_than_training_had_are_scored_as_well() -> None:
 
 @given(data=st.data(), pairs=st.integers(1, 12), seed=st.integers(0, 1000))
 def test_mqar_is_solved_by_a_dictionary(data: st.DataObject, pairs: int, seed: int) -> None:
-    length, symbols = data.draw(st.integers(4 * pairs, 64)), data.draw(st.integers(2 * pairs + 2, 64))
+    length, symbols = (
+        data.draw(st.integers(4 * pairs, 64)),
+        data.draw(st.integers(2 * pairs + 2, 64)),
+    )
     task = MqarTask(batch=1, length=length, symbols=symbols, seeds=ANY, pairs=pairs)
-    tokens, targets = (a[0].tolist() for a in task.sequences(generator("train", seed, 0), 1, "train"))
+    tokens, targets = (
+        a[0].tolist() for a in task.sequences(generator("train", seed, 0), 1, "train")
+    )
     pairs_of = dict(zip(tokens[0 : 2 * pairs : 2], tokens[1 : 2 * pairs : 2], strict=True))
-    asked = [(token, wanted) for token, wanted in zip(tokens, targets, strict=True) if wanted != IGNORED]
+    asked = [
+        (token, wanted) for token, wanted in zip(tokens, targets, strict=True) if wanted != IGNORED
+    ]
     assert sorted(asked) == sorted(pairs_of.items())
     assert len(asked) == pairs
     assert all(0 < key < symbols // 2 <= value < symbols for key, value in asked)
@@ -193,11 +223,20 @@ def test_queries_come_early_as_zoologys_power_law_says() -> None:
     first = query_places(generator("train", 0, 0), 20_000, 8, 1)[:, 0]
     weights = np.arange(1, 9) ** (0.01 - 1.0)
     expected = 20_000 * weights / weights.sum()
-    assert float(((np.bincount(first, minlength=8) - expected) ** 2 / expected).sum()) < 24.3  # chi-squared, 7, 0.1%
+    assert (
+        float(((np.bincount(first, minlength=8) - expected) ** 2 / expected).sum()) < 24.3
+    )  # chi-squared, 7, 0.1%
 
 
-@given(length=st.integers(1, 60), symbols=st.integers(3, 9), hops=st.integers(1, 4), seed=st.integers(0, 1000))
-def test_khop_equals_the_definition_read_aloud(length: int, symbols: int, hops: int, seed: int) -> None:
+@given(
+    length=st.integers(1, 60),
+    symbols=st.integers(3, 9),
+    hops=st.integers(1, 4),
+    seed=st.integers(0, 1000),
+)
+def test_khop_equals_the_definition_read_aloud(
+    length: int, symbols: int, hops: int, seed: int
+) -> None:
     tokens = generator("train", seed, 0).integers(symbols - 1, size=(1, length), dtype=np.int64)
     line = tokens[0].tolist()
 
@@ -213,13 +252,17 @@ def test_khop_equals_the_definition_read_aloud(length: int, symbols: int, hops: 
 @every_task
 def test_streams_never_share_a_sequence(task: Task) -> None:
     streams = ("train", "check", "evaluate", "trace")
-    seen = {name: {line.tobytes() for i in range(25) for line in drawn(task, name, i, 2)[0]} for name in streams}
+    seen = {
+        name: {line.tobytes() for i in range(25) for line in drawn(task, name, i, 2)[0]}
+        for name in streams
+    }
     assert sum(map(len, seen.values())) == len(set().union(*seen.values())) == 50 * len(streams)
 
 
 @every_task
 def test_a_task_keeps_its_word(task: Task) -> None:
-    """Symbols within the vocabulary, as many supervised ones as it says, and the same again from the same seed."""
+    """Symbols within the vocabulary, as many supervised ones as it says, and the same again from
+    the same seed."""
     tokens, targets = drawn(task, "evaluate", 3, 5)
     assert tokens.dtype == targets.dtype == np.int64
     assert tokens.shape == targets.shape == (5, task.length)
@@ -232,7 +275,8 @@ def test_a_task_keeps_its_word(task: Task) -> None:
 
 @every_task
 def test_chance_is_what_the_best_constant_guess_scores(task: Task) -> None:
-    """Within five standard deviations: what is wanted most often is wanted about as often as `chance` says."""
+    """Within five standard deviations: what is wanted most often is wanted about as often as
+    `chance` says."""
     wanted = np.concatenate([drawn(task, "evaluate", i, 50)[1] for i in range(10)])
     wanted = wanted[wanted != IGNORED]
     best = np.bincount(wanted).max() / len(wanted)
@@ -240,7 +284,9 @@ def test_chance_is_what_the_best_constant_guess_scores(task: Task) -> None:
     assert task.chance == pytest.approx(best, abs=max(spread, 0.02))
 
 
-@pytest.mark.parametrize(("length", "symbols", "hops"), [(4, 5, 3), (16, 5, 1), (16, 5, 4), (128, 5, 2), (64, 3, 3)])
+@pytest.mark.parametrize(
+    ("length", "symbols", "hops"), [(4, 5, 3), (16, 5, 1), (16, 5, 4), (128, 5, 2), (64, 3, 3)]
+)
 def test_khop_knows_its_chance_exactly(length: int, symbols: int, hops: int) -> None:
     task = KhopTask(batch=2, length=length, symbols=symbols, seeds=ANY, hops=hops)
     wanted = drawn(task, "evaluate", 0, 20_000)[1]
@@ -250,20 +296,50 @@ def test_khop_knows_its_chance_exactly(length: int, symbols: int, hops: int) -> 
 @pytest.mark.parametrize(
     ("task", "sizes", "words"),
     [
-        (MqarTask, {"length": 64, "symbols": 64, "pairs": 17}, "pairs is 17; accepted: 1 to 16 at length 64"),
-        (MqarTask, {"length": 64, "symbols": 16, "pairs": 8}, "pairs is 8; accepted: 1 to 7 with 16 symbols"),
-        (MqarTask, {"length": 3, "symbols": 64, "pairs": 1}, "pairs is 1; accepted: none at length 3"),
-        (SelectiveCopyTask, {"length": 20, "symbols": 16, "items": 11}, "items is 11; accepted: 1 to 10"),
-        (SelectiveCopyTask, {"length": 20, "symbols": 3, "items": 4}, "symbols is 3; accepted: 4 to"),
+        (
+            MqarTask,
+            {"length": 64, "symbols": 64, "pairs": 17},
+            "pairs is 17; accepted: 1 to 16 at length 64",
+        ),
+        (
+            MqarTask,
+            {"length": 64, "symbols": 16, "pairs": 8},
+            "pairs is 8; accepted: 1 to 7 with 16 symbols",
+        ),
+        (
+            MqarTask,
+            {"length": 3, "symbols": 64, "pairs": 1},
+            "pairs is 1; accepted: none at length 3",
+        ),
+        (
+            SelectiveCopyTask,
+            {"length": 20, "symbols": 16, "items": 11},
+            "items is 11; accepted: 1 to 10",
+        ),
+        (
+            SelectiveCopyTask,
+            {"length": 20, "symbols": 3, "items": 4},
+            "symbols is 3; accepted: 4 to",
+        ),
         (InductionTask, {"length": 2, "symbols": 16}, "length is 2; accepted: 3 to"),
         (InductionTask, {"length": 20, "symbols": 2}, "symbols is 2; accepted: 3 to"),
         (KhopTask, {"length": 20, "symbols": 5, "hops": 0}, "hops is 0; accepted: 1 to 20"),
         (KhopTask, {"length": 20, "symbols": 2, "hops": 1}, "symbols is 2; accepted: 3 to"),
-        (StringCopyTask, {"length": 20, "symbols": 29, "letters": 10}, "letters is 10; accepted: 1 to 9 at length 20"),
-        (StringCopyTask, {"length": 20, "symbols": 3, "letters": 4}, "symbols is 3; accepted: 4 to"),
+        (
+            StringCopyTask,
+            {"length": 20, "symbols": 29, "letters": 10},
+            "letters is 10; accepted: 1 to 9 at length 20",
+        ),
+        (
+            StringCopyTask,
+            {"length": 20, "symbols": 3, "letters": 4},
+            "symbols is 3; accepted: 4 to",
+        ),
         (ListOpsTask, {"length": 8, "symbols": 16}, "length is 8; accepted: 9 to"),
     ],
 )
-def test_sizes_that_do_not_fit_are_refused(task: type[Task], sizes: dict[str, int], words: str) -> None:
+def test_sizes_that_do_not_fit_are_refused(
+    task: type[Task], sizes: dict[str, int], words: str
+) -> None:
     with pytest.raises(InputError, match=words):
         task(batch=1, seeds=ANY, **sizes)

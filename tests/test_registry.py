@@ -1,4 +1,5 @@
-"""The registry: one line a model, a closed set of fields, and a sentence for every mistake in a line."""
+"""The registry: one line a model, a closed set of fields, and a sentence for every mistake in a
+line."""
 
 from __future__ import annotations
 
@@ -20,7 +21,12 @@ def test_the_entries_are_the_models() -> None:
 
 def test_a_line_says_only_what_differs_from_a_model_of_yours() -> None:
     found = registry.entry("mine", LINE, "here")
-    assert (found.name, found.path, found.kind, found.group) == ("mine", "baselines.mine:Mine", "model", "own")
+    assert (found.name, found.path, found.kind, found.group) == (
+        "mine",
+        "baselines.mine:Mine",
+        "model",
+        "own",
+    )
     assert (found.trained, found.learned_positions) == (True, False)
 
 
@@ -37,7 +43,10 @@ def test_every_entry_names_a_class_of_its_own_file_and_its_source(name: str) -> 
         ({"cots": "linear"}, "'cots' is unknown. Did you mean 'cost'"),
         ({"cost": "cheap"}, "cost of model mine 'cheap' is unknown. Known: linear, n log n"),
         ({"cost": ["linear"]}, "cost of model mine"),
-        ({"path": "baselines.mine"}, "path of model mine is 'baselines.mine'; accepted: \"package.module:Class\""),
+        (
+            {"path": "baselines.mine"},
+            "path of model mine is 'baselines.mine'; accepted: \"package.module:Class\"",
+        ),
         ({"path": "../mine.py:Mine"}, "path of model mine"),
         ({"path": None}, "path of model mine is None"),
         ({"citation": " "}, "citation of model mine"),
@@ -52,7 +61,9 @@ def test_a_mistake_in_a_line_is_named(changed: dict[str, Any], words: str) -> No
     assert "Change it in here" in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["../../e", "", "*", "all", "control", "x; touch pwned", "a" * 41, "Mine"])
+@pytest.mark.parametrize(
+    "name", ["../../e", "", "*", "all", "control", "x; touch pwned", "a" * 41, "Mine"]
+)
 def test_a_name_that_no_path_or_tier_can_hold_is_refused(name: str) -> None:
     with pytest.raises(InputError, match="name of model") as caught:
         registry.entry(name, LINE, "here")
@@ -62,33 +73,53 @@ def test_a_name_that_no_path_or_tier_can_hold_is_refused(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "setting", "accepted"),
     [
-        ("pointer", {"chain": "False"}, "setting chain of pointer is 'False'; accepted: true or false"),
+        (
+            "pointer",
+            {"chain": "False"},
+            "setting chain of pointer is 'False'; accepted: true or false",
+        ),
         ("pointer", {"chain": "off"}, "setting chain of pointer is 'off'; accepted: true or false"),
         ("pointer", {"hard": 0}, "setting hard of pointer is 0; accepted: true or false"),
         ("pointer", {"k": 64.0}, "setting k of pointer is 64.0; accepted: a whole number"),
         ("pointer", {"k": ""}, "setting k of pointer is ''; accepted: a whole number"),
         ("pointer", {"k": True}, "setting k of pointer is True; accepted: a whole number"),
-        ("pointer", {"noise": "much"}, "setting noise of pointer is 'much'; accepted: a finite number"),
-        ("pointer", {"credit": 3}, "setting credit of pointer is 3; accepted: none, candidates, fft"),
+        (
+            "pointer",
+            {"noise": "much"},
+            "setting noise of pointer is 'much'; accepted: a finite number",
+        ),
+        (
+            "pointer",
+            {"credit": 3},
+            "setting credit of pointer is 3; accepted: none, candidates, fft",
+        ),
         ("pointer", {"heads": 8}, "setting of pointer 'heads' is unknown"),
         ("local", {"window": 64.5}, "setting window of local is 64.5; accepted: a whole number"),
     ],
 )
-def test_a_setting_of_a_mixer_is_held_to_its_type(name: str, setting: dict[str, Any], accepted: str) -> None:
+def test_a_setting_of_a_mixer_is_held_to_its_type(
+    name: str, setting: dict[str, Any], accepted: str
+) -> None:
     with pytest.raises(InputError, match=accepted):
         registry.build(name, symbols=20, length=64, mixer=setting)
 
 
 def test_a_whole_number_serves_as_a_float() -> None:
-    registry.check_settings("pointer", registry.load("pointer"), {"noise": 1, "chain": False, "credit": "none"})
+    registry.check_settings(
+        "pointer", registry.load("pointer"), {"noise": 1, "chain": False, "credit": "none"}
+    )
 
 
 def test_a_line_that_is_no_mapping_is_named() -> None:
-    with pytest.raises(InputError, match=r"model mine is .baselines\.mine:Mine.; accepted: \{path: "):
+    with pytest.raises(
+        InputError, match=r"model mine is .baselines\.mine:Mine.; accepted: \{path: "
+    ):
         registry.entry("mine", "baselines.mine:Mine", "here")
 
 
-def test_a_file_that_lists_a_model_twice_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_lists_a_model_twice_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(registry, "FILE", tmp_path / "registry.yaml")
     registry.FILE.write_text("a: {path: b.c:D}\na: {path: b.c:D}\n", encoding="utf-8")
     with pytest.raises(InputError, match="'a' stands twice"):

@@ -47,7 +47,13 @@ def test_writing_again_gives_the_same_digest(tmp_path: Path, row: dict[str, Any]
 @pytest.mark.parametrize("key", ["accuracy", "model", "command", "git_dirty", "settings"])
 def test_an_altered_row_is_refused(tmp_path: Path, row: dict[str, Any], key: str) -> None:
     path = tmp_path / "row.json"
-    changed = {"accuracy": 0.99, "model": "pointer", "command": "", "git_dirty": True, "settings": {}}
+    changed = {
+        "accuracy": 0.99,
+        "model": "pointer",
+        "command": "",
+        "git_dirty": True,
+        "settings": {},
+    }
     content = write_row(path, {**row, "git_dirty": False})
     path.write_text(json.dumps({**content, key: changed[key]}))
     with pytest.raises(RowError, match="digest"):
@@ -55,7 +61,9 @@ def test_an_altered_row_is_refused(tmp_path: Path, row: dict[str, Any], key: str
 
 
 @given(cut=st.floats(0, 1, exclude_max=True))
-def test_a_truncated_row_is_refused(tmp_path_factory: pytest.TempPathFactory, row: dict[str, Any], cut: float) -> None:
+def test_a_truncated_row_is_refused(
+    tmp_path_factory: pytest.TempPathFactory, row: dict[str, Any], cut: float
+) -> None:
     path = tmp_path_factory.mktemp("rows") / "row.json"
     write_row(path, row)
     whole = path.read_bytes().rstrip()
@@ -101,7 +109,9 @@ def test_what_does_not_apply_is_not_written(tmp_path: Path, row: dict[str, Any])
     assert (content["axis"], content["x"]) == ("distance", 512)
 
 
-def test_rows_of_a_folder_are_read_from_files_and_from_lines(tmp_path: Path, row: dict[str, Any]) -> None:
+def test_rows_of_a_folder_are_read_from_files_and_from_lines(
+    tmp_path: Path, row: dict[str, Any]
+) -> None:
     (tmp_path / "a").mkdir()
     one = write_row(tmp_path / "a" / "lr0.001.json", row)
     (tmp_path / "a" / "lr0.001.trace.json").write_text("{}")
@@ -109,13 +119,18 @@ def test_rows_of_a_folder_are_read_from_files_and_from_lines(tmp_path: Path, row
     (tmp_path / "rows.jsonl").write_text(f"{rows.as_json(two, file='copy/chance/d512-s1.json')}\n")
     skipped: Counter[str] = Counter()
     read = dict(rows.read_rows(tmp_path, skipped))
-    assert read == {tmp_path / "a" / "lr0.001.json": one, tmp_path / "copy" / "chance" / "d512-s1.json": two}
+    assert read == {
+        tmp_path / "a" / "lr0.001.json": one,
+        tmp_path / "copy" / "chance" / "d512-s1.json": two,
+    }
     assert +skipped == Counter({"trace beside a row": 1})
 
 
 @pytest.mark.parametrize("line", ["", "{", "[]", '{"file": "a.json"}'])
 def test_a_line_that_is_no_row_is_named(tmp_path: Path, row: dict[str, Any], line: str) -> None:
-    (tmp_path / "rows.jsonl").write_text(f"{rows.as_json(rows.seal(row, 'here'), file='b.json')}\n{line}\n")
+    (tmp_path / "rows.jsonl").write_text(
+        f"{rows.as_json(rows.seal(row, 'here'), file='b.json')}\n{line}\n"
+    )
     with pytest.raises(RowError, match=r"rows\.jsonl:2|a\.json"):
         rows.read_rows(tmp_path)
 

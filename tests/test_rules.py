@@ -45,7 +45,9 @@ def says(rule: Rule, *cells: Cell) -> list[Outcome]:
         (Rule("excludes", 0.05), 0.04, 0.06, FAILS),
     ],
 )
-def test_a_rule_judges_the_interval_not_the_value(rule: Rule, low: float, high: float, outcome: Outcome) -> None:
+def test_a_rule_judges_the_interval_not_the_value(
+    rule: Rule, low: float, high: float, outcome: Outcome
+) -> None:
     assert says(rule, cell(low, high)) == [outcome]
 
 
@@ -57,7 +59,9 @@ def test_too_few_runs_stay_open_unless_the_value_is_exact() -> None:
 
 
 def test_without_a_value_the_papers_figure_of_the_cell_is_asked_for() -> None:
-    assert says(Rule("within", margin=0.1), cell(0.99, 1.01, paper=1.0), cell(0.99, 1.01, paper=2.0)) == [HOLDS, FAILS]
+    assert says(
+        Rule("within", margin=0.1), cell(0.99, 1.01, paper=1.0), cell(0.99, 1.01, paper=2.0)
+    ) == [HOLDS, FAILS]
     assert says(Rule("within"), cell(0.9, 1.1)) == [OPEN]  # the paper gives no figure here
 
 

@@ -20,12 +20,16 @@ from workflow.bench.cell import Cell
 from workflow.bench.outcomes import StoppedError
 from workflow.bench.rows import child, contracts, provenance, read_row, run, write_row
 
-BEFORE = "import json, os, signal, sys, time\nfrom pathlib import Path\nresult = Path(sys.argv[2])\n"
-UNIGNORED = (
-    "[signal.signal(s, signal.SIG_DFL) for s in (signal.SIGINT, signal.SIGHUP)]"  # nohup and `&` have them ignored
+BEFORE = (
+    "import json, os, signal, sys, time\nfrom pathlib import Path\nresult = Path(sys.argv[2])\n"
 )
+# nohup and `&` have them ignored
+UNIGNORED = "[signal.signal(s, signal.SIG_DFL) for s in (signal.SIGINT, signal.SIGHUP)]"
 START = "result.write_text(json.dumps({'kind': 'started'}))\n"
-OK = "result.write_text(json.dumps({'kind': 'ok', 'rows': [{'status': 'ok', 'reason': None, 'steps': 1}]}))\n"
+OK = """
+rows = [{'status': 'ok', 'reason': None, 'steps': 1}]
+result.write_text(json.dumps({'kind': 'ok', 'rows': rows}))
+"""
 
 
 def done(**row: Any) -> str:
@@ -45,10 +49,14 @@ def measured(tmp_path: Path, body: str, **settings: Any) -> dict[str, Any]:
 
 
 def test_a_result_becomes_a_row_with_its_origin(tmp_path: Path) -> None:
-    body = 'result.write_text(\'{"kind": "ok", "rows": [{"accuracy": 0.5, "loss": NaN, "status": "ok"}]}\')'
+    row = '{"accuracy": 0.5, "loss": NaN, "status": "ok"}'
+    body = f'result.write_text(\'{{"kind": "ok", "rows": [{row}]}}\')'
     row = measured(tmp_path, body)
     assert (row["status"], row["accuracy"], row["loss"], row["reason"]) == ("ok", 0.5, None, None)
-    assert row["command"] == "pointer-bench run --experiment copy --model chance --memory-limit-bytes 1073741824"
+    assert (
+        row["command"]
+        == "pointer-bench run --experiment copy --model chance --memory-limit-bytes 1073741824"
+    )
     assert (row["length"], row["x"], row["chance"]) == (1280, 512, 0.05)
 
 
@@ -63,18 +71,22 @@ def test_a_result_becomes_a_row_with_its_origin(tmp_path: Path) -> None:
         (done(status="unsupported", reason="no cuda"), "unsupported", "no cuda"),
         (done(status="diverged", reason="step 3"), "diverged", "step 3"),
         (
-            "result.write_text(json.dumps({'kind': 'oom', 'message': 'MemoryError: '})); sys.exit(1)",
+            "result.write_text(json.dumps({'kind': 'oom', 'message': 'MemoryError: '})); "
+            "sys.exit(1)",
             "oom",
             "MemoryError",
         ),
         (
-            "result.write_text(json.dumps({'kind': 'error', 'message': 'KeyError: x'})); sys.exit(1)",
+            "result.write_text(json.dumps({'kind': 'error', 'message': 'KeyError: x'})); "
+            "sys.exit(1)",
             "error",
             "KeyError: x",
         ),
     ],
 )
-def test_a_bad_end_has_a_status_and_a_reason(tmp_path: Path, body: str, status: str, reason: str) -> None:
+def test_a_bad_end_has_a_status_and_a_reason(
+    tmp_path: Path, body: str, status: str, reason: str
+) -> None:
     row = measured(tmp_path, body)
     assert row["status"] == status
     assert any(part in row["reason"] for part in reason.split("|")), row["reason"]
@@ -97,13 +109,17 @@ def test_a_kill_by_the_kernel_is_want_of_memory(
 
 
 @pytest.mark.parametrize("name", ["SIGKILL", "SIGTERM", "SIGINT", "SIGHUP"])
-def test_a_kill_by_somebody_is_no_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_a_kill_by_somebody_is_no_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     kills(monkeypatch, 3, 3)
     with pytest.raises(StoppedError, match=f"ended by {name}.*no row was written"):
         measured(tmp_path, f"{UNIGNORED}; os.kill(os.getpid(), signal.{name})")
 
 
-def test_the_kernels_count_is_read_or_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_kernels_count_is_read_or_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(child, "VMSTAT", tmp_path / "vmstat")
     assert child.memory_kills() is None
     (tmp_path / "vmstat").write_text("nr_free_pages 12\noom_kill 7\n")
@@ -112,10 +128,14 @@ def test_the_kernels_count_is_read_or_missing(tmp_path: Path, monkeypatch: pytes
 
 def test_a_full_disk_is_no_result(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No space left on device"):
-        measured(tmp_path, "result.write_text(json.dumps({'kind': 'full', 'message': ''})); sys.exit(1)")
+        measured(
+            tmp_path, "result.write_text(json.dumps({'kind': 'full', 'message': ''})); sys.exit(1)"
+        )
 
 
-def test_a_folder_named_from_here_is_found_by_the_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_named_from_here_is_found_by_the_worker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "worker.py").write_text(BEFORE + OK)
     Path("files").mkdir()
@@ -130,24 +150,31 @@ def test_what_was_measured_before_a_bad_end_is_kept(tmp_path: Path) -> None:
 
 
 def test_bad_settings_that_only_the_worker_sees_are_bad_input(tmp_path: Path) -> None:
-    body = "result.write_text(json.dumps({'kind': 'bad_input', 'message': 'no such setting'})); sys.exit(1)"
+    body = "result.write_text(json.dumps({'kind': 'bad_input', 'message': 'no such setting'}))"
+    body += "; sys.exit(1)"
     with pytest.raises(InputError, match=r"^no such setting$"):
         measured(tmp_path, body)
 
 
 def test_rows_that_a_killed_child_had_finished_are_kept(tmp_path: Path) -> None:
-    body = "result.write_text(json.dumps({'kind': 'started', 'rows': [{'status': 'ok', 'steps': 1}]})); sys.exit(3)"
+    body = "rows = [{'status': 'ok', 'steps': 1}]; "
+    body += "result.write_text(json.dumps({'kind': 'started', 'rows': rows})); sys.exit(3)"
     (tmp_path / "worker.py").write_text(BEFORE + body)
     cells = [Cell.of("copy", "chance", seed=seed) for seed in (0, 1)]
     first, second = run.run(cells, tmp_path, [sys.executable, str(tmp_path / "worker.py")])
     assert (first["status"], first["steps"], first["seed"]) == ("ok", 1, 0)
-    assert (second["status"], second["reason"], second["seed"]) == ("error", "ended with exit code 3", 1)
+    assert (second["status"], second["reason"], second["seed"]) == (
+        "error",
+        "ended with exit code 3",
+        1,
+    )
 
 
 def test_a_timeout_kills_the_whole_group(tmp_path: Path) -> None:
     body = (
         START
-        + "child = os.fork()\nPath(sys.argv[1]).with_name('pids').open('a').write(f'{os.getpid()} ')\ntime.sleep(60)"
+        + "child = os.fork()\nPath(sys.argv[1]).with_name('pids').open('a').write(f'{os.getpid()} "
+        "')\ntime.sleep(60)"
     )
     began = time.monotonic()
     row = measured(tmp_path, body, timeout_s=1)
@@ -164,7 +191,9 @@ def test_waiting_for_the_lock_is_no_run_time(tmp_path: Path) -> None:
 
 def test_an_interrupted_supervisor_leaves_no_worker_behind(tmp_path: Path) -> None:
     worker = tmp_path / "worker.py"
-    worker.write_text(BEFORE + f"Path({str(tmp_path / 'pid')!r}).write_text(str(os.getpid()))\ntime.sleep(60)")
+    worker.write_text(
+        BEFORE + f"Path({str(tmp_path / 'pid')!r}).write_text(str(os.getpid()))\ntime.sleep(60)"
+    )
     for number, code in ((signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)):
         (tmp_path / "pid").unlink(missing_ok=True)
         command = [sys.executable, "-c", PARENT, str(worker)]
@@ -179,7 +208,8 @@ def test_an_interrupted_supervisor_leaves_no_worker_behind(tmp_path: Path) -> No
 
 PARENT = """
 import signal, sys
-signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
+# SIGINT is ignored where the tests run in the background.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from workflow.bench import cli
 from workflow.bench.rows import child, contracts
 contracts.verdict = lambda *_: contracts.Verdict("chance", {}, "", "ok", [])
@@ -193,7 +223,11 @@ def _alive(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    return "(zombie)" not in Path(f"/proc/{pid}/status").read_text() if Path(f"/proc/{pid}").exists() else False
+    return (
+        "(zombie)" not in Path(f"/proc/{pid}/status").read_text()
+        if Path(f"/proc/{pid}").exists()
+        else False
+    )
 
 
 def _eventually(ask: Any) -> Any:
@@ -209,7 +243,9 @@ def _eventually(ask: Any) -> Any:
     raise AssertionError("never came true")
 
 
-def test_stderr_of_the_worker_is_passed_on(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_stderr_of_the_worker_is_passed_on(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     measured(tmp_path, "print('half done', file=sys.stderr)\n" + OK)
     assert "half done" in capfd.readouterr().err
 
@@ -242,13 +278,22 @@ TIMES = {"started": "2026-01-01T00:00:00.000000+00:00", "ended": "2026-01-01T00:
 
 def put(path: Path, **changes: Any) -> dict[str, Any]:
     return run.write(
-        {**provenance.identity(CELL), **TIMES, "status": "ok", "files": None, **changes}, path.parent, path
+        {**provenance.identity(CELL), **TIMES, "status": "ok", "files": None, **changes},
+        path.parent,
+        path,
     )
 
 
 @pytest.mark.parametrize(
     ("status", "left"),
-    [("ok", True), ("oom", True), ("unsupported", True), ("diverged", True), ("error", False), ("timeout", False)],
+    [
+        ("ok", True),
+        ("oom", True),
+        ("unsupported", True),
+        ("diverged", True),
+        ("error", False),
+        ("timeout", False),
+    ],
 )
 def test_what_may_change_is_tried_again(tmp_path: Path, status: str, left: bool) -> None:
     put(tmp_path / "row.json", status=status, reason="because")
@@ -271,7 +316,12 @@ def test_a_row_of_another_cell_or_of_other_sources_is_measured_again(
 def test_files_of_a_row_go_where_it_goes(tmp_path: Path) -> None:
     (tmp_path / "weights.safetensors").write_bytes(b"w")
     out = tmp_path / "deep" / "d512-s0-ab.json"
-    row = {**provenance.identity(CELL), **TIMES, "status": "ok", "files": {"weights": "weights.safetensors"}}
+    row = {
+        **provenance.identity(CELL),
+        **TIMES,
+        "status": "ok",
+        "files": {"weights": "weights.safetensors"},
+    }
     sealed = run.write(row, tmp_path, out)
     assert (tmp_path / "deep" / "d512-s0-ab.weights.safetensors").read_bytes() == b"w"
     assert read_row(out) == sealed
@@ -295,7 +345,13 @@ def test_a_checkpoint_outlives_a_killed_process_but_not_its_sources(
 def test_a_model_that_fails_its_contract_gets_no_number_whatever_is_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = {**provenance.identity(CELL), **TIMES, "accuracy": 1.0, "n_evaluated": 10, "status": "ok"}
+    made = {
+        **provenance.identity(CELL),
+        **TIMES,
+        "accuracy": 1.0,
+        "n_evaluated": 10,
+        "status": "ok",
+    }
     monkeypatch.setattr(run, "run", lambda *_: [run.complete(made)])
     rows = []
     for status, checks in (("ok", []), ("error", [("causal", False, "leaks")])):

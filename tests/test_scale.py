@@ -1,7 +1,8 @@
-"""Ten thousand cells: planned, asked about by Snakemake and collected with work in proportion to their number.
+"""Ten thousand cells: planned, asked about by Snakemake and collected with work in proportion to
+their number.
 
-Bounds count work, not seconds; only under --full, processor time and memory of the real thing are held to their limits.
-"""
+Bounds count work, not seconds; only under --full, processor time and memory of the real thing are
+held to their limits."""
 
 from __future__ import annotations
 
@@ -26,19 +27,25 @@ MANY = 10_000
 LENGTHS = [64, 128, 256, 512, 1024]
 MODELS = ["pointer", "pointer-dense", "transformer", "longformer"]
 TIER: dict[str, Any] = {
-    "tier": "large", "devices": ["cpu"], "threads": 1, "models": MODELS, "controls": "none", "lengths": LENGTHS,
+    "tier": "large",
+    "devices": ["cpu"],
+    "threads": 1,
+    "models": MODELS,
+    "controls": "none",
+    "lengths": LENGTHS,
     "experiments": {
         **dict.fromkeys(experiments.EXPERIMENTS),  # none but this
         "efficiency": {"repeats": MANY // len(LENGTHS) // len(MODELS), "variants": {"pointer": []}},
     },
-}  # fmt: skip
+}
 PLAN_SECONDS, PLAN_BYTES = 60, 2 * 2**30
 COLLECT_SECONDS = 30
 
 
 @pytest.fixture
 def hashes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How often a cell's hash was computed: the dearest step of planning, so a measure of all of it."""
+    """How often a cell's hash was computed: the dearest step of planning, so a measure of all of
+    it."""
     real, count = Cell.key, [0]
 
     def counted(self: Cell) -> str:
@@ -64,7 +71,14 @@ def test_a_large_grid_is_planned_once(hashes: list[int]) -> None:
 @pytest.mark.full
 def test_a_dry_run_of_a_large_grid_stays_within_a_minute_and_two_gigabytes(tmp_path: Path) -> None:
     (tmp_path / "large.yaml").write_text(json.dumps(TIER))
-    fixed = ["--cores", "2", "--snakefile", str(sources.ROOT / "Snakefile"), "--directory", str(tmp_path)]
+    fixed = [
+        "--cores",
+        "2",
+        "--snakefile",
+        str(sources.ROOT / "Snakefile"),
+        "--directory",
+        str(tmp_path),
+    ]
     own = [
         "--workflow-profile",
         str(sources.ROOT / "profiles" / "default"),
@@ -72,13 +86,29 @@ def test_a_dry_run_of_a_large_grid_stays_within_a_minute_and_two_gigabytes(tmp_p
         str(tmp_path / "large.yaml"),
     ]
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    command = [sys.executable, "-m", "snakemake", "collect", "--dry-run", "--quiet", "host", "rules", *fixed, *own]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=500, check=False)
+    command = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "collect",
+        "--dry-run",
+        "--quiet",
+        "host",
+        "rules",
+        *fixed,
+        *own,
+    ]
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, timeout=500, check=False
+    )
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert re.search(rf"^run_exclusive +{MANY}$", done.stdout, re.MULTILINE), done.stdout[-3000:]
     seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    print(f"dry run of {MANY} cells: {seconds:.1f} s of processor time, {after.ru_maxrss / 2**20:.2f} GiB")
+    print(
+        f"dry run of {MANY} cells: {seconds:.1f} s of processor time, "
+        f"{after.ru_maxrss / 2**20:.2f} GiB"
+    )
     assert seconds < PLAN_SECONDS
     assert after.ru_maxrss * 1024 < PLAN_BYTES
 
@@ -88,7 +118,9 @@ def written(folder: Path, count: int) -> Path:
     paths = []
     for number in range(count):
         row = complete(
-            timed("pointer", 256, 400.0, repeat=number) if number % 2 else copied("pointer", 512, 0.9, seed=number)
+            timed("pointer", 256, 400.0, repeat=number)
+            if number % 2
+            else copied("pointer", 512, 0.9, seed=number)
         )
         paths.append(folder / f"{number}.json")
         paths[-1].write_text(json.dumps(row | {"digest": digest(row)}), encoding="utf-8")
@@ -98,7 +130,9 @@ def written(folder: Path, count: int) -> Path:
 
 
 @pytest.mark.slow
-def test_ten_thousand_rows_become_a_frame_and_a_table(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+def test_ten_thousand_rows_become_a_frame_and_a_table(
+    tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     from workflow.report import tables
 
     full = request.config.getoption("--full")

@@ -1,4 +1,5 @@
-"""The same rows from a real Slurm of one node as from this machine, and what the profiles ask of their engines."""
+"""The same rows from a real Slurm of one node as from this machine, and what the profiles ask of
+their engines."""
 
 from __future__ import annotations
 
@@ -17,13 +18,18 @@ from workflow.bench import config, experiments, plan, sources
 from workflow.bench.rows import provenance, read_row
 
 TIER: dict[str, Any] = {
-    "tier": "tiny", "devices": ["cpu"], "threads": 1, "lengths": [32], "distances": [8], "controls": "none",
+    "tier": "tiny",
+    "devices": ["cpu"],
+    "threads": 1,
+    "lengths": [32],
+    "distances": [8],
+    "controls": "none",
     "experiments": {
         **dict.fromkeys(experiments.EXPERIMENTS),  # none but these
         "copy": {"models": ["pointer"], "batch": 1, "tokens": 4000, "evaluate_symbols": 100},
         "efficiency": {"models": ["transformer"], "batch": 1, "warmup_steps": 1, "timed_steps": 1},
     },
-}  # fmt: skip
+}
 # What two runs of one cell may differ in: when, how long, where to, and the seal over it.
 FREE = {"started", "ended", "train_seconds", "seconds_to_95", "command", "machine", "digest"}
 SCRIPT = sources.ROOT / ".ci" / "slurm"
@@ -34,20 +40,31 @@ def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]
     (folder / "tiny.yaml").write_text(json.dumps(TIER))
     rows = [cell.path for cell in plan.cells(config.from_files([str(folder / "tiny.yaml")]))]
     fixed = ["--snakefile", str(sources.ROOT / "Snakefile"), "--directory", str(folder)]
-    own = ["--workflow-profile", str(sources.ROOT / "profiles" / "default"), "--configfile", str(folder / "tiny.yaml")]
+    own = [
+        "--workflow-profile",
+        str(sources.ROOT / "profiles" / "default"),
+        "--configfile",
+        str(folder / "tiny.yaml"),
+    ]
     command = [sys.executable, "-m", "snakemake", *rows, *arguments, *fixed, *own]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
+    return subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, timeout=300, check=False
+    )
 
 
 def rows(folder: Path) -> dict[str, dict[str, Any]]:
     """The rows of a folder by experiment: TIER has one each."""
-    return {path.parts[-3]: read_row(path) for path in (folder / "results" / "runs").glob("*/*/*.json")}
+    return {
+        path.parts[-3]: read_row(path) for path in (folder / "results" / "runs").glob("*/*/*.json")
+    }
 
 
 @pytest.fixture
 def slurm() -> Iterator[None]:
     """A running Slurm, stopped again afterwards."""
-    started = subprocess.run(["bash", SCRIPT, "start"], capture_output=True, text=True, timeout=60, check=False)
+    started = subprocess.run(
+        ["bash", SCRIPT, "start"], capture_output=True, text=True, timeout=60, check=False
+    )
     try:
         assert started.returncode == 0, started.stderr
         yield
@@ -59,7 +76,10 @@ def slurm() -> Iterator[None]:
 @pytest.mark.slow
 def test_slurm_makes_the_rows_that_this_machine_makes(tmp_path: Path, slurm: None) -> None:
     if " " in sys.executable:
-        pytest.skip(f"the Slurm plugin passes Python's path unquoted, and a space breaks it: {sys.executable}")
+        pytest.skip(
+            "the Slurm plugin passes Python's path unquoted, and a space breaks it: "
+            f"{sys.executable}"
+        )
     here, there = tmp_path / "here", tmp_path / "there"
     here.mkdir(), there.mkdir()
     local = snakemake(here, "--cores", "2")
@@ -70,7 +90,9 @@ def test_slurm_makes_the_rows_that_this_machine_makes(tmp_path: Path, slurm: Non
 
     ours, theirs = rows(here), rows(there)
     assert theirs.keys() == ours.keys() == {"copy", "efficiency"}
-    ended = [(made[name]["status"], made[name]["reason"]) for made in (ours, theirs) for name in made]
+    ended = [
+        (made[name]["status"], made[name]["reason"]) for made in (ours, theirs) for name in made
+    ]
     assert ended == [("ok", None)] * 4
     kept = [key for key in ours["copy"] if key not in FREE]
     assert {key: theirs["copy"][key] for key in kept} == {key: ours["copy"][key] for key in kept}
@@ -78,8 +100,15 @@ def test_slurm_makes_the_rows_that_this_machine_makes(tmp_path: Path, slurm: Non
     for experiment in ours:
         assert theirs[experiment]["machine"] == f"localhost: {ours[experiment]['machine']}"
 
-    jobs = subprocess.run(["scontrol", "-o", "show", "job"], capture_output=True, text=True, check=True).stdout
-    shared = {rule: line for line in jobs.splitlines() for rule in ("run_shared", "run_exclusive") if rule in line}
+    jobs = subprocess.run(
+        ["scontrol", "-o", "show", "job"], capture_output=True, text=True, check=True
+    ).stdout
+    shared = {
+        rule: line
+        for line in jobs.splitlines()
+        for rule in ("run_shared", "run_exclusive")
+        if rule in line
+    }
     assert " OverSubscribe=NO " in shared["run_exclusive"], jobs  # a node of its own
     assert " OverSubscribe=OK " in shared["run_shared"], jobs
 

@@ -1,4 +1,5 @@
-"""The interval of a proportion; warnings on timings that disagree: at pyperf's limits, and silent below them."""
+"""The interval of a proportion; warnings on timings that disagree: at pyperf's limits, and silent
+below them."""
 
 import pytest
 from scipy import stats
@@ -10,7 +11,10 @@ from workflow.bench.measure.statistics import unstable, wilson
     ("values", "said"),
     [
         ([100.0, 101.0, 99.0, 102.0], []),
-        ([100.0, 130.0, 100.0, 130.0], ["step varies: its standard deviation is 15% of the mean of 4"]),
+        (
+            [100.0, 130.0, 100.0, 130.0],
+            ["step varies: its standard deviation is 15% of the mean of 4"],
+        ),
         ([100.0], []),
         ([], []),
     ],
@@ -25,7 +29,9 @@ def test_one_excursion_among_many_is_told() -> None:
     assert fast == ["step varies: the smallest of 201 is 60% below their mean"]
 
 
-@pytest.mark.parametrize(("right", "n"), [(0, 10), (3, 10), (10, 10), (762, 800), (9_999, 10_000), (519, 10_000)])
+@pytest.mark.parametrize(
+    ("right", "n"), [(0, 10), (3, 10), (10, 10), (762, 800), (9_999, 10_000), (519, 10_000)]
+)
 def test_the_wilson_interval_is_that_of_scipy(right: int, n: int) -> None:
     known = stats.binomtest(right, n).proportion_ci(method="wilson")
     assert wilson(right, n) == pytest.approx((known.low, known.high), abs=1e-12)

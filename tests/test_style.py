@@ -1,4 +1,5 @@
-"""Is the code formatted, typed and linted, do imports go one way, and does nothing run code from data?"""
+"""Is the code formatted, typed and linted, do imports go one way, and does nothing run code from
+data?"""
 
 from __future__ import annotations
 
@@ -34,7 +35,8 @@ TEXT = {
     "",
 }
 QUICK_MODULES = [
-    f"workflow.bench.{name}" for name in ("cell", "config", "plan", "rows", "rows.run", "rows.verify", "cli")
+    f"workflow.bench.{name}"
+    for name in ("cell", "config", "plan", "rows", "rows.run", "rows.verify", "cli")
 ]
 RULES = [name for name in ("Snakefile", "workflow/rules") if (ROOT / name).exists()]
 
@@ -45,9 +47,13 @@ def _run(*command: str) -> None:
     """Run a tool of this environment in the repository; its output is the failure's message."""
     search = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {**os.environ, "PATH": search}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600, check=False)
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600, check=False
+    )
     if done.returncode != 0:
-        pytest.fail(f"{' '.join(command)}\n{done.stdout[-6000:]}\n{done.stderr[-3000:]}", pytrace=False)
+        pytest.fail(
+            f"{' '.join(command)}\n{done.stdout[-6000:]}\n{done.stderr[-3000:]}", pytrace=False
+        )
 
 
 def _modules(*packages: str) -> Iterator[tuple[str, ast.Module]]:
@@ -78,12 +84,15 @@ def test_workflow_passes_snakemakes_linter() -> None:
 
 
 def _imports(tree: ast.Module) -> Iterator[str]:
-    """Every imported module's full name, wherever in the file; `from a import b` gives a.b, for b may be a module."""
+    """Every imported module's full name, wherever in the file; `from a import b` gives a.b, for b
+    may be a module."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            yield from (f"{'.' * node.level}{node.module or ''}.{alias.name}" for alias in node.names)
+            yield from (
+                f"{'.' * node.level}{node.module or ''}.{alias.name}" for alias in node.names
+            )
 
 
 @pytest.mark.parametrize(
@@ -91,7 +100,10 @@ def _imports(tree: ast.Module) -> Iterator[str]:
     [
         (["pointer"], r"(workflow|baselines)\b"),
         (["baselines"], r"workflow\b"),
-        (["workflow/report"], r"(torch|baselines|pointer(?!\.errors\b)|workflow\.bench\.rows\.worker)\b"),
+        (
+            ["workflow/report"],
+            r"(torch|baselines|pointer(?!\.errors\b)|workflow\.bench\.rows\.worker)\b",
+        ),
         (["pointer", "baselines", "workflow/bench", "workflow/report"], r"snakemake\b"),
     ],
     ids=["pointer", "baselines", "report", "snakemake"],
@@ -128,9 +140,12 @@ print(json.dumps(loaded))
 
 
 def _heavy_imports(*names: str) -> dict[str, list[str]]:
-    """Which of torch, numba and Snakemake a fresh interpreter has loaded after importing each module in turn."""
+    """Which of torch, numba and Snakemake a fresh interpreter has loaded after importing each
+    module in turn."""
     command = [sys.executable, "-c", LOADED, *names]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+    )
     assert done.returncode == 0, done.stderr
     loaded: dict[str, list[str]] = json.loads(done.stdout)
     return loaded
@@ -151,7 +166,9 @@ def test_the_report_loads_no_torch() -> None:
 
 
 def test_the_command_line_works_without_snakemake() -> None:
-    code = "import runpy, sys; sys.modules['snakemake'] = None; sys.argv = ['pointer-bench', 'list']; "
+    code = (
+        "import runpy, sys; sys.modules['snakemake'] = None; sys.argv = ['pointer-bench', 'list']; "
+    )
     _run(sys.executable, "-c", code + "runpy.run_module('workflow.bench', run_name='__main__')")
 
 
@@ -179,7 +196,9 @@ def test_nothing_runs_code_from_data() -> None:
 
 
 def _texts() -> Iterator[tuple[str, str]]:
-    top = (path for path in ROOT.iterdir() if path.is_file() and not path.name.startswith(".coverage"))  # data, no text
+    top = (
+        path for path in ROOT.iterdir() if path.is_file() and not path.name.startswith(".coverage")
+    )  # data, no text
     nested = (path for folder in PRODUCT for path in (ROOT / folder).rglob("*") if path.is_file())
     for path in (*top, *nested):
         if path.suffix in TEXT and "__pycache__" not in path.parts:

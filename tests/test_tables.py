@@ -1,4 +1,5 @@
-"""Tables: values from known rows, failures with their reason, text from rows harmless in every format."""
+"""Tables: values from known rows, failures with their reason, text from rows harmless in every
+format."""
 
 import io
 import json
@@ -9,7 +10,20 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import synthetic
-from synthetic import HOSTILE, LAPTOP, SERVER, TEXNICAL, copied, counted, failed, make, row, table_of, timed, traced
+from synthetic import (
+    HOSTILE,
+    LAPTOP,
+    SERVER,
+    TEXNICAL,
+    copied,
+    counted,
+    failed,
+    make,
+    row,
+    table_of,
+    timed,
+    traced,
+)
 
 from workflow.report import estimates, frame, render, tables
 from workflow.report.__main__ import main
@@ -26,12 +40,17 @@ def cell(table: Table, column: object, **labels: str) -> str:
 
 
 def test_training_time_is_20_sequences_over_the_median_throughput_of_the_repeats() -> None:
-    rows = [timed("pointer", 2048, step, machine="m", repeat=i) for i, step in enumerate((400.0, 100.0, 200.0))]
+    rows = [
+        timed("pointer", 2048, step, machine="m", repeat=i)
+        for i, step in enumerate((400.0, 100.0, 200.0))
+    ]
     table = make("training_time", rows)  # 4096 tokens a step: 20 sequences are 10 steps
     assert cell(table, 2048, machine="m") == "2.00 [1]"  # and they vary, which a note says
     assert cell(table, 2048, machine="paper", model="pointer") == "1.45"
     assert cell(table, 2048, machine="paper", model="transformer") == "3.55"
-    assert table.data.loc[0, ["value", "low", "high", "n", "paper"]].tolist() == pytest.approx([2, 1.9, 2.1, 3, 1.45])
+    assert table.data.loc[0, ["value", "low", "high", "n", "paper"]].tolist() == pytest.approx(
+        [2, 1.9, 2.1, 3, 1.45]
+    )
 
 
 def test_machines_devices_and_precisions_are_never_mixed() -> None:
@@ -101,13 +120,30 @@ def test_a_row_without_a_finished_partner_says_so() -> None:
     table = make("speedup", rows)
     text = cell(table, 512, model="pointer", machine="m", quantity="training, against transformer")
     mark = text.removeprefix("no pair ")
-    assert any(note.startswith(mark) and "transformer of the same repeat is oom" in note for note in table.notes)
+    assert any(
+        note.startswith(mark) and "transformer of the same repeat is oom" in note
+        for note in table.notes
+    )
 
 
 def test_timings_that_vary_are_marked_and_steady_ones_are_not() -> None:
-    rows = [timed("pointer", 512, step, machine="m", repeat=r) for r, step in enumerate((50.0, 50.5, 51.0))]
-    rows += [timed("longformer", 512, step, machine="m", repeat=r) for r, step in enumerate((50.0, 50.5, 90.0))]
-    rows += [timed("local", 512, 50.0, machine="m", warnings=["inference varies: the largest of 9 is 80% above"])]
+    rows = [
+        timed("pointer", 512, step, machine="m", repeat=r)
+        for r, step in enumerate((50.0, 50.5, 51.0))
+    ]
+    rows += [
+        timed("longformer", 512, step, machine="m", repeat=r)
+        for r, step in enumerate((50.0, 50.5, 90.0))
+    ]
+    rows += [
+        timed(
+            "local",
+            512,
+            50.0,
+            machine="m",
+            warnings=["inference varies: the largest of 9 is 80% above"],
+        )
+    ]
     table = make("throughput", rows)
 
     def said(model: str, phase: str) -> str:
@@ -116,7 +152,9 @@ def test_timings_that_vary_are_marked_and_steady_ones_are_not() -> None:
     assert [said("pointer", phase) for phase in ("training", "inference")] == ["81,109", "243,327"]
     assert said("longformer", "training").endswith("[1]")
     assert (said("local", "training"), said("local", "inference")) == ("81,920", "245,760 [2]")
-    assert any(note.startswith("[1] rate over repeats varies: its standard") for note in table.notes)
+    assert any(
+        note.startswith("[1] rate over repeats varies: its standard") for note in table.notes
+    )
     assert "[2] the steps inside 1 of 1 runs vary (their row says how)" in table.notes
 
 
@@ -147,32 +185,55 @@ def test_an_ok_row_without_the_value_is_not_a_zero() -> None:
 
 
 def test_memory_units() -> None:
-    table = make("memory", [timed("pointer", 256, 10.0, peak_memory_bytes=300 * 2**20, saved_bytes=8 * 2**20)])
+    table = make(
+        "memory",
+        [timed("pointer", 256, 10.0, peak_memory_bytes=300 * 2**20, saved_bytes=8 * 2**20)],
+    )
     assert cell(table, 256, quantity="peak, MiB") == "300"
     assert cell(table, 256, quantity="kept for backward, MiB") == "8.00"
-    assert cell(table, 256, quantity="kept for backward, KiB a token") == "2.00"  # 16 sequences of 256
+    assert (
+        cell(table, 256, quantity="kept for backward, KiB a token") == "2.00"
+    )  # 16 sequences of 256
     assert any("16 at N=256" in note for note in table.notes)
 
 
 def test_operations_grow_by_2_when_linear_and_are_counted_for_one_sequence() -> None:
     rows = [
-        row(experiment="complexity", length=n, batch=b, flops_step=n * b * 10**6, flops_forward=n * b * 10**5)
+        row(
+            experiment="complexity",
+            length=n,
+            batch=b,
+            flops_step=n * b * 10**6,
+            flops_forward=n * b * 10**5,
+        )
         for n, b in ((256, 16), (512, 8))
     ]
-    rows += [row(experiment="complexity", model="transformer", length=n, batch=1, flops_step=n * n) for n in (256, 512)]
+    rows += [
+        row(experiment="complexity", model="transformer", length=n, batch=1, flops_step=n * n)
+        for n in (256, 512)
+    ]
     table = make("operations", rows)
     assert cell(table, 512, model="pointer", quantity="training step, growth from N/2") == "2.00×"
-    assert cell(table, 512, model="transformer", quantity="training step, growth from N/2") == "4.00×"
+    assert (
+        cell(table, 512, model="transformer", quantity="training step, growth from N/2") == "4.00×"
+    )
     assert cell(table, 256, model="transformer", quantity="training step, growth from N/2") == "–"
     assert cell(table, 512, model="pointer", quantity="training step, GFLOP") == "0.512"
 
 
 def test_copy_accuracy_gives_interval_budget_position_and_the_papers_figure() -> None:
-    rows = [copied("pointer", 512, 0.99), copied("transformer", 512, 0.05), copied("chance", 512, 0.05, tokens_used=0)]
+    rows = [
+        copied("pointer", 512, 0.99),
+        copied("transformer", 512, 0.05),
+        copied("chance", 512, 0.05, tokens_used=0),
+    ]
     table = make("copy_accuracy", rows)
     low, high = synthetic.wilson(0.99, 10_240)
     ours = {"model": "pointer", "position": "learned offset table"}
-    assert cell(table, 512, quantity="accuracy, %", **ours) == f"99.00 ({100 * low:.2f} to {100 * high:.2f})"
+    assert (
+        cell(table, 512, quantity="accuracy, %", **ours)
+        == f"99.00 ({100 * low:.2f} to {100 * high:.2f})"
+    )
     assert cell(table, 512, quantity="tokens used", **ours) == "49,152"
     assert cell(table, 512, quantity="tokens until 95%", **ours) == "40,960"
     assert cell(table, 512, quantity="tokens until 95%", model="transformer") == "never"
@@ -183,12 +244,18 @@ def test_copy_accuracy_gives_interval_budget_position_and_the_papers_figure() ->
 
 
 def test_several_seeds_give_the_mean_and_the_widest_of_their_intervals() -> None:
-    rows = [copied("pointer", 512, accuracy, seed=seed) for seed, accuracy in enumerate((0.90, 0.96, 0.99))]
+    rows = [
+        copied("pointer", 512, accuracy, seed=seed)
+        for seed, accuracy in enumerate((0.90, 0.96, 0.99))
+    ]
     table = make("copy_accuracy", rows)
     accuracy = table.data[table.data["quantity"] == "accuracy"].iloc[0]
     bounds = (synthetic.wilson(0.90, 10_240)[0], synthetic.wilson(0.99, 10_240)[1])
     assert accuracy[["value", "low", "high"]].tolist() == pytest.approx([0.95, *bounds])
-    assert cell(table, 512, quantity="tokens until 95%", model="pointer", machine="A") == "40,960 (2 of 3 seeds)"
+    assert (
+        cell(table, 512, quantity="tokens until 95%", model="pointer", machine="A")
+        == "40,960 (2 of 3 seeds)"
+    )
 
 
 def test_copy_loss_names_the_loss_of_guessing() -> None:
@@ -198,10 +265,20 @@ def test_copy_loss_names_the_loss_of_guessing() -> None:
 
 
 def test_hops_by_layer_beside_the_papers() -> None:
-    table = make("hops", ([traced(512), failed("error", "no", experiment="interpretability", distance=512, model="x")]))
+    table = make(
+        "hops",
+        (
+            [
+                traced(512),
+                failed("error", "no", experiment="interpretability", distance=512, model="x"),
+            ]
+        ),
+    )
     assert cell(table, 3, model="pointer", **{"trained on": "copy, D=512"}) == "512.0 (512)"
     assert cell(table, 6, model="x").startswith("error")
-    assert any("47 to 58" in note and "483" in note and "not comparable" in note for note in table.notes)
+    assert any(
+        "47 to 58" in note and "483" in note and "not comparable" in note for note in table.notes
+    )
 
 
 def test_parameters_against_the_papers_size() -> None:
@@ -219,19 +296,33 @@ def test_parameters_are_those_of_a_model_as_it_is() -> None:
 def test_a_changed_setting_is_a_line_of_its_own() -> None:
     rows = [timed("pointer", 256, 10.0), timed("pointer", 256, 20.0, settings={"mixer": {"k": 32}})]
     table = make("throughput", rows)
-    assert cell(table, 256, model="pointer", variant="k=32", quantity="training, tokens/s") == "204,800"
-    assert cell(table, 256, model="pointer", variant="", quantity="inference, tokens/s") == "1,228,800"
+    assert (
+        cell(table, 256, model="pointer", variant="k=32", quantity="training, tokens/s")
+        == "204,800"
+    )
+    assert (
+        cell(table, 256, model="pointer", variant="", quantity="inference, tokens/s") == "1,228,800"
+    )
 
 
 def test_a_long_machine_name_becomes_a_letter_that_the_notes_explain() -> None:
-    table = make("training_time", [timed("pointer", 256, 10.0, machine=m) for m in (LAPTOP, SERVER)])
+    table = make(
+        "training_time", [timed("pointer", 256, 10.0, machine=m) for m in (LAPTOP, SERVER)]
+    )
     assert set(table.wide["machine"]) == {LAPTOP, "A", "paper"}
     assert f"A: {SERVER}." in table.notes
 
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0.0354, "0.0354"), (1.45, "1.45"), (99.96, "100"), (0, "0"), (12345.6, "12,346"), (None, "n/a")],
+    [
+        (0.0354, "0.0354"),
+        (1.45, "1.45"),
+        (99.96, "100"),
+        (0, "0"),
+        (12345.6, "12,346"),
+        (None, "n/a"),
+    ],
 )
 def test_numbers_have_three_significant_digits(value: float | None, text: str) -> None:
     assert significant(value) == text
@@ -299,8 +390,12 @@ def test_markdown_keeps_hostile_text_as_text(written: Path) -> None:
         text = path.read_text(encoding="utf-8")
         assert "<script" not in text
         body = [line for line in text.splitlines() if line.startswith("|")]
-        assert len({len(_cells(line)) for line in body}) == 1, f"{path.name}: a cell broke out of its row"
-    assert r"50%\_{x}&amp;\$\\alpha\$\~^\#" in (written / "copy_accuracy.md").read_text(encoding="utf-8")
+        assert len({len(_cells(line)) for line in body}) == 1, (
+            f"{path.name}: a cell broke out of its row"
+        )
+    assert r"50%\_{x}&amp;\$\\alpha\$\~^\#" in (written / "copy_accuracy.md").read_text(
+        encoding="utf-8"
+    )
 
 
 def _cells(line: str) -> list[str]:
@@ -322,11 +417,15 @@ def test_latex_escapes_and_balances(written: Path) -> None:
 
 def test_csv_holds_numbers_with_status_and_reason(written: Path) -> None:
     data = pd.read_csv(written / "training_time.csv")
-    failed_cell = data[(data["model"] == "pointer-dense") & (data["x"] == 2048) & (data["machine"] == SERVER)].iloc[0]
+    failed_cell = data[
+        (data["model"] == "pointer-dense") & (data["x"] == 2048) & (data["machine"] == SERVER)
+    ].iloc[0]
     assert failed_cell["status"] == "oom"
     assert "DefaultCPUAllocator" in failed_cell["reason"]
     assert pd.isna(failed_cell["value"])
-    ours = data[(data["model"] == "pointer") & (data["x"] == 2048) & (data["machine"] == SERVER)].iloc[0]
+    ours = data[
+        (data["model"] == "pointer") & (data["x"] == 2048) & (data["machine"] == SERVER)
+    ].iloc[0]
     assert ours["paper"] == 1.45
     assert ours["value"] == pytest.approx(10 * 0.450 * 1.03)
 
@@ -361,11 +460,16 @@ def test_counted_rows_of_the_helper_are_linear_for_the_pointer() -> None:
 
 def test_a_reference_that_was_not_timed_has_no_block() -> None:
     table = make("speedup", [timed("transformer", 512, 100.0), timed("pointer", 512, 50.0)])
-    assert set(table.wide["quantity"]) == {"training, against transformer", "inference, against transformer"}
+    assert set(table.wide["quantity"]) == {
+        "training, against transformer",
+        "inference, against transformer",
+    }
 
 
 def test_untrained_controls_have_no_size_to_compare() -> None:
-    table = make("parameters", [row(), row(model="chance", n_params=0, n_tables=0, position="none")])
+    table = make(
+        "parameters", [row(), row(model="chance", n_params=0, n_tables=0, position="none")]
+    )
     assert list(table.wide["model"]) == ["pointer", "chance"]
     assert cell(table, "against the paper's", model="chance") == "–"
 
@@ -383,7 +487,15 @@ def test_the_benchmarks_of_the_mixers_join_the_frame(tmp_path: Path) -> None:
     path = tmp_path / "benchmarks.json"
     path.write_text(json.dumps(content), encoding="utf-8")
     manifest = synthetic.store([timed("pointer", 256, 100.0)], tmp_path)
-    command = ["collect", "--manifest", str(manifest), "--out", str(tmp_path), "--benchmarks", str(path)]
+    command = [
+        "collect",
+        "--manifest",
+        str(manifest),
+        "--out",
+        str(tmp_path),
+        "--benchmarks",
+        str(path),
+    ]
     assert main(command) == 0
     joined = frame.load(tmp_path / "rows.parquet")
     assert sorted(joined["experiment"]) == ["efficiency", "mixers", "mixers"]

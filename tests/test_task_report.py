@@ -14,10 +14,18 @@ def learned(task: str, model: str, accuracy: float, **values: Any) -> Row:
     """A row of a task: 1000 symbols scored."""
     low, high = wilson(accuracy, 1000)
     known: Row = {
-        "experiment": task, "task": task, "model": model, "accuracy": accuracy, "accuracy_low": low,
-        "accuracy_high": high, "n_evaluated": 1000, "chance": 1 / 128, "tokens_budget": 300_000,
-        "tokens_used": 200_000 if accuracy > 0.95 else 300_000, "tokens_to_95": 150_000 if accuracy > 0.95 else None,
-    }  # fmt: skip
+        "experiment": task,
+        "task": task,
+        "model": model,
+        "accuracy": accuracy,
+        "accuracy_low": low,
+        "accuracy_high": high,
+        "n_evaluated": 1000,
+        "chance": 1 / 128,
+        "tokens_budget": 300_000,
+        "tokens_used": 200_000 if accuracy > 0.95 else 300_000,
+        "tokens_to_95": 150_000 if accuracy > 0.95 else None,
+    }
     return row(**known | values)
 
 
@@ -43,7 +51,10 @@ def test_recall_gives_accuracy_interval_tokens_and_chance_of_each_task() -> None
     table = make("recall", rows)
     assert cell(table, 16, "mqar by pairs: tokens until 95%", "transformer") == "never"
     low, high = (100 * bound for bound in wilson(0.99, 1000))
-    assert cell(table, 4, "mqar by pairs: accuracy, %", "transformer") == f"99.00 ({low:.2f} to {high:.2f})"
+    assert (
+        cell(table, 4, "mqar by pairs: accuracy, %", "transformer")
+        == f"99.00 ({low:.2f} to {high:.2f})"
+    )
     assert cell(table, 4, "mqar by pairs: tokens used", "transformer") == "200,000"
     assert cell(table, 4, "mqar by pairs: tokens until 95%", "transformer") == "150,000"
     assert cell(table, 4, "mqar by pairs: tokens until 95%", "pointer") == "never"
@@ -69,7 +80,14 @@ def test_seeds_are_averaged_and_the_widest_bounds_kept() -> None:
 
 
 def test_longer_strings_than_training_had_are_sizes_without_tokens() -> None:
-    made = learned("string-copy", "transformer", 0.98, letters=50, length=102, accuracy_by_size=[[100, 0.4, 900]])
+    made = learned(
+        "string-copy",
+        "transformer",
+        0.98,
+        letters=50,
+        length=102,
+        accuracy_by_size=[[100, 0.4, 900]],
+    )
     table = make("recall", [made])
     by = "string-copy by letters"
     assert cell(table, 50, f"{by}: tokens used", "transformer") == "200,000"
@@ -90,13 +108,19 @@ def test_whole_strings_are_counted_over_the_strings_of_all_seeds() -> None:
     assert not table.wide["quantity"].str.contains("mqar by pairs: whole").any()
 
 
-def test_a_note_names_where_pointer_by_content_ends_below_attention_with_the_same_comparison() -> None:
+def test_a_note_names_where_pointer_by_content_ends_below_attention_with_the_same_comparison() -> (
+    None
+):
     mixer = {"settings": {"mixer": {"candidates": "offsets+content"}}}
     rows = [
-        mqar("pointer", 4, 0.5, **mixer), mqar("transformer-content", 4, 0.9),
-        mqar("pointer", 16, 0.9, **mixer), mqar("transformer-content", 16, 0.5),
-        mqar("pointer", 64, 0.50, **mixer), mqar("transformer-content", 64, 0.51),  # within the intervals
-    ]  # fmt: skip
+        mqar("pointer", 4, 0.5, **mixer),
+        mqar("transformer-content", 4, 0.9),
+        mqar("pointer", 16, 0.9, **mixer),
+        mqar("transformer-content", 16, 0.5),
+        # within the intervals
+        mqar("pointer", 64, 0.50, **mixer),
+        mqar("transformer-content", 64, 0.51),
+    ]
     (note,) = [note for note in make("recall", rows).notes if "ends below" in note]
     assert note.endswith("on: mqar 4 (50.0% against 90.0%).")
     assert not any("ends below" in note for note in make("recall", rows[2:]).notes)
@@ -113,10 +137,24 @@ def test_a_failed_cell_keeps_its_status_and_reason() -> None:
 
 
 def test_bits_a_byte_come_from_both_experiments_that_train_on_text() -> None:
-    text: Row = {"task": "bytes", "length": 1024, "bits_per_byte_guessing": 4.6, "data_hash": "abc", "accuracy": 0.4}
+    text: Row = {
+        "task": "bytes",
+        "length": 1024,
+        "bits_per_byte_guessing": 4.6,
+        "data_hash": "abc",
+        "accuracy": 0.4,
+    }
     rows = [
-        row(experiment="bytes", model="transformer", bits_per_byte=3.21, tokens_used=99_328, **text),
-        row(experiment="interpretability", model="pointer", bits_per_byte=2.5, tokens_used=99_328, **text),
+        row(
+            experiment="bytes", model="transformer", bits_per_byte=3.21, tokens_used=99_328, **text
+        ),
+        row(
+            experiment="interpretability",
+            model="pointer",
+            bits_per_byte=2.5,
+            tokens_used=99_328,
+            **text,
+        ),
         row(experiment="interpretability", model="pointer", distance=512, task="copy", length=1280),
     ]
     table = make("bytes", rows)
@@ -129,7 +167,13 @@ def test_bits_a_byte_come_from_both_experiments_that_train_on_text() -> None:
 
 
 def test_a_note_names_the_models_that_use_no_context_of_text_yet() -> None:
-    text: Row = {"experiment": "bytes", "task": "bytes", "length": 1024, "data_hash": "abc", "tokens_used": 99_328}
+    text: Row = {
+        "experiment": "bytes",
+        "task": "bytes",
+        "length": 1024,
+        "data_hash": "abc",
+        "tokens_used": 99_328,
+    }
     bits = {"transformer": 3.6, "local": 3.7, "deltanet": 2.8, "identity": 3.6}
     rows = [row(model=model, bits_per_byte=value, **text) for model, value in bits.items()]
     fewer = row(model="gla", bits_per_byte=4.0, **text | {"tokens_used": 50_000})

@@ -1,4 +1,5 @@
-"""Is the copy task the one that the paper describes, and does evaluation never see training data?"""
+"""Is the copy task the one that the paper describes, and does evaluation never see training
+data?"""
 
 from __future__ import annotations
 
@@ -52,7 +53,9 @@ def test_a_distance_outside_the_sequence_is_refused(distance: int) -> None:
 def test_symbols_are_uniform() -> None:
     tokens, _ = copy_batch(generator("evaluate", 0, 0), 100, 1000, 1, 20)
     counts = np.bincount(tokens.flatten(), minlength=20)
-    assert float(((counts - 5000) ** 2 / 5000).sum()) < 43.8  # chi-squared, 19 degrees of freedom, 0.1%
+    assert (
+        float(((counts - 5000) ** 2 / 5000).sum()) < 43.8
+    )  # chi-squared, 19 degrees of freedom, 0.1%
 
 
 def test_the_same_seed_gives_the_same_batches_and_another_seed_others() -> None:
@@ -62,18 +65,32 @@ def test_the_same_seed_gives_the_same_batches_and_another_seed_others() -> None:
 
 
 def test_streams_never_share_a_sequence() -> None:
-    seen = [tuple(row) for name in STREAMS for i in range(50) for row in TASK.batch_of(name, i, 3)[0].tolist()]
+    seen = [
+        tuple(row)
+        for name in STREAMS
+        for i in range(50)
+        for row in TASK.batch_of(name, i, 3)[0].tolist()
+    ]
     assert len(set(seen)) == len(seen) == len(STREAMS) * 50 * 3
 
 
 def test_seeds_of_data_initialisation_and_order_are_apart() -> None:
-    drawn = [word for seed in range(200) for word in (Seeds.of(seed).data, Seeds.of(seed).init, Seeds.of(seed).order)]
+    drawn = [
+        word
+        for seed in range(200)
+        for word in (Seeds.of(seed).data, Seeds.of(seed).init, Seeds.of(seed).order)
+    ]
     assert len(set(drawn)) == len(drawn)
 
 
 def test_the_order_seed_permutes_the_data_seeds_batches() -> None:
-    first, second = (replace(TASK, batch=1, seeds=Seeds(data=5, init=0, order=order)) for order in (1, 2))
-    taken = [[tuple(task.training_batch(i)[0][0].tolist()) for i in range(1024)] for task in (first, second)]
+    first, second = (
+        replace(TASK, batch=1, seeds=Seeds(data=5, init=0, order=order)) for order in (1, 2)
+    )
+    taken = [
+        [tuple(task.training_batch(i)[0][0].tolist()) for i in range(1024)]
+        for task in (first, second)
+    ]
     assert taken[0] != taken[1]
     assert sorted(taken[0]) == sorted(taken[1])
 

@@ -11,7 +11,14 @@ import pytest
 
 from pointer.errors import InputError
 from workflow.bench.tasks.base import Seeds, generator
-from workflow.bench.tasks.text import Corpus, TextTask, corpus, library_files, split_by_file, split_by_place
+from workflow.bench.tasks.text import (
+    Corpus,
+    TextTask,
+    corpus,
+    library_files,
+    split_by_file,
+    split_by_place,
+)
 
 ROOT = Path(sysconfig.get_paths()["stdlib"])
 
@@ -32,7 +39,9 @@ def test_the_next_byte_is_wanted(tmp_path: Path) -> None:
 def test_the_librarys_sources_are_found_without_tests_and_installed_packages() -> None:
     names = {path.relative_to(ROOT).as_posix() for path in library_files(ROOT)}
     assert {"json/decoder.py", "argparse.py"} <= names
-    assert not any("site-packages" in name or "/test/" in name or "_sysconfigdata" in name for name in names)
+    assert not any(
+        "site-packages" in name or "/test/" in name or "_sysconfigdata" in name for name in names
+    )
 
 
 def test_whole_files_go_to_one_split_and_equal_ones_to_the_same() -> None:
@@ -57,7 +66,9 @@ def test_streams_read_their_own_split(tmp_path: Path) -> None:
     text = tmp_path / "text"
     text.write_bytes(b"a" * 900 + b"b" * 50 + b"c" * 50)
     read = {
-        stream: set(np.unique(task(str(text), 20).sequences(generator(stream, 0, 0), 50, stream)[0]))
+        stream: set(
+            np.unique(task(str(text), 20).sequences(generator(stream, 0, 0), 50, stream)[0])
+        )
         for stream in ("train", "timing", "check", "trace", "evaluate")
     }
     assert read == {"train": {97}, "timing": {97}, "check": {98}, "trace": {98}, "evaluate": {99}}

@@ -1,4 +1,5 @@
-"""Efficiency rows: only the step is timed, in whole periods, and their numbers fit together; complexity rows."""
+"""Efficiency rows: only the step is timed, in whole periods, and their numbers fit together;
+complexity rows."""
 
 from __future__ import annotations
 
@@ -19,7 +20,14 @@ CPU = torch.device("cpu")
 
 
 def cell(**more: Any) -> Cell:
-    values = {"experiment": "efficiency", "model": "identity", "length": 32, "batch": 2, "timed_steps": 3, "threads": 1}
+    values = {
+        "experiment": "efficiency",
+        "model": "identity",
+        "length": 32,
+        "batch": 2,
+        "timed_steps": 3,
+        "threads": 1,
+    }
     return Cell.of(**values | more).resolved()
 
 
@@ -38,7 +46,9 @@ def test_steps_are_warmed_up_and_then_timed_in_whole_periods() -> None:
 
 def test_a_dear_step_in_a_period_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     count = iter(range(1000))
-    monkeypatch.setattr(devices, "seconds", lambda device, step: 0.02 if next(count) % 4 == 3 else 0.0)
+    monkeypatch.setattr(
+        devices, "seconds", lambda device, step: 0.02 if next(count) % 4 == 3 else 0.0
+    )
     row = clock(lambda: None, cell(timed_steps=8), CPU, period=4).row("step")
     assert row["step_ms"] == row["step_ms_mean"] == pytest.approx(5)
 
@@ -66,7 +76,12 @@ def test_the_garbage_collector_rests_while_the_clock_runs() -> None:
 
 def test_percentiles_are_20_50_80() -> None:
     row = Timing([float(i) for i in range(11)], period=1).row("inference")
-    assert row == {"inference_ms": 5, "inference_ms_q20": 2, "inference_ms_q80": 8, "inference_ms_mean": 5}
+    assert row == {
+        "inference_ms": 5,
+        "inference_ms_q20": 2,
+        "inference_ms_q80": 8,
+        "inference_ms_mean": 5,
+    }
 
 
 def test_a_row_holds_times_rates_memory_and_counted_work(tmp_path: Path) -> None:
@@ -84,11 +99,15 @@ def test_a_row_holds_times_rates_memory_and_counted_work(tmp_path: Path) -> None
     assert row["saved_bytes"] > 0
 
 
-def test_units_that_disagree_put_a_warning_into_the_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_units_that_disagree_put_a_warning_into_the_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     steady, shaky = [0.01] * 6, [0.01, 0.03] * 3
     for seconds, said in ((steady, []), (shaky, ["inference", "training step"])):
         measured = iter(seconds * 4)
-        monkeypatch.setattr(devices, "seconds", lambda device, step, measured=measured: next(measured))
+        monkeypatch.setattr(
+            devices, "seconds", lambda device, step, measured=measured: next(measured)
+        )
         monkeypatch.setattr(devices, "matmul_flops_per_s", lambda device, dtype: 1.0)
         row = timing.efficiency(cell(timed_steps=6), lambda done, **values: None, tmp_path)
         assert [warning.partition(" varies")[0] for warning in row["warnings"]] == said
@@ -109,10 +128,14 @@ def test_batches_have_the_cells_shape_down_to_one_token() -> None:
 
 
 def counted(model: str, length: int, tmp_path: Path) -> dict[str, Any]:
-    return timing.complexity(Cell.of("complexity", model, length=length), lambda done, **values: None, tmp_path)
+    return timing.complexity(
+        Cell.of("complexity", model, length=length), lambda done, **values: None, tmp_path
+    )
 
 
-@pytest.mark.parametrize(("model", "low", "high"), [("transformer", 3.0, 4.0), ("longformer", 1.98, 2.02)])
+@pytest.mark.parametrize(
+    ("model", "low", "high"), [("transformer", 3.0, 4.0), ("longformer", 1.98, 2.02)]
+)
 def test_growth_from_8192_to_16384(model: str, low: float, high: float, tmp_path: Path) -> None:
     half, whole = counted(model, 8192, tmp_path), counted(model, 16384, tmp_path)
     assert low <= whole["flops_forward"] / half["flops_forward"] <= high

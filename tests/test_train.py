@@ -1,4 +1,5 @@
-"""Is the recipe repeatable to the bit and honest about its budget, and does a divergence become a status?"""
+"""Is the recipe repeatable to the bit and honest about its budget, and does a divergence become a
+status?"""
 
 from __future__ import annotations
 
@@ -45,7 +46,16 @@ class Noisy(Shift):
 
 def model(mixer: type[Mixer] = Shift) -> Trunk:
     torch.manual_seed(0)
-    return Trunk(mixer, symbols=6, length=24, layers=1, width=16, heads=2, ffn_width=16, learned_positions=False)
+    return Trunk(
+        mixer,
+        symbols=6,
+        length=24,
+        layers=1,
+        width=16,
+        heads=2,
+        ffn_width=16,
+        learned_positions=False,
+    )
 
 
 def recipe(tokens: int, **more: float) -> training.Recipe:
@@ -65,7 +75,10 @@ def test_training_is_repeatable_to_the_bit() -> None:
     first, second = (run(m, recipe(96 * 12)) for m in models)
     assert first.losses == second.losses
     assert first.evaluations == second.evaluations
-    assert all(torch.equal(a, b) for a, b in zip(models[0].parameters(), models[1].parameters(), strict=True))
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(models[0].parameters(), models[1].parameters(), strict=True)
+    )
 
 
 def test_looking_at_the_accuracy_does_not_change_training(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,9 +130,12 @@ def test_a_loss_that_is_not_finite_names_the_step_and_keeps_what_was_measured() 
     assert len(caught.value.row["loss_curve"]) == 3  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(("checked", "batch", "steps"), [(1, 3, 4), (4, 16, 4), (64, 16, 32), (64, 2, 252)])
+@pytest.mark.parametrize(
+    ("checked", "batch", "steps"), [(1, 3, 4), (4, 16, 4), (64, 16, 32), (64, 2, 252)]
+)
 def test_a_look_at_more_sequences_comes_less_often(checked: int, batch: int, steps: int) -> None:
-    """Forward passes of a look (two modes) stay below a sixth of training's, forward and backward."""
+    """Forward passes of a look (two modes) stay below a sixth of training's, forward and
+    backward."""
     assert training.check_steps(checked, batch) == steps
     assert 2 * checked <= 3 * batch * steps / 6
 

@@ -1,4 +1,5 @@
-"""A model that comes to see the future in training gets a reason in place of a score, in every experiment."""
+"""A model that comes to see the future in training gets a reason in place of a score, in every
+experiment."""
 
 from __future__ import annotations
 
@@ -19,7 +20,11 @@ from workflow.bench.rows import worker
 
 CPU = torch.device("cpu")
 MQAR: dict[str, Any] = {"pairs": 4, "length": 64, "symbols": 64}
-SIZES: dict[str, dict[str, Any]] = {"mqar": MQAR, "string-copy": {"letters": 15}, "listops": {"length": 64}}
+SIZES: dict[str, dict[str, Any]] = {
+    "mqar": MQAR,
+    "string-copy": {"letters": 15},
+    "listops": {"length": 64},
+}
 SMALL: dict[str, Any] = {"tokens": 1024, "batch": 2, "evaluate_symbols": 100, "threads": 1}
 TRAINING = [entry.name for entry in experiments.EXPERIMENTS.values() if entry.trains]
 

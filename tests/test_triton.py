@@ -16,21 +16,32 @@ import torch
 from pointer import select
 
 ROOT = Path(__file__).resolve().parent.parent
-needs_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton has no package here")
+needs_triton = pytest.mark.skipif(
+    importlib.util.find_spec("triton") is None, reason="Triton has no package here"
+)
 
 
 def run(*command: str, **variables: str) -> str:
-    """Run Python in a process of its own, where the kernels are imported anew; return its output."""
+    """Run Python in a process of its own, where the kernels are imported anew; return its
+    output."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), **variables}
     result = subprocess.run(
-        [sys.executable, *command], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600, check=False
+        [sys.executable, *command],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
     )
     assert result.returncode == 0, result.stdout[-6000:] + result.stderr[-3000:]
     return result.stdout
 
 
 def run_cases(**variables: str) -> None:
-    output = run("-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/triton_cases.py", **variables)
+    output = run(
+        "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/triton_cases.py", **variables
+    )
     passed = re.search(r"(\d+) passed", output)
     assert passed, output
     assert int(passed[1]) >= 10
@@ -64,12 +75,14 @@ CASES = {
     "_backward_values": dict(W_PAD=256, BLOCK=16),
 }
 # Arguments that are 1: a launch compiles a kernel of its own for them.
-for capability, values, ones in ((80, "*fp32", ("length", "candidates")), (90, "*bf16", ("heads",))):
+cases = ((80, "*fp32", ("length", "candidates")), (90, "*bf16", ("heads",)))
+for capability, values, ones in cases:
     for name, constants in CASES.items():
         kernel = getattr(kernels, name)
         constants = constants | {n: 1 for n in ones if n in kernel.arg_names}
         types = TYPES | SIZES | (dict(v=values, g_out=values) if name == "_backward_gains" else {})
-        signature = {n: "constexpr" if n in constants else types.get(n, "*fp32") for n in kernel.arg_names}
+        signature = {n: types.get(n, "*fp32") for n in kernel.arg_names}
+        signature |= dict.fromkeys(constants, "constexpr")
         positions = {(kernel.arg_names.index(n),): value for n, value in constants.items()}
         source = ASTSource(kernel, signature, positions)
         compiled = triton.compile(source, target=GPUTarget("cuda", capability, 32))
@@ -86,7 +99,9 @@ def test_kernels_compile_for_cuda_without_a_gpu(tmp_path: Path) -> None:
 
 def test_each_kind_of_device_gets_its_own_selection(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(select, "FusedSelect", "numba")
-    monkeypatch.setitem(sys.modules, "pointer.select_triton", SimpleNamespace(TritonSelect="triton"))
+    monkeypatch.setitem(
+        sys.modules, "pointer.select_triton", SimpleNamespace(TritonSelect="triton")
+    )
     kernel = select.fused_select.__wrapped__
     assert [kernel(device) for device in ("cpu", "cuda", "mps")] == ["numba", "triton", None]
     monkeypatch.setitem(sys.modules, "pointer.select_triton", None)  # the package is absent

@@ -1,4 +1,5 @@
-"""`pointer-bench verify`: clean rows pass, and each planted fault is named, with what to measure again."""
+"""`pointer-bench verify`: clean rows pass, and each planted fault is named, with what to measure
+again."""
 
 from __future__ import annotations
 
@@ -24,9 +25,23 @@ TIER = {
     "seeds": [0, 1],
     "experiments": {
         "complexity": None,
-        "interpretability": {"models": ["pointer"], "controls": "none", "seeds": [0], "tasks": ["copy", "bytes"]},
-        "copy": {"models": ["pointer"], "controls": ["chance"], "restrict": {"control": {"distances": [64]}}},
-        "efficiency": {"models": ["pointer", "transformer"], "controls": "none", "seeds": [0], "repeats": 2},
+        "interpretability": {
+            "models": ["pointer"],
+            "controls": "none",
+            "seeds": [0],
+            "tasks": ["copy", "bytes"],
+        },
+        "copy": {
+            "models": ["pointer"],
+            "controls": ["chance"],
+            "restrict": {"control": {"distances": [64]}},
+        },
+        "efficiency": {
+            "models": ["pointer", "transformer"],
+            "controls": "none",
+            "seeds": [0],
+            "repeats": 2,
+        },
     },
 }
 BEGIN = datetime.fromisoformat("2026-01-01T00:00:00+00:00")
@@ -41,14 +56,29 @@ def measured(cell: Cell, place: int) -> Row:
     """A plausible row, ten seconds after the one before it."""
     settings = cell.resolved()
     row = {**provenance.identity(cell), "status": "ok", "git_dirty": False}
-    row |= {"seed_data": 10 + settings.seed, "seed_init": 20 + settings.seed, "seed_order": 30 + settings.seed}
+    row |= {
+        "seed_data": 10 + settings.seed,
+        "seed_init": 20 + settings.seed,
+        "seed_order": 30 + settings.seed,
+    }
     if cell.timing:
         rate = settings.batch * settings.length / 0.1
-        row |= {"step_ms": 99.0, "step_ms_q20": 95.0, "step_ms_q80": 104.0, "step_ms_mean": 100.0, "steps": 5}
+        row |= {
+            "step_ms": 99.0,
+            "step_ms_q20": 95.0,
+            "step_ms_q80": 104.0,
+            "step_ms_mean": 100.0,
+            "steps": 5,
+        }
         row |= {"tokens_per_s": rate}
     else:
         row |= {"correct_by_sequence": [8, 10], "accuracy": 0.9, "n_evaluated": 20}
-        row |= {"accuracy_low": 0.7, "accuracy_high": 0.97, "tokens_used": 100, "train_seconds": 4.0}
+        row |= {
+            "accuracy_low": 0.7,
+            "accuracy_high": 0.97,
+            "tokens_used": 100,
+            "train_seconds": 4.0,
+        }
     return row | times(place)
 
 
@@ -59,7 +89,8 @@ def times(place: float, seconds: float = 8.0) -> dict[str, str]:
 
 @pytest.fixture
 def results(tmp_path: Path) -> Path:
-    """A finished results folder: rows, a trace, a manifest, a file of benchmarks, a hidden work folder."""
+    """A finished results folder: rows, a trace, a manifest, a file of benchmarks, a hidden work
+    folder."""
     planned = cells()
     for place, cell in enumerate(planned):
         path = tmp_path / cell.path
@@ -93,7 +124,9 @@ def change(path: Path, **values: Any) -> None:
     write_row(path, json.loads(path.read_text()) | values)
 
 
-def found(capsys: pytest.CaptureFixture[str], *argv: object) -> tuple[int, list[str], dict[str, Any]]:
+def found(
+    capsys: pytest.CaptureFixture[str], *argv: object
+) -> tuple[int, list[str], dict[str, Any]]:
     """Exit code, the checks that failed, and all of the JSON."""
     code = cli.main(["verify", *map(str, argv), "--json"])
     said = json.loads(capsys.readouterr().out)
@@ -104,7 +137,8 @@ def test_rows_without_a_fault_are_clean(results: Path, capsys: pytest.CaptureFix
     assert cli.main(["verify", str(results)]) == 0
     assert (
         capsys.readouterr().out
-        == f"{len(cells())} rows: clean, 1 skipped (hidden folder), 2 skipped (trace beside a row)\n"
+        == f"{len(cells())} rows: clean, 1 skipped (hidden folder), 2 skipped (trace beside a "
+        "row)\n"
     )
     code, checks, said = found(capsys, results)
     assert (code, checks, said["rows"], said["notes"]) == (0, [], len(cells()), [])
@@ -112,7 +146,9 @@ def test_rows_without_a_fault_are_clean(results: Path, capsys: pytest.CaptureFix
 
 def test_two_timings_at_once_are_refused(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = path_of(results, experiment="efficiency", model="transformer", length=128, repeat=0)
-    before = json.loads(path_of(results, experiment="efficiency", model="pointer", length=128, repeat=0).read_text())
+    before = json.loads(
+        path_of(results, experiment="efficiency", model="pointer", length=128, repeat=0).read_text()
+    )
     change(path, started=before["started"], ended=before["ended"])
     code, checks, said = found(capsys, results)
     assert (code, checks) == (1, ["overlap"])
@@ -189,7 +225,9 @@ def test_an_unknown_key_is_refused(results: Path, capsys: pytest.CaptureFixture[
     assert "acuracy" in said["problems"][0]["message"]
 
 
-def test_a_missing_cell_is_named_with_its_command(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_cell_is_named_with_its_command(
+    results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = path_of(results, experiment="copy", model="pointer", seed=1)
     path.unlink()
     code, checks, said = found(capsys, results)
@@ -199,7 +237,9 @@ def test_a_missing_cell_is_named_with_its_command(results: Path, capsys: pytest.
     assert command == ["snakemake", "--cores", "4", "--directory", f"{results.parent}/", "--", name]
 
 
-def test_a_cell_of_a_tier_is_missed_wherever_rows_lie(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_cell_of_a_tier_is_missed_wherever_rows_lie(
+    results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (results / "mine.yaml").write_text(yaml.safe_dump(TIER))
     asked = [results / "runs" / "copy", "--configfile", results / "mine.yaml"]
     code, checks, said = found(capsys, *asked)
@@ -227,14 +267,20 @@ def test_rows_of_other_sources_do_not_compare(
     assert words in said["problems"][0]["message"]
 
 
-def test_rows_that_no_report_sets_side_by_side_may_differ(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_rows_that_no_report_sets_side_by_side_may_differ(
+    results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     change(path_of(results, experiment="efficiency", model="pointer"), source_hash="0" * 16)
     lines = (results / "manifest.txt").read_text().splitlines()
-    (results / "manifest.txt").write_text("\n".join(line for line in lines if "/efficiency/pointer/" not in line))
+    (results / "manifest.txt").write_text(
+        "\n".join(line for line in lines if "/efficiency/pointer/" not in line)
+    )
     assert found(capsys, results)[:2] == (0, [])
 
 
-def test_a_model_from_outside_is_named_by_its_path(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_model_from_outside_is_named_by_its_path(
+    results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = path_of(results, experiment="copy", model="pointer")
     settings = json.loads(path.read_text())["settings"] | {"model": "mine=package.module:Mixer"}
     change(path, settings=settings, model="mine")
@@ -254,14 +300,18 @@ def test_a_copied_row_is_refused(results: Path, capsys: pytest.CaptureFixture[st
     assert [argv[:2] for argv in said["problems"][0]["rerun"]] == [["rm", "-f"]]
 
 
-def test_a_trace_that_was_changed_is_refused(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_trace_that_was_changed_is_refused(
+    results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     trace = attachment(path_of(results, experiment="interpretability"), "trace.json")
     trace.write_text('{"targets": [[[0]]]}')
     assert found(capsys, results)[:2] == (1, ["attachment"])
 
 
 @pytest.mark.parametrize("folder", ["reference", "copied"])
-def test_kept_rows_may_lack_their_weights(folder: str, results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_kept_rows_may_lack_their_weights(
+    folder: str, results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = path_of(results, experiment="interpretability")
     kept = results / folder / "box" / path.name
     kept.parent.mkdir(parents=True)
@@ -272,12 +322,23 @@ def test_kept_rows_may_lack_their_weights(folder: str, results: Path, capsys: py
 
 def test_doubtful_rows_are_notes(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
     late = path_of(results, experiment="efficiency", model="pointer", length=128, repeat=0)
-    change(late, **times(300), warnings=["training step varies"], git_dirty=True, source_hash="0" * 16)
-    change(path_of(results, experiment="efficiency", model="pointer", length=256, repeat=0), source_hash="0" * 16)
+    change(
+        late, **times(300), warnings=["training step varies"], git_dirty=True, source_hash="0" * 16
+    )
+    change(
+        path_of(results, experiment="efficiency", model="pointer", length=256, repeat=0),
+        source_hash="0" * 16,
+    )
     for length, repeat in ((128, 1), (256, 1)):
-        path = path_of(results, experiment="efficiency", model="pointer", length=length, repeat=repeat)
+        path = path_of(
+            results, experiment="efficiency", model="pointer", length=length, repeat=repeat
+        )
         change(path, source_hash="0" * 16)
-    change(path_of(results, experiment="copy", model="pointer"), status="diverged", reason="the loss became nan")
+    change(
+        path_of(results, experiment="copy", model="pointer"),
+        status="diverged",
+        reason="the loss became nan",
+    )
     code, checks, said = found(capsys, results)
     notes = {note["check"]: note["message"] for note in said["notes"]}
     assert (code, checks) == (0, [])
@@ -299,7 +360,9 @@ def test_what_is_skipped_or_gone_is_said(results: Path, capsys: pytest.CaptureFi
     assert (code, said["rows"]) == (0, len(cells()))
 
 
-def test_a_row_of_the_pipeline_is_removed_and_made_again(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_row_of_the_pipeline_is_removed_and_made_again(
+    results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = path_of(results, experiment="copy", model="pointer")
     change(path, ended="2025-12-31T00:00:00+00:00")
     row = json.loads(path.read_text())
@@ -330,7 +393,11 @@ def _written(results: Path) -> Path:
     ],
 )
 def test_bad_input_is_exit_code_2(
-    tmp_path: Path, argv: Iterable[str], words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    argv: Iterable[str],
+    words: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
     if "--manifest" in argv:
@@ -339,7 +406,9 @@ def test_bad_input_is_exit_code_2(
     assert words in capsys.readouterr().err
 
 
-def test_lines_for_people_tell_what_to_type(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_lines_for_people_tell_what_to_type(
+    results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = path_of(results, experiment="copy", model="chance")
     path.write_text("{")
     assert cli.main(["verify", str(results)]) == 1

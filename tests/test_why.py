@@ -1,4 +1,5 @@
-"""`pointer-bench why`: a number, the rows that it rests on, and the commands that make them again."""
+"""`pointer-bench why`: a number, the rows that it rests on, and the commands that make them
+again."""
 
 from __future__ import annotations
 
@@ -19,24 +20,46 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Rows of a reference, with nothing computed from them yet."""
     out = tmp_path_factory.mktemp("why")
     rows = [
-        timed(model, 2048, step, machine=machine, repeat=repeat, command=f"run {model} {machine} {repeat}")
+        timed(
+            model,
+            2048,
+            step,
+            machine=machine,
+            repeat=repeat,
+            command=f"run {model} {machine} {repeat}",
+        )
         for model, step in (("pointer", 100.0), ("transformer", 250.0))
         for machine in ("first machine", "second machine")
         for repeat in range(3)
     ]
-    rows += [copied("pointer", distance, 0.99, tokens_budget=tokens) for distance in (512, 1024) for tokens in (5, 6)]
+    rows += [
+        copied("pointer", distance, 0.99, tokens_budget=tokens)
+        for distance in (512, 1024)
+        for tokens in (5, 6)
+    ]
     synthetic.store(rows, out / "reference")
     return out
 
 
 def ask(folder: Path, *arguments: str) -> int:
-    return main(["why", *arguments, "--results", str(folder / "results"), "--reference", str(folder / "reference")])
+    return main(
+        [
+            "why",
+            *arguments,
+            "--results",
+            str(folder / "results"),
+            "--reference",
+            str(folder / "reference"),
+        ]
+    )
 
 
 SPEEDUP = ("speedup", "--model", "pointer", "--against", "transformer", "--length", "2048")
 
 
-def test_a_number_is_shown_with_interval_rows_and_commands(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_number_is_shown_with_interval_rows_and_commands(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert ask(folder, *SPEEDUP, "--machine", "first") == 0
     text = capsys.readouterr().out
     assert text.startswith("speedup: 2.500 ratio\n")
@@ -48,17 +71,26 @@ def test_a_number_is_shown_with_interval_rows_and_commands(folder: Path, capsys:
     assert text.rstrip().endswith(f"From {folder / 'reference'}.")
 
 
-def test_every_machine_is_shown_where_none_is_named(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_machine_is_shown_where_none_is_named(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert ask(folder, *SPEEDUP) == 0
     assert capsys.readouterr().out.count("speedup: 2.500 ratio") == 2
 
 
-def test_the_estimates_of_a_results_folder_come_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    rows = [timed("pointer", 512, 100.0, machine="m"), timed("transformer", 512, 300.0, machine="m")]
+def test_the_estimates_of_a_results_folder_come_first(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [
+        timed("pointer", 512, 100.0, machine="m"),
+        timed("transformer", 512, 300.0, machine="m"),
+    ]
     manifest = synthetic.store(rows, tmp_path / "rows")
     results = tmp_path / "results"
     assert report(["collect", "--manifest", str(manifest), "--out", str(results)]) == 0
-    assert report(["estimates", "--rows", str(results / "rows.parquet"), "--out", str(results)]) == 0
+    assert (
+        report(["estimates", "--rows", str(results / "rows.parquet"), "--out", str(results)]) == 0
+    )
     capsys.readouterr()
     assert ask(tmp_path, "speedup", "--model", "pointer") == 0
     text = capsys.readouterr().out

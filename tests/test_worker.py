@@ -1,4 +1,5 @@
-"""Does the worker always leave a result, measured, refused, diverged or failed, and does it show its progress?"""
+"""Does the worker always leave a result, measured, refused, diverged or failed, and does it show
+its progress?"""
 
 from __future__ import annotations
 
@@ -21,7 +22,13 @@ from workflow.bench.outcomes import Diverged, Unsupported
 from workflow.bench.rows import worker
 from workflow.bench.rows.worker import Progress
 
-CELL: dict[str, Any] = {"experiment": "copy", "model": "oracle-copy", "distance": 8, "length": 16, "threads": 1}
+CELL: dict[str, Any] = {
+    "experiment": "copy",
+    "model": "oracle-copy",
+    "distance": 8,
+    "length": 16,
+    "threads": 1,
+}
 
 
 def work(tmp_path: Path, **more: Any) -> tuple[int, dict[str, Any]]:
@@ -42,7 +49,9 @@ def run(tmp_path: Path, **more: Any) -> tuple[int, dict[str, Any]]:
 
 
 def plant(monkeypatch: pytest.MonkeyPatch, measure: Any) -> None:
-    monkeypatch.setitem(sys.modules, "workflow.bench.measure.learning", SimpleNamespace(run=measure))
+    monkeypatch.setitem(
+        sys.modules, "workflow.bench.measure.learning", SimpleNamespace(run=measure)
+    )
 
 
 def raising(error: BaseException) -> Any:
@@ -54,7 +63,13 @@ def raising(error: BaseException) -> Any:
 
 def test_a_measured_cell_has_status_threads_and_times(tmp_path: Path) -> None:
     code, row = run(tmp_path)
-    assert (code, row["status"], row["reason"], row["accuracy"], row["threads"]) == (0, "ok", None, 1.0, 1)
+    assert (code, row["status"], row["reason"], row["accuracy"], row["threads"]) == (
+        0,
+        "ok",
+        None,
+        1.0,
+        1,
+    )
     started, ended = (datetime.fromisoformat(row[key]) for key in ("started", "ended"))
     assert started < ended
     assert started.utcoffset() is not None
@@ -69,12 +84,17 @@ def test_a_model_that_sets_the_threads_puts_a_warning_into_its_row(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plant(monkeypatch, lambda *_: torch.set_num_threads(2) or {"warnings": ["slow"]})
-    assert run(tmp_path)[1]["warnings"] == ["slow", "threads: 1 asked for, 2 at the end: the model sets them"]
+    assert run(tmp_path)[1]["warnings"] == [
+        "slow",
+        "threads: 1 asked for, 2 at the end: the model sets them",
+    ]
     plant(monkeypatch, lambda *_: {})
     assert run(tmp_path)[1]["warnings"] == []
 
 
-def test_files_of_the_row_go_beside_the_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_of_the_row_go_beside_the_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     plant(monkeypatch, lambda settings, report, folder: {"files": {"trace": str(folder)}})
     assert run(tmp_path)[1]["files"] == {"trace": str(tmp_path)}
 
@@ -92,21 +112,27 @@ def test_an_unsupported_cell_is_a_result(tmp_path: Path, monkeypatch: pytest.Mon
     assert (code, row["status"], row["reason"]) == (0, "unsupported", "no pointers")
 
 
-def test_a_divergence_keeps_what_was_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_divergence_keeps_what_was_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     plant(monkeypatch, raising(Diverged("the loss became nan at step 3", {"steps": 3})))
     code, row = run(tmp_path)
     assert (code, row["status"], row["steps"]) == (0, "diverged", 3)
     assert row["started"] < row["ended"]
 
 
-def test_a_failure_names_the_error_and_the_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_names_the_error_and_the_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     plant(monkeypatch, raising(ValueError("bad head\nmore")))
     code, result = work(tmp_path)
     assert (code, result["kind"], result["rows"]) == (1, "error", [])
     assert result["message"].startswith("ValueError: bad head (test_worker.py:")
 
 
-def test_rows_before_a_failure_are_in_the_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_before_a_failure_are_in_the_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     left = [{"steps": 1}]
     plant(monkeypatch, lambda *_: left.pop())
     request, result = tmp_path / "request.json", tmp_path / "result.json"
@@ -133,11 +159,15 @@ def test_a_full_disk_is_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     [
         MemoryError(),
         torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
-        RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory"),
+        RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory"
+        ),
     ],
     ids=["python", "cuda", "cpu"],
 )
-def test_running_out_of_memory_is_told_apart(error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_running_out_of_memory_is_told_apart(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     plant(monkeypatch, raising(error))
     assert work(tmp_path)[1]["kind"] == "oom"
 
@@ -176,4 +206,7 @@ def test_a_log_gets_quiet_lines_now_and_then() -> None:
 
 
 def test_time_left_follows_from_the_fraction_done() -> None:
-    assert Progress(PROGRESS, io.StringIO()).line(0.25, 30.0) == "copy pointer d512-s0   25%  90 s left"
+    assert (
+        Progress(PROGRESS, io.StringIO()).line(0.25, 30.0)
+        == "copy pointer d512-s0   25%  90 s left"
+    )

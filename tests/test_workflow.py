@@ -1,4 +1,5 @@
-"""The workflow, for real and tiny: rows, tables and figures in a temporary folder, after a kill, beside another."""
+"""The workflow, for real and tiny: rows, tables and figures in a temporary folder, after a kill,
+beside another."""
 
 from __future__ import annotations
 
@@ -27,7 +28,8 @@ distances: [8, 16]
 experiments:
   complexity: {models: [transformer], controls: none}
   copy:
-    {models: [chance], controls: none, tokens: 4000, evaluate_symbols: 100, restrict: {control: {distances: [8, 16]}}}
+    {models: [chance], controls: none, tokens: 4000, evaluate_symbols: 100,
+     restrict: {control: {distances: [8, 16]}}}
   efficiency: {models: [transformer], controls: none, batch: 1, warmup_steps: 1, timed_steps: 1}
   interpretability: null
   mqar: null
@@ -36,7 +38,14 @@ ROWS = 4
 
 
 def command(folder: Path, *arguments: str) -> list[str]:
-    fixed = ["--cores", "4", "--snakefile", str(sources.ROOT / "Snakefile"), "--directory", str(folder)]
+    fixed = [
+        "--cores",
+        "4",
+        "--snakefile",
+        str(sources.ROOT / "Snakefile"),
+        "--directory",
+        str(folder),
+    ]
     profile = ["--workflow-profile", str(sources.ROOT / "profiles" / "default")]
     return [sys.executable, "-m", "snakemake", *arguments, *fixed, *profile]
 
@@ -65,13 +74,19 @@ def tiny(tmp_path: Path) -> list[str]:
 
 
 def rows(folder: Path) -> dict[str, dict[str, object]]:
-    return {path.name: read_row(path) for path in (folder / "results" / "runs").glob("*/*/[!.]*.json")}
+    return {
+        path.name: read_row(path) for path in (folder / "results" / "runs").glob("*/*/[!.]*.json")
+    }
 
 
 @pytest.mark.slow
 def test_a_tier_from_nothing_to_figures_through_a_kill(tmp_path: Path, tiny: list[str]) -> None:
     first = subprocess.Popen(
-        command(tmp_path, *tiny), cwd=sources.ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command(tmp_path, *tiny),
+        cwd=sources.ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
     finished = _first_row(tmp_path / "results" / "runs", first)
     second = snakemake(tmp_path, *tiny)
@@ -99,7 +114,9 @@ def test_a_tier_from_nothing_to_figures_through_a_kill(tmp_path: Path, tiny: lis
     began = time.monotonic()
     assert "Nothing to be done" in text(snakemake(tmp_path, *tiny))
     assert time.monotonic() - began < 10
-    added = snakemake(tmp_path, *tiny, "--config", "lengths=[32,64]", "--dry-run", "--quiet", "host")
+    added = snakemake(
+        tmp_path, *tiny, "--config", "lengths=[32,64]", "--dry-run", "--quiet", "host"
+    )
     assert dict(re.findall(r"^(run_\w+) +(\d+)$", added.stdout, re.MULTILINE)) == {
         "run_shared": "1",
         "run_exclusive": "1",
@@ -127,7 +144,8 @@ experiments:
   copy: null
   interpretability: null
   mqar: null
-  efficiency: {models: [transformer, longformer], controls: none, batch: 1, warmup_steps: 1, timed_steps: 1}
+  efficiency:
+    {models: [transformer, longformer], controls: none, batch: 1, warmup_steps: 1, timed_steps: 1}
 """
 
 
@@ -140,12 +158,15 @@ def test_timing_rows_run_one_at_a_time_in_the_order_of_the_plan(tmp_path: Path) 
     assert [(row["repeat"], row["length"], row["model"]) for row in ran] == list(
         itertools.product((0, 1), (16, 32), ("transformer", "longformer"))
     )
-    assert all(before["ended"] < after["started"] for before, after in itertools.pairwise(ran))  # type: ignore[operator]
+    # type: ignore[operator]
+    assert all(before["ended"] < after["started"] for before, after in itertools.pairwise(ran))
 
 
 @pytest.mark.parametrize("cores", ["1", "4"])
 def test_a_timing_row_claims_every_core(tmp_path: Path, tiny: list[str], cores: str) -> None:
-    done = snakemake(tmp_path, *tiny, "--dry-run", "--quiet", "host", "--resources", "gpu=1", "--cores", cores)
+    done = snakemake(
+        tmp_path, *tiny, "--dry-run", "--quiet", "host", "--resources", "gpu=1", "--cores", cores
+    )
     claimed = [block for block in text(done).split("\n\n") if "rule run_exclusive" in block]
     wanted = f"threads: {cores}" if cores != "1" else "wildcards: experiment=efficiency"
     assert any(wanted in block for block in claimed), text(done)
@@ -169,7 +190,9 @@ def test_a_mistake_is_a_sentence(tmp_path: Path, arguments: list[str], words: st
 
 def test_a_key_that_stands_twice_is_refused(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("tier: mine\nlengths: [1]\nlengths: [2]\n")
-    assert "stands twice" in text(snakemake(tmp_path, "--configfile", str(tmp_path / "mine.yaml"), "--dry-run"))
+    assert "stands twice" in text(
+        snakemake(tmp_path, "--configfile", str(tmp_path / "mine.yaml"), "--dry-run")
+    )
 
 
 @pytest.mark.parametrize(
@@ -187,7 +210,9 @@ def test_a_rule_of_one_baseline_makes_its_rows_and_no_others(
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
     plain = snakemake(tmp_path, *tiny, "--dry-run", "--quiet", "host")
     chosen = {"experiments": {"copy": {"models": ["chance", "my_mixer"]}}}
-    (tmp_path / "own.yaml").write_text(json.dumps({"models": {"my_mixer": "planted:Honest"}, **chosen}))
+    (tmp_path / "own.yaml").write_text(
+        json.dumps({"models": {"my_mixer": "planted:Honest"}, **chosen})
+    )
     done = snakemake(tmp_path, *tiny, str(tmp_path / "own.yaml"), "--dry-run", "--quiet", "host")
     assert "run_my_mixer" not in text(plain)
     assert dict(re.findall(r"^(run_\w*) +(\d+)$", done.stdout, re.MULTILINE)) == {
@@ -209,7 +234,11 @@ def test_rules_of_baselines_name_an_environment_that_is_there() -> None:
 
 def test_the_rules_pass_the_linter() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "snakemake", "--lint"], cwd=sources.ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "snakemake", "--lint"],
+        cwd=sources.ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert "good condition" in text(done), text(done)
 

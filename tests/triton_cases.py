@@ -1,8 +1,7 @@
 """The Triton kernels against loops: in Triton's interpreter, or on a GPU.
 
-tests/test_triton.py starts this file, with TRITON_INTERPRET=1 for the interpreter, which must be set
-before the kernels are imported.
-"""
+tests/test_triton.py starts this file, with TRITON_INTERPRET=1 for the interpreter, which must be
+set before the kernels are imported."""
 
 from __future__ import annotations
 
@@ -37,7 +36,9 @@ def on_triton(arguments: Inputs, start: Tensor, noise: Noise) -> tuple[Tensor, T
     length=st.integers(1, 70),
     candidates=st.integers(1, 9),
     widths=st.sampled_from([(1, 1), (3, 5), (16, 33)]),
-    scale=st.sampled_from([0.0, 0.375]),  # float32 holds them exactly: the kernel takes the scale in it
+    scale=st.sampled_from(
+        [0.0, 0.375]
+    ),  # float32 holds them exactly: the kernel takes the scale in it
     temperature=st.sampled_from([0.5, 1.0, 2.0]),
     seed=st.integers(0, 10**6),
 )
@@ -59,11 +60,21 @@ def test_selection_equals_the_loops(
         ((1, 1, 1, 1), (1, 1), torch.float64),  # one position, one candidate
         ((2, 2, 5, 12), (32, 64), torch.float64),  # shorter than its window
         ((1, 2, BLOCK, 8), (32, 64), torch.float32),  # a block, no more
-        ((1, 1, 2 * BLOCK + 1, 16), (32, 256), torch.float32),  # the model's widths, one row in the last block
-        ((1, 1, 40, 6), (7, 300), torch.float64),  # rows wider than a program's copy, of no power of two
+        (
+            (1, 1, 2 * BLOCK + 1, 16),
+            (32, 256),
+            torch.float32,
+        ),  # the model's widths, one row in the last block
+        (
+            (1, 1, 40, 6),
+            (7, 300),
+            torch.float64,
+        ),  # rows wider than a program's copy, of no power of two
     ],
 )
-def test_sizes_at_the_edges_equal_the_plain_path(shape: Shape, widths: tuple[int, int], dtype: torch.dtype) -> None:
+def test_sizes_at_the_edges_equal_the_plain_path(
+    shape: Shape, widths: tuple[int, int], dtype: torch.dtype
+) -> None:
     arguments = inputs(shape, 11, widths, dtype=dtype)
     start, noise = torch.arange(shape[0] * shape[1]) * 999, Noise(0.375, 0.5)
     value, choice = on_triton(arguments, start, noise)
@@ -78,8 +89,15 @@ def test_sizes_at_the_edges_equal_the_plain_path(shape: Shape, widths: tuple[int
 
 def test_the_nearest_offset_wins_a_tie() -> None:
     q, k, v, _, _ = inputs((1, 1, 9, 3), 0, (2, 3), dtype=torch.float32)
-    zero, offsets, start = torch.zeros_like(q), torch.tensor([[0, 2, 5]]), torch.zeros(1, dtype=torch.int64)
-    for bias, expected in (([0.0, 0.0, 0.0], list(range(9))), ([0.0, 1.0, 1.0], [0, 1, 0, 1, 2, 3, 4, 5, 6])):
+    zero, offsets, start = (
+        torch.zeros_like(q),
+        torch.tensor([[0, 2, 5]]),
+        torch.zeros(1, dtype=torch.int64),
+    )
+    for bias, expected in (
+        ([0.0, 0.0, 0.0], list(range(9))),
+        ([0.0, 1.0, 1.0], [0, 1, 0, 1, 2, 3, 4, 5, 6]),
+    ):
         _, choice = on_triton((zero, k, v, torch.tensor([bias]), offsets), start, Noise())
         assert targets(choice, offsets).tolist() == [[expected]]
 
@@ -87,7 +105,9 @@ def test_the_nearest_offset_wins_a_tie() -> None:
 def test_noise_wraps_around_the_pool() -> None:
     arguments = inputs((1, 2, 20, 4), 5)
     start, noise = torch.tensor([2**18 - 30, 2**18 - 1]), Noise(0.375)
-    assert torch.equal(on_triton(arguments, start, noise)[1], select_plain(*arguments, start, noise)[1])
+    assert torch.equal(
+        on_triton(arguments, start, noise)[1], select_plain(*arguments, start, noise)[1]
+    )
 
 
 def test_gradients_are_the_same_bit_for_bit_twice() -> None:

@@ -1,4 +1,5 @@
-"""A training that was killed goes on where it was: the same losses, bit for bit, as one that nobody disturbed."""
+"""A training that was killed goes on where it was: the same losses, bit for bit, as one that nobody
+disturbed."""
 
 from __future__ import annotations
 
@@ -24,16 +25,23 @@ from workflow.bench.rows import read_row
 CPU = torch.device("cpu")
 STEPS, KEPT_AT, STOPPED_AT = 12, 6, 8  # two steps are lost, and done again
 CELL: dict[str, Any] = {
-    "experiment": "copy", "distance": 8, "length": 24, "batch": 2, "threads": 1, "tokens": 48 * STEPS,
+    "experiment": "copy",
+    "distance": 8,
+    "length": 24,
+    "batch": 2,
+    "threads": 1,
+    "tokens": 48 * STEPS,
     "evaluate_symbols": 50,
-}  # fmt: skip
+}
 
 
 class Killed(BaseException):
     """Stands for the end of the process."""
 
 
-def trained(model: str, folder: Path | None, stop_at: int = 0) -> tuple[training.History, dict[str, torch.Tensor]]:
+def trained(
+    model: str, folder: Path | None, stop_at: int = 0
+) -> tuple[training.History, dict[str, torch.Tensor]]:
     """History and weights of a small training; one that stops raises Killed."""
     cell = Cell.of(model=model, **CELL).resolved()
     built, steps = models.build(cell, CPU), [0]
@@ -64,7 +72,8 @@ def kept_once(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_losses_and_weights_are_those_of_an_unbroken_run(
     model: str, tmp_path: Path, kept_once: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Table momentum, amortised credit and noise; a table beside AdamW; hashes drawn at every step."""
+    """Table momentum, amortised credit and noise; a table beside AdamW; hashes drawn at every
+    step."""
     torch.set_num_threads(1)
     whole, weights = trained(model, None)
     with pytest.raises(Killed):
@@ -72,13 +81,19 @@ def test_losses_and_weights_are_those_of_an_unbroken_run(
     torch.manual_seed(12345)  # whatever the next process drew before
     steps: list[int] = []
     restore = checkpoint.Checkpoint.restore
-    monkeypatch.setattr(checkpoint.Checkpoint, "restore", lambda self: steps.append(restore(self)) or steps[-1])
+    monkeypatch.setattr(
+        checkpoint.Checkpoint, "restore", lambda self: steps.append(restore(self)) or steps[-1]
+    )
     again, resumed = trained(model, tmp_path)
     assert steps == [KEPT_AT]
     assert again.losses == whole.losses
     assert len(again.losses) == STEPS
     assert again.evaluations == whole.evaluations
-    assert (again.steps, again.tokens_used, again.tokens_to_95) == (whole.steps, whole.tokens_used, whole.tokens_to_95)
+    assert (again.steps, again.tokens_used, again.tokens_to_95) == (
+        whole.steps,
+        whole.tokens_used,
+        whole.tokens_to_95,
+    )
     assert all(torch.equal(resumed[name], weights[name]) for name in weights)
 
 
@@ -98,7 +113,9 @@ def state(folder: Path | None, steps: int = 0) -> checkpoint.Checkpoint:
     return checkpoint.Checkpoint(folder, small, optimizers(small, 1e-3), history, CPU)
 
 
-@pytest.mark.parametrize("damage", ["none", "missing", "cut short", "no checkpoint", "other platform"])
+@pytest.mark.parametrize(
+    "damage", ["none", "missing", "cut short", "no checkpoint", "other platform"]
+)
 def test_a_checkpoint_that_is_damaged_or_of_another_platform_is_ignored(
     damage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -119,7 +136,9 @@ def test_a_checkpoint_that_is_damaged_or_of_another_platform_is_ignored(
     assert bool(fresh.history.started) == (damage == "none")
 
 
-def test_only_one_checkpoint_is_kept_and_none_before_its_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_one_checkpoint_is_kept_and_none_before_its_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     running = state(tmp_path / "kept")
     running.keep()
     assert not (tmp_path / "kept").exists()
@@ -175,7 +194,9 @@ def test_a_killed_row_goes_on_and_equals_an_undisturbed_one(tmp_path: Path) -> N
     loud, quiet = (read_row(tmp_path / f"{name}.json") for name in ("loud", "quiet"))
     free = ("started", "ended", "train_seconds", "seconds_to_95", "digest")
     assert loud["status"] == "ok"
-    assert {k: v for k, v in loud.items() if k not in free} == {k: v for k, v in quiet.items() if k not in free}
+    assert {k: v for k, v in loud.items() if k not in free} == {
+        k: v for k, v in quiet.items() if k not in free
+    }
     assert loud["loss_curve"] == quiet["loss_curve"]
     assert loud["started"] < loud["ended"]
     assert not left.parent.parent.exists()  # dropped with the row

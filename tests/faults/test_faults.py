@@ -1,4 +1,5 @@
-"""Memory, disk, clock, divergence and a second pipeline: each fault ends in its row, or in one line and no row."""
+"""Memory, disk, clock, divergence and a second pipeline: each fault ends in its row, or in one line
+and no row."""
 
 from __future__ import annotations
 
@@ -120,7 +121,9 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
         return [complete({**known, "status": "ok", "files": {"weights": "weights.safetensors"}})]
 
     monkeypatch.setattr(run, "run", at_once)
-    monkeypatch.setattr(contracts, "verdict", lambda *_: contracts.Verdict("chance", {}, "", "ok", []))
+    monkeypatch.setattr(
+        contracts, "verdict", lambda *_: contracts.Verdict("chance", {}, "", "ok", [])
+    )
 
 
 def fill(disk: Path) -> None:
@@ -159,7 +162,9 @@ def test_a_full_disk_stops_with_a_line_and_loses_nothing(
 
 
 @pytest.mark.full
-def test_a_pipeline_on_a_full_disk_says_so_and_goes_on_when_there_is_room(tmp_path: Path, disk: Path) -> None:
+def test_a_pipeline_on_a_full_disk_says_so_and_goes_on_when_there_is_room(
+    tmp_path: Path, disk: Path
+) -> None:
     subprocess.run(["mount", "-o", "remount,size=4m", str(disk)], check=True)
     loud, quiet = tmp_path / "loud", tmp_path / "quiet"
     loud.mkdir(), quiet.mkdir()
@@ -185,15 +190,21 @@ class Jumping(datetime):
         return datetime(2026, 1, 1, 12, tzinfo=UTC) - timedelta(hours=cls.looks)
 
 
-def test_a_clock_that_is_set_back_gives_no_negative_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_clock_that_is_set_back_gives_no_negative_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(outcomes, "datetime", Jumping)
     monkeypatch.setitem(
-        sys.modules, experiments.info("copy").module, SimpleNamespace(__name__="planted", run=lambda *_: {"steps": 1})
+        sys.modules,
+        experiments.info("copy").module,
+        SimpleNamespace(__name__="planted", run=lambda *_: {"steps": 1}),
     )
     row = worker.measure(Cell.of(**CELL), tmp_path)
     started, ended = (datetime.fromisoformat(row[key]) for key in ("started", "ended"))
     assert timedelta(0) <= ended - started < timedelta(minutes=1)
-    (tmp_path / "worker.py").write_text("import sys; open(sys.argv[2], 'w').write('{\"steps\": 1}')")
+    (tmp_path / "worker.py").write_text(
+        "import sys; open(sys.argv[2], 'w').write('{\"steps\": 1}')"
+    )
     folder = tmp_path / "files"
     folder.mkdir()
     cell = Cell.of(**CELL, memory_limit_bytes=2**30)

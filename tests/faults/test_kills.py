@@ -1,4 +1,5 @@
-"""kill -9 at random moments: no finished row is lost, no half row is read, and the end is an undisturbed run's."""
+"""kill -9 at random moments: no finished row is lost, no half row is read, and the end is an
+undisturbed run's."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ QUICK, DEEP = 3, 20
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Rows, float, Path]:
-    """The rows of a run that nobody disturbs, its folder of verdicts on models, and the seconds of a run with these."""
+    """The rows of a run that nobody disturbs, its folder of verdicts on models, and the seconds of
+    a run with these."""
     folder, again = (tmp_path_factory.mktemp("undisturbed") for _ in range(2))
     pipelines.finish(folder)
     contracts = Path("results", "contracts")
@@ -34,7 +36,9 @@ def seals(rows: Rows) -> set[str]:
     return {row["digest"] for row in rows.values()}
 
 
-def disturb(folder: Path, who: str, after: float, draw: random.Random, target: list[str] | None = None) -> str:
+def disturb(
+    folder: Path, who: str, after: float, draw: random.Random, target: list[str] | None = None
+) -> str:
     """Starts a pipeline and kills it, or one of its jobs, after some seconds; says what was hit."""
     running = pipelines.start(folder, target)
     pipelines.wait(after, running)
@@ -43,7 +47,9 @@ def disturb(folder: Path, who: str, after: float, draw: random.Random, target: l
     before = pipelines.rows(folder)
     running.wait(timeout=pipelines.LONGEST_S)  # a pipeline that lost a job goes on with the others
     if draw.random() < 0.5:
-        psutil.wait_procs(children, timeout=60)  # jobs outlive their pipeline; sometimes the next one meets them
+        psutil.wait_procs(
+            children, timeout=60
+        )  # jobs outlive their pipeline; sometimes the next one meets them
     assert "Traceback" not in pipelines.said(folder), pipelines.said(folder)
     assert seals(before) <= seals(pipelines.rows(folder))  # and none is half
     return hit
@@ -67,14 +73,22 @@ def test_kills_at_random_moments_lose_nothing(
         pipelines.finish(folder)
         pipelines.compare(pipelines.rows(folder), wanted)
         assert seals(kept) <= seals(pipelines.rows(folder))  # kept, not measured again
-        print(f"kill {number + 1}: at {moment:.1f} of {seconds:.1f} s, {hit or 'all was over'}, {len(kept)} rows kept")
+        print(
+            f"kill {number + 1}: at {moment:.1f} of {seconds:.1f} s, {hit or 'all was over'}, "
+            f"{len(kept)} rows kept"
+        )
         tally["kills"] = tally.get("kills", 0) + bool(hit)
 
 
 @pytest.mark.full
 @pytest.mark.parametrize("who", ["pipeline", "job"])
 def test_a_killed_smoke_tier_ends_as_an_undisturbed_one(tmp_path: Path, who: str) -> None:
-    quiet, loud, draw, start = tmp_path / "quiet", tmp_path / "loud", random.Random(f"{SEED} {who}"), time.monotonic()
+    quiet, loud, draw, start = (
+        tmp_path / "quiet",
+        tmp_path / "loud",
+        random.Random(f"{SEED} {who}"),
+        time.monotonic(),
+    )
     quiet.mkdir(), loud.mkdir()
     pipelines.finish(quiet, ["smoke"])
     seconds = time.monotonic() - start

@@ -1,8 +1,9 @@
-"""`python -m workflow.report COMMAND`: rows to a frame, estimates, tables, figures, verdicts and the page.
+"""`python -m workflow.report COMMAND`: rows to a frame, estimates, tables, figures, verdicts and
+the page.
 
-`collect` and `estimates` write the frame and the estimates, `make` everything that is shown of them, each file by its
-name. `verdicts` prints the table of claims. `keep` puts rows into the repository, `readme` makes its pages of them.
-"""
+`collect` and `estimates` write the frame and the estimates, `make` everything that is shown of
+them, each file by its name. `verdicts` prints the table of claims. `keep` puts rows into the
+repository, `readme` makes its pages of them."""
 
 from __future__ import annotations
 
@@ -21,21 +22,33 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="python -m workflow.report", description=__doc__)
     commands = top.add_subparsers(dest="command", required=True)
     collect = commands.add_parser("collect", help="row files -> rows.parquet and rows.csv")
-    collect.add_argument("--manifest", type=Path, required=True, help="a file with one row path a line")
+    collect.add_argument(
+        "--manifest", type=Path, required=True, help="a file with one row path a line"
+    )
     collect.add_argument("--out", type=Path, required=True, help="folder for the frame")
-    collect.add_argument("--benchmarks", type=Path, help="a pytest-benchmark JSON of the mixers, to join the frame")
-    estimates = commands.add_parser("estimates", help="rows -> estimates.parquet and estimates.csv, a line a number")
+    collect.add_argument(
+        "--benchmarks", type=Path, help="a pytest-benchmark JSON of the mixers, to join the frame"
+    )
+    estimates = commands.add_parser(
+        "estimates", help="rows -> estimates.parquet and estimates.csv, a line a number"
+    )
     estimates.add_argument(
-        "--rows", type=Path, required=True, help="the frame that `collect` wrote, or a folder of rows"
+        "--rows",
+        type=Path,
+        required=True,
+        help="the frame that `collect` wrote, or a folder of rows",
     )
     estimates.add_argument("--out", type=Path, required=True, help="folder for the two files")
     made = commands.add_parser("make", help="files of a report, each by its folder and name")
     made.add_argument("files", type=Path, nargs="+", help="such as results/tables/speedup.csv")
     made.add_argument("--from", dest="given", type=Path, nargs="+", required=True,
-                      help="rows.parquet and estimates.parquet; for index.html also tables and figures")  # fmt: skip
+                      help="rows.parquet and estimates.parquet; for index.html also tables and "
+                           "figures")  # fmt: skip
     made.add_argument("--tier", default="", help="smoke stamps every title, and gives no verdict")
     verdicts = commands.add_parser("verdicts", help="the claims table on the terminal")
-    verdicts.add_argument("--table", type=Path, default=Path("results/tables/claims.csv"), help="default: %(default)s")
+    verdicts.add_argument(
+        "--table", type=Path, default=Path("results/tables/claims.csv"), help="default: %(default)s"
+    )
     _for_the_repository(commands)
     return top
 
@@ -44,13 +57,25 @@ def _for_the_repository(commands: argparse._SubParsersAction[argparse.ArgumentPa
     """Add the two commands whose results are committed."""
     reference, figures = Path("results/reference"), Path("docs/figures")
     keep = commands.add_parser("keep", help="row files -> rows to commit")
-    keep.add_argument("--manifest", type=Path, required=True, help="a file with one row path a line")
+    keep.add_argument(
+        "--manifest", type=Path, required=True, help="a file with one row path a line"
+    )
     keep.add_argument("--out", type=Path, default=reference, help="default: %(default)s")
-    readme = commands.add_parser("readme", help="reference rows -> docs/results.md, its figures, the README's answer")
-    readme.add_argument("--rows", type=Path, default=reference, help="a folder of rows; default: %(default)s")
-    readme.add_argument("--readme", type=Path, default=Path("README.md"), help="default: %(default)s")
-    readme.add_argument("--results", type=Path, default=Path("docs/results.md"), help="default: %(default)s")
-    readme.add_argument("--figures", type=Path, default=figures, help="folder for its figures; default: %(default)s")
+    readme = commands.add_parser(
+        "readme", help="reference rows -> docs/results.md, its figures, the README's answer"
+    )
+    readme.add_argument(
+        "--rows", type=Path, default=reference, help="a folder of rows; default: %(default)s"
+    )
+    readme.add_argument(
+        "--readme", type=Path, default=Path("README.md"), help="default: %(default)s"
+    )
+    readme.add_argument(
+        "--results", type=Path, default=Path("docs/results.md"), help="default: %(default)s"
+    )
+    readme.add_argument(
+        "--figures", type=Path, default=figures, help="folder for its figures; default: %(default)s"
+    )
 
 
 def run(arguments: argparse.Namespace) -> list[Path]:
@@ -82,11 +107,18 @@ def make(files: Sequence[Path], given: Sequence[Path], tier: str) -> list[Path]:
         if name not in by_name:
             present = ", ".join(str(path) for path in given)
             raise InputError.about("--from", present, f"{name} among them", "the command line")
-    rows, numbers = frame.load(by_name["rows.parquet"]), estimates.load(by_name["estimates.parquet"])
+    rows, numbers = (
+        frame.load(by_name["rows.parquet"]),
+        estimates.load(by_name["estimates.parquet"]),
+    )
     out = files[0].parents[1]
     names = {kind: _names(files, kind) for kind in ("tables", "figures", "report")}
-    made = tables.write(numbers, out / "tables", tier, [n for n in names["tables"] if n != "claims"])
-    made += figures.write(numbers, rows, out / "figures", tier, [n for n in names["figures"] if n != "claims"])
+    made = tables.write(
+        numbers, out / "tables", tier, [n for n in names["tables"] if n != "claims"]
+    )
+    made += figures.write(
+        numbers, rows, out / "figures", tier, [n for n in names["figures"] if n != "claims"]
+    )
     if not names["report"] and "claims" not in names["tables"]:
         return made
     lines = claims.judge(numbers, ledger.read(LEDGER), tier, controls.unsound(rows))
@@ -97,7 +129,9 @@ def make(files: Sequence[Path], given: Sequence[Path], tier: str) -> list[Path]:
     if names["report"]:
         files_there = [*given, *made]
         drawn = [path for path in files_there if path.suffix == ".svg"]
-        shown = build.Shown(drawn, [name for name in tables.NAMES if name in _names(files_there, "tables")])
+        shown = build.Shown(
+            drawn, [name for name in tables.NAMES if name in _names(files_there, "tables")]
+        )
         made.append(build.write(numbers, rows, lines, out / "report", tier, shown))
     return made
 
@@ -112,7 +146,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     from workflow.report import verdicts
 
     arguments = parser().parse_args(argv)
-    os.environ["MPLBACKEND"] = "Agg"  # a notebook's may not exist here, and stops the import of matplotlib
+    os.environ["MPLBACKEND"] = (
+        "Agg"  # a notebook's may not exist here, and stops the import of matplotlib
+    )
     try:
         if arguments.command == "verdicts":
             print(verdicts.text(arguments.table))

@@ -134,12 +134,16 @@ def lines(estimates: Table) -> list[tuple[str, Look, Table]]:
 
 
 def guides(estimates: Table) -> list[tuple[str, LineStyle, list[int], list[float]]]:
-    """Return text, dash, x and y of lines of slope 1 and 2 from below the smallest value at the shortest length."""
+    """Return text, dash, x and y of lines of slope 1 and 2 from below the smallest value at the
+    shortest length."""
     lengths = sorted({int(x) for x in estimates["x"]})
     if len(lengths) < 2:
         return []
     start = 0.8 * estimates.loc[estimates["x"] == lengths[0], "value"].min()
-    powers: tuple[tuple[int, LineStyle, str], ...] = ((1, ":", "grows like N"), (2, "-.", "grows like N²"))
+    powers: tuple[tuple[int, LineStyle, str], ...] = (
+        (1, ":", "grows like N"),
+        (2, "-.", "grows like N²"),
+    )
     found = []
     for power, dash, text in powers:
         heights = [start * (length / lengths[0]) ** power for length in lengths]
@@ -179,83 +183,138 @@ def _training(quantity: str, label: str, published: Callable[[], Table]) -> Curv
 
 def _speedup(reference: str) -> Curves:
     return Curves(
-        "speedup", "Speed-up (ratio of tokens/s)", {"phase": "training", "against": reference},
-        prefix=f"against {reference}\n", band=("least", "most"), published=paper.speedup,
-    )  # fmt: skip
+        "speedup",
+        "Speed-up (ratio of tokens/s)",
+        {"phase": "training", "against": reference},
+        prefix=f"against {reference}\n",
+        band=("least", "most"),
+        published=paper.speedup,
+    )
 
 
-def _accuracy(experiment: str, prefix: str = "", published: Callable[[], Table] | None = None) -> Curves:
+def _accuracy(
+    experiment: str, prefix: str = "", published: Callable[[], Table] | None = None
+) -> Curves:
     return Curves(
-        "accuracy", "Accuracy, hard argmax inference (%)", {"experiment": experiment},
-        unit=0.01, prefix=prefix, band=("low", "high"), published=published,
-    )  # fmt: skip
+        "accuracy",
+        "Accuracy, hard argmax inference (%)",
+        {"experiment": experiment},
+        unit=0.01,
+        prefix=prefix,
+        band=("low", "high"),
+        published=published,
+    )
 
 
 BANDS = "Bands reach from the 20th to the 80th percentile of the steps."
 INTERVALS = "Hard argmax inference on fresh sequences; bars are 95% intervals."
 CHARTS = {
     "time": Chart(
-        "Training time", LENGTH,
-        (_training("training_time", "Time for 20 sequences (s)", paper.training_time),), NO_TIMES,
-        f"{BANDS} Seconds of two machines must not be compared.", "training_time",
+        "Training time",
+        LENGTH,
+        (_training("training_time", "Time for 20 sequences (s)", paper.training_time),),
+        NO_TIMES,
+        f"{BANDS} Seconds of two machines must not be compared.",
+        "training_time",
     ),
     "throughput": Chart(
-        "Training throughput", LENGTH,
-        (_training("throughput", "Throughput (tokens/s)", paper.throughput),), NO_TIMES,
-        f"Median over repeats. {BANDS}", "throughput",
+        "Training throughput",
+        LENGTH,
+        (_training("throughput", "Throughput (tokens/s)", paper.throughput),),
+        NO_TIMES,
+        f"Median over repeats. {BANDS}",
+        "throughput",
     ),
     "inference": Chart(
-        "Inference throughput", LENGTH,
-        (Curves("throughput", "Throughput (tokens/s)", {"phase": "inference"}, band=("low", "high")),),
-        NO_TIMES, "The paper gives no figure for inference.", "throughput",
+        "Inference throughput",
+        LENGTH,
+        (
+            Curves(
+                "throughput", "Throughput (tokens/s)", {"phase": "inference"}, band=("low", "high")
+            ),
+        ),
+        NO_TIMES,
+        "The paper gives no figure for inference.",
+        "throughput",
     ),
     "speedup": Chart(
-        "Speed-up of a training step", LENGTH,
+        "Speed-up of a training step",
+        LENGTH,
         tuple(_speedup(reference) for reference in REFERENCES),
         f"{NO_TIMES} beside a Transformer's of the same machine",
         "Geometric mean over pairs of runs of one machine and repeat; bands are the smallest and "
-        "the largest pair.", "speedup",
+        "the largest pair.",
+        "speedup",
     ),
     "memory": Chart(
-        "Memory of a training step", LENGTH,
+        "Memory of a training step",
+        LENGTH,
         (
             Curves("peak_memory", "Peak memory (MiB)", unit=2**20, prefix="peak\n"),
             Curves(
-                "saved_bytes_per_token", "Kept for backward (KiB a token)", unit=2**10,
+                "saved_bytes_per_token",
+                "Kept for backward (KiB a token)",
+                unit=2**10,
                 prefix="kept for backward\n",
             ),
         ),
-        NO_TIMES, "Peak beyond what the process held before the step, at about the same number of "
+        NO_TIMES,
+        "Peak beyond what the process held before the step, at about the same number of "
         "tokens for every N. Kept for backward is counted, a token: flat where memory is linear "
-        "in N.", "memory", log_y=False,
+        "in N.",
+        "memory",
+        log_y=False,
     ),
     "operations": Chart(
-        "Counted work of one sequence", LENGTH,
+        "Counted work of one sequence",
+        LENGTH,
         (
-            Curves("flops_step", "GFLOP", unit=1e9, prefix="operations of a training step", counted=True),
             Curves(
-                "saved_bytes_per_sequence", "Kept for backward (MiB)", unit=2**20,
-                prefix="kept for its backward pass", counted=True,
+                "flops_step",
+                "GFLOP",
+                unit=1e9,
+                prefix="operations of a training step",
+                counted=True,
+            ),
+            Curves(
+                "saved_bytes_per_sequence",
+                "Kept for backward (MiB)",
+                unit=2**20,
+                prefix="kept for its backward pass",
+                counted=True,
             ),
         ),
         "No complexity row has finished yet",
         "The same on every machine; by formula where a kernel hides its operations.",
-        "operations", guides=True,
+        "operations",
+        guides=True,
     ),
     "copy_accuracy": Chart(
-        "Copy accuracy", "Copy distance D (tokens)",
-        (_accuracy("copy", published=paper.copy_accuracy),), NO_COPIES,
+        "Copy accuracy",
+        "Copy distance D (tokens)",
+        (_accuracy("copy", published=paper.copy_accuracy),),
+        NO_COPIES,
         f"{INTERVALS} What decides this task is the positional encoding: compare pointer with "
-        "transformer-relative, which has the same offset table.", "copy_accuracy", log_y=False,
+        "transformer-relative, which has the same offset table.",
+        "copy_accuracy",
+        log_y=False,
     ),
     "mqar": Chart(
-        "Multi-query associative recall", "Pairs of key and value", (_accuracy("mqar"),),
-        "No mqar row has finished yet", INTERVALS, "recall", log_y=False,
+        "Multi-query associative recall",
+        "Pairs of key and value",
+        (_accuracy("mqar"),),
+        "No mqar row has finished yet",
+        INTERVALS,
+        "recall",
+        log_y=False,
     ),
     "recall": Chart(
-        "Recall, induction, hops and other tasks", "Size of the task",
+        "Recall, induction, hops and other tasks",
+        "Size of the task",
         tuple(_accuracy(task, f"{task} by {axis(task)}\n") for task in RECALL),
         "No row of these tasks has finished yet",
-        f"{INTERVALS} What each size is stands in table recall.", "recall", log_y=False,
+        f"{INTERVALS} What each size is stands in table recall.",
+        "recall",
+        log_y=False,
     ),
-}  # fmt: skip
+}

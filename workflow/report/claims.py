@@ -1,8 +1,9 @@
-"""A verdict on every claim of the ledger: the paper's figure, ours with its interval, the rule and the reason.
+"""A verdict on every claim of the ledger: the paper's figure, ours with its interval, the rule and
+the reason.
 
-Smoke rows give no verdict. Controls that are off, and rows that were timed beside others or made by different sources,
-make every verdict invalid (workflow.report.controls), for then the measurement itself is wrong.
-"""
+Smoke rows give no verdict. Controls that are off, and rows that were timed beside others or made by
+different sources, make every verdict invalid (workflow.report.controls), for then the measurement
+itself is wrong."""
 
 from __future__ import annotations
 
@@ -21,11 +22,15 @@ from workflow.report.rules import STEP, Cell, NotTestable, Outcome, Verdict
 
 MOST_CELLS = 4  # in the table for people; the CSV has all
 NOTES = (
-    "Reproduced: every interval satisfies the claim. Partially: the direction holds, but not the size or not every "
-    "cell. Not reproduced: the intervals exclude it. Inconclusive: they straddle it, or there are fewer than three "
+    "Reproduced: every interval satisfies the claim. Partially: the direction holds, but not the "
+    "size or not every "
+    "cell. Not reproduced: the intervals exclude it. Inconclusive: they straddle it, or there are "
+    "fewer than three "
     "runs. Not testable: a device, protocol or reference is missing.",
-    "Intervals are 95%: Wilson's for accuracies, with the symbols of one sequence counted as fewer where they "
-    "stand or fall together; Student's t on the logarithms of paired repeats for ratios, whose value is the "
+    "Intervals are 95%: Wilson's for accuracies, with the symbols of one sequence counted as "
+    "fewer where they "
+    "stand or fall together; Student's t on the logarithms of paired repeats for ratios, whose "
+    "value is the "
     "geometric mean; Student's t for means over seeds.",
     "Rules and margins: config/claims.yaml. c1 to c6 are contradictions inside the paper; "
     "reproduced then means that the contradiction stands.",
@@ -34,7 +39,8 @@ NOTES = (
 
 @dataclass(frozen=True)
 class Line:
-    """One claim judged: its cells, whose `paper` is what the rule compares with, what the rules said, and why."""
+    """One claim judged: its cells, whose `paper` is what the rule compares with, what the rules
+    said, and why."""
 
     claim: Claim
     verdict: Verdict
@@ -43,8 +49,11 @@ class Line:
     why: str
 
 
-def judge(numbers: pd.DataFrame, claims: Sequence[Claim], tier: str = "", unsound: Sequence[str] = ()) -> list[Line]:
-    """Return a line for every claim, in the ledger's order. unsound: what `controls.unsound` finds in the rows."""
+def judge(
+    numbers: pd.DataFrame, claims: Sequence[Claim], tier: str = "", unsound: Sequence[str] = ()
+) -> list[Line]:
+    """Return a line for every claim, in the ledger's order. unsound: what `controls.unsound` finds
+    in the rows."""
     lines = [_judge(claim, numbers) for claim in claims]
     off = controls.off(numbers)
     if unsound:
@@ -58,7 +67,8 @@ def judge(numbers: pd.DataFrame, claims: Sequence[Claim], tier: str = "", unsoun
 
 
 def of_rows(frame: pd.DataFrame, path: Path, tier: str = "") -> list[Line]:
-    """Return the lines of a frame of rows under a ledger; rows that cannot stand side by side decide nothing."""
+    """Return the lines of a frame of rows under a ledger; rows that cannot stand side by side
+    decide nothing."""
     return judge(estimates.build(frame), ledger.read(path), tier, controls.unsound(frame))
 
 
@@ -114,7 +124,9 @@ def table(lines: Sequence[Line], most: int = MOST_CELLS) -> Table:
         source=[line.claim.read_in for line in lines],
         device=[line.claim.device for line in lines],
         command=[line.claim.command for line in lines],
-        cells=["; ".join(f"{label}: {outcome}" for label, outcome in line.outcomes) for line in lines],
+        cells=[
+            "; ".join(f"{label}: {outcome}" for label, outcome in line.outcomes) for line in lines
+        ],
     )
     return Table("claims", "Verdicts on the paper's claims", wide, data, NOTES)
 
@@ -124,7 +136,11 @@ def deciding(line: Line) -> list[Cell]:
     ranks = {Outcome.FAILS: 0, Outcome.OPEN: 1, Outcome.DIRECTION: 2, Outcome.HOLDS: 3}
 
     def rank(cell: Cell) -> int:
-        own = [ranks[outcome] for label, outcome in line.outcomes if cell.label in (label, *label.split(STEP))]
+        own = [
+            ranks[outcome]
+            for label, outcome in line.outcomes
+            if cell.label in (label, *label.split(STEP))
+        ]
         return min(own, default=3)
 
     return sorted(line.cells, key=rank)

@@ -1,4 +1,5 @@
-"""The subcommands of `pointer-bench` that read the report, not a device; workflow.bench.cli loads them by name."""
+"""The subcommands of `pointer-bench` that read the report, not a device; workflow.bench.cli loads
+them by name."""
 
 from __future__ import annotations
 
@@ -51,7 +52,8 @@ COLUMNS = {  # of the estimates, as options of `why`
 
 
 def _why(quantity: str, results: Path, reference: Path, **columns: str | None) -> int:
-    """Print an estimate, such as `why speedup --model pointer --against transformer --length 2048`, and its rows.
+    """Print an estimate, such as `why speedup --model pointer --against transformer --length 2048`,
+    and its rows.
 
     QUANTITY is a name in estimates.csv: speedup, throughput, accuracy, tokens_to_95 and so on.
     """
@@ -71,9 +73,19 @@ why = click.Command(
         click.Argument(["quantity"]),
         *(click.Option([f"--{name}"], help=text) for name, text in COLUMNS.items()),
         *(click.Option([f"--{name}"], help=f"short for --axis {name} --x") for name in AXES),
-        click.Option(["--results"], type=click.Path(path_type=Path), default="results", show_default=True,
-                     help="folder with estimates.parquet and rows.parquet"),
-        click.Option(["--reference"], type=click.Path(path_type=Path), default="results/reference", show_default=True,
-                     help="rows that are asked where the folder has no estimates"),
+        click.Option(
+            ["--results"],
+            type=click.Path(path_type=Path),
+            default="results",
+            show_default=True,
+            help="folder with estimates.parquet and rows.parquet",
+        ),
+        click.Option(
+            ["--reference"],
+            type=click.Path(path_type=Path),
+            default="results/reference",
+            show_default=True,
+            help="rows that are asked where the folder has no estimates",
+        ),
     ],
-)  # fmt: skip
+)

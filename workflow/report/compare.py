@@ -1,13 +1,14 @@
 """Compare two sets of rows, of two machines or of two runs: `pointer-bench compare A B`.
 
-A and B are folders of rows, or files estimates.parquet. Their tables of estimates are joined on every key column but
-the machine; where the two share no device, or no number of threads, of an experiment, not on that either. So another
-budget, size, task or text is another number: what only one side has is counted, with what keeps it from the other's.
+A and B are folders of rows, or files estimates.parquet. Their tables of estimates are joined on
+every key column but the machine; where the two share no device, or no number of threads, of an
+experiment, not on that either. So another budget, size, task or text is another number: what only
+one side has is counted, with what keeps it from the other's.
 
-Compared are speed ratios, accuracies and counted work, each with its interval; never an absolute time. Two numbers
-agree where their 95% intervals share a value, and differ where they do not; a ratio of fewer than two repeats has no
-interval and stays undecided. Counted work is the same on every machine and has to be equal.
-"""
+Compared are speed ratios, accuracies and counted work, each with its interval; never an absolute
+time. Two numbers agree where their 95% intervals share a value, and differ where they do not; a
+ratio of fewer than two repeats has no interval and stays undecided. Counted work is the same on
+every machine and has to be equal."""
 
 from __future__ import annotations
 
@@ -36,7 +37,8 @@ FURTHER = [key for key in KEY if key not in (*CORE, "machine")]
 
 @dataclass(frozen=True)
 class Comparison:
-    """The machines of both sides, the numbers of both (B's columns end in _b), how many only one side has, and why."""
+    """The machines of both sides, the numbers of both (B's columns end in _b), how many only one
+    side has, and why."""
 
     a: str
     b: str
@@ -114,21 +116,39 @@ def as_text(comparison: Comparison) -> str:
     lines = []
     for _, twins in comparison.cells.groupby(CORE, sort=False):
         apart = [
-            key for key in (*FURTHER, "machine", "machine_b") if key in twins and twins[key].astype(str).nunique() > 1
+            key
+            for key in (*FURTHER, "machine", "machine_b")
+            if key in twins and twins[key].astype(str).nunique() > 1
         ]
         for _, cell in twins.iterrows():
             quantity = f"{cell['quantity']}, {cell['experiment']}"
             if cell["against"]:
                 quantity = f"{cell['phase']} {cell['quantity']} over {cell['against']}"
-            at = ", ".join([name_position(cell["axis"], cell["x"]), *(f"{key} {cell[key]}" for key in apart)])
+            at = ", ".join(
+                [name_position(cell["axis"], cell["x"]), *(f"{key} {cell[key]}" for key in apart)]
+            )
             numbers = [_number(cell, suffix) for suffix in ("", "_b")]
-            lines.append([quantity, named(cell["model"], cell["variant"]), at, *numbers, cell["agreement"]])
-    table = tabulate(lines, headers=["quantity", "model", "at", "A", "B", "they"], disable_numparse=True)
+            lines.append(
+                [quantity, named(cell["model"], cell["variant"]), at, *numbers, cell["agreement"]]
+            )
+    table = tabulate(
+        lines, headers=["quantity", "model", "at", "A", "B", "they"], disable_numparse=True
+    )
     counts = ", ".join(f"{number} {name}" for name, number in comparison.counts().items())
-    only = f"; only in A: {comparison.alone[0]}, only in B: {comparison.alone[1]}" if any(comparison.alone) else ""
-    note = "Ratios, accuracies and counted work with 95% intervals. Absolute times are not compared."
-    reasons = [f"Not compared ({n} times): {text} in A and B." for text, n in comparison.apart.items()]
-    return "\n".join([f"A: {comparison.a}\nB: {comparison.b}\n\n{table}\n\n{counts}{only}. {note}", *reasons])
+    only = (
+        f"; only in A: {comparison.alone[0]}, only in B: {comparison.alone[1]}"
+        if any(comparison.alone)
+        else ""
+    )
+    note = (
+        "Ratios, accuracies and counted work with 95% intervals. Absolute times are not compared."
+    )
+    reasons = [
+        f"Not compared ({n} times): {text} in A and B." for text, n in comparison.apart.items()
+    ]
+    return "\n".join(
+        [f"A: {comparison.a}\nB: {comparison.b}\n\n{table}\n\n{counts}{only}. {note}", *reasons]
+    )
 
 
 def _number(cell: pd.Series, suffix: str) -> str:
@@ -139,7 +159,15 @@ def _number(cell: pd.Series, suffix: str) -> str:
 
 
 def as_json(comparison: Comparison) -> str:
-    """Return the same for programs: of each number the columns of its estimates in A and, behind `_b`, in B."""
-    content = {"a": comparison.a, "b": comparison.b, "counts": comparison.counts(), "alone": comparison.alone}
+    """Return the same for programs: of each number the columns of its estimates in A and, behind
+    `_b`, in B."""
+    content = {
+        "a": comparison.a,
+        "b": comparison.b,
+        "counts": comparison.counts(),
+        "alone": comparison.alone,
+    }
     cells = json.loads(comparison.cells.drop(columns=["line", "line_b"]).to_json(orient="records"))
-    return json.dumps(content | {"cells": cells, "not_compared": comparison.apart}, indent=1, ensure_ascii=False)
+    return json.dumps(
+        content | {"cells": cells, "not_compared": comparison.apart}, indent=1, ensure_ascii=False
+    )

@@ -1,14 +1,17 @@
-"""What makes every verdict of a run invalid: controls that are off, and rows that cannot stand side by side.
+"""What makes every verdict of a run invalid: controls that are off, and rows that cannot stand side
+by side.
 
-`oracle-copy` is given the distance: below 100% the task is scored wrongly.
-`chance` guesses, and `identity` sees no other position: off the chance line, the task or its scoring leaks the answer.
-`uniform` and `random-pointer` mix positions without choosing one. Counting the symbols so far is the best that this
+`oracle-copy` is given the distance: below 100% the task is scored wrongly. `chance` guesses, and
+`identity` sees no other position: off the chance line, the task or its scoring leaks the answer.
+`uniform` and `random-pointer` mix positions without choosing one. Counting the symbols so far is
+the best that this
     allows (the quantity `counting`); more means that the task can be solved without pointing.
-`identity` is also the trunk alone: a model that trains clearly faster was not measured on equal terms.
+`identity` is also the trunk alone: a model that trains clearly faster was not measured on equal
+terms.
 
-Accuracies are judged run by run with exact binomial tests at a family-wise level of 1e-4 (`intervals.FAMILY_ERROR`), so
-that luck throws no good run away. Where nothing was copied, or timed, nothing is off.
-"""
+Accuracies are judged run by run with exact binomial tests at a family-wise level of 1e-4
+(`intervals.FAMILY_ERROR`), so that luck throws no good run away. Where nothing was copied, or
+timed, nothing is off."""
 
 from __future__ import annotations
 
@@ -27,7 +30,9 @@ from workflow.report.rules import ENOUGH
 REQUIRED = ("oracle-copy", "chance")
 BLIND = ("chance", "identity")  # do not see other positions
 UNORDERED = ("uniform", "random-pointer")  # see other positions, and cannot choose one
-FASTER = 1.15  # lower bound of a speed ratio to the trunk alone: equal parameters are not equal time
+FASTER = (
+    1.15  # lower bound of a speed ratio to the trunk alone: equal parameters are not equal time
+)
 FASTER_ONCE = 1.5  # the same for fewer than ENOUGH repeats, which have no useful interval
 
 
@@ -64,7 +69,8 @@ def _copying(estimates: pd.DataFrame) -> Iterator[str]:
 
 
 def _refuted(cell: pd.Series, accuracy: float, family: int) -> str:
-    """Return what a control had to score where the accuracy of a run refutes it; "" where it does not."""
+    """Return what a control had to score where the accuracy of a run refutes it; "" where it does
+    not."""
     n = round(cell["n_evaluated"])
     right = round(accuracy * n)
     if cell["model"] == "oracle-copy":
@@ -85,7 +91,8 @@ def _timing(estimates: pd.DataFrame) -> Iterator[str]:
 
 
 def unsound(frame: pd.DataFrame) -> list[str]:
-    """Return what disturbed timings, and which rows cannot stand side by side: the first of each kind in words.
+    """Return what disturbed timings, and which rows cannot stand side by side: the first of each
+    kind in words.
 
     `pointer-bench verify` names all of these rows and says what to do.
     """
@@ -97,4 +104,7 @@ def unsound(frame: pd.DataFrame) -> list[str]:
     findings: dict[str, list[str]] = {}
     for finding in (*checks.overlaps(rows), *checks.mixed_sources(rows)):
         findings.setdefault(finding.check, []).append(finding.message)
-    return [texts[0] + (f" (and {len(texts) - 1} more)" if texts[1:] else "") for texts in findings.values()]
+    return [
+        texts[0] + (f" (and {len(texts) - 1} more)" if texts[1:] else "")
+        for texts in findings.values()
+    ]

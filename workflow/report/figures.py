@@ -52,7 +52,8 @@ VERDICTS: dict[Verdict, tuple[str, str]] = {  # colour and marker
 
 
 def looks_of(estimates: Table) -> dict[str, Look]:
-    """Return the looks of the models and variants of estimates, by name in the order of the legend."""
+    """Return the looks of the models and variants of estimates, by name in the order of the
+    legend."""
     shown = models.series(estimates)
     looks = models.looks(shown)
     return {models.label(*series): looks[series] for series in shown}
@@ -76,7 +77,9 @@ def chart(name: str, estimates: Table, _: Table) -> Figure:
     declared = CHARTS[name]
     drawn = {panel.title: panel for panel in charts.panels(declared, estimates)}
     everything = pd.concat([charts.chosen(curves, estimates) for curves in declared.curves])
-    keys = {text: style.key(text, dash) for panel in drawn.values() for _, text, dash in panel.levels}
+    keys = {
+        text: style.key(text, dash) for panel in drawn.values() for _, text, dash in panel.levels
+    }
     if declared.guides:
         grown = [guide for panel in drawn.values() for guide in charts.guides(panel.estimates)]
         keys |= {text: style.key(text, dash, style.SOFT) for text, dash, _, _ in grown}
@@ -98,15 +101,23 @@ def chart(name: str, estimates: Table, _: Table) -> Figure:
         axis.set(xlabel=declared.x, ylabel=panel.curves.label)
 
     return style.figure(
-        declared.title, drawn, draw, missing=declared.missing, note=failures(everything),
-        looks=looks_of(finished(everything)), keys=list(keys.values()),
-        share_y=percent, height=3.2 if percent else 2.75,
-    )  # fmt: skip
+        declared.title,
+        drawn,
+        draw,
+        missing=declared.missing,
+        note=failures(everything),
+        looks=looks_of(finished(everything)),
+        keys=list(keys.values()),
+        share_y=percent,
+        height=3.2 if percent else 2.75,
+    )
 
 
 def _values(axis: Axes, panel: Panel, guides: bool) -> None:
     """Draw lines, each with its band, and guides that start below the smallest value."""
-    for _, look, line in reversed(charts.lines(panel.estimates)):  # the first models above the others
+    for _, look, line in reversed(
+        charts.lines(panel.estimates)
+    ):  # the first models above the others
         x = line["x"].astype(float)
         axis.plot(x, line["value"], zorder=3, **look.options)
         if panel.curves.band:
@@ -147,7 +158,9 @@ def trade_off(estimates: Table, _: Table) -> Figure:
         for panel in found:
             here = panel.estimates.iloc[0]
             there = {key: here[key] for key in ("machine", "device", "dtype")}
-            timed = charts.with_rates(select(panel.estimates, "accuracy", x=size), select(rates, "throughput", **there))
+            timed = charts.with_rates(
+                select(panel.estimates, "accuracy", x=size), select(rates, "throughput", **there)
+            )
             if timed.empty:
                 continue
             place = f"{here['device']}, {here['dtype']}, timed at N={timed['timed_at'].iloc[0]}"
@@ -169,11 +182,16 @@ def trade_off(estimates: Table, _: Table) -> Figure:
 
     looks = looks_of(pd.concat([panel.estimates for panel in drawn.values()])) if drawn else {}
     return style.figure(
-        "Accuracy against training throughput", drawn, draw, height=3.0, share_y=True,
-        missing="No model has both a timing and a score on copy or MQAR yet", looks=looks,
+        "Accuracy against training throughput",
+        drawn,
+        draw,
+        height=3.0,
+        share_y=True,
+        missing="No model has both a timing and a score on copy or MQAR yet",
+        looks=looks,
         keys=[style.key("95%", ":"), style.key("guessing", "--")],
         note=f"No point, as not timed: {'; '.join(left_out)}" if left_out else "",
-    )  # fmt: skip
+    )
 
 
 def together(untimed: Iterable[Series]) -> str:
@@ -206,9 +224,15 @@ def loss_curves(_: Table, frame: Table) -> Figure:
 
     parts = {f"D = {distance}": group for distance, group in rows.groupby("x")}
     return style.figure(
-        "Loss on the copy task", parts, draw, missing=charts.NO_COPIES, height=2.3, share_y=True,
-        looks=looks, keys=[style.key("guessing, ln V", "--")],
-    )  # fmt: skip
+        "Loss on the copy task",
+        parts,
+        draw,
+        missing=charts.NO_COPIES,
+        height=2.3,
+        share_y=True,
+        looks=looks,
+        keys=[style.key("guessing, ln V", "--")],
+    )
 
 
 def _curve(text: Any) -> list[tuple[float, float]]:
@@ -225,7 +249,8 @@ def pointer_map(_: Table, frame: Table) -> Figure:
         except explorer.NoTraceError:
             continue
         parts = {f"layer {layer}": heads for layer, heads in enumerate(hops, start=1)}
-        title += f": {models.plain(row['model'])}, {explorer.task(row)}, N = {hops.shape[-1]}, seed {row['seed']}"
+        title += f": {models.plain(row['model'])}, {explorer.task(row)}, "
+        title += f"N = {hops.shape[-1]}, seed {row['seed']}"
         colour = models.looks([(row["model"], "")])[row["model"], ""].colour
         keys.append(style.key("a position's pointer, all heads", colour=colour, marker="."))
         if row["axis"] == "distance":
@@ -273,7 +298,9 @@ def hops(estimates: Table, _: Table) -> Figure:
 
     parts = {}
     ran = finished(pd.concat([means, longest]))
-    for (task, axis_name, x, *where), group in ran.groupby(["task", "axis", "x", *PLACE], dropna=False):
+    for (task, axis_name, x, *where), group in ran.groupby(
+        ["task", "axis", "x", *PLACE], dropna=False
+    ):
         size = f", D={x}" if axis_name == "distance" else ""
         parts[f"{task}{size}\n{charts.place(*where)}"] = group
     keys = [
@@ -283,14 +310,22 @@ def hops(estimates: Table, _: Table) -> Figure:
         style.key(f"paper: longest {top:.0f}", "-.", style.SOFT),
     ]
     return style.figure(
-        "Hop distance by layer", parts, draw, missing="No interpretability row has finished yet",
-        share_y=True, looks=looks_of(ran), keys=keys, note=failures(means),
-    )  # fmt: skip
+        "Hop distance by layer",
+        parts,
+        draw,
+        missing="No interpretability row has finished yet",
+        share_y=True,
+        looks=looks_of(ran),
+        keys=keys,
+        note=failures(means),
+    )
 
 
 def ablation(experiment: str, title: str, estimates: Table, _: Table) -> Figure:
     """Draw tokens until 95% by variant, a panel a distance; never has a place of its own."""
-    chosen = select(without_shared_settings(experiment)(estimates), "tokens_to_95", experiment=experiment)
+    chosen = select(
+        without_shared_settings(experiment)(estimates), "tokens_to_95", experiment=experiment
+    )
     ran = chosen[chosen["status"] == "ok"]
     order = sorted(models.series(ran), key=lambda series: (series[0], models.natural(series[1])))
     several = len({model for model, _ in order}) > 1
@@ -325,10 +360,15 @@ def ablation(experiment: str, title: str, estimates: Table, _: Table) -> Figure:
     note = f"All rows: {common}. " if common else ""
     parts = {f"D = {distance} tokens": group for distance, group in ran.groupby("x")}
     return style.figure(
-        title, parts, draw, missing=f"No {experiment} row has finished yet", share_y=True,
-        height=0.75 + 0.175 * len(order), keys=[*keys, style.key("budget", ":")],
+        title,
+        parts,
+        draw,
+        missing=f"No {experiment} row has finished yet",
+        share_y=True,
+        height=0.75 + 0.175 * len(order),
+        keys=[*keys, style.key("budget", ":")],
         note=note + failures(chosen),
-    )  # fmt: skip
+    )
 
 
 def _tokens_axis(axis: Axes, least: float, budget: float) -> None:
@@ -340,7 +380,9 @@ def _tokens_axis(axis: Axes, least: float, budget: float) -> None:
     axis.set_xlim(low, 1.25 * NEVER * budget)
     axis.xaxis.set_major_locator(FixedLocator([*ticks, NEVER * budget]))
     axis.xaxis.set_minor_locator(NullLocator())
-    axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: "never" if x > budget else f"{x / 1000:,.10g}"))
+    axis.xaxis.set_major_formatter(
+        FuncFormatter(lambda x, _: "never" if x > budget else f"{x / 1000:,.10g}")
+    )
 
 
 def verdicts(lines: Sequence[Line]) -> Figure:
@@ -365,9 +407,13 @@ def verdicts(lines: Sequence[Line]) -> Figure:
         _times_axis(axis, shown)
 
     return style.figure(
-        "Verdicts on the paper's claims", {"": None} if lines else {}, draw, width=style.PANEL_WIDTH * 2,
-        height=0.75 + 0.27 * len(lines), missing="The ledger holds no claim",
-    )  # fmt: skip
+        "Verdicts on the paper's claims",
+        {"": None} if lines else {},
+        draw,
+        width=style.PANEL_WIDTH * 2,
+        height=0.75 + 0.27 * len(lines),
+        missing="The ledger holds no claim",
+    )
 
 
 def comparable(line: Line) -> list[Cell]:
@@ -381,7 +427,10 @@ def _over_the_papers(axis: Axes, cell: Cell, height: float, options: dict[str, A
     """Draw a cell's number over the claim's, with its interval where it has one."""
     asked, error = float(cell.paper or 1), None
     if math.isfinite(cell.low) and math.isfinite(cell.high):
-        error = [[max(0.0, cell.value - cell.low) / asked], [max(0.0, cell.high - cell.value) / asked]]
+        error = [
+            [max(0.0, cell.value - cell.low) / asked],
+            [max(0.0, cell.high - cell.value) / asked],
+        ]
     axis.errorbar([cell.value / asked], [height], xerr=error, ms=3, elinewidth=0.9, **options)
 
 
@@ -398,13 +447,20 @@ def _times_axis(axis: Axes, values: Sequence[float]) -> None:
 
 
 FIGURES: dict[str, Callable[[Table, Table], Figure]] = {  # of estimates and rows
-    **{name: partial(chart, name) for name in ("time", "throughput", "speedup", "memory", "operations")},
+    **{
+        name: partial(chart, name)
+        for name in ("time", "throughput", "speedup", "memory", "operations")
+    },
     "copy_accuracy": partial(chart, "copy_accuracy"),
     "loss_curves": loss_curves,
     "hops": hops,
     "pointer_map": pointer_map,
-    "ablation": partial(ablation, "ablation", "Which part makes it learn: tokens until 95% copy accuracy"),
-    "two_hop": partial(ablation, "two_hop", "Beyond one pointer's reach: tokens until 95% copy accuracy"),
+    "ablation": partial(
+        ablation, "ablation", "Which part makes it learn: tokens until 95% copy accuracy"
+    ),
+    "two_hop": partial(
+        ablation, "two_hop", "Beyond one pointer's reach: tokens until 95% copy accuracy"
+    ),
     "mqar": partial(chart, "mqar"),
     "trade_off": trade_off,
 }
@@ -413,7 +469,9 @@ FIGURES: dict[str, Callable[[Table, Table], Figure]] = {  # of estimates and row
 NAMES = tuple(FIGURES)
 
 
-def write(estimates: Table, frame: Table, out: Path, tier: str = "", names: Iterable[str] = NAMES) -> list[Path]:
+def write(
+    estimates: Table, frame: Table, out: Path, tier: str = "", names: Iterable[str] = NAMES
+) -> list[Path]:
     """Draw the named figures of estimates and rows in both formats; return the files.
 
     Raises InputError for an unknown name.

@@ -1,8 +1,9 @@
-"""Result rows -> one tidy frame, `rows.parquet` and `rows.csv`: one line a row file, one column a key.
+"""Result rows -> one tidy frame, `rows.parquet` and `rows.csv`: one line a row file, one column a
+key.
 
-Column types come from the row schema. What is nested in a row (curves, lists by layer, settings) is JSON text in its
-cell, the same in both files; `unpack` reads it back. Missing values stay missing: never 0.
-"""
+Column types come from the row schema. What is nested in a row (curves, lists by layer, settings) is
+JSON text in its cell, the same in both files; `unpack` reads it back. Missing values stay missing:
+never 0."""
 
 from __future__ import annotations
 
@@ -21,14 +22,27 @@ from workflow.bench.validation import resolve
 LEARNED = 0.95  # the final accuracy from which on tokens_to_95 and seconds_to_95 count
 DTYPES = {"integer": "Int64", "number": "Float64", "string": "string", "boolean": "boolean"}
 SIZES = tuple(name for name, field in tasks.parameters().items() if field.annotation is int)
-ORDER = ["experiment", "model", "length", "x", "machine", "device", "dtype", "seed", "repeat", "digest"]
+ORDER = [
+    "experiment",
+    "model",
+    "length",
+    "x",
+    "machine",
+    "device",
+    "dtype",
+    "seed",
+    "repeat",
+    "digest",
+]
 
 
 def column_types() -> dict[str, str]:
-    """Column -> pandas dtype, in the schema's order; nested keys are text, but a task's sizes are columns of their own.
-    `path` is where the row was read from."""
+    """Column -> pandas dtype, in the schema's order; nested keys are text, but a task's sizes are
+    columns of their own. `path` is where the row was read from."""
     schema = Record.model_json_schema()
-    types = {key: _dtype(resolve(schema, declared)) for key, declared in schema["properties"].items()}
+    types = {
+        key: _dtype(resolve(schema, declared)) for key, declared in schema["properties"].items()
+    }
     return types | dict.fromkeys(SIZES, "Int64") | {"path": "string", "learned": "boolean"}
 
 
@@ -37,10 +51,15 @@ def _dtype(declared: Mapping[str, Any]) -> str:
 
 
 def tidy(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
-    """Return rows as a sorted frame with every column of the schema, and `learned`, whether 95% was kept to the end."""
+    """Return rows as a sorted frame with every column of the schema, and `learned`, whether 95% was
+    kept to the end."""
     types = column_types()
     records = [{key: _flat(value) for key, value in _unnested(row).items()} for row in rows]
-    frame = pd.DataFrame.from_records(records, columns=list(types)) if records else pd.DataFrame(columns=list(types))
+    frame = (
+        pd.DataFrame.from_records(records, columns=list(types))
+        if records
+        else pd.DataFrame(columns=list(types))
+    )
     frame = frame.astype(types)
     frame["learned"] = (frame["accuracy"] >= LEARNED).astype("boolean")
     return frame.sort_values(ORDER, ignore_index=True)
@@ -66,14 +85,21 @@ def unpack(cell: Any) -> Any:
 
 
 def read_manifest(path: Path) -> list[Path]:
-    """The row files that a manifest names, one a line. Raises InputError that names the missing ones."""
+    """The row files that a manifest names, one a line. Raises InputError that names the missing
+    ones."""
     try:
-        listed = [Path(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        listed = [
+            Path(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()
+        ]
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError.about("--manifest", str(path), "a readable list of row files", "the command line") from error
+        raise InputError.about(
+            "--manifest", str(path), "a readable list of row files", "the command line"
+        ) from error
     missing = [str(row) for row in listed if not row.is_file()]
     if missing:
-        raise InputError(f"{len(missing)} of {len(listed)} rows of {path} are missing: {', '.join(missing)}")
+        raise InputError(
+            f"{len(missing)} of {len(listed)} rows of {path} are missing: {', '.join(missing)}"
+        )
     return listed
 
 
@@ -93,15 +119,20 @@ def collect(manifest: Path, out: Path, benchmarks: Path | None = None) -> pd.Dat
 
 
 def load(path: Path) -> pd.DataFrame:
-    """Return the frame that `collect` wrote, or that of all row files below a folder. Raises InputError for neither."""
+    """Return the frame that `collect` wrote, or that of all row files below a folder. Raises
+    InputError for neither."""
     if path.is_dir():
         return read(path)
     if not path.is_file():
-        raise InputError.about("--rows", str(path), "a rows.parquet made by `collect`", "the command line")
+        raise InputError.about(
+            "--rows", str(path), "a rows.parquet made by `collect`", "the command line"
+        )
     try:
         return pd.read_parquet(path)
     except (OSError, ValueError) as error:  # pyarrow's own errors are both
-        raise InputError.about("--rows", str(path), "a rows.parquet that is whole", "the command line") from error
+        raise InputError.about(
+            "--rows", str(path), "a rows.parquet that is whole", "the command line"
+        ) from error
 
 
 def read(folder: Path) -> pd.DataFrame:
@@ -110,27 +141,41 @@ def read(folder: Path) -> pd.DataFrame:
 
     rows = read_rows(folder)
     if not rows:
-        raise InputError.about("--rows", str(folder), "a folder with row files below it", "the command line")
+        raise InputError.about(
+            "--rows", str(folder), "a folder with row files below it", "the command line"
+        )
     return tidy(row | {"path": str(path)} for path, row in rows)
 
 
 def mixer_rows(path: Path) -> list[dict[str, Any]]:
-    """Return one row per benchmark of a pytest-benchmark JSON of the mixers, as experiment "mixers".
+    """Return one row per benchmark of a pytest-benchmark JSON of the mixers, as experiment
+    "mixers".
 
-    `step_ms` is a forward and backward pass of one mixer, `inference_ms` a forward pass. Raise InputError for a file
-    that is no such JSON.
-    """
+    `step_ms` is a forward and backward pass of one mixer, `inference_ms` a forward pass. Raise
+    InputError for a file that is no such JSON."""
     columns = {"forward": "inference_ms", "backward": "step_ms"}
     rows = []
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         for entry in content["benchmarks"]:
-            row = {key: entry["extra_info"][key] for key in ("machine", "model", "length", "batch", "threads")}
-            row |= {"experiment": "mixers", "status": "ok", "device": "cpu", "dtype": "float32", "seed": 0, "repeat": 0}
+            row = {
+                key: entry["extra_info"][key]
+                for key in ("machine", "model", "length", "batch", "threads")
+            }
+            row |= {
+                "experiment": "mixers",
+                "status": "ok",
+                "device": "cpu",
+                "dtype": "float32",
+                "seed": 0,
+                "repeat": 0,
+            }
             row |= {"axis": "length", "x": row["length"], "started": content["datetime"]}
             row["git_commit"] = content["commit_info"].get("id")
             row[columns[entry["group"].rpartition(" ")[2]]] = 1000 * entry["stats"]["median"]
             rows.append(row)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: not a JSON of this suite's pytest-benchmark run ({error!r})") from error
+        raise InputError(
+            f"{path}: not a JSON of this suite's pytest-benchmark run ({error!r})"
+        ) from error
     return rows

@@ -1,8 +1,8 @@
-"""What `pointer` was built to reach, and what it reached: `config/goals.yaml`, a ledger like the claims', cell by cell.
+"""What `pointer` was built to reach, and what it reached: `config/goals.yaml`, a ledger like the
+claims', cell by cell.
 
-A goal is met when the measured value meets it; whether its whole interval does stands beside, because three repeats
-seldom decide a ratio that lies near its bound.
-"""
+A goal is met when the measured value meets it; whether its whole interval does stands beside,
+because three repeats seldom decide a ratio that lies near its bound."""
 
 from __future__ import annotations
 
@@ -21,20 +21,24 @@ WORDS = {Outcome.HOLDS: "yes", Outcome.FAILS: "no", Outcome.OPEN: "undecided"}
 COLUMNS = ["goal", "what", "cell", "asked", "reached", "low", "high", "runs", "met", "interval"]
 TOLD = "(of tokens and peaks: the runs' range)"
 NOTES = (
-    "Ratios are of paired rows on one machine, the mean step over whole credit periods; identity is the same trunk "
+    "Ratios are of paired rows on one machine, the mean step over whole credit periods; identity "
+    "is the same trunk "
     "without mixing, at equal parameters: everything that is not pointing.",
     f"met: by the value; interval: whether all of its 95% interval {TOLD} meets it.",
     "Goals: config/goals.yaml. Rows: snakemake --cores 4 targets content",
 )
 SUMMARY_NOTES = (
-    "met: in how many of the measured cells the value meets what was asked; beyond doubt: in how many its whole 95% "
+    "met: in how many of the measured cells the value meets what was asked; beyond doubt: in how "
+    "many its whole 95% "
     f"interval does {TOLD}. Worst: by value. Cell by cell: table `goals`.",
-    "Ratios are of paired rows on one machine; identity is the same trunk without mixing, at equal parameters.",
+    "Ratios are of paired rows on one machine; identity is the same trunk without mixing, at "
+    "equal parameters.",
 )
 
 
 def goals(estimates: pd.DataFrame) -> Table:
-    """Return a line a cell: what was asked for, what was reached with its interval, and whether that meets it."""
+    """Return a line a cell: what was asked for, what was reached with its interval, and whether
+    that meets it."""
     lines: list[list[object]] = []
     texts = []
     for goal in ledger.read(GOALS):
@@ -57,7 +61,8 @@ def _cells(test: Statement, estimates: pd.DataFrame) -> list[Cell]:
 
 
 def _met(test: Statement, cell: Cell) -> tuple[str, str]:
-    """Return whether the value meets the goal, and whether its interval does; of an open cell why it is open."""
+    """Return whether the value meets the goal, and whether its interval does; of an open cell why
+    it is open."""
     if math.isnan(cell.value):
         return NOT_RUN if cell.open_because == "not run" else cell.open_because, NOT_RUN
     point = replace(cell, low=cell.value, high=cell.value, exact=True, open_because="")
@@ -72,7 +77,8 @@ def _reached(cell: Cell) -> str:
 
 
 def summary(estimates: pd.DataFrame) -> Table:
-    """Return a line a test: how many of its cells meet the goal, and the cell that is nearest to missing it."""
+    """Return a line a test: how many of its cells meet the goal, and the cell that is nearest to
+    missing it."""
     table = goals(estimates)
     data = table.data.assign(text=table.wide["reached"])
     lines = []
@@ -86,14 +92,21 @@ def summary(estimates: pd.DataFrame) -> Table:
         open_cells = cells.loc[~cells.index.isin(measured.index), "met"].replace(NOT_RUN, "not run")
         met += [f"{count} {reason}" for reason, count in open_cells.value_counts().items()]
         lines.append([what, asked, ", ".join(met), certain, worst])
-    wide = pd.DataFrame(lines, columns=["what", "asked", "met", "beyond doubt", "worst cell"], dtype="str")
+    wide = pd.DataFrame(
+        lines, columns=["what", "asked", "met", "beyond doubt", "worst cell"], dtype="str"
+    )
     return Table(
-        "goals_summary", "What pointer was built to reach (config/goals.yaml)", wide, table.data, SUMMARY_NOTES
+        "goals_summary",
+        "What pointer was built to reach (config/goals.yaml)",
+        wide,
+        table.data,
+        SUMMARY_NOTES,
     )
 
 
 def _worst(measured: pd.DataFrame, *, at_most: bool) -> str:
-    """Return the cell that is nearest to missing the goal, or misses it by most; of equal ones by its bound."""
+    """Return the cell that is nearest to missing the goal, or misses it by most; of equal ones by
+    its bound."""
     bounds = ["reached", "high" if at_most else "low"]
     worst = measured.sort_values(bounds, ascending=not at_most, kind="stable").iloc[0]
     return f"{worst['cell']}: {worst['text']}"

@@ -1,10 +1,13 @@
-"""Intervals, all at 95% unless told otherwise: what a difference has to exceed before it is called one.
+"""Intervals, all at 95% unless told otherwise: what a difference has to exceed before it is called
+one.
 
-- accuracies: Wilson (1927); where the right symbols of each sequence are known, on the effective number of symbols,
+- accuracies: Wilson (1927); where the right symbols of each sequence are known, on the effective
+number of symbols,
   because the symbols of one sequence stand or fall together (Kish's design effect)
 - over seeds: Student's t. A bootstrap over three seeds covers 75% at best, so there is none
 - ratios of paired repeats: the geometric mean, with t on the logarithms of the ratios
-- exponents over N: least squares on logarithms; over several repeats t over the repeats' slopes, for what disturbs one
+- exponents over N: least squares on logarithms; over several repeats t over the repeats' slopes,
+for what disturbs one
   repeat disturbs all its lengths
 `tests/test_intervals.py` checks the coverage of each by simulation.
 """
@@ -45,10 +48,11 @@ def wilson(right: float, n: float) -> Interval:
 
 
 def accuracy(right_by_sequence: Sequence[int], symbols_a_sequence: float) -> Interval:
-    """Return Wilson's interval with the sequences as units: n is divided by the design effect, taken as 1 at least.
+    """Return Wilson's interval with the sequences as units: n is divided by the design effect,
+    taken as 1 at least.
 
-    One sequence tells nothing of how sequences differ: it counts as one symbol, however many it has.
-    """
+    One sequence tells nothing of how sequences differ: it counts as one symbol, however many it
+    has."""
     shares = np.asarray(right_by_sequence, dtype=float) / symbols_a_sequence
     n, share = len(shares) * symbols_a_sequence, float(shares.mean())
     if len(shares) < 2:
@@ -60,7 +64,8 @@ def accuracy(right_by_sequence: Sequence[int], symbols_a_sequence: float) -> Int
 
 
 def difference(right: float, n: float, other_right: float, other_n: float) -> Interval:
-    """Return the difference of two independent shares with Newcombe's interval (1998, hybrid score)."""
+    """Return the difference of two independent shares with Newcombe's interval (1998, hybrid
+    score)."""
     one, other = wilson(right, n), wilson(other_right, other_n)
     value = one.value - other.value
     below = math.hypot(one.value - one.low, other.high - other.value)
@@ -69,7 +74,8 @@ def difference(right: float, n: float, other_right: float, other_n: float) -> In
 
 
 def mean(values: Sequence[float], least: float = -math.inf, most: float = math.inf) -> Interval:
-    """Return the mean with Student's t interval, cut to `least` and `most`; no bounds for fewer than two values."""
+    """Return the mean with Student's t interval, cut to `least` and `most`; no bounds for fewer
+    than two values."""
     centre = float(np.mean(values))
     if len(values) < 2:
         return Interval(centre, math.nan, math.nan)
@@ -84,7 +90,8 @@ def ratio(ratios: Sequence[float]) -> Interval:
 
 
 def exponent(lengths: Sequence[float], values: Sequence[float]) -> Interval:
-    """Return b of values ~ N^b, by least squares on logarithms; no bounds for fewer than three points."""
+    """Return b of values ~ N^b, by least squares on logarithms; no bounds for fewer than three
+    points."""
     x, y = np.log(np.asarray(lengths, dtype=float)), np.log(np.asarray(values, dtype=float))
     if len(set(x)) < 2:
         return Interval(math.nan, math.nan, math.nan)
@@ -96,28 +103,31 @@ def exponent(lengths: Sequence[float], values: Sequence[float]) -> Interval:
 
 
 def exponent_over(repeats: Sequence[tuple[Sequence[float], Sequence[float]]]) -> Interval:
-    """Return the exponent that repeats (lengths, values) agree on: t over their slopes, or the fit of a single one."""
+    """Return the exponent that repeats (lengths, values) agree on: t over their slopes, or the fit
+    of a single one."""
     slopes = [exponent(lengths, values) for lengths, values in repeats]
     return slopes[0] if len(slopes) == 1 else mean([slope.value for slope in slopes])
 
 
 def chance_is_plausible(right: int, n: int, chance: float, family: int) -> bool:
-    """Return whether guessing explains `right` of `n`: exact binomial test, FAMILY_ERROR shared by the family."""
+    """Return whether guessing explains `right` of `n`: exact binomial test, FAMILY_ERROR shared by
+    the family."""
     return float(stats.binomtest(right, n, chance).pvalue) >= FAMILY_ERROR / max(1, family)
 
 
 def at_most_is_plausible(right: int, n: int, level: float, family: int) -> bool:
-    """Return whether a share of at most `level` explains `right` of `n`: the same test, one-sided."""
+    """Return whether a share of at most `level` explains `right` of `n`: the same test,
+    one-sided."""
     pvalue = stats.binomtest(right, n, level, alternative="greater").pvalue
     return float(pvalue) >= FAMILY_ERROR / max(1, family)
 
 
 @lru_cache
 def counting(symbols: int, seen: int) -> float:
-    """Return the accuracy of naming the commonest of `seen` uniform symbols: the most that is possible without order.
+    """Return the accuracy of naming the commonest of `seen` uniform symbols: the most that is
+    possible without order.
 
-    A target that is one of them, and of which nothing else is known, is that symbol with this probability on average.
-    By seeded simulation: 0.05 for many of 20 symbols, 0.069 for 513.
-    """
+    A target that is one of them, and of which nothing else is known, is that symbol with this
+    probability on average. By seeded simulation: 0.05 for many of 20 symbols, 0.069 for 513."""
     drawn = np.random.default_rng(0).multinomial(seen, [1 / symbols] * symbols, size=DRAWS)
     return float(drawn.max(axis=1).mean()) / seen

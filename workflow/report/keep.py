@@ -1,8 +1,8 @@
 """Rows of a run, kept in the repository: what the README's numbers come from.
 
-A row becomes a line of <folder>/<machine>/rows.jsonl, the last of its cell; its trace, where that is small, lies beside
-the path that the line names; weights are left out. Keeping the same rows twice changes nothing.
-"""
+A row becomes a line of <folder>/<machine>/rows.jsonl, the last of its cell; its trace, where that
+is small, lies beside the path that the line names; weights are left out. Keeping the same rows
+twice changes nothing."""
 
 from __future__ import annotations
 
@@ -19,8 +19,11 @@ LARGEST_TRACE_BYTES = 300_000
 
 
 def keep(manifest: Path, out: Path) -> list[Path]:
-    """Add the rows that `manifest` names to `out`; return the files. Raise RowError for a row that is not sound."""
-    machines: dict[Path, dict[str, str]] = {}  # the rows.jsonl of a machine -> lines by the path in their key `file`
+    """Add the rows that `manifest` names to `out`; return the files. Raise RowError for a row that
+    is not sound."""
+    machines: dict[
+        Path, dict[str, str]
+    ] = {}  # the rows.jsonl of a machine -> lines by the path in their key `file`
     traces = []
     for path in read_manifest(manifest):
         row = read_row(path)
@@ -33,7 +36,9 @@ def keep(manifest: Path, out: Path) -> list[Path]:
             lines[str(file)] = line
         traces += _small_trace(row, path, folder / file)
     if not machines:
-        raise InputError.about("--manifest", str(manifest), "a file that names at least one row", "the command line")
+        raise InputError.about(
+            "--manifest", str(manifest), "a file that names at least one row", "the command line"
+        )
     for kept, lines in machines.items():
         write_atomically(kept, "".join(f"{line}\n" for line in lines.values()))
     for source, target in traces:

@@ -1,4 +1,5 @@
-"""A table as people read it: models down, lengths or distances across, failures in words, reasons in footnotes."""
+"""A table as people read it: models down, lengths or distances across, failures in words, reasons
+in footnotes."""
 
 from __future__ import annotations
 
@@ -64,17 +65,24 @@ class Footnotes:
 
 
 class Machines:
-    """Short codes for long machine names, so that a table fits a page; `lines` says what the used ones stand for.
+    """Short codes for long machine names, so that a table fits a page; `lines` says what the used
+    ones stand for.
 
-    Codes follow from all machines that a report has, in the order of their names: tables of one report agree.
-    """
+    Codes follow from all machines that a report has, in the order of their names: tables of one
+    report agree."""
 
     def __init__(self, machines: Iterable[str]) -> None:
         names = sorted({str(name) for name in machines})
-        self.codes = {name: name for name in names if len(name) <= SHORT_LABEL and name != PAPER_CODE}
-        letters = (prefix + letter for prefix in ("", *ascii_uppercase) for letter in ascii_uppercase)
+        self.codes = {
+            name: name for name in names if len(name) <= SHORT_LABEL and name != PAPER_CODE
+        }
+        letters = (
+            prefix + letter for prefix in ("", *ascii_uppercase) for letter in ascii_uppercase
+        )
         free = (code for code in letters if code not in names)
-        self.codes |= {name: next(free) for name in names if name not in self.codes} | {paper.PLACE: PAPER_CODE}
+        self.codes |= {name: next(free) for name in names if name not in self.codes} | {
+            paper.PLACE: PAPER_CODE
+        }
         self.used: set[str] = set()
 
     def code(self, machine: str) -> str:
@@ -94,32 +102,47 @@ def records(table: pd.DataFrame) -> list[Any]:
 
 
 def pivot(
-    estimates: pd.DataFrame, labels: Sequence[str], across: str, show: Show, footnotes: Footnotes, machines: Machines
+    estimates: pd.DataFrame,
+    labels: Sequence[str],
+    across: str,
+    show: Show,
+    footnotes: Footnotes,
+    machines: Machines,
 ) -> pd.DataFrame:
-    """Return estimates as text: one line a model, variant and place, one column a value of `across`.
+    """Return estimates as text: one line a model, variant and place, one column a value of
+    `across`.
 
-    `labels` are further columns that name a line. Where two estimates would share a cell, the columns that tell them
-    apart become labels as well.
-    """
+    `labels` are further columns that name a line. Where two estimates would share a cell, the
+    columns that tell them apart become labels as well."""
     estimates = _in_order(estimates)
     line = ["model", "variant", *labels, "machine", "device", "dtype", "threads"]
     shared = estimates[estimates.duplicated([*line, across], keep=False)]
-    further = [key for key in KEY if key not in (*line, across) and shared[key].nunique(dropna=False) > 1]
+    further = [
+        key for key in KEY if key not in (*line, across) and shared[key].nunique(dropna=False) > 1
+    ]
     columns = ["model", "variant", *labels, *further, "machine", "device", "dtype"]
     lines: dict[int, dict[str, str]] = {}
     numbers = estimates.groupby([*line, *further], dropna=False, sort=False).ngroup()
     headings = [str(value) for value in estimates[across]]
     names = estimates[[*columns, "threads"]].to_dict("records")
-    for place, name, heading, estimate in zip(numbers, names, headings, records(estimates), strict=True):
+    for place, name, heading, estimate in zip(
+        numbers, names, headings, records(estimates), strict=True
+    ):
         if place not in lines:
-            texts = {column: str(name[column]) if _known(name[column]) else NOT_RUN for column in columns}
+            texts = {
+                column: str(name[column]) if _known(name[column]) else NOT_RUN for column in columns
+            }
             texts |= {"variant": name["variant"], "machine": machines.code(name["machine"])}
             lines[place] = texts | {"device": device(name["device"], name["threads"]) or NOT_RUN}
         body = show(estimate) if estimate.status == "ok" else estimate.status
         lines[place][heading] = body + footnotes.mark(estimate.reason)
-        lines[place]["rows"] = SEPARATOR.join(filter(None, [lines[place].get("rows"), estimate.rows]))
+        lines[place]["rows"] = SEPARATOR.join(
+            filter(None, [lines[place].get("rows"), estimate.rows])
+        )
     values = [str(value) for value in estimates[across].drop_duplicates().sort_values()]
-    return pd.DataFrame(lines.values(), columns=[*columns, *values, "rows"], dtype="str").fillna(NOT_RUN)
+    return pd.DataFrame(lines.values(), columns=[*columns, *values, "rows"], dtype="str").fillna(
+        NOT_RUN
+    )
 
 
 def _known(value: Any) -> bool:
@@ -129,13 +152,17 @@ def _known(value: Any) -> bool:
 def _in_order(estimates: pd.DataFrame) -> pd.DataFrame:
     """Return the estimates in the order of models, ours before the paper's."""
     rank = {model: place for place, model in enumerate(models.ordered(estimates["model"]))}
-    ranked = estimates.assign(_rank=estimates["model"].map(rank), _paper=estimates["machine"] == paper.PLACE)
+    ranked = estimates.assign(
+        _rank=estimates["model"].map(rank), _paper=estimates["machine"] == paper.PLACE
+    )
     return ranked.sort_values(["_rank", "variant", "_paper"], kind="stable")
 
 
 def device(name: Any, threads: Any) -> str:
     """Return a device in words, with its threads where it has any."""
-    return str(name) if pd.isna(threads) else f"{name} ({threads} thread{'s' if threads != 1 else ''})"
+    return (
+        str(name) if pd.isna(threads) else f"{name} ({threads} thread{'s' if threads != 1 else ''})"
+    )
 
 
 def named(model: str, variant: str) -> str:
@@ -144,7 +171,8 @@ def named(model: str, variant: str) -> str:
 
 
 def significant(value: Any, digits: int = 3) -> str:
-    """Return a number in `digits` significant digits, without exponent, thousands parted; UNKNOWN where missing."""
+    """Return a number in `digits` significant digits, without exponent, thousands parted; UNKNOWN
+    where missing."""
     if pd.isna(value):
         return UNKNOWN
     if value == 0 or abs(value) >= 10 ** (digits - 1):
@@ -158,7 +186,8 @@ def whole(value: Any) -> str:
 
 
 def one_line(text: str) -> str:
-    """Return text without line breaks, tabs and control characters, which would break out of a cell."""
+    """Return text without line breaks, tabs and control characters, which would break out of a
+    cell."""
     return " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())
 
 
@@ -186,7 +215,8 @@ def growth(estimate: Any) -> str:
 
 
 def percent(estimate: Any) -> str:
-    """Return percent with the interval where there is one, and the number of seeds where there are several."""
+    """Return percent with the interval where there is one, and the number of seeds where there are
+    several."""
     if pd.isna(estimate.value):
         return UNKNOWN
     mean = f"{100 * estimate.value:.2f}"
@@ -198,7 +228,9 @@ def percent(estimate: Any) -> str:
 
 def percent_range(estimate: Any) -> str:
     """Return percent with the least and the most of the seeds."""
-    return with_range(lambda share: f"{100 * share:.2f}", estimate.value, estimate.least, estimate.most)
+    return with_range(
+        lambda share: f"{100 * share:.2f}", estimate.value, estimate.least, estimate.most
+    )
 
 
 def until(estimate: Any) -> str:
@@ -217,7 +249,8 @@ def with_range(show: Callable[[float], str], value: float, least: float, most: f
 
 
 def until_range(show: Callable[[float], str]) -> Show:
-    """Return a function that shows a mean with the least and the most of the seeds, and how many seeds got there."""
+    """Return a function that shows a mean with the least and the most of the seeds, and how many
+    seeds got there."""
 
     def text(estimate: Any) -> str:
         if not estimate.n:
@@ -265,20 +298,26 @@ def with_task_in_words(estimates: Estimates) -> Estimates:
 
 
 def with_measures(estimates: Estimates) -> Estimates:
-    """Return the estimates with `measure`, what stands across the tables of exponents and of sizes."""
-    measures = [MEASURES.get(key) for key in zip(estimates["quantity"], estimates["phase"], strict=True)]
+    """Return the estimates with `measure`, what stands across the tables of exponents and of
+    sizes."""
+    measures = [
+        MEASURES.get(key) for key in zip(estimates["quantity"], estimates["phase"], strict=True)
+    ]
     return estimates.assign(measure=pd.Categorical(measures, [*MEASURES.values()], ordered=True))
 
 
 def over_all_lengths(estimates: Estimates) -> Estimates:
     """Return the estimates with `measure`, and of the exponents those over all lengths."""
     table = with_measures(estimates).sort_values("x", kind="stable")
-    shorter = table["quantity"].str.endswith("_exponent") & table.duplicated([key for key in KEY if key != "x"])
+    shorter = table["quantity"].str.endswith("_exponent") & table.duplicated(
+        [key for key in KEY if key != "x"]
+    )
     return table[~shorter]
 
 
 def with_length_in_words(estimates: Estimates) -> Estimates:
-    """Return the estimates with `N`: the length in words where it follows from x, empty where it is x."""
+    """Return the estimates with `N`: the length in words where it follows from x, empty where it is
+    x."""
     cells = zip(estimates["task"], estimates["x"], estimates["length"], strict=True)
     return estimates.assign(N=[_length(*cell) for cell in cells])
 
@@ -290,7 +329,8 @@ def _length(task: str, x: Any, length: Any) -> str:
 
 
 def without_shared_settings(experiment: str) -> Callable[[Estimates], Estimates]:
-    """Return a function that drops from an experiment's variants the settings that all of them share."""
+    """Return a function that drops from an experiment's variants the settings that all of them
+    share."""
 
     def prepare(estimates: Estimates) -> Estimates:
         variants = estimates["variant"].where(estimates["experiment"] == experiment)
@@ -299,18 +339,25 @@ def without_shared_settings(experiment: str) -> Callable[[Estimates], Estimates]
             ", ".join(setting for setting in str(variant).split(", ") if setting not in common)
             for variant in estimates["variant"]
         ]
-        return estimates.assign(variant=estimates["variant"].where(variants.isna(), kept), shared=", ".join(common))
+        return estimates.assign(
+            variant=estimates["variant"].where(variants.isna(), kept), shared=", ".join(common)
+        )
 
     return prepare
 
 
 def shared_settings(variants: Iterable[str]) -> list[str]:
-    """Return the settings that all variants have; none where there is one variant, which they name."""
+    """Return the settings that all variants have; none where there is one variant, which they
+    name."""
     different = sorted(set(variants))
     if len(different) < 2:
         return []
     settings = [variant.split(", ") for variant in different]
-    return [setting for setting in settings[0] if setting and all(setting in other for other in settings)]
+    return [
+        setting
+        for setting in settings[0]
+        if setting and all(setting in other for other in settings)
+    ]
 
 
 # Until their users select estimates.

@@ -1,9 +1,9 @@
-"""The ledgers `config/claims.yaml` and `config/goals.yaml`: claims, the tests of each, and the cells that tests select.
+"""The ledgers `config/claims.yaml` and `config/goals.yaml`: claims, the tests of each, and the
+cells that tests select.
 
-A test names a quantity of the table of estimates, values of key columns, and the positions `at` on the axis; or one of
-the checks of workflow.report.paper_checks. Nothing is mixed: each machine, device, dtype and number of threads, and
-each budget, gives cells of its own.
-"""
+A test names a quantity of the table of estimates, values of key columns, and the positions `at` on
+the axis; or one of the checks of workflow.report.paper_checks. Nothing is mixed: each machine,
+device, dtype and number of threads, and each budget, gives cells of its own."""
 
 from __future__ import annotations
 
@@ -15,7 +15,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, Strict, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    Strict,
+    ValidationError,
+    model_validator,
+)
 from pydantic_core import CoreSchema, core_schema
 
 from pointer.errors import InputError
@@ -37,7 +45,15 @@ PUBLISHED = {  # quantity -> the paper's figures: model, x, value
     "throughput_mean": paper.throughput,
     "accuracy_by_sequence": paper.copy_accuracy,
 }
-CHOOSES = ("experiment", "task", "model", "variant", "against", "phase", "dtype")  # key columns that a test may name
+CHOOSES = (
+    "experiment",
+    "task",
+    "model",
+    "variant",
+    "against",
+    "phase",
+    "dtype",
+)  # key columns that a test may name
 UNNAMED = ("speedup", "accuracy_by_sequence")  # quantities that a label need not name
 APART = ("experiment", "tokens", "learning_rate", "trunk", "position", "batch", "symbols", "data")
 
@@ -48,7 +64,9 @@ class OneOf:
 
     names: tuple[str, ...]
 
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
         """Return the schema of a choice."""
         return core_schema.literal_schema(list(self.names))
 
@@ -65,7 +83,8 @@ class Closed(BaseModel):
 
 
 class Statement(Closed):
-    """One measurable statement of a claim: the cells that it is about, and the rule that they must satisfy."""
+    """One measurable statement of a claim: the cells that it is about, and the rule that they must
+    satisfy."""
 
     quantity: Annotated[str, OneOf(NAMES)] | None = None
     check: Annotated[str, OneOf(tuple(CHECKS))] | None = None
@@ -75,16 +94,26 @@ class Statement(Closed):
     variant: Words = Field("", description="changed settings, such as candidates=offsets+content")
     against: Model | None = Field(None, description="the model of a ratio's other side")
     phase: Literal["training", "inference"] | None = None
-    dtype: Literal["float32", "bfloat16"] | None = Field(None, description="left out: float32 wherever it was run")
-    at: list[Position] = Field([], description="positions on the axis that must be there; left out: all that were run")
+    dtype: Literal["float32", "bfloat16"] | None = Field(
+        None, description="left out: float32 wherever it was run"
+    )
+    at: list[Position] = Field(
+        [], description="positions on the axis that must be there; left out: all that were run"
+    )
     # Least and most: whatever else was run between them is judged too.
     span: Annotated[list[Position], Field(min_length=2, max_length=2)] | None = None
     lengths: list[Position] = Field([], description="lengths N that an exponent must rest on")
-    beside: Literal["paper", "counting"] = Field("paper", description="the level where no value is given")
+    beside: Literal["paper", "counting"] = Field(
+        "paper", description="the level where no value is given"
+    )
     rule: Annotated[str, OneOf(KINDS)]
-    value: Number | None = Field(None, description="what the rule compares with; left out: the level of the cell")
+    value: Number | None = Field(
+        None, description="what the rule compares with; left out: the level of the cell"
+    )
     upper: Number | None = Field(None, description="upper end, for between")
-    margin: Annotated[Number, Field(ge=0)] = Field(0.0, description="slack, a fraction of the value")
+    margin: Annotated[Number, Field(ge=0)] = Field(
+        0.0, description="slack, a fraction of the value"
+    )
     direction: Number | None = Field(None, description="what must hold for partially")
 
     @model_validator(mode="after")
@@ -93,7 +122,12 @@ class Statement(Closed):
             raise ValueError("a quantity or a check, and not both")
         if self.quantity and self.model is None:
             raise ValueError("a quantity with the model that it is of")
-        if self.rule != "monotone" and self.value is None and self.quantity and not self._has_level():
+        if (
+            self.rule != "monotone"
+            and self.value is None
+            and self.quantity
+            and not self._has_level()
+        ):
             raise ValueError("a value, unless the paper publishes the quantity")
         return self
 
@@ -113,7 +147,9 @@ class Statement(Closed):
     def name(self) -> str:
         """Return the quantity and what it is of."""
         task = f" in {self.experiment or self.task}" if self.experiment or self.task else ""
-        return f"{self.words} of {self.model}{f' over {self.against}' if self.against else ''}{task}"
+        return (
+            f"{self.words} of {self.model}{f' over {self.against}' if self.against else ''}{task}"
+        )
 
     def cells(self, estimates: pd.DataFrame, device: str = "any") -> list[Cell]:
         """Return the cells that the test is about; raise NotTestable where there are none."""
@@ -131,9 +167,13 @@ class Claim(Closed):
     source: Words = Field("", description="where it stands")
     tests: list[Statement]
     device: Literal["any", "cpu", "cuda", "mps"] = "any"
-    contradiction: Flag = Field(False, description="whether it states a contradiction inside the paper")
+    contradiction: Flag = Field(
+        False, description="whether it states a contradiction inside the paper"
+    )
     reason: Words = Field("", description="why it cannot be tested")
-    explained: Words = Field("", description="a contradiction in two sentences, for the results page")
+    explained: Words = Field(
+        "", description="a contradiction in two sentences, for the results page"
+    )
     command: Words = Field(COMMAND, description="what makes its rows again")
 
     @property
@@ -149,7 +189,8 @@ class Ledger(Closed):
 
 
 def read(path: Path) -> list[Claim]:
-    """Return the claims in order; raise InputError that names the file, the key and what is accepted."""
+    """Return the claims in order; raise InputError that names the file, the key and what is
+    accepted."""
     try:
         claims = Ledger.model_validate(read_yaml(path, "ledger")).claims
     except ValidationError as error:
@@ -162,29 +203,41 @@ def read(path: Path) -> list[Claim]:
 
 
 def full_precision(estimates: pd.DataFrame) -> pd.DataFrame:
-    """Return, of each machine's device and experiment, the float32 estimates where it has any, else all.
+    """Return, of each machine's device and experiment, the float32 estimates where it has any, else
+    all.
 
-    The paper names no precision, and a few cells in bfloat16 are no second place at which a claim about all lengths
-    could be judged.
-    """
+    The paper names no precision, and a few cells in bfloat16 are no second place at which a claim
+    about all lengths could be judged."""
     full = estimates["dtype"] == "float32"
-    any_full = full.groupby([estimates[key] for key in ("machine", "device", "experiment")]).transform("any")
+    any_full = full.groupby(
+        [estimates[key] for key in ("machine", "device", "experiment")]
+    ).transform("any")
     return estimates[full | ~any_full]
 
 
 def _cells(test: Statement, estimates: pd.DataFrame, device: str) -> Iterator[Cell]:
-    """Yield a cell for each place and position; a wanted position that was not run gives an open cell.
+    """Yield a cell for each place and position; a wanted position that was not run gives an open
+    cell.
 
     A place where nothing finished, such as an absent device, has no say.
     """
     chosen = _chosen(test, estimates, device)
-    finished = chosen["status"].eq("ok").groupby([chosen[key] for key in PLACE], dropna=False).transform("any")
+    finished = (
+        chosen["status"]
+        .eq("ok")
+        .groupby([chosen[key] for key in PLACE], dropna=False)
+        .transform("any")
+    )
     if not finished.any():
         name = f"{test.name()}{'' if device == 'any' else f' on {device}'}"
         raise NotTestable(f"no {name}", ", ".join(sorted(set(chosen["reason"]) - {""})))
     places = chosen[finished].groupby(PLACE, dropna=False)
     for place, lines in places:
-        where = f"{place[0]}, {layout.device(place[1], place[3])}, {place[2]}" if len(places) > 1 else ""
+        where = (
+            f"{place[0]}, {layout.device(place[1], place[3])}, {place[2]}"
+            if len(places) > 1
+            else ""
+        )
         for x in _positions(test, lines):
             here = lines[lines["x"] == x]
             if here.empty:
@@ -200,14 +253,17 @@ def _cells(test: Statement, estimates: pd.DataFrame, device: str) -> Iterator[Ce
 
 
 def _chosen(test: Statement, estimates: pd.DataFrame, device: str) -> pd.DataFrame:
-    """Return the estimates that a test is about, with the level of each in `paper`; x is 0 where there is no axis."""
+    """Return the estimates that a test is about, with the level of each in `paper`; x is 0 where
+    there is no axis."""
     keys = {key: getattr(test, key) for key in CHOOSES if getattr(test, key) is not None}
     chosen = select(estimates, str(test.quantity))
     chosen = select(chosen if test.dtype else full_precision(chosen), str(test.quantity), **keys)
     # A model that nobody ran beside its reference says nothing of the two.
     chosen = chosen[(chosen["status"] != NO_PAIR) | (chosen["doubt"] != "")].fillna({"x": 0})
     if str(test.quantity).startswith(WORK):  # counted work is the same on every machine, so once
-        chosen = chosen[chosen["status"] == "ok"].drop_duplicates([key for key in KEY if key not in PLACE])
+        chosen = chosen[chosen["status"] == "ok"].drop_duplicates(
+            [key for key in KEY if key not in PLACE]
+        )
         chosen = chosen.assign(machine="", device="", dtype="", threads=0)
     elif device != "any":
         chosen = chosen[chosen["device"] == device]
@@ -221,7 +277,8 @@ def _chosen(test: Statement, estimates: pd.DataFrame, device: str) -> pd.DataFra
 
 
 def _positions(test: Statement, lines: pd.DataFrame) -> list[int]:
-    """Return the wanted positions, and those that were run within the span; all that were run where none is wanted."""
+    """Return the wanted positions, and those that were run within the span; all that were run where
+    none is wanted."""
     least, most = test.span or (1, 0)
     return sorted({*test.at, *(x for x in lines["x"] if not test.at or least <= x <= most)})
 
@@ -265,7 +322,8 @@ def name_position(axis: str, x: int) -> str:
 
 
 def _differences(line: pd.Series, here: pd.DataFrame) -> list[str]:
-    """Return what tells an estimate from those of the same task and position, such as `tokens=100000`."""
+    """Return what tells an estimate from those of the same task and position, such as
+    `tokens=100000`."""
     twins = here[here["task"] == line["task"]]
     apart = [f"{key}={line[key]}" for key in APART if twins[key].nunique(dropna=False) > 1]
     if line["quantity"] == "tokens_to_95_reduction" and line["status"] == "ok" and line["reason"]:

@@ -67,7 +67,9 @@ def ordered(names: Iterable[str]) -> list[str]:
 
 def series(estimates: pd.DataFrame) -> list[Series]:
     """Return the models and variants of estimates in order, variants behind their model."""
-    pairs = {(str(m), str(v)) for m, v in zip(estimates["model"], estimates["variant"], strict=True)}
+    pairs = {
+        (str(m), str(v)) for m, v in zip(estimates["model"], estimates["variant"], strict=True)
+    }
     rank = {name: place for place, name in enumerate(ordered(model for model, _ in pairs))}
     return sorted(pairs, key=lambda pair: (rank[pair[0]], pair[1]))
 

@@ -1,9 +1,10 @@
-"""The paper's published numbers, `results/paper/<table>.csv`, and what follows from them by arithmetic.
+"""The paper's published numbers, `results/paper/<table>.csv`, and what follows from them by
+arithmetic.
 
-Sources: S, a section-by-section summary of arXiv 2508.02631v1; A, the author's article announcing the paper (Hugging
-Face community article `OzTianlu/pointer-intro`, 7 August 2025). The paper's time unit is 20 sequences: time x
-throughput at N=2048 is 20 x 2048 tokens for both of its models, so throughput implies the times that it does not print.
-"""
+Sources: S, a section-by-section summary of arXiv 2508.02631v1; A, the author's article announcing
+the paper (Hugging Face community article `OzTianlu/pointer-intro`, 7 August 2025). The paper's time
+unit is 20 sequences: time x throughput at N=2048 is 20 x 2048 tokens for both of its models, so
+throughput implies the times that it does not print."""
 
 from __future__ import annotations
 
@@ -18,8 +19,11 @@ COLUMNS = ["claim", "quantity", "model", "length", "distance", "value", "unit", 
 
 
 def published(table: str) -> pd.DataFrame:
-    """Return the numbers of one CSV: claim, quantity, model, length N, distance D, value, unit, source, x (N or D)."""
-    numbers = pd.read_csv(FOLDER / f"{table}.csv", dtype={"length": "Int64", "distance": "Int64"})[COLUMNS]
+    """Return the numbers of one CSV: claim, quantity, model, length N, distance D, value, unit,
+    source, x (N or D)."""
+    numbers = pd.read_csv(FOLDER / f"{table}.csv", dtype={"length": "Int64", "distance": "Int64"})[
+        COLUMNS
+    ]
     return numbers.assign(x=numbers["length"].fillna(numbers["distance"]))
 
 
@@ -29,7 +33,8 @@ def throughput() -> pd.DataFrame:
 
 
 def training_time() -> pd.DataFrame:
-    """Return model, x (N), value (seconds for 20 sequences) and source: as printed, else implied by the throughput."""
+    """Return model, x (N), value (seconds for 20 sequences) and source: as printed, else implied by
+    the throughput."""
     implied = throughput()
     implied["value"] = SEQUENCES * implied["length"] / implied["value"]
     implied["source"] = "implied: 20 N / throughput"
@@ -37,7 +42,8 @@ def training_time() -> pd.DataFrame:
 
 
 def speedup() -> pd.DataFrame:
-    """Return model, x (N), value (ratio to the paper's Transformer) and source: as printed, else of throughputs."""
+    """Return model, x (N), value (ratio to the paper's Transformer) and source: as printed, else of
+    throughputs."""
     rates = throughput().pivot(index="length", columns="model", values="value")
     ratio = (rates["pointer"] / rates["transformer"]).rename("value").reset_index()
     implied = ratio.assign(model="pointer", source="implied: ratio of throughputs")
@@ -52,7 +58,9 @@ def copy_accuracy() -> pd.DataFrame:
 
 def _prefer(stated: pd.DataFrame, implied: pd.DataFrame) -> pd.DataFrame:
     both = pd.concat([stated.dropna(subset="length"), implied], ignore_index=True)
-    both = both.drop_duplicates(["model", "length"]).sort_values(["model", "length"], ignore_index=True)
+    both = both.drop_duplicates(["model", "length"]).sort_values(
+        ["model", "length"], ignore_index=True
+    )
     return both.assign(x=both["length"])
 
 

@@ -1,7 +1,8 @@
-"""What follows from the paper's own numbers by arithmetic: the cells of its contradictions, none of them asserted.
+"""What follows from the paper's own numbers by arithmetic: the cells of its contradictions, none of
+them asserted.
 
-A check takes the estimates and returns cells. `config/claims.yaml` names it and the rule that judges its cells.
-"""
+A check takes the estimates and returns cells. `config/claims.yaml` names it and the rule that
+judges its cells."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ SCORED = 800  # symbols a cell that explain the copy table: all of its values ar
 
 
 def _chance(estimates: pd.DataFrame) -> float:
-    """Return the share that guessing gets on our copy task; raise NotTestable where no copy row gives it."""
+    """Return the share that guessing gets on our copy task; raise NotTestable where no copy row
+    gives it."""
     levels = select(estimates, "chance", experiment="copy")["least"].dropna()
     if levels.empty:
         raise NotTestable("no copy row gives the vocabulary")
@@ -49,7 +51,8 @@ def copy_low_is_guessing(estimates: pd.DataFrame) -> list[Cell]:
 
 
 def copy_low_fits_its_loss(estimates: pd.DataFrame) -> list[Cell]:
-    """Return the same two ends, beside exp(-loss) of the paper's last loss: guessing, by the paper's numbers alone."""
+    """Return the same two ends, beside exp(-loss) of the paper's last loss: guessing, by the
+    paper's numbers alone."""
     guess = math.exp(-paper.value("copy_loss", "last training loss"))
     return [_share(name, paper.value("copy_accuracy", name), guess) for name in LOW]
 
@@ -57,51 +60,84 @@ def copy_low_fits_its_loss(estimates: pd.DataFrame) -> list[Cell]:
 def loss_of_guessing(estimates: pd.DataFrame) -> list[Cell]:
     """Return ln V, beside the last loss that the paper prints."""
     chance = _chance(estimates)
-    return [exactly(f"ln {round(1 / chance)}, nats", -math.log(chance), paper.value("copy_loss", "last training loss"))]
+    return [
+        exactly(
+            f"ln {round(1 / chance)}, nats",
+            -math.log(chance),
+            paper.value("copy_loss", "last training loss"),
+        )
+    ]
 
 
 def _at_2048() -> tuple[float, float]:
-    """Return the accuracies of pointer and Transformer at D=2048 in the paper's table, in percent."""
+    """Return the accuracies of pointer and Transformer at D=2048 in the paper's table, in
+    percent."""
     table = paper.published("copy_accuracy")
     values = table[table["distance"] == 2048].set_index("model")["value"]
     return float(values["pointer"]), float(values["transformer"])
 
 
 def copy_table_decides(estimates: pd.DataFrame) -> list[Cell]:
-    """Return the pointer's accuracy at 2048 at 800 symbols, beside the 95% that it is said to exceed."""
+    """Return the pointer's accuracy at 2048 at 800 symbols, beside the 95% that it is said to
+    exceed."""
     return [_share("pointer at D=2048", _at_2048()[0], 0.95)]
 
 
 def copy_table_difference(estimates: pd.DataFrame) -> list[Cell]:
-    """Return pointer less Transformer at 2048 (Newcombe, 800 symbols each), beside no difference."""
+    """Return pointer less Transformer at 2048 (Newcombe, 800 symbols each), beside no
+    difference."""
     ours, theirs = (round(percent * SCORED / 100) for percent in _at_2048())
-    return [_bounded("pointer less transformer at D=2048", intervals.difference(ours, SCORED, theirs, SCORED), 0.0)]
+    return [
+        _bounded(
+            "pointer less transformer at D=2048",
+            intervals.difference(ours, SCORED, theirs, SCORED),
+            0.0,
+        )
+    ]
 
 
 def operations_ratio(estimates: pd.DataFrame) -> list[Cell]:
     """Return the claimed reduction over N^2 d / (N d) = N at the claim's N."""
     table = paper.published("operations")
     claimed = table[table["quantity"] == "reduction of operations"].iloc[0]
-    return [exactly(f"claimed over computed, N={claimed['length']}", float(claimed["value"]) / int(claimed["length"]))]
+    return [
+        exactly(
+            f"claimed over computed, N={claimed['length']}",
+            float(claimed["value"]) / int(claimed["length"]),
+        )
+    ]
 
 
 def range_over_cells(estimates: pd.DataFrame) -> list[Cell]:
     """Return the largest speed-up claimed over the largest measured."""
     claimed = paper.value("speedup", "highest speed-up on long sequences")
-    return [exactly("highest claimed over highest measured", claimed / float(paper.speedup()["value"].max()))]
+    return [
+        exactly(
+            "highest claimed over highest measured", claimed / float(paper.speedup()["value"].max())
+        )
+    ]
 
 
 def slowest_cell(estimates: pd.DataFrame) -> list[Cell]:
     """Return the smallest speed-up measured over the smallest claimed."""
     claimed = paper.value("speedup", "lowest speed-up on long sequences")
-    return [exactly("lowest measured over lowest claimed", float(paper.speedup()["value"].min()) / claimed)]
+    return [
+        exactly(
+            "lowest measured over lowest claimed", float(paper.speedup()["value"].min()) / claimed
+        )
+    ]
 
 
 def sequences_a_cell(estimates: pd.DataFrame) -> list[Cell]:
     """Return printed time x throughput / N: the sequences that each printed time stands for."""
-    times = paper.published("training_time").merge(paper.throughput(), on=["model", "length"], suffixes=("", "_rate"))
+    times = paper.published("training_time").merge(
+        paper.throughput(), on=["model", "length"], suffixes=("", "_rate")
+    )
     return [
-        exactly(f"{time['model']}, N={time['length']}", time["value"] * time["value_rate"] / time["length"])
+        exactly(
+            f"{time['model']}, N={time['length']}",
+            time["value"] * time["value_rate"] / time["length"],
+        )
         for _, time in times.iterrows()
     ]
 
@@ -109,11 +145,16 @@ def sequences_a_cell(estimates: pd.DataFrame) -> list[Cell]:
 def time_exponent(estimates: pd.DataFrame) -> list[Cell]:
     """Return the exponent of the pointer's time from N=1024 to N=2048 in the paper's own table."""
     times = paper.training_time().set_index(["model", "length"])["value"]
-    return [exactly("pointer, N=1024 to 2048", math.log2(times["pointer", 2048] / times["pointer", 1024]))]
+    return [
+        exactly(
+            "pointer, N=1024 to 2048", math.log2(times["pointer", 2048] / times["pointer", 1024])
+        )
+    ]
 
 
 def uniform_utilisation(estimates: pd.DataFrame) -> list[Cell]:
-    """Return the share of positions that a pointer stuck at the middle of 512 positions leaves, in percent."""
+    """Return the share of positions that a pointer stuck at the middle of 512 positions leaves, in
+    percent."""
     return [exactly("positions not pointed at themselves, %", 100 * 511 / 512)]
 
 
@@ -123,8 +164,18 @@ def uniform_hop(estimates: pd.DataFrame) -> list[Cell]:
 
 
 _ALL: tuple[Callable[[pd.DataFrame], list[Cell]], ...] = (
-    copy_claims_apart, copy_low_is_guessing, copy_low_fits_its_loss, loss_of_guessing, copy_table_decides,
-    copy_table_difference, operations_ratio, range_over_cells, slowest_cell, sequences_a_cell, time_exponent,
-    uniform_utilisation, uniform_hop,
-)  # fmt: skip
+    copy_claims_apart,
+    copy_low_is_guessing,
+    copy_low_fits_its_loss,
+    loss_of_guessing,
+    copy_table_decides,
+    copy_table_difference,
+    operations_ratio,
+    range_over_cells,
+    slowest_cell,
+    sequences_a_cell,
+    time_exponent,
+    uniform_utilisation,
+    uniform_hop,
+)
 CHECKS = {function.__name__: function for function in _ALL}

@@ -1,4 +1,5 @@
-"""Write docs/results.md, its figures, and the README's answer: selections of the reference's estimates."""
+"""Write docs/results.md, its figures, and the README's answer: selections of the reference's
+estimates."""
 
 from __future__ import annotations
 
@@ -12,18 +13,34 @@ import pandas as pd
 
 from pointer.errors import InputError
 from workflow.bench.rows import write_atomically
-from workflow.report import LEDGER, claims, controls, estimates, figures, goals, layout, ledger, render, why
+from workflow.report import (
+    LEDGER,
+    claims,
+    controls,
+    estimates,
+    figures,
+    goals,
+    layout,
+    ledger,
+    render,
+    why,
+)
 from workflow.report.frame import load
 from workflow.report.layout import NOT_RUN, Machines
 from workflow.report.results import ANSWERS, SECTIONS, Section
 
-EXAMPLE = {"model": "pointer", "against": "transformer", "length": "2048", "machine": "xeon"}  # of a speed-up
+EXAMPLE = {
+    "model": "pointer",
+    "against": "transformer",
+    "length": "2048",
+    "machine": "xeon",
+}  # of a speed-up
 INTRODUCTION = """\
 # Results
 
-Made of `results/reference` by `python -m workflow.report readme`. The command under a table prints the rows behind it.
-[Method](method.md) explains models, intervals and verdicts, [tasks](tasks.md) the tasks. A cell that failed shows its
-status, with the reason below. Machines: {machines}.
+Made of `results/reference` by `python -m workflow.report readme`. The command under a table prints
+the rows behind it. [Method](method.md) explains models, intervals and verdicts, [tasks](tasks.md)
+the tasks. A cell that failed shows its status, with the reason below. Machines: {machines}.
 """
 
 
@@ -42,14 +59,18 @@ def answer(table: pd.DataFrame, lines: list[claims.Line]) -> str:
     return pd.DataFrame(cells).to_markdown(index=False, disable_numparse=True) + "\n"
 
 
-def page(frame: pd.DataFrame, table: pd.DataFrame, lines: list[claims.Line], figures_link: str) -> str:
+def page(
+    frame: pd.DataFrame, table: pd.DataFrame, lines: list[claims.Line], figures_link: str
+) -> str:
     """Return the Markdown of docs/results.md."""
     machines = Machines(name for name in table["machine"] if name)
     counts = frame["machine"].value_counts().sort_index()
     named = [f"{machines.code(str(name))} is {name} ({rows} rows)" for name, rows in counts.items()]
     parts = [INTRODUCTION.format(machines="; ".join(named))]
     verdicts = claims.table(lines, most=2)
-    wide = verdicts.wide.assign(verdict=verdicts.wide["verdict"] + ": " + verdicts.wide["why"]).drop(columns="why")
+    wide = verdicts.wide.assign(
+        verdict=verdicts.wide["verdict"] + ": " + verdicts.wide["why"]
+    ).drop(columns="why")
     verdicts = replace(verdicts, wide=wide)
     for heading, judged in (("Verdicts", verdicts), ("Goals", goals.summary(table))):
         judged = layout.coded(judged, frame["machine"])
@@ -60,7 +81,8 @@ def page(frame: pd.DataFrame, table: pd.DataFrame, lines: list[claims.Line], fig
 
 
 def example(frame: pd.DataFrame, table: pd.DataFrame, rows: Path) -> str:
-    """Return the README's example of `pointer-bench why` with its output; nothing for rows of other machines."""
+    """Return the README's example of `pointer-bench why` with its output; nothing for rows of other
+    machines."""
     try:
         chosen = why.select(table, "speedup", EXAMPLE)
     except InputError:
@@ -91,12 +113,15 @@ def write(rows: Path, readme: Path, page_file: Path, drawings: Path) -> list[Pat
 
 
 def with_block(text: str, name: str, content: str, readme: Path) -> str:
-    """Return the text with the content between its two markers. Raises InputError unless each stands once, in order."""
+    """Return the text with the content between its two markers. Raises InputError unless each
+    stands once, in order."""
     begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
     before, _, rest = text.partition(begin)
     _, _, after = rest.partition(end)
     if text.count(begin) != 1 or rest.count(end) != 1 or before.count(end):
-        raise InputError.about(f"markers of {readme}", "", f"one {begin} and then one {end}", "that file")
+        raise InputError.about(
+            f"markers of {readme}", "", f"one {begin} and then one {end}", "that file"
+        )
     return f"{before}{begin}\n{content}{end}{after}"
 
 

@@ -1,7 +1,7 @@
 """A table in four formats: CSV for machines; Markdown, LaTeX (booktabs) and HTML for people.
 
-Text from rows is untrusted (a model may be called `<script>`): each format escapes all of it here, in one place.
-"""
+Text from rows is untrusted (a model may be called `<script>`): each format escapes all of it here,
+in one place."""
 
 from __future__ import annotations
 
@@ -57,15 +57,19 @@ def write(table: Table, out: Path, tier: str = "") -> list[Path]:
 
 
 def escape_markdown(text: str) -> str:
-    """Return text that Markdown shows as it is: punctuation behind a backslash, `<`, `>` and `&` as entities."""
+    """Return text that Markdown shows as it is: punctuation behind a backslash, `<`, `>` and `&` as
+    entities."""
     return html.escape(_MARKDOWN.sub(r"\\\1", one_line(text)), quote=False)
 
 
 def markdown(table: Table, title: str) -> str:
     """Return a GitHub table with its title and notes."""
-    wide = table.wide.map(escape_markdown).rename(columns=lambda column: escape_markdown(str(column)))
+    wide = table.wide.map(escape_markdown).rename(
+        columns=lambda column: escape_markdown(str(column))
+    )
     notes = "\n".join(f"- {escape_markdown(note)}" for note in table.notes)
-    return f"**{escape_markdown(title)}**\n\n{wide.to_markdown(index=False, disable_numparse=True)}\n\n{notes}\n"
+    body = wide.to_markdown(index=False, disable_numparse=True)
+    return f"**{escape_markdown(title)}**\n\n{body}\n\n{notes}\n"
 
 
 def escape_html(text: object) -> str:
@@ -76,23 +80,30 @@ def escape_html(text: object) -> str:
 def page(table: Table, title: str) -> str:
     """Return a small page of its own: no script, nothing loaded."""
     numeric: list[Hashable] = [column for column in table.wide.columns if str(column).isdigit()]
-    styler = table.wide.style.hide(axis="index").format(escape_html).format_index(escape_html, axis=1)
+    styler = (
+        table.wide.style.hide(axis="index").format(escape_html).format_index(escape_html, axis=1)
+    )
     styler = styler.set_properties(subset=numeric, **{"text-align": "right"}) if numeric else styler
     body = styler.set_uuid(table.name).to_html(table_attributes='class="dataframe"')
     loader = jinja2.FileSystemLoader(Path(__file__).with_name("templates"))
-    environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment = jinja2.Environment(
+        loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
     return environment.get_template("table.html").render(title=title, table=body, notes=table.notes)
 
 
 def escape_latex(text: object) -> str:
-    """Return text that LaTeX prints as it is; braces keep a bracket from being read as an option of `\\\\`."""
+    """Return text that LaTeX prints as it is; braces keep a bracket from being read as an option of
+    `\\\\`."""
     escaped = "".join(_LATEX.get(sign, sign) for sign in one_line(str(text)))
     return f"{{{escaped}}}" if escaped.startswith(("[", "*")) else escaped
 
 
 def latex(table: Table, title: str) -> str:
     """Return a longtable with booktabs rules, its caption, its label, and the notes below."""
-    styler = table.wide.style.hide(axis="index").format(escape_latex).format_index(escape_latex, axis=1)
+    styler = (
+        table.wide.style.hide(axis="index").format(escape_latex).format_index(escape_latex, axis=1)
+    )
     body = styler.to_latex(
         hrules=True,
         environment="longtable",
@@ -102,14 +113,17 @@ def latex(table: Table, title: str) -> str:
     )
     notes = "\n".join(f"{escape_latex(note)}\\par" for note in table.notes)
     needs = "% needs \\usepackage{array,booktabs,longtable}"
-    return f"{needs}\n{{\\tiny\\setlength{{\\tabcolsep}}{{3pt}}\n{body}\\noindent\\raggedright\n{notes}\n}}\n"
+    opening = f"{needs}\n{{\\tiny\\setlength{{\\tabcolsep}}{{3pt}}\n"
+    return f"{opening}{body}\\noindent\\raggedright\n{notes}\n}}\n"
 
 
 def _columns(wide: pd.DataFrame) -> str:
-    """Return the alignment of columns: numbers right, and columns with sentences break their lines."""
+    """Return the alignment of columns: numbers right, and columns with sentences break their
+    lines."""
     sentences = [column for column in wide if wide[column].str.len().max() > SENTENCE]
     width = 0.8 / max(1, len(sentences))
     paragraph = f">{{\\raggedright\\arraybackslash}}p{{{width:.2f}\\linewidth}}"
     return "".join(
-        paragraph if column in sentences else "r" if str(column).isdigit() else "l" for column in wide.columns
+        paragraph if column in sentences else "r" if str(column).isdigit() else "l"
+        for column in wide.columns
     )

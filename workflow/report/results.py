@@ -1,4 +1,5 @@
-"""The sections of docs/results.md and the README's answer: which estimates they show, and in which words."""
+"""The sections of docs/results.md and the README's answer: which estimates they show, and in which
+words."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ WORDS = {"position": "positional encoding", "variant": "changed settings", "x": 
 
 @dataclass(frozen=True)
 class Grid:
-    """A table with its blocks beside each other: models down, quantities and `across` across ("": quantities alone)."""
+    """A table with its blocks beside each other: models down, quantities and `across` across ("":
+    quantities alone)."""
 
     title: str
     blocks: tuple[Block, ...]
@@ -38,7 +40,8 @@ class Grid:
 
 @dataclass(frozen=True)
 class Section:
-    """A heading with an introduction, tables, the notes of `tables.TABLES` that belong to them, and a figure.
+    """A heading with an introduction, tables, the notes of `tables.TABLES` that belong to them, and
+    a figure.
 
     drawn: chooses the estimates that the figure shows.
     """
@@ -82,18 +85,24 @@ def notes_of(name: str, estimates: pd.DataFrame) -> list[str]:
 
 
 def table(grid: Grid, estimates: pd.DataFrame) -> Table | None:
-    """Return the table of a declaration, or None without estimates. Labels that all lines share become a note."""
+    """Return the table of a declaration, or None without estimates. Labels that all lines share
+    become a note."""
     machines, footnotes = Machines(name for name in estimates["machine"] if name), Footnotes()
     parts = [block.select(estimates) for block in grid.blocks]
     if not any(len(part) for part in parts):
         return None
     chosen = pd.concat(
-        [_with_columns(grid, block, part, machines) for block, part in zip(grid.blocks, parts, strict=True)]
+        [
+            _with_columns(grid, block, part, machines)
+            for block, part in zip(grid.blocks, parts, strict=True)
+        ]
     )
     columns = list(dict.fromkeys(chosen["column"]))
     chosen["column"] = pd.Categorical(chosen["column"], columns)
     show = {block.quantity: block.show for block in grid.blocks}
-    wide = layout.pivot(chosen, grid.blocks[0].labels, "column", lambda e: show[e.quantity](e), footnotes, machines)
+    wide = layout.pivot(
+        chosen, grid.blocks[0].labels, "column", lambda e: show[e.quantity](e), footnotes, machines
+    )
     wide = wide.drop(columns="rows")
     ours = wide[wide["machine"] != layout.PAPER_CODE]
     kept = {*columns, "model"} if len(ours) == len(wide) else {*columns, "model", "machine"}
@@ -104,8 +113,11 @@ def table(grid: Grid, estimates: pd.DataFrame) -> Table | None:
     return Table("", grid.title, wide, wide, (*lines, *footnotes.lines()))
 
 
-def _with_columns(grid: Grid, block: Block, chosen: pd.DataFrame, machines: Machines) -> pd.DataFrame:
-    """Return a block's estimates, and the paper's, in order of x, with the head of the column that each stands in."""
+def _with_columns(
+    grid: Grid, block: Block, chosen: pd.DataFrame, machines: Machines
+) -> pd.DataFrame:
+    """Return a block's estimates, and the paper's, in order of x, with the head of the column that
+    each stands in."""
     if block.published is not None:
         published = tables.published(block)[chosen.columns]
         published = published.assign(quantity=block.quantity, axis=chosen["axis"].iloc[0])
@@ -139,7 +151,13 @@ def recall(task: str, **where: Any) -> Grid:
     where = {"experiment": task} | where
     blocks = (
         Block("accuracy, %", "accuracy", accuracy, where, ("position",)),
-        Block("whole strings, %", "strings_right", lambda e: f"{100 * e.value:.1f}", where, ("position",)),
+        Block(
+            "whole strings, %",
+            "strings_right",
+            lambda e: f"{100 * e.value:.1f}",
+            where,
+            ("position",),
+        ),
         Block("tokens until 95%", "tokens_to_95", layout.until, where, ("position",)),
     )
     return Grid(f"{task} by {layout.axis(task)}", blocks)
@@ -148,7 +166,9 @@ def recall(task: str, **where: Any) -> Grid:
 Where = dict[str, Any]
 PLAIN: Where = {"model": "pointer", "variant": ""}
 TIMED: Where = {"model": ["pointer", "transformer", "longformer", "identity"]}
-COPIED: Where = {"model": [*TIMED["model"], "pointer-dense", "transformer-unfused", "uniform", "oracle-copy"]}
+COPIED: Where = {
+    "model": [*TIMED["model"], "pointer-dense", "transformer-unfused", "uniform", "oracle-copy"]
+}
 TRAINING: Where = {"experiment": "efficiency", "phase": "training", "dtype": "float32"}
 FASTER = TRAINING | {"against": "transformer"}
 COPY: Where = {"experiment": "copy", "dtype": "float32"}
@@ -169,7 +189,9 @@ def trained(**where: Any) -> tuple[Block, ...]:
     """Return what experiments with several seeds show of learning."""
     return (
         Block("tokens until 95%", "tokens_to_95", layout.until_range(whole), where, POSITION),
-        Block("seconds until 95%", "seconds_to_95", layout.until_range(significant), where, POSITION),
+        Block(
+            "seconds until 95%", "seconds_to_95", layout.until_range(significant), where, POSITION
+        ),
         Block("tokens/s", "learning_throughput", layout.count, where, POSITION),
         Block("accuracy, %", "accuracy", layout.percent_range, where, POSITION),
     )
@@ -187,7 +209,8 @@ def only(**where: Any) -> Callable[[pd.DataFrame], pd.DataFrame]:
 
 
 def traded(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the float32 estimates of the machines on which `pointer` was both trained to copy and timed."""
+    """Return the float32 estimates of the machines on which `pointer` was both trained to copy and
+    timed."""
     chosen = table[table["dtype"] == "float32"]
     pointer = chosen[(chosen["model"] == "pointer") & (chosen["variant"] == "")]
     trained = set(pointer.loc[pointer["experiment"] == "copy", "machine"])
@@ -199,7 +222,9 @@ SPEED = Block("", "speedup", layout.number, FASTER | TIMED, published=paper.spee
 RATE = Block("", "throughput", layout.count, TRAINING | TIMED, published=paper.throughput)
 EVERY_SPEED = Block("", "speedup", layout.number, FASTER | {"x": [512, 2048]})
 THE_PAPERS = {"x": [512, 1024, 1536, 2048]}
-ACCURACY = Block("", "accuracy", accuracy, COPY | COPIED | THE_PAPERS, published=paper.copy_accuracy)
+ACCURACY = Block(
+    "", "accuracy", accuracy, COPY | COPIED | THE_PAPERS, published=paper.copy_accuracy
+)
 HOPS = Block("", "mean_hop", layout.hop, {}, ("task", "x"), beside="longest_hop")
 BITS = (
     Block("bits a byte", "bits_per_byte", layout.number, TEXT, POSITION),
@@ -210,8 +235,10 @@ BITS = (
 SECTIONS = (
     Section(
         "Speed",
-        "Tokens/s in training, as ratios to `transformer` on the same machine. `transformer` has fused attention, "
-        "`transformer-unfused` materialises the N x N matrix, `identity` is the trunk without a mixer.",
+        "Tokens/s in training, as ratios to `transformer` on the same machine. `transformer` has "
+        "fused attention, "
+        "`transformer-unfused` materialises the N x N matrix, `identity` is the trunk without a "
+        "mixer.",
         (
             Grid("Speed-up over transformer by sequence length N", (SPEED,)),
             Grid("Tokens/s in training by sequence length N", (RATE,)),
@@ -224,7 +251,8 @@ SECTIONS = (
     ),
     Section(
         "Copying",
-        "The model repeats the symbol D positions back. All models have the same budget of training tokens.",
+        "The model repeats the symbol D positions back. All models have the same budget of "
+        "training tokens.",
         (
             Grid("Copy accuracy in % by distance D", (ACCURACY,)),
             Grid("Pointer at every distance D", copies(**PLAIN), across=""),
@@ -237,7 +265,8 @@ SECTIONS = (
     ),
     Section(
         "What makes it learn",
-        "Is copying due to the pointer or to the positional encoding? The models get a larger budget than above. "
+        "Is copying due to the pointer or to the positional encoding? The models get a larger "
+        "budget than above. "
         "The figure changes one setting of `pointer` at a time.",
         (Grid("Copy at D=512 with a large budget", trained(**FAIR), across=""),),
         ("fairness", "ablation"),
@@ -252,17 +281,24 @@ SECTIONS = (
     ),
     Section(
         "Recall by content",
-        "Tasks in which the distance varies, so that a learned offset does not help. [Tasks](tasks.md) describes them.",
+        "Tasks in which the distance varies, so that a learned offset does not help. "
+        "[Tasks](tasks.md) describes them.",
         tuple(recall(task) for task in notes.RECALL),
         ("recall",),
         "trade_off",
         "Accuracy on copy and on MQAR against training throughput, a point a model",
         traded,
     ),
-    Section("Real text", "The next byte of Python's standard library.", (Grid("Text", BITS, across=""),), ("bytes",)),
+    Section(
+        "Real text",
+        "The next byte of Python's standard library.",
+        (Grid("Text", BITS, across=""),),
+        ("bytes",),
+    ),
     Section(
         "Where it points",
-        "Tokens from a position to its target, by layer (1 is the lowest): mean, and the longest in brackets.",
+        "Tokens from a position to its target, by layer (1 is the lowest): mean, and the longest "
+        "in brackets.",
         (Grid("Hop distance by layer", (HOPS,), across="layer"),),
         ("hops",),
         "hops",
@@ -290,9 +326,12 @@ class Phrase:
     show: Callable[[float], str] = significant
 
     def text(self, table: pd.DataFrame) -> str:
-        """Return the words with the least and the most value, or nothing where there is no value."""
+        """Return the words with the least and the most value, or nothing where there is no
+        value."""
         values = select(table, self.quantity, **self.where)["value"].dropna()
-        ends = dict.fromkeys([self.show(values.min()), self.show(values.max())]) if len(values) else {}
+        ends = (
+            dict.fromkeys([self.show(values.min()), self.show(values.max())]) if len(values) else {}
+        )
         return self.words.format(" to ".join(ends)) if ends else ""
 
 
@@ -309,7 +348,11 @@ ANSWERS = {
     ),
     "linear-compute": (
         Phrase("{}x when N doubles", "flops_step_growth", PLAIN),
-        Phrase("unfused attention takes {}x as much at N=8192", "flops_forward_reduction", PLAIN | UNFUSED | AT_8192),
+        Phrase(
+            "unfused attention takes {}x as much at N=8192",
+            "flops_forward_reduction",
+            PLAIN | UNFUSED | AT_8192,
+        ),
     ),
     "linear-memory": (
         Phrase("{}x when N doubles", "saved_bytes_per_sequence_growth", PLAIN),
@@ -319,7 +362,12 @@ ANSWERS = {
     "copy-95": (Phrase("{}", "accuracy", COPY | PLAIN, percent),),
     "copy-table": (
         Phrase("Pointer {}", "accuracy", COPY | PLAIN, percent),
-        Phrase("Transformer {} with the same budget", "accuracy", COPY | {"model": "transformer"}, percent),
+        Phrase(
+            "Transformer {} with the same budget",
+            "accuracy",
+            COPY | {"model": "transformer"},
+            percent,
+        ),
     ),
     "copy-low": (Phrase("{}", "accuracy", COPY | PLAIN, percent),),
     "hops-local": (Phrase("{} tokens on text", "mean_hop_lower", PLAIN | ON_TEXT),),

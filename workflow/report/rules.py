@@ -1,9 +1,9 @@
-"""The rules that judge a claim, and how the cells of a claim become one verdict. No rule knows a claim by name.
+"""The rules that judge a claim, and how the cells of a claim become one verdict. No rule knows a
+claim by name.
 
-A cell is a number with its interval. A rule says of each cell that it HOLDS (the interval satisfies it wholly), that
-only its DIRECTION holds, that it FAILS (the interval excludes it), or that it stays OPEN (the interval straddles the
-bound, or there are too few runs).
-"""
+A cell is a number with its interval. A rule says of each cell that it HOLDS (the interval satisfies
+it wholly), that only its DIRECTION holds, that it FAILS (the interval excludes it), or that it
+stays OPEN (the interval straddles the bound, or there are too few runs)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ KINDS = ("at least", "at most", "below", "within", "between", "monotone", "inclu
 
 
 class NotTestable(Exception):
-    """A claim that these rows cannot judge: what is missing, and how it ended where it was tried."""
+    """A claim that these rows cannot judge: what is missing, and how it ended where it was
+    tried."""
 
     def __init__(self, what: str, reason: str = "") -> None:
         super().__init__(f"{what}: {reason}" if reason else what)
@@ -38,7 +39,8 @@ class Outcome(StrEnum):
 
 
 class Verdict(StrEnum):
-    """The verdict on a claim in words, with the mark that stands for it. The last three are of all claims of a run."""
+    """The verdict on a claim in words, with the mark that stands for it. The last three are of all
+    claims of a run."""
 
     mark: str
 
@@ -101,10 +103,11 @@ def missing(label: str, reason: str, series: str = "") -> Cell:
 
 @dataclass(frozen=True)
 class Rule:
-    """A rule of KINDS with its numbers; without `value` it compares with the paper's own figure of the cell.
+    """A rule of KINDS with its numbers; without `value` it compares with the paper's own figure of
+    the cell.
 
-    margin: slack, a fraction of the value; direction: what must hold for "partially" where the size does not.
-    """
+    margin: slack, a fraction of the value; direction: what must hold for "partially" where the size
+    does not."""
 
     kind: str
     value: float | None = None
@@ -116,7 +119,11 @@ class Rule:
         """Return label and outcome of each cell, for `monotone` of each pair of neighbours."""
         if self.kind == "monotone":
             series = dict.fromkeys(cell.series for cell in cells)
-            return [step for name in series for step in _rising([cell for cell in cells if cell.series == name])]
+            return [
+                step
+                for name in series
+                for step in _rising([cell for cell in cells if cell.series == name])
+            ]
         return [(cell.label, self._judge(cell)) for cell in cells]
 
     def level(self, cell: Cell) -> float | None:

@@ -108,7 +108,9 @@ def figure(
 
 def _legend(drawn: Figure, looks: Mapping[str, Look], keys: Sequence[Line2D], note: str) -> None:
     """Put the legend below all panels; the figure grows by the height that it needs."""
-    handles = [Line2D([], [], label=models.plain(name), **look.options) for name, look in looks.items()]
+    handles = [
+        Line2D([], [], label=models.plain(name), **look.options) for name, look in looks.items()
+    ]
     handles += keys
     if not handles:
         return
@@ -123,7 +125,9 @@ def _legend(drawn: Figure, looks: Mapping[str, Look], keys: Sequence[Line2D], no
     text = textwrap.fill(note, int(drawn.get_figwidth() * NOTE_CHARACTERS))
     lines = -(-len(handles) // columns) + len(text.splitlines())
     drawn.set_figheight(drawn.get_figheight() + LEGEND_LINE * lines + 0.1)
-    legend = drawn.legend(handles=handles, title=text or None, ncols=columns, loc="outside lower center")
+    legend = drawn.legend(
+        handles=handles, title=text or None, ncols=columns, loc="outside lower center"
+    )
     legend.get_title().set_color("#555555")
 
 
@@ -151,7 +155,9 @@ def sizes(axis: Axes, values: Sequence[float]) -> None:
     axis.set_xlim(ticks[0] / 1.25, ticks[-1] * 1.25)
     axis.xaxis.set_major_locator(FixedLocator(ticks))
     axis.xaxis.set_minor_locator(NullLocator())
-    axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:.0f}" if round(x) in kept else ""))
+    axis.xaxis.set_major_formatter(
+        FuncFormatter(lambda x, _: f"{x:.0f}" if round(x) in kept else "")
+    )
     axis.tick_params(axis="x", labelrotation=90 if min(gaps, default=1.0) < TOUCHING else 0)
 
 

@@ -17,13 +17,15 @@ WIDEST = 160  # columns; a longer text is cut, the table has all of it
 def text(path: Path) -> str:
     """Return the verdicts of a `tables/claims.csv` for a terminal, a line a claim.
 
-    Where all claims have one verdict for one reason, that is one line. Raises InputError where there is no such file.
-    """
+    Where all claims have one verdict for one reason, that is one line. Raises InputError where
+    there is no such file."""
     try:
         with path.open(encoding="utf-8", newline="") as stream:
             claims = list(csv.DictReader(stream))
     except OSError:
-        raise InputError.about("claims", str(path), "the tables/claims.csv that `claims` wrote", "`--table`") from None
+        raise InputError.about(
+            "claims", str(path), "the tables/claims.csv that `claims` wrote", "`--table`"
+        ) from None
     if len({(claim["verdict"], claim["why"]) for claim in claims}) == 1:
         return f"{len(claims)} claims, {claims[0]['verdict']}: {claims[0]['why']}"
     header = {column: column for column in ("claim", "verdict", "paper", "ours")}
@@ -33,9 +35,14 @@ def text(path: Path) -> str:
     widths |= {"paper": max(12, left // 3), "ours": max(20, left - left // 3 - 2)}
     lines = []
     for row in rows:
-        columns = [textwrap.shorten(row[name], widths[name], placeholder=" …").ljust(widths[name]) for name in header]
+        columns = [
+            textwrap.shorten(row[name], widths[name], placeholder=" …").ljust(widths[name])
+            for name in header
+        ]
         lines.append("  ".join(columns).rstrip())
     counts = Counter(claim["verdict"].partition(" (")[0] for claim in claims)
     summary = ", ".join(f"{number} {name}" for name, number in counts.most_common())
-    lines.append(f"{len(claims)} claims: {summary}. Rules, reasons, commands: {path.parent}/claims.md")
+    lines.append(
+        f"{len(claims)} claims: {summary}. Rules, reasons, commands: {path.parent}/claims.md"
+    )
     return "\n".join(lines)

@@ -1,4 +1,5 @@
-"""Where a number comes from: `pointer-bench why` selects an estimate and prints the rows that it rests on."""
+"""Where a number comes from: `pointer-bench why` selects an estimate and prints the rows that it
+rests on."""
 
 from __future__ import annotations
 
@@ -25,12 +26,14 @@ MOST = 100  # candidates that are listed
 def explain(quantity: str, wanted: Mapping[str, str], results: Path, reference: Path) -> str:
     """Return the estimates that `wanted` values of columns choose, with their rows and commands.
 
-    They are those of `results`, or of the rows in `reference` where there are none. Estimates that differ in their
-    place only, machine and device, are all shown; where more than that is open, the candidates are listed. Raises
-    InputError, with the nearest values, where nothing matches.
-    """
+    They are those of `results`, or of the rows in `reference` where there are none. Estimates that
+    differ in their place only, machine and device, are all shown; where more than that is open, the
+    candidates are listed. Raises InputError, with the nearest values, where nothing matches."""
     if (results / "estimates.parquet").is_file():
-        table, rows = estimates.load(results / "estimates.parquet"), frame.load(results / "rows.parquet")
+        table, rows = (
+            estimates.load(results / "estimates.parquet"),
+            frame.load(results / "rows.parquet"),
+        )
         source = str(results / "estimates.parquet")
     else:
         rows = frame.load(reference)
@@ -44,7 +47,8 @@ def explain(quantity: str, wanted: Mapping[str, str], results: Path, reference: 
 
 
 def select(table: pd.DataFrame, quantity: str, wanted: Mapping[str, str]) -> pd.DataFrame:
-    """Return the estimates of a quantity that match; raise InputError for the first value that none has."""
+    """Return the estimates of a quantity that match; raise InputError for the first value that none
+    has."""
     chosen = table[table["quantity"] == quantity]
     if chosen.empty:
         raise InputError.unknown("quantity", quantity, table["quantity"].unique(), WHERE)
@@ -71,7 +75,9 @@ def _matching(chosen: pd.DataFrame, column: str, text: str) -> pd.DataFrame:
     if found.empty and column == "machine":
         found = chosen[chosen[column].str.contains(text, case=False, regex=False)]
     if found.empty:
-        raise InputError.unknown(column, text, [name for name in chosen[column].unique() if name], WHERE)
+        raise InputError.unknown(
+            column, text, [name for name in chosen[column].unique() if name], WHERE
+        )
     return found
 
 
@@ -86,12 +92,17 @@ def candidates(chosen: pd.DataFrame) -> str:
     shown["value"] = [significant(value, 4) for value in chosen["value"].head(MOST)]
     options = ", ".join(f"--{key.replace('_', '-')}" for key in different)
     more = f"\n... and {len(chosen) - MOST} more" if len(chosen) > MOST else ""
-    return f"{len(chosen)} estimates match; say more by {options}:\n\n{shown.to_string(index=False)}{more}"
+    found = f"{len(chosen)} estimates match; say more by {options}:"
+    return f"{found}\n\n{shown.to_string(index=False)}{more}"
 
 
 def one(estimate: Mapping[Any, Any], commands: Mapping[str, str]) -> str:
     """Return an estimate in words, with its row files and the commands that make them again."""
-    known = [f"{key}={estimate[key]}" for key in KEY[1:] if pd.notna(estimate[key]) and estimate[key] != ""]
+    known = [
+        f"{key}={estimate[key]}"
+        for key in KEY[1:]
+        if pd.notna(estimate[key]) and estimate[key] != ""
+    ]
     # Lines break between the columns only.
     columns = textwrap.wrap("  ".join(text.replace(" ", "\u00a0") for text in known), 100)
     bounds = [
@@ -110,5 +121,8 @@ def one(estimate: Mapping[Any, Any], commands: Mapping[str, str]) -> str:
     lines.append("  rows, and the commands that make them again:")
     for path in filter(None, estimate["rows"].split(SEPARATOR)):
         kept = "" if Path(path).is_file() else ", a line of rows.jsonl there"
-        lines += [f"    {path}{kept}", f"      {commands.get(path, 'this row is not beside the estimates any more')}"]
+        lines += [
+            f"    {path}{kept}",
+            f"      {commands.get(path, 'this row is not beside the estimates any more')}",
+        ]
     return "\n".join(lines)

@@ -1,31 +1,34 @@
-"""The estimates: one long table between rows and everything that a reader sees. No number is computed elsewhere.
+"""The estimates: one long table between rows and everything that a reader sees. No number is
+computed elsewhere.
 
-`python -m workflow.report estimates --rows results/rows.parquet --out results` writes `estimates.parquet` and
-`estimates.csv`, one line a number. The columns of KEY together name a line and never repeat:
+`python -m workflow.report estimates --rows results/rows.parquet --out results` writes
+`estimates.parquet` and `estimates.csv`, one line a number. The columns of KEY together name a line
+and never repeat:
 
-    quantity, unit             what was estimated; QUANTITIES lists what is sampled from rows, with the estimator
-    experiment, task           where it was measured, and what was learned ("" where nothing was)
-    model, variant             variant: changed settings, `candidates=offsets+content, k=32`; "" for the model as it is
-    against                    the model of a ratio's other side; "" where there is none
-    phase                      "training" or "inference" of costs
-    machine, device, dtype, threads, trunk, position (the positional encoding), tokens (the training budget),
-    learning_rate, length N, batch, symbols V, data (hash of the text), layer (from 1)
-    axis, x                    what the numbers of an experiment lie along, such as "distance", and where on it
+    quantity, unit             what was estimated; QUANTITIES lists what is sampled from rows, with
+    the estimator experiment, task           where it was measured, and what was learned ("" where
+    nothing was) model, variant             variant: changed settings, `candidates=offsets+content,
+    k=32`; "" for the model as it is against                    the model of a ratio's other side;
+    "" where there is none phase                      "training" or "inference" of costs machine,
+    device, dtype, threads, trunk, position (the positional encoding), tokens (the training budget),
+    learning_rate, length N, batch, symbols V, data (hash of the text), layer (from 1) axis, x
+    what the numbers of an experiment lie along, such as "distance", and where on it
 
 and then
 
-    value, low, high           the number and its 95% interval; of throughput and times the band of the steps
-    least, most                the smallest and the largest of the runs (repeats, seeds, pairs)
-    n, runs                    how many runs have the value, and how many finished
-    status, reason             "ok" where any run finished, else how they ended; reason also warns of an ok value
-    doubt                      why a value that is there decides nothing; "" where it may
-    values                     the runs' values, a JSON list with null where a run has none
-    code, method               hashes of the model's source; how a peak was taken
-    rows                       the row files, those of a pair's other side included, parted by "; "
+    value, low, high           the number and its 95% interval; of throughput and times the band of
+    the steps least, most                the smallest and the largest of the runs (repeats, seeds,
+    pairs) n, runs                    how many runs have the value, and how many finished status,
+    reason             "ok" where any run finished, else how they ended; reason also warns of an ok
+    value doubt                      why a value that is there decides nothing; "" where it may
+    values                     the runs' values, a JSON list with null where a run has none code,
+    method               hashes of the model's source; how a peak was taken rows
+    the row files, those of a pair's other side included, parted by "; "
 
 Text that does not apply is "", a number that does not is missing. Select with `select`:
 
-    select(estimates, "speedup", phase="training", against="transformer", model="pointer", variant="")
+    select(estimates, "speedup", phase="training", against="transformer", model="pointer",
+    variant="")
 """
 
 from __future__ import annotations
@@ -60,7 +63,9 @@ QUANTITIES = timing.QUANTITIES | learning.QUANTITIES
 NAMES = (*QUANTITIES, *timing.DERIVED, *learning.DERIVED)  # of all quantities
 WORK = timing.WORK
 TYPES = (
-    dict.fromkeys((*TEXT_KEYS, "unit", "status", "reason", "doubt", "values", "code", "method", "rows"), "str")
+    dict.fromkeys(
+        (*TEXT_KEYS, "unit", "status", "reason", "doubt", "values", "code", "method", "rows"), "str"
+    )
     | dict.fromkeys(WHOLE_KEYS, "Int64")
     | dict.fromkeys(("n", "runs"), "int64")
     | dict.fromkeys(("learning_rate", "value", "low", "high", "least", "most"), "float64")
@@ -70,7 +75,9 @@ TYPES = (
 def build(frame: pd.DataFrame) -> pd.DataFrame:
     """Return all estimates of a frame of rows, sorted by KEY."""
     runs = prepare(frame)
-    sampled = combine(_stack([*timing.samples(runs), *learning.samples(runs)]), QUANTITIES).astype(TYPES)
+    sampled = combine(_stack([*timing.samples(runs), *learning.samples(runs)]), QUANTITIES).astype(
+        TYPES
+    )
     further = [*timing.derived(sampled, runs), *learning.derived(sampled)]
     return _stack([sampled, *further]).astype(TYPES).sort_values(KEY, ignore_index=True)
 
@@ -81,15 +88,19 @@ def _stack(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
 
 
 def select(estimates: pd.DataFrame, quantity: str, **keys: object) -> pd.DataFrame:
-    """Return the estimates of a quantity whose columns have the values of `keys`, or one of several in a list."""
+    """Return the estimates of a quantity whose columns have the values of `keys`, or one of several
+    in a list."""
     chosen = estimates["quantity"] == quantity
     for column, value in keys.items():
-        chosen &= estimates[column].isin(value if isinstance(value, list | tuple | set) else [value])
+        chosen &= estimates[column].isin(
+            value if isinstance(value, list | tuple | set) else [value]
+        )
     return estimates[chosen]
 
 
 def write(frame: pd.DataFrame, out: Path) -> list[Path]:
-    """Write `out/estimates.parquet` and `out/estimates.csv` of a frame of rows; return the two files."""
+    """Write `out/estimates.parquet` and `out/estimates.csv` of a frame of rows; return the two
+    files."""
     estimates = build(frame)
     out.mkdir(parents=True, exist_ok=True)
     files = [out / "estimates.parquet", out / "estimates.csv"]

@@ -1,4 +1,5 @@
-"""Estimates of what models learned: accuracy, loss, tokens until 95%, text, hops of pointers, sizes of models."""
+"""Estimates of what models learned: accuracy, loss, tokens until 95%, text, hops of pointers, sizes
+of models."""
 
 from __future__ import annotations
 
@@ -21,17 +22,26 @@ from workflow.report.estimates.combine import (
 )
 from workflow.report.estimates.runs import KEY, PLACE, TEXT, unpack_all, without
 
-ATTENTION = ("transformer", "transformer-content")  # whose tokens until 95% others' are compared with
-SAME_TABLE = "transformer-relative"  # attention with pointer's table of offsets, for the experiment fairness
+ATTENTION = (
+    "transformer",
+    "transformer-content",
+)  # whose tokens until 95% others' are compared with
+SAME_TABLE = (
+    "transformer-relative"  # attention with pointer's table of offsets, for the experiment fairness
+)
 SPREAD = ("transformer",)  # whose spread over distances others' is compared with
 SPREAD_DISTANCES = (512, 1024, 1536, 2048)  # the paper's
 COPIED = 0.9  # below this accuracy a model did not learn to copy
 
 QUANTITIES = {
     "accuracy": Quantity("share"),  # low, high: the widest of the seeds' Wilson intervals
-    "accuracy_by_sequence": Quantity("share"),  # the same with sequences as units, where a row has them
+    "accuracy_by_sequence": Quantity(
+        "share"
+    ),  # the same with sequences as units, where a row has them
     "chance": Quantity("share"),  # of guessing
-    "counting": Quantity("share"),  # of naming the commonest symbol so far: the most without choosing a position
+    "counting": Quantity(
+        "share"
+    ),  # of naming the commonest symbol so far: the most without choosing a position
     "strings_right": Quantity("share"),  # strings without a wrong letter
     "loss": Quantity("nats", "mean, t"),
     "bits_per_byte": Quantity("bits/byte", "mean, t"),
@@ -39,17 +49,27 @@ QUANTITIES = {
     "n_evaluated": Quantity("symbols"),
     "tokens_used": Quantity("tokens"),
     "tokens_to_95": Quantity("tokens"),  # mean of the n runs, of `runs`, that ended at 95% or more
-    "tokens_until": Quantity("tokens"),  # the same, where runs that never got there count all that they used
+    "tokens_until": Quantity(
+        "tokens"
+    ),  # the same, where runs that never got there count all that they used
     "seconds_to_95": Quantity("s"),
-    "tokens_to_stop": Quantity("tokens", "most"),  # of the slowest seed, infinite where a seed did not learn
+    "tokens_to_stop": Quantity(
+        "tokens", "most"
+    ),  # of the slowest seed, infinite where a seed did not learn
     "evaluation_interval": Quantity("tokens", "most"),  # between two evaluations during training
-    "learning_throughput": Quantity("tokens/s", "median"),  # of training to learn, evaluations left out
-    "tokens_to_95_ratio": Quantity("ratio", "geometric mean"),  # to SAME_TABLE, of equal seeds; so the next two
+    "learning_throughput": Quantity(
+        "tokens/s", "median"
+    ),  # of training to learn, evaluations left out
+    "tokens_to_95_ratio": Quantity(
+        "ratio", "geometric mean"
+    ),  # to SAME_TABLE, of equal seeds; so the next two
     "seconds_to_95_ratio": Quantity("ratio", "geometric mean"),
     "learning_throughput_ratio": Quantity("ratio", "geometric mean"),
     "mean_hop": Quantity("tokens"),  # from a scored position to its target, by layer
     "longest_hop": Quantity("tokens", "most"),
-    "mean_hop_lower": Quantity("tokens", "mean, t"),  # over the lower half of the layers; so the next three
+    "mean_hop_lower": Quantity(
+        "tokens", "mean, t"
+    ),  # over the lower half of the layers; so the next three
     "mean_hop_upper": Quantity("tokens", "mean, t"),
     "longest_hop_lower": Quantity("tokens", "mean, t"),
     "longest_hop_upper": Quantity("tokens", "mean, t"),
@@ -57,7 +77,9 @@ QUANTITIES = {
     "position_table_entries": Quantity("count", "most"),
     "parameters_over_paper": Quantity("ratio", "most"),  # to the 3.2 M of the paper
     "one_target": Quantity("share"),  # of pointers, those with one target that is no later position
-    "copy_spread": Quantity("share", "mean, t"),  # deviation of accuracy over SPREAD_DISTANCES, less the reference's
+    "copy_spread": Quantity(
+        "share", "mean, t"
+    ),  # deviation of accuracy over SPREAD_DISTANCES, less the reference's
 }
 DERIVED = ("tokens_to_95_factor", "tokens_to_95_reduction")
 PLAIN = {  # quantity -> the column of a row that it is the mean of
@@ -93,14 +115,20 @@ def _by_sequence(trained: pd.DataFrame) -> pd.DataFrame:
     scores = []
     columns = ("accuracy", "accuracy_low", "accuracy_high", "n_evaluated")
     right = unpack_all(trained["correct_by_sequence"])
-    for counts, (value, low, high, n) in zip(right, trained[list(columns)].astype("float64").to_numpy(), strict=True):
+    for counts, (value, low, high, n) in zip(
+        right, trained[list(columns)].astype("float64").to_numpy(), strict=True
+    ):
         if counts and pd.notna(n):
             interval = intervals.accuracy(counts, float(n) / len(counts))
             scores.append((interval.value, interval.low, interval.high))
         else:
             scores.append((value, low, high))
-    numbers = pd.DataFrame(scores, index=trained.index, columns=["value", "low", "high"]).astype("Float64")
-    return sample(trained, "accuracy_by_sequence", numbers["value"], low=numbers["low"], high=numbers["high"])
+    numbers = pd.DataFrame(scores, index=trained.index, columns=["value", "low", "high"]).astype(
+        "Float64"
+    )
+    return sample(
+        trained, "accuracy_by_sequence", numbers["value"], low=numbers["low"], high=numbers["high"]
+    )
 
 
 def _until_learned(trained: pd.DataFrame) -> Iterator[pd.DataFrame]:
@@ -108,7 +136,9 @@ def _until_learned(trained: pd.DataFrame) -> Iterator[pd.DataFrame]:
     learning = trained[(trained["tokens_used"] > 0) | (trained["status"] != "ok")]
     learned = learning["tokens_to_95"].notna()
     used = learning["tokens_used"].astype("float64")
-    first = [float(seen[0][0]) if seen else math.nan for seen in unpack_all(learning["evaluations"])]
+    first = [
+        float(seen[0][0]) if seen else math.nan for seen in unpack_all(learning["evaluations"])
+    ]
     yield sample(learning, "tokens_to_95", learning["tokens_to_95"])
     yield sample(learning, "tokens_until", learning["tokens_to_95"].fillna(learning["tokens_used"]))
     yield sample(learning, "seconds_to_95", learning["seconds_to_95"])
@@ -125,7 +155,11 @@ def _strings(copies: pd.DataFrame) -> Iterator[pd.DataFrame]:
         for counts, letters in zip(right, copies["x"], strict=True)
     ]
     yield sample(copies, "strings_right", pd.Series(shares, index=copies.index))
-    longer = copies.assign(further=unpack_all(copies["accuracy_by_size"])).explode("further").dropna(subset="further")
+    longer = (
+        copies.assign(further=unpack_all(copies["accuracy_by_size"]))
+        .explode("further")
+        .dropna(subset="further")
+    )
     if len(longer):
         longer[["x", "accuracy", "n_evaluated"]] = longer["further"].tolist()
         longer = longer.astype({"x": "Int64"})
@@ -143,23 +177,36 @@ def _counting(copies: pd.DataFrame) -> Iterator[pd.DataFrame]:
 
 def _same_table(fair: pd.DataFrame) -> Iterator[pd.DataFrame]:
     """Yield the ratios of runs to the run of SAME_TABLE with the same seed."""
-    same = [key for key in KEY if key not in ("model", "variant", "against", "position")] + ["seed", "repeat"]
+    same = [key for key in KEY if key not in ("model", "variant", "against", "position")] + [
+        "seed",
+        "repeat",
+    ]
     ok = fair[fair["status"] == "ok"].drop_duplicates([*same, "model", "variant"])
     ok = ok.assign(rate=ok["tokens_used"] / ok["train_seconds"])
     partner = ok[(ok["model"] == SAME_TABLE) & (ok["variant"] == "")]
     pairs = ok[ok["model"] != SAME_TABLE].merge(partner, on=same, suffixes=("", "_other"))
     pairs["path"] = pairs["path"] + SEPARATOR + pairs["path_other"]
-    columns = {"tokens_to_95": "tokens_to_95", "seconds_to_95": "seconds_to_95", "learning_throughput": "rate"}
+    columns = {
+        "tokens_to_95": "tokens_to_95",
+        "seconds_to_95": "seconds_to_95",
+        "learning_throughput": "rate",
+    }
     for quantity, column in columns.items():
-        yield sample(pairs, f"{quantity}_ratio", pairs[column] / pairs[f"{column}_other"], against=SAME_TABLE)
+        yield sample(
+            pairs, f"{quantity}_ratio", pairs[column] / pairs[f"{column}_other"], against=SAME_TABLE
+        )
 
 
 def _spread(copies: pd.DataFrame) -> Iterator[pd.DataFrame]:
-    """Yield by seed how much more a model's accuracy varies over SPREAD_DISTANCES than the reference's.
+    """Yield by seed how much more a model's accuracy varies over SPREAD_DISTANCES than the
+    reference's.
 
-    Where one of the two did not learn any distance the status is "not learned": guessing hardly varies.
-    """
-    alike = [key for key in KEY if key not in ("x", "length", "batch", "tokens")] + ["seed", "repeat"]
+    Where one of the two did not learn any distance the status is "not learned": guessing hardly
+    varies."""
+    alike = [key for key in KEY if key not in ("x", "length", "batch", "tokens")] + [
+        "seed",
+        "repeat",
+    ]
     groups = copies[copies["x"].isin(SPREAD_DISTANCES)].groupby(alike, dropna=False, sort=False)
     spreads = groups.agg(
         spread=("accuracy", "std"),
@@ -176,10 +223,14 @@ def _spread(copies: pd.DataFrame) -> Iterator[pd.DataFrame]:
         partner = spreads.loc[is_reference, [*same, "spread", "complete", "best", "path"]]
         pairs = spreads[~is_reference].merge(partner, on=same, suffixes=("", "_other"))
         unlearned = pairs["model"].where(pairs["best"] < COPIED)
-        unlearned = unlearned.fillna(pd.Series(reference, pairs.index).where(pairs["best_other"] < COPIED))
+        unlearned = unlearned.fillna(
+            pd.Series(reference, pairs.index).where(pairs["best_other"] < COPIED)
+        )
         pairs["reason"] = (unlearned + " did not learn any distance").fillna("")
         pairs["status"] = "ok"
-        pairs["status"] = pairs["status"].mask(~(pairs["complete"] & pairs["complete_other"]), "incomplete")
+        pairs["status"] = pairs["status"].mask(
+            ~(pairs["complete"] & pairs["complete_other"]), "incomplete"
+        )
         pairs["status"] = pairs["status"].mask(unlearned.notna(), "not learned")
         pairs["path"] = pairs["path"] + SEPARATOR + pairs["path_other"]
         pairs[["x", "length", "batch", "tokens"]] = pd.NA
@@ -188,7 +239,8 @@ def _spread(copies: pd.DataFrame) -> Iterator[pd.DataFrame]:
 
 
 def _hops(traced: pd.DataFrame) -> Iterator[pd.DataFrame]:
-    """Yield hop distances by layer, counted from 1, and by half of the layers; a failed row stands in every layer."""
+    """Yield hop distances by layer, counted from 1, and by half of the layers; a failed row stands
+    in every layer."""
     means, longest = unpack_all(traced["hops_mean"]), unpack_all(traced["hops_max"])
     layers = max((len(layer_means) for layer_means in means if layer_means), default=1)
     nothing = [math.nan] * layers
@@ -197,7 +249,9 @@ def _hops(traced: pd.DataFrame) -> Iterator[pd.DataFrame]:
         "mean_hop": [layer_means or nothing for layer_means in means],
         "longest_hop": [layer_longest or nothing for layer_longest in longest],
     }
-    by_layer = traced.assign(**{name: pd.Series(values, traced.index) for name, values in columns.items()})
+    by_layer = traced.assign(
+        **{name: pd.Series(values, traced.index) for name, values in columns.items()}
+    )
     by_layer = by_layer.explode(list(columns), ignore_index=True)
     by_layer = by_layer.astype({"layer": "Int64"})
     yield sample(by_layer, "mean_hop", by_layer["mean_hop"])
@@ -206,10 +260,16 @@ def _hops(traced: pd.DataFrame) -> Iterator[pd.DataFrame]:
     for quantity, rows, summary in (("mean_hop", means, np.mean), ("longest_hop", longest, max)):
         for half in ("lower", "upper"):
             values = [float(summary(_half(row, half))) if row else math.nan for row in rows]
-            yield sample(traced, f"{quantity}_{half}", pd.Series(values, traced.index, dtype="float64"), **reach)
+            yield sample(
+                traced,
+                f"{quantity}_{half}",
+                pd.Series(values, traced.index, dtype="float64"),
+                **reach,
+            )
     kept = traced[(traced["status"] == "ok") & traced["files"].notna() & (traced["path"] != "")]
     shares = [
-        _one_target(Path(path), files) for path, files in zip(kept["path"], unpack_all(kept["files"]), strict=True)
+        _one_target(Path(path), files)
+        for path, files in zip(kept["path"], unpack_all(kept["files"]), strict=True)
     ]
     one = pd.Series(shares, index=kept.index, dtype="float64")
     yield sample(kept[one.notna()], "one_target", one[one.notna()])
@@ -221,14 +281,21 @@ def _half(layers: list[float], half: str) -> list[float]:
 
 
 def _one_target(row: Path, files: dict[str, str]) -> float:
-    """Return the share of positions, layers and heads of a trace with one target at or before the position."""
+    """Return the share of positions, layers and heads of a trace with one target at or before the
+    position."""
     from workflow.bench.rows import attachment
 
     path = attachment(row, str(files.get("trace")))
     if not path.is_file():
         return math.nan
-    heads = [head for layer in json.loads(path.read_text(encoding="utf-8"))["targets"] for head in layer]
-    right = [isinstance(target, int) and 0 <= target <= i for head in heads for i, target in enumerate(head)]
+    heads = [
+        head for layer in json.loads(path.read_text(encoding="utf-8"))["targets"] for head in layer
+    ]
+    right = [
+        isinstance(target, int) and 0 <= target <= i
+        for head in heads
+        for i, target in enumerate(head)
+    ]
     return sum(right) / max(1, len(right))
 
 
@@ -239,17 +306,20 @@ def derived(estimates: pd.DataFrame) -> Iterator[pd.DataFrame]:
     for model in sorted(set(ablated["model"])):
         pairs = beside(ablated[ablated["model"] == model], ablated, model)
         factor = pairs["value"] / pairs["value_other"]
-        yield as_estimates(pairs, "tokens_to_95_factor", "ratio", value=factor, low=math.nan, high=math.nan)
+        yield as_estimates(
+            pairs, "tokens_to_95_factor", "ratio", value=factor, low=math.nan, high=math.nan
+        )
     for reference in ATTENTION:
         yield _tokens_reduction(estimates, reference)
 
 
 def _tokens_reduction(estimates: pd.DataFrame, reference: str) -> pd.DataFrame:
-    """Return the tokens until 95% of the reference's quickest seed over those of the model's slowest, to the reverse.
+    """Return the tokens until 95% of the reference's quickest seed over those of the model's
+    slowest, to the reverse.
 
-    A reference's seed that never got there counts what it used; a model of which a seed never got there needs
-    infinitely many. Where the reference never got there either, such a model is "not learned".
-    """
+    A reference's seed that never got there counts what it used; a model of which a seed never got
+    there needs infinitely many. Where the reference never got there either, such a model is "not
+    learned"."""
     to_95 = estimates[estimates["quantity"] == "tokens_to_95"]
     until = estimates[estimates["quantity"] == "tokens_until"].assign(quantity="tokens_to_95")
     until = until.merge(to_95[[*KEY, "n"]].rename(columns={"n": "learned"}), on=KEY)
@@ -258,11 +328,18 @@ def _tokens_reduction(estimates: pd.DataFrame, reference: str) -> pd.DataFrame:
     quickest = pairs["least"].where(pairs["n"] > 0, math.inf)
     value = pairs["least_other"] / slowest
     table = as_estimates(
-        pairs, "tokens_to_95_reduction", "ratio", value=value, low=value, high=pairs["most_other"] / quickest
+        pairs,
+        "tokens_to_95_reduction",
+        "ratio",
+        value=value,
+        low=value,
+        high=pairs["most_other"] / quickest,
     )
     table["n"] = table["runs"]
     never = (pairs["learned"] == 0) & (table["status"] == "ok")
-    table["reason"] = table["reason"].mask(never, f"{reference} never reached 95%: its budget counts")
+    table["reason"] = table["reason"].mask(
+        never, f"{reference} never reached 95%: its budget counts"
+    )
     neither = never & (pairs["n"] < pairs["runs"])
     table[["value", "low", "high"]] = table[["value", "low", "high"]].mask(neither)
     table[["status", "reason"]] = table[["status", "reason"]].mask(neither, "not learned")
@@ -270,7 +347,8 @@ def _tokens_reduction(estimates: pd.DataFrame, reference: str) -> pd.DataFrame:
 
 
 def _sizes(runs: pd.DataFrame) -> Iterator[pd.DataFrame]:
-    """Yield the sizes of each model as it is, an example row for each: a changed setting changes a model's size."""
+    """Yield the sizes of each model as it is, an example row for each: a changed setting changes a
+    model's size."""
     counted = runs[(runs["variant"] == "") & runs["n_params"].notna()]
     counted = counted.drop_duplicates(["model", "n_params", "n_tables"])
     named = ("quantity", "model", "position", "trunk", "learning_rate")

@@ -14,24 +14,58 @@ TEXT = "bytes"  # the task of predicting real text
 
 # The columns that tell one estimate from another. "" or <NA> where a column does not apply.
 TEXT_KEYS = (
-    "quantity", "experiment", "task", "model", "variant", "against", "phase", "machine", "device", "dtype", "trunk",
-    "position", "axis", "data",
-)  # fmt: skip
+    "quantity",
+    "experiment",
+    "task",
+    "model",
+    "variant",
+    "against",
+    "phase",
+    "machine",
+    "device",
+    "dtype",
+    "trunk",
+    "position",
+    "axis",
+    "data",
+)
 WHOLE_KEYS = ("threads", "tokens", "x", "length", "batch", "symbols", "layer")
 KEY = [
-    "quantity", "experiment", "task", "model", "variant", "against", "phase", "machine", "device", "dtype", "threads",
-    "trunk", "tokens", "learning_rate", "position", "axis", "x", "length", "batch", "symbols", "data", "layer",
-]  # fmt: skip
+    "quantity",
+    "experiment",
+    "task",
+    "model",
+    "variant",
+    "against",
+    "phase",
+    "machine",
+    "device",
+    "dtype",
+    "threads",
+    "trunk",
+    "tokens",
+    "learning_rate",
+    "position",
+    "axis",
+    "x",
+    "length",
+    "batch",
+    "symbols",
+    "data",
+    "layer",
+]
 PLACE = ["machine", "device", "dtype", "threads"]  # times are compared within one place only
 
 
 def prepare(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of `frame` with every column of KEY, and tokens_to_95 of learned runs only."""
+    """Return the rows of `frame` with every column of KEY, and tokens_to_95 of learned runs
+    only."""
     runs = frame.rename(columns={"data_hash": "data", "model_hash": "code"})
     settings = [unpack(text) or {} for text in runs["settings"]]
     runs["variant"] = [describe(cell.get("mixer") or {}) for cell in settings]
 
-    # Only training depends on a budget and a learning rate, and only a CPU on its number of threads.
+    # Only training depends on a budget and a learning rate, and only a CPU on its number of
+    # threads.
     trains = runs["task"].notna()
     rates = pd.Series([cell.get("lr") for cell in settings], index=runs.index, dtype="float64")
     runs["learning_rate"] = rates.where(trains)
@@ -50,10 +84,11 @@ def prepare(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def only_learned(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return the runs with tokens and seconds until 95% only where the final accuracy is at least 95% as well.
+    """Return the runs with tokens and seconds until 95% only where the final accuracy is at least
+    95% as well.
 
-    An evaluation during training is one small batch and may be lucky, so a run that ends below 95% did not learn.
-    """
+    An evaluation during training is one small batch and may be lucky, so a run that ends below 95%
+    did not learn."""
     runs.loc[~runs["learned"].fillna(True), ["tokens_to_95", "seconds_to_95"]] = pd.NA
     return runs
 
@@ -66,7 +101,8 @@ def without(runs: pd.DataFrame, *columns: str) -> pd.DataFrame:
 
 
 def describe(mixer: Mapping[str, Any]) -> str:
-    """Return changed mixer settings as text, `candidates=offsets+content, k=32`; empty for the model as it is."""
+    """Return changed mixer settings as text, `candidates=offsets+content, k=32`; empty for the
+    model as it is."""
     return ", ".join(f"{name}={mixer[name]}" for name in sorted(mixer))
 
 

@@ -1,4 +1,5 @@
-"""Estimates of cost: rates, times, memory, speed-ups, counted operations, exponents over N, mixers alone."""
+"""Estimates of cost: rates, times, memory, speed-ups, counted operations, exponents over N, mixers
+alone."""
 
 from __future__ import annotations
 
@@ -21,7 +22,12 @@ from workflow.report.estimates.combine import (
 )
 from workflow.report.estimates.runs import KEY, PLACE, unpack_all, without
 
-REFERENCES = ("transformer", "transformer-unfused", "longformer", "identity")  # what costs are compared with
+REFERENCES = (
+    "transformer",
+    "transformer-unfused",
+    "longformer",
+    "identity",
+)  # what costs are compared with
 PHASES = {  # phase -> the columns of its rate and of its time
     "training": ("tokens_per_s", "step_ms"),
     "inference": ("inference_tokens_per_s", "inference_ms"),
@@ -30,18 +36,24 @@ ANY_MACHINE = "any: counted"  # counted work is the same on every machine
 WORK = ("flops_forward", "flops_step", "saved_bytes_per_sequence")
 
 QUANTITIES = {
-    "throughput": Quantity("tokens/s", "median", "rate"),  # low, high: of the steps' 80th and 20th percentile
+    "throughput": Quantity(
+        "tokens/s", "median", "rate"
+    ),  # low, high: of the steps' 80th and 20th percentile
     "throughput_mean": Quantity("tokens/s", "mean, t"),
     "speedup": Quantity("ratio", "geometric mean", "ratio"),  # of throughputs in paired repeats
     "hours_apart": Quantity("h", "most"),  # between the two rows of a pair of speedup
-    "inference_over_forward": Quantity("ratio", "geometric mean"),  # rates of hard inference and training's forward
+    "inference_over_forward": Quantity(
+        "ratio", "geometric mean"
+    ),  # rates of hard inference and training's forward
     "peak_memory": Quantity("bytes", "median"),  # of a training step
     "saved_bytes": Quantity("bytes", "median"),  # kept for the backward pass of a training step
     "saved_bytes_per_token": Quantity("bytes/token", "median"),
     "flops_forward": Quantity("FLOP", "median"),  # of one sequence
     "flops_step": Quantity("FLOP", "median"),  # of one sequence
     "saved_bytes_per_sequence": Quantity("bytes", "median"),
-    "mixer_time": Quantity("ms", "median"),  # of one mixer alone; phase training: forward and backward
+    "mixer_time": Quantity(
+        "ms", "median"
+    ),  # of one mixer alone; phase training: forward and backward
 }
 
 DERIVED = (
@@ -81,13 +93,17 @@ def samples(runs: pd.DataFrame) -> Iterator[pd.DataFrame]:
 def _rates(timed: pd.DataFrame, phase: str) -> pd.DataFrame:
     rate, time = PHASES[phase]
     tokens = 1000 * timed["batch"] * timed["length"]
-    unsteady = [any(text.startswith(phase) for text in warnings or []) for warnings in unpack_all(timed["warnings"])]
+    unsteady = [
+        any(text.startswith(phase) for text in warnings or [])
+        for warnings in unpack_all(timed["warnings"])
+    ]
     bounds = {"low": tokens / timed[f"{time}_q80"], "high": tokens / timed[f"{time}_q20"]}
     return sample(timed, "throughput", timed[rate], phase=phase, unsteady=unsteady, **bounds)
 
 
 def _speedups(rates: pd.DataFrame, timed: pd.DataFrame, reference: str) -> Iterator[pd.DataFrame]:
-    """Yield the ratio of each rate to the reference's of the same place, size, seed and repeat, and the hours between.
+    """Yield the ratio of each rate to the reference's of the same place, size, seed and repeat, and
+    the hours between.
 
     A run whose partner is missing or failed has the status NO_PAIR.
     """
@@ -101,7 +117,9 @@ def _speedups(rates: pd.DataFrame, timed: pd.DataFrame, reference: str) -> Itera
         return
     ratio = pairs["value"] / pairs["value_partner"]
     alone = (pairs["status"] == "ok") & ratio.isna()
-    reasons = f"{reference} of the same repeat is " + pairs["status_partner"].fillna("not run").astype("str")
+    reasons = f"{reference} of the same repeat is " + pairs["status_partner"].fillna(
+        "not run"
+    ).astype("str")
     pairs["reason"] = pairs["reason"].mask(alone, reasons)
     pairs["status"] = pairs["status"].mask(alone, NO_PAIR)
     pairs["path"] = pairs["path"] + (SEPARATOR + pairs["path_partner"]).fillna("")
@@ -130,7 +148,8 @@ def derived(estimates: pd.DataFrame, runs: pd.DataFrame) -> Iterator[pd.DataFram
 
 
 def _training_time(rates: pd.DataFrame) -> pd.DataFrame:
-    """Return the seconds for the paper's unit, 20 sequences of N tokens, at the median rate and its band."""
+    """Return the seconds for the paper's unit, 20 sequences of N tokens, at the median rate and its
+    band."""
     tokens = paper.SEQUENCES * rates["length"].astype("float64")
     times = rates.assign(quantity="training_time", unit="s", value=tokens / rates["value"])
     for column, inverse in (("low", "high"), ("high", "low"), ("least", "most"), ("most", "least")):
@@ -141,7 +160,8 @@ def _training_time(rates: pd.DataFrame) -> pd.DataFrame:
 
 
 def _peak_reduction(peaks: pd.DataFrame, reference: str) -> pd.DataFrame:
-    """Return the reference's peak memory over the model's, between the ratios of the runs' extremes."""
+    """Return the reference's peak memory over the model's, between the ratios of the runs'
+    extremes."""
     pairs = beside(peaks, peaks, reference)
     return as_estimates(
         pairs, "peak_memory_reduction", "ratio", value=pairs["value_other"] / pairs["value"],
@@ -169,10 +189,11 @@ def _reduction(work: pd.DataFrame, reference: str) -> pd.DataFrame:
 
 
 def _exponents(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return b of amount ~ N^b for one sequence, by all N from x on, with a slope for each seed and repeat.
+    """Return b of amount ~ N^b for one sequence, by all N from x on, with a slope for each seed and
+    repeat.
 
-    Times have an exponent from each N on. Counted work is the same everywhere, so its exponent has no place.
-    """
+    Times have an exponent from each N on. Counted work is the same everywhere, so its exponent has
+    no place."""
     ok = runs[runs["status"] == "ok"]
     timed, counted = ok[ok["experiment"] == "efficiency"], ok[ok["experiment"] == "complexity"]
     counted = without(counted, "device", "dtype", "threads").assign(machine=ANY_MACHINE)
@@ -200,7 +221,8 @@ def _exponents(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _exponent(points: pd.DataFrame) -> dict[str, object]:
-    """Return the exponent over the slopes of the repeats; nothing where no repeat has several lengths."""
+    """Return the exponent over the slopes of the repeats; nothing where no repeat has several
+    lengths."""
     repeats: dict[tuple[int, int], tuple[list[float], list[float]]] = {}
     columns = (points[name].tolist() for name in ("seed", "repeat", "length", "amount"))
     for seed, repeat, length, amount in zip(*columns, strict=True):

@@ -24,9 +24,22 @@ TEMPLATES = Path(__file__).resolve().parents[1] / "templates"
 CAPTIONS = TEMPLATES.with_name("captions")
 SCRIPTS = ("base.js", "charts.js", "tables.js", "arcs.js", "explorer.js", "page.js")
 TEXTS = (
-    "experiment", "task", "model", "variant", "axis", "x", "length", "device", "machine", "dtype", "threads", "seed",
-    "repeat", "status", "reason",
-)  # fmt: skip
+    "experiment",
+    "task",
+    "model",
+    "variant",
+    "axis",
+    "x",
+    "length",
+    "device",
+    "machine",
+    "dtype",
+    "threads",
+    "seed",
+    "repeat",
+    "status",
+    "reason",
+)
 WHOLE = ("x", "length", "threads", "seed", "repeat")
 MEASURES = {  # column of the rows -> its heading and the unit it is divided by
     "tokens_per_s": ("training, tokens/s", 1),
@@ -39,11 +52,22 @@ MEASURES = {  # column of the rows -> its heading and the unit it is divided by
     "loss": ("loss, nats", 1),
     "tokens_to_95": ("tokens to 95%", 1),
 }
-ORIGIN = ("path", "started", "ended", "git_commit", "git_dirty", "source_hash", "digest", "command", "settings")
+ORIGIN = (
+    "path",
+    "started",
+    "ended",
+    "git_commit",
+    "git_dirty",
+    "source_hash",
+    "digest",
+    "command",
+    "settings",
+)
 
 
 class Shown(NamedTuple):
-    """What the page holds beside the charts: the files of drawn figures, and the names of tables."""
+    """What the page holds beside the charts: the files of drawn figures, and the names of
+    tables."""
 
     figures: Sequence[Path]
     tables: Iterable[str]
@@ -53,7 +77,12 @@ EVERY_TABLE = Shown((), tables.NAMES)
 
 
 def write(
-    estimates: pd.DataFrame, frame: pd.DataFrame, lines: Sequence[claims.Line], out: Path, tier: str, shown: Shown
+    estimates: pd.DataFrame,
+    frame: pd.DataFrame,
+    lines: Sequence[claims.Line],
+    out: Path,
+    tier: str,
+    shown: Shown,
 ) -> Path:
     """Write `out/index.html`. Raises InputError where a figure is missing or a table is unknown."""
     page = out / "index.html"
@@ -62,7 +91,11 @@ def write(
 
 
 def html(
-    estimates: pd.DataFrame, frame: pd.DataFrame, lines: Sequence[claims.Line], tier: str, shown: Shown = EVERY_TABLE
+    estimates: pd.DataFrame,
+    frame: pd.DataFrame,
+    lines: Sequence[claims.Line],
+    tier: str,
+    shown: Shown = EVERY_TABLE,
 ) -> str:
     """Return the whole page."""
     runs = prepare(frame)
@@ -79,19 +112,34 @@ def html(
         "origin": origins(runs),
     }
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":"), "ensure_ascii": False}
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.policies["json.dumps_kwargs"] = {
+        "allow_nan": False,
+        "separators": (",", ":"),
+        "ensure_ascii": False,
+    }
     bundle = Path(str(itables.options.dt_bundle))
     return environment.get_template("page.html").render(
-        tier=tier, cards=[cards.card(line, runs, numbers) for line in lines], counts=cards.counts(lines),
+        tier=tier,
+        cards=[cards.card(line, runs, numbers) for line in lines],
+        counts=cards.counts(lines),
         colours=cards.colours(),
-        charts=plotted, tables=listed, traced=traced, figures=embedded(shown.figures), about=about(frame), data=data,
-        plotly=explorer.pack(get_plotlyjs()), datatables=explorer.pack(read(bundle)),
+        charts=plotted,
+        tables=listed,
+        traced=traced,
+        figures=embedded(shown.figures),
+        about=about(frame),
+        data=data,
+        plotly=explorer.pack(get_plotlyjs()),
+        datatables=explorer.pack(read(bundle)),
         styles=[read(bundle.with_suffix(".css")), read(TEMPLATES / "page.css")],
         script="\n".join(read(TEMPLATES / name) for name in SCRIPTS),
-    )  # fmt: skip
+    )
 
 
 def read(path: Path) -> str:
@@ -100,7 +148,8 @@ def read(path: Path) -> str:
 
 
 def looks(runs: pd.DataFrame, plotted: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return each model and variant of the charts with its colour on the light and the dark page."""
+    """Return each model and variant of the charts with its colour on the light and the dark
+    page."""
     panels = [panel for chart in plotted for panel in chart["panels"]]
     drawn = {trace["meta"].get("model") for panel in panels for trace in panel["data"]}
     paper = pd.DataFrame({"model": ["pointer", "transformer"], "variant": ""})
@@ -110,13 +159,18 @@ def looks(runs: pd.DataFrame, plotted: list[dict[str, Any]]) -> list[dict[str, A
     for pair in series:
         if models.label(*pair) in drawn:
             colour = known[pair].colour
-            found.append({"model": models.label(*pair), "light": colour, "dark": plots.on_dark(colour)})
+            found.append(
+                {"model": models.label(*pair), "light": colour, "dark": plots.on_dark(colour)}
+            )
     return found
 
 
 def rows_table(runs: pd.DataFrame) -> dict[str, Any]:
-    """Return every row with its main numbers; failures stand among the others, with their reason."""
-    columns = [(name, name) for name in TEXTS] + [(name, title) for name, (title, _) in MEASURES.items()]
+    """Return every row with its main numbers; failures stand among the others, with their
+    reason."""
+    columns = [(name, name) for name in TEXTS] + [
+        (name, title) for name, (title, _) in MEASURES.items()
+    ]
     cells = {}
     for name, _ in columns:
         unit = MEASURES[name][1] if name in MEASURES else None
@@ -128,7 +182,8 @@ def rows_table(runs: pd.DataFrame) -> dict[str, Any]:
 
 
 def heading(key: str, title: str, numeric: bool) -> dict[str, Any]:
-    """Return a column of a table; numeric: whether it sorts by the number that a cell begins with."""
+    """Return a column of a table; numeric: whether it sorts by the number that a cell begins
+    with."""
     return {"key": key, "title": title, "numeric": numeric}
 
 
@@ -141,19 +196,32 @@ def cell(value: Any, unit: float | None) -> Any:
     return value if isinstance(value, str) else int(value)
 
 
-def report_table(name: str, estimates: pd.DataFrame, frame: pd.DataFrame, numbers: plots.Rows) -> dict[str, Any]:
-    """Return a table of the report; each line knows its rows. Raises InputError for an unknown name."""
+def report_table(
+    name: str, estimates: pd.DataFrame, frame: pd.DataFrame, numbers: plots.Rows
+) -> dict[str, Any]:
+    """Return a table of the report; each line knows its rows. Raises InputError for an unknown
+    name."""
     if name not in tables.NAMES:
         raise InputError.unknown("table", name, tables.NAMES, "`--tables`")
     table = tables.make(name, estimates)
     titles = [heading(column, column, column.isdigit()) for column in map(str, table.wide)]
     behind = [plots.numbers(files, numbers) for files in table.rows or [""] * len(table.wide)]
-    made = {"name": name, "title": table.title, "columns": titles, "lines": table.wide.to_numpy().tolist()}
-    return made | {"notes": list(table.notes), "rows": behind, "csv": table.data.to_csv(index=False)}
+    made = {
+        "name": name,
+        "title": table.title,
+        "columns": titles,
+        "lines": table.wide.to_numpy().tolist(),
+    }
+    return made | {
+        "notes": list(table.notes),
+        "rows": behind,
+        "csv": table.data.to_csv(index=False),
+    }
 
 
 def origins(runs: pd.DataFrame) -> dict[str, Any]:
-    """Return where each row comes from: values of `keys`, and numbers into `versions` and `machines`."""
+    """Return where each row comes from: values of `keys`, and numbers into `versions` and
+    `machines`."""
     versions: dict[str, int] = {}
     machines: dict[str, int] = {}
     rows = []
@@ -173,7 +241,11 @@ def installed(cell: Any) -> str:
 
 def machine(run: Any) -> str:
     """Return the machine of a row in words."""
-    device = f", {run['device_name']}" if pd.notna(run["device_name"]) and run["device_name"] != run["machine"] else ""
+    device = (
+        f", {run['device_name']}"
+        if pd.notna(run["device_name"]) and run["device_name"] != run["machine"]
+        else ""
+    )
     ram = f", {run['ram_bytes'] / 2**30:.1f} GiB RAM" if pd.notna(run["ram_bytes"]) else ""
     return f"{run['machine']}{device}{ram}"
 
@@ -200,12 +272,20 @@ def embedded(drawn: Sequence[Path]) -> list[dict[str, str]]:
     """Return the drawn figures in the order of the report: name, caption, and the SVG as base64."""
     for path in drawn:
         if not path.is_file():
-            raise InputError.about("--figures", str(path), "a figure that is drawn", "the command line")
+            raise InputError.about(
+                "--figures", str(path), "a figure that is drawn", "the command line"
+            )
     svgs = {path.stem: path for path in drawn if path.suffix == ".svg"}
     order = [name for name in (*figures.FIGURES, "claims") if name in svgs]
     found = []
     for name in [*order, *sorted(svgs.keys() - set(order))]:
         caption = CAPTIONS / f"{name}.rst"
         text = " ".join(read(caption).replace("``", "").split()) if caption.is_file() else name
-        found.append({"name": name, "caption": text, "svg": base64.b64encode(svgs[name].read_bytes()).decode()})
+        found.append(
+            {
+                "name": name,
+                "caption": text,
+                "svg": base64.b64encode(svgs[name].read_bytes()).decode(),
+            }
+        )
     return found

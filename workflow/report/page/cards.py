@@ -1,4 +1,5 @@
-"""The verdict cards: a claim, the paper's number, ours with its interval, the verdict, and where to look further."""
+"""The verdict cards: a claim, the paper's number, ours with its interval, the verdict, and where to
+look further."""
 
 from __future__ import annotations
 
@@ -31,9 +32,9 @@ CHART_OF = {  # quantity -> the part of the page that shows it
 def card(line: Line, runs: pd.DataFrame, rows: Rows) -> dict[str, Any]:
     """Return a claim as the template shows it.
 
-    `cells` are label, value with interval, outcome, and numbers of rows; `charts` those of its quantities; `rows` what
-    to filter the rows by: nothing where the claim is judged by the paper's own numbers.
-    """
+    `cells` are label, value with interval, outcome, and numbers of rows; `charts` those of its
+    quantities; `rows` what to filter the rows by: nothing where the claim is judged by the paper's
+    own numbers."""
     outcomes = dict(line.outcomes)
     cells = []
     for cell in line.cells:
@@ -49,7 +50,9 @@ def card(line: Line, runs: pd.DataFrame, rows: Rows) -> dict[str, Any]:
         "mark": line.verdict.mark,
         "why": line.why,
         "cells": cells,
-        "charts": list(dict.fromkeys(CHART_OF[quantity] for quantity in quantities if quantity in CHART_OF)),
+        "charts": list(
+            dict.fromkeys(CHART_OF[quantity] for quantity in quantities if quantity in CHART_OF)
+        ),
         "rows": {column: sorted(set(behind[column])) for column in ("experiment", "model")},
     }
 
@@ -63,10 +66,15 @@ def counts(lines: Sequence[Line]) -> list[dict[str, Any]]:
     """Return how many claims got each verdict, in the vocabulary's order."""
     count = Counter(line.verdict for line in lines)
     verdicts = [verdict for verdict in Verdict if count[verdict]]
-    return [{"kind": kind(v), "verdict": str(v), "mark": v.mark, "number": count[v]} for v in verdicts]
+    return [
+        {"kind": kind(v), "verdict": str(v), "mark": v.mark, "number": count[v]} for v in verdicts
+    ]
 
 
 def colours() -> list[dict[str, str]]:
     """Return each verdict's class with its colour on the light and on the dark page."""
     pairs = figures.VERDICTS.items()
-    return [{"kind": kind(verdict), "light": colour, "dark": on_dark(colour)} for verdict, (colour, _) in pairs]
+    return [
+        {"kind": kind(verdict), "light": colour, "dark": on_dark(colour)}
+        for verdict, (colour, _) in pairs
+    ]

@@ -88,16 +88,26 @@ def traced(frame: pd.DataFrame) -> dict[str, Any]:
             left_out.append(f"{name}: the page holds {LARGEST_BYTES / 1e6:.0f} MB of traces")
             continue
         layers, heads, length = hops.shape
-        entries.append({
-            "name": name, "model": model, "layers": layers, "heads": heads, "length": length, "packed": packed,
-            "distance": None if pd.isna(row["distance"]) else int(row["distance"]),
-            "histogram": histogram(trace.get("hop_counts") or [], trace.get("hop_edges_tokens") or []),
-        })  # fmt: skip
+        entries.append(
+            {
+                "name": name,
+                "model": model,
+                "layers": layers,
+                "heads": heads,
+                "length": length,
+                "packed": packed,
+                "distance": None if pd.isna(row["distance"]) else int(row["distance"]),
+                "histogram": histogram(
+                    trace.get("hop_counts") or [], trace.get("hop_edges_tokens") or []
+                ),
+            }
+        )
     return {"models": entries, "left_out": left_out}
 
 
 def pack(text: str) -> str:
-    """Return base64 of the gzipped text; the same text gives the same, as there is no time in it."""
+    """Return base64 of the gzipped text; the same text gives the same, as there is no time in
+    it."""
     return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
 
 
@@ -112,15 +122,26 @@ def histogram(counts: Sequence[Sequence[int]], edges: Sequence[int]) -> dict[str
     shares = np.asarray(counts, dtype=float)
     shares = shares / np.maximum(1, shares.sum(axis=1, keepdims=True)) if len(counts) else shares
     texts = [
-        [f"layer {layer}, hop {name}: {share:.1%} of pointers" for name, share in zip(bins, row, strict=True)]
+        [
+            f"layer {layer}, hop {name}: {share:.1%} of pointers"
+            for name, share in zip(bins, row, strict=True)
+        ]
         for layer, row in enumerate(shares, start=1)
     ]
     spoken = [
-        f"layer {layer} mostly {bins[int(row.argmax())]} ({row.max():.0%})" for layer, row in enumerate(shares, start=1)
+        f"layer {layer} mostly {bins[int(row.argmax())]} ({row.max():.0%})"
+        for layer, row in enumerate(shares, start=1)
     ]
     layers = list(range(1, len(counts) + 1))
     z = shares.round(4).tolist()
-    heat = {"type": "heatmap", "z": z, "x": bins, "y": layers, "hovertext": texts, "hoverinfo": "text"}
+    heat = {
+        "type": "heatmap",
+        "z": z,
+        "x": bins,
+        "y": layers,
+        "hovertext": texts,
+        "hoverinfo": "text",
+    }
     alt = f"Hop lengths in tokens by layer: {'; '.join(spoken) or 'nothing counted'}."
     return {"data": [heat], "shapes": papers_hops(edges), "alt": alt}
 
@@ -131,16 +152,33 @@ def papers_hops(edges: Sequence[int]) -> list[dict[str, Any]]:
     far = paper.value("hops", "highest mean hop of the early layers")
     top = paper.value("hops", "longest hop of the later layers")
     shapes = []
-    for low, high, text in ((near, far, f"paper {near:.0f}–{far:.0f}"), (top, top, f"paper {top:.0f}")):
+    for low, high, text in (
+        (near, far, f"paper {near:.0f}–{far:.0f}"),
+        (top, top, f"paper {top:.0f}"),
+    ):
         if len(edges) > 1 and high < edges[-1]:
-            label = {"text": text, "textposition": "top center", "yanchor": "bottom", "font": {"size": 11}}
-            shapes.append({
-                "type": "rect", "yref": "paper", "y0": 0, "y1": 1, "x0": across(low), "x1": across(high),
-                "line": {"color": "#808080", "width": 1.5, "dash": "dash"}, "label": label,
-            })  # fmt: skip
+            label = {
+                "text": text,
+                "textposition": "top center",
+                "yanchor": "bottom",
+                "font": {"size": 11},
+            }
+            shapes.append(
+                {
+                    "type": "rect",
+                    "yref": "paper",
+                    "y0": 0,
+                    "y1": 1,
+                    "x0": across(low),
+                    "x1": across(high),
+                    "line": {"color": "#808080", "width": 1.5, "dash": "dash"},
+                    "label": label,
+                }
+            )
     return shapes
 
 
 def across(hop: float) -> float:
-    """Return where a hop lies on an axis of bins between powers of two, logarithmic inside its own."""
+    """Return where a hop lies on an axis of bins between powers of two, logarithmic inside its
+    own."""
     return math.log2(hop) + 0.5

@@ -25,15 +25,31 @@ from workflow.report.models import Look
 Trace = dict[str, Any]
 Rows = Mapping[str, int]  # row file -> the row's number on the page
 SYMBOLS = {
-    "o": "circle", "s": "square", "^": "triangle-up", "D": "diamond", "v": "triangle-down", "P": "cross", "X": "x",
-    "<": "triangle-left", ">": "triangle-right", "h": "hexagon", "p": "pentagon", "*": "star", "d": "diamond-tall",
-}  # fmt: skip
+    "o": "circle",
+    "s": "square",
+    "^": "triangle-up",
+    "D": "diamond",
+    "v": "triangle-down",
+    "P": "cross",
+    "X": "x",
+    "<": "triangle-left",
+    ">": "triangle-right",
+    "h": "hexagon",
+    "p": "pentagon",
+    "*": "star",
+    "d": "diamond-tall",
+}
 DASHES = {"-": "solid", "--": "dash", "-.": "dashdot", ":": "dot"}
 GREY = "#808080"
 WHITE = 0.35  # share of white in a colour on the dark page
 MOST_POINTS = 120  # of one loss curve
-MACHINES = "Each point is a ratio of two rows of one machine; bars are the smallest and largest pair."
-LOSSES = "One line a seed, until training stopped: at its budget, or at the accuracy that the config states."
+MACHINES = (
+    "Each point is a ratio of two rows of one machine; bars are the smallest and largest pair."
+)
+LOSSES = (
+    "One line a seed, until training stopped: at its budget, or at the accuracy that the config "
+    "states."
+)
 
 
 def shown(text: object) -> str:
@@ -55,9 +71,13 @@ def all_charts(estimates: Table, frame: Table, rows: Rows) -> list[dict[str, Any
     """Return the charts in the page's order; that of the machines is the last."""
     names = [name for name in CHARTS if name != "mqar"]
     made = {name: _chart(name, CHARTS[name], estimates, rows) for name in names}
-    losses = _declared("loss_curves", "Loss on the copy task", "Training tokens", NO_COPIES, LOSSES, "copy_loss")
+    losses = _declared(
+        "loss_curves", "Loss on the copy task", "Training tokens", NO_COPIES, LOSSES, "copy_loss"
+    )
     losses |= {"panels": _losses(frame, rows), "log": [False, False]}
-    ratios = _declared("machines", "Speed-up, machine by machine", LENGTH, NO_TIMES, MACHINES, "speedup")
+    ratios = _declared(
+        "machines", "Speed-up, machine by machine", LENGTH, NO_TIMES, MACHINES, "speedup"
+    )
     ratios |= {"panels": _machines(estimates, rows), "log": [True, True], "legend": True}
     recall = made.pop("recall")
     return [*made.values(), losses, recall, ratios]
@@ -74,14 +94,21 @@ def _chart(name: str, declared: Chart, estimates: Table, rows: Rows) -> dict[str
     panels = []
     for panel in charts.panels(declared, estimates):
         unit, band = panel.curves.label, panel.curves.band
-        data = [_line(look, name, line, band, unit, rows) for name, look, line in charts.lines(panel.estimates)]
+        data = [
+            _line(look, name, line, band, unit, rows)
+            for name, look, line in charts.lines(panel.estimates)
+        ]
         data += _published(panel.published, unit)
         for text, dash, x, y in charts.guides(panel.estimates) if declared.guides else ():
-            guide = _series(Look(GREY, "o", dash), text, x, [number(height) for height in y], "guide")
+            guide = _series(
+                Look(GREY, "o", dash), text, x, [number(height) for height in y], "guide"
+            )
             data.append(guide | {"mode": "lines", "hovertext": text})
         panels.append(_panel(panel.title, unit, data, panel.levels))
     failures = [_failure(cell) for cell in chosen[chosen["status"] != "ok"].to_dict("records")]
-    texts = _declared(name, declared.title, declared.x, declared.missing, declared.note, declared.table)
+    texts = _declared(
+        name, declared.title, declared.x, declared.missing, declared.note, declared.table
+    )
     log = [True, declared.log_y]
     return texts | {"panels": panels, "log": log, "failures": list(dict.fromkeys(failures))}
 
@@ -89,15 +116,26 @@ def _chart(name: str, declared: Chart, estimates: Table, rows: Rows) -> dict[str
 def _failure(cell: Mapping[Any, Any]) -> str:
     """Return which cell has no point, how it ended, and why."""
     name = models.label(cell["model"], cell["variant"])
-    return one_line(f"{name} at {cell['axis']} = {cell['x']} on {cell['machine']}, {cell['device']}: {cell['reason']}")
+    return one_line(
+        f"{name} at {cell['axis']} = {cell['x']} on {cell['machine']}, {cell['device']}: "
+        f"{cell['reason']}"
+    )
 
 
-def _panel(title: str, y: str, data: list[Trace], levels: Sequence[tuple[float, str, str]]) -> dict[str, Any]:
-    """Return a panel; `alt` says in words what it shows: the first and last point of each series."""
+def _panel(
+    title: str, y: str, data: list[Trace], levels: Sequence[tuple[float, str, str]]
+) -> dict[str, Any]:
+    """Return a panel; `alt` says in words what it shows: the first and last point of each
+    series."""
     texts = []
     for trace in data:
-        points = [(x, value) for x, value in zip(trace["x"], trace["y"], strict=True) if value is not None]
-        ends = [f"{significant(value)} at {x:,.6g}" for x, value in dict.fromkeys((points[0], points[-1]))]
+        points = [
+            (x, value) for x, value in zip(trace["x"], trace["y"], strict=True) if value is not None
+        ]
+        ends = [
+            f"{significant(value)} at {x:,.6g}"
+            for x, value in dict.fromkeys((points[0], points[-1]))
+        ]
         texts.append(f"{html.unescape(trace['name'])} {' to '.join(ends)}")
     label = one_line(title.replace("\n", ", "))
     ticks = sorted({x for trace in data for x in trace["x"]})
@@ -108,21 +146,35 @@ def _panel(title: str, y: str, data: list[Trace], levels: Sequence[tuple[float, 
 
 def _series(look: Look, name: str, x: Iterable[Any], y: Iterable[Any], role: str = "ours") -> Trace:
     return {
-        "type": "scatter", "mode": "lines+markers", "name": shown(name), "x": list(x), "y": list(y),
-        "hoverinfo": "text", "line": {"color": look.colour, "dash": DASHES[look.line], "width": 2},
+        "type": "scatter",
+        "mode": "lines+markers",
+        "name": shown(name),
+        "x": list(x),
+        "y": list(y),
+        "hoverinfo": "text",
+        "line": {"color": look.colour, "dash": DASHES[look.line], "width": 2},
         "marker": {"color": look.colour, "symbol": SYMBOLS[look.marker], "size": 8},
         "meta": {"model": name, "role": role},
-    }  # fmt: skip
+    }
 
 
-def _line(look: Look, name: str, line: Table, band: tuple[str, str] | None, unit: str, rows: Rows) -> Trace:
-    """Return a series with an interval at each point, its numbers in the hover, its rows behind a click."""
+def _line(
+    look: Look, name: str, line: Table, band: tuple[str, str] | None, unit: str, rows: Rows
+) -> Trace:
+    """Return a series with an interval at each point, its numbers in the hover, its rows behind a
+    click."""
     trace = _series(look, name, line["x"].astype(int), [number(value) for value in line["value"]])
     low, high = line[band[0] if band else "value"], line[band[1] if band else "value"]
     if band:
         above = [number(end) or 0 for end in (high - line["value"]).clip(lower=0)]
         below = [number(end) or 0 for end in (line["value"] - low).clip(lower=0)]
-        trace["error_y"] = {"type": "data", "array": above, "arrayminus": below, "thickness": 1.2, "width": 3}
+        trace["error_y"] = {
+            "type": "data",
+            "array": above,
+            "arrayminus": below,
+            "thickness": 1.2,
+            "width": 3,
+        }
     trace["hovertext"] = [
         shown(f"{name} at {x:,}: {interval(*ends)}; {unit}; {n} runs (click for their commands)")
         for x, *ends, n in zip(line["x"], line["value"], low, high, line["n"], strict=True)
@@ -147,13 +199,16 @@ def _published(points: Table, unit: str) -> list[Trace]:
     traces = []
     for model, group in points.groupby("model"):
         look = models.looks([])[str(model), ""]
-        trace = _series(look, str(model), group["x"].astype(int), group["value"].astype(float), "paper")
+        trace = _series(
+            look, str(model), group["x"].astype(int), group["value"].astype(float), "paper"
+        )
         trace["name"] += f", {paper.PLACE}"
         trace["line"] |= {"dash": "dot", "width": 1.2}
         trace["marker"] |= {"symbol": f"{SYMBOLS[look.marker]}-open", "size": 9}
         texts = zip(group["x"], group["value"], group["source"], strict=True)
         trace["hovertext"] = [
-            shown(f"{model} at {x:,}: {value:,.4g}; {unit}; paper ({source})") for x, value, source in texts
+            shown(f"{model} at {x:,}: {value:,.4g}; {unit}; paper ({source})")
+            for x, value, source in texts
         ]
         traces.append(trace)
     return traces
@@ -163,9 +218,16 @@ def _level(height: float, text: str, dash: str) -> dict[str, Any]:
     label = {"text": text, "textposition": "end", "yanchor": "bottom", "font": {"size": 11}}
     line = {"color": GREY, "width": 1.2, "dash": DASHES[dash]}
     return {
-        "type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": height, "y1": height, "layer": "below",
-        "line": line, "label": label,
-    }  # fmt: skip
+        "type": "line",
+        "xref": "paper",
+        "x0": 0,
+        "x1": 1,
+        "y0": height,
+        "y1": height,
+        "layer": "below",
+        "line": line,
+        "label": label,
+    }
 
 
 def _losses(frame: Table, rows: Rows) -> list[dict[str, Any]]:
@@ -181,11 +243,19 @@ def _losses(frame: Table, rows: Rows) -> list[dict[str, Any]]:
         for run in lines:
             tokens, losses = zip(*run.curve, strict=True)
             name = models.label(run.model, run.variant)
-            texts = [shown(f"{name}, seed {run.seed}: {loss:.3g} nats after {x:,} tokens") for x, loss in run.curve]
-            trace = _series(looks[run.model, run.variant], name, tokens, losses) | {"mode": "lines", "hovertext": texts}
+            texts = [
+                shown(f"{name}, seed {run.seed}: {loss:.3g} nats after {x:,} tokens")
+                for x, loss in run.curve
+            ]
+            trace = _series(looks[run.model, run.variant], name, tokens, losses) | {
+                "mode": "lines",
+                "hovertext": texts,
+            }
             data.append(trace | {"customdata": [numbers(run.path, rows)] * len(tokens)})
         levels = [(math.log(v), f"guessing, ln {v}", "--") for v in sorted(set(group["symbols"]))]
-        panels.append(_panel(f"D = {distance}: {place(where)}", "Training loss (nats a symbol)", data, levels))
+        panels.append(
+            _panel(f"D = {distance}: {place(where)}", "Training loss (nats a symbol)", data, levels)
+        )
     return panels
 
 
@@ -197,7 +267,8 @@ def _thinned(text: Any) -> list[tuple[int, float]]:
 
 
 def _machines(estimates: Table, rows: Rows) -> list[dict[str, Any]]:
-    """Return a panel for each phase, reference and model, a series for each place, and the paper's."""
+    """Return a panel for each phase, reference and model, a series for each place, and the
+    paper's."""
     ratios = charts.finished(select(estimates, "speedup", against=charts.REFERENCES))
     label = "Ratio of tokens/s to the reference"
     panels = []
@@ -208,8 +279,14 @@ def _machines(estimates: Table, rows: Rows) -> list[dict[str, Any]]:
             data = []
             for slot, (where, line) in enumerate(group.groupby(PLACE, dropna=False), start=2):
                 # A machine is no model: its look is not one of the first two, the pointer models'.
-                look = Look(models.COLOURS[slot % len(models.COLOURS)], models.MARKERS[slot % len(models.MARKERS)], "-")
-                trace = _line(look, place(where), line.sort_values("x"), ("least", "most"), label, rows)
+                look = Look(
+                    models.COLOURS[slot % len(models.COLOURS)],
+                    models.MARKERS[slot % len(models.MARKERS)],
+                    "-",
+                )
+                trace = _line(
+                    look, place(where), line.sort_values("x"), ("least", "most"), label, rows
+                )
                 data.append(trace | {"meta": {"role": "ours"}})
             if (model, variant, phase) == ("pointer", "", "training"):
                 data += _published(paper.speedup(), label)
