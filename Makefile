@@ -10,6 +10,8 @@ ACTIVE := PATH="$$PWD/.venv/bin:$$PATH"
 RUN := $(ACTIVE) .venv/bin/python -m
 SNAKEMAKE := $(RUN) snakemake --cores $(CORES)
 RULES := Snakefile workflow/rules
+# The files that take longest first (tests/conftest.py), each whole on one of two workers.
+PYTEST := $(RUN) pytest -n 2 --dist loadfile --no-loadscope-reorder
 PIP_OPTIONS := $(if $(filter 1,$(CPU)),--extra-index-url https://download.pytorch.org/whl/cpu)
 
 # Settings of other environments must not leak into this one.
@@ -38,11 +40,11 @@ smoke: $(READY) ## run the smallest tier (minutes), in results/smoke/
 
 test: $(READY) ## check the style and run the tests, except those marked full
 	@echo "== pytest: style, types and tests; what cannot run here is skipped with a reason"
-	@$(RUN) pytest -n 2 --dist loadfile --durations=10
+	@$(PYTEST) --durations=10
 
 test-full: $(READY) ## run all tests, also those that take many minutes
 	@echo "== pytest --full: style, types and all tests"
-	@$(RUN) pytest -n 2 --dist loadfile --full --durations=20 --cov --cov-report=term:skip-covered
+	@$(PYTEST) --full --durations=20 --cov --cov-report=term:skip-covered
 
 lint: $(READY) ## check format, style, types and the workflow's rules
 	@$(RUN) ruff format --check --output-format concise .

@@ -1,10 +1,5 @@
 # From a config to rows, tables and figures: `snakemake --cores 4 all`. Every tier of config/ is a
-# target of its own (smoke, paper, ...). Rules wire files; workflow.bench and workflow.report compute.
-from snakemake.utils import min_version
-
-min_version("9.10")
-
-
+# target (smoke, paper, ...). Rules wire files; workflow.bench and workflow.report compute.
 include: "workflow/rules/common.smk"
 include: "workflow/rules/run.smk"
 include: "workflow/rules/report.smk"
@@ -21,30 +16,20 @@ rule all:
         reported(CHOSEN),
 
 
-for tier in GRID.tiers:
-
-    rule:
-        name:
-            tier
-        input:
-            reported(folder(tier)),
-
-
 rule collect:
     input:
         expand([*rules.collect_rows.output, *rules.make_estimates.output], results=CHOSEN),
 
 
-rule tables:
-    input:
-        reported(CHOSEN, "tables"),
+for target, files in {
+    **{tier: reported(folder(tier)) for tier in GRID.tiers},
+    "report": reported(CHOSEN),
+    "tables": [file for file in reported(CHOSEN) if "/tables/" in file],
+    "figures": [file for file in reported(CHOSEN) if "/figures/" in file],
+}.items():
 
-
-rule figures:
-    input:
-        reported(CHOSEN, "figures"),
-
-
-rule report:
-    input:
-        reported(CHOSEN, "tables", "figures", "report"),
+    rule:
+        name:
+            target
+        input:
+            files,

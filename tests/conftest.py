@@ -1,12 +1,14 @@
-"""What all tests share: the repository's folder, the option --full, and the reasons why a marked
-test is skipped."""
+"""What all tests share: the option --full, why a marked test is skipped, long files first, and a
+pipeline that is run once."""
 
 from __future__ import annotations
 
+import fcntl
 import functools
 import os
 import shutil
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -23,12 +25,30 @@ os.environ.setdefault(
 ROOT = Path(__file__).resolve().parent.parent
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 SLURM_COMMANDS = ("slurmctld", "slurmd", "munged", "squeue")
+# The files that take longest come first, so that the workers of pytest-xdist end together. Between
+# those that need the fixture `undisturbed` stand two that do not, so that no worker waits for it.
+LONG_FILES = (
+    "test_kills.py",
+    "test_golden.py",
+    "test_readme.py",
+    "test_walkthrough.py",
+    "test_slurm.py",
+    "test_workflow.py",
+    "test_style.py",
+    "test_pointer_model.py",
+    "test_baselines.py",
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--full", action="store_true", help="run the tests marked full as well (many minutes)"
     )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {name: place for place, name in enumerate(LONG_FILES)}
+    items.sort(key=lambda item: places.get(item.path.name, len(places)))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -42,7 +62,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
-    """How many cases the fuzzing tried and how many processes the fault tests killed."""
+    """Print how many cases the fuzzing tried and how many processes the fault tests killed."""
     from hostile import TALLY
 
     counts = config.stash.get(TALLY, {})
@@ -73,22 +93,45 @@ def _no_slurm() -> str:
 def _no_gpu() -> str:
     import torch
 
-    return (
-        ""
-        if torch.cuda.is_available() or torch.backends.mps.is_available()
-        else "no CUDA or MPS device here"
-    )
+    present = torch.cuda.is_available() or torch.backends.mps.is_available()
+    return "" if present else "no CUDA or MPS device here"
 
 
 @pytest.fixture(scope="session")
 def root() -> Path:
-    """The repository's folder."""
+    """Return the repository's folder."""
     return ROOT
 
 
 @pytest.fixture(scope="session")
 def chromium() -> str:
-    """Path of the browser; for tests marked browser."""
-    found = _chromium()
-    assert found, _no_browser()
-    return found
+    """Return the path of the browser; for tests marked browser."""
+    path = _chromium()
+    assert path, _no_browser()
+    return path
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a pipeline of `pipelines.TIER`, run once for all workers.
+
+    `seconds.txt` holds about how long it takes where the contracts are checked already.
+    """
+    import pipelines
+
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    folder = shared / "undisturbed"
+    seconds = folder / "seconds.txt"
+    with (shared / "undisturbed.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not seconds.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            start = time.time()
+            pipelines.finish(pipelines.new_folder(folder))
+            starting = (folder / "results" / ".pipeline").stat().st_mtime - start
+            contracts = (folder / pipelines.CONTRACTS).iterdir()
+            checked = max(path.stat().st_mtime for path in contracts)
+            seconds.write_text(str(starting + time.time() - checked))
+    return folder

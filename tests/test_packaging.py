@@ -32,17 +32,11 @@ MODULE_NAMES = {
     "pydantic_core": "pydantic",
     "triton": "torch",  # in its CUDA build
 }
-
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PROJECT = PYPROJECT["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 DEPENDENCIES = [Requirement(text) for text in PROJECT["dependencies"]]
 REQUIREMENTS = [*DEPENDENCIES, *map(Requirement, EXTRAS["test"])]
-ALL_REQUIREMENTS = {
-    r.name: r
-    for r in (*DEPENDENCIES, *(Requirement(t) for extra in EXTRAS.values() for t in extra))
-}
-ENVIRONMENT = yaml.safe_load((ROOT / "environment.yml").read_text())
 
 
 def pins() -> dict[str, str]:
@@ -58,51 +52,31 @@ def pins() -> dict[str, str]:
 PINS = pins()
 
 
-def test_constraints_are_exact_and_hold_no_local_build() -> None:
-    assert {
-        name: pin for name, pin in PINS.items() if not re.fullmatch(r"[0-9][0-9a-z.]*", pin)
-    } == {}
-
-
-def test_torch_is_the_release_that_the_numbers_were_made_with() -> None:
-    assert PINS["torch"] == "2.13.0"
-    assert "torch==2.13.0" in PROJECT["dependencies"]
-
-
-@pytest.mark.parametrize("name", ALL_REQUIREMENTS)
-def test_every_dependency_is_pinned_within_its_range(name: str) -> None:
-    pin, requirement = PINS.get(canonicalize_name(name)), ALL_REQUIREMENTS[name]
-    assert pin, f"{name} is in pyproject.toml and not in constraints.txt"
-    assert pin in requirement.specifier, (
-        f"constraints.txt pins {name}=={pin}, pyproject.toml asks for {requirement}"
-    )
+def test_every_dependency_is_pinned_exactly_within_its_range() -> None:
+    assert all(re.fullmatch(r"[0-9][0-9a-z.]*", pin) for pin in PINS.values())
+    for requirement in [*REQUIREMENTS, *map(Requirement, EXTRAS["slurm"])]:
+        assert PINS[canonicalize_name(requirement.name)] in requirement.specifier, requirement
 
 
 def test_the_environment_here_is_the_pinned_one() -> None:
     here = [r.name for r in REQUIREMENTS if r.marker is None or r.marker.evaluate()]
-    versions = {name: version(name).partition("+")[0] for name in here}
-    different = {
-        name: found for name, found in versions.items() if found != PINS[canonicalize_name(name)]
-    }
-    assert different == {}, "installed versions differ from constraints.txt: run `make env`"
+    installed = {name: version(name).partition("+")[0] for name in here}
+    pinned = {name: PINS[canonicalize_name(name)] for name in here}
+    assert installed == pinned, "run `make env`"
 
 
 def test_conda_environment_names_the_same_packages_at_the_same_versions() -> None:
     """What only some platforms have is left out: conda's file has no markers, and its pytorch
     brings triton itself."""
-    names = [
-        canonicalize_name(requirement.name)
-        for requirement in REQUIREMENTS
-        if requirement.marker is None
-    ]
-    conda = {
-        name: pin
-        for name, _, pin in (entry.partition("=") for entry in ENVIRONMENT["dependencies"])
-    }
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    conda = {}
+    for entry in environment["dependencies"]:
+        name, _, pin = entry.partition("=")
+        conda[name] = pin
     assert conda.pop("python") in SpecifierSet(PROJECT["requires-python"])
     assert conda.pop("pip") == ""
+    names = [canonicalize_name(r.name) for r in REQUIREMENTS if r.marker is None]
     assert conda == {CONDA_NAMES.get(name, name): PINS[name] for name in names}
-    assert ENVIRONMENT["channels"] == ["conda-forge", "bioconda"]
 
 
 def imported_modules() -> set[str]:
@@ -111,7 +85,7 @@ def imported_modules() -> set[str]:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Import):
                 names |= {alias.name.partition(".")[0] for alias in node.names}
-            elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            elif isinstance(node, ast.ImportFrom) and node.module:
                 names.add(node.module.partition(".")[0])
     return names
 
@@ -119,33 +93,23 @@ def imported_modules() -> set[str]:
 def test_every_imported_package_is_a_dependency() -> None:
     declared = {canonicalize_name(requirement.name) for requirement in DEPENDENCIES}
     outside = imported_modules() - set(sys.stdlib_module_names) - set(PACKAGES)
-    assert {
-        name for name in outside if canonicalize_name(MODULE_NAMES.get(name, name)) not in declared
-    } == set()
+    assert {canonicalize_name(MODULE_NAMES.get(name, name)) for name in outside} <= declared
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_every_data_file_goes_into_the_package(package: str) -> None:
+def test_every_file_goes_into_the_package(package: str) -> None:
     patterns = PYPROJECT["tool"]["setuptools"]["package-data"].get(package, ())
-    files = [
-        path.relative_to(ROOT / package) for path in (ROOT / package).rglob("*") if path.is_file()
-    ]
-    files = [path for path in files if not {"__pycache__", ".ruff_cache"} & {*path.parts}]
-    data = [str(path) for path in files if path.suffix != ".py"]
-    assert [
-        name for name in data if not any(fnmatch.fnmatch(name, pattern) for pattern in patterns)
-    ] == []
-
-
-def test_every_folder_of_modules_is_a_package() -> None:
-    folders = {path.parent for package in PACKAGES for path in (ROOT / package).rglob("*.py")}
-    assert [
-        str(folder.relative_to(ROOT)) for folder in folders if not (folder / "__init__.py").exists()
-    ] == []
+    for path in (ROOT / package).rglob("*"):
+        name = str(path.relative_to(ROOT / package))
+        if not path.is_file() or {"__pycache__", ".ruff_cache"} & {*path.parts}:
+            continue
+        if path.suffix == ".py":
+            assert (path.parent / "__init__.py").exists(), name
+        else:
+            assert any(fnmatch.fnmatch(name, pattern) for pattern in patterns), name
 
 
 def test_the_command_is_installed_and_points_to_the_command_line() -> None:
-    assert PROJECT["scripts"] == {"pointer-bench": "workflow.bench.cli:main"}
     command = Path(sys.executable).parent / "pointer-bench"
     if not command.exists():
         pytest.skip("the project is not installed in this environment (make env installs it)")
@@ -156,35 +120,13 @@ def test_the_command_is_installed_and_points_to_the_command_line() -> None:
     assert "usage: pointer-bench" in result.stdout.lower()
 
 
-def test_citation_names_the_paper_and_the_version() -> None:
-    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
-    assert (citation["version"], citation["license"]) == (PROJECT["version"], PROJECT["license"])
-    assert citation["references"][0]["url"] == "https://arxiv.org/abs/2508.02631"
-    assert citation["references"][0]["authors"][0]["family-names"] == "Li"
-
-
-def test_make_help_lists_the_commands() -> None:
-    command = ["make", "--no-print-directory", "help"]
-    result = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
-    )
-    commands = [line.split()[0] for line in result.stdout.splitlines()[1:]]
-    assert commands == re.findall(
-        r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE
-    )
-    assert {"env", "all", "smoke", "test", "test-full", "lint", "clean"} <= set(commands)
+def test_the_citation_has_the_version() -> None:
+    assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == PROJECT["version"]
 
 
 def test_make_clean_keeps_published_numbers_and_reference_rows(tmp_path: Path) -> None:
     (tmp_path / "Makefile").write_text((ROOT / "Makefile").read_text())
-    for folder in (
-        "paper",
-        "reference/machine",
-        "runs/copy",
-        "contracts",
-        "tables",
-        "smoke/tables",
-    ):
+    for folder in ("paper", "reference/machine", "runs/copy", "contracts", "smoke/tables"):
         (tmp_path / "results" / folder).mkdir(parents=True)
     (tmp_path / "results" / "rows.csv").write_text("schema\n")
     subprocess.run(["make", "clean"], cwd=tmp_path, capture_output=True, timeout=60, check=True)
@@ -216,8 +158,7 @@ def test_an_unfit_python_is_refused_with_what_to_install(
     assert not (tmp_path / ".venv").exists()
 
 
-@pytest.mark.parametrize("script", ["run", "make-environment", "install-system-packages", "slurm"])
-def test_scripts_are_executable_and_parse(script: str) -> None:
-    path = ROOT / ".ci" / script
-    assert path.stat().st_mode & 0o111
-    subprocess.run(["bash", "-n", path], check=True)
+def test_scripts_are_executable_and_parse() -> None:
+    for path in (ROOT / ".ci").iterdir():
+        assert path.stat().st_mode & 0o111, path
+        subprocess.run(["bash", "-n", path], check=True)

@@ -4,14 +4,12 @@ errors."""
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import pointer
@@ -27,8 +25,9 @@ from pointer.tracing import Trace, degeneracy
 from pointer.trunk import Trunk
 from workflow.bench import registry
 
-LONGEST_LOOPS = 20  # positions
+LONGEST_LOOPS = 14  # positions
 ALL_SOURCES = "offsets+chain+content+blocks"
+SIZES = {"length": 40, "batch": 3, "layers": 3}  # the largest drawn
 
 
 @dataclass(frozen=True)
@@ -46,14 +45,9 @@ class Drawn:
     def build(self, **changed: Any) -> Trunk:
         """Build the model in float64, with weights large enough that pointers differ."""
         torch.manual_seed(self.seed)
-        sizes = {
-            "symbols": self.symbols,
-            "length": self.length,
-            "layers": self.layers,
-            "width": 16,
-            "heads": 2,
-        }
-        model = registry.build(self.name, **sizes, mixer=self.mixer | changed).double()
+        sizes = {"symbols": self.symbols, "length": self.length, "layers": self.layers}
+        settings = self.mixer | changed
+        model = registry.build(self.name, **sizes, width=16, heads=2, mixer=settings).double()
         assert isinstance(model, Trunk)
         with torch.no_grad():
             for name, p in model.named_parameters():
@@ -69,17 +63,10 @@ class Drawn:
 
         Positions of one symbol can have equal keys; which of two equal blocks is chosen is then a
         matter of rounding, in which the ways of computing differ."""
-        small = replace(
-            self,
-            length=min(self.length, LONGEST_LOOPS),
-            batch=min(self.batch, 2),
-            symbols=LONGEST_LOOPS,
-        )
+        length, batch = min(self.length, LONGEST_LOOPS), min(self.batch, 2)
+        small = replace(self, length=length, batch=batch, symbols=LONGEST_LOOPS)
         generator = torch.Generator().manual_seed(self.seed)
-        rows = [
-            torch.randperm(LONGEST_LOOPS, generator=generator)[: small.length]
-            for _ in range(small.batch)
-        ]
+        rows = [torch.randperm(LONGEST_LOOPS, generator=generator)[:length] for _ in range(batch)]
         return small, torch.stack(rows)
 
 
@@ -93,19 +80,13 @@ def drawn(draw: st.DrawFn, dense: bool = True) -> Drawn:
         "gate": draw(st.booleans()),
         "value": draw(st.booleans()),
     }
-    name = draw(
-        st.sampled_from(
-            ["pointer-dense", "pointer", "pointer", "pointer"] if dense else ["pointer"]
-        )
-    )
+    names = ["pointer-dense", "pointer", "pointer", "pointer"]
+    name = draw(st.sampled_from(names if dense else ["pointer"]))
     if name == "pointer":
         alone = ["offsets", "offsets+chain", "offsets+content", "offsets+blocks"]
         source = draw(st.sampled_from([*alone, ALL_SOURCES]))
-        chain_window, rounds, taps = (
-            draw(st.integers(1, 4)),
-            draw(st.integers(1, 3)),
-            draw(st.integers(1, 4)),
-        )
+        chain_window, taps = draw(st.integers(1, 4)), draw(st.integers(1, 4))
+        rounds = draw(st.integers(1, 3))
         content = rounds * taps * draw(st.integers(1, 2))
         window, block = draw(st.integers(1, 12)), draw(st.integers(1, 6))
         proposed = {"chain": chain_window + 1, "content": content, "blocks": block}
@@ -123,11 +104,7 @@ def drawn(draw: st.DrawFn, dense: bool = True) -> Drawn:
             "window": window,
             "k": window + reserved + draw(st.integers(0, 12)),
         }
-    sizes = {
-        "length": draw(st.integers(1, 40)),
-        "batch": draw(st.integers(1, 3)),
-        "layers": draw(st.integers(1, 3)),
-    }
+    sizes = {key: draw(st.integers(1, most)) for key, most in SIZES.items()}
     return Drawn(**sizes, seed=draw(st.integers(0, 10**6)), name=name, mixer=mixer)
 
 
@@ -139,19 +116,17 @@ def test_a_model_is_causal_by_row_hard_and_points_at_its_past(model_of: Drawn) -
     """
     model, tokens = model_of.build(noise=0.0), model_of.tokens()
     logits = model.eval()(tokens)
-    for cut in range(1, model_of.length):
-        changed = torch.cat([tokens[:, :cut], (tokens[:, cut:] + 1) % model_of.symbols], dim=1)
-        torch.testing.assert_close(model(changed)[:, :cut], logits[:, :cut], atol=1e-12, rtol=0)
+    shifted = (tokens[0] + 1) % model_of.symbols
+    cuts = range(1, model_of.length + 1)
+    changed = model(torch.stack([torch.cat([tokens[0, :cut], shifted[cut:]]) for cut in cuts]))
+    for cut in cuts:
+        torch.testing.assert_close(changed[cut - 1, :cut], logits[0, :cut], atol=1e-12, rtol=0)
     torch.testing.assert_close(model(tokens.flip(0)).flip(0), logits, atol=1e-12, rtol=0)
     torch.testing.assert_close(model(tokens[:1]), logits[:1], atol=1e-12, rtol=0)
     torch.testing.assert_close(model.train()(tokens), logits, atol=1e-12, rtol=0)
     targets = pointer.trace(model, tokens).targets
-    assert targets.shape == (
-        model_of.layers,
-        model_of.batch,
-        model_of.mixer["pointer_heads"],
-        model_of.length,
-    )
+    heads = model_of.mixer["pointer_heads"]
+    assert targets.shape == (model_of.layers, model_of.batch, heads, model_of.length)
     assert bool(((targets >= 0) & (targets <= torch.arange(model_of.length))).all())
 
 
@@ -160,10 +135,8 @@ def naive(
 ) -> Any:
     """The loops with the signature of `pointer.select.select_listed`, drawing their noise as the
     fast paths do."""
-    start = starts(q.shape[0] * q.shape[1])
-    drawn_noise = noise.scale * gumbel(start, q.shape[2], positions.shape[3]).view(
-        positions.shape
-    ).to(q)
+    drawn_noise = gumbel(starts(q.shape[0] * q.shape[1]), q.shape[2], positions.shape[3])
+    drawn_noise = noise.scale * drawn_noise.view(positions.shape).to(q)
     return select_naive(q, k, v, bias, positions, drawn_noise, noise.temperature)
 
 
@@ -184,7 +157,7 @@ def trained_a_step(model: Trunk, tokens: Tensor) -> tuple[Tensor, list[Tensor | 
     return logits, [p.grad for p in model.parameters()]
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(drawn(dense=False))
 def test_the_whole_model_equals_the_one_made_of_loops(model_of: Drawn) -> None:
     model_of, tokens = model_of.of_distinct_tokens()
@@ -273,12 +246,12 @@ def test_credit_decides_which_offsets_learn_and_when(
     settings: dict[str, Any], counts: list[int]
 ) -> None:
     model = small(length=100, k=6, window=3, **settings)
-    table = model.mixers[0].offset_table
+    table: Any = model.mixers[0].offset_table
     learned = []
     for _ in counts:
         model.zero_grad()
         model(tokens(100)).square().sum().backward()
-        learned.append(0 if table.grad is None else int((table.grad != 0).sum()))  # type: ignore[operator]
+        learned.append(0 if table.grad is None else int((table.grad != 0).sum()))
     assert learned == counts
     assert model.mixers[0].period == settings.get("credit_every", 1)
 
@@ -298,9 +271,8 @@ def test_the_chain_lets_the_lower_pointer_change_the_upper_scores() -> None:
 
 
 def test_chain_candidates_reach_where_no_offset_does() -> None:
-    model = small(
-        length=100, k=6, window=1, candidates="offsets+chain", chain_window=4, chain=False
-    ).eval()
+    chosen = {"candidates": "offsets+chain", "chain_window": 4, "chain": False}
+    model = small(length=100, k=6, window=1, **chosen).eval()
     lower, upper = model.mixers
     assert isinstance(lower, PointerMixer)
     assert isinstance(upper, PointerMixer)
@@ -334,9 +306,8 @@ def test_trace_leaves_the_model_as_it_was_and_refuses_models_without_pointers() 
 def test_degenerate_pointers_are_named() -> None:
     positions = torch.arange(256).view(1, 1, 256)
     same = torch.zeros(1, 1, 256, dtype=torch.int64)
-    uniform = (
-        torch.rand(1, 1, 256, generator=torch.Generator().manual_seed(0)) * (positions + 1)
-    ).long()
+    share = torch.rand(1, 1, 256, generator=torch.Generator().manual_seed(0))
+    uniform = (share * (positions + 1)).long()
     good = (positions - 100).clamp(min=0)
     assert "same position" in str(degeneracy(same))
     assert "itself" in str(degeneracy(positions))
@@ -345,15 +316,6 @@ def test_degenerate_pointers_are_named() -> None:
     assert degeneracy(same[..., :63]) is None
     (warning,) = Trace(torch.stack([good, positions])).warnings()
     assert warning == "degenerate pointer in layer 2: every position points at itself"
-
-
-@pytest.mark.parametrize("candidates", ["offsets", ALL_SOURCES])
-def test_weights_survive_safetensors(tmp_path: Path, candidates: str) -> None:
-    drawn_model = Drawn(30, 2, 2, 0, "pointer", {"candidates": candidates, "k": 96}, symbols=7)
-    model, other = drawn_model.build().eval(), replace(drawn_model, seed=1).build().eval()
-    save_file(model.state_dict(), tmp_path / "w.safetensors")
-    other.load_state_dict(load_file(tmp_path / "w.safetensors"))
-    assert torch.equal(other(tokens(30)), model(tokens(30)))
 
 
 def test_table_momentum_divides_by_the_rms_of_the_row() -> None:
@@ -391,15 +353,3 @@ def test_every_parameter_has_one_optimiser() -> None:
 def test_bad_settings_are_named_errors(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         small(**settings)
-
-
-def test_tokens_out_of_range_and_too_long_are_named_errors() -> None:
-    model = small(length=10)
-    with pytest.raises(InputError, match="length N is 11; accepted: 1 to 10"):
-        model(tokens(11))
-    with pytest.raises(InputError, match="token range"):
-        model(torch.full((1, 4), 7))
-    with pytest.raises(
-        InputError, match=r"tokens is 'torch.float32\[1, 4\]'; accepted: int64\[B, N\]"
-    ):
-        model(torch.zeros(1, 4))

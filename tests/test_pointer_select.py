@@ -1,14 +1,20 @@
-"""Selection: every path on a CPU against loops, in values, targets and gradients; ties; credit."""
+"""Selection: every path against loops, in values, targets and gradients; ties; credit.
+
+The Triton kernels take part on a GPU, and where TRITON_INTERPRET is set before they are imported:
+tests/test_triton.py starts this file so."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from selections import Inputs, assert_same, by_loops, inputs
+from selections import Inputs, Shape, assert_same, by_loops, inputs
 from torch import Tensor
 
 from pointer.credit import FullRangeCredit, correlate, fast_length
@@ -27,91 +33,138 @@ from pointer.select import (
 from pointer.sources import chain_proposals, offset_proposals
 
 Select = Callable[..., tuple[Tensor, Tensor]]
-some = settings(max_examples=15, deadline=None)
-drawn = {
-    "batch": st.integers(1, 2),
-    "heads": st.integers(1, 3),
-    "length": st.integers(1, 70),
-    "scale": st.sampled_from([0.0, 0.4]),
-    "temperature": st.sampled_from([0.5, 1.0, 2.0]),
-    "seed": st.integers(0, 10**6),
-}
+EXAMPLES = 5 if os.environ.get("TRITON_INTERPRET") else 15  # the interpreter is slow
+some = settings(max_examples=EXAMPLES, deadline=None)
 
 
-def fused(
-    q: Tensor, k: Tensor, v: Tensor, bias: Tensor, offsets: Tensor, start: Tensor, noise: Noise
-) -> tuple[Tensor, Tensor]:
-    """The fused path with the signature of the plain one."""
+@dataclass(frozen=True)
+class Case:
+    """Sizes and noise of a drawn selection."""
+
+    batch: int
+    heads: int
+    length: int
+    noise: Noise
+    seed: int
+
+
+# The Triton kernels take the scale in float32, which holds 0.375 exactly.
+noises = st.builds(Noise, st.sampled_from([0.0, 0.375]), st.sampled_from([0.5, 1.0, 2.0]))
+cases = st.builds(
+    Case, st.integers(1, 2), st.integers(1, 3), st.integers(1, 70), noises, st.integers(0, 10**6)
+)
+
+
+def folded(kernel: Any, device: str, *arguments: Tensor, noise: Noise) -> tuple[Tensor, Tensor]:
+    """Return what a fused kernel computes on a device, as `select_plain` returns it."""
+    q, k, v, bias, offsets, start = (t.to(device) for t in arguments)
     flat = [t.flatten(0, 1).contiguous() for t in (q, k, v)]
     relaxed = (noise.scale, noise.temperature)
-    out, choice = FusedSelect.apply(*flat, bias.contiguous(), offsets, start, relaxed)  # type: ignore[no-untyped-call]
-    return out.view(v.shape), choice.view(q.shape[:3])
+    out, choice = kernel.apply(*flat, bias.contiguous(), offsets, start, relaxed)
+    return out.view(v.shape).cpu(), choice.view(q.shape[:3]).cpu()
 
 
-@pytest.mark.parametrize("path", [select_plain, fused])
+def fused(*arguments: Any) -> tuple[Tensor, Tensor]:
+    return folded(FusedSelect, "cpu", *arguments[:-1], noise=arguments[-1])
+
+
+def triton(*arguments: Any) -> tuple[Tensor, Tensor]:
+    from pointer.select_triton import TritonSelect
+
+    device = "cpu" if os.environ.get("TRITON_INTERPRET") else "cuda"
+    return folded(TritonSelect, device, *arguments[:-1], noise=arguments[-1])
+
+
+with_triton = os.environ.get("TRITON_INTERPRET") or torch.cuda.is_available()
+FUSED: list[Select] = [fused, triton] if with_triton else [fused]
+
+
+@pytest.mark.parametrize("path", [select_plain, *FUSED])
 @some
-@given(window=st.sampled_from([1, 2, 7, 8, 9, 12, 13]), far=st.integers(0, 8), **drawn)
-def test_selection_equals_the_loops(
-    path: Select,
-    window: int,
-    far: int,
-    batch: int,
-    heads: int,
-    length: int,
-    scale: float,
-    temperature: float,
-    seed: int,
-) -> None:
-    arguments = inputs((batch, heads, length, window + far), seed, window=window)
-    start, noise = torch.arange(batch * heads) * 1237 + seed, Noise(scale, temperature)
-    expected, expected_targets = by_loops(arguments, start, noise)
-    value, choice = path(*arguments, start, noise)
+@given(case=cases, window=st.sampled_from([1, 2, 7, 8, 9, 12, 13]), far=st.integers(0, 8))
+def test_selection_equals_the_loops(path: Select, case: Case, window: int, far: int) -> None:
+    shape = (case.batch, case.heads, case.length, window + far)
+    arguments = inputs(shape, case.seed, window=window)
+    start = torch.arange(case.batch * case.heads) * 1237 + case.seed
+    expected, expected_targets = by_loops(arguments, start, case.noise)
+    value, choice = path(*arguments, start, case.noise)
     assert torch.equal(targets(choice, arguments[4]), expected_targets)
     assert_same(value, expected, list(arguments[:4]))
 
 
 @pytest.mark.parametrize("is_fused", [True, False])
 @some
-@given(candidates=st.integers(1, 9), window=st.integers(1, 5), **drawn)
+@given(case=cases, candidates=st.integers(1, 9), window=st.integers(1, 5))
 def test_listed_selection_equals_the_loops(
-    is_fused: bool, candidates: int, window: int, batch: int, heads: int, length: int, scale: float,
-    temperature: float, seed: int,
-) -> None:  # fmt: skip
+    is_fused: bool, case: Case, candidates: int, window: int
+) -> None:
+    batch, heads, length, seed = case.batch, case.heads, case.length, case.seed
     q, k, v, bias, offsets = inputs((batch, heads, length, candidates), seed)
     share = torch.rand(batch, heads, length, generator=torch.Generator().manual_seed(seed))
     lower = (share * (torch.arange(length) + 1)).long()
-    positions = torch.cat(
-        [offset_proposals(offsets, batch, length), chain_proposals(lower, window)], dim=-1
-    )
-    bias = (
-        torch.cat([bias, bias.new_full((heads, window + 1), 0.1)], dim=-1).detach().requires_grad_()
-    )
+    shared, chained = offset_proposals(offsets, batch, length), chain_proposals(lower, window)
+    positions = torch.cat([shared, chained], dim=-1)
+    bias = torch.cat([bias, bias.new_full((heads, window + 1), 0.1)], dim=-1)
+    bias = bias.detach().requires_grad_()
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        value, at = select_listed(
-            q, k, v, bias, positions, Noise(scale, temperature), fused=is_fused
-        )
+        value, at = select_listed(q, k, v, bias, positions, case.noise, fused=is_fused)
         torch.manual_seed(seed)
-        start = starts(batch * heads)
-    noise = scale * gumbel(start, length, positions.shape[3]).view(positions.shape).double()
-    expected, expected_targets = select_naive(q, k, v, bias, positions, noise, temperature)
-    assert torch.equal(at, expected_targets)
-    assert_same(value, expected, [q, k, v, bias])
+        drawn = gumbel(starts(batch * heads), length, positions.shape[3]).view(positions.shape)
+    noise = case.noise.scale * drawn.double()
+    expected = select_naive(q, k, v, bias, positions, noise, case.noise.temperature)
+    assert torch.equal(at, expected[1])
+    assert_same(value, expected[0], [q, k, v, bias])
 
 
-@pytest.mark.parametrize("is_fused", [True, False])
-def test_the_nearest_wins_a_tie(is_fused: bool) -> None:
-    q, _, v, _, _ = inputs((1, 1, 9, 3), 0)
+@pytest.mark.parametrize("path", FUSED)
+@pytest.mark.parametrize(
+    ("shape", "widths", "dtype"),
+    [
+        ((1, 1, 1, 1), (1, 1), torch.float64),  # one position, one candidate
+        ((2, 2, 5, 12), (32, 64), torch.float64),  # shorter than its window
+        ((1, 2, 64, 8), (32, 64), torch.float32),  # one block of the Triton kernels, no more
+        # The model's widths, one row in the last block.
+        ((1, 1, 129, 16), (32, 256), torch.float32),
+        # Rows wider than a program's copy, of no power of two.
+        ((1, 1, 40, 6), (7, 300), torch.float64),
+    ],
+)
+def test_sizes_at_the_edges_equal_the_plain_path(
+    path: Select, shape: Shape, widths: tuple[int, int], dtype: torch.dtype
+) -> None:
+    arguments = inputs(shape, 11, widths, dtype=dtype)
+    start = 2**18 - 30 + torch.arange(shape[0] * shape[1]) * 29  # noise wraps around the pool
+    noise = Noise(0.375, 0.5)
+    value, choice = path(*arguments, start, noise)
+    expected, expected_choice = select_plain(*arguments, start, noise)
+    assert torch.equal(choice, expected_choice)
+    assert_same(value, expected, list(arguments[:4]))
+    with torch.no_grad():  # scores are not kept
+        again, chosen = path(*arguments, start, noise)
+    assert torch.equal(chosen, choice)
+    assert torch.equal(again, value)
+
+
+@pytest.mark.parametrize("path", [select_plain, *FUSED])
+def test_the_nearest_wins_a_tie(path: Select) -> None:
+    q, _, v, _, _ = inputs((1, 1, 9, 3), 0, dtype=torch.float32)
     zero, offsets = torch.zeros_like(q), torch.tensor([[0, 2, 5]])
+    start = torch.zeros(1, dtype=torch.int64)
     for bias, expected in (
         ([0.0, 0.0, 0.0], list(range(9))),
         ([0.0, 1.0, 1.0], [0, 1, 0, 1, 2, 3, 4, 5, 6]),
     ):
-        _, choice = select(zero, zero, v, zero.new_tensor([bias]), offsets, Noise(), fused=is_fused)
+        _, choice = path(zero, zero, v, torch.tensor([bias]), offsets, start, Noise())
         assert targets(choice, offsets).tolist() == [[expected]]
+
+
+@pytest.mark.parametrize("is_fused", [True, False])
+def test_the_nearest_listed_position_wins_a_tie(is_fused: bool) -> None:
+    _, _, v, _, _ = inputs((1, 1, 4, 3), 0)
+    zero, bias = v.new_zeros(1, 1, 4, 3), v.new_zeros(1, 3)
     positions = torch.tensor([[[[-1, 0, -1], [0, 1, -1], [0, 1, 0], [1, 0, 2]]]])
-    four, bias = zero[:, :, :4], zero.new_zeros(1, 3)
-    _, at = select_listed(four, four, v[:, :, :4], bias, positions, Noise(), fused=is_fused)
+    _, at = select_listed(zero, zero, v, bias, positions, Noise(), fused=is_fused)
     assert at.tolist() == [[[0, 1, 1, 2]]]
 
 
@@ -142,9 +195,10 @@ def test_soft_selection_has_the_gradients_of_finite_differences(temperature: flo
     assert torch.autograd.gradcheck(lambda *x: listed_plain(*x, positions, start, soft)[0], leaves)
 
 
-def test_fused_gradients_are_the_same_bit_for_bit_twice() -> None:
-    arguments: Inputs = inputs((2, 2, 200, 8), 9)
-    values = [fused(*arguments, torch.arange(4), Noise(0.3))[0] for _ in range(2)]
+@pytest.mark.parametrize("path", FUSED)
+def test_fused_gradients_are_the_same_bit_for_bit_twice(path: Select) -> None:
+    arguments: Inputs = inputs((2, 2, 90, 8), 9, dtype=torch.float32)
+    values = [path(*arguments, torch.arange(4), Noise(0.375))[0] for _ in range(2)]
     runs = [torch.autograd.grad(value.square().sum(), list(arguments[:4])) for value in values]
     assert all(torch.equal(a, b) for a, b in zip(*runs, strict=True))
 
@@ -156,9 +210,8 @@ def test_shifted_moves_each_head_by_its_own_offset() -> None:
 
 def test_credit_is_the_gradient_of_dense_soft_attention_over_offsets() -> None:
     generator = torch.Generator().manual_seed(1)
-    v, upstream = (
-        torch.randn(2, 2, 11, 4, generator=generator, dtype=torch.float64) for _ in range(2)
-    )
+    sizes, double = (2, 2, 11, 4), torch.float64
+    v, upstream = (torch.randn(sizes, generator=generator, dtype=double) for _ in range(2))
     table = torch.randn(2, 14, generator=generator, dtype=torch.float64, requires_grad=True)
     weights = torch.softmax(table[:, :11], dim=-1)
     rows = [sum(weights[:, o, None] * v[:, :, i - o] for o in range(i + 1)) for i in range(11)]
@@ -168,27 +221,17 @@ def test_credit_is_the_gradient_of_dense_soft_attention_over_offsets() -> None:
     assert torch.equal(credited, out)
     g_out, g_table = torch.autograd.grad(credited, [out, table], upstream)
     assert torch.equal(g_out, upstream)
-    torch.testing.assert_close(
-        g_table, expected, atol=1e-4, rtol=1e-4
-    )  # the correlation runs in float32
+    # The correlation runs in float32.
+    torch.testing.assert_close(g_table, expected, atol=1e-4, rtol=1e-4)
 
 
 def test_correlate_by_hand() -> None:
     g, v = torch.zeros(1, 1, 4, 1), torch.zeros(1, 1, 4, 1)
     g[0, 0, 3], v[0, 0, 1] = 2.0, 5.0
-    torch.testing.assert_close(
-        correlate(g, v), torch.tensor([[0.0, 0.0, 10.0, 0.0]]), atol=1e-5, rtol=0
-    )
+    expected = torch.tensor([[0.0, 0.0, 10.0, 0.0]])
+    torch.testing.assert_close(correlate(g, v), expected, atol=1e-5, rtol=0)
 
 
 def test_fast_length_is_the_next_small_product() -> None:
-    assert [fast_length(n) for n in (1, 2, 3, 7, 9, 1023, 1025, 4095)] == [
-        1,
-        2,
-        3,
-        8,
-        10,
-        1024,
-        1280,
-        4096,
-    ]
+    lengths = {1: 1, 2: 2, 3: 3, 7: 8, 9: 10, 1023: 1024, 1025: 1280, 4095: 4096}
+    assert {length: fast_length(length) for length in lengths} == lengths

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -24,11 +23,10 @@ needs_triton = pytest.mark.skipif(
 def run(*command: str, **variables: str) -> str:
     """Run Python in a process of its own, where the kernels are imported anew; return its
     output."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), **variables}
     result = subprocess.run(
         [sys.executable, *command],
         cwd=ROOT,
-        env=environment,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), **variables},
         capture_output=True,
         text=True,
         timeout=600,
@@ -38,26 +36,12 @@ def run(*command: str, **variables: str) -> str:
     return result.stdout
 
 
-def run_cases(**variables: str) -> None:
-    output = run(
-        "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/triton_cases.py", **variables
-    )
-    passed = re.search(r"(\d+) passed", output)
-    assert passed, output
-    assert int(passed[1]) >= 10
-
-
 @needs_triton
 def test_interpreted_kernels_keep_to_the_loops() -> None:
-    run_cases(TRITON_INTERPRET="1")
-
-
-@pytest.mark.gpu
-@needs_triton
-def test_on_a_gpu_the_kernels_keep_to_the_loops() -> None:
-    if not torch.cuda.is_available():
-        pytest.skip("no CUDA device here")
-    run_cases()
+    """On a GPU, tests/test_pointer_select.py runs the kernels by itself."""
+    options = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "triton")
+    output = run(*options, "tests/test_pointer_select.py", TRITON_INTERPRET="1")
+    assert "8 passed" in output, output
 
 
 COMPILE = """

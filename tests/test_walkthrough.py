@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 
 import pandas as pd
+import pipelines
 import pytest
 
 from workflow.bench.rows import Row, read_row
@@ -36,28 +37,8 @@ experiments:
     {models: [transformer, own], controls: none, batch: 1, warmup_steps: 1, timed_steps: 1}
   mqar: {models: [own], controls: none, pairs: [2], tokens: 4000, evaluate_symbols: 100}
 """
-TABLES = (
-    "training_time",
-    "throughput",
-    "speedup",
-    "memory",
-    "copy_accuracy",
-    "operations",
-    "parameters",
-    "mixers",
-    "recall",
-)
-FIGURES = (
-    "time",
-    "throughput",
-    "speedup",
-    "memory",
-    "operations",
-    "copy_accuracy",
-    "loss_curves",
-    "mqar",
-    "trade_off",
-)
+TABLES = "training_time throughput speedup memory copy_accuracy operations parameters mixers recall"
+FIGURES = "time throughput speedup memory operations copy_accuracy loss_curves mqar trade_off"
 TASK = '''"""Name the symbol that stood `gap` positions back, at the last position only."""
 
 from __future__ import annotations
@@ -74,27 +55,19 @@ from workflow.bench.validation import Whole
 
 @dataclass(frozen=True, kw_only=True)
 class EchoTask(Task):
-    """Names one symbol."""
-
     gap: int
+    supervised = 1
 
     def __post_init__(self) -> None:
         require("gap", self.gap, 1, self.length - 1)
 
     @property
-    def supervised(self) -> int:
-        """The last position."""
-        return 1
-
-    @property
     def chance(self) -> float:
-        """Symbols are uniform."""
         return 1 / self.symbols
 
     def sequences(
         self, rng: np.random.Generator, count: int, stream: str
     ) -> tuple[Symbols, Symbols]:
-        """See the module."""
         tokens = rng.integers(self.symbols, size=(count, self.length), dtype=np.int64)
         targets = blank(tokens)
         targets[:, -1] = tokens[:, -1 - self.gap]
@@ -102,8 +75,6 @@ class EchoTask(Task):
 
 
 class Echo(Parameters):
-    """Settings of the task."""
-
     question = "is the symbol of some positions back named?"
     axis, axis_key, sign = "gap", "gaps", "g"
     length = 16
@@ -127,200 +98,165 @@ QUARTER_HOUR, HOURS = 15 * 60, 3 * 60 * 60  # seconds
 LEAK = ("mean), carry", "mean.roll(-1, dims=1)), carry")
 
 
-def walkthrough(root: Path) -> list[list[str]]:
-    """The commands of the chapter's first block."""
-    chapter = (
-        (root / "README.md")
-        .read_text(encoding="utf-8")
-        .partition("\n## Add a baseline\n")[2]
-        .partition("\n## ")[0]
-    )
-    block = re.search(r"^```sh\n(.*?)^```", chapter, re.DOTALL | re.MULTILINE)
-    assert block
-    return [shlex.split(line, comments=True) for line in block[1].splitlines()]
-
-
 @pytest.fixture
 def checkout(tmp_path: Path, root: Path) -> Path:
-    """A copy of the repository; `pointer-bench` is its own."""
+    """Return a copy of the repository, whose `pointer-bench` is its own."""
     for part in FOLDERS:
         shutil.copytree(root / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__"))
     for part in FILES:
         shutil.copyfile(root / part, tmp_path / part)
-    (tmp_path / "bin").mkdir()
     command = tmp_path / "bin" / "pointer-bench"
-    command.write_text(
-        f'#!/bin/sh\nexec "{sys.executable}" -m workflow.bench "$@"\n', encoding="utf-8"
-    )
+    command.parent.mkdir()
+    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m workflow.bench "$@"\n')
     command.chmod(0o755)
     return tmp_path
 
 
 def shrink(checkout: Path) -> None:
-    """Makes the default tier and the micro-benchmarks tiny."""
-    (checkout / "config" / "default.yaml").write_text(TIER, encoding="utf-8")
+    """Make the default tier and the micro-benchmarks tiny."""
+    (checkout / "config" / "default.yaml").write_text(TIER)
     suite = checkout / "benchmarks" / "test_mixers.py"
-    text, changes = re.subn(
-        r"^(LENGTHS|MODELS) = .*", _smaller, suite.read_text("utf-8"), flags=re.MULTILINE
-    )
-    assert changes == 2
-    suite.write_text(text, encoding="utf-8")
+    text = suite.read_text()
+    for line, replacement in (
+        ("LENGTHS = ", "LENGTHS = (32,)"),
+        ("MODELS = ", 'MODELS = [n for n in ("transformer", "my_mixer") if n in registry.names()]'),
+    ):
+        text, changes = re.subn(rf"^{line}.*", replacement, text, flags=re.MULTILINE)
+        assert changes == 1
+    suite.write_text(text)
 
 
-def _smaller(line: re.Match[str]) -> str:
-    if line[1] == "LENGTHS":
-        return "LENGTHS = (32,)"
-    return 'MODELS = [name for name in ("transformer", "my_mixer") if name in registry.names()]'
+def walkthrough(root: Path) -> list[str]:
+    """Return the commands of the first block of "Add a baseline"."""
+    chapter = (root / "README.md").read_text().partition("\n## Add a baseline\n")[2]
+    block = re.search(r"^```sh\n(.*?)^```", chapter, re.DOTALL | re.MULTILINE)
+    assert block
+    return block[1].splitlines()
 
 
-def typed(folder: Path, *argv: str, limit: int = 560) -> subprocess.CompletedProcess[str]:
-    """A command as a user types it in the folder, with its programs on the PATH; `limit` in
-    seconds."""
-    search = os.pathsep.join(
-        [str(folder / "bin"), str(Path(sys.executable).parent), os.environ["PATH"]]
-    )
+def typed(folder: Path, command: str, limit: int = 560) -> tuple[int, str]:
+    """Run a command as a user types it in the folder, at most `limit` seconds; return its exit code
+    and output."""
+    programs = [str(folder / "bin"), str(Path(sys.executable).parent), os.environ["PATH"]]
     # pytest-xdist's own variables would switch the micro-benchmarks off.
-    inherited = {
-        name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")
-    }
-    environment = {**inherited, "PATH": search, "PYTHONPATH": str(folder)}
-    return subprocess.run(
-        argv,
+    inherited = {name: text for name, text in os.environ.items() if not name.startswith("PYTEST_")}
+    environment = {**inherited, "PATH": os.pathsep.join(programs), "PYTHONPATH": str(folder)}
+    done = subprocess.run(
+        shlex.split(command, comments=True),
         cwd=folder,
         env=environment,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
         timeout=limit,
         check=False,
     )
+    return done.returncode, done.stdout
+
+
+def succeed(folder: Path, *commands: str, limit: int = 560) -> str:
+    """Run commands that have to succeed; return their output."""
+    outputs = []
+    for command in commands:
+        code, output = typed(folder, command, limit)
+        assert code == 0, f"{command}\n{output[-8000:]}"
+        outputs.append(output)
+    return "".join(outputs)
 
 
 def rows(folder: Path) -> list[Row]:
+    """Return the rows of the new mixer."""
     return [read_row(path) for path in (folder / "results" / "runs").glob("*/my_mixer/*.json")]
 
 
-def reuse(results: Path, copy: Path) -> None:
-    """Rows that `make all` has left in the repository are not measured again, but those of the new
-    mixer."""
-    for part in ("runs", "contracts"):
-        if (results / part).is_dir():
-            shutil.copytree(results / part, copy / part, ignore=shutil.ignore_patterns("my_mixer*"))
-
-
-def succeed(folder: Path, commands: list[list[str]], limit: int = 560) -> str:
-    """Types the commands, each of which has to succeed within `limit` seconds; what they told."""
-    told = ""
-    for argv in commands:
-        done = typed(folder, *argv, limit=limit)
-        assert done.returncode == 0, (
-            f"{shlex.join(argv)}\n{done.stdout[-3000:]}\n{done.stderr[-5000:]}"
-        )
-        told += done.stdout + done.stderr
-    return told
-
-
 def without(folder: Path) -> list[Path]:
-    """The tables and figures in which the new mixer does not stand."""
+    """Return the tables and figures in which the new mixer does not stand."""
     results = folder / "results"
-    files = [results / "tables" / f"{name}.csv" for name in TABLES]
-    files += [results / "figures" / f"{name}.svg" for name in FIGURES]
+    files = [results / "tables" / f"{name}.csv" for name in TABLES.split()]
+    files += [results / "figures" / f"{name}.svg" for name in FIGURES.split()]
     return [path for path in files if "my_mixer" not in path.read_text(encoding="utf-8")]
 
 
 @pytest.mark.slow
-def test_the_walkthrough_of_the_readme(checkout: Path, root: Path) -> None:
+def test_the_walkthrough_of_the_readme(checkout: Path, root: Path, undisturbed: Path) -> None:
     shrink(checkout)
+    shutil.copytree(undisturbed / pipelines.CONTRACTS, checkout / pipelines.CONTRACTS)
     before = {
         path: path.read_bytes()
         for path in checkout.rglob("*")
         if path.is_file() and path.name != "registry.yaml"
     }
     commands = walkthrough(root)
-    told = succeed(checkout, commands[-1:]) + succeed(
-        checkout, commands
-    )  # the mixer joins results that are there
-    assert "my_mixer keeps the contract" in told
-    assert "copy my_mixer d64-s0: ok" in told
-    assert {(row["experiment"], row["status"]) for row in rows(checkout)} == {
-        (name, "ok") for name in ("complexity", "copy", "efficiency", "mqar")
-    }
+    succeed(checkout, "snakemake --cores 4 collect")  # the mixer joins rows that are there
+    output = succeed(checkout, *commands)
+    assert "my_mixer keeps the contract" in output
+    assert "copy my_mixer d64-s0: ok" in output
+    made = {(row["experiment"], row["status"]) for row in rows(checkout)}
+    assert made == {(name, "ok") for name in ("complexity", "copy", "efficiency", "mqar")}
     assert without(checkout) == []
     assert {path: path.read_bytes() for path in before} == before  # nothing else was edited
 
     mixer = checkout / "baselines" / "my_mixer.py"
-    text = mixer.read_text(encoding="utf-8")
+    text = mixer.read_text()
     assert LEAK[0] in text
-    mixer.write_text(text.replace(*LEAK), encoding="utf-8")
-    checked = typed(checkout, "pointer-bench", "check", "my_mixer")
-    assert checked.returncode == 1
-    assert re.search(
-        r"^FAIL  causal: output 0 differs by .* when tokens from 1 on change: it sees",
-        checked.stdout,
-        re.MULTILINE,
-    )
-    again = typed(checkout, "snakemake", "--cores", "4", "tables")
-    assert again.returncode == 0, again.stderr[-5000:]
-    assert {row["status"] for row in rows(checkout)} == {"error"}
-    assert all("causal: output 0 differs by" in row["reason"] for row in rows(checkout))
-    assert [row["step_ms"] or row["accuracy"] or row["flops_step"] for row in rows(checkout)] == [
-        None
-    ] * 4
-    assert (
-        "fails the contract" in (checkout / "results" / "tables" / "training_time.md").read_text()
-    )
-    assert "my_mixer" not in (checkout / "results" / "tables" / "mixers.csv").read_text()
+    mixer.write_text(text.replace(*LEAK))
+    code, output = typed(checkout, "pointer-bench check my_mixer")
+    assert code == 1
+    refusal = r"^FAIL  causal: output 0 differs by .* when tokens from 1 on change: it sees"
+    assert re.search(refusal, output, re.MULTILINE)
+    succeed(checkout, "snakemake --cores 4 tables")
+    assert len(rows(checkout)) == 4
+    for row in rows(checkout):
+        assert row["status"] == "error"
+        assert "causal: output 0 differs by" in row["reason"]
+        assert row["step_ms"] is row["accuracy"] is row["flops_step"] is None
+    tables = checkout / "results" / "tables"
+    assert "fails the contract" in (tables / "training_time.md").read_text()
+    assert "my_mixer" not in (tables / "mixers.csv").read_text()
 
 
 @pytest.mark.slow
-def test_a_new_task_is_one_file_and_one_line(checkout: Path) -> None:
+def test_a_new_task_is_one_file_and_one_line(checkout: Path, undisturbed: Path) -> None:
     """With its own parameter, which no other file names, it is measured by the pipeline and stands
     in a table."""
-    (checkout / "mine.yaml").write_text(TASK_TIER, encoding="utf-8")
-    (checkout / "workflow" / "bench" / "tasks" / "echo.py").write_text(TASK, encoding="utf-8")
-    listed = checkout / "workflow" / "bench" / "tasks" / "__init__.py"
-    text = listed.read_text(encoding="utf-8")
+    shutil.copytree(undisturbed / pipelines.CONTRACTS, checkout / pipelines.CONTRACTS)
+    (checkout / "mine.yaml").write_text(TASK_TIER)
+    tasks = checkout / "workflow" / "bench" / "tasks"
+    (tasks / "echo.py").write_text(TASK)
+    text = (tasks / "__init__.py").read_text()
     last = '    "bytes": "workflow.bench.tasks.text:Bytes",\n'
     assert last in text
-    listed.write_text(text.replace(last, last + TASK_LINE), encoding="utf-8")
-    assert "is the symbol of some positions back named?" in succeed(
-        checkout, [["pointer-bench", "list"]]
-    )
-    one = "pointer-bench run --experiment echo --model chance --gap 3 --out row.json"
-    assert "echo chance g3-s0: ok, accuracy" in succeed(checkout, [shlex.split(one)])
-    refused = typed(checkout, *shlex.split(one.replace("3", "16")))
-    assert (refused.returncode, "gap is 16; accepted: 1 to 15" in refused.stderr) == (2, True)
+    (tasks / "__init__.py").write_text(text.replace(last, last + TASK_LINE))
+    assert "is the symbol of some positions back named?" in succeed(checkout, "pointer-bench list")
+    one = "pointer-bench run --experiment echo --model chance --out row.json --gap "
+    assert "echo chance g3-s0: ok, accuracy" in succeed(checkout, f"{one} 3")
+    code, output = typed(checkout, f"{one} 16")
+    assert (code, "gap is 16; accepted: 1 to 15" in output) == (2, True)
 
-    succeed(checkout, [["snakemake", "--cores", "4", "tables", "--configfile", "mine.yaml"]])
-    made = [
-        read_row(path) for path in sorted((checkout / "results" / "runs" / "echo").rglob("g*.json"))
-    ]
-    assert [(row["task"], row["axis"], row["x"], row["status"]) for row in made] == [
-        ({"name": "echo", "gap": gap}, "gap", gap, "ok") for gap in (2, 5)
-    ]
+    succeed(checkout, "snakemake --cores 4 tables --configfile mine.yaml")
+    made = sorted((checkout / "results" / "runs" / "echo").rglob("g*.json"))
+    for row, gap in zip(map(read_row, made), (2, 5), strict=True):
+        assert (row["task"], row["axis"], row["x"]) == ({"name": "echo", "gap": gap}, "gap", gap)
+        assert row["status"] == "ok"
     table = pd.read_csv(checkout / "results" / "mine" / "tables" / "recall.csv")
-    assert {(task, x) for task, x in zip(table["task"], table["x"], strict=True)} == {
-        ("echo", 2),
-        ("echo", 5),
-    }
+    assert set(zip(table["task"], table["x"], strict=True)) == {("echo", 2), ("echo", 5)}
 
 
 @pytest.mark.full
 def test_on_the_default_tier_a_new_mixer_is_everywhere_within_a_quarter_of_an_hour(
     checkout: Path, root: Path
 ) -> None:
+    for part in ("runs", "contracts"):  # what `make all` has left is not measured again
+        if (root / "results" / part).is_dir():
+            new = shutil.ignore_patterns("my_mixer*")
+            shutil.copytree(root / "results" / part, checkout / "results" / part, ignore=new)
     commands = walkthrough(root)
-    reuse(root / "results", checkout / "results")
-    succeed(
-        checkout, commands[-1:], limit=HOURS
-    )  # the results of a user who has run the suite before
-    assert len(without(checkout)) == len(TABLES) + len(FIGURES)
+    succeed(checkout, commands[-1], limit=HOURS)  # a user who has run the suite before
+    assert len(without(checkout)) == len(TABLES.split()) + len(FIGURES.split())
     start = time.monotonic()
-    succeed(checkout, commands, limit=HOURS)
+    succeed(checkout, *commands, limit=HOURS)
     seconds = time.monotonic() - start
-    print(
-        f"the walk-through on the default tier: {seconds:.0f} s, {len(rows(checkout))} rows of "
-        "the new mixer"
-    )
+    print(f"the walk-through: {seconds:.0f} s, {len(rows(checkout))} rows of the new mixer")
     assert {row["status"] for row in rows(checkout)} == {"ok"}
     assert without(checkout) == []
     assert seconds < QUARTER_HOUR

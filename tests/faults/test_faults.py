@@ -1,5 +1,5 @@
-"""Memory, disk, clock, divergence and a second pipeline: each fault ends in its row, or in one line
-and no row."""
+"""Memory, disk, clock, divergence and a hang: each fault ends in its row, or in one line and no
+row."""
 
 from __future__ import annotations
 
@@ -16,53 +16,49 @@ from typing import Any
 
 import pipelines
 import pytest
+import torch
 
 from workflow.bench import cli, experiments, outcomes
 from workflow.bench.cell import Cell
+from workflow.bench.measure import training
 from workflow.bench.rows import complete, contracts, provenance, read_row, run, worker
 
 CELL: dict[str, Any] = {
     "experiment": "copy", "model": "pointer", "distance": 8, "length": 32, "batch": 2, "threads": 1,
-    "evaluate_symbols": 100,
+    "evaluate_symbols": 100, "memory_limit_bytes": 2**30,
 }  # fmt: skip
 DISK_BYTES = 400_000
+HUNG = "import sys, time; open(sys.argv[2], 'w').write('{}'); time.sleep(600)"
+QUICK = "import sys; open(sys.argv[2], 'w').write('{\"steps\": 1}')"
 
 
-def measured(tmp_path: Path, **changes: Any) -> dict[str, Any]:
-    """A row by the real worker."""
+def measured(tmp_path: Path, script: str = "", **changes: Any) -> dict[str, Any]:
+    """Return the row of a cell, made by the real worker, or by a script in its place."""
     folder = tmp_path / "files"
     folder.mkdir()
-    (row,) = run.run([Cell.of(**CELL | changes)], folder)
+    stand_in = [[sys.executable, "-c", script]] if script else []
+    (row,) = run.run([Cell.of(**CELL | changes)], folder, *stand_in)
     return row
+
+
+def seconds(row: dict[str, Any]) -> float:
+    """Return the time from the start to the end of a row."""
+    started, ended = (datetime.fromisoformat(row[key]) for key in ("started", "ended"))
+    return (ended - started).total_seconds()
 
 
 @pytest.mark.slow
 def test_a_model_that_asks_for_too_much_memory_is_an_oom_row(tmp_path: Path) -> None:
-    big = {
-        "model": "transformer-unfused",
-        "length": 8192,
-        "batch": 1,
-        "tokens": 8192,
-    }  # 8 heads x N x N x 4 bytes: 2 GB
+    # 8 heads x N x N x 4 bytes: 2 GB.
+    big = {"model": "transformer-unfused", "length": 8192, "batch": 1, "tokens": 8192}
     row = measured(tmp_path, **big, memory_limit_bytes=1_500_000_000)
     assert row["status"] == "oom"
     assert "allocate" in row["reason"]
 
 
-@pytest.mark.slow
-def test_a_loss_that_is_not_finite_is_a_diverged_row_with_the_step(tmp_path: Path) -> None:
-    row = measured(tmp_path, model="transformer", tokens=64 * 40, lr=10.0, symbols=4, seed=1)
-    if row["status"] == "ok":
-        pytest.skip("this recipe survives a learning rate of 10")
-    assert row["status"] == "diverged"
-    assert f"at step {row['steps']} " in row["reason"]
-
-
-def test_the_step_of_a_divergence_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import torch
-
-    from workflow.bench.measure import training
-
+def test_a_divergence_is_a_row_with_its_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     real, count = training.supervised_loss, [0]
 
     def poisoned(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -78,27 +74,14 @@ def test_the_step_of_a_divergence_is_told(tmp_path: Path, monkeypatch: pytest.Mo
     assert "nan at step 3 (192 tokens)" in row["reason"]
 
 
-HUNG = """
-import sys, time
-from pathlib import Path
-result = Path(sys.argv[2])
-result.write_text('{}')
-while True: time.sleep(1)
-"""
-
-
 def test_a_hung_job_is_a_timeout_row(tmp_path: Path) -> None:
-    (tmp_path / "worker.py").write_text(HUNG)
-    folder = tmp_path / "files"
-    folder.mkdir()
-    cell = Cell.of(**CELL, timeout_s=1, memory_limit_bytes=2**30)
-    (row,) = run.run([cell], folder, [sys.executable, str(tmp_path / "worker.py")])
+    row = measured(tmp_path, HUNG, timeout_s=1)
     assert (row["status"], row["reason"]) == ("timeout", "still running after 1 s (`timeout_s`)")
 
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of DISK_BYTES."""
+    """Mount a file system of DISK_BYTES."""
     folder = tmp_path / "disk"
     folder.mkdir()
     options = ["-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(folder)]
@@ -111,23 +94,8 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(folder)], check=True)
 
 
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A stand-in for the worker: a row at once, with a file beside it."""
-
-    def at_once(cells: list[Cell], folder: Path) -> list[dict[str, Any]]:
-        (folder / "weights.safetensors").write_bytes(b"w" * 60_000)
-        known = {**provenance.identity(cells[0]), **outcomes.Clock().times()}
-        return [complete({**known, "status": "ok", "files": {"weights": "weights.safetensors"}})]
-
-    monkeypatch.setattr(run, "run", at_once)
-    monkeypatch.setattr(
-        contracts, "verdict", lambda *_: contracts.Verdict("chance", {}, "", "ok", [])
-    )
-
-
 def fill(disk: Path) -> None:
-    """Leaves no byte free."""
+    """Leave no byte free."""
     with (disk / "filler").open("wb", buffering=0) as stream:
         try:
             while True:
@@ -136,20 +104,26 @@ def fill(disk: Path) -> None:
             return
 
 
-def bench(disk: Path, seed: int) -> int:
-    """`pointer-bench run` with its row on the disk."""
-    argv = ["run", "--experiment", "copy", "--model", "chance", "--seed", str(seed)]
-    return cli.main([*argv, "--keep", "--out", str(disk / f"{seed}.json")])
-
-
 def test_a_full_disk_stops_with_a_line_and_loses_nothing(
-    disk: Path, quick: None, capsys: pytest.CaptureFixture[str]
+    disk: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert bench(disk, 0) == 0
+    def at_once(cells: list[Cell], folder: Path) -> list[dict[str, Any]]:
+        (folder / "weights.safetensors").write_bytes(b"w" * 60_000)
+        known = {**provenance.identity(cells[0]), **outcomes.Clock().times()}
+        return [complete({**known, "status": "ok", "files": {"weights": "weights.safetensors"}})]
+
+    def bench(seed: int) -> int:
+        argv = ["run", "--experiment", "copy", "--model", "chance", "--seed", str(seed)]
+        return cli.main([*argv, "--keep", "--out", str(disk / f"{seed}.json")])
+
+    kept_contract = contracts.Verdict("chance", {}, "", "ok", [])
+    monkeypatch.setattr(run, "run", at_once)
+    monkeypatch.setattr(contracts, "verdict", lambda *_: kept_contract)
+    assert bench(0) == 0
     kept = read_row(disk / "0.json")
     fill(disk)
     capsys.readouterr()
-    assert bench(disk, 1) == 1
+    assert bench(1) == 1
     err = capsys.readouterr().err
     assert "No space left on device" in err
     assert len(err.splitlines()) == 1
@@ -157,57 +131,42 @@ def test_a_full_disk_stops_with_a_line_and_loses_nothing(
     left = sorted(path.name for path in disk.iterdir() if path.name != "filler")
     assert left == ["0.json", "0.weights.safetensors"]  # no half row, and nothing half beside it
     (disk / "filler").unlink()
-    assert bench(disk, 1) == 0
+    assert bench(1) == 0
     assert read_row(disk / "1.json")["seed"] == 1
 
 
 @pytest.mark.full
 def test_a_pipeline_on_a_full_disk_says_so_and_goes_on_when_there_is_room(
-    tmp_path: Path, disk: Path
+    tmp_path: Path, disk: Path, undisturbed: Path
 ) -> None:
     subprocess.run(["mount", "-o", "remount,size=4m", str(disk)], check=True)
-    loud, quiet = tmp_path / "loud", tmp_path / "quiet"
-    loud.mkdir(), quiet.mkdir()
-    (loud / "results").symlink_to(disk)
+    folder = pipelines.new_folder(tmp_path / "pipeline")
+    (folder / "results").symlink_to(disk)
     fill(disk)
-    assert pipelines.start(loud).wait(timeout=300) != 0
-    assert "No space left on device" in pipelines.said(loud)
-    assert "Traceback" not in pipelines.said(loud)
+    assert pipelines.start(folder).wait(timeout=300) != 0
+    assert "No space left on device" in pipelines.output(folder)
+    assert "Traceback" not in pipelines.output(folder)
     (disk / "filler").unlink()
-    pipelines.finish(loud)
-    pipelines.finish(quiet)
-    pipelines.compare(pipelines.rows(loud), pipelines.rows(quiet))
+    pipelines.finish(folder)
+    pipelines.compare(pipelines.rows(folder), pipelines.rows(undisturbed))
 
 
 class Jumping(datetime):
-    """A wall clock that somebody sets back an hour at every look."""
+    """A wall clock that somebody sets back an hour whenever it is read."""
 
-    looks = 0
+    reads = 0
 
     @classmethod
     def now(cls, tz: Any = None) -> datetime:
-        cls.looks += 1
-        return datetime(2026, 1, 1, 12, tzinfo=UTC) - timedelta(hours=cls.looks)
+        cls.reads += 1
+        return datetime(2026, 1, 1, 12, tzinfo=UTC) - timedelta(hours=cls.reads)
 
 
 def test_a_clock_that_is_set_back_gives_no_negative_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(outcomes, "datetime", Jumping)
-    monkeypatch.setitem(
-        sys.modules,
-        experiments.info("copy").module,
-        SimpleNamespace(__name__="planted", run=lambda *_: {"steps": 1}),
-    )
-    row = worker.measure(Cell.of(**CELL), tmp_path)
-    started, ended = (datetime.fromisoformat(row[key]) for key in ("started", "ended"))
-    assert timedelta(0) <= ended - started < timedelta(minutes=1)
-    (tmp_path / "worker.py").write_text(
-        "import sys; open(sys.argv[2], 'w').write('{\"steps\": 1}')"
-    )
-    folder = tmp_path / "files"
-    folder.mkdir()
-    cell = Cell.of(**CELL, memory_limit_bytes=2**30)
-    (row,) = run.run([cell], folder, [sys.executable, str(tmp_path / "worker.py")])
-    started, ended = (datetime.fromisoformat(row[key]) for key in ("started", "ended"))
-    assert timedelta(0) <= ended - started < timedelta(minutes=1)
+    planted = SimpleNamespace(__name__="planted", run=lambda *_: {"steps": 1})
+    monkeypatch.setitem(sys.modules, experiments.info("copy").module, planted)
+    assert 0 <= seconds(worker.measure(Cell.of(**CELL), tmp_path)) < 60
+    assert 0 <= seconds(measured(tmp_path, QUICK)) < 60

@@ -23,7 +23,6 @@ from workflow.bench.cell import Cell, threads
 from workflow.bench.experiments import EXPERIMENTS
 from workflow.bench.rows import contracts, estimate, lock, provenance
 from workflow.bench.sources import ROOT, content_hash
-from workflow.bench.tasks import TASKS
 from workflow.bench.validation import read_yaml
 
 RESULTS = "results"
@@ -79,22 +78,6 @@ class Grid:
     def rows(self, results: str) -> list[str]:
         """Return the row files of the tier whose results folder this is."""
         return list(self.cells(tier_name(results)))
-
-    def rows_hash(self, results: str) -> str:
-        """Return a hash over a tier's rows: a model that joins the registry changes no config."""
-        return content_hash((), *self.rows(results))
-
-    def report_rules(self, results: str) -> list[str]:
-        """Return the rules whose files are a tier's report: what its experiments show."""
-        tier = tier_name(results)
-        blocks = self.tiers[tier]["experiments"]
-        shown = {name for name, block in blocks.items() if block is not None}
-        names = ["collect_rows", "make_estimates", "make_tables", "make_figures"]
-        names += ["make_fairness"] if "fairness" in shown else []
-        names += ["make_ablations"] if shown & {"ablation", "two_hop"} else []
-        names += ["make_tasks"] if shown & (set(TASKS) - {"copy"}) else []
-        names += ["make_goals"] if tier in ("targets", "paper", "content") else []
-        return [*names, "make_claims", "make_page"]
 
     def tier_json(self, results: str) -> str:
         """Return a tier's config, devices resolved, for `pointer-bench plan --config`."""

@@ -7,58 +7,50 @@ from snakemake.exceptions import WorkflowError
 
 # Jobs use this Python and this checkout, also where neither is activated or installed.
 sys.path.insert(0, workflow.basedir)
-for name, first in {
-    "PATH": str(Path(sys.executable).parent),
-    "PYTHONPATH": workflow.basedir,
-}.items():
-    os.environ[name] = os.pathsep.join(filter(None, [first, os.environ.get(name)]))
+for name, first in {"PATH": Path(sys.executable).parent, "PYTHONPATH": workflow.basedir}.items():
+    os.environ[name] = os.pathsep.join(filter(None, [str(first), os.environ.get(name)]))
 
 from pointer.errors import InputError
-from workflow.bench.grid import RESULTS, Grid, PipelineBusyError, folder, tier_name
+from workflow.bench.grid import Grid, PipelineBusyError, folder, tier_name
 from workflow.report import verdicts
+
+ENDINGS = {"tables": (".csv", ".md", ".tex", ".html"), "figures": (".png", ".svg")}
 
 
 def explained(call, *arguments):
-    """A bad config, or a full disk, is a sentence, not a traceback."""
+    """Report a bad config or a full disk in a sentence, without a traceback."""
     try:
         return call(*arguments)
     except (InputError, PipelineBusyError, OSError) as error:
         raise WorkflowError(str(error)) from None
 
 
-def row_path(wildcards):
-    """The row that a job makes."""
-    return "results/runs/{0.experiment}/{0.model}/{0.cell}.json".format(wildcards)
-
-
-def of_row(key):
-    """A function of a job's wildcards: what the grid says of the job's row."""
-    return lambda wildcards: getattr(explained(GRID.job, row_path(wildcards)), key)
+def job(wildcards):
+    """Return what the grid says of a row."""
+    return GRID.job("results/runs/{0.experiment}/{0.model}/{0.cell}.json".format(wildcards))
 
 
 def shared_cores():
-    """The cores that jobs share; None where an engine such as Slurm gives each job its own."""
+    """Return the cores that jobs share; None where Slurm gives each job its own."""
     plugin = workflow.executor_plugin
     return None if plugin and plugin.common_settings.non_local_exec else workflow.cores
 
 
-def captioned(prefix, *endings):
-    """A table or figure in several formats; `snakemake --report` shows the page or the SVG."""
-    name = Path(prefix).name
-    shown = dict(
-        caption=f"../report/captions/{name}.rst",
-        category=Path(prefix).parent.name.capitalize(),
-        labels={"tier": "{results}", "shows": name},
-    )
-    files = multiext(prefix, *endings)
-    return [report(file, **shown) if file.endswith((".html", ".svg")) else file for file in files]
+def in_formats(folder, names):
+    """Return tables or figures in every format; `snakemake --report` shows the last one."""
+    files = []
+    for name in names:
+        *others, last = multiext(f"{{results}}/{folder}/{name}", *ENDINGS[folder])
+        about = dict(caption=f"../report/captions/{name}.rst", category=folder.capitalize())
+        files += [*others, report(last, labels={"tier": "{results}", "shows": name}, **about)]
+    return files
 
 
-def reported(results, *folders):
-    """The files of a tier's report, or those of some folders of it: what its experiments show."""
-    names = explained(GRID.report_rules, results)
-    files = [file.format(results=results) for name in names for file in getattr(rules, name).output]
-    return [file for file in files if not folders or Path(file).parent.name in folders]
+def reported(results):
+    """Return all files of a tier's report."""
+    makers = "collect_rows make_estimates make_tables make_figures make_claims make_page".split()
+    files = [file for name in makers for file in getattr(rules, name).output]
+    return expand(files, results=results)
 
 
 GRID = explained(Grid, config, workflow.configfiles)
@@ -66,21 +58,18 @@ CHOSEN = folder(GRID.chosen)
 
 
 onstart:
-    jobs = workflow.dag.needrun_jobs()
-    for line in explained(GRID.begin, [str(file) for job in jobs for file in job.output]):
+    needed = [str(file) for job in workflow.dag.needrun_jobs() for file in job.output]
+    for line in explained(GRID.begin, needed):
         print(line, file=sys.stderr)
 
 
 onsuccess:
     # `make` prints the verdicts itself, also where nothing was left to do.
-    judged = [str(file) for job in workflow.dag.jobs for file in job.output]
-    for table in sorted(file for file in judged if Path(file).name == "claims.csv"):
+    made = {Path(str(file)) for job in workflow.dag.jobs for file in job.output}
+    for table in sorted(file for file in made if file.name == "claims.csv"):
         if "MAKELEVEL" not in os.environ:
-            print(explained(verdicts.text, Path(table)))
+            print(verdicts.text(table))
 
 
 wildcard_constraints:
     results="|".join(folder(tier) for tier in GRID.tiers),
-    contract="[^/]+",
-    model="[^/]+",
-    cell="[^/]+",

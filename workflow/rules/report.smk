@@ -1,12 +1,18 @@
-# The rows of a tier -> one frame -> estimates -> tables, figures, verdicts, the results page. `results` is
-# "results" for the default tier, "results/<tier>" for another.
-TABLE = (".csv", ".md", ".tex", ".html")
-FIGURE = (".png", ".svg")
+# The rows of a tier -> one frame -> estimates -> tables, figures, verdicts, the results page, in
+# "results" for the default tier, "results/<tier>" for another. A table without rows says so.
+TABLES = (
+    "training_time throughput speedup memory copy_accuracy copy_loss hops operations scaling"
+    " parameters mixers fairness ablation two_hop recall bytes goals"
+).split()
+FIGURES = (
+    "time throughput speedup memory operations copy_accuracy loss_curves hops pointer_map"
+    " ablation two_hop mqar trade_off"
+).split()
 
 
 rule collect_rows:
     input:
-        rows=lambda wildcards: explained(GRID.rows, wildcards.results),
+        rows=lambda wildcards: GRID.rows(wildcards.results),
         benchmarks=lambda wildcards: GRID.micro_benchmarks(wildcards.results),
     output:
         manifest="{results}/manifest.txt",
@@ -16,8 +22,7 @@ rule collect_rows:
     conda:
         "../../environment.yml"
     params:
-        tier=lambda wildcards: explained(GRID.tier_json, wildcards.results),
-        rows=lambda wildcards: explained(GRID.rows_hash, wildcards.results),
+        tier=lambda wildcards: GRID.tier_json(wildcards.results),
         benchmarks=lambda wildcards, input: [f"--benchmarks={file}" for file in input.benchmarks],
     shell:
         "(python -m workflow.bench plan --config {params.tier:q} > {output.manifest:q}"
@@ -48,17 +53,7 @@ rule make_tables:
         estimates="{results}/estimates.parquet",
         published=GRID.published,
     output:
-        captioned("{results}/tables/training_time", *TABLE),
-        captioned("{results}/tables/throughput", *TABLE),
-        captioned("{results}/tables/speedup", *TABLE),
-        captioned("{results}/tables/memory", *TABLE),
-        captioned("{results}/tables/copy_accuracy", *TABLE),
-        captioned("{results}/tables/copy_loss", *TABLE),
-        captioned("{results}/tables/hops", *TABLE),
-        captioned("{results}/tables/operations", *TABLE),
-        captioned("{results}/tables/scaling", *TABLE),
-        captioned("{results}/tables/parameters", *TABLE),
-        captioned("{results}/tables/mixers", *TABLE),
+        in_formats("tables", TABLES),
     log:
         "{results}/logs/tables.log",
     conda:
@@ -73,51 +68,9 @@ rule make_tables:
 
 use rule make_tables as make_figures with:
     output:
-        captioned("{results}/figures/time", *FIGURE),
-        captioned("{results}/figures/throughput", *FIGURE),
-        captioned("{results}/figures/speedup", *FIGURE),
-        captioned("{results}/figures/memory", *FIGURE),
-        captioned("{results}/figures/operations", *FIGURE),
-        captioned("{results}/figures/copy_accuracy", *FIGURE),
-        captioned("{results}/figures/loss_curves", *FIGURE),
-        captioned("{results}/figures/hops", *FIGURE),
-        captioned("{results}/figures/pointer_map", *FIGURE),
+        in_formats("figures", FIGURES),
     log:
         "{results}/logs/figures.log",
-
-
-use rule make_tables as make_fairness with:
-    output:
-        captioned("{results}/tables/fairness", *TABLE),
-    log:
-        "{results}/logs/fairness.log",
-
-
-use rule make_tables as make_ablations with:
-    output:
-        captioned("{results}/tables/ablation", *TABLE),
-        captioned("{results}/tables/two_hop", *TABLE),
-        captioned("{results}/figures/ablation", *FIGURE),
-        captioned("{results}/figures/two_hop", *FIGURE),
-    log:
-        "{results}/logs/ablations.log",
-
-
-use rule make_tables as make_tasks with:
-    output:
-        captioned("{results}/tables/recall", *TABLE),
-        captioned("{results}/tables/bytes", *TABLE),
-        captioned("{results}/figures/mqar", *FIGURE),
-        captioned("{results}/figures/trade_off", *FIGURE),
-    log:
-        "{results}/logs/tasks.log",
-
-
-use rule make_tables as make_goals with:
-    output:
-        captioned("{results}/tables/goals", *TABLE),
-    log:
-        "{results}/logs/goals.log",
 
 
 use rule make_tables as make_claims with:
@@ -126,8 +79,8 @@ use rule make_tables as make_claims with:
         estimates="{results}/estimates.parquet",
         ledger=GRID.ledger,
     output:
-        captioned("{results}/tables/claims", *TABLE),
-        captioned("{results}/figures/claims", *FIGURE),
+        in_formats("tables", ["claims"]),
+        in_formats("figures", ["claims"]),
     log:
         "{results}/logs/claims.log",
 
@@ -136,7 +89,9 @@ use rule make_tables as make_page with:
     input:
         rows="{results}/rows.parquet",
         estimates="{results}/estimates.parquet",
-        shown=lambda wildcards: reported(wildcards.results, "tables", "figures"),
+        tables=rules.make_tables.output,
+        figures=rules.make_figures.output,
+        claims=rules.make_claims.output,
     output:
         "{results}/report/index.html",
     log:
@@ -147,7 +102,7 @@ use rule make_tables as make_page with:
 # Snakemake would delete the README before writing it. So it runs whenever it is asked for.
 rule readme:
     input:
-        rows=lambda wildcards: explained(GRID.rows, CHOSEN),
+        rows=lambda wildcards: GRID.rows(CHOSEN),
         manifest=f"{CHOSEN}/manifest.txt",
     log:
         "results/logs/readme.log",

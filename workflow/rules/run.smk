@@ -1,8 +1,5 @@
 # A verdict on each model's contract, then one job a row. Shared rows run beside each other. An
-# exclusive (timing) row claims every core of this machine, or a node of Slurm's, and its process
-# holds the machine's lock.
-
-
+# exclusive (timing) row claims every core of this machine, or a node of Slurm's.
 rule check_model:
     output:
         verdict="results/contracts/{contract}.json",
@@ -12,15 +9,15 @@ rule check_model:
     conda:
         "../../environment.yml"
     params:
-        argv=lambda wildcards, output: explained(GRID.job, output.verdict).argv,
-        sources=lambda wildcards, output: explained(GRID.job, output.verdict).sources,
+        argv=lambda wildcards, output: GRID.job(output.verdict).argv,
+        sources=lambda wildcards, output: GRID.job(output.verdict).sources,
     shell:
         "python -m workflow.bench check {params.argv:q} --out {output.verdict:q} 2> {log:q}"
 
 
 rule run_shared:
     input:
-        contract=of_row("contract"),
+        contract=lambda wildcards: job(wildcards).contract,
     output:
         # An existing row is not removed before the job: `--keep` leaves a finished one as it is.
         row=update("results/runs/{experiment}/{model}/{cell}.json"),
@@ -28,13 +25,13 @@ rule run_shared:
         "results/logs/{experiment}/{model}/{cell}.log",
     wildcard_constraints:
         experiment="|".join(GRID.shared),
-    priority: of_row("priority")
+    priority: lambda wildcards: job(wildcards).priority
     conda:
         "../../environment.yml"
-    threads: lambda wildcards: explained(GRID.threads, row_path(wildcards), shared_cores())
+    threads: lambda wildcards: GRID.threads(job(wildcards).cell.path, shared_cores())
     params:
-        argv=of_row("argv"),
-        sources=of_row("sources"),
+        argv=lambda wildcards: job(wildcards).argv,
+        sources=lambda wildcards: job(wildcards).sources,
     shell:
         "python -m workflow.bench run {params.argv:q} --keep --contract {input.contract:q}"
         " --out {output.row:q} 2> {log:q}"

@@ -1,0 +1,166 @@
+"""Pipelines of a few tiny rows: start, kill, finish and compare them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from workflow.bench import config, experiments, plan, sources
+from workflow.bench.rows import names_row, read_row
+
+Rows = dict[str, dict[str, Any]]
+TIER: dict[str, Any] = {
+    "tier": "faulty",
+    "devices": ["cpu"],
+    "threads": 1,
+    "lengths": [32],
+    "distances": [8],
+    "controls": "none",
+    "experiments": {
+        **dict.fromkeys(experiments.EXPERIMENTS),  # none but these
+        "copy": {
+            "models": ["pointer"],
+            "batch": 1,
+            "tokens": 4000,
+            "evaluate_symbols": 100,
+            "seeds": [0, 1],
+        },
+        "efficiency": {"models": ["transformer"], "batch": 1, "warmup_steps": 1, "timed_steps": 1},
+    },
+}
+CONTRACTS = Path("results", "contracts")
+LONGEST_S = 900  # the smoke tier and every model's contract, beside other work of the machine
+# What two runs of one copy cell may differ in: when, how long, the command, and the digest.
+FREE = {"started", "ended", "train_seconds", "seconds_to_95", "command", "digest"}
+MEASURED = (
+    "step_ms",
+    "step_ms_q20",
+    "step_ms_q80",
+    "tokens_per_s",
+    "inference_ms",
+    "peak_memory_bytes",
+)
+
+
+def command(folder: Path, *arguments: str) -> list[str]:
+    """Return a Snakemake of this repository that works in `folder`."""
+    own = ["--snakefile", str(sources.ROOT / "Snakefile"), "--directory", str(folder)]
+    profile = ["--workflow-profile", str(sources.ROOT / "profiles" / "default")]
+    cores = [] if {"--cores", "--profile"} & set(arguments) else ["--cores", "2"]
+    return [sys.executable, "-m", "snakemake", *arguments, *own, *profile, *cores]
+
+
+def snakemake(folder: Path, *arguments: str) -> tuple[int, str]:
+    """Run Snakemake to its end; return its exit code and all that it printed."""
+    done = subprocess.run(
+        command(folder, *arguments),
+        cwd=sources.ROOT,
+        env={key: value for key, value in os.environ.items() if key != "MAKELEVEL"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=LONGEST_S,
+        check=False,
+    )
+    return done.returncode, done.stdout
+
+
+def planned(output: str) -> dict[str, int]:
+    """Return how many rows each rule makes, by the table of jobs that a dry run prints."""
+    return {rule: int(jobs) for rule, jobs in re.findall(r"^(run_\w+) +(\d+)$", output, re.M)}
+
+
+def tier_rows(folder: Path) -> list[str]:
+    """Return the arguments that make the rows of TIER."""
+    file = folder / "faulty.yaml"
+    file.write_text(json.dumps(TIER))
+    cells = plan.cells(config.from_files([str(file)]))
+    return [*(cell.path for cell in cells), "--configfile", str(file)]
+
+
+def new_folder(folder: Path, contracts: Path | None = None) -> Path:
+    """Make a folder for a pipeline, with verdicts on models that are there already."""
+    folder.mkdir()
+    if contracts is not None:
+        shutil.copytree(contracts, folder / CONTRACTS)
+    return folder
+
+
+def start(folder: Path, *target: str) -> subprocess.Popen[str]:
+    """Start the rows of TIER, or a target.
+
+    The output goes to a file, for jobs may outlive the pipeline and hold a pipe open.
+    """
+    asked = target or tier_rows(folder)
+    with (folder / "output.txt").open("w", encoding="utf-8") as output:
+        return subprocess.Popen(
+            command(folder, *asked), cwd=folder, stdout=output, stderr=subprocess.STDOUT, text=True
+        )
+
+
+def output(folder: Path) -> str:
+    """Return what the latest pipeline of a folder printed."""
+    return (folder / "output.txt").read_text(encoding="utf-8")
+
+
+def finish(folder: Path, *target: str) -> None:
+    """Run the pipeline to its end, which must be a good one."""
+    code = start(folder, *target).wait(timeout=LONGEST_S)
+    assert code == 0, output(folder)
+
+
+def rows(folder: Path) -> Rows:
+    """Return every row of a folder; raise RowError for half a row."""
+    paths = (folder / "results" / "runs").glob("*/*/[!.]*.json")
+    return {path.name: read_row(path) for path in paths if names_row(path)}
+
+
+def digests(rows: Rows) -> set[str]:
+    """Return the digests of rows, which tell one measurement from another."""
+    return {row["digest"] for row in rows.values()}
+
+
+def kill(running: subprocess.Popen[str], who: str, draw: random.Random) -> str:
+    """SIGKILL the pipeline or a process of one of its jobs; return which, "" where none ran."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        victim = psutil.Process(running.pid)
+        children = victim.children(recursive=True)
+        jobs = [child for child in children if "workflow.bench" in " ".join(child.cmdline())]
+        if who == "job" and jobs:
+            victim = draw.choice(jobs)
+        name = " ".join(victim.cmdline()[:4])
+        victim.kill()
+        return name
+    return ""
+
+
+def wait(seconds: float, running: subprocess.Popen[str]) -> None:
+    """Wait, but not past the pipeline's end."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and running.poll() is None:
+        time.sleep(0.02)
+
+
+def compare(rows: Rows, undisturbed: Rows, free: set[str] = FREE) -> None:
+    """Assert that copy rows are equal in all but `free`, and that timing rows are complete."""
+    assert rows.keys() == undisturbed.keys()
+    for name, row in rows.items():
+        assert row["status"] == "ok", row["reason"]
+        if row["experiment"] == "copy":
+            other = undisturbed[name]
+            assert {key: row[key] for key in row.keys() - free} == {
+                key: other[key] for key in other.keys() - free
+            }
+        elif row["experiment"] == "efficiency":
+            assert all(row[key] > 0 for key in MEASURED)
