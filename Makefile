@@ -1,5 +1,5 @@
-# The suite's commands. `make help` lists them. Works with GNU make 3.81 and later, in folders with spaces in their names.
-# Everything runs inside .venv, which nobody has to activate.
+# The suite's commands; `make help` lists them. Everything runs inside .venv, which nobody has to
+# activate. Works with GNU make 3.81 and later, in folders with spaces in their names.
 
 CORES ?= 4
 PYTHON ?=
@@ -23,13 +23,14 @@ export PIP_USER := 0
 
 help: ## list the commands
 	@echo "Usage: make COMMAND [CORES=4] [PYTHON=/path/to/python3] [CPU=1: torch without CUDA packages]"
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' Makefile | while IFS='|' read -r name text; do printf '%-12s %s\n' "$$name" "$$text"; done
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' Makefile | \
+		while IFS='|' read -r name text; do printf '%-12s %s\n' "$$name" "$$text"; done
 
 env: $(READY) ## make or update the environment in .venv, at the versions of constraints.txt
 	@echo "== .venv is up to date; to work in it: . .venv/bin/activate"
 
 all: $(READY) ## run the default tier: rows, tables, figures and the report, in results/
-	@echo "== snakemake --cores $(CORES) all: trains and measures what is not there yet; results land in results/"
+	@echo "== snakemake --cores $(CORES) all: runs what is missing; results land in results/"
 	@$(SNAKEMAKE) all
 	@$(RUN) workflow.report verdicts
 
@@ -58,10 +59,11 @@ format: $(READY) ## format the code and the rules
 	@$(RUN) ruff format .
 	@$(ACTIVE) .venv/bin/snakefmt $(RULES)
 
-clean: ## remove generated results, measured rows among them; keep results/paper and results/reference
+clean: ## remove results, measured rows among them, but results/paper and results/reference
 	@echo "== removing generated results"
 	@find results -mindepth 1 -maxdepth 1 ! -name paper ! -name reference -exec rm -rf {} +
-	@find results/paper -mindepth 1 -maxdepth 1 ! -name '*.csv' -exec rm -rf {} + && rm -f results/paper/rows.csv
+	@find results/paper -mindepth 1 -maxdepth 1 ! -name '*.csv' -exec rm -rf {} +
+	@rm -f results/paper/rows.csv results/paper/estimates.csv
 
 clean-env: ## remove the environment in .venv
 	@echo "== removing .venv"

@@ -159,8 +159,7 @@ def compare(rows: Rows, undisturbed: Rows, free: set[str] = FREE) -> None:
         assert row["status"] == "ok", row["reason"]
         if row["experiment"] == "copy":
             other = undisturbed[name]
-            assert {key: row[key] for key in row.keys() - free} == {
-                key: other[key] for key in other.keys() - free
-            }
+            keys = (row.keys() | other.keys()) - free
+            assert {key: row.get(key) for key in keys} == {key: other.get(key) for key in keys}
         elif row["experiment"] == "efficiency":
             assert all(row[key] > 0 for key in MEASURED)

@@ -71,7 +71,9 @@ class Grid:
         self._jobs: dict[str, Job] = {}
         self._rows: set[str] = set()
         published = (ROOT / RESULTS / "paper").glob("*.csv")
-        self.published = sorted(str(path) for path in published if path.stem != "rows")
+        self.published = sorted(
+            str(path) for path in published if path.stem not in ("rows", "estimates")
+        )
         self.report_code = folder_hash("workflow/report")
         self.mixer_code = folder_hash("pointer", "baselines")
 

@@ -60,4 +60,5 @@ rule benchmarks:
     params:
         mixers=GRID.mixer_code,
     shell:
-        "python -m pytest {input.suite:q} --benchmark-only --benchmark-json {output:q} > {log:q} 2>&1"
+        "python -m pytest {input.suite:q} --benchmark-only --benchmark-json {output:q}"
+        " > {log:q} 2>&1"
