@@ -16,7 +16,6 @@ import pointer
 from pointer.block import Pointed
 from pointer.dense import select_naive
 from pointer.errors import InputError
-from pointer.mixer import PointerMixer
 from pointer.noise import gumbel, starts
 from pointer.optim import TableMomentum, optimizers
 from pointer.select import Noise
@@ -48,7 +47,6 @@ class Drawn:
         sizes = {"symbols": self.symbols, "length": self.length, "layers": self.layers}
         settings = self.mixer | changed
         model = registry.build(self.name, **sizes, width=16, heads=2, mixer=settings).double()
-        assert isinstance(model, Trunk)
         with torch.no_grad():
             for name, p in model.named_parameters():
                 p.add_(torch.randn_like(p) * (0.3 if "table" in name or "bias" in name else 0.1))
@@ -179,13 +177,6 @@ def small(name: str = "pointer", length: int = 40, **mixer: Any) -> Trunk:
     return replace(Drawn(length, 2, 2, 0, name, mixer), symbols=7).build()
 
 
-def lower_and_upper(**settings: Any) -> tuple[PointerMixer, PointerMixer]:
-    lower, upper = small(**settings).mixers
-    assert isinstance(lower, PointerMixer)
-    assert isinstance(upper, PointerMixer)
-    return lower, upper
-
-
 def tokens(length: int, batch: int = 2) -> Tensor:
     return torch.randint(7, (batch, length), generator=torch.Generator().manual_seed(3))
 
@@ -213,15 +204,15 @@ def test_noise_falls_to_zero_on_schedule_and_changes_what_is_selected(name: str)
     scales = []
     for progress in (0.0, 0.25, 0.5, 0.9):
         mixer.set_progress(progress)
-        scales.append(mixer.selection_noise().scale)  # type: ignore[operator]
+        scales.append(mixer.selection_noise().scale)
     assert scales == [0.4, 0.2, 0.0, 0.0]
-    assert mixer.eval().selection_noise().scale == 0.0  # type: ignore[operator]
+    assert mixer.eval().selection_noise().scale == 0.0
     model, x = small(name, noise=5.0).train(), tokens(40)
     assert not torch.equal(model(x), model(x))
 
 
 def test_the_best_offsets_of_the_table_become_candidates() -> None:
-    mixer, _ = lower_and_upper(length=100, k=6, window=3)
+    mixer, _ = small(length=100, k=6, window=3).mixers
     with torch.no_grad():
         mixer.offset_table.zero_()
         mixer.offset_table[0, [77, 41, 3]] = torch.tensor([2.0, 3.0, 1.0], dtype=torch.float64)
@@ -263,7 +254,7 @@ def test_the_chain_lets_the_lower_pointer_change_the_upper_scores() -> None:
         Pointed(hops - choice, choice, torch.tensor([[0, 17]])) for choice in (first, first + 1)
     )
     for chain in (True, False):
-        upper = lower_and_upper(chain=chain)[1].eval()
+        upper = small(chain=chain).mixers[1].eval()
         if upper.chain is not None:
             with torch.no_grad():
                 upper.chain.query.weight.mul_(50)
@@ -274,13 +265,10 @@ def test_chain_candidates_reach_where_no_offset_does() -> None:
     chosen = {"candidates": "offsets+chain", "chain_window": 4, "chain": False}
     model = small(length=100, k=6, window=1, **chosen).eval()
     lower, upper = model.mixers
-    assert isinstance(lower, PointerMixer)
-    assert isinstance(upper, PointerMixer)
-    assert upper.sources is not None
     with torch.no_grad():
         lower.offset_table.zero_()[0, 50] = 100.0
         upper.offset_table.zero_().sub_(200.0)
-        upper.sources.every[0].bias[0, 1] = 100.0  # type: ignore[index]  # one before the lower target
+        upper.sources.every[0].bias[0, 1] = 100.0  # one before the lower target
     hops = pointer.trace(model, tokens(100, batch=1)).hops
     assert hops[0, 0, 0, 60:].unique().tolist() == [50]
     assert hops[1, 0, 0, 60:].unique().tolist() == [51]

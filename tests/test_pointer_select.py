@@ -215,9 +215,9 @@ def test_credit_is_the_gradient_of_dense_soft_attention_over_offsets() -> None:
     table = torch.randn(2, 14, generator=generator, dtype=torch.float64, requires_grad=True)
     weights = torch.softmax(table[:, :11], dim=-1)
     rows = [sum(weights[:, o, None] * v[:, :, i - o] for o in range(i + 1)) for i in range(11)]
-    (expected,) = torch.autograd.grad(torch.stack(rows, dim=2), table, upstream)  # type: ignore[arg-type]
+    (expected,) = torch.autograd.grad(torch.stack(rows, dim=2), table, upstream)
     out = torch.zeros_like(v, requires_grad=True)
-    credited = FullRangeCredit.apply(out, v, table, slice(0, 4))  # type: ignore[no-untyped-call]
+    credited = FullRangeCredit.apply(out, v, table, slice(0, 4))
     assert torch.equal(credited, out)
     g_out, g_table = torch.autograd.grad(credited, [out, table], upstream)
     assert torch.equal(g_out, upstream)

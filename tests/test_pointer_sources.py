@@ -25,7 +25,7 @@ from pointer.errors import InputError
 from pointer.mixer import PointerMixer
 from pointer.settings import CandidateSettings
 from pointer.sources import ContentSource, choose_block
-from pointer.trunk import LayerShape, Trunk
+from pointer.trunk import LayerShape
 from workflow.bench import registry
 from workflow.bench.measure import contract
 
@@ -140,7 +140,6 @@ def test_what_follows_an_equal_token_resembles_the_query_from_the_start(seed: in
 def test_directions_are_fresh_while_there_is_noise_and_fixed_afterwards() -> None:
     layer = mixer(300)
     q, k = normal(1, 1, 300, 32).float(), normal(1, 1, 300, 32, seed=5).float()
-    assert layer.sources is not None
     content: Any = layer.sources.every[0]
 
     def proposals() -> Tensor:
@@ -157,9 +156,7 @@ def test_directions_are_fresh_while_there_is_noise_and_fixed_afterwards() -> Non
 
 def test_of_keys_that_are_the_same_the_nearest_wins() -> None:
     layer = mixer(40, window=1, content=6, content_rounds=1, content_taps=1).double().eval()
-    assert layer.sources is not None
     content = layer.sources.content
-    assert content is not None
     with torch.no_grad():
         content.bias.fill_(100.0)
         content.scoring.taps.fill_(1.0)
@@ -189,7 +186,7 @@ def test_the_credit_adds_nothing_to_the_value_and_reaches_queries_and_keys_alone
     out, q, k, v = (
         normal(1, 1, 70, width, seed=n).requires_grad_() for n, width in enumerate((3, 4, 4, 3))
     )
-    credited = ContentCredit.apply(out, q, k, v, 3)  # type: ignore[no-untyped-call]
+    credited = ContentCredit.apply(out, q, k, v, 3)
     assert torch.equal(credited, out)
     upstream = normal(1, 1, 70, 3, seed=9)
     g_out, g_q, g_k, g_v = torch.autograd.grad(
@@ -207,7 +204,7 @@ def test_the_credit_is_a_switch() -> None:
         layer, x = mixer(100, noise=0.0, content_credit=credited), normal(1, 100, 32).float()
         layer(x, None)[0].square().sum().backward()
         gradients.append(layer.project.weight.grad)
-    assert not torch.equal(*gradients)  # type: ignore[arg-type]
+    assert not torch.equal(*gradients)
 
 
 def best_block(q: Tensor, k: Tensor, i: int, target: int, size: int, region: int) -> int:
@@ -243,15 +240,11 @@ def test_the_token_pointer_reaches_what_the_block_pointer_chose() -> None:
     torch.manual_seed(0)
     chosen = {**BLOCKS, "window": 1, "k": 6, "chain": False}
     model = registry.build("pointer", length=90, layers=2, **SMALL, mixer=chosen).eval()
-    assert isinstance(model, Trunk)
     first, second = model.mixers
-    assert isinstance(first, PointerMixer)
-    assert isinstance(second, PointerMixer)
-    assert second.sources is not None
     with torch.no_grad():
         first.offset_table.zero_()[0, 50] = 100.0
         second.offset_table.sub_(200.0)
-        second.sources.every[0].bias[0, 2] = 100.0  # type: ignore[index]  # the block's third position
+        second.sources.every[0].bias[0, 2] = 100.0  # the block's third position
     tokens = torch.randint(7, (1, 90), generator=torch.Generator().manual_seed(1))
     targets = trace(model, tokens).targets[1, 0, 0]
     assert set((targets[60:] % 4).tolist()) == {2}
