@@ -26,16 +26,19 @@ ROOT = Path(__file__).resolve().parent.parent
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 SLURM_COMMANDS = ("slurmctld", "slurmd", "munged", "squeue")
 # The files that take longest come first, so that the workers of pytest-xdist end together. Between
-# those that need the fixture `undisturbed` stand two that do not, so that no worker waits for it.
+# those that need the fixture `undisturbed` stand some that do not, so that no worker waits for it.
 LONG_FILES = (
     "test_kills.py",
+    "test_contract.py",
     "test_golden.py",
     "test_readme.py",
     "test_walkthrough.py",
     "test_slurm.py",
     "test_workflow.py",
+    "test_fuzz.py",
+    "test_page_browser.py",
     "test_style.py",
-    "test_pointer_model.py",
+    "test_triton.py",
     "test_baselines.py",
 )
 
