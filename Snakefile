@@ -21,12 +21,13 @@ rule collect:
         expand([*rules.collect_rows.output, *rules.make_estimates.output], results=CHOSEN),
 
 
-for target, files in {
-    **{tier: reported(folder(tier)) for tier in GRID.tiers},
-    "report": reported(CHOSEN),
-    "tables": [file for file in reported(CHOSEN) if "/tables/" in file],
-    "figures": [file for file in reported(CHOSEN) if "/figures/" in file],
-}.items():
+whole = reported(CHOSEN)
+targets = {tier: reported(folder(tier)) for tier in GRID.tiers}
+targets["report"] = whole
+targets["tables"] = [file for file in whole if "/tables/" in file]
+targets["figures"] = [file for file in whole if "/figures/" in file]
+
+for target, files in targets.items():
 
     rule:
         name:
