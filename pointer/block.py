@@ -155,7 +155,7 @@ class TableBlock(PointerBlock):
             return None
         return TableMomentum([self.offset_table], step=s.table_step, momentum=s.table_momentum)
 
-    def table_rates(self) -> dict[nn.Parameter, float]:
-        """Return the tables under AdamW with their multiple of the learning rate."""
-        rate = self.table_settings.table_rate
-        return {self.offset_table: rate} if rate else {}
+    def own_rates(self, lr: float) -> dict[nn.Parameter, float]:
+        """Return the table's rate where AdamW trains it, a multiple of the learning rate."""
+        multiple = self.table_settings.table_rate
+        return {self.offset_table: lr * multiple} if multiple else {}

@@ -123,12 +123,17 @@ def performer(mixer: Any, x: Tensor) -> Tensor:
     return mean_by_features(mixer, feature(q) / scale + 1e-4, feature(k) + 1e-4, v)
 
 
+def rms(x: Tensor) -> Tensor:
+    """Each head's channels over their root mean square."""
+    return x / (x.square().mean(-1, keepdim=True) + 1e-5).sqrt()
+
+
 def retention(mixer: Any, x: Tensor) -> Any:
     q, k, v = qkv(mixer, x)
     q, k = turned(q), turned(k) / 2
     gamma = 1 - 2.0 ** -(5 + torch.arange(2, dtype=torch.float64))
     mixed = weighed(lambda i, j: gamma ** (i - j) * (q[:, :, i] * k[:, :, j]).sum(-1), v)
-    return mixer.out(F.silu(mixer.gate(x)) * merge_heads(F.layer_norm(mixed, (4,))))
+    return mixer.out(F.silu(mixer.gate(x)) * merge_heads(rms(mixed)))
 
 
 def gated(mixer: Any, x: Tensor) -> Any:
@@ -139,9 +144,7 @@ def gated(mixer: Any, x: Tensor) -> Any:
     for i in range(x.shape[1]):
         state = decay[:, :, i, :, None] * state + k[:, :, i, :, None] * v[:, :, i, None, :]
         rows.append((q[:, :, i, None, :] / 2 @ state).squeeze(-2))
-    return mixer.out(
-        F.silu(mixer.gate(x)) * merge_heads(F.layer_norm(torch.stack(rows, dim=2), (4,)))
-    )
+    return mixer.out(F.silu(mixer.gate(x)) * merge_heads(rms(torch.stack(rows, dim=2))))
 
 
 def delta(mixer: Any, x: Tensor) -> Any:
@@ -153,11 +156,12 @@ def delta(mixer: Any, x: Tensor) -> Any:
         key, step = k[:, :, i, :, None], rate[:, i, :, None, None]
         state = state + key @ (step * (v[:, :, i, None, :] - key.transpose(-2, -1) @ state))
         rows.append((q[:, :, i, None, :] @ state).squeeze(-2))
-    return mixer.out(merge_heads(F.layer_norm(torch.stack(rows, dim=2), (4,))))
+    return mixer.out(merge_heads(rms(torch.stack(rows, dim=2))))
 
 
 def hyena(mixer: Any, x: Tensor) -> Any:
-    gate, key, value = convolved(mixer.taps.T, mixer.project(x)).chunk(3, dim=-1)
+    short = convolved(mixer.taps.T, mixer.project(x)) + mixer.taps_bias
+    gate, key, value = short.chunk(3, dim=-1)
     return mixer.out(
         gate * (convolved(mixer.filters(x.shape[1]), key * value) + mixer.skip * key * value)
     )
@@ -172,7 +176,7 @@ def s4d(mixer: Any, x: Tensor) -> Tensor:
     for i in range(x.shape[1]):
         state = turn * state + (turn - 1) / rate * x[:, i, :, None]
         rows.append(2 * (torch.complex(mixer.mix[0], mixer.mix[1]) * state).sum(-1).real)
-    return F.glu(mixer.out(F.gelu(torch.stack(rows, dim=1) + mixer.skip * x, approximate="tanh")))
+    return F.glu(mixer.out(F.gelu(torch.stack(rows, dim=1) + mixer.skip * x)))
 
 
 def uniform(mixer: Any, x: Tensor) -> Any:
