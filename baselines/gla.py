@@ -2,11 +2,9 @@
 
 Yang et al. 2023, Gated Linear Attention Transformers, arXiv 2312.06635: a decay a key channel and
 position, sigmoid(low-rank map)^(1/16), a norm a head, a swish gate. Deviations: keys are as wide as
-values (the original halves them) and heads the trunk's, which leaves the state as large; a norm
-without learned scale; a decay is at least e^-1 a step, so that chunks of 64 cannot overflow (the
-original nests chunks).
-Cost: O(N d e) time, O(N d) memory, chunked.
-"""
+values (the original halves them) and heads the trunk's, which leaves the state as large; a root
+mean square norm without learned scale; a decay is at least e^-1 a step, so that chunks of 64 cannot
+overflow (the original nests chunks). Cost: O(N d e) time, O(N d) memory, chunked."""
 
 from __future__ import annotations
 
@@ -19,6 +17,7 @@ from baselines.parts.heads import HeadMixer, at_least, input_projection, merge_h
 from baselines.parts.recurrence import decayed_sums
 from pointer.trunk import LayerShape
 
+NORM_EPS = 1e-5
 SHARPNESS = 16.0  # the paper's tau
 STRONGEST = -1.0  # log of the strongest decay of one step
 
@@ -43,5 +42,5 @@ class GatedLinearAttention(HeadMixer):
         """Map x float[B, N, d] to (float[B, N, d], carry unchanged)."""
         q, k, v = (split_heads(part, self.heads) for part in self.qkv(x).chunk(3, dim=-1))
         mixed = decayed_sums(q * q.shape[-1] ** -0.5, k, v, self.log_decay(x))
-        normed = F.layer_norm(mixed, mixed.shape[-1:])
+        normed = F.rms_norm(mixed, mixed.shape[-1:], eps=NORM_EPS)
         return self.out(F.silu(self.gate(x)) * merge_heads(normed)), carry

@@ -3,7 +3,8 @@
 Beltagy et al. 2020, Longformer, arXiv 2004.05150, section 3.1, in the causal (autoregressive) form
 of its section 4: position i sees i, i - s, ..., i - (w - 1) s with window w and the head's dilation
 s, and the first g positions as global tokens. Deviation: global tokens share the projections of the
-others (the original has a second set).
+others (the original has a second set). Without dilation it sees layers x (w - 1) tokens back, 1,530
+by default: what lies further is out of its reach.
 Cost: O(N w d) time, O(N w) memory: chunks of queries against keys of their own and the preceding
 chunks, never N x N. On CUDA one compiled kernel over the same positions
 (baselines.parts.flex_window).

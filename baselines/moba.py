@@ -3,11 +3,11 @@
 Block-sparse attention: each query picks a few blocks by their mean key. Lu et al. 2025, MoBA:
 Mixture of Block Attention for Long-Context LLMs, arXiv 2502.13189: own block causally, and the top
 `picks` earlier blocks by q . mean(k); the choice itself has no gradient. Rotary positions, as
-there. Its top-k counts the own block: `picks` of 2 is its top-k 3. Up to (picks + 1) block tokens
-this is attention to everything.
-Cost: O(N picks block d) time and O(N picks d) memory for the attention, but every query scores
-every block: N^2 d / block, so the class is quadratic (with a factor 1 / block).
-"""
+there. Its top-k counts the own block: `picks` of 2 is its top-k 3. By default a query sees 192 keys
+at most, 9.4% of N=2048 and 2.3% of 8192 (the paper: 18.75% of 8192 and 4.7% of 32768). Up to (picks
++ 1) block tokens this is attention to everything. Cost: O(N picks block d) time and O(N picks d)
+memory for the attention, but every query scores every block: N^2 d / block, so the class is
+quadratic (with a factor 1 / block)."""
 
 from __future__ import annotations
 

@@ -9,8 +9,8 @@ window).
 Deviations: a position sees the `window` nearest earlier members of its bucket, not those of its
 chunk of the sorted order, which would shift with future tokens; a key that several rounds find
 counts in each of them, where the original takes off the logarithm of how often; the directions are
-drawn once, so that outputs are deterministic; 4 rounds, where the paper trains with up to 8; no
-reversible layers.
+drawn once, so that outputs are deterministic; 4 rounds, where the paper trains with up to 8; all
+layers hash, where the authors' configurations alternate with local ones; no reversible layers.
 Cost: O(N log N) for sorting and hashing, O(N window d rounds) time, O(N window H rounds) memory.
 """
 

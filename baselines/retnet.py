@@ -2,8 +2,8 @@
 
 Sun et al. 2023, Retentive Network, arXiv 2307.08621: rotated queries and keys, decay gamma_h = 1 -
 2^(-5-h), a norm a head, a swish gate. Deviations: values are d wide, not 2 d; heads are the
-trunk's, 32 wide, where the original's keys are 256 wide: 8 times the decays, and a state an eighth
-as large; plain rotary angles.
+trunk's, 32 wide, where the original's keys are 256 and values 512 wide: 8 times the decays, and a
+sixteenth of the state; plain rotary angles; a root mean square norm without learned scale.
 Cost: O(N d e) time, O(N d) memory, chunked.
 """
 
@@ -20,6 +20,8 @@ from baselines.parts.heads import HeadMixer, input_projection, merge_heads, spli
 from baselines.parts.recurrence import decayed_sums
 from baselines.parts.rotary import check_rotary, rotate
 from pointer.trunk import LayerShape
+
+NORM_EPS = 1e-5
 
 
 class Retention(HeadMixer):
@@ -41,5 +43,5 @@ class Retention(HeadMixer):
         """Map x float[B, N, d] to (float[B, N, d], carry unchanged)."""
         q, k, v = (split_heads(part, self.heads) for part in self.qkv(x).chunk(3, dim=-1))
         retained = self.attend(q, k, v)
-        normed = F.layer_norm(retained, retained.shape[-1:])
+        normed = F.rms_norm(retained, retained.shape[-1:], eps=NORM_EPS)
         return self.out(F.silu(self.gate(x)) * merge_heads(normed)), carry

@@ -2,7 +2,8 @@
 
 Gu et al. 2022, On the Parameterization and Initialization of Diagonal State Space Models, arXiv
 2206.11893: S4D-Lin initialisation, zero-order hold, kernel as a convolution, GELU, and a gated
-linear output. One state space a channel.
+linear output. One state space a channel. Initialisation of the output, and steps and states
+without weight decay at a rate of at most 1e-3, as in the authors' code (state-spaces/s4, s4d.py).
 Cost: O(N log N d) time by FFT; the kernel by a product of two short tables, O(N n d) time and O(N
 d) memory for n states.
 """
@@ -18,9 +19,10 @@ from torch import Tensor, nn
 
 from baselines.parts.convolution import long_convolution
 from baselines.parts.heads import at_least
-from pointer.trunk import INIT_STD, LayerShape, Mixer
+from pointer.trunk import LayerShape, Mixer
 
 BLOCK = 64  # offsets are written t = BLOCK a + b: exp(t z) is a product of tables over a and b
+MOST_RATE = 1e-3
 SHORTEST, LONGEST = 1e-3, 1e-1  # range of the step sizes at the start
 
 
@@ -42,8 +44,12 @@ class S4D(Mixer):
         self.frequency = nn.Parameter((math.pi * torch.arange(states)).expand(size).clone())
         self.mix = nn.Parameter(torch.randn(2, *size) * 0.5**0.5)  # C, real and imaginary part
         self.skip = nn.Parameter(torch.randn(shape.width))
-        self.out = nn.Linear(shape.width, 2 * shape.width, bias=False)
-        nn.init.normal_(self.out.weight, std=INIT_STD / (2 * shape.layers) ** 0.5)
+        self.out = nn.Linear(shape.width, 2 * shape.width)
+
+    def own_rates(self, lr: float) -> dict[nn.Parameter, float]:
+        """Return the state space's parameters with their rate."""
+        state_space = (self.log_step, self.log_decay, self.frequency, self.mix)
+        return dict.fromkeys(state_space, min(lr, MOST_RATE))
 
     def filters(self, length: int) -> Tensor:
         """Return the kernel at offsets 0..N-1, float[d, N]."""
@@ -62,5 +68,5 @@ class S4D(Mixer):
     def forward(self, x: Tensor, carry: Any) -> tuple[Tensor, Any]:
         """Map x float[B, N, d] to (float[B, N, d], carry unchanged)."""
         mixed = long_convolution(x.transpose(1, 2), self.filters(x.shape[1])).transpose(1, 2)
-        hidden: Tensor = self.out(F.gelu(mixed + self.skip * x, approximate="tanh"))
+        hidden: Tensor = self.out(F.gelu(mixed + self.skip * x))
         return F.glu(hidden), carry

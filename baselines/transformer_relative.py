@@ -2,7 +2,8 @@
 
 The Transformer with the same table as a bias. Attention with a learned bias a head and offset, as
 in Raffel et al. 2020 (T5), arXiv 1910.10683, section 2.1, but with one number for every offset (no
-buckets), learned by the same rule as Pointer's offset table. Without this row the copy comparison
+buckets), a table a layer (T5: one for all) and scores over sqrt(e) (T5: none), learned by the same
+rule as Pointer's offset table. Without this row the copy comparison
 would set learned offsets against learned absolute positions.
 Cost: O(N^2 d) time. O(N) memory: blocks of query rows are recomputed for the backward pass, since
 no fused kernel gives a bias its gradient.

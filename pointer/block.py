@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from pointer.errors import MIXER_SETTINGS, InputError
 from pointer.optim import TableMomentum
 from pointer.select import Noise
-from pointer.settings import PointerSettings
+from pointer.settings import BlockSettings, PointerSettings
 from pointer.trunk import INIT_STD, LayerShape, Mixer
 
 CHAIN_WIDTH = 32
@@ -76,7 +76,7 @@ class ChainEncoding(nn.Module):
 class PointerBlock(Mixer):
     """Every position takes, per pointer head, the gated feature of one position of its past."""
 
-    def __init__(self, shape: LayerShape, settings: PointerSettings) -> None:
+    def __init__(self, shape: LayerShape, settings: BlockSettings) -> None:
         super().__init__()
         heads, d = settings.pointer_heads, shape.width
         if d % heads:
@@ -90,21 +90,7 @@ class PointerBlock(Mixer):
         # query, key, gate and value in one product: x is read (and under autocast cast) once
         self.parts = [scored, scored, d * settings.gate, d * settings.value]
         self.project = nn.Linear(d, sum(self.parts), bias=False)
-        slope = -TIE_BREAK * torch.log2(1.0 + torch.arange(shape.length))
-        self.offset_table = nn.Parameter(slope.repeat(heads, 1))
         nn.init.normal_(self.project.weight, std=INIT_STD)
-
-    def table_optimizer(self) -> torch.optim.Optimizer | None:
-        """Return the offset table's own optimiser, or None where AdamW has it (`table_rate`)."""
-        s = self.block_settings
-        if s.table_rate:
-            return None
-        return TableMomentum([self.offset_table], step=s.table_step, momentum=s.table_momentum)
-
-    def table_rates(self) -> dict[nn.Parameter, float]:
-        """Return the tables under AdamW with their multiple of the learning rate."""
-        rate = self.block_settings.table_rate
-        return {self.offset_table: rate} if rate else {}
 
     def set_progress(self, done: float) -> None:
         """Set where training is, for the noise schedule."""
@@ -121,9 +107,13 @@ class PointerBlock(Mixer):
         scale = s.noise * max(0.0, 1.0 - self.progress / s.noise_until)
         return Noise(scale, s.temperature, s.hard)
 
-    def point(
-        self, q: Tensor, k: Tensor, v: Tensor, lower: Pointed | None
-    ) -> tuple[Tensor, Pointed]:
+    def lower_query(self, lower: Any) -> Tensor:
+        """Return what the lower layer's pointers add to queries, float[B, H, N, r]."""
+        assert self.chain is not None
+        added: Tensor = self.chain(lower)
+        return added
+
+    def point(self, q: Tensor, k: Tensor, v: Tensor, lower: Any) -> tuple[Tensor, Any]:
         """Return the targets' features float[B, H, N, d/H], and the pointers.
 
         q, k: float[B, H, N, r]; v: float[B, H, N, d/H]; lower: the lower layer's pointers, None in
@@ -136,7 +126,7 @@ class PointerBlock(Mixer):
         query, key, gate, value = self.project(x).split(self.parts, dim=-1)
         q = self._split(query)
         if self.chain is not None:
-            q = q + self.chain(carry).to(q.dtype)
+            q = q + self.lower_query(carry).to(q.dtype)
         q = q / math.sqrt(self.block_settings.score_width)
         v = self._split(value if self.block_settings.value else x)
         feature, pointed = self.point(q, self._split(key), v, carry)
@@ -147,3 +137,25 @@ class PointerBlock(Mixer):
         """[B, N, H*w] -> [B, H, N, w], under autocast too in float32: scores are compared."""
         heads: Tensor = x.unflatten(-1, (self.block_settings.pointer_heads, -1)).transpose(1, 2)
         return heads if heads.dtype == torch.float64 else heads.float()
+
+
+class TableBlock(PointerBlock):
+    """A Pointer block with an offset table, float[H, N], added to the scores."""
+
+    def __init__(self, shape: LayerShape, settings: PointerSettings) -> None:
+        super().__init__(shape, settings)
+        self.table_settings = settings
+        slope = -TIE_BREAK * torch.log2(1.0 + torch.arange(shape.length))
+        self.offset_table = nn.Parameter(slope.repeat(settings.pointer_heads, 1))
+
+    def table_optimizer(self) -> torch.optim.Optimizer | None:
+        """Return the offset table's own optimiser, or None where AdamW has it (`table_rate`)."""
+        s = self.table_settings
+        if s.table_rate:
+            return None
+        return TableMomentum([self.offset_table], step=s.table_step, momentum=s.table_momentum)
+
+    def own_rates(self, lr: float) -> dict[nn.Parameter, float]:
+        """Return the table's rate where AdamW trains it, a multiple of the learning rate."""
+        multiple = self.table_settings.table_rate
+        return {self.offset_table: lr * multiple} if multiple else {}

@@ -46,9 +46,9 @@ class ContentScoring(nn.Module):
         self.share = share
         self.log_scale = nn.Parameter(torch.full((heads, 1, 1), math.log(settings.content_scale)))
 
-    def table_rates(self) -> dict[nn.Parameter, float]:
-        """Return the taps with their multiple of the learning rate under AdamW (pointer.optim)."""
-        return {self.taps: self.taps_rate}
+    def own_rates(self, lr: float) -> dict[nn.Parameter, float]:
+        """Return the rate of the taps (pointer.optim)."""
+        return {self.taps: lr * self.taps_rate}
 
     def forward(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
         """Map q, k float[B, H, N, r] to q of length `scale` and k of length 1, in those shapes."""

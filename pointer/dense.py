@@ -10,13 +10,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pointer.block import Pointed, PointerBlock
+from pointer.block import Pointed, TableBlock
 from pointer.noise import gumbel, starts
 from pointer.select import straight_through
 from pointer.settings import PointerSettings
 
 
-class DensePointerMixer(PointerBlock):
+class DensePointerMixer(TableBlock):
     """The Pointer block over all earlier positions; settings are `PointerSettings`."""
 
     Settings = PointerSettings

@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pointer.block import Pointed, PointerBlock
+from pointer.block import Pointed, TableBlock
 from pointer.credit import FullRangeCredit, channel_run, enough_channels
 from pointer.noise import starts
 from pointer.select import Noise, select, selection_flops, targets
@@ -25,7 +25,7 @@ except ImportError:  # numba is optional: the steps of PointerBlock are the same
     FusedMixer = None  # type: ignore[assignment,misc]
 
 
-class PointerMixer(PointerBlock):
+class PointerMixer(TableBlock):
     """The Pointer block over K candidates; settings are `CandidateSettings`."""
 
     Settings = CandidateSettings

@@ -48,9 +48,9 @@ class TableMomentum(torch.optim.Optimizer):
 def optimizers(model: nn.Module, lr: float) -> list[torch.optim.Optimizer]:
     """Return AdamW at `lr` for everything but the tables, then the mixers' own optimisers.
 
-    A mixer with an offset table says how it learns: `table_optimizer()` returns an optimiser of its
-    own or None, and `table_rates()` the tables that go to AdamW at a multiple of `lr`. Every
-    parameter group keeps its base rate as `initial_lr`, for warm-up.
+    A mixer may say how some of its parameters learn: `table_optimizer()` returns an optimiser of
+    its own or None, and `own_rates(lr)` the parameters that AdamW trains at a rate of their own,
+    without weight decay. Every group keeps its base rate as `initial_lr`, for the schedule.
     """
     own: list[torch.optim.Optimizer] = []
     rates: dict[nn.Parameter, float] = {}
@@ -59,15 +59,16 @@ def optimizers(model: nn.Module, lr: float) -> list[torch.optim.Optimizer]:
         optimizer = mixer.table_optimizer() if hasattr(mixer, "table_optimizer") else None
         if optimizer is not None:
             own.append(optimizer)
-        if hasattr(mixer, "table_rates"):
-            rates.update(mixer.table_rates())
+        if hasattr(mixer, "own_rates"):
+            rates.update(mixer.own_rates(lr))
     taken = {id(p) for p in rates}
     for optimizer in own:
         taken.update(id(p) for group in optimizer.param_groups for p in group["params"])
     rest = [p for p in model.parameters() if p.requires_grad and id(p) not in taken]
     groups: list[dict[str, Any]] = [{"params": rest}]
-    for p, rate in rates.items():
-        groups.append({"params": [p], "lr": lr * rate, "weight_decay": 0.0})
+    for rate in sorted(set(rates.values())):
+        alike = [p for p, own_rate in rates.items() if own_rate == rate]
+        groups.append({"params": alike, "lr": rate, "weight_decay": 0.0})
     adam = torch.optim.AdamW(groups, lr=lr, betas=BETAS, weight_decay=WEIGHT_DECAY, fused=True)
     for optimizer in (adam, *own):
         for group in optimizer.param_groups:

@@ -18,8 +18,8 @@ def ranged(default: Any, low: float, high: float) -> Any:
 
 
 @dataclass(frozen=True)
-class PointerSettings:
-    """Settings that `pointer` and `pointer-dense` share; a value out of range is an InputError."""
+class BlockSettings:
+    """Settings of every Pointer block; a value out of range is an InputError."""
 
     pointer_heads: int = ranged(1, 1, 64)  # the paper's one target a position; more: future work
     score_width: int = ranged(32, 1, 1024)  # r: width of queries and keys
@@ -32,15 +32,21 @@ class PointerSettings:
     noise: float = ranged(0.3, 0, 10)
     noise_until: float = ranged(0.7, 1e-6, 1)  # fraction of training after which there is none
     temperature: float = ranged(1.0, 1e-3, 100)  # of the gradient's softmax
-    # > 0: the offset table under AdamW at this multiple of the learning rate; 0: TableMomentum
-    table_rate: float = ranged(0.0, 0, 1000)
-    table_step: float = ranged(0.05, 0, 10)  # TableMomentum's step
-    table_momentum: float = ranged(0.9, 0, 0.999)
 
     def __post_init__(self) -> None:
         for setting in fields(self):
             if setting.metadata:
                 check_range(setting.name, getattr(self, setting.name), **setting.metadata)
+
+
+@dataclass(frozen=True)
+class PointerSettings(BlockSettings):
+    """Settings that `pointer` and `pointer-dense` share, those of the offset table among them."""
+
+    # > 0: the offset table under AdamW at this multiple of the learning rate; 0: TableMomentum
+    table_rate: float = ranged(0.0, 0, 1000)
+    table_step: float = ranged(0.05, 0, 10)  # TableMomentum's step
+    table_momentum: float = ranged(0.9, 0, 0.999)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ Each definition takes a mixer, for its weights, and the input float64[2, N, 8] o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -123,12 +124,17 @@ def performer(mixer: Any, x: Tensor) -> Tensor:
     return mean_by_features(mixer, feature(q) / scale + 1e-4, feature(k) + 1e-4, v)
 
 
+def rms(x: Tensor) -> Tensor:
+    """Each head's channels over their root mean square."""
+    return x / (x.square().mean(-1, keepdim=True) + 1e-5).sqrt()
+
+
 def retention(mixer: Any, x: Tensor) -> Any:
     q, k, v = qkv(mixer, x)
     q, k = turned(q), turned(k) / 2
     gamma = 1 - 2.0 ** -(5 + torch.arange(2, dtype=torch.float64))
     mixed = weighed(lambda i, j: gamma ** (i - j) * (q[:, :, i] * k[:, :, j]).sum(-1), v)
-    return mixer.out(F.silu(mixer.gate(x)) * merge_heads(F.layer_norm(mixed, (4,))))
+    return mixer.out(F.silu(mixer.gate(x)) * merge_heads(rms(mixed)))
 
 
 def gated(mixer: Any, x: Tensor) -> Any:
@@ -139,9 +145,7 @@ def gated(mixer: Any, x: Tensor) -> Any:
     for i in range(x.shape[1]):
         state = decay[:, :, i, :, None] * state + k[:, :, i, :, None] * v[:, :, i, None, :]
         rows.append((q[:, :, i, None, :] / 2 @ state).squeeze(-2))
-    return mixer.out(
-        F.silu(mixer.gate(x)) * merge_heads(F.layer_norm(torch.stack(rows, dim=2), (4,)))
-    )
+    return mixer.out(F.silu(mixer.gate(x)) * merge_heads(rms(torch.stack(rows, dim=2))))
 
 
 def delta(mixer: Any, x: Tensor) -> Any:
@@ -153,11 +157,12 @@ def delta(mixer: Any, x: Tensor) -> Any:
         key, step = k[:, :, i, :, None], rate[:, i, :, None, None]
         state = state + key @ (step * (v[:, :, i, None, :] - key.transpose(-2, -1) @ state))
         rows.append((q[:, :, i, None, :] @ state).squeeze(-2))
-    return mixer.out(merge_heads(F.layer_norm(torch.stack(rows, dim=2), (4,))))
+    return mixer.out(merge_heads(rms(torch.stack(rows, dim=2))))
 
 
 def hyena(mixer: Any, x: Tensor) -> Any:
-    gate, key, value = convolved(mixer.taps.T, mixer.project(x)).chunk(3, dim=-1)
+    short = convolved(mixer.taps.T, mixer.project(x)) + mixer.taps_bias
+    gate, key, value = short.chunk(3, dim=-1)
     return mixer.out(
         gate * (convolved(mixer.filters(x.shape[1]), key * value) + mixer.skip * key * value)
     )
@@ -172,7 +177,7 @@ def s4d(mixer: Any, x: Tensor) -> Tensor:
     for i in range(x.shape[1]):
         state = turn * state + (turn - 1) / rate * x[:, i, :, None]
         rows.append(2 * (torch.complex(mixer.mix[0], mixer.mix[1]) * state).sum(-1).real)
-    return F.glu(mixer.out(F.gelu(torch.stack(rows, dim=1) + mixer.skip * x, approximate="tanh")))
+    return F.glu(mixer.out(F.gelu(torch.stack(rows, dim=1) + mixer.skip * x)))
 
 
 def uniform(mixer: Any, x: Tensor) -> Any:
@@ -184,3 +189,52 @@ def random_pointer(mixer: Any, x: Tensor) -> Any:
     targets, values = mixer.targets(x, None), split_heads(mixer.value(x), 2)
     picked = [values[:, h, targets[0, h]] for h in range(2)]
     return mixer.out(torch.sigmoid(mixer.gate(x)) * torch.cat(picked, dim=-1))
+
+
+def gated_delta(mixer: Any, x: Tensor) -> Any:
+    short = F.silu(convolved(mixer.taps.T, mixer.qkv(x)))
+    q, k, v = (split_heads(part, 2) for part in short.chunk(3, dim=-1))
+    q, k = q / q.norm(dim=-1, keepdim=True) / 2, k / k.norm(dim=-1, keepdim=True)
+    writing, step = mixer.rates(x).chunk(2, dim=-1)
+    decay = (-mixer.log_rate.exp() * F.softplus(step + mixer.step_bias)).exp()
+    state, rows = torch.zeros(2, 2, 4, 4, dtype=x.dtype), []
+    for i in range(x.shape[1]):
+        key, rate = k[:, :, i, :, None], torch.sigmoid(writing)[:, i, :, None, None]
+        state = decay[:, i, :, None, None] * state
+        state = state + key @ (rate * (v[:, :, i, None, :] - key.transpose(-2, -1) @ state))
+        rows.append((q[:, :, i, None, :] @ state).squeeze(-2))
+    return mixer.out(merge_heads(rms(torch.stack(rows, dim=2))) * F.silu(mixer.gate(x)))
+
+
+def mamba2(mixer: Any, x: Tensor) -> Any:
+    gate, inner, key, query, step = mixer.project(x).split(mixer.parts, dim=-1)
+    joined = torch.cat([inner, key, query], dim=-1)
+    short = F.silu(convolved(mixer.taps.T, joined) + mixer.taps_bias)
+    inner, key, query = short.split(mixer.parts[1:4], dim=-1)
+    step = F.softplus(step + mixer.step_bias)
+    state, rows = torch.zeros(2, 2, 3, 8, dtype=x.dtype), []
+    for i in range(x.shape[1]):
+        value = inner[:, i].view(2, 2, 1, 8)
+        rate = step[:, i, :, None, None]
+        state = (-mixer.log_rate.exp()[:, None, None] * rate).exp() * state
+        state = state + key[:, i, None, :, None] * rate * value
+        seen = query[:, i, None, None, :] @ state + mixer.skip[:, None, None] * value
+        rows.append(seen.reshape(2, 16))
+    mixed = torch.stack(rows, dim=1) * F.silu(gate)
+    return mixer.out(mixer.norm.weight * rms(mixed))
+
+
+def based_taylor(mixer: Any, x: Tensor) -> Any:
+    q, k, v = (split_heads(p, 2) for p in mixer.mixer.qkv(x).split(mixer.mixer.parts, dim=-1))
+    score = q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5
+    weights = (1 + score + score.square() / 2).tril()
+    return mixer.mixer.out(merge_heads(weights / weights.sum(-1, keepdim=True) @ v))
+
+
+def based_window(mixer: Any, x: Tensor) -> Any:
+    q, k, v = qkv(mixer.mixer, x)
+    positions = torch.arange(x.shape[1])
+    behind = positions[:, None] - positions
+    near = (behind >= 0) & (behind < 3)
+    scores = (turned(q) @ turned(k).transpose(-2, -1) / 2).masked_fill(~near, -math.inf)
+    return mixer.mixer.out(merge_heads(scores.softmax(-1) @ v))

@@ -15,9 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from baselines import deltanet, gla, transformer_relative
+from baselines import gla, transformer_relative
 from baselines.chance import Chance
 from baselines.oracle_copy import OracleCopy
+from baselines.parts import delta as delta_chunks
 from baselines.parts import recurrence
 from baselines.parts.heads import merge_heads, split_heads, whole_numbers
 from baselines.parts.rotary import rotate
@@ -46,6 +47,9 @@ DEFINITIONS: dict[str, tuple[dict[str, Any], Slow]] = {
     "retnet": ({}, definitions.retention),
     "gla": ({"rank": 3}, definitions.gated),
     "deltanet": ({}, definitions.delta),
+    "gated-deltanet": ({}, definitions.gated_delta),
+    "mamba2": ({"states": 3}, definitions.mamba2),
+    "based": ({"features": 3}, definitions.based_taylor),
     "hyena": ({"bands": 2}, definitions.hyena),
     "s4d": ({"states": 3}, definitions.s4d),
     "uniform": ({}, definitions.uniform),
@@ -57,7 +61,7 @@ DEFINITIONS: dict[str, tuple[dict[str, Any], Slow]] = {
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Chunks of 4, so that short sequences cross several."""
     monkeypatch.setattr(recurrence, "CHUNK", 4)
-    monkeypatch.setattr(deltanet, "CHUNK", 4)
+    monkeypatch.setattr(delta_chunks, "CHUNK", 4)
     monkeypatch.setattr(transformer_relative, "ROWS", 4)
 
 
@@ -250,11 +254,11 @@ def test_hyenas_window_falls_at_the_rates_of_the_authors_code() -> None:
     """To 1% at 1.5 times the length in the slowest channel and at 0.3 times in the fastest, rates
     evenly between."""
     mixer = build("hyena")
-    nn.init.zeros_(mixer.second.weight)
-    nn.init.constant_(mixer.second.bias, 1.0)
+    nn.init.zeros_(mixer.third.weight)
+    nn.init.constant_(mixer.third.bias, 1.0)
     nn.init.ones_(mixer.last.weight)
     filters = mixer.filters(SHAPE.length)
-    share = torch.arange(SHAPE.length, dtype=torch.float64) / SHAPE.length
+    share = torch.arange(SHAPE.length, dtype=torch.float64) / (SHAPE.length - 1)
     spans = 1 / torch.linspace(1 / 1.5, 1 / 0.3, SHAPE.width, dtype=torch.float64)[:, None]
     torch.testing.assert_close(filters / filters[:, :1], 0.01 ** (share / spans))
 

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
+
+
+def new_taps(count: int, channels: int) -> nn.Parameter:
+    """Return taps float[count, channels] as torch's Conv1d draws them: U(-1, 1) / sqrt(count)."""
+    return nn.Parameter((2 * torch.rand(count, channels) - 1) * count**-0.5)
 
 
 def short_convolution(x: Tensor, taps: Tensor) -> Tensor:

@@ -56,6 +56,25 @@ def decayed_sums(q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor) -> Tensor:
     return unchunk(scores.tril() @ values + (queries * total.exp()) @ before, q.shape[-2])
 
 
+def gated_sums(q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor) -> Tensor:
+    """Return the recurrence with one decay a position for all key channels, float[..., N, f].
+
+    q, k: float[..., N, e]; v: float[..., N, f]; log_decay: float[..., N], log a_t <= 0, of any
+    size: decays are only formed between positions, so that nothing overflows.
+    """
+    exact = torch.promote_types(log_decay.dtype, torch.float32)
+    rate = log_decay.to(exact).unsqueeze(-1)
+    queries, keys, values, rate = (chunk(part, CHUNK) for part in (q, k, v, rate))
+    total = rate.cumsum(dim=-2)
+    end = total[..., -1:, :]
+    # the lower triangle before exp: above it decays would grow
+    between = (total - total.transpose(-2, -1)).tril().exp()
+    scores = (queries @ keys.transpose(-2, -1)).tril() * between
+    added = keys.transpose(-2, -1) @ (values * (end - total).exp())
+    before = carried(end.exp(), added)
+    return unchunk(scores @ values + (queries * total.exp()) @ before, q.shape[-2])
+
+
 def carried(decay: Tensor, added: Tensor) -> Tensor:
     """Return the state before each chunk: S_0 = 0, S_{c+1} = decay_c S_c + added_c.
 

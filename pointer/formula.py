@@ -1,0 +1,220 @@
+"""`pointer-formula`: the paper's formula as printed (section 2.2), and nothing else.
+
+Every position scores all positions of its past from the hidden states and the lower layer's
+pointer: O(N^2) operations, as the formula says, in O(N) memory. Training relaxes the choice by a
+softmax with Gumbel noise, whose temperature falls towards the hard choice late in training;
+inference takes the argmax. There is no offset table, no optimiser of its own, no candidates and no
+credit; positions are the trunk's learned absolute ones, as the Transformer's. What the paper
+leaves open is a setting each (`FormulaSettings`); docs/method.md lists them.
+
+The N x N scores never exist at once: queries go in chunks, and the backward pass computes a chunk
+again, with the same noise. `point_plainly` is the oracle.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from pointer.block import PointerBlock
+from pointer.noise import POOL_MASK, gumbel, pool, starts
+from pointer.select import Noise, straight_through
+from pointer.settings import BlockSettings, ranged
+from pointer.trunk import LayerShape
+
+CHUNK_SCORES = 2**17  # scores of a chunk of queries, unless it is 64 queries: they fit a cache
+
+
+@dataclass(frozen=True)
+class FormulaSettings(BlockSettings):
+    """Settings of `pointer-formula`; the defaults are the plainest reading of the paper."""
+
+    hard: bool = False  # True: straight-through argmax in training
+    # In training the temperature stays at `temperature` until `cooling_from` of the budget, then
+    # falls to `coldest` at `cooling_until`, evenly on a logarithm.
+    coldest: float = ranged(0.1, 1e-3, 100)
+    cooling_from: float = ranged(0.5, 0, 1)
+    cooling_until: float = ranged(0.9, 1e-6, 1)
+    score: Literal["dot", "additive"] = "dot"  # additive: w . tanh(query + key), O(N^2 r) memory
+    lower: Literal["hop", "position"] = "hop"  # what of the lower pointer is encoded
+    # What the chain reads in training: the target of the noisy scores, without a gradient, or the
+    # softmax's mean position, with one.
+    lower_reads: Literal["target", "mean"] = "target"
+    own: bool = True  # a position may point at itself
+
+
+class FormulaMixer(PointerBlock):
+    """The Pointer block over all earlier positions; settings are `FormulaSettings`."""
+
+    Settings = FormulaSettings
+
+    def __init__(self, shape: LayerShape, settings: FormulaSettings) -> None:
+        super().__init__(shape, settings)
+        self.settings = settings
+        self.additive = None
+        if settings.score == "additive":
+            self.additive = nn.Parameter(torch.ones(settings.score_width))
+
+    def selection_noise(self) -> Noise:
+        """Return the relaxation of this call: in training the temperature falls as well."""
+        s, noise = self.settings, super().selection_noise()
+        if not self.training:
+            return noise
+        span = max(1e-6, s.cooling_until - s.cooling_from)
+        cooled = min(1.0, max(0.0, (self.progress - s.cooling_from) / span))
+        temperature = s.temperature * (s.coldest / s.temperature) ** cooled
+        return Noise(noise.scale, temperature, s.hard)
+
+    def lower_query(self, lower: Any) -> Tensor:
+        """Encode the lower layer's pointers, float[B, H, N]."""
+        assert self.chain is not None
+        positions = torch.arange(lower.shape[2], device=lower.device)
+        known = positions - lower if self.settings.lower == "hop" else lower
+        return self.chain.encode(known)
+
+    def point(self, q: Tensor, k: Tensor, v: Tensor, lower: Any) -> tuple[Tensor, Tensor]:
+        """Return the targets' features float[B, H, N, d/H], and what the next layer reads."""
+        noise, own = self.selection_noise(), self.settings.own
+        start = starts(q.shape[0] * q.shape[1]) if noise.scale > 0 else None
+        mean = self.training and self.settings.lower_reads == "mean"
+        if mean:  # the mean position is one more channel of the values
+            positions = torch.arange(v.shape[2], device=v.device, dtype=v.dtype)
+            v = torch.cat([v, positions.expand(v.shape[:3]).unsqueeze(-1)], dim=-1)
+        if self.additive is None:
+            out, targets = Point.apply(q, k, v, noise, start, own)  # type: ignore[no-untyped-call]
+        else:
+            out, targets = point_plainly(q, k, v, noise, start, own, self.additive)
+        return (out[..., :-1], out[..., -1]) if mean else (out, targets)
+
+
+class Point(torch.autograd.Function):
+    """Every position's softmax mean (or hard choice) over its past, chunk by chunk of queries.
+
+    Both passes hold the scores of one chunk; backward computes them again.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, q: Tensor, k: Tensor, v: Tensor, noise: Noise, start: Tensor | None, own: bool
+    ) -> tuple[Tensor, Tensor]:
+        """Return (float[B, H, N, w], argmax targets int64[B, H, N]).
+
+        q, k: float[B, H, N, r]; v: float[B, H, N, w]; start: where each of B*H groups reads the
+        noise, int64[B*H], None without noise. Of equal scores the farthest position wins.
+        """
+        with torch.autocast(q.device.type, enabled=False):
+            rows = [t.flatten(0, 1) for t in (q, k, v)]
+            out, targets = torch.empty_like(rows[2]), rows[0].new_empty(rows[0].shape[:2]).long()
+            for first, last in chunks(rows[0]):
+                scores = chunk_scores(rows[0], rows[1], first, last, noise, start, own)
+                targets[:, first:last] = scores.argmax(-1)
+                if not noise.hard:
+                    weights = torch.softmax(scores / noise.temperature, dim=-1)
+                    torch.bmm(weights, rows[2][:, :last], out=out[:, first:last])
+            if noise.hard:
+                index = targets.unsqueeze(-1).expand_as(out)
+                torch.gather(rows[2], 1, index, out=out)
+        ctx.save_for_backward(q, k, v, out, targets)
+        ctx.relaxed = noise, start, own
+        ctx.mark_non_differentiable(targets)
+        return out.view(v.shape), targets.view(q.shape[:3])
+
+    @staticmethod
+    def backward(ctx: Any, g_out: Tensor, _g_targets: Any) -> tuple[Tensor | None, ...]:
+        """Return the softmax's gradients of q and k; of v through what the output was made of."""
+        noise, start, own = ctx.relaxed
+        with torch.autocast(g_out.device.type, enabled=False):
+            q, k, v, g = (t.flatten(0, 1) for t in (*ctx.saved_tensors[:3], g_out))
+            targets = ctx.saved_tensors[4]
+            g_q, g_k, g_v = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
+            for first, last in chunks(q):
+                scores = chunk_scores(q, k, first, last, noise, start, own)
+                weights = torch.softmax(scores / noise.temperature, dim=-1)
+                g_chunk = g[:, first:last]
+                slope = torch.bmm(g_chunk, v[:, :last].transpose(1, 2))
+                slope -= (slope * weights).sum(-1, keepdim=True)
+                slope *= weights / noise.temperature
+                torch.bmm(slope, k[:, :last], out=g_q[:, first:last])
+                g_k[:, :last].baddbmm_(slope.transpose(1, 2), q[:, first:last])
+                if not noise.hard:
+                    g_v[:, :last].baddbmm_(weights.transpose(1, 2), g_chunk)
+            if noise.hard:
+                g_v.scatter_add_(1, targets.unsqueeze(-1).expand_as(g), g)
+        shapes = [t.shape for t in ctx.saved_tensors[:3]]
+        grads = [t.view(shape) for t, shape in zip((g_q, g_k, g_v), shapes, strict=True)]
+        return (*grads, None, None, None)
+
+
+def chunks(q: Tensor) -> list[tuple[int, int]]:
+    """Return first and last + 1 of each chunk of queries, of q float[G, N, r]."""
+    groups, length, _ = q.shape
+    size = max(64, CHUNK_SCORES // (groups * length))
+    return [(first, min(first + size, length)) for first in range(0, length, size)]
+
+
+def chunk_scores(
+    q: Tensor, k: Tensor, first: int, last: int, noise: Noise, start: Tensor | None, own: bool
+) -> Tensor:
+    """Return the scores of queries first to last - 1 over their past, float[G, n, last]."""
+    scores = torch.bmm(q[:, first:last], k[:, :last].transpose(1, 2))
+    if start is not None:
+        length = q.shape[1]
+        for group, begin in enumerate(start.tolist()):
+            drawn = noise_rows(begin, first, last, length).to(scores)
+            scores[group].add_(drawn[:, :last], alpha=noise.scale)
+    positions = torch.arange(first, last, device=q.device)
+    future = positions > positions[:, None] if own else positions >= positions[:, None]
+    if first == 0:
+        future[0, 0] = False  # the first position has nothing else to point at
+    scores[:, :, first:].masked_fill_(future, -torch.inf)
+    return scores
+
+
+def noise_rows(begin: int, first: int, last: int, length: int) -> Tensor:
+    """Return `gumbel`'s rows first to last - 1 of one group, float32[n, stride].
+
+    The stride is odd: rows of a power of two would repeat where the pool ends.
+    """
+    stride, size = length | 1, (last - first) * (length | 1)
+    begin = (begin + first * stride) & POOL_MASK
+    return endless_pool(size)[begin : begin + size].view(last - first, stride)
+
+
+@functools.lru_cache(maxsize=4)
+def endless_pool(size: int) -> Tensor:
+    """Return the pool followed by its own beginning, so that `size` draws can start anywhere."""
+    repeats = 1 + -(-size // len(pool()))
+    return pool().repeat(repeats)
+
+
+def point_plainly(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    noise: Noise,
+    start: Tensor | None,
+    own: bool,
+    additive: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Do what `Point` does with all scores float[B, H, N, N] at once; its oracle.
+
+    additive: float[r], weights of a score w . tanh(query + key), which `Point` does not have.
+    """
+    length = q.shape[2]
+    if additive is None:
+        scores = q @ k.transpose(2, 3)
+    else:
+        scores = torch.tanh(q.unsqueeze(3) + k.unsqueeze(2)) @ additive
+    if start is not None:
+        drawn = gumbel(start, length, length | 1)[..., :length].view(scores.shape)
+        scores = scores + noise.scale * drawn.to(scores)
+    positions = torch.arange(length, device=q.device)
+    future = positions > positions[:, None] if own else positions >= positions[:, None]
+    future[0, 0] = False
+    scores = scores.masked_fill(future, -torch.inf)
+    targets = scores.argmax(-1)
+    return straight_through(scores, targets, noise) @ v, targets

@@ -1,0 +1,153 @@
+"""The paper's formula: the chunked form against its oracle, its memory, and its readings."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+import pointer
+from pointer import formula
+from pointer.formula import FormulaMixer, FormulaSettings, Point, point_plainly
+from pointer.noise import starts
+from pointer.select import Noise
+from pointer.trunk import LayerShape, Trunk
+
+SHAPE = LayerShape(width=24, heads=2, length=200, layer=1, layers=2)
+
+
+def drawn(length: int, heads: int = 2) -> tuple[Tensor, Tensor, Tensor]:
+    torch.manual_seed(length)
+    widths = (5, 5, 7)
+    tensors = [torch.randn(3, heads, length, width, dtype=torch.float64) for width in widths]
+    q, k, v = (tensor.requires_grad_() for tensor in tensors)
+    return q, k, v
+
+
+def small(**settings: object) -> Trunk:
+    torch.manual_seed(0)
+    chosen = FormulaSettings(**settings)  # type: ignore[arg-type]
+    return Trunk(
+        lambda shape: FormulaMixer(shape, chosen),
+        symbols=11,
+        length=200,
+        ffn_width=32,
+        learned_positions=True,
+        layers=3,
+        width=24,
+        heads=2,
+    )
+
+
+@pytest.mark.parametrize("length", [1, 2, 63, 64, 65, 131])
+@pytest.mark.parametrize("own", [True, False])
+@pytest.mark.parametrize("noise", [Noise(0.3, 0.7, False), Noise(1.0, 2.0, True), Noise()])
+def test_chunks_give_what_all_scores_at_once_give(
+    monkeypatch: pytest.MonkeyPatch, length: int, own: bool, noise: Noise
+) -> None:
+    monkeypatch.setattr(formula, "CHUNK_SCORES", 1)  # chunks of 64 queries
+    q, k, v = drawn(length)
+    start = starts(6) if noise.scale else None
+    out, targets = Point.apply(q, k, v, noise, start, own)
+    expected, oracle_targets = point_plainly(q, k, v, noise, start, own)
+    assert torch.equal(targets, oracle_targets)
+    torch.testing.assert_close(out, expected)
+    upstream = torch.randn_like(out)
+    gradients = torch.autograd.grad(out, (q, k, v), upstream)
+    for own_gradient, oracle in zip(
+        gradients, torch.autograd.grad(expected, (q, k, v), upstream), strict=True
+    ):
+        torch.testing.assert_close(own_gradient, oracle)
+
+
+def test_gradients_agree_with_finite_differences() -> None:
+    q, k, v = drawn(9, heads=1)
+    start = starts(3)
+
+    def soft(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return Point.apply(q, k, v, Noise(0.3, 0.7, False), start, True)[0]
+
+    assert torch.autograd.gradcheck(soft, (q, k, v))
+
+
+def kept_bytes(length: int) -> int:
+    """Return the bytes that the graph of one call keeps for its backward pass."""
+    q, k, v = (torch.randn(1, 1, length, 32, requires_grad=True) for _ in range(3))
+    kept: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        kept[tensor.data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        Point.apply(q, k, v, Noise(0.3, 1.0, False), starts(1), True)
+    return sum(kept.values())
+
+
+def test_memory_is_linear_in_length() -> None:
+    assert kept_bytes(4096) == 2 * kept_bytes(2048)
+    largest = max(last - first for first, last in formula.chunks(torch.empty(1, 16384, 1)))
+    assert largest == 64, "the scores of a chunk are 64 x N at most"
+
+
+def test_inference_points_at_the_best_score_and_reads_it_unchanged() -> None:
+    mixer = FormulaMixer(SHAPE, FormulaSettings()).eval()
+    x = torch.randn(2, 80, 24)
+    lower = torch.zeros(2, 1, 80, dtype=torch.int64)
+    with torch.no_grad():
+        mixed, targets = mixer(x, lower)
+        query, key, gate, _ = mixer.project(x).split(mixer.parts, dim=-1)
+        q = query + mixer.chain.encode(torch.arange(80) - lower)[:, 0]  # type: ignore[union-attr]
+    scores = (q @ key.transpose(1, 2)).masked_fill(~torch.ones(80, 80).tril().bool(), -math.inf)
+    assert torch.equal(targets[:, 0], scores.argmax(-1))
+    chosen = x.gather(1, targets[:, 0, :, None].expand_as(x))
+    torch.testing.assert_close(mixed, chosen * torch.sigmoid(gate))
+
+
+def test_the_temperature_falls_late_in_training_alone() -> None:
+    mixer = FormulaMixer(SHAPE, FormulaSettings())
+    temperatures = []
+    for done in (0.0, 0.5, 0.7, 0.9, 1.0):
+        mixer.set_progress(done)
+        temperatures.append(mixer.selection_noise().temperature)
+    assert temperatures == pytest.approx([1.0, 1.0, 0.1**0.5, 0.1, 0.1])
+    assert not mixer.selection_noise().hard
+    assert mixer.eval().selection_noise() == Noise(0.0, 1.0, hard=True)
+
+
+def test_the_chain_reads_the_noisy_target_or_the_mean_position_with_a_gradient() -> None:
+    x = torch.randn(2, 80, 24, requires_grad=True)
+    lower = torch.zeros(2, 1, 80, dtype=torch.int64)
+    target = FormulaMixer(SHAPE, FormulaSettings())(x, lower)[1]
+    assert target.dtype == torch.int64
+    mean = FormulaMixer(SHAPE, FormulaSettings(lower_reads="mean"))(x, lower)[1]
+    assert mean.requires_grad
+    assert bool(((mean >= 0) & (mean <= torch.arange(80))).all())
+
+
+READINGS = [
+    {"pointer_heads": 8},
+    {"score_width": 24},
+    {"score": "additive"},
+    {"chain": False},
+    {"lower": "position"},
+    {"lower_reads": "mean"},
+    {"own": False},
+    {"hard": True},
+    {"noise": 0.0},
+    {"noise": 1.0, "noise_until": 1.0},
+    {"coldest": 1.0},
+]
+
+
+@pytest.mark.parametrize("reading", READINGS, ids=str)
+def test_every_reading_trains_and_points_into_its_past(reading: dict[str, object]) -> None:
+    model, tokens = small(**reading), torch.randint(11, (2, 150))
+    model(tokens).logsumexp(-1).sum().backward()
+    assert all(p.grad is not None and bool(p.grad.isfinite().all()) for p in model.parameters())
+    hops = pointer.trace(model, tokens).hops
+    nearest = 0 if reading.get("own", True) else 1
+    assert int(hops[..., 1:].min()) >= nearest
+    assert bool((hops <= torch.arange(150)).all())

@@ -1,0 +1,80 @@
+"""The bound of docs/method.md: with targets held fixed, an output reads few positions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import pointer
+from pointer.trunk import Trunk
+from workflow.bench import registry
+
+LENGTH, LAYERS = 60, 3
+
+
+def built(name: str, heads: int) -> Trunk:
+    torch.manual_seed(heads)
+    settings = {"pointer_heads": heads}
+    if name == "pointer":
+        settings |= {"k": 16, "window": 8}
+    model = registry.build(
+        name, symbols=9, length=LENGTH, layers=LAYERS, width=24, heads=2, mixer=settings
+    )
+    for parameter in model.parameters():  # so large that content decides the targets
+        if parameter.dim() == 2 and parameter.shape[0] != parameter.shape[1]:
+            torch.nn.init.normal_(parameter, std=0.3)
+    assert isinstance(model, Trunk)
+    return model.eval()
+
+
+def freeze(model: Trunk, targets: Tensor) -> None:
+    """Make every layer read the values at targets int64[L, B, H, N], whatever its scores."""
+    for mixer, fixed in zip(model.mixers, targets, strict=True):
+
+        def read(q: Tensor, k: Tensor, v: Tensor, lower: Any, fixed: Tensor = fixed) -> Any:
+            return v.gather(2, fixed.unsqueeze(-1).expand_as(v)), fixed
+
+        mixer.chain = None  # type: ignore[assignment]
+        mixer.point = read  # type: ignore[method-assign,assignment]
+        mixer._can_fuse = lambda x, noise: False  # type: ignore[attr-defined]
+
+
+def read_positions(model: Trunk, tokens: Tensor, position: int) -> set[int]:
+    """Return the positions whose embedding has a gradient from the output at `position`."""
+    embedded = model.embedding(tokens).detach().requires_grad_()
+    x, carry = embedded, None
+    if model.position_table is not None:
+        x = x + model.position_table[: tokens.shape[1]]
+    for block in model.blocks:
+        x, carry = block(x, carry)
+    x[0, position].square().sum().backward()
+    assert embedded.grad is not None
+    return set(embedded.grad[0].abs().sum(-1).nonzero().flatten().tolist())
+
+
+def reached(targets: Tensor, position: int) -> set[int]:
+    """Return what residuals and pointers lead to from `position`, from the top layer down."""
+    positions = {position}
+    for layer in reversed(targets[:, 0]):
+        positions |= {int(head[at]) for head in layer for at in positions}
+    return positions
+
+
+@pytest.mark.parametrize("name", ["pointer-formula", "pointer-dense", "pointer"])
+@pytest.mark.parametrize("heads", [1, 2])
+def test_an_output_reads_the_positions_of_its_chains_and_no_more_than_the_bound(
+    name: str, heads: int
+) -> None:
+    model, tokens = built(name, heads), torch.randint(9, (1, LENGTH))
+    targets = pointer.trace(model, tokens).targets
+    freeze(model, targets)
+    sizes = []
+    for position in range(LENGTH):
+        read = read_positions(model, tokens, position)
+        assert read == reached(targets, position)
+        assert len(read) <= (1 + heads) ** LAYERS
+        sizes.append(len(read))
+    assert max(sizes) > 2, "the targets of this model say nothing about the bound"

@@ -1,0 +1,118 @@
+"""Timing sessions: turns, failures, load, and the coverage of their intervals."""
+
+from __future__ import annotations
+
+import math
+import multiprocessing
+import time
+from statistics import fmean
+
+import numpy as np
+import pytest
+
+from workflow.bench.measure import session
+from workflow.bench.measure.session import Load, Member, Ratio
+
+
+def member(name: str, calls: list[str], seconds: float = 0.0) -> Member:
+    def step() -> float:
+        calls.append(name)
+        return seconds or 1e-3
+
+    return Member(name, step)
+
+
+def test_every_round_steps_every_model_once_in_an_order_of_its_own() -> None:
+    calls: list[str] = []
+    members = [member(name, calls) for name in "abcd"]
+    session.run(members, seconds=0, seed=3, least_rounds=40)
+    assert calls[:4] == list("abcd"), "the warm-up"
+    rounds = [tuple(calls[start : start + 4]) for start in range(4, len(calls), 4)]
+    assert len(rounds) == 40
+    assert all(sorted(turn) == list("abcd") for turn in rounds)
+    assert len(set(rounds)) > 10
+    assert all(len(one.wall_ms) == len(one.processor_ms) == 40 for one in members)
+
+
+def test_the_same_seed_gives_the_same_orders() -> None:
+    orders = []
+    for _ in range(2):
+        calls: list[str] = []
+        session.run([member(name, calls) for name in "abc"], seconds=0, seed=1, least_rounds=20)
+        orders.append(calls)
+    assert orders[0] == orders[1]
+
+
+def test_a_model_without_memory_leaves_the_session_and_harms_no_other() -> None:
+    calls: list[str] = []
+    left = [3]
+
+    def step() -> float:
+        left[0] -= 1
+        if not left[0]:
+            raise MemoryError("no room")
+        return 1e-3
+
+    members = [member("a", calls), Member("big", step), member("b", calls)]
+    session.run(members, seconds=0, seed=0, least_rounds=6)
+    assert [len(one.wall_ms) for one in members] == [6, 0, 6]
+    assert isinstance(members[1].failure, MemoryError)
+
+
+def burn(until: float) -> None:
+    while time.monotonic() < until:
+        pass
+
+
+@pytest.mark.skipif(session._busy_seconds() is None, reason="no /proc/stat here")
+def test_other_programs_on_the_cores_are_seen() -> None:
+    def work() -> float:
+        begin = time.perf_counter()
+        while time.perf_counter() - begin < 0.02:
+            pass
+        return time.perf_counter() - begin
+
+    until = time.monotonic() + 3
+    others = [multiprocessing.get_context("fork").Process(target=burn, args=(until,))]
+    others += [multiprocessing.get_context("fork").Process(target=burn, args=(until,))]
+    for process in others:
+        process.start()
+    load = session.run([Member("a", work)], seconds=1.5, seed=0)
+    for process in others:
+        process.join()
+    assert load.others is not None
+    assert load.others > session.MOST_OTHERS
+    assert "others had" in session.disturbed(load, Ratio(1.0, 0.99, 1.01))
+
+
+def test_a_disturbed_session_is_told_by_its_load_or_its_twin() -> None:
+    quiet = Load(0.02)
+    assert session.disturbed(quiet, Ratio(1.01, 1.005, 1.015)) == ""
+    assert session.disturbed(Load(None), Ratio(0.97, 0.93, 1.01)) == ""
+    assert "differ" in session.disturbed(quiet, Ratio(1.03, 1.01, 1.05))
+    assert "differ" in session.disturbed(quiet, Ratio(0.94, 0.80, 1.10))
+    assert "20%" in session.disturbed(Load(0.2), Ratio(1.0, 0.99, 1.01))
+
+
+def test_the_interval_over_sessions_covers_the_ratio_as_often_as_it_says() -> None:
+    """Sessions of three processes whose means vary by 4%, rounds by 8%, by simulation."""
+    rng = np.random.default_rng(0)
+    truth, covered, narrow, trials = math.log(2.2), 0, 0, 4000
+    for _ in range(trials):
+        sessions = rng.normal(truth, 0.04, size=(3, 1)) + rng.normal(0, 0.08, size=(3, 8))
+        over = session.between_sessions(sessions.tolist())
+        covered += over.low <= 2.2 <= over.high
+        rounds = session.interval(sessions.flatten().tolist())
+        narrow += rounds.low <= 2.2 <= rounds.high
+    assert covered / trials == pytest.approx(0.95, abs=0.012)
+    assert narrow / trials < 0.9, "rounds of one process are not independent"
+
+
+def test_a_busy_loop_beside_half_of_the_rounds_leaves_the_ratio() -> None:
+    rng = np.random.default_rng(1)
+    slow = np.where(np.arange(40) < 20, 3.0, 1.0)
+    ours = slow * np.exp(rng.normal(0, 0.05, 40))
+    other = 2.0 * slow * np.exp(rng.normal(0, 0.05, 40))
+    found = session.ratio(other.tolist(), ours.tolist(), 0.95)
+    assert found.low < 2.0 < found.high
+    assert fmean(other) / fmean(ours[20:]) > 3, "what rows timed one after another would say"

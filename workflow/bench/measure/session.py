@@ -1,0 +1,159 @@
+"""A timing session: models of one length in one process, stepped in turn, in random order.
+
+Rows timed one after another do not compare: what disturbs the machine disturbs one of them. Here
+every round steps each model once, in a new random order (random interleaving, as google/benchmark
+has it), and ratios are taken inside a round. A twin, a second instance of the first model, tells
+how far two equal models differ; the load of others on the cores is read beside it.
+"""
+
+from __future__ import annotations
+
+import functools
+import gc
+import math
+import os
+import random
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from scipy import stats
+
+STATE = Path("/proc/stat")
+BUSY = (1, 2, 3, 6, 7, 8)  # user, nice, system, irq, softirq, steal: columns of /proc/stat
+MOST_OTHERS = 0.10  # of the cores' time, beyond which a session is disturbed
+TWIN_FAR, TWIN_OFF = 0.05, 0.02  # differences of the twin: always too much; too much if certain
+CERTAIN = 0.99
+LEAST_ROUNDS = 4
+
+
+@dataclass
+class Member:
+    """One model of a session: a step to time, and what its rounds took."""
+
+    name: str
+    step: Callable[[], float]  # does one period of steps; returns its wall seconds
+    wall_ms: list[float] = field(default_factory=list)
+    processor_ms: list[float] = field(default_factory=list)
+    failure: Exception | None = None
+
+
+@dataclass(frozen=True)
+class Load:
+    """What others took of the cores that this process may use, as a share; None: not known."""
+
+    others: float | None
+
+
+def run(
+    members: Sequence[Member], seconds: float, seed: int, least_rounds: int = LEAST_ROUNDS
+) -> Load:
+    """Warm every member up, then step all of them in turn for `seconds`, `least_rounds` at least.
+
+    A member that raises keeps its exception as `failure` and takes no further part.
+    """
+    for member in members:
+        _attempt(member, member.step)
+    order = random.Random(seed)
+    gc.collect()
+    gc.disable()
+    try:
+        begin, busy, own = time.perf_counter(), _busy_seconds(), time.process_time()
+        rounds = 0
+        while rounds < least_rounds or time.perf_counter() - begin < seconds:
+            present = [member for member in members if member.failure is None]
+            order.shuffle(present)
+            for member in present:
+                _attempt(member, functools.partial(_timed, member))
+            rounds += 1
+        elapsed, spent = time.perf_counter() - begin, time.process_time() - own
+        return Load(_others(busy, _busy_seconds(), spent, elapsed))
+    finally:
+        gc.enable()
+
+
+def _attempt(member: Member, work: Callable[[], object]) -> None:
+    try:
+        work()
+    except Exception as error:
+        member.failure = error
+        member.wall_ms.clear()
+        member.processor_ms.clear()
+
+
+def _timed(member: Member) -> None:
+    spent = time.process_time()
+    wall = member.step()
+    member.processor_ms.append(1000 * (time.process_time() - spent))
+    member.wall_ms.append(1000 * wall)
+
+
+def _busy_seconds() -> float | None:
+    """Return how long the cores that this process may use have worked since boot, stolen time
+    included; None where the system does not say."""
+    if not STATE.is_file() or not hasattr(os, "sched_getaffinity"):
+        return None
+    allowed = {f"cpu{core}" for core in os.sched_getaffinity(0)}
+    ticks = 0
+    for line in STATE.read_text(encoding="ascii").splitlines():
+        columns = line.split()
+        if columns and columns[0] in allowed:
+            ticks += sum(int(columns[place]) for place in BUSY)
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _others(before: float | None, after: float | None, own: float, elapsed: float) -> float | None:
+    """Return the others' share of the cores' time; None where it is not known."""
+    if before is None or after is None:
+        return None
+    cores = len(os.sched_getaffinity(0))
+    return max(0.0, (after - before - own) / (elapsed * cores))
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """A geometric mean of ratios with its interval; the bounds are NaN for a single value."""
+
+    value: float
+    low: float
+    high: float
+
+
+def ratio(others: Sequence[float], ours: Sequence[float], level: float) -> Ratio:
+    """Return how many times as fast ours was, from wall times of the same rounds."""
+    logs = [math.log(other / own) for other, own in zip(others, ours, strict=True)]
+    return interval(logs, level)
+
+
+def interval(logs: Sequence[float], level: float = 0.95) -> Ratio:
+    """Return the ratio whose logarithms these are, with Student's t interval of their mean.
+
+    Rounds of one process share its memory layout and the minutes that it ran in, so between
+    sessions the logarithms are the sessions' means (Kalibera and Jones 2013, Rigorous Benchmarking
+    in Reasonable Time: the highest level of repetition decides).
+    """
+    centre = statistics.fmean(logs)
+    if len(logs) < 2:
+        return Ratio(math.exp(centre), math.nan, math.nan)
+    error = statistics.stdev(logs) / math.sqrt(len(logs))
+    half = float(stats.t.ppf((1 + level) / 2, len(logs) - 1)) * error
+    return Ratio(math.exp(centre), math.exp(centre - half), math.exp(centre + half))
+
+
+def between_sessions(logs_by_session: Sequence[Sequence[float]], level: float = 0.95) -> Ratio:
+    """Return the ratio over sessions, each with the logarithms of its rounds' ratios."""
+    return interval([statistics.fmean(logs) for logs in logs_by_session], level)
+
+
+def disturbed(load: Load, twin: Ratio) -> str:
+    """Return why a session decides nothing, or nothing. twin: over all sessions of its length, at
+    the level CERTAIN."""
+    if load.others is not None and load.others > MOST_OTHERS:
+        return f"others had {load.others:.0%} of the cores' time"
+    difference = abs(twin.value - 1)
+    certain = not twin.low <= 1 <= twin.high
+    if difference > TWIN_FAR or (difference > TWIN_OFF and certain):
+        return f"two equal models differ: {twin.value:.3f} ({twin.low:.3f} to {twin.high:.3f})"
+    return ""
