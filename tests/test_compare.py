@@ -135,11 +135,7 @@ def test_devices_are_compared_where_none_is_shared(
         code,
         found["counts"]["agree"],
         {(cell["device"], cell["device_b"]) for cell in found["cells"]},
-    ) == (
-        0,
-        2,
-        {("cpu", "cuda")},
-    )
+    ) == (0, 2, {("cpu", "cuda")})
     code, found = said(capsys, folders, machine(SERVER), cuda + machine(LAPTOP, ratio=3.0))
     assert (code, found["counts"]["differ"], found["alone"]) == (1, 2, [0, 2])
 

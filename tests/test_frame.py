@@ -10,7 +10,7 @@ import pytest
 import synthetic
 from synthetic import HOSTILE, copied, failed, row, timed
 
-from workflow.report import frame
+from workflow.report import estimates, frame, tables
 from workflow.report.__main__ import main
 
 
@@ -47,10 +47,7 @@ def test_nested_values_come_back_as_they_were() -> None:
     assert list(tidy["task"].fillna("")) == ["copy", ""]
     assert list(
         zip(tidy["axis"], tidy["x"], tidy["distance"].fillna(0), tidy["trunk"], strict=True)
-    ) == [
-        ("distance", 64, 64, "6x256x8"),
-        ("length", 2048, 0, "6x256x8"),
-    ]
+    ) == [("distance", 64, 64, "6x256x8"), ("length", 2048, 0, "6x256x8")]
 
 
 def test_order_does_not_depend_on_the_manifest() -> None:
@@ -86,6 +83,30 @@ def test_tables_without_a_frame_say_so(tmp_path: Path, capsys: pytest.CaptureFix
     frames = [str(tmp_path / f"{name}.parquet") for name in ("rows", "estimates")]
     assert main(["make", str(tmp_path / "tables" / "speedup.csv"), "--from", *frames]) == 2
     assert "collect" in capsys.readouterr().err
+
+
+def test_the_benchmarks_of_the_mixers_join_the_frame(tmp_path: Path) -> None:
+    def entry(what: str, seconds: float) -> dict[str, object]:
+        given = {"machine": "m", "model": "pointer", "length": 256, "batch": 16, "threads": 2}
+        return {"group": f"N=256 {what}", "extra_info": given, "stats": {"median": seconds}}
+
+    content = {
+        "commit_info": {"id": "abc"},
+        "datetime": "2026-11-24T05:00:00+00:00",
+        "benchmarks": [entry("forward", 0.01), entry("backward", 0.03)],
+    }
+    path = tmp_path / "benchmarks.json"
+    path.write_text(json.dumps(content), encoding="utf-8")
+    manifest = synthetic.store([timed("pointer", 256, 100.0)], tmp_path)
+    command = ["collect", "--manifest", str(manifest), "--out", str(tmp_path)]
+    command += ["--benchmarks", str(path)]
+    assert main(command) == 0
+    joined = frame.load(tmp_path / "rows.parquet")
+    assert sorted(joined["experiment"]) == ["efficiency", "mixers", "mixers"]
+    numbers = tables.make("mixers", estimates.build(joined)).data.set_index("phase")["value"]
+    assert numbers.to_dict() == pytest.approx({"inference": 10.0, "training": 30.0})
+    path.write_text("{}", encoding="utf-8")
+    assert main(command) == 2
 
 
 def test_the_report_never_imports_torch() -> None:

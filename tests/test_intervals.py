@@ -51,10 +51,6 @@ def test_sequences_are_the_units_where_symbols_fall_together() -> None:
     assert 0.90 <= coverage(units) <= 0.98
 
 
-def test_sequences_that_agree_give_the_plain_interval() -> None:
-    assert intervals.accuracy([512, 512, 512], 512) == intervals.wilson(1536, 1536)
-
-
 def test_one_long_sequence_is_one_unit() -> None:
     alone = intervals.accuracy([9_990], 10_000)
     assert alone == intervals.wilson(0.999, 1)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-from synthetic import Row, failed, make, row, wilson
+from synthetic import Row, make, row, wilson
 
 from workflow.report.layout import Table
 
@@ -71,14 +70,6 @@ def test_lengths_that_do_not_follow_from_the_size_are_cells_of_their_own() -> No
     assert list(lines["N"]) == ["16 a pair", "512"]
 
 
-def test_seeds_are_averaged_and_the_widest_bounds_kept() -> None:
-    rows = [mqar("pointer", 4, share, seed=seed) for seed, share in enumerate((0.2, 0.3, 0.4))]
-    found = make("recall", rows).data.iloc[0]
-    bounds = (wilson(0.2, 1000)[0], wilson(0.4, 1000)[1])
-    assert found[["quantity", "n"]].tolist() == ["accuracy", 3]
-    assert found[["value", "low", "high"]].tolist() == pytest.approx([0.3, *bounds])
-
-
 def test_longer_strings_than_training_had_are_sizes_without_tokens() -> None:
     made = learned(
         "string-copy",
@@ -106,34 +97,6 @@ def test_whole_strings_are_counted_over_the_strings_of_all_seeds() -> None:
     assert cell(table, 50, by, "transformer") == "37.5"
     assert cell(table, 100, by, "transformer") == "–"
     assert not table.wide["quantity"].str.contains("mqar by pairs: whole").any()
-
-
-def test_a_note_names_where_pointer_by_content_ends_below_attention_with_the_same_comparison() -> (
-    None
-):
-    mixer = {"settings": {"mixer": {"candidates": "offsets+content"}}}
-    rows = [
-        mqar("pointer", 4, 0.5, **mixer),
-        mqar("transformer-content", 4, 0.9),
-        mqar("pointer", 16, 0.9, **mixer),
-        mqar("transformer-content", 16, 0.5),
-        # within the intervals
-        mqar("pointer", 64, 0.50, **mixer),
-        mqar("transformer-content", 64, 0.51),
-    ]
-    (note,) = [note for note in make("recall", rows).notes if "ends below" in note]
-    assert note.endswith("on: mqar 4 (50.0% against 90.0%).")
-    assert not any("ends below" in note for note in make("recall", rows[2:]).notes)
-
-
-def test_a_failed_cell_keeps_its_status_and_reason() -> None:
-    rows = [
-        failed("oom", "too big", experiment="mqar", task="mqar", pairs=64, length=1024),
-        mqar("transformer", 64, 0.2),
-    ]
-    table = make("recall", rows)
-    assert cell(table, 64, "mqar by pairs: accuracy, %", "pointer").startswith("oom [1]")
-    assert any("too big" in note for note in table.notes)
 
 
 def test_bits_a_byte_come_from_both_experiments_that_train_on_text() -> None:
@@ -180,8 +143,3 @@ def test_a_note_names_the_models_that_use_no_context_of_text_yet() -> None:
     (note,) = [note for note in make("bytes", [*rows, fewer]).notes if "identity" in note]
     assert note.startswith("transformer, local do not do better than identity")
     assert not any("identity" in note for note in make("bytes", rows[2:]).notes)
-
-
-def test_tables_without_rows_are_empty_not_broken() -> None:
-    for name in ("recall", "bytes"):
-        assert make(name, []).wide.empty

@@ -18,69 +18,57 @@ from workflow.report import LEDGER
 
 
 def parser() -> argparse.ArgumentParser:
-    """Return the command line; `tier` only decides whether titles carry the smoke stamp."""
+    """Return the command line; `--tier` only decides whether titles carry the smoke stamp."""
     top = argparse.ArgumentParser(prog="python -m workflow.report", description=__doc__)
     commands = top.add_subparsers(dest="command", required=True)
-    collect = commands.add_parser("collect", help="row files -> rows.parquet and rows.csv")
-    collect.add_argument(
-        "--manifest", type=Path, required=True, help="a file with one row path a line"
-    )
-    collect.add_argument("--out", type=Path, required=True, help="folder for the frame")
+
+    def command(name: str, text: str, **options: tuple[str | None, str]) -> argparse.ArgumentParser:
+        """Add a command; options: name -> default and help, where None is no default."""
+        added = commands.add_parser(name, help=text)
+        for option, (default, about) in options.items():
+            words = about if default is None else f"{about}; default: {default}"
+            required = default is None
+            added.add_argument(
+                f"--{option}", type=Path, required=required, default=default, help=words
+            )
+        return added
+
+    rows = (None, "a file with one row path a line")
+    collect = command(
+        "collect", "row files -> rows.parquet and rows.csv",
+        manifest=rows, out=(None, "folder for the frame"),
+    )  # fmt: skip
     collect.add_argument(
         "--benchmarks", type=Path, help="a pytest-benchmark JSON of the mixers, to join the frame"
     )
-    estimates = commands.add_parser(
-        "estimates", help="rows -> estimates.parquet and estimates.csv, a line a number"
-    )
-    estimates.add_argument(
-        "--rows",
-        type=Path,
-        required=True,
-        help="the frame that `collect` wrote, or a folder of rows",
-    )
-    estimates.add_argument("--out", type=Path, required=True, help="folder for the two files")
+    command(
+        "estimates", "rows -> estimates.parquet and estimates.csv, a line a number",
+        rows=(None, "the frame that `collect` wrote, or a folder of rows"),
+        out=(None, "folder for the two files"),
+    )  # fmt: skip
     made = commands.add_parser("make", help="files of a report, each by its folder and name")
     made.add_argument("files", type=Path, nargs="+", help="such as results/tables/speedup.csv")
-    made.add_argument("--from", dest="given", type=Path, nargs="+", required=True,
-                      help="rows.parquet and estimates.parquet; for index.html also tables and "
-                           "figures")  # fmt: skip
+    made.add_argument(
+        "--from", dest="given", type=Path, nargs="+", required=True,
+        help="rows.parquet and estimates.parquet; for index.html also tables and figures",
+    )  # fmt: skip
     made.add_argument("--tier", default="", help="smoke stamps every title, and gives no verdict")
-    verdicts = commands.add_parser("verdicts", help="the claims table on the terminal")
-    verdicts.add_argument(
-        "--table", type=Path, default=Path("results/tables/claims.csv"), help="default: %(default)s"
-    )
-    _for_the_repository(commands)
+    command(
+        "verdicts", "the claims table on the terminal",
+        table=("results/tables/claims.csv", "the table"),
+    )  # fmt: skip
+    command("keep", "row files -> rows to commit", manifest=rows, out=("results/reference", "to"))
+    command(
+        "readme", "reference rows -> docs/results.md, its figures, the README's answer",
+        rows=("results/reference", "a folder of rows"), readme=("README.md", "the README"),
+        results=("docs/results.md", "the page"), figures=("docs/figures", "folder of its figures"),
+    )  # fmt: skip
     return top
-
-
-def _for_the_repository(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the two commands whose results are committed."""
-    reference, figures = Path("results/reference"), Path("docs/figures")
-    keep = commands.add_parser("keep", help="row files -> rows to commit")
-    keep.add_argument(
-        "--manifest", type=Path, required=True, help="a file with one row path a line"
-    )
-    keep.add_argument("--out", type=Path, default=reference, help="default: %(default)s")
-    readme = commands.add_parser(
-        "readme", help="reference rows -> docs/results.md, its figures, the README's answer"
-    )
-    readme.add_argument(
-        "--rows", type=Path, default=reference, help="a folder of rows; default: %(default)s"
-    )
-    readme.add_argument(
-        "--readme", type=Path, default=Path("README.md"), help="default: %(default)s"
-    )
-    readme.add_argument(
-        "--results", type=Path, default=Path("docs/results.md"), help="default: %(default)s"
-    )
-    readme.add_argument(
-        "--figures", type=Path, default=figures, help="folder for its figures; default: %(default)s"
-    )
 
 
 def run(arguments: argparse.Namespace) -> list[Path]:
     """Do what the command line says; return the files made."""
-    from workflow.report import estimates, frame, keep, readme
+    from workflow.report import estimates, frame, readme
 
     if arguments.command == "estimates":
         return estimates.write(frame.load(arguments.rows), arguments.out)
@@ -88,7 +76,7 @@ def run(arguments: argparse.Namespace) -> list[Path]:
         frame.collect(arguments.manifest, arguments.out, arguments.benchmarks)
         return [arguments.out / "rows.parquet", arguments.out / "rows.csv"]
     if arguments.command == "keep":
-        return keep.keep(arguments.manifest, arguments.out)
+        return frame.keep(arguments.manifest, arguments.out)
     if arguments.command == "readme":
         return readme.write(arguments.rows, arguments.readme, arguments.results, arguments.figures)
     return make(arguments.files, arguments.given, arguments.tier)
@@ -107,37 +95,30 @@ def make(files: Sequence[Path], given: Sequence[Path], tier: str) -> list[Path]:
         if name not in by_name:
             present = ", ".join(str(path) for path in given)
             raise InputError.about("--from", present, f"{name} among them", "the command line")
-    rows, numbers = (
-        frame.load(by_name["rows.parquet"]),
-        estimates.load(by_name["estimates.parquet"]),
-    )
+    rows = frame.load(by_name["rows.parquet"])
+    numbers = estimates.load(by_name["estimates.parquet"])
     out = files[0].parents[1]
-    names = {kind: _names(files, kind) for kind in ("tables", "figures", "report")}
-    made = tables.write(
-        numbers, out / "tables", tier, [n for n in names["tables"] if n != "claims"]
-    )
-    made += figures.write(
-        numbers, rows, out / "figures", tier, [n for n in names["figures"] if n != "claims"]
-    )
-    if not names["report"] and "claims" not in names["tables"]:
+    asked = {kind: _names(files, kind) for kind in ("tables", "figures", "report")}
+    plain = {kind: sorted(names - {"claims"}) for kind, names in asked.items()}
+    made = tables.write(numbers, out / "tables", tier, plain["tables"])
+    made += figures.write(numbers, rows, out / "figures", tier, plain["figures"])
+    if not asked["report"] and "claims" not in asked["tables"]:
         return made
     lines = claims.judge(numbers, ledger.read(LEDGER), tier, controls.unsound(rows))
-    if "claims" in names["tables"]:
-        made += render.write(claims.table(lines), out / "tables", tier) + figures.write_claims(
-            lines, out / "figures", tier
-        )
-    if names["report"]:
-        files_there = [*given, *made]
-        drawn = [path for path in files_there if path.suffix == ".svg"]
-        shown = build.Shown(
-            drawn, [name for name in tables.NAMES if name in _names(files_there, "tables")]
-        )
+    if "claims" in asked["tables"]:
+        made += render.write(claims.table(lines), out / "tables", tier)
+        made += figures.write_claims(lines, out / "figures", tier)
+    if asked["report"]:
+        present_files = [*given, *made]
+        drawn = [path for path in present_files if path.suffix == ".svg"]
+        listed = _names(present_files, "tables")
+        shown = build.Shown(drawn, [name for name in tables.NAMES if name in listed])
         made.append(build.write(numbers, rows, lines, out / "report", tier, shown))
     return made
 
 
-def _names(files: Sequence[Path], folder: str) -> list[str]:
-    return sorted({path.stem for path in files if path.parent.name == folder})
+def _names(files: Sequence[Path], folder: str) -> set[str]:
+    return {path.stem for path in files if path.parent.name == folder}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -146,9 +127,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from workflow.report import verdicts
 
     arguments = parser().parse_args(argv)
-    os.environ["MPLBACKEND"] = (
-        "Agg"  # a notebook's may not exist here, and stops the import of matplotlib
-    )
+    os.environ["MPLBACKEND"] = "Agg"  # a notebook's may be absent here, and stops matplotlib
     try:
         if arguments.command == "verdicts":
             print(verdicts.text(arguments.table))

@@ -71,7 +71,8 @@ def compare(a: Path, b: Path) -> Comparison:
     pairs = pairs[~pairs["line"].isin(cells["line"]) | ~pairs["line_b"].isin(cells["line_b"])]
     apart = Counter(_difference(pair) for _, pair in pairs.iterrows())
     alone = len(ours) - cells["line"].nunique(), len(theirs) - cells["line_b"].nunique()
-    return Comparison(_machines(ours), _machines(theirs), cells, alone, dict(apart.most_common()))
+    a_names, b_names = (" and ".join(sorted(set(s["machine"]))) for s in (ours, theirs))
+    return Comparison(a_names, b_names, cells, alone, dict(apart.most_common()))
 
 
 def _read(path: Path) -> pd.DataFrame:
@@ -86,10 +87,6 @@ def _read(path: Path) -> pd.DataFrame:
     table.loc[counted, "device"] = ""
     table.loc[counted, "threads"] = pd.NA
     return table.assign(line=table.index)
-
-
-def _machines(side: pd.DataFrame) -> str:
-    return " and ".join(sorted(set(side["machine"])))
 
 
 def _agreement(cells: pd.DataFrame) -> np.ndarray:
@@ -115,40 +112,28 @@ def as_text(comparison: Comparison) -> str:
     """Return a table for people, and what it comes to."""
     lines = []
     for _, twins in comparison.cells.groupby(CORE, sort=False):
-        apart = [
-            key
-            for key in (*FURTHER, "machine", "machine_b")
-            if key in twins and twins[key].astype(str).nunique() > 1
-        ]
+        columns = [key for key in (*FURTHER, "machine", "machine_b") if key in twins]
+        apart = [key for key in columns if twins[key].astype(str).nunique() > 1]
         for _, cell in twins.iterrows():
             quantity = f"{cell['quantity']}, {cell['experiment']}"
             if cell["against"]:
                 quantity = f"{cell['phase']} {cell['quantity']} over {cell['against']}"
-            at = ", ".join(
-                [name_position(cell["axis"], cell["x"]), *(f"{key} {cell[key]}" for key in apart)]
-            )
+            at = [name_position(cell["axis"], cell["x"]), *(f"{key} {cell[key]}" for key in apart)]
+            model = named(cell["model"], cell["variant"])
             numbers = [_number(cell, suffix) for suffix in ("", "_b")]
-            lines.append(
-                [quantity, named(cell["model"], cell["variant"]), at, *numbers, cell["agreement"]]
-            )
-    table = tabulate(
-        lines, headers=["quantity", "model", "at", "A", "B", "they"], disable_numparse=True
-    )
+            lines.append([quantity, model, ", ".join(at), *numbers, cell["agreement"]])
+    headers = ["quantity", "model", "at", "A", "B", "they"]
+    table = tabulate(lines, headers=headers, disable_numparse=True)
     counts = ", ".join(f"{number} {name}" for name, number in comparison.counts().items())
-    only = (
-        f"; only in A: {comparison.alone[0]}, only in B: {comparison.alone[1]}"
-        if any(comparison.alone)
-        else ""
-    )
+    if any(comparison.alone):
+        counts += f"; only in A: {comparison.alone[0]}, only in B: {comparison.alone[1]}"
     note = (
         "Ratios, accuracies and counted work with 95% intervals. Absolute times are not compared."
     )
-    reasons = [
-        f"Not compared ({n} times): {text} in A and B." for text, n in comparison.apart.items()
-    ]
-    return "\n".join(
-        [f"A: {comparison.a}\nB: {comparison.b}\n\n{table}\n\n{counts}{only}. {note}", *reasons]
-    )
+    paragraphs = [f"A: {comparison.a}\nB: {comparison.b}\n\n{table}\n\n{counts}. {note}"]
+    for text, number in comparison.apart.items():
+        paragraphs.append(f"Not compared ({number} times): {text} in A and B.")
+    return "\n".join(paragraphs)
 
 
 def _number(cell: pd.Series, suffix: str) -> str:
@@ -161,13 +146,9 @@ def _number(cell: pd.Series, suffix: str) -> str:
 def as_json(comparison: Comparison) -> str:
     """Return the same for programs: of each number the columns of its estimates in A and, behind
     `_b`, in B."""
+    cells = comparison.cells.drop(columns=["line", "line_b"]).to_json(orient="records")
     content = {
-        "a": comparison.a,
-        "b": comparison.b,
-        "counts": comparison.counts(),
-        "alone": comparison.alone,
-    }
-    cells = json.loads(comparison.cells.drop(columns=["line", "line_b"]).to_json(orient="records"))
-    return json.dumps(
-        content | {"cells": cells, "not_compared": comparison.apart}, indent=1, ensure_ascii=False
-    )
+        "a": comparison.a, "b": comparison.b, "counts": comparison.counts(),
+        "alone": comparison.alone, "cells": json.loads(cells), "not_compared": comparison.apart,
+    }  # fmt: skip
+    return json.dumps(content, indent=1, ensure_ascii=False)

@@ -1,13 +1,12 @@
-"""Result rows -> one tidy frame, `rows.parquet` and `rows.csv`: one line a row file, one column a
-key.
-
-Column types come from the row schema. What is nested in a row (curves, lists by layer, settings) is
-JSON text in its cell, the same in both files; `unpack` reads it back. Missing values stay missing:
-never 0."""
+"""Row files become one tidy frame, a line a row and a column a key of the schema; or rows that the
+repository keeps: a line of <folder>/<machine>/rows.jsonl each, the last of its cell, with its trace
+beside the path that the line names, where that is small, and without weights."""
 
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,102 +15,79 @@ import pandas as pd
 
 from pointer.errors import InputError
 from workflow.bench import tasks
+from workflow.bench.rows import LINES, as_json, attachment, read_row, read_rows, write_atomically
 from workflow.bench.rows.record import Record
 from workflow.bench.validation import resolve
 
+WHERE = "the command line"
 LEARNED = 0.95  # the final accuracy from which on tokens_to_95 and seconds_to_95 count
+LARGEST_TRACE_BYTES = 300_000  # of a trace that the repository keeps
 DTYPES = {"integer": "Int64", "number": "Float64", "string": "string", "boolean": "boolean"}
 SIZES = tuple(name for name, field in tasks.parameters().items() if field.annotation is int)
 ORDER = [
-    "experiment",
-    "model",
-    "length",
-    "x",
-    "machine",
-    "device",
-    "dtype",
-    "seed",
-    "repeat",
-    "digest",
-]
+    "experiment", "model", "length", "x", "machine", "device", "dtype", "seed", "repeat", "digest",
+]  # fmt: skip
 
 
 def column_types() -> dict[str, str]:
-    """Column -> pandas dtype, in the schema's order; nested keys are text, but a task's sizes are
-    columns of their own. `path` is where the row was read from."""
+    """Return column -> pandas dtype, in the schema's order; nested keys are text, but a task's
+    sizes are columns of their own. `path` is where the row was read from."""
     schema = Record.model_json_schema()
-    types = {
-        key: _dtype(resolve(schema, declared)) for key, declared in schema["properties"].items()
-    }
+    types = {}
+    for key, declared in schema["properties"].items():
+        types[key] = DTYPES.get(str(resolve(schema, declared).get("type")), "string")
     return types | dict.fromkeys(SIZES, "Int64") | {"path": "string", "learned": "boolean"}
-
-
-def _dtype(declared: Mapping[str, Any]) -> str:
-    return DTYPES.get(str(declared.get("type")), "string")
 
 
 def tidy(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     """Return rows as a sorted frame with every column of the schema, and `learned`, whether 95% was
     kept to the end."""
     types = column_types()
-    records = [{key: _flat(value) for key, value in _unnested(row).items()} for row in rows]
-    frame = (
-        pd.DataFrame.from_records(records, columns=list(types))
-        if records
-        else pd.DataFrame(columns=list(types))
-    )
-    frame = frame.astype(types)
+    records = [_flat(row) for row in rows]
+    frame = pd.DataFrame(records or None, columns=list(types)).astype(types)
     frame["learned"] = (frame["accuracy"] >= LEARNED).astype("boolean")
     return frame.sort_values(ORDER, ignore_index=True)
 
 
-def _unnested(row: Mapping[str, Any]) -> dict[str, Any]:
-    """The row with the task's name and sizes as columns, and the trunk as text, 6x256x8."""
+def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the row with the task's name and sizes as columns, the trunk as text, 6x256x8, and
+    nested values as JSON."""
     task, trunk = row.get("task") or {}, row.get("trunk")
     flat = {**row, "task": task.get("name"), **{key: task.get(key) for key in SIZES}}
     flat["trunk"] = f"{trunk['layers']}x{trunk['width']}x{trunk['heads']}" if trunk else None
+    for key, value in flat.items():
+        if isinstance(value, list | dict):
+            flat[key] = json.dumps(value, sort_keys=True, ensure_ascii=False)
     return flat
 
 
-def _flat(value: Any) -> Any:
-    if isinstance(value, list | dict):
-        return json.dumps(value, sort_keys=True, ensure_ascii=False)
-    return value
-
-
 def unpack(cell: Any) -> Any:
-    """The value of a nested cell; None where it is missing."""
+    """Return the value of a nested cell; None where it is missing."""
     return json.loads(cell) if isinstance(cell, str) else None
 
 
 def read_manifest(path: Path) -> list[Path]:
-    """The row files that a manifest names, one a line. Raises InputError that names the missing
-    ones."""
+    """Return the row files that a manifest names, one a line. Raise InputError for missing ones."""
     try:
-        listed = [
-            Path(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()
-        ]
+        lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError.about(
-            "--manifest", str(path), "a readable list of row files", "the command line"
-        ) from error
+        accepted = "a readable list of row files"
+        raise InputError.about("--manifest", str(path), accepted, WHERE) from error
+    listed = [Path(line) for line in lines if line.strip()]
     missing = [str(row) for row in listed if not row.is_file()]
     if missing:
-        raise InputError(
-            f"{len(missing)} of {len(listed)} rows of {path} are missing: {', '.join(missing)}"
-        )
+        names = ", ".join(missing)
+        raise InputError(f"{len(missing)} of {len(listed)} rows of {path} are missing: {names}")
     return listed
 
 
 def collect(manifest: Path, out: Path, benchmarks: Path | None = None) -> pd.DataFrame:
-    """Reads and checks every row of `manifest` and writes `out/rows.parquet` and `out/rows.csv`.
+    """Check every row of `manifest` and write `out/rows.parquet` and `out/rows.csv`.
 
     The mixers' times of pytest-benchmark join the rows where `benchmarks` names their JSON.
     """
-    from workflow.bench.rows import read_row
-
-    measured = [read_row(path) | {"path": str(path)} for path in read_manifest(manifest)]
-    frame = tidy([*measured, *(mixer_rows(benchmarks) if benchmarks else [])])
+    rows = [read_row(path) | {"path": str(path)} for path in read_manifest(manifest)]
+    frame = tidy([*rows, *(mixer_rows(benchmarks) if benchmarks else [])])
     out.mkdir(parents=True, exist_ok=True)
     frame.to_parquet(out / "rows.parquet", index=False)
     frame.to_csv(out / "rows.csv", index=False)
@@ -119,31 +95,23 @@ def collect(manifest: Path, out: Path, benchmarks: Path | None = None) -> pd.Dat
 
 
 def load(path: Path) -> pd.DataFrame:
-    """Return the frame that `collect` wrote, or that of all row files below a folder. Raises
+    """Return the frame that `collect` wrote, or that of all row files below a folder. Raise
     InputError for neither."""
     if path.is_dir():
         return read(path)
-    if not path.is_file():
-        raise InputError.about(
-            "--rows", str(path), "a rows.parquet made by `collect`", "the command line"
-        )
     try:
         return pd.read_parquet(path)
     except (OSError, ValueError) as error:  # pyarrow's own errors are both
-        raise InputError.about(
-            "--rows", str(path), "a rows.parquet that is whole", "the command line"
-        ) from error
+        accepted = "a whole rows.parquet, made by `collect`, or a folder of rows"
+        raise InputError.about("--rows", str(path), accepted, WHERE) from error
 
 
 def read(folder: Path) -> pd.DataFrame:
     """Return the frame of all row files below a folder, checked; traces beside them are no rows."""
-    from workflow.bench.rows import read_rows
-
     rows = read_rows(folder)
     if not rows:
-        raise InputError.about(
-            "--rows", str(folder), "a folder with row files below it", "the command line"
-        )
+        accepted = "a folder with row files below it"
+        raise InputError.about("--rows", str(folder), accepted, WHERE)
     return tidy(row | {"path": str(path)} for path, row in rows)
 
 
@@ -153,29 +121,59 @@ def mixer_rows(path: Path) -> list[dict[str, Any]]:
 
     `step_ms` is a forward and backward pass of one mixer, `inference_ms` a forward pass. Raise
     InputError for a file that is no such JSON."""
+    fixed = {"experiment": "mixers", "status": "ok", "device": "cpu", "dtype": "float32"}
     columns = {"forward": "inference_ms", "backward": "step_ms"}
     rows = []
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         for entry in content["benchmarks"]:
-            row = {
-                key: entry["extra_info"][key]
-                for key in ("machine", "model", "length", "batch", "threads")
-            }
-            row |= {
-                "experiment": "mixers",
-                "status": "ok",
-                "device": "cpu",
-                "dtype": "float32",
-                "seed": 0,
-                "repeat": 0,
-            }
-            row |= {"axis": "length", "x": row["length"], "started": content["datetime"]}
-            row["git_commit"] = content["commit_info"].get("id")
+            told = entry["extra_info"]
+            row = {key: told[key] for key in ("machine", "model", "length", "batch", "threads")}
+            row |= fixed | {"seed": 0, "repeat": 0, "axis": "length", "x": row["length"]}
+            row |= {"started": content["datetime"], "git_commit": content["commit_info"].get("id")}
             row[columns[entry["group"].rpartition(" ")[2]]] = 1000 * entry["stats"]["median"]
             rows.append(row)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{path}: not a JSON of this suite's pytest-benchmark run ({error!r})"
-        ) from error
+        text = f"{path}: not a JSON of this suite's pytest-benchmark run ({error!r})"
+        raise InputError(text) from error
     return rows
+
+
+def keep(manifest: Path, out: Path) -> list[Path]:
+    """Add the rows that `manifest` names to `out`; return the files. Keeping rows twice changes
+    nothing. Raise RowError for a row that is not sound."""
+    machines: dict[Path, dict[str, str]] = {}  # a rows.jsonl -> its lines by their key `file`
+    traces: dict[Path, Path] = {}  # copy -> source
+    for path in read_manifest(manifest):
+        row = read_row(path)
+        folder = out / _folder(row["machine"])
+        file = Path(_folder(row["experiment"]), _folder(row["model"]), path.name)
+        lines = machines.setdefault(folder / LINES, _lines(folder / LINES))
+        line = as_json(row, file=str(file))
+        if lines.get(str(file)) != line:
+            lines.pop(str(file), None)
+            lines[str(file)] = line
+        name = (row["files"] or {}).get("trace")
+        trace = attachment(path, str(name))
+        if name and trace.is_file() and trace.stat().st_size < LARGEST_TRACE_BYTES:
+            traces[attachment(folder / file, name)] = trace
+    if not machines:
+        raise InputError.about(
+            "--manifest", str(manifest), "a file that names at least one row", WHERE
+        )
+    for kept, lines in machines.items():
+        write_atomically(kept, "".join(f"{line}\n" for line in lines.values()))
+    for copy, source in traces.items():
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, copy)
+    return [*machines, *traces]
+
+
+def _lines(path: Path) -> dict[str, str]:
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    return {json.loads(line)["file"]: line for line in lines}
+
+
+def _folder(name: str) -> str:
+    """Return a label as the name of a folder: `Xeon(R) @ 2.10GHz` -> `xeon-r-2-10ghz`."""
+    return re.sub(r"[^a-z0-9_]+", "-", name.lower()).strip("-") or "unnamed"

@@ -1,14 +1,12 @@
-"""Intervals, all at 95% unless told otherwise: what a difference has to exceed before it is called
-one.
+"""Intervals, all at 95%: what a difference has to exceed before it is called one.
 
 - accuracies: Wilson (1927); where the right symbols of each sequence are known, on the effective
-number of symbols,
-  because the symbols of one sequence stand or fall together (Kish's design effect)
+  number of symbols, because those of one sequence stand or fall together (Kish's design effect)
 - over seeds: Student's t. A bootstrap over three seeds covers 75% at best, so there is none
 - ratios of paired repeats: the geometric mean, with t on the logarithms of the ratios
 - exponents over N: least squares on logarithms; over several repeats t over the repeats' slopes,
-for what disturbs one
-  repeat disturbs all its lengths
+  for what disturbs one repeat disturbs all its lengths
+
 `tests/test_intervals.py` checks the coverage of each by simulation.
 """
 
@@ -73,13 +71,17 @@ def difference(right: float, n: float, other_right: float, other_n: float) -> In
     return Interval(value, value - below, value + above)
 
 
+def _t(freedom: int) -> float:
+    return float(stats.t.ppf((1 + LEVEL) / 2, freedom))
+
+
 def mean(values: Sequence[float], least: float = -math.inf, most: float = math.inf) -> Interval:
     """Return the mean with Student's t interval, cut to `least` and `most`; no bounds for fewer
     than two values."""
     centre = float(np.mean(values))
     if len(values) < 2:
         return Interval(centre, math.nan, math.nan)
-    half = float(stats.t.ppf((1 + LEVEL) / 2, len(values) - 1)) * float(stats.sem(values))
+    half = _t(len(values) - 1) * float(stats.sem(values))
     return Interval(centre, max(least, centre - half), min(most, centre + half))
 
 
@@ -98,8 +100,8 @@ def exponent(lengths: Sequence[float], values: Sequence[float]) -> Interval:
     fit = stats.linregress(x, y)
     if len(x) < 3:
         return Interval(float(fit.slope), math.nan, math.nan)
-    half = float(stats.t.ppf((1 + LEVEL) / 2, len(x) - 2)) * float(fit.stderr)
-    return Interval(float(fit.slope), float(fit.slope) - half, float(fit.slope) + half)
+    slope, half = float(fit.slope), _t(len(x) - 2) * float(fit.stderr)
+    return Interval(slope, slope - half, slope + half)
 
 
 def exponent_over(repeats: Sequence[tuple[Sequence[float], Sequence[float]]]) -> Interval:

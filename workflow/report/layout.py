@@ -3,11 +3,10 @@ in footnotes."""
 
 from __future__ import annotations
 
-import functools
 import math
+import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
-from string import ascii_uppercase
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -18,11 +17,9 @@ from workflow.report.estimates import KEY, SEPARATOR
 
 NOT_RUN = "–"
 UNKNOWN = "n/a"  # ran, but this value does not exist here
-SHORT_LABEL = 16  # characters of a machine's name that still fit a column
-PAPER_CODE = "paper"
 Show = Callable[[Any], str]  # a line of estimates -> its text
 Estimates = pd.DataFrame
-MEASURES = {
+MEASURES = {  # quantity, phase -> what stands across the tables of exponents and of sizes
     ("time_exponent", "training"): "training time",
     ("time_exponent", "inference"): "inference time",
     ("flops_step_exponent", ""): "operations",
@@ -45,55 +42,20 @@ class Table:
     rows: tuple[str, ...] = ()  # of each line of `wide`, the row files that it rests on
 
 
-@dataclass
-class Footnotes:
-    """Numbered notes; the same text gets the same number."""
-
-    texts: list[str] = field(default_factory=list)
-
-    def mark(self, text: str) -> str:
-        """Return ` [n]` for a text, or nothing for an empty one."""
-        if not text:
-            return ""
-        if text not in self.texts:
-            self.texts.append(text)
-        return f" [{self.texts.index(text) + 1}]"
-
-    def lines(self) -> tuple[str, ...]:
-        """Return the notes, each behind its number."""
-        return tuple(f"[{number}] {text}" for number, text in enumerate(self.texts, start=1))
+def mark(text: str, marked: list[str]) -> str:
+    """Return ` [n]` for a text, its place in `marked`, which it joins; nothing for an empty one."""
+    if not text:
+        return ""
+    if text not in marked:
+        marked.append(text)
+    return f" [{marked.index(text) + 1}]"
 
 
-class Machines:
-    """Short codes for long machine names, so that a table fits a page; `lines` says what the used
-    ones stand for.
-
-    Codes follow from all machines that a report has, in the order of their names: tables of one
-    report agree."""
-
-    def __init__(self, machines: Iterable[str]) -> None:
-        names = sorted({str(name) for name in machines})
-        self.codes = {
-            name: name for name in names if len(name) <= SHORT_LABEL and name != PAPER_CODE
-        }
-        letters = (
-            prefix + letter for prefix in ("", *ascii_uppercase) for letter in ascii_uppercase
-        )
-        free = (code for code in letters if code not in names)
-        self.codes |= {name: next(free) for name in names if name not in self.codes} | {
-            paper.PLACE: PAPER_CODE
-        }
-        self.used: set[str] = set()
-
-    def code(self, machine: str) -> str:
-        """Return a machine's own label where it is short, else its capital letter."""
-        self.used.add(machine)
-        return self.codes.setdefault(machine, machine)
-
-    def lines(self) -> tuple[str, ...]:
-        """Return what each code stands for."""
-        used = {machine: self.codes[machine] for machine in sorted(self.used - {paper.PLACE})}
-        return tuple(f"{code}: {machine}." for machine, code in used.items() if code != machine)
+def short(machine: str) -> str:
+    """Return a machine's name without the marks of its maker; "paper" for the paper's."""
+    if machine == paper.PLACE:
+        return "paper"
+    return re.sub(r"\((R|TM)\)", "", machine)
 
 
 def records(table: pd.DataFrame) -> list[Any]:
@@ -102,67 +64,52 @@ def records(table: pd.DataFrame) -> list[Any]:
 
 
 def pivot(
-    estimates: pd.DataFrame,
-    labels: Sequence[str],
-    across: str,
-    show: Show,
-    footnotes: Footnotes,
-    machines: Machines,
+    estimates: Estimates, labels: Sequence[str], across: str, show: Show, marked: list[str]
 ) -> pd.DataFrame:
     """Return estimates as text: one line a model, variant and place, one column a value of
     `across`.
 
     `labels` are further columns that name a line. Where two estimates would share a cell, the
-    columns that tell them apart become labels as well."""
-    estimates = _in_order(estimates)
-    line = ["model", "variant", *labels, "machine", "device", "dtype", "threads"]
-    shared = estimates[estimates.duplicated([*line, across], keep=False)]
-    further = [
-        key for key in KEY if key not in (*line, across) and shared[key].nunique(dropna=False) > 1
-    ]
-    columns = ["model", "variant", *labels, *further, "machine", "device", "dtype"]
-    lines: dict[int, dict[str, str]] = {}
-    numbers = estimates.groupby([*line, *further], dropna=False, sort=False).ngroup()
-    headings = [str(value) for value in estimates[across]]
-    names = estimates[[*columns, "threads"]].to_dict("records")
-    for place, name, heading, estimate in zip(
-        numbers, names, headings, records(estimates), strict=True
-    ):
-        if place not in lines:
-            texts = {
-                column: str(name[column]) if _known(name[column]) else NOT_RUN for column in columns
-            }
-            texts |= {"variant": name["variant"], "machine": machines.code(name["machine"])}
-            lines[place] = texts | {"device": device(name["device"], name["threads"]) or NOT_RUN}
-        body = show(estimate) if estimate.status == "ok" else estimate.status
-        lines[place][heading] = body + footnotes.mark(estimate.reason)
-        lines[place]["rows"] = SEPARATOR.join(
-            filter(None, [lines[place].get("rows"), estimate.rows])
-        )
-    values = [str(value) for value in estimates[across].drop_duplicates().sort_values()]
-    return pd.DataFrame(lines.values(), columns=[*columns, *values, "rows"], dtype="str").fillna(
-        NOT_RUN
-    )
-
-
-def _known(value: Any) -> bool:
-    return bool(pd.notna(value)) and value != ""
-
-
-def _in_order(estimates: pd.DataFrame) -> pd.DataFrame:
-    """Return the estimates in the order of models, ours before the paper's."""
+    columns that tell them apart become labels as well. Reasons join `marked`."""
     rank = {model: place for place, model in enumerate(models.ordered(estimates["model"]))}
     ranked = estimates.assign(
         _rank=estimates["model"].map(rank), _paper=estimates["machine"] == paper.PLACE
     )
-    return ranked.sort_values(["_rank", "variant", "_paper"], kind="stable")
+    estimates = ranked.sort_values(["_rank", "variant", "_paper"], kind="stable")
+    line = ["model", "variant", *labels, "machine", "device", "dtype", "threads"]
+    twins = estimates[estimates.duplicated([*line, across], keep=False)]
+    free = [key for key in KEY if key not in (*line, across)]
+    further = [key for key in free if twins[key].nunique(dropna=False) > 1]
+    columns = ["model", "variant", *labels, *further, "machine", "device", "dtype"]
+
+    names = estimates[columns].astype("str").mask(estimates[columns].isna(), "")
+    names["machine"] = names["machine"].map(short)
+    places = zip(estimates["device"], estimates["threads"], strict=True)
+    names["device"] = [device(*place) for place in places]
+    kept = names["variant"]
+    names = names.replace("", NOT_RUN).assign(variant=kept)
+
+    lines: dict[int, dict[str, str]] = {}
+    numbers = estimates.groupby([*line, *further], dropna=False, sort=False).ngroup()
+    headings = estimates[across].astype("str")
+    for number, name, heading, estimate in zip(
+        numbers, names.to_dict("records"), headings, records(estimates), strict=True
+    ):
+        cells = lines.setdefault(number, {str(key): text for key, text in name.items()})
+        text = show(estimate) if estimate.status == "ok" else estimate.status
+        cells[heading] = text + mark(estimate.reason, marked)
+        files = [cells.get("rows", ""), estimate.rows]
+        cells["rows"] = SEPARATOR.join(filter(None, files))
+    values = [str(value) for value in estimates[across].drop_duplicates().sort_values()]
+    wide = pd.DataFrame(lines.values(), columns=[*columns, *values, "rows"], dtype="str")
+    return wide.fillna(NOT_RUN)
 
 
 def device(name: Any, threads: Any) -> str:
     """Return a device in words, with its threads where it has any."""
-    return (
-        str(name) if pd.isna(threads) else f"{name} ({threads} thread{'s' if threads != 1 else ''})"
-    )
+    if pd.isna(threads):
+        return str(name)
+    return f"{name} ({threads} thread{'s' if threads != 1 else ''})"
 
 
 def named(model: str, variant: str) -> str:
@@ -226,11 +173,14 @@ def percent(estimate: Any) -> str:
     return f"{mean} ({100 * estimate.low:.2f} to {100 * estimate.high:.2f}{seeds})"
 
 
+def share(value: float) -> str:
+    """Return a share in percent, without the sign."""
+    return UNKNOWN if pd.isna(value) else f"{100 * value:.2f}"
+
+
 def percent_range(estimate: Any) -> str:
     """Return percent with the least and the most of the seeds."""
-    return with_range(
-        lambda share: f"{100 * share:.2f}", estimate.value, estimate.least, estimate.most
-    )
+    return with_range(share, estimate.value, estimate.least, estimate.most)
 
 
 def until(estimate: Any) -> str:
@@ -300,9 +250,8 @@ def with_task_in_words(estimates: Estimates) -> Estimates:
 def with_measures(estimates: Estimates) -> Estimates:
     """Return the estimates with `measure`, what stands across the tables of exponents and of
     sizes."""
-    measures = [
-        MEASURES.get(key) for key in zip(estimates["quantity"], estimates["phase"], strict=True)
-    ]
+    keys = zip(estimates["quantity"], estimates["phase"], strict=True)
+    measures = [MEASURES.get(key) for key in keys]
     return estimates.assign(measure=pd.Categorical(measures, [*MEASURES.values()], ordered=True))
 
 
@@ -318,58 +267,35 @@ def over_all_lengths(estimates: Estimates) -> Estimates:
 def with_length_in_words(estimates: Estimates) -> Estimates:
     """Return the estimates with `N`: the length in words where it follows from x, empty where it is
     x."""
-    cells = zip(estimates["task"], estimates["x"], estimates["length"], strict=True)
-    return estimates.assign(N=[_length(*cell) for cell in cells])
-
-
-def _length(task: str, x: Any, length: Any) -> str:
-    if task not in experiments.TASKS or pd.isna(x):
-        return ""
-    return experiments.TASKS[task].length_in_words(x, length)
+    words = []
+    for task, x, length in zip(estimates["task"], estimates["x"], estimates["length"], strict=True):
+        known = task in experiments.TASKS and pd.notna(x)
+        words.append(experiments.TASKS[task].length_in_words(x, length) if known else "")
+    return estimates.assign(N=words)
 
 
 def without_shared_settings(experiment: str) -> Callable[[Estimates], Estimates]:
     """Return a function that drops from an experiment's variants the settings that all of them
-    share."""
+    share, which column `shared` names."""
 
     def prepare(estimates: Estimates) -> Estimates:
-        variants = estimates["variant"].where(estimates["experiment"] == experiment)
-        common = shared_settings(variants.dropna())
-        kept = [
-            ", ".join(setting for setting in str(variant).split(", ") if setting not in common)
-            for variant in estimates["variant"]
-        ]
-        return estimates.assign(
-            variant=estimates["variant"].where(variants.isna(), kept), shared=", ".join(common)
-        )
+        own = estimates["experiment"] == experiment
+        shared = _shared_settings(estimates.loc[own, "variant"])
+        kept = []
+        for variant in estimates["variant"]:
+            settings = str(variant).split(", ")
+            kept.append(", ".join(setting for setting in settings if setting not in shared))
+        variants = estimates["variant"].mask(own, pd.Series(kept, estimates.index))
+        return estimates.assign(variant=variants, shared=", ".join(shared))
 
     return prepare
 
 
-def shared_settings(variants: Iterable[str]) -> list[str]:
+def _shared_settings(variants: Iterable[str]) -> list[str]:
     """Return the settings that all variants have; none where there is one variant, which they
     name."""
-    different = sorted(set(variants))
+    different = [variant.split(", ") for variant in sorted(set(variants))]
     if len(different) < 2:
         return []
-    settings = [variant.split(", ") for variant in different]
-    return [
-        setting
-        for setting in settings[0]
-        if setting and all(setting in other for other in settings)
-    ]
-
-
-# Until their users select estimates.
-
-
-def coded(table: Table, names: Iterable[str]) -> Table:
-    """The table with machines that its texts name in words as codes, which notes explain."""
-    machines, texts = Machines(names), "\n".join(map(str, table.wide.to_numpy().ravel()))
-    pairs = [(name, machines.code(name)) for name in sorted(set(names)) if name in texts]
-    longest = sorted(pairs, key=lambda pair: -len(pair[0]))  # a name may be part of another
-
-    def short(cell: object) -> str:
-        return functools.reduce(lambda text, pair: text.replace(*pair), longest, str(cell))
-
-    return replace(table, wide=table.wide.map(short), notes=table.notes + machines.lines())
+    shared = set(different[0]).intersection(*different[1:])
+    return [setting for setting in different[0] if setting and setting in shared]

@@ -19,12 +19,9 @@ COLUMNS = ["claim", "quantity", "model", "length", "distance", "value", "unit", 
 
 
 def published(table: str) -> pd.DataFrame:
-    """Return the numbers of one CSV: claim, quantity, model, length N, distance D, value, unit,
-    source, x (N or D)."""
-    numbers = pd.read_csv(FOLDER / f"{table}.csv", dtype={"length": "Int64", "distance": "Int64"})[
-        COLUMNS
-    ]
-    return numbers.assign(x=numbers["length"].fillna(numbers["distance"]))
+    """Return the numbers of one CSV: COLUMNS, and x (N or D)."""
+    numbers = pd.read_csv(FOLDER / f"{table}.csv", dtype={"length": "Int64", "distance": "Int64"})
+    return numbers[COLUMNS].assign(x=numbers["length"].fillna(numbers["distance"]))
 
 
 def throughput() -> pd.DataFrame:
@@ -58,10 +55,8 @@ def copy_accuracy() -> pd.DataFrame:
 
 def _prefer(stated: pd.DataFrame, implied: pd.DataFrame) -> pd.DataFrame:
     both = pd.concat([stated.dropna(subset="length"), implied], ignore_index=True)
-    both = both.drop_duplicates(["model", "length"]).sort_values(
-        ["model", "length"], ignore_index=True
-    )
-    return both.assign(x=both["length"])
+    both = both.drop_duplicates(["model", "length"])
+    return both.sort_values(["model", "length"], ignore_index=True).assign(x=lambda t: t["length"])
 
 
 def value(table: str, quantity: str) -> float:

@@ -1,13 +1,15 @@
-"""Write docs/results.md, its figures, and the README's answer: selections of the reference's
-estimates."""
+"""Write docs/results.md, its figures, and the README's answer: parts of the tables of the
+reference's estimates."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import tempfile
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -19,22 +21,27 @@ from workflow.report import (
     controls,
     estimates,
     figures,
+    frame,
     goals,
     layout,
     ledger,
+    notes,
     render,
     why,
-)
-from workflow.report.frame import load
-from workflow.report.layout import NOT_RUN, Machines
-from workflow.report.results import ANSWERS, SECTIONS, Section
+)  # fmt: skip
+from workflow.report.layout import NOT_RUN, Table, significant
+from workflow.report.tables import TABLES, make
 
-EXAMPLE = {
-    "model": "pointer",
-    "against": "transformer",
-    "length": "2048",
-    "machine": "xeon",
-}  # of a speed-up
+Where = Mapping[str, Any]
+WORDS = {"position": "positional encoding", "variant": "changed settings"}
+TIMED = ["pointer", "transformer", "longformer", "identity"]
+COPIED = [*TIMED, "pointer-dense", "transformer-unfused", "uniform", "oracle-copy"]
+PLAIN: Where = {"model": "pointer", "variant": ""}
+COPY: Where = {"experiment": "copy", "dtype": "float32"}
+TRAINING: Where = {"experiment": "efficiency", "phase": "training", "dtype": "float32"}
+FASTER: Where = {**TRAINING, "quantity": "speedup", "against": "transformer"}
+LEARNED = ["accuracy", "tokens_to_95"]
+EXAMPLE = {"model": "pointer", "against": "transformer", "length": "2048", "machine": "xeon"}
 INTRODUCTION = """\
 # Results
 
@@ -44,92 +51,329 @@ the tasks. A cell that failed shows its status, with the reason below. Machines:
 """
 
 
-def answer(table: pd.DataFrame, lines: list[claims.Line]) -> str:
+@dataclass(frozen=True)
+class Part:
+    """A table of TABLES under a title, restricted to the estimates that `where` chooses."""
+
+    table: str
+    title: str
+    where: Where = field(default_factory=dict)
+
+    def command(self, own: pd.DataFrame) -> str:
+        """Return the command that prints the rows behind the first quantity of the part's data."""
+        quantity = own["quantity"].iloc[0]
+        blocks = [block for block in TABLES[self.table].blocks if quantity in block.quantity]
+        words = ["pointer-bench why", quantity]
+        for column, value in {**blocks[0].where, **self.where}.items():
+            usual = why.USUAL.get(column) == value
+            if column != "quantity" and not isinstance(value, list) and not usual:
+                words.append(f"--{column} {value}")
+        return " ".join(words)
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading with an introduction, parts of tables, and a figure of the estimates that `drawn`
+    chooses."""
+
+    heading: str
+    introduction: str
+    parts: tuple[Part, ...]
+    figure: str = ""
+    caption: str = ""
+    drawn: Callable[[pd.DataFrame], pd.DataFrame] = lambda numbers: numbers
+
+    def tables(self, numbers: pd.DataFrame) -> list[tuple[Part, Table]]:
+        """Return the parts that have estimates."""
+        made = [(part, make(part.table, numbers, part.where)) for part in self.parts]
+        return [(part, table) for part, table in made if len(table.data)]
+
+    def markdown(self, numbers: pd.DataFrame, figures_link: str) -> str:
+        """Return the section; empty without estimates. A note of several tables stands once."""
+        paragraphs, noted = [f"## {self.heading}\n", f"{self.introduction}\n"], set[str]()
+        made = self.tables(numbers)
+        for part, table in made:
+            own = [note for note in table.notes if note not in noted or _is_of_one_table(note)]
+            noted |= set(own)
+            wide, size = _side_by_side(table.wide)
+            shown = replace(table, wide=wide.rename(columns=WORDS), notes=tuple(own))
+            paragraphs.append(render.markdown(shown, part.title + size))
+            paragraphs.append(f"Rows: `{part.command(table.data)}`\n")
+        if self.figure:
+            paragraphs.append(f"![{self.caption}]({figures_link}/{self.figure}.png)\n")
+        return "\n".join(paragraphs) if made else ""
+
+
+def _side_by_side(wide: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """Return a table of one size with its quantities beside each other, and the size."""
+    columns = [str(column) for column in wide]
+    sizes = [column for column in columns if column.isdigit()]
+    names = [column for column in columns if column not in ("quantity", *sizes)]
+    unique = "quantity" in wide and not wide.duplicated([*names, "quantity"]).any()
+    if len(sizes) != 1 or not unique:
+        return wide, ""
+    across = wide.set_index([*names, "quantity"])[sizes[0]].unstack(sort=False)
+    return across.fillna(NOT_RUN).reset_index(), f": {sizes[0]}"
+
+
+def _is_of_one_table(note: str) -> bool:
+    return note.startswith(("[", "All lines"))
+
+
+def _drawn(models: list[str], against: tuple[str, ...]) -> Callable[[pd.DataFrame], pd.DataFrame]:
+    """Return what chooses the float32 estimates of models as they are."""
+
+    def choose(numbers: pd.DataFrame) -> pd.DataFrame:
+        plain = (numbers["variant"] == "") & (numbers["dtype"] == "float32")
+        return numbers[plain & numbers["model"].isin(models) & numbers["against"].isin(against)]
+
+    return choose
+
+
+def _traded(numbers: pd.DataFrame) -> pd.DataFrame:
+    """Return the float32 estimates of the machines on which `pointer` was both trained to copy and
+    timed."""
+    chosen = numbers[numbers["dtype"] == "float32"]
+    pointer = chosen[(chosen["model"] == "pointer") & (chosen["variant"] == "")]
+    trained = set(pointer.loc[pointer["experiment"] == "copy", "machine"])
+    timed = set(pointer.loc[pointer["quantity"] == "throughput", "machine"])
+    return chosen[chosen["machine"].isin(trained & timed)]
+
+
+def _recalled(task: str) -> Part:
+    quantities = ["accuracy", "strings_right", "tokens_to_95"]
+    where = {"experiment": task, "quantity": quantities}
+    return Part("recall", f"{task} by {layout.axis(task)}", where)
+
+
+SECTIONS = (
+    Section(
+        "Speed",
+        "Tokens/s in training, as ratios to `transformer` on the same machine. `transformer` has "
+        "fused attention, `transformer-unfused` materialises the N x N matrix, `identity` is the "
+        "trunk without a mixer.",
+        (
+            Part(
+                "speedup",
+                "Speed-up over transformer by sequence length N",
+                {**FASTER, "model": TIMED},
+            ),
+            Part(
+                "throughput",
+                "Tokens/s in training by sequence length N",
+                {**TRAINING, "model": TIMED},
+            ),
+            Part(
+                "speedup", "Speed-up of every model over transformer", {**FASTER, "x": [512, 2048]}
+            ),
+        ),
+        "speedup",
+        "Speed-up of a training step by sequence length, beside the paper's ratios",
+        _drawn(TIMED, ("", "transformer")),
+    ),
+    Section(
+        "Copying",
+        "The model repeats the symbol D positions back. All models have the same budget of "
+        "training tokens.",
+        (
+            Part(
+                "copy_accuracy",
+                "Copy accuracy in % by distance D",
+                {**COPY, "quantity": "accuracy", "model": COPIED, "x": [512, 1024, 1536, 2048]},
+            ),
+            Part(
+                "copy_accuracy",
+                "Pointer at every distance D",
+                {**COPY, **PLAIN, "quantity": LEARNED},
+            ),
+            Part(
+                "copy_accuracy",
+                "Every model by distance D",
+                {**COPY, "x": 512, "quantity": LEARNED},
+            ),
+        ),
+        "copy_accuracy",
+        "Copy accuracy by distance with 95% intervals, beside the paper's values",
+        _drawn(COPIED, ("",)),
+    ),
+    Section(
+        "What makes it learn",
+        "Is copying due to the pointer or to the positional encoding? The models get a larger "
+        "budget than above, and one setting of `pointer` is changed at a time.",
+        (
+            Part("fairness", "Copy with a large budget, by distance D"),
+            Part(
+                "ablation",
+                "Copy with one setting changed, by distance D",
+                {"quantity": "tokens_to_95"},
+            ),
+        ),
+        "ablation",
+        "Tokens until 95% with one setting changed at a time",
+    ),
+    Section(
+        "What the chain gives",
+        "Copying further than one pointer reaches, so that layers have to work together.",
+        (Part("two_hop", "Copy beyond one pointer's reach, by distance D"),),
+    ),
+    Section(
+        "Recall by content",
+        "Tasks in which the distance varies, so that a learned offset does not help. "
+        "[Tasks](tasks.md) describes them.",
+        tuple(_recalled(task) for task in notes.RECALL),
+        "trade_off",
+        "Accuracy on copy and on MQAR against training throughput, a point a model",
+        _traded,
+    ),
+    Section(
+        "Real text",
+        "The next byte of Python's standard library.",
+        (Part("bytes", "Text by sequence length N", {"experiment": "bytes"}),),
+    ),
+    Section(
+        "Where it points",
+        "Tokens from a position to its target, by layer (1 is the lowest).",
+        (Part("hops", "Hop distance by layer: mean, and the longest in brackets"),),
+        "hops",
+        "Hop distances by layer, beside the paper's",
+    ),
+)
+
+
+# The README's answer: claim -> words around the values of the estimates that are selected.
+AT_8192 = {**PLAIN, "x": 8192}
+UNFUSED, FUSED = {"against": "transformer-unfused"}, {"against": "transformer"}
+TRAINED: Where = {**TRAINING, **PLAIN, **FUSED}
+ON_TEXT: Where = {**PLAIN, "experiment": "interpretability", "task": "bytes"}
+COPIES: Where = {**COPY, **PLAIN}
+KEPT = "saved_bytes_per_sequence_reduction"
+Phrase = tuple[str, str, Where]
+ANSWERS: dict[str, tuple[Phrase, ...]] = {
+    "speed-2048": (
+        ("{}x over fused attention", "speedup", {**TRAINED, "x": 2048}),
+        ("{}x over unfused", "speedup", {**TRAINED, **UNFUSED, "x": 2048}),
+    ),
+    "speed-grows": tuple(
+        (f"{{}}x at {length}", "speedup", {**TRAINED, "x": length}) for length in (256, 2048, 16384)
+    ),
+    "linear-compute": (
+        ("{}x when N doubles", "flops_step_growth", PLAIN),
+        (
+            "unfused attention takes {}x as much at N=8192",
+            "flops_forward_reduction",
+            {**AT_8192, **UNFUSED},
+        ),
+    ),
+    "linear-memory": (
+        ("{}x when N doubles", "saved_bytes_per_sequence_growth", PLAIN),
+        ("unfused attention keeps {}x as much at N=8192", KEPT, {**AT_8192, **UNFUSED}),
+        ("fused {}x", KEPT, {**AT_8192, **FUSED}),
+    ),
+    "copy-95": (("{}", "accuracy", COPIES),),
+    "copy-table": (
+        ("Pointer {}", "accuracy", COPIES),
+        (
+            "Transformer {} with the same budget",
+            "accuracy",
+            {**COPY, "model": "transformer"},
+        ),
+    ),
+    "copy-low": (("{}", "accuracy", COPIES),),
+    "hops-local": (("{} tokens on text", "mean_hop_lower", ON_TEXT),),
+    "hops-long": (("{} tokens on text", "longest_hop_upper", ON_TEXT),),
+    "one-target": (("one, for {} of positions", "one_target", PLAIN),),
+}
+
+
+def phrase(numbers: pd.DataFrame, words: str, quantity: str, where: Where) -> str:
+    """Return the words with the least and the most value, shares in percent; empty without
+    values."""
+    chosen = estimates.select(numbers, quantity, **where).dropna(subset="value")
+    if chosen.empty:
+        return ""
+    ends = [chosen["value"].min(), chosen["value"].max()]
+    share = (chosen["unit"] == "share").all()
+    texts = [f"{100 * end:.1f}%" if share else significant(end) for end in ends]
+    return words.format(" to ".join(dict.fromkeys(texts)))
+
+
+def answer(numbers: pd.DataFrame, lines: list[claims.Line]) -> str:
     """Return the README's table: claim, paper, ours, verdict."""
     judged = {line.claim.id: line for line in lines}
-    cells = [
-        {
-            "claim": judged[name].claim.claim,
-            "paper": judged[name].claim.figure,
-            "ours": "; ".join(filter(None, (phrase.text(table) for phrase in phrases))) or NOT_RUN,
-            "verdict": claims.verdict(judged[name]),
-        }
-        for name, phrases in ANSWERS.items()
-    ]
+    cells = []
+    for name, phrases in ANSWERS.items():
+        line = judged[name]
+        ours = "; ".join(filter(None, (phrase(numbers, *parts) for parts in phrases)))
+        texts = [line.claim.claim, line.claim.figure, ours or NOT_RUN, claims.verdict(line)]
+        cells.append(dict(zip(("claim", "paper", "ours", "verdict"), texts, strict=True)))
     return pd.DataFrame(cells).to_markdown(index=False, disable_numparse=True) + "\n"
 
 
 def page(
-    frame: pd.DataFrame, table: pd.DataFrame, lines: list[claims.Line], figures_link: str
+    rows: pd.DataFrame, numbers: pd.DataFrame, lines: list[claims.Line], figures_link: str
 ) -> str:
     """Return the Markdown of docs/results.md."""
-    machines = Machines(name for name in table["machine"] if name)
-    counts = frame["machine"].value_counts().sort_index()
-    named = [f"{machines.code(str(name))} is {name} ({rows} rows)" for name, rows in counts.items()]
-    parts = [INTRODUCTION.format(machines="; ".join(named))]
+    counts = rows["machine"].value_counts().sort_index()
+    named = [f"{layout.short(str(name))} ({count} rows)" for name, count in counts.items()]
     verdicts = claims.table(lines, most=2)
-    wide = verdicts.wide.assign(
-        verdict=verdicts.wide["verdict"] + ": " + verdicts.wide["why"]
-    ).drop(columns="why")
-    verdicts = replace(verdicts, wide=wide)
-    for heading, judged in (("Verdicts", verdicts), ("Goals", goals.summary(table))):
-        judged = layout.coded(judged, frame["machine"])
-        parts += [f"## {heading}\n", render.markdown(judged, judged.title)]
-    for section in SECTIONS:
-        parts += section.markdown(table, figures_link)
-    return "\n".join(parts)
+    reasons = verdicts.wide["verdict"] + ": " + verdicts.wide["why"]
+    wide = verdicts.wide.assign(verdict=reasons).drop(columns="why")
+    verdicts, met = replace(verdicts, wide=wide), goals.summary(numbers)
+    parts = [INTRODUCTION.format(machines="; ".join(named))]
+    parts += ["## Verdicts\n", render.markdown(verdicts, verdicts.title)]
+    parts += ["## Goals\n", render.markdown(met, met.title)]
+    parts += [section.markdown(numbers, figures_link) for section in SECTIONS]
+    return "\n".join(filter(None, parts))
 
 
-def example(frame: pd.DataFrame, table: pd.DataFrame, rows: Path) -> str:
+def example(rows: pd.DataFrame, numbers: pd.DataFrame, source: Path) -> str:
     """Return the README's example of `pointer-bench why` with its output; nothing for rows of other
     machines."""
     try:
-        chosen = why.select(table, "speedup", EXAMPLE)
+        chosen = why.select(numbers, "speedup", EXAMPLE)
     except InputError:
         return ""
-    commands = dict(zip(frame["path"], frame["command"], strict=True))
+    commands = dict(zip(rows["path"], rows["command"], strict=True))
     options = " ".join(f"--{name} {value}" for name, value in EXAMPLE.items())
     parts = [f"```console\n$ pointer-bench why speedup {options}"]
     parts += [f"{why.one(estimate, commands)}\n" for estimate in chosen.to_dict("records")]
-    return "\n".join([*parts, f"From {rows}.\n```\n"])
+    return "\n".join([*parts, f"From {source}.\n```\n"])
 
 
-def write(rows: Path, readme: Path, page_file: Path, drawings: Path) -> list[Path]:
+def write(source: Path, readme: Path, page_file: Path, drawings: Path) -> list[Path]:
     """Write docs/results.md, its figures and the README's two blocks; return the files.
 
-    Raises InputError if there are no rows, or the README lacks its markers.
+    Raise InputError if there are no rows, or the README lacks its markers.
     """
-    frame = load(rows)
-    table = estimates.build(frame)
-    lines = claims.judge(table, ledger.read(LEDGER), unsound=controls.unsound(frame))
+    rows = frame.load(source)
+    numbers = estimates.build(rows)
+    lines = claims.judge(numbers, ledger.read(LEDGER), unsound=controls.unsound(rows))
     text = readme.read_text(encoding="utf-8") if readme.is_file() else ""
-    text = with_block(text, "answer", answer(table, lines), readme)
-    text = with_block(text, "why", example(frame, table, rows), readme)
+    text = with_block(text, "answer", answer(numbers, lines), readme)
+    text = with_block(text, "why", example(rows, numbers, source), readme)
     link = Path(os.path.relpath(drawings, page_file.parent)).as_posix()
-    write_atomically(page_file, page(frame, table, lines, link))
+    write_atomically(page_file, page(rows, numbers, lines, link))
     write_atomically(readme, text)
-    shown = [section for section in SECTIONS if section.figure and section.tables(table)]
-    return [readme, page_file, *(draw(section, table, frame, drawings) for section in shown)]
+    shown = [section for section in SECTIONS if section.figure and section.tables(numbers)]
+    return [readme, page_file, *(_draw(section, numbers, rows, drawings) for section in shown)]
 
 
 def with_block(text: str, name: str, content: str, readme: Path) -> str:
-    """Return the text with the content between its two markers. Raises InputError unless each
+    """Return the text with the content between its two markers. Raise InputError unless each
     stands once, in order."""
     begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
     before, _, rest = text.partition(begin)
     _, _, after = rest.partition(end)
     if text.count(begin) != 1 or rest.count(end) != 1 or before.count(end):
-        raise InputError.about(
-            f"markers of {readme}", "", f"one {begin} and then one {end}", "that file"
-        )
+        accepted = f"one {begin} and then one {end}"
+        raise InputError.about(f"markers of {readme}", "", accepted, "that file")
     return f"{before}{begin}\n{content}{end}{after}"
 
 
-def draw(section: Section, table: pd.DataFrame, frame: pd.DataFrame, drawings: Path) -> Path:
-    """Write the section's figure as PNG; return its file."""
+def _draw(section: Section, numbers: pd.DataFrame, rows: pd.DataFrame, drawings: Path) -> Path:
     name = f"{section.figure}.png"
     drawings.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
-        figures.write(section.drawn(table), frame, Path(folder), names=[section.figure])
+        figures.write(section.drawn(numbers), rows, Path(folder), names=[section.figure])
         shutil.copyfile(Path(folder, name), drawings / name)
     return drawings / name

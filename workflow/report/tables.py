@@ -17,57 +17,45 @@ from workflow.bench.measure import statistics
 from workflow.report import layout, notes, paper, render
 from workflow.report.estimates import ESTIMATE, KEY, TYPES, select
 from workflow.report.goals import goals
-from workflow.report.layout import (
-    NOT_RUN,
-    Footnotes,
-    Machines,
-    Show,
-    Table,
-    pivot,
-    significant,
-    whole,
-)
+from workflow.report.layout import NOT_RUN, Show, Table, pivot, significant, whole
 
 MIB, KIB, GIGA = 2**20, 2**10, 10**9
 NOT_IN_CSV = ("values", "rows", "doubt")  # see estimates.csv
-Notes = Callable[
-    [pd.DataFrame, pd.DataFrame, Machines], Sequence[str]
-]  # all estimates, the table's, machine codes
+Where = Mapping[str, object]  # column of the estimates -> a value, or several in a list
 
 
 @dataclass(frozen=True)
 class Block:
     """The lines of one quantity, or of several that stand beside each other.
 
-    where: values of columns that choose among its estimates; labels: further columns that name a
-    line; beside: a second quantity whose value the text needs, as `beside`; published: the paper's
-    figures, of model, x, value and source."""
+    where: chooses among its estimates; labels: further columns that name a line; beside: a second
+    quantity whose value the text needs, as column `beside`; published: the paper's figures, of
+    model, x, value and source."""
 
     name: str
     quantity: str | tuple[str, ...]
     show: Show
-    where: Mapping[str, object] = field(default_factory=dict)
+    where: Where = field(default_factory=dict)
     labels: tuple[str, ...] = ()
     beside: str = ""
     published: Callable[[], pd.DataFrame] | None = None
 
-    def select(self, estimates: pd.DataFrame) -> pd.DataFrame:
-        """Return the estimates of this block."""
+    def select(self, estimates: pd.DataFrame, where: Where) -> pd.DataFrame:
+        """Return the estimates of this block; `where` chooses further."""
         quantities = (self.quantity,) if isinstance(self.quantity, str) else self.quantity
         chosen = pd.concat([select(estimates, quantity, **self.where) for quantity in quantities])
         if self.beside:
             same = [key for key in KEY if key != "quantity"]
-            other = select(estimates, self.beside, **self.where)[[*same, "value"]].rename(
-                columns={"value": "beside"}
-            )
+            other = select(estimates, self.beside)[[*same, "value"]]
+            other = other.rename(columns={"value": "beside"})
             chosen = chosen.reset_index().merge(other, on=same, how="left").set_index("index")
-        return chosen
+        return _restricted(chosen, where)
 
 
 @dataclass(frozen=True)
 class Declaration:
-    """A table: blocks under one another, and notes, to which `more` adds what follows from the
-    estimates.
+    """A table: blocks under one another, and notes, to which `more` adds what follows from all
+    estimates and the table's.
 
     `prepare` may add columns to the estimates, such as what stands across.
     """
@@ -75,111 +63,102 @@ class Declaration:
     title: str
     blocks: tuple[Block, ...]
     notes: tuple[str, ...] = ()
-    more: Notes | None = None
+    more: Callable[[pd.DataFrame, pd.DataFrame], Sequence[str]] | None = None
     across: str = "x"
     prepare: Callable[[pd.DataFrame], pd.DataFrame] = lambda estimates: estimates
 
 
-def make(name: str, estimates: pd.DataFrame) -> Table:
-    """Return the named table of estimates."""
+def make(name: str, estimates: pd.DataFrame, where: Where | None = None) -> Table:
+    """Return the named table, or the part of it that `where` chooses."""
     if name == "goals":
         return goals(estimates)
-    table, machines, footnotes = TABLES[name], Machines(_machines(estimates)), Footnotes()
+    table, where = TABLES[name], where or {}
     prepared = table.prepare(estimates)
-    chosen = [block.select(prepared) for block in table.blocks]
-    nothing = not any(len(ours) for ours in chosen)
-    parts, data = list[pd.DataFrame](), list[pd.DataFrame]()
-    for block, ours in zip(table.blocks, chosen, strict=True):
-        data.append(_beside_paper(estimates.loc[ours.index], block))
-        # The paper's figures alone are shown only where there is nothing of ours at all, in the
-        # first block.
-        if len(ours) or (nothing and not parts):
-            part = pivot(
-                _with_paper(ours, block),
-                block.labels,
-                table.across,
-                block.show,
-                footnotes,
-                machines,
-            )
-            part.insert(0, "quantity", block.name)
-            parts.append(part)
-    wide = _stacked(parts)
+    chosen = [block.select(prepared, where) for block in table.blocks]
+    nothing = not any(len(own) for own in chosen)
+    parts, marked = list[pd.DataFrame](), list[str]()
+    for block, own in zip(table.blocks, chosen, strict=True):
+        # The paper's figures stand alone only where there is nothing of ours at all.
+        if len(own) or (nothing and not parts):
+            shown = _with_paper(own, block, where)
+            part = pivot(shown, block.labels, table.across, block.show, marked)
+            parts.append(part.assign(quantity=block.name))
+    wide, shared = _stacked(parts)
     rows = tuple(wide.pop("rows"))
-    more = table.more(prepared, pd.concat(chosen), machines) if table.more else ()
-    lines = (*table.notes, *more, *machines.lines(), *footnotes.lines())
-    numbers = pd.concat(data, ignore_index=True)
-    empty = [
-        column for column in KEY if numbers[column].isin([""]).all() or numbers[column].isna().all()
-    ]
-    kept = [column for column in numbers if column not in (*NOT_IN_CSV, *empty)]
-    return Table(
-        name,
-        table.title,
-        wide,
-        numbers[kept] if len(numbers) else numbers,
-        tuple(filter(None, lines)),
-        rows,
-    )
+    more = table.more(prepared, pd.concat(chosen)) if table.more else ()
+    reasons = [f"[{number}] {text}" for number, text in enumerate(marked, start=1)]
+    lines = tuple(filter(None, (*table.notes, *more, shared, *reasons)))
+    return Table(name, table.title, wide, _data(table, chosen, estimates), lines, rows)
 
 
-def _machines(estimates: pd.DataFrame) -> list[str]:
-    return sorted({name for name in estimates["machine"] if name})
+def _restricted(lines: pd.DataFrame, where: Where) -> pd.DataFrame:
+    for column, value in where.items():
+        lines = lines[lines[column].isin(value if isinstance(value, list) else [value])]
+    return lines
 
 
-def _stacked(parts: list[pd.DataFrame]) -> pd.DataFrame:
-    """Return blocks under one another, numbers in order behind the labels, without columns that say
-    nothing."""
+def _data(table: Declaration, chosen: list[pd.DataFrame], estimates: pd.DataFrame) -> pd.DataFrame:
+    """Return the numbers of a table, without the key columns that say nothing."""
+    blocks = zip(table.blocks, chosen, strict=True)
+    parts = [_beside_paper(estimates.loc[own.index], block) for block, own in blocks]
+    numbers = pd.concat(parts, ignore_index=True)
+    if numbers.empty:
+        return numbers
+    empty = [key for key in KEY if numbers[key].isin([""]).all() or numbers[key].isna().all()]
+    return numbers.drop(columns=[*NOT_IN_CSV, *empty])
+
+
+def _stacked(parts: list[pd.DataFrame]) -> tuple[pd.DataFrame, str]:
+    """Return blocks under one another, numbers in order behind the labels, and a note of the place
+    that all lines share, which then has no column."""
     wide = pd.concat(parts, ignore_index=True).fillna(NOT_RUN)
     columns = [str(column) for column in wide]
     numbers = sorted((column for column in columns if column.isdigit()), key=int)
-    wide = wide[[column for column in columns if not column.isdigit()] + numbers]
-    unsaid = [
-        name
-        for name in ("variant", "machine", "device", "dtype")
-        if wide[name].isin(["", NOT_RUN]).all()
-    ]
-    if wide["quantity"].nunique() == 1:
-        unsaid.append("quantity")
-    return wide.drop(columns=unsaid if len(wide) else [])
+    labels = [column for column in columns if column not in ("quantity", *numbers)]
+    wide = wide[["quantity", *labels, *numbers]]
+    if wide.empty:
+        return wide, ""
+    ours = wide[wide["machine"] != "paper"]
+    only_ours = len(ours) == len(wide)
+    dropped = [name for name in ("variant", "quantity") if wide[name].nunique() == 1]
+    if (wide["variant"] != "").any():
+        dropped = [name for name in dropped if name != "variant"]
+    shared = []
+    for name in ("machine", "device", "dtype"):
+        values = ours[name].unique()
+        if len(values) == 1 and (only_ours or name != "machine"):
+            dropped.append(name)
+            shared += [value for value in values if value != NOT_RUN]
+    lines = "All lines" if only_ours else "All lines but the paper's"
+    return wide.drop(columns=dropped), f"{lines}: {', '.join(shared)}." if shared else ""
 
 
-def published(block: Block) -> pd.DataFrame:
-    """Return the paper's figures as estimates of one more machine."""
+def _with_paper(own: pd.DataFrame, block: Block, where: Where) -> pd.DataFrame:
+    """Return the estimates, and the paper's figures as those of one more machine."""
     if block.published is None:
-        return pd.DataFrame(columns=ESTIMATE)
-    figures = (
-        block.published()
-        .assign(machine=paper.PLACE, status="ok", n=1, runs=1)
-        .reindex(columns=ESTIMATE)
-        .astype(TYPES)
-    )
-    return figures.fillna({column: "" for column, kind in TYPES.items() if kind == "str"})
+        return own
+    figures = block.published().assign(machine=paper.PLACE, variant="", status="ok", n=1, runs=1)
+    figures = figures.reindex(columns=ESTIMATE).astype(TYPES)
+    texts = {column: "" for column, kind in TYPES.items() if kind == "str"}
+    asked = {column: value for column, value in where.items() if column in ("model", "x")}
+    figures = _restricted(figures.fillna(texts), asked).reindex(columns=own.columns)
+    return pd.concat([own, figures.astype(own.dtypes)], ignore_index=True)
 
 
-def _with_paper(ours: pd.DataFrame, block: Block) -> pd.DataFrame:
-    figures = published(block).reindex(columns=ours.columns)
-    return (
-        pd.concat([ours, figures.astype(ours.dtypes)], ignore_index=True) if len(figures) else ours
-    )
-
-
-def _beside_paper(ours: pd.DataFrame, block: Block) -> pd.DataFrame:
+def _beside_paper(own: pd.DataFrame, block: Block) -> pd.DataFrame:
     """Return the estimates with the paper's figure for the same model and x, and its source, in
     columns."""
     if block.published is None:
-        return ours
+        return own
     figures = block.published().rename(columns={"value": "paper", "source": "paper_source"})
-    figures = (
-        figures[["model", "x", "paper", "paper_source"]].assign(variant="").astype({"x": "Int64"})
-    )
-    return ours.merge(figures, on=["model", "variant", "x"], how="left")
+    figures = figures[["model", "x", "paper", "paper_source"]].assign(variant="")
+    return own.merge(figures.astype({"x": "Int64"}), on=["model", "variant", "x"], how="left")
 
 
 def write(
     estimates: pd.DataFrame, out: Path, tier: str = "", names: Iterable[str] | None = None
 ) -> list[Path]:
-    """Write the named tables, or all, in every format; return the files. Raises InputError for an
+    """Write the named tables, or all, in every format; return the files. Raise InputError for an
     unknown name."""
     files = list[Path]()
     for name in NAMES if names is None else names:
@@ -189,10 +168,7 @@ def write(
     return files
 
 
-# The tables.
-
-
-def _recall_blocks() -> tuple[Block, ...]:
+def _recall() -> tuple[Block, ...]:
     """Return the blocks of every task but copy and text."""
     blocks = []
     for task in notes.RECALL:
@@ -201,70 +177,66 @@ def _recall_blocks() -> tuple[Block, ...]:
             {"experiment": task},
             ("N", "position"),
         )
-        blocks += [
-            Block(f"{name}: accuracy, %", "accuracy", layout.percent, where, labels),
-            Block(
-                f"{name}: whole strings right, %",
-                "strings_right",
-                lambda e: f"{100 * e.value:.1f}",
-                where,
-                labels,
-            ),
-            Block(f"{name}: tokens used", "tokens_used", layout.count, where, labels),
-            Block(f"{name}: tokens until 95%", "tokens_to_95", layout.until, where, labels),
-        ]
+        shown: tuple[tuple[str, str, Show], ...] = (
+            ("accuracy, %", "accuracy", layout.percent),
+            ("whole strings right, %", "strings_right", lambda e: f"{100 * e.value:.1f}"),
+            ("tokens used", "tokens_used", layout.count),
+            ("tokens until 95%", "tokens_to_95", layout.until),
+        )
+        for words, quantity, show in shown:
+            blocks.append(Block(f"{name}: {words}", quantity, show, where, labels))
     return tuple(blocks)
 
 
-def _ablation(experiment: str) -> tuple[Block, ...]:
+def _speedups() -> tuple[Block, ...]:
+    blocks = []
+    for phase, published in (("training", paper.speedup), ("inference", None)):
+        for reference in ("transformer", "transformer-unfused"):
+            name, where = f"{phase}, against {reference}", {"phase": phase, "against": reference}
+            blocks.append(Block(name, "speedup", layout.number, where, published=published))
+    return tuple(blocks)
+
+
+def _ablation(experiment: str, title: str, *further: str) -> Declaration:
     where = {"experiment": experiment}
-    return (
+    blocks = (
         Block("tokens until 95%", "tokens_to_95", layout.until_range(whole), where),
         Block("accuracy, %", "accuracy", layout.percent_range, where),
     )
+    prepare = layout.without_shared_settings(experiment)
+    return Declaration(title, blocks, (SEEDS, *further), notes.ablation, prepare=prepare)
 
 
-def _speedup(phase: str, reference: str) -> Block:
-    published = paper.speedup if phase == "training" else None
-    where = {"phase": phase, "against": reference}
-    return Block(
-        f"{phase}, against {reference}", "speedup", layout.number, where, published=published
-    )
-
-
-STEADY_NOTE = (
+STEADY = (
     "A number marked as varying is doubtful: repeats whose standard deviation exceeds "
-    f"{statistics.MOST_DEVIATION:.0%} "
-    f"of their mean, or one of which is {statistics.MOST_EXCURSION:.0%} off it (the limits of "
-    "pyperf)."
+    f"{statistics.MOST_DEVIATION:.0%} of their mean, or one of which is "
+    f"{statistics.MOST_EXCURSION:.0%} off it (the limits of pyperf)."
 )
-PAPER_NOTE = "paper: Apple Silicon; batch, repeats and timing protocol are not stated."
-INTERVALS_NOTE = (
+PAPER = "paper: Apple Silicon; batch, repeats and timing protocol are not stated."
+RATIOS = "Median over repeats. Compare ratios across machines, not {}."
+INTERVALS = (
     "Hard argmax inference on fresh sequences; in brackets the 95% Wilson interval (over several "
-    "seeds the mean, "
-    "and the widest of the seeds' intervals)."
+    "seeds the mean, and the widest of the seeds' intervals)."
 )
-SEEDS_NOTE = (
+SEEDS = (
     "Mean over the seeds that reached 95% of a held-out sequence, in brackets the least and the "
-    "most of them; accuracy "
-    "over all seeds."
+    "most of them; accuracy over all seeds."
 )
-COPY, FAIR, POSITION = {"experiment": "copy"}, {"experiment": "fairness"}, ("position",)
+COPY, FAIR, TEXT = {"experiment": "copy"}, {"experiment": "fairness"}, {"task": "bytes"}
 TRAINING, INFERENCE = {"phase": "training"}, {"phase": "inference"}
-TEXT = {"task": "bytes"}
+POSITION = ("position",)
 EXPONENTS = ("time_exponent", "flops_step_exponent", "saved_bytes_per_sequence_exponent")
 SIZES = ("parameters", "parameters_over_paper", "position_table_entries")
-REFERENCES = ("transformer", "transformer-unfused")
 
 TABLES = {
     "training_time": Declaration(
         "Training time in seconds for 20 sequences of N tokens",
         (Block("s", "training_time", layout.number, published=paper.training_time),),
         (
-            "Median over repeats. Compare ratios across machines, not seconds.",
+            RATIOS.format("seconds"),
             "The paper prints its times at N=2048 only; the others follow from its throughput, 20 "
             "N / (tokens/s).",
-            PAPER_NOTE,
+            PAPER,
         ),
     ),
     "throughput": Declaration(
@@ -279,22 +251,13 @@ TABLES = {
             ),
             Block("inference, tokens/s", "throughput", layout.count, INFERENCE),
         ),
-        (
-            "Median over repeats. Compare ratios across machines, not tokens/s.",
-            STEADY_NOTE,
-            PAPER_NOTE,
-        ),
+        (RATIOS.format("tokens/s"), STEADY, PAPER),
     ),
     "speedup": Declaration(
         "Speed-up: ratio of throughput to the reference, by sequence length N",
-        tuple(
-            _speedup(phase, reference)
-            for phase in ("training", "inference")
-            for reference in REFERENCES
-        ),
+        _speedups(),
         (
-            "Geometric mean over pairs of rows from one machine, device, dtype and repeat; never "
-            "across machines.",
+            "Geometric mean over pairs of rows from one machine, device, dtype and repeat.",
             "The paper does not say which Transformer it timed; transformer-unfused materialises "
             "the N x N matrix.",
         ),
@@ -307,10 +270,7 @@ TABLES = {
             Block("kept for backward, MiB", "saved_bytes", layout.per(MIB)),
             Block("kept for backward, KiB a token", "saved_bytes_per_token", layout.per(KIB)),
         ),
-        (
-            "Kept for backward is counted, tensor by tensor: flat a token where memory is linear "
-            "in N, else growing.",
-        ),
+        ("Kept for backward is counted, tensor by tensor.",),
         notes.memory,
     ),
     "copy_accuracy": Declaration(
@@ -328,7 +288,7 @@ TABLES = {
             Block("tokens until 95%", "tokens_to_95", layout.until, COPY, POSITION),
         ),
         (
-            INTERVALS_NOTE,
+            INTERVALS,
             "The paper also prints 4.38% to 5.50% for every distance, against its own table.",
         ),
         notes.copy_accuracy,
@@ -422,26 +382,13 @@ TABLES = {
             "Made by `python -m pytest benchmarks --benchmark-only`; empty where that was not run.",
         ),
     ),
-    "ablation": Declaration(
-        "Ablation: copy by distance D with one setting changed",
-        _ablation("ablation"),
-        (SEEDS_NOTE,),
-        notes.ablation,
-        prepare=layout.without_shared_settings("ablation"),
-    ),
-    "two_hop": Declaration(
+    "ablation": _ablation("ablation", "Ablation: copy by distance D with one setting changed"),
+    "two_hop": _ablation(
+        "two_hop",
         "Beyond one pointer's reach: copy by distance D",
-        _ablation("two_hop"),
-        (
-            SEEDS_NOTE,
-            "Where all shared candidates are the nearest offsets, a layer points at most window - "
-            "1 tokens back, and "
-            "six layers add up to at most 6 (window - 1).",
-            "reach=32 limits the table to the same offsets where a layer has room for more of "
-            "them.",
-        ),
-        notes.two_hop,
-        prepare=layout.without_shared_settings("two_hop"),
+        "Where all shared candidates are the nearest offsets, a layer points at most window - 1 "
+        "tokens back, and six layers add up to at most 6 (window - 1).",
+        "reach=32 limits the table to the same offsets where a layer has room for more of them.",
     ),
     "fairness": Declaration(
         "What position table and pointer bring, copy by distance D",
@@ -469,8 +416,8 @@ TABLES = {
     ),
     "recall": Declaration(
         "Accuracy on recall tasks and ListOps",
-        _recall_blocks(),
-        (f"{INTERVALS_NOTE} Column N: sequence length where the size does not say it.",),
+        _recall(),
+        (f"{INTERVALS} Column N: sequence length where the size does not say it.",),
         notes.recall,
         prepare=layout.with_length_in_words,
     ),

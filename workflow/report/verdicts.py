@@ -23,9 +23,8 @@ def text(path: Path) -> str:
         with path.open(encoding="utf-8", newline="") as stream:
             claims = list(csv.DictReader(stream))
     except OSError:
-        raise InputError.about(
-            "claims", str(path), "the tables/claims.csv that `claims` wrote", "`--table`"
-        ) from None
+        accepted = "the tables/claims.csv that `make` wrote"
+        raise InputError.about("claims", str(path), accepted, "`--table`") from None
     if len({(claim["verdict"], claim["why"]) for claim in claims}) == 1:
         return f"{len(claims)} claims, {claims[0]['verdict']}: {claims[0]['why']}"
     header = {column: column for column in ("claim", "verdict", "paper", "ours")}
@@ -35,14 +34,11 @@ def text(path: Path) -> str:
     widths |= {"paper": max(12, left // 3), "ours": max(20, left - left // 3 - 2)}
     lines = []
     for row in rows:
-        columns = [
-            textwrap.shorten(row[name], widths[name], placeholder=" …").ljust(widths[name])
-            for name in header
-        ]
-        lines.append("  ".join(columns).rstrip())
+        texts = [textwrap.shorten(row[name], widths[name], placeholder=" …") for name in header]
+        padded = [text.ljust(widths[name]) for name, text in zip(header, texts, strict=True)]
+        lines.append("  ".join(padded).rstrip())
     counts = Counter(claim["verdict"].partition(" (")[0] for claim in claims)
     summary = ", ".join(f"{number} {name}" for name, number in counts.most_common())
-    lines.append(
-        f"{len(claims)} claims: {summary}. Rules, reasons, commands: {path.parent}/claims.md"
-    )
+    more = f"Rules, reasons, commands: {path.parent}/claims.md"
+    lines.append(f"{len(claims)} claims: {summary}. {more}")
     return "\n".join(lines)

@@ -29,15 +29,12 @@ def explain(quantity: str, wanted: Mapping[str, str], results: Path, reference: 
     They are those of `results`, or of the rows in `reference` where there are none. Estimates that
     differ in their place only, machine and device, are all shown; where more than that is open, the
     candidates are listed. Raises InputError, with the nearest values, where nothing matches."""
-    if (results / "estimates.parquet").is_file():
-        table, rows = (
-            estimates.load(results / "estimates.parquet"),
-            frame.load(results / "rows.parquet"),
-        )
-        source = str(results / "estimates.parquet")
+    source = results / "estimates.parquet"
+    if source.is_file():
+        table, rows = estimates.load(source), frame.load(results / "rows.parquet")
     else:
-        rows = frame.load(reference)
-        table, source = estimates.build(rows), str(reference)
+        source, rows = reference, frame.load(reference)
+        table = estimates.build(rows)
     chosen = select(table, quantity, wanted)
     if len(chosen[[key for key in KEY if key not in PLACE]].drop_duplicates()) > 1:
         return candidates(chosen)
@@ -75,9 +72,8 @@ def _matching(chosen: pd.DataFrame, column: str, text: str) -> pd.DataFrame:
     if found.empty and column == "machine":
         found = chosen[chosen[column].str.contains(text, case=False, regex=False)]
     if found.empty:
-        raise InputError.unknown(
-            column, text, [name for name in chosen[column].unique() if name], WHERE
-        )
+        names = [name for name in chosen[column].unique() if name]
+        raise InputError.unknown(column, text, names, WHERE)
     return found
 
 
@@ -98,31 +94,25 @@ def candidates(chosen: pd.DataFrame) -> str:
 
 def one(estimate: Mapping[Any, Any], commands: Mapping[str, str]) -> str:
     """Return an estimate in words, with its row files and the commands that make them again."""
-    known = [
-        f"{key}={estimate[key]}"
-        for key in KEY[1:]
-        if pd.notna(estimate[key]) and estimate[key] != ""
-    ]
+    applies = [key for key in KEY[1:] if pd.notna(estimate[key]) and estimate[key] != ""]
     # Lines break between the columns only.
-    columns = textwrap.wrap("  ".join(text.replace(" ", "\u00a0") for text in known), 100)
-    bounds = [
-        f"{words} {significant(estimate[low], 4)} to {significant(estimate[high], 4)}"
-        for words, low, high in (("interval", "low", "high"), ("runs from", "least", "most"))
-        if pd.notna(estimate[low]) and pd.notna(estimate[high])
-    ]
-    counts = f"{estimate['n']} of {estimate['runs']} finished runs have it"
+    columns = "  ".join(f"{key}={estimate[key]}".replace(" ", "\u00a0") for key in applies)
+    bounds = []
+    for words, low, high in (("interval", "low", "high"), ("runs from", "least", "most")):
+        if pd.notna(estimate[low]) and pd.notna(estimate[high]):
+            ends = significant(estimate[low], 4), significant(estimate[high], 4)
+            bounds.append(f"{words} {ends[0]} to {ends[1]}")
+    bounds.append(f"{estimate['n']} of {estimate['runs']} finished runs have it")
     value = f"{significant(estimate['value'], 4)} {estimate['unit']}"
     lines = [
-        f"{estimate['quantity']}: {value if estimate['status'] == 'ok' else estimate['status']}",
-        *("  " + line.replace("\u00a0", " ") for line in columns),
-        f"  {'; '.join([*bounds, counts])}",
+        f"{estimate['quantity']}: {value if estimate['status'] == 'ok' else estimate['status']}"
     ]
+    lines += ["  " + line.replace("\u00a0", " ") for line in textwrap.wrap(columns, 100)]
+    lines.append(f"  {'; '.join(bounds)}")
     lines += [f"  {name}: {estimate[name]}" for name in ("reason", "doubt") if estimate[name]]
     lines.append("  rows, and the commands that make them again:")
     for path in filter(None, estimate["rows"].split(SEPARATOR)):
         kept = "" if Path(path).is_file() else ", a line of rows.jsonl there"
-        lines += [
-            f"    {path}{kept}",
-            f"      {commands.get(path, 'this row is not beside the estimates any more')}",
-        ]
+        command = commands.get(path, "this row is not beside the estimates any more")
+        lines += [f"    {path}{kept}", f"      {command}"]
     return "\n".join(lines)

@@ -5,30 +5,29 @@ computed elsewhere.
 `estimates.parquet` and `estimates.csv`, one line a number. The columns of KEY together name a line
 and never repeat:
 
-    quantity, unit             what was estimated; QUANTITIES lists what is sampled from rows, with
-    the estimator experiment, task           where it was measured, and what was learned ("" where
-    nothing was) model, variant             variant: changed settings, `candidates=offsets+content,
-    k=32`; "" for the model as it is against                    the model of a ratio's other side;
-    "" where there is none phase                      "training" or "inference" of costs machine,
-    device, dtype, threads, trunk, position (the positional encoding), tokens (the training budget),
-    learning_rate, length N, batch, symbols V, data (hash of the text), layer (from 1) axis, x
-    what the numbers of an experiment lie along, such as "distance", and where on it
+    quantity, unit      what was estimated; QUANTITIES has the estimator of what rows sample
+    experiment, task    where it was measured, and what was learned ("" where nothing was)
+    model, variant      variant: changed settings, `candidates=offsets+content, k=32`
+    against             the model of a ratio's other side
+    phase               "training" or "inference" of costs
+    machine, device, dtype, threads, trunk, position (the positional encoding), tokens (the
+    training budget), learning_rate, length N, batch, symbols V, data (hash of the text), layer
+    axis, x             what the numbers of an experiment lie along, "distance", and where on it
 
 and then
 
-    value, low, high           the number and its 95% interval; of throughput and times the band of
-    the steps least, most                the smallest and the largest of the runs (repeats, seeds,
-    pairs) n, runs                    how many runs have the value, and how many finished status,
-    reason             "ok" where any run finished, else how they ended; reason also warns of an ok
-    value doubt                      why a value that is there decides nothing; "" where it may
-    values                     the runs' values, a JSON list with null where a run has none code,
-    method               hashes of the model's source; how a peak was taken rows
-    the row files, those of a pair's other side included, parted by "; "
+    value, low, high    the number and its 95% interval; of throughput and times the steps' band
+    least, most         the smallest and the largest of the runs (repeats, seeds, pairs)
+    n, runs             how many runs have the value, and how many finished
+    status, reason      "ok" where any run finished, else how they ended; reason also warns
+    doubt               why a value that is there decides nothing; "" where it may
+    values              the runs' values, a JSON list with null where a run has none
+    code, method        hashes of the model's source; how a peak was taken
+    rows                the row files, those of a pair's other side included, parted by "; "
 
 Text that does not apply is "", a number that does not is missing. Select with `select`:
 
-    select(estimates, "speedup", phase="training", against="transformer", model="pointer",
-    variant="")
+    select(estimates, "speedup", phase="training", against="transformer", model="pointer")
 """
 
 from __future__ import annotations
@@ -40,8 +39,19 @@ import pandas as pd
 
 from pointer.errors import InputError
 from workflow.report.estimates import learning, timing
-from workflow.report.estimates.combine import ESTIMATE, NO_PAIR, SEPARATOR, combine, from_json
-from workflow.report.estimates.runs import KEY, PLACE, TEXT_KEYS, WHOLE_KEYS, describe, prepare
+from workflow.report.estimates.runs import (
+    ESTIMATE,
+    KEY,
+    NO_PAIR,
+    PLACE,
+    SEPARATOR,
+    TEXT_KEYS,
+    WHOLE_KEYS,
+    combine,
+    describe,
+    from_json,
+    prepare,
+)
 
 __all__ = [
     "ESTIMATE",

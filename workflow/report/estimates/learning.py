@@ -11,37 +11,34 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from workflow.bench.rows import attachment
 from workflow.report import intervals, paper
-from workflow.report.estimates.combine import (
+from workflow.report.estimates.runs import (
+    KEY,
+    PLACE,
     SEPARATOR,
+    TEXT,
     Quantity,
     as_estimates,
     beside,
     joined,
     sample,
+    unpack_all,
+    without,
 )
-from workflow.report.estimates.runs import KEY, PLACE, TEXT, unpack_all, without
 
-ATTENTION = (
-    "transformer",
-    "transformer-content",
-)  # whose tokens until 95% others' are compared with
-SAME_TABLE = (
-    "transformer-relative"  # attention with pointer's table of offsets, for the experiment fairness
-)
-SPREAD = ("transformer",)  # whose spread over distances others' is compared with
+ATTENTION = ("transformer", "transformer-content")  # whose tokens until 95% others' compare with
+SAME_TABLE = "transformer-relative"  # attention with pointer's offset table, in fairness
+SPREAD = "transformer"  # whose spread over distances others' is compared with
 SPREAD_DISTANCES = (512, 1024, 1536, 2048)  # the paper's
 COPIED = 0.9  # below this accuracy a model did not learn to copy
+UNPAIRED = [key for key in KEY if key not in ("model", "variant", "against", "position")]
 
 QUANTITIES = {
     "accuracy": Quantity("share"),  # low, high: the widest of the seeds' Wilson intervals
-    "accuracy_by_sequence": Quantity(
-        "share"
-    ),  # the same with sequences as units, where a row has them
+    "accuracy_by_sequence": Quantity("share"),  # with sequences as units, where a row has them
     "chance": Quantity("share"),  # of guessing
-    "counting": Quantity(
-        "share"
-    ),  # of naming the commonest symbol so far: the most without choosing a position
+    "counting": Quantity("share"),  # of naming the commonest symbol so far: the most without order
     "strings_right": Quantity("share"),  # strings without a wrong letter
     "loss": Quantity("nats", "mean, t"),
     "bits_per_byte": Quantity("bits/byte", "mean, t"),
@@ -49,27 +46,19 @@ QUANTITIES = {
     "n_evaluated": Quantity("symbols"),
     "tokens_used": Quantity("tokens"),
     "tokens_to_95": Quantity("tokens"),  # mean of the n runs, of `runs`, that ended at 95% or more
-    "tokens_until": Quantity(
-        "tokens"
-    ),  # the same, where runs that never got there count all that they used
+    "tokens_until": Quantity("tokens"),  # where runs that never got there count all they used
     "seconds_to_95": Quantity("s"),
-    "tokens_to_stop": Quantity(
-        "tokens", "most"
-    ),  # of the slowest seed, infinite where a seed did not learn
+    "tokens_to_stop": Quantity("tokens", "most"),  # infinite where a seed did not learn
     "evaluation_interval": Quantity("tokens", "most"),  # between two evaluations during training
-    "learning_throughput": Quantity(
-        "tokens/s", "median"
-    ),  # of training to learn, evaluations left out
-    "tokens_to_95_ratio": Quantity(
-        "ratio", "geometric mean"
-    ),  # to SAME_TABLE, of equal seeds; so the next two
+    "learning_throughput": Quantity("tokens/s", "median"),  # without the time of evaluations
+    # Ratios of equal seeds to SAME_TABLE.
+    "tokens_to_95_ratio": Quantity("ratio", "geometric mean"),
     "seconds_to_95_ratio": Quantity("ratio", "geometric mean"),
     "learning_throughput_ratio": Quantity("ratio", "geometric mean"),
-    "mean_hop": Quantity("tokens"),  # from a scored position to its target, by layer
+    # Hops from a scored position to its target, by layer and over each half of the layers.
+    "mean_hop": Quantity("tokens"),
     "longest_hop": Quantity("tokens", "most"),
-    "mean_hop_lower": Quantity(
-        "tokens", "mean, t"
-    ),  # over the lower half of the layers; so the next three
+    "mean_hop_lower": Quantity("tokens", "mean, t"),
     "mean_hop_upper": Quantity("tokens", "mean, t"),
     "longest_hop_lower": Quantity("tokens", "mean, t"),
     "longest_hop_upper": Quantity("tokens", "mean, t"),
@@ -77,17 +66,10 @@ QUANTITIES = {
     "position_table_entries": Quantity("count", "most"),
     "parameters_over_paper": Quantity("ratio", "most"),  # to the 3.2 M of the paper
     "one_target": Quantity("share"),  # of pointers, those with one target that is no later position
-    "copy_spread": Quantity(
-        "share", "mean, t"
-    ),  # deviation of accuracy over SPREAD_DISTANCES, less the reference's
+    # Deviation of accuracy over SPREAD_DISTANCES, less the reference's.
+    "copy_spread": Quantity("share", "mean, t"),
 }
 DERIVED = ("tokens_to_95_factor", "tokens_to_95_reduction")
-PLAIN = {  # quantity -> the column of a row that it is the mean of
-    "chance": "chance",
-    "loss": "loss",
-    "n_evaluated": "n_evaluated",
-    "tokens_used": "tokens_used",
-}
 
 
 def samples(runs: pd.DataFrame) -> Iterator[pd.DataFrame]:
@@ -96,11 +78,11 @@ def samples(runs: pd.DataFrame) -> Iterator[pd.DataFrame]:
     bounds = {"low": trained["accuracy_low"], "high": trained["accuracy_high"]}
     yield sample(trained, "accuracy", trained["accuracy"], **bounds)
     yield _by_sequence(trained)
-    for quantity, column in PLAIN.items():
-        yield sample(trained, quantity, trained[column])
+    for quantity in ("chance", "loss", "n_evaluated", "tokens_used"):
+        yield sample(trained, quantity, trained[quantity])
     text = trained[trained["task"] == TEXT]
-    yield sample(text, "bits_per_byte", text["bits_per_byte"])
-    yield sample(text, "bits_per_byte_guessing", text["bits_per_byte_guessing"])
+    for quantity in ("bits_per_byte", "bits_per_byte_guessing"):
+        yield sample(text, quantity, text[quantity])
     yield from _until_learned(trained)
     yield from _strings(trained[trained["task"] == "string-copy"])
     yield from _counting(trained[trained["task"] == "copy"])
@@ -112,23 +94,18 @@ def samples(runs: pd.DataFrame) -> Iterator[pd.DataFrame]:
 
 def _by_sequence(trained: pd.DataFrame) -> pd.DataFrame:
     """Return accuracies with intervals that take sequences as units, else the row's own bounds."""
-    scores = []
-    columns = ("accuracy", "accuracy_low", "accuracy_high", "n_evaluated")
-    right = unpack_all(trained["correct_by_sequence"])
-    for counts, (value, low, high, n) in zip(
-        right, trained[list(columns)].astype("float64").to_numpy(), strict=True
-    ):
-        if counts and pd.notna(n):
-            interval = intervals.accuracy(counts, float(n) / len(counts))
-            scores.append((interval.value, interval.low, interval.high))
-        else:
-            scores.append((value, low, high))
-    numbers = pd.DataFrame(scores, index=trained.index, columns=["value", "low", "high"]).astype(
-        "Float64"
-    )
-    return sample(
-        trained, "accuracy_by_sequence", numbers["value"], low=numbers["low"], high=numbers["high"]
-    )
+    columns = {"accuracy": "value", "accuracy_low": "low", "accuracy_high": "high"}
+    numbers = trained[[*columns]].rename(columns=columns)
+    known = zip(
+        trained.index, unpack_all(trained["correct_by_sequence"]), trained["n_evaluated"],
+        strict=True,
+    )  # fmt: skip
+    for row, right, n in known:
+        if right and pd.notna(n):
+            interval = intervals.accuracy(right, float(n) / len(right))
+            numbers.loc[row] = [interval.value, interval.low, interval.high]
+    bounds = {"low": numbers["low"], "high": numbers["high"]}
+    return sample(trained, "accuracy_by_sequence", numbers["value"], **bounds)
 
 
 def _until_learned(trained: pd.DataFrame) -> Iterator[pd.DataFrame]:
@@ -155,11 +132,8 @@ def _strings(copies: pd.DataFrame) -> Iterator[pd.DataFrame]:
         for counts, letters in zip(right, copies["x"], strict=True)
     ]
     yield sample(copies, "strings_right", pd.Series(shares, index=copies.index))
-    longer = (
-        copies.assign(further=unpack_all(copies["accuracy_by_size"]))
-        .explode("further")
-        .dropna(subset="further")
-    )
+    longer = copies.assign(further=unpack_all(copies["accuracy_by_size"]))
+    longer = longer.explode("further").dropna(subset="further")
     if len(longer):
         longer[["x", "accuracy", "n_evaluated"]] = longer["further"].tolist()
         longer = longer.astype({"x": "Int64"})
@@ -177,24 +151,15 @@ def _counting(copies: pd.DataFrame) -> Iterator[pd.DataFrame]:
 
 def _same_table(fair: pd.DataFrame) -> Iterator[pd.DataFrame]:
     """Yield the ratios of runs to the run of SAME_TABLE with the same seed."""
-    same = [key for key in KEY if key not in ("model", "variant", "against", "position")] + [
-        "seed",
-        "repeat",
-    ]
+    same = [*UNPAIRED, "seed", "repeat"]
     ok = fair[fair["status"] == "ok"].drop_duplicates([*same, "model", "variant"])
-    ok = ok.assign(rate=ok["tokens_used"] / ok["train_seconds"])
+    ok = ok.assign(learning_throughput=ok["tokens_used"] / ok["train_seconds"])
     partner = ok[(ok["model"] == SAME_TABLE) & (ok["variant"] == "")]
     pairs = ok[ok["model"] != SAME_TABLE].merge(partner, on=same, suffixes=("", "_other"))
     pairs["path"] = pairs["path"] + SEPARATOR + pairs["path_other"]
-    columns = {
-        "tokens_to_95": "tokens_to_95",
-        "seconds_to_95": "seconds_to_95",
-        "learning_throughput": "rate",
-    }
-    for quantity, column in columns.items():
-        yield sample(
-            pairs, f"{quantity}_ratio", pairs[column] / pairs[f"{column}_other"], against=SAME_TABLE
-        )
+    for quantity in ("tokens_to_95", "seconds_to_95", "learning_throughput"):
+        ratio = pairs[quantity] / pairs[f"{quantity}_other"]
+        yield sample(pairs, f"{quantity}_ratio", ratio, against=SAME_TABLE)
 
 
 def _spread(copies: pd.DataFrame) -> Iterator[pd.DataFrame]:
@@ -203,100 +168,80 @@ def _spread(copies: pd.DataFrame) -> Iterator[pd.DataFrame]:
 
     Where one of the two did not learn any distance the status is "not learned": guessing hardly
     varies."""
-    alike = [key for key in KEY if key not in ("x", "length", "batch", "tokens")] + [
-        "seed",
-        "repeat",
-    ]
-    groups = copies[copies["x"].isin(SPREAD_DISTANCES)].groupby(alike, dropna=False, sort=False)
+    alike = [key for key in KEY if key not in ("x", "length", "batch", "tokens")]
+    seed = ["seed", "repeat"]
+    chosen = copies[copies["x"].isin(SPREAD_DISTANCES)]
+    groups = chosen.groupby([*alike, *seed], dropna=False, sort=False)
     spreads = groups.agg(
-        spread=("accuracy", "std"),
-        distances=("accuracy", "count"),
-        best=("accuracy", "max"),
-        path=("path", joined),
-        code=("code", "first"),
-    ).reset_index()
-    spreads["best"] = spreads.groupby([*alike[:-2]], dropna=False)["best"].transform("max")
-    spreads["complete"] = spreads["distances"] == len(SPREAD_DISTANCES)
-    same = [*PLACE, "trunk", "learning_rate", "seed", "repeat"]
-    for reference in SPREAD:
-        is_reference = (spreads["model"] == reference) & (spreads["variant"] == "")
-        partner = spreads.loc[is_reference, [*same, "spread", "complete", "best", "path"]]
-        pairs = spreads[~is_reference].merge(partner, on=same, suffixes=("", "_other"))
-        unlearned = pairs["model"].where(pairs["best"] < COPIED)
-        unlearned = unlearned.fillna(
-            pd.Series(reference, pairs.index).where(pairs["best_other"] < COPIED)
-        )
-        pairs["reason"] = (unlearned + " did not learn any distance").fillna("")
-        pairs["status"] = "ok"
-        pairs["status"] = pairs["status"].mask(
-            ~(pairs["complete"] & pairs["complete_other"]), "incomplete"
-        )
-        pairs["status"] = pairs["status"].mask(unlearned.notna(), "not learned")
-        pairs["path"] = pairs["path"] + SEPARATOR + pairs["path_other"]
-        pairs[["x", "length", "batch", "tokens"]] = pd.NA
-        difference = pairs["spread"] - pairs["spread_other"]
-        yield sample(pairs, "copy_spread", difference, against=reference)
+        spread=("accuracy", "std"), distances=("accuracy", "count"), best=("accuracy", "max"),
+        path=("path", joined), code=("code", "first"),
+    ).reset_index()  # fmt: skip
+    spreads["best"] = spreads.groupby(alike, dropna=False)["best"].transform("max")
+    is_reference = (spreads["model"] == SPREAD) & (spreads["variant"] == "")
+    same = [*PLACE, "trunk", "learning_rate", *seed]
+    partner = spreads.loc[is_reference, [*same, "spread", "distances", "best", "path"]]
+    pairs = spreads[~is_reference].merge(partner, on=same, suffixes=("", "_other"))
+
+    unlearned = pairs["model"].where(pairs["best"] < COPIED)
+    reference = pd.Series(SPREAD, pairs.index).where(pairs["best_other"] < COPIED)
+    unlearned = unlearned.fillna(reference)
+    complete = pairs[["distances", "distances_other"]].eq(len(SPREAD_DISTANCES)).all(axis=1)
+    pairs["reason"] = (unlearned + " did not learn any distance").fillna("")
+    status = pd.Series("ok", pairs.index).mask(~complete, "incomplete")
+    pairs["status"] = status.mask(unlearned.notna(), "not learned")
+    pairs["path"] = pairs["path"] + SEPARATOR + pairs["path_other"]
+    pairs[["x", "length", "batch", "tokens"]] = pd.NA
+    yield sample(pairs, "copy_spread", pairs["spread"] - pairs["spread_other"], against=SPREAD)
 
 
 def _hops(traced: pd.DataFrame) -> Iterator[pd.DataFrame]:
     """Yield hop distances by layer, counted from 1, and by half of the layers; a failed row stands
     in every layer."""
-    means, longest = unpack_all(traced["hops_mean"]), unpack_all(traced["hops_max"])
-    layers = max((len(layer_means) for layer_means in means if layer_means), default=1)
-    nothing = [math.nan] * layers
-    columns = {
-        "layer": [list(range(1, 1 + len(layer_means or nothing))) for layer_means in means],
-        "mean_hop": [layer_means or nothing for layer_means in means],
-        "longest_hop": [layer_longest or nothing for layer_longest in longest],
+    hops = {
+        "mean_hop": unpack_all(traced["hops_mean"]),
+        "longest_hop": unpack_all(traced["hops_max"]),
     }
-    by_layer = traced.assign(
-        **{name: pd.Series(values, traced.index) for name, values in columns.items()}
-    )
-    by_layer = by_layer.explode(list(columns), ignore_index=True)
-    by_layer = by_layer.astype({"layer": "Int64"})
-    yield sample(by_layer, "mean_hop", by_layer["mean_hop"])
-    yield sample(by_layer, "longest_hop", by_layer["longest_hop"])
+    layers = max((len(means) for means in hops["mean_hop"] if means), default=1)
+    numbers = [[*range(1, 1 + (len(means) if means else layers))] for means in hops["mean_hop"]]
+    by_layer = traced.assign(layer=pd.Series(numbers, traced.index))
+    for quantity, rows in hops.items():
+        filled = [row or [math.nan] * layers for row in rows]
+        by_layer[quantity] = pd.Series(filled, traced.index)
+    by_layer = by_layer.explode(["layer", *hops], ignore_index=True).astype({"layer": "Int64"})
+    for quantity in hops:
+        yield sample(by_layer, quantity, by_layer[quantity])
+
     reach = {"low": 0.0, "high": traced["length"] - 1}
-    for quantity, rows, summary in (("mean_hop", means, np.mean), ("longest_hop", longest, max)):
+    for quantity, rows in hops.items():
         for half in ("lower", "upper"):
-            values = [float(summary(_half(row, half))) if row else math.nan for row in rows]
-            yield sample(
-                traced,
-                f"{quantity}_{half}",
-                pd.Series(values, traced.index, dtype="float64"),
-                **reach,
-            )
+            values = []
+            for row in rows:
+                middle = (len(row or []) + 1) // 2
+                part = (row or [])[:middle] if half == "lower" else (row or [])[middle:]
+                summary = np.mean if quantity == "mean_hop" else max
+                values.append(float(summary(part)) if part else math.nan)
+            series = pd.Series(values, traced.index, dtype="float64")
+            yield sample(traced, f"{quantity}_{half}", series, **reach)
+
     kept = traced[(traced["status"] == "ok") & traced["files"].notna() & (traced["path"] != "")]
-    shares = [
-        _one_target(Path(path), files)
-        for path, files in zip(kept["path"], unpack_all(kept["files"]), strict=True)
-    ]
+    files = zip(kept["path"], unpack_all(kept["files"]), strict=True)
+    shares = [_one_target(attachment(Path(path), str(names.get("trace")))) for path, names in files]
     one = pd.Series(shares, index=kept.index, dtype="float64")
     yield sample(kept[one.notna()], "one_target", one[one.notna()])
 
 
-def _half(layers: list[float], half: str) -> list[float]:
-    middle = (len(layers) + 1) // 2
-    return layers[:middle] if half == "lower" else layers[middle:]
-
-
-def _one_target(row: Path, files: dict[str, str]) -> float:
+def _one_target(trace: Path) -> float:
     """Return the share of positions, layers and heads of a trace with one target at or before the
     position."""
-    from workflow.bench.rows import attachment
-
-    path = attachment(row, str(files.get("trace")))
-    if not path.is_file():
+    if not trace.is_file():
         return math.nan
-    heads = [
-        head for layer in json.loads(path.read_text(encoding="utf-8"))["targets"] for head in layer
-    ]
-    right = [
-        isinstance(target, int) and 0 <= target <= i
-        for head in heads
-        for i, target in enumerate(head)
-    ]
-    return sum(right) / max(1, len(right))
+    right, all_positions = 0, 0
+    for layer in json.loads(trace.read_text(encoding="utf-8"))["targets"]:
+        for head in layer:
+            all_positions += len(head)
+            for position, target in enumerate(head):
+                right += isinstance(target, int) and 0 <= target <= position
+    return right / max(1, all_positions)
 
 
 def derived(estimates: pd.DataFrame) -> Iterator[pd.DataFrame]:
@@ -306,9 +251,8 @@ def derived(estimates: pd.DataFrame) -> Iterator[pd.DataFrame]:
     for model in sorted(set(ablated["model"])):
         pairs = beside(ablated[ablated["model"] == model], ablated, model)
         factor = pairs["value"] / pairs["value_other"]
-        yield as_estimates(
-            pairs, "tokens_to_95_factor", "ratio", value=factor, low=math.nan, high=math.nan
-        )
+        numbers = {"value": factor, "low": math.nan, "high": math.nan}
+        yield as_estimates(pairs, "tokens_to_95_factor", "ratio", **numbers)
     for reference in ATTENTION:
         yield _tokens_reduction(estimates, reference)
 
@@ -327,19 +271,12 @@ def _tokens_reduction(estimates: pd.DataFrame, reference: str) -> pd.DataFrame:
     slowest = pairs["most"].where(pairs["n"] == pairs["runs"], math.inf)
     quickest = pairs["least"].where(pairs["n"] > 0, math.inf)
     value = pairs["least_other"] / slowest
-    table = as_estimates(
-        pairs,
-        "tokens_to_95_reduction",
-        "ratio",
-        value=value,
-        low=value,
-        high=pairs["most_other"] / quickest,
-    )
+    numbers = {"value": value, "low": value, "high": pairs["most_other"] / quickest}
+    table = as_estimates(pairs, "tokens_to_95_reduction", "ratio", **numbers)
     table["n"] = table["runs"]
     never = (pairs["learned"] == 0) & (table["status"] == "ok")
-    table["reason"] = table["reason"].mask(
-        never, f"{reference} never reached 95%: its budget counts"
-    )
+    budget = f"{reference} never reached 95%: its budget counts"
+    table["reason"] = table["reason"].mask(never, budget)
     neither = never & (pairs["n"] < pairs["runs"])
     table[["value", "low", "high"]] = table[["value", "low", "high"]].mask(neither)
     table[["status", "reason"]] = table[["status", "reason"]].mask(neither, "not learned")

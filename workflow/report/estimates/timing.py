@@ -8,9 +8,11 @@ from collections.abc import Iterator
 import pandas as pd
 
 from workflow.report import intervals, paper
-from workflow.report.estimates.combine import (
+from workflow.report.estimates.runs import (
     ESTIMATE,
+    KEY,
     NO_PAIR,
+    PLACE,
     SEPARATOR,
     Quantity,
     as_estimates,
@@ -19,41 +21,38 @@ from workflow.report.estimates.combine import (
     joined,
     sample,
     to_json,
+    unpack_all,
+    without,
 )
-from workflow.report.estimates.runs import KEY, PLACE, unpack_all, without
 
-REFERENCES = (
-    "transformer",
-    "transformer-unfused",
-    "longformer",
-    "identity",
-)  # what costs are compared with
+REFERENCES = ("transformer", "transformer-unfused", "longformer", "identity")  # of costs
 PHASES = {  # phase -> the columns of its rate and of its time
     "training": ("tokens_per_s", "step_ms"),
     "inference": ("inference_tokens_per_s", "inference_ms"),
 }
 ANY_MACHINE = "any: counted"  # counted work is the same on every machine
-WORK = ("flops_forward", "flops_step", "saved_bytes_per_sequence")
+COUNTED = {  # work of one sequence -> the column of its batch
+    "flops_forward": "flops_forward",
+    "flops_step": "flops_step",
+    "saved_bytes_per_sequence": "saved_bytes",
+}
+WORK = tuple(COUNTED)
 
 QUANTITIES = {
-    "throughput": Quantity(
-        "tokens/s", "median", "rate"
-    ),  # low, high: of the steps' 80th and 20th percentile
+    # Bounds of a rate are those of the steps' 80th and 20th percentile.
+    "throughput": Quantity("tokens/s", "median", "rate"),
     "throughput_mean": Quantity("tokens/s", "mean, t"),
     "speedup": Quantity("ratio", "geometric mean", "ratio"),  # of throughputs in paired repeats
     "hours_apart": Quantity("h", "most"),  # between the two rows of a pair of speedup
-    "inference_over_forward": Quantity(
-        "ratio", "geometric mean"
-    ),  # rates of hard inference and training's forward
+    # Rates of hard inference over those of training's forward.
+    "inference_over_forward": Quantity("ratio", "geometric mean"),
     "peak_memory": Quantity("bytes", "median"),  # of a training step
     "saved_bytes": Quantity("bytes", "median"),  # kept for the backward pass of a training step
     "saved_bytes_per_token": Quantity("bytes/token", "median"),
-    "flops_forward": Quantity("FLOP", "median"),  # of one sequence
-    "flops_step": Quantity("FLOP", "median"),  # of one sequence
+    "flops_forward": Quantity("FLOP", "median"),  # of one sequence; so the next two
+    "flops_step": Quantity("FLOP", "median"),
     "saved_bytes_per_sequence": Quantity("bytes", "median"),
-    "mixer_time": Quantity(
-        "ms", "median"
-    ),  # of one mixer alone; phase training: forward and backward
+    "mixer_time": Quantity("ms", "median"),  # of one mixer alone; training: with its backward pass
 }
 
 DERIVED = (
@@ -81,7 +80,7 @@ def samples(runs: pd.DataFrame) -> Iterator[pd.DataFrame]:
 
     counted = runs[runs["experiment"] == "complexity"]
     sequence = without(counted, "batch")  # counted work is of one sequence
-    for quantity, column in zip(WORK, ("flops_forward", "flops_step", "saved_bytes"), strict=True):
+    for quantity, column in COUNTED.items():
         yield sample(sequence, quantity, counted[column] / counted["batch"])
 
     mixers = runs[runs["experiment"] == "mixers"]
@@ -201,7 +200,7 @@ def _exponents(runs: pd.DataFrame) -> pd.DataFrame:
         timed.assign(quantity="time_exponent", phase=phase, amount=timed["length"] / timed[rate])
         for phase, (rate, _) in PHASES.items()
     ]
-    for quantity, column in zip(WORK, ("flops_forward", "flops_step", "saved_bytes"), strict=True):
+    for quantity, column in COUNTED.items():
         amount = counted[column] / counted["batch"]
         points.append(counted.assign(quantity=f"{quantity}_exponent", amount=amount))
     fitted = pd.concat(points)
@@ -223,13 +222,10 @@ def _exponents(runs: pd.DataFrame) -> pd.DataFrame:
 def _exponent(points: pd.DataFrame) -> dict[str, object]:
     """Return the exponent over the slopes of the repeats; nothing where no repeat has several
     lengths."""
-    repeats: dict[tuple[int, int], tuple[list[float], list[float]]] = {}
-    columns = (points[name].tolist() for name in ("seed", "repeat", "length", "amount"))
-    for seed, repeat, length, amount in zip(*columns, strict=True):
-        lengths, amounts = repeats.setdefault((seed, repeat), ([], []))
-        lengths.append(float(length))
-        amounts.append(amount)
-    several = [series for series in repeats.values() if len(set(series[0])) > 1]
+    several = []
+    for _, series in points.groupby(["seed", "repeat"], sort=False):
+        if series["length"].nunique() > 1:
+            several.append((series["length"].tolist(), series["amount"].tolist()))
     if not several:
         return {}
     fit = intervals.exponent_over(several)
