@@ -12,8 +12,8 @@ import pytest
 from pointer.errors import InputError
 from workflow.bench.tasks.base import Seeds, generator
 from workflow.bench.tasks.text import (
+    Bytes,
     Corpus,
-    TextTask,
     corpus,
     library_files,
     split_by_file,
@@ -23,8 +23,8 @@ from workflow.bench.tasks.text import (
 ROOT = Path(sysconfig.get_paths()["stdlib"])
 
 
-def task(data: str = "", length: int = 64) -> TextTask:
-    return TextTask(batch=2, length=length, symbols=256, seeds=Seeds.of(0), data=data)
+def task(data: str = "", length: int = 64) -> Bytes:
+    return Bytes(data=data).at(2, length, symbols=256, seeds=Seeds.of(0))
 
 
 def test_the_next_byte_is_wanted(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from pydantic.fields import FieldInfo
 
 from pointer.errors import InputError
 from workflow.bench import experiments, registry, tasks
-from workflow.bench.tasks.base import Parameters, Task
+from workflow.bench.tasks.base import Seeds, Task
 from workflow.bench.validation import Number, Settings, Text, Whole, input_error
 
 Device = Literal["cpu", "cuda", "mps"]
@@ -231,10 +231,10 @@ class Cell(BaseModel):
         task = self.task
         length = self.length or (task.default_length() if task is not None else DEFAULT_LENGTH)
         if task is not None and (task.fixed_symbols or not self.symbols):
-            symbols = task.symbols
+            symbols = task.own_symbols
         else:
             symbols = self.symbols or DEFAULT_SYMBOLS
-        own = Parameters if task is None else task
+        own = Task if task is None else task
         return self.model_copy(
             update={
                 "length": length,
@@ -248,7 +248,8 @@ class Cell(BaseModel):
     def learned(self) -> Task:
         """Return what the model learns at this cell's sizes, which must be filled in."""
         assert self.task is not None
-        task: Task = self.task.of(self.batch, self.length, self.symbols, self.seed)
+        seeds = Seeds.of(self.seed)
+        task: Task = self.task.at(self.batch, self.length, self.symbols, seeds)
         return task
 
     def to_dict(self) -> dict[str, Any]:

@@ -118,7 +118,7 @@ def sizes(block: Config, axis: str, task: str) -> list[int]:
         return listed
     if axis != "length":
         return [tasks.parameters()[axis].default]
-    return [tasks.info(task).length if task else DEFAULT_LENGTH]
+    return [tasks.info(task).own_length if task else DEFAULT_LENGTH]
 
 
 def takes_part(model: str, repeat: int, values: dict[str, Any], block: Config) -> bool:
