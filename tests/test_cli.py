@@ -62,7 +62,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[Cell]:
         ([*RUN, "--lenght=5"], "Did you mean '--length'"),
         ([*RUN, "extra"], "unexpected extra argument"),
         ([*RUN, "--distance"], "requires an argument"),
-        ([*RUN, "--distance", "far"], "distance is 'far'; accepted: a whole number"),
+        ([*RUN, "--distance", "far"], "distance is 'far'; accepted: a valid integer"),
         ([*RUN, "--distance", "1e3"], "distance is '1e3'"),
         ([*RUN, "--lr", "nan"], "lr is 'nan'"),
         ([*RUN, "--device", "gpu"], "'gpu' is unknown"),

@@ -167,7 +167,7 @@ def test_a_declared_model_can_be_chosen_restricted_and_set_by_name(package: Path
 @pytest.mark.parametrize(
     ("added", "words"),
     [
-        ({"models": {"mine": 3}}, "own_models.mine is 3; accepted: text"),
+        ({"models": {"mine": 3}}, "own_models.mine is 3; accepted: a valid string"),
         ({"models": {"mine": "theirs.sub.mine:Mien"}}, "Did you mean 'Mine'"),
         (
             {"models": {"mine": "theirs.sub.mine:Mine"}, "mixer": {"mien": {}}},

@@ -13,13 +13,13 @@ import os
 import re
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 
 from pointer.errors import InputError
 from workflow.bench import experiments, registry, tasks
 from workflow.bench.tasks.base import Seeds, Task
-from workflow.bench.validation import Number, Settings, Text, Whole, input_error
+from workflow.bench.validation import Closed, Number, Settings, Text, Whole, input_error
 
 Device = Literal["cpu", "cuda", "mps"]
 Dtype = Literal["float32", "bfloat16"]
@@ -41,10 +41,8 @@ def _setting(default: Any, description: str, group: Group = "cell", **bounds: An
     return Field(default, description=description, json_schema_extra={"group": group}, **bounds)
 
 
-class Trunk(BaseModel):
+class Trunk(Closed):
     """The trunk that all models share (paper section 3.1)."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     layers: Whole = Field(default=6, ge=1, le=128, description="layers of the trunk")
     width: Whole = Field(
@@ -76,11 +74,9 @@ def _vocabulary(symbols: int) -> int:
     return symbols
 
 
-class Cell(BaseModel):
+class Cell(Closed):
     """One row's settings. Tokens count inputs (batch x N a step); 0 means "the experiment's own"
     where the description says so."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     experiment: Annotated[str, AfterValidator(_known_experiment)] = Field(
         description="what is measured"
@@ -348,7 +344,7 @@ def from_dict(values: dict[str, Any]) -> Cell:
         named = [part for part in error.errors()[0]["loc"] if part in OPTIONS or part == "mixer"]
         name = str(named[-1]) if named else ""
         place = where(name) if name else "the settings"
-        raise input_error(error, Cell, place, "setting", name) from error
+        raise input_error(error, place, "setting", name) from error
 
 
 def _refuse_idle(experiment: str, key: str, value: Any) -> None:

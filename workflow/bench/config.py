@@ -17,8 +17,6 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    ConfigDict,
     Field,
     ValidationError,
     create_model,
@@ -29,7 +27,7 @@ from pointer.errors import InputError
 from workflow.bench import experiments, outside, registry, tasks
 from workflow.bench.cell import LONGEST, Cell, Device, Dtype
 from workflow.bench.sources import ROOT
-from workflow.bench.validation import ListOf, Settings, Text, Whole, input_error, read_yaml
+from workflow.bench.validation import Closed, ListOf, Settings, Text, Whole, input_error, read_yaml
 
 Config = dict[str, Any]
 FOLDER = ROOT / "config"
@@ -84,10 +82,6 @@ def _scalar_fields() -> dict[str, Any]:
     return fields
 
 
-class _Closed(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
 def _keys(**described: tuple[Any, str]) -> Any:
     """Return keys that may be left out, but not be null: name=(type, meaning)."""
     return {name: (kind, Field(None, description=text)) for name, (kind, text) in described.items()}
@@ -101,7 +95,7 @@ Size = Annotated[str, Field(pattern="^[1-9][0-9]{0,8}$")]
 TierName = Annotated[str, Field(pattern="^[a-z][a-z0-9_-]{0,63}$")]
 SCALARS = tuple(_scalar_fields())
 RESTRICTION = {**_keys(repeats=(Count, "how often a cell is measured")), **_axis_fields()}
-Restriction: Any = create_model("Restriction", __base__=_Closed, **RESTRICTION)
+Restriction: Any = create_model("Restriction", __base__=Closed, **RESTRICTION)
 BLOCK = _keys(
     models=(Names, "all, a group (paper, field, own), or names that `pointer-bench list` prints"),
     controls=(Names, "all, trained, none, or names of controls"),
@@ -111,7 +105,7 @@ BLOCK = _keys(
     variants=(dict[str, list[Settings]], "by model, mixer settings that it is also run with"),
     restrict=(dict[str, Restriction], "the only values for a model, group, cost, control or dtype"),
 )
-Block: Any = create_model("Block", __base__=_Closed, **RESTRICTION, **_scalar_fields(), **BLOCK)
+Block: Any = create_model("Block", __base__=Closed, **RESTRICTION, **_scalar_fields(), **BLOCK)
 TIER = _keys(
     tier=(TierName, "the tier's name: at most 64 lower-case letters, digits, - and _"),
     extends=(Text, "the tier of `config/` that this one starts from"),
@@ -177,7 +171,7 @@ def checked(content: Mapping[str, Any], where: str) -> Config:
     try:
         read: Config = Tier.model_validate(content).model_dump(exclude_unset=True)
     except ValidationError as error:
-        raise input_error(error, Tier, where, "config key") from error
+        raise input_error(error, where, "config key") from error
     return read
 
 

@@ -15,12 +15,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_type_hints
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from pointer.errors import InputError
 from workflow.bench import outside
 from workflow.bench.sources import ROOT, find_file
-from workflow.bench.validation import Flag, Text, in_words, input_error, read_yaml
+from workflow.bench.validation import Closed, Flag, Text, expected, input_error, read_yaml
 
 if TYPE_CHECKING:
     from torch import nn
@@ -61,10 +61,8 @@ Name = Annotated[
 Line = Annotated[Text, AfterValidator(_not_blank)]
 
 
-class Entry(BaseModel):
+class Entry(Closed):
     """One model. Controls are exempt from parity, and the untrained ones from training."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: Name
     path: str = Field(pattern=f"^{outside.PATH}$", description='"package.module:Class"')
@@ -94,9 +92,9 @@ def entry(name: str, fields: Any, where: str) -> Entry:
     try:
         return Entry(name=name, **fields)
     except ValidationError as error:
-        field = error.errors()[0]["loc"][0]
+        field = error.errors()[0]["loc"]
         raise input_error(
-            error, Entry, where, f"field of model {name}", f"{field} of model {name}"
+            error, where, f"field of model {name}", f"{field[0]} of model {name}" if field else ""
         ) from error
 
 
@@ -205,9 +203,9 @@ def check_settings(name: str, kind: Any, settings: Mapping[str, Any]) -> None:
     types = get_type_hints(function) if settings else {}
     for key, value in settings.items():
         if key in positional:
-            accepted = f"a keyword: `def __init__(self, shape, *, {key}=...)`"
+            wanted = f"a keyword: `def __init__(self, shape, *, {key}=...)`"
             raise InputError.about(
-                f"setting {key} of {name}", "a positional parameter", accepted, "its class"
+                f"setting {key} of {name}", "a positional parameter", wanted, "its class"
             )
         if key not in known:
             raise InputError.unknown(f"setting of {name}", key, known, MIXER)
@@ -215,8 +213,9 @@ def check_settings(name: str, kind: Any, settings: Mapping[str, Any]) -> None:
         try:
             adapter.validate_python(value)
         except ValidationError as error:
-            accepted = in_words(adapter.json_schema(), {})
-            raise InputError.about(f"setting {key} of {name}", value, accepted, MIXER) from error
+            raise InputError.about(
+                f"setting {key} of {name}", value, expected(error), MIXER
+            ) from error
 
 
 def module_file(module: str) -> Path | None:

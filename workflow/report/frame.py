@@ -17,7 +17,6 @@ import pandas as pd
 from pointer.errors import InputError
 from workflow.bench import tasks
 from workflow.bench.rows.record import Record
-from workflow.bench.validation import resolve
 
 LEARNED = 0.95  # the final accuracy from which on tokens_to_95 and seconds_to_95 count
 DTYPES = {"integer": "Int64", "number": "Float64", "string": "string", "boolean": "boolean"}
@@ -39,15 +38,14 @@ ORDER = [
 def column_types() -> dict[str, str]:
     """Column -> pandas dtype, in the schema's order; nested keys are text, but a task's sizes are
     columns of their own. `path` is where the row was read from."""
-    schema = Record.model_json_schema()
-    types = {
-        key: _dtype(resolve(schema, declared)) for key, declared in schema["properties"].items()
-    }
+    properties = Record.model_json_schema()["properties"]
+    types = {key: _dtype(declared) for key, declared in properties.items()}
     return types | dict.fromkeys(SIZES, "Int64") | {"path": "string", "learned": "boolean"}
 
 
 def _dtype(declared: Mapping[str, Any]) -> str:
-    return DTYPES.get(str(declared.get("type")), "string")
+    kinds = [part.get("type") for part in (declared, *declared.get("anyOf", ()))]
+    return next((DTYPES[kind] for kind in kinds if kind in DTYPES), "string")
 
 
 def tidy(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, PrivateAttr
+from pydantic import PrivateAttr
 
 from pointer.errors import InputError
+from workflow.bench.validation import Closed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -65,15 +66,13 @@ class Sizes:
     seeds: Seeds
 
 
-class Task(BaseModel, ABC):
+class Task(Closed, ABC):
     """A task's settings and, once `at` has given it sizes, its data.
 
     Class attributes say what a cell and a report need to know. `axis` is the setting along which
     the task's cells lie, a parameter or the length; a tier lists its values under `axis_key`, and
     the path of a row has them after `sign`.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     question: ClassVar[str]
     axis: ClassVar[str] = "length"
