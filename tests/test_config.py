@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from pointer.errors import InputError
-from workflow.bench import config, plan
+from workflow.bench import config
 from workflow.bench.validation import read_yaml
 
 
 @pytest.mark.parametrize("name", config.tier_names())
 def test_every_tier_is_valid_and_has_cells(name: str) -> None:
-    assert plan.cells(config.tier(name))
+    assert config.cells(config.tier(name))
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_mistakes_are_named_with_value_accepted_and_place(
     added: dict[str, Any], words: str
 ) -> None:
     with pytest.raises(InputError, match=words) as caught:
-        plan.cells(config.from_files([], added))
+        config.cells(config.from_files([], added))
     assert "Change it in" in str(caught.value)
 
 
@@ -105,7 +105,7 @@ def test_a_budget_at_a_single_distance_replaces_that_of_all() -> None:
     block = {"experiments": {"copy": {**copy, "tokens": 50000}}}
 
     def budgets(**more: Any) -> dict[int, int]:
-        cells = plan.cells(config.tier("default", {**block, **more}))
+        cells = config.cells(config.tier("default", {**block, **more}))
         return {c.x: c.tokens for c in cells if c.experiment == "copy"}
 
     assert budgets() == {512: 50_000, 8191: 200_000}
@@ -114,14 +114,14 @@ def test_a_budget_at_a_single_distance_replaces_that_of_all() -> None:
 
 
 def test_a_budget_added_at_the_top_holds_at_every_distance() -> None:
-    cells = plan.cells(config.tier("paper", {"tokens": 300_000}))
+    cells = config.cells(config.tier("paper", {"tokens": 300_000}))
     assert {c.tokens for c in cells if c.task_name == "copy"} == {300_000}
 
 
 def test_a_model_and_a_group_can_be_restricted() -> None:
     restrict = {"longformer": {"distances": [512]}, "field": {"distances": [1024]}}
     block = {"models": ["longformer", "gla", "pointer"], "controls": ["none"], "restrict": restrict}
-    cells = plan.cells(config.tier("default", {"experiments": {"copy": block}}))
+    cells = config.cells(config.tier("default", {"experiments": {"copy": block}}))
     found = {(c.model, c.x) for c in cells if c.experiment == "copy"}
     kept = {("pointer", d) for d in (512, 1024, 1536, 2048)}
     assert found == {("longformer", 512), ("gla", 1024), *kept}
@@ -165,7 +165,7 @@ def test_additions_merge_deeply_and_lists_replace() -> None:
 
 
 def test_an_addition_at_the_top_holds_for_every_experiment() -> None:
-    cells = plan.cells(
+    cells = config.cells(
         config.tier(
             "default",
             {
@@ -190,7 +190,7 @@ def test_an_own_tier_names_itself_and_leaves_the_others_alone() -> None:
 
 def test_an_experiment_can_be_left_out() -> None:
     found = {
-        c.experiment for c in plan.cells(config.tier("default", {"experiments": {"copy": None}}))
+        c.experiment for c in config.cells(config.tier("default", {"experiments": {"copy": None}}))
     }
     assert "copy" not in found
     assert "efficiency" in found
@@ -198,7 +198,7 @@ def test_an_experiment_can_be_left_out() -> None:
 
 @pytest.mark.parametrize("name", config.tier_names())
 def test_a_tier_file_by_path_is_that_tier(name: str) -> None:
-    assert plan.cells(config.from_files([str(config.FOLDER / f"{name}.yaml")])) == plan.cells(
+    assert config.cells(config.from_files([str(config.FOLDER / f"{name}.yaml")])) == config.cells(
         config.tier(name)
     )
 
@@ -219,17 +219,17 @@ def test_a_tier_that_extends_another_runs_the_experiments_that_it_names() -> Non
 )
 def test_a_restriction_to_other_sizes_than_the_users_is_lifted(added: dict[str, Any]) -> None:
     before = {
-        cell.model for cell in plan.cells(config.tier("default")) if cell.experiment == "copy"
+        cell.model for cell in config.cells(config.tier("default")) if cell.experiment == "copy"
     }
     after = [
-        cell for cell in plan.cells(config.tier("default", added)) if cell.experiment == "copy"
+        cell for cell in config.cells(config.tier("default", added)) if cell.experiment == "copy"
     ]
     assert {cell.model for cell in after} == before
     assert {cell.x for cell in after} == {128}
 
 
 def test_a_restriction_that_leaves_some_of_the_users_sizes_stays() -> None:
-    cells = plan.cells(config.tier("default", {"distances": [512, 4096]}))
+    cells = config.cells(config.tier("default", {"distances": [512, 4096]}))
     assert {
         cell.x
         for cell in cells
@@ -239,7 +239,7 @@ def test_a_restriction_that_leaves_some_of_the_users_sizes_stays() -> None:
 
 def test_a_tier_without_any_cell_is_refused() -> None:
     with pytest.raises(InputError, match="without any cell"):
-        plan.cells(
+        config.cells(
             config.tier(
                 "default",
                 {
@@ -258,7 +258,7 @@ def test_a_tier_without_any_cell_is_refused() -> None:
 
 
 def test_a_size_of_the_trunk_reaches_every_cell() -> None:
-    cells = plan.cells(config.tier("smoke", {"trunk": {"layers": 2, "width": 64, "heads": 4}}))
+    cells = config.cells(config.tier("smoke", {"trunk": {"layers": 2, "width": 64, "heads": 4}}))
     assert {(cell.trunk.layers, cell.trunk.width, cell.trunk.heads) for cell in cells} == {
         (2, 64, 4)
     }
@@ -267,7 +267,7 @@ def test_a_size_of_the_trunk_reaches_every_cell() -> None:
 
 def test_a_length_added_at_the_top_adds_cost_cells_only() -> None:
     before, after = (
-        {cell.path for cell in plan.cells(config.tier("default", added))}
+        {cell.path for cell in config.cells(config.tier("default", added))}
         for added in ({}, {"lengths": [256, 512, 1024, 2048, 4096]})
     )
     assert {path.split("/")[2] for path in after - before} == {"efficiency", "complexity"}

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from synthetic import copied, grid, table_of, timed
 
 from pointer.errors import InputError
-from workflow.bench import cli, config, experiments, plan, registry
+from workflow.bench import cli, config, experiments, registry
 from workflow.bench.cell import OPTIONS, Cell, option
 from workflow.bench.rows import (
     RowError,
@@ -112,14 +112,14 @@ def plan_it(tier: dict[str, Any]) -> None:
     chosen, tiers = config.tiers(tier)
     if size(tiers[chosen]) > MOST_CELLS:
         return
-    for cell in plan.cells(tiers[chosen]):
+    for cell in config.cells(tiers[chosen]):
         made = PurePosixPath(cell.path)
         assert made.parts[:2] == ("results", "runs"), cell.path
         assert ".." not in made.parts, cell.path
         assert len(made.parts) == 5, cell.path
         assert cell.path.isprintable(), cell.path
         assert cli.cell_of(cli.run.make_context("run", cell.argv()).params | NO_FILES) == cell
-    json.dumps(plan.settled(tiers[chosen]), allow_nan=False).encode()
+    json.dumps(config.settled(tiers[chosen]), allow_nan=False).encode()
 
 
 def test_any_value_at_any_key_of_a_config(fuzz: Callable[[str], Counted]) -> None:

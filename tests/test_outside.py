@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from pointer.errors import InputError
-from workflow.bench import config, outside, plan, registry
+from workflow.bench import config, outside, registry
 from workflow.bench.cell import Cell, from_dict
 from workflow.bench.rows import provenance
 from workflow.bench.sources import content_hash
@@ -136,10 +136,10 @@ def test_a_file_that_says_what_cannot_be_is_named(package: Path, text: str, word
         registry.info(NAME)
 
 
-def cells(**added: Any) -> list[plan.Cell]:
+def cells(**added: Any) -> list[config.Cell]:
     """The cells of the default tier with additions, one experiment."""
     off = dict.fromkeys(("complexity", "efficiency", "interpretability"))
-    return plan.cells(config.tier("default", {"distances": [512], "experiments": off, **added}))
+    return config.cells(config.tier("default", {"distances": [512], "experiments": off, **added}))
 
 
 @pytest.mark.parametrize("key", ["models", "own_models"])
@@ -159,7 +159,7 @@ def test_a_declared_model_can_be_chosen_restricted_and_set_by_name(package: Path
         "experiments": {"copy": {"restrict": {"n log n": {"distances": [512]}}}},
         "distances": [256, 512],
     }
-    found = plan.cells(config.tier("default", declared))
+    found = config.cells(config.tier("default", declared))
     copies = [cell for cell in found if cell.experiment == "copy"]
     assert [(cell.model, cell.x, cell.mixer) for cell in copies] == [(NAME, 512, {"k": 3})]
 

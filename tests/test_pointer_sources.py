@@ -26,7 +26,7 @@ from pointer.mixer import PointerMixer
 from pointer.settings import CandidateSettings
 from pointer.sources import ContentSource, choose_block
 from pointer.trunk import LayerShape, Trunk
-from workflow.bench import config, plan, registry
+from workflow.bench import config, registry
 from workflow.bench.measure import contract, flops
 
 CONTENT = {"candidates": "offsets+content"}
@@ -324,7 +324,7 @@ def test_bad_settings_are_named_errors(chosen: dict[str, Any], message: str) -> 
 
 
 def test_a_tier_measures_content_beside_attention_with_three_seeds() -> None:
-    cells = plan.cells(config.tier("content"))
+    cells = config.cells(config.tier("content"))
     mqar = {
         (c.model, str(c.mixer.get("candidates", "")), c.x, c.seed)
         for c in cells

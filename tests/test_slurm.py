@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from workflow.bench import config, experiments, plan, sources
+from workflow.bench import config, experiments, sources
 from workflow.bench.rows import provenance, read_row
 
 TIER: dict[str, Any] = {
@@ -38,7 +38,7 @@ SCRIPT = sources.ROOT / ".ci" / "slurm"
 def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Runs or plans the rows of TIER in `folder`."""
     (folder / "tiny.yaml").write_text(json.dumps(TIER))
-    rows = [cell.path for cell in plan.cells(config.from_files([str(folder / "tiny.yaml")]))]
+    rows = [cell.path for cell in config.cells(config.from_files([str(folder / "tiny.yaml")]))]
     fixed = ["--snakefile", str(sources.ROOT / "Snakefile"), "--directory", str(folder)]
     own = [
         "--workflow-profile",

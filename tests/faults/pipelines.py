@@ -14,7 +14,7 @@ from typing import Any
 
 import psutil
 
-from workflow.bench import config, experiments, plan, sources
+from workflow.bench import config, experiments, sources
 from workflow.bench.rows import names_row, read_row
 
 Rows = dict[str, dict[str, Any]]
@@ -53,7 +53,7 @@ MEASURED = (
 def command(folder: Path, target: list[str] | None = None) -> list[str]:
     """Snakemake for the rows of TIER, or for a target, in `folder`."""
     (folder / "faulty.yaml").write_text(json.dumps(TIER))
-    rows = [cell.path for cell in plan.cells(config.from_files([str(folder / "faulty.yaml")]))]
+    rows = [cell.path for cell in config.cells(config.from_files([str(folder / "faulty.yaml")]))]
     own = ["--workflow-profile", str(sources.ROOT / "profiles" / "default")]
     tier = ["--configfile", str(folder / "faulty.yaml")] if target is None else []
     fixed = [

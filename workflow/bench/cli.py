@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 import click
 
 from pointer.errors import InputError
-from workflow.bench import config, experiments, plan, registry
+from workflow.bench import config, experiments, registry
 from workflow.bench.cell import OPTIONS, Cell, option
 from workflow.bench.outcomes import EnvironmentFault, StoppedError
 from workflow.bench.rows import RowError, provenance
@@ -271,7 +271,7 @@ def estimate(files: Sequence[str], added: str) -> int:
     from workflow.bench.rows import estimate as estimates
 
     tier = _tier(files, added)
-    print("\n".join([f"tier {tier['tier']}", *estimates.summary(plan.cells(tier))]))
+    print("\n".join([f"tier {tier['tier']}", *estimates.summary(config.cells(tier))]))
     return OK
 
 
@@ -280,7 +280,7 @@ def estimate(files: Sequence[str], added: str) -> int:
 @ADDED
 def plan_(files: Sequence[str], added: str) -> int:
     """Print the row files of a tier, one a line (default: the default tier)."""
-    print("\n".join(cell.path for cell in plan.cells(_tier(files, added))))
+    print("\n".join(cell.path for cell in config.cells(_tier(files, added))))
     return OK
 
 
@@ -300,7 +300,7 @@ def verify(
     """
     from workflow.bench.rows import verify as verification
 
-    cells = plan.cells(_tier(files, added)) if files or added != "{}" else []
+    cells = config.cells(_tier(files, added)) if files or added != "{}" else []
     checked = verification.check(paths, cells, manifest)
     write = verification.as_json if as_json else verification.as_text
     print(write(checked, files))

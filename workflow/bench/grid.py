@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from pointer.errors import InputError
-from workflow.bench import config, plan
+from workflow.bench import config
 from workflow.bench.cell import Cell, threads
 from workflow.bench.experiments import EXPERIMENTS
 from workflow.bench.rows import contracts, estimate, lock, provenance
@@ -98,7 +98,7 @@ class Grid:
 
     def tier_json(self, results: str) -> str:
         """Return a tier's config, devices resolved, for `pointer-bench plan --config`."""
-        return json.dumps(plan.settled(self.tiers[tier_name(results)]), sort_keys=True)
+        return json.dumps(config.settled(self.tiers[tier_name(results)]), sort_keys=True)
 
     def micro_benchmarks(self, results: str) -> list[str]:
         """Return the file of micro-benchmarks, which only the default tier shows."""
@@ -112,7 +112,7 @@ class Grid:
         cell = self.job(path).cell
         if cores is None:
             return threads(cell.threads)
-        return cores if cell.timing else plan.rule_threads(cell.threads, cores)
+        return cores if cell.timing else config.rule_threads(cell.threads, cores)
 
     def job(self, path: str) -> Job:
         """Return what makes a row or a verdict; raise InputError for what no tier holds."""
@@ -149,7 +149,7 @@ class Grid:
 
     def _plan(self, name: str) -> dict[str, Cell]:
         """Return a tier's cells by the paths of their rows, and remember their jobs."""
-        cells = {cell.path: cell for cell in plan.cells(self.tiers[name])}
+        cells = {cell.path: cell for cell in config.cells(self.tiers[name])}
         for place, (path, cell) in enumerate(cells.items()):
             verdict = str(contracts.path(cell.model, cell.mixer))
             options = [f"--set={key}={json.dumps(value)}" for key, value in cell.mixer.items()]
