@@ -51,11 +51,7 @@ class Job:
 
 
 class Grid:
-    """All tiers under the user's additions (`--config` and `--configfile`).
-
-    `chosen` is the tier that `all` makes; `shared` and `exclusive` are experiments by how their
-    rows run.
-    """
+    """All tiers under the user's additions; `chosen` is the tier that `all` makes."""
 
     shared = tuple(name for name, entry in EXPERIMENTS.items() if not entry.timing)
     exclusive = tuple(name for name, entry in EXPERIMENTS.items() if entry.timing)
@@ -67,10 +63,9 @@ class Grid:
         for file in files:
             config.checked(read_yaml(file), str(file))
         self.chosen, self.tiers = config.tiers(added)
-        self.cells = cache(self._plan)
         self._held = ExitStack()
+        self.cells = cache(self._plan)
         self._jobs: dict[str, Job] = {}
-        self._rows: set[str] = set()
         published = (ROOT / RESULTS / "paper").glob("*.csv")
         self.published = sorted(str(path) for path in published if path.stem != "rows")
         self.report_code = folder_hash("workflow/report")
@@ -144,7 +139,8 @@ class Grid:
         owner = f"process {os.getpid()} on {socket.gethostname()}, since {now}"
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, owner.encode(), 0)
-        cells = [self._jobs[path].cell for path in outputs if path in self._rows]
+        jobs = [self._jobs[path] for path in outputs if path in self._jobs]
+        cells = [job.cell for job in jobs if job.contract]
         return estimate.summary(cells) if cells else []
 
     def _plan(self, name: str) -> dict[str, Cell]:
@@ -154,12 +150,10 @@ class Grid:
             verdict = str(contracts.path(cell.model, cell.mixer))
             options = [f"--set={key}={json.dumps(value)}" for key, value in cell.mixer.items()]
             key = contracts.key(cell.model, json.dumps(cell.mixer, sort_keys=True))
-            row = Job(
-                cell, cell.argv(), provenance.source_hash(cell.model), verdict, len(cells) - place
-            )
             self._jobs.setdefault(verdict, Job(cell, [cell.model, *options], key))
+            sources = provenance.source_hash(cell.model)
+            row = Job(cell, cell.argv(), sources, verdict, priority=len(cells) - place)
             self._jobs.setdefault(path, row)
-        self._rows |= cells.keys()
         return cells
 
 
