@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workflow.bench import config, grid, registry
-from workflow.bench.cell import Cell, from_dict
+from workflow.bench.cell import Cell
 from workflow.bench.rows import provenance
 
 SMALL: dict[str, Any] = {
@@ -32,10 +32,6 @@ def edited(**changes: Any) -> list[Cell]:
     return config.cells({**SMALL, **changes})
 
 
-def test_planning_twice_gives_the_same_rows_in_the_same_order() -> None:
-    assert paths(config.cells(SMALL)) == paths(config.cells(SMALL))
-
-
 @pytest.mark.parametrize("name", config.tier_names())
 def test_no_two_cells_share_a_row(name: str) -> None:
     cells = config.cells(config.tier(name))
@@ -47,15 +43,6 @@ def test_adding_a_length_adds_only_its_cells() -> None:
     before, after = set(paths(config.cells(SMALL))), set(paths(edited(lengths=[128, 256, 512])))
     assert before < after
     assert all("/n512-" in path for path in after - before)
-
-
-def test_adding_a_model_adds_only_its_cells() -> None:
-    before, after = (
-        set(paths(config.cells(SMALL))),
-        set(paths(edited(models=["longformer", "pointer", "transformer"]))),
-    )
-    assert before < after
-    assert all("/longformer/" in path for path in after - before)
 
 
 def test_a_setting_of_one_task_at_the_top_of_a_tier_reaches_only_its_cells() -> None:
@@ -93,13 +80,6 @@ def test_repeats_of_a_timing_have_the_tiers_other_work_between_them() -> None:
     shape = re.fullmatch(r"0+(\.+)1+(\.+)2+", around)
     assert shape is not None
     assert abs(len(shape[1]) - len(shape[2])) <= 1
-
-
-def test_timings_of_one_repeat_stay_where_the_config_has_them() -> None:
-    names = [cell.experiment for cell in config.cells(config.tier("default"))]
-    assert list(dict.fromkeys(names)) == [
-        n for n, block in config.tier("default")["experiments"].items() if block
-    ]
 
 
 def test_snakemake_is_told_to_run_rows_in_the_order_of_the_plan() -> None:
@@ -195,11 +175,6 @@ def test_devices_auto_is_what_the_machine_has(monkeypatch: pytest.MonkeyPatch) -
     assert settled["experiments"]["complexity"] is None
 
 
-def test_a_device_that_is_absent_is_still_planned(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(provenance, "devices", lambda: ["cpu"])
-    assert {cell.device for cell in edited(devices=["cpu", "mps"])} == {"cpu", "mps"}
-
-
 def test_a_dtype_may_be_restricted_as_well() -> None:
     block = {"dtypes": ["float32", "bfloat16"], "restrict": {"bfloat16": {"distances": [65]}}}
     cells = edited(distances=[64, 65], experiments={"copy": block})
@@ -244,16 +219,3 @@ def test_jobs_side_by_side_never_use_more_threads_than_allowed(
     used = min(wanted or allowed, allowed)
     at_once = cores // claimed
     assert at_once * used <= max(allowed, used)
-
-
-@pytest.mark.parametrize(
-    ("wanted", "cores", "claimed"),
-    [(0, 4, 4), (2, 4, 4), (1, 4, 2), (1, 2, 1), (1, 1, 1), (0, 1, 1)],
-)
-def test_thread_shares_on_two_cpus(wanted: int, cores: int, claimed: int) -> None:
-    assert config.rule_threads(wanted, cores, allowed=2) == claimed
-
-
-def test_every_cell_has_its_command() -> None:
-    for cell in config.cells(SMALL):
-        assert from_dict(cell.to_dict()) == cell
