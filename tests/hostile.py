@@ -16,91 +16,24 @@ from hypothesis import strategies as st
 TALLY: pytest.StashKey[dict[str, int]] = pytest.StashKey()
 QUICK, DEEP = 1, 20  # deep runs (--full) take this many times the cases
 
+# fmt: off
 TEXTS = (
-    "",
-    " ",
-    ".",
-    "..",
-    "../../etc/passwd",
-    "/etc/passwd",
-    "a/b",
-    "~",
-    "-",
-    "--help",
-    "x; touch pwned",
-    "$(touch pwned)",
-    "`touch pwned`",
-    "a' b\" c",
-    "x\ny",
-    "x\x00y",
-    "\ud800",
-    "\u202epointer",
-    "роinter",
-    "poınter",
-    "𝟙",
-    "١",
-    "null",
-    "true",
-    "nan",
-    "NaN",
-    "Infinity",
-    "1e999",
-    "0x10",
-    "1_000",
-    "9" * 30,
-    "9" * 5000,
-    "{x}",
-    "{{x}}",
-    "%s%n",
-    "é" * 300,
-    "!!python/object:os.system",
-    "<script>",
-    "pointer\n",
-    "None",
-    "[]",
-    "__class__",
-    "*",
-    "x=os:system",
-    "x=../../x:Y",
-    "x=no.such.module:Z",
-    "=",
-    "a=b=c",
-    "x=:",
+    "", " ", ".", "..", "../../etc/passwd", "/etc/passwd", "a/b", "~", "-", "--help",
+    "x; touch pwned", "$(touch pwned)", "`touch pwned`", "a' b\" c", "x\ny", "x\x00y", "\ud800",
+    "\u202epointer", "роinter", "poınter", "𝟙", "١", "null", "true", "nan", "NaN", "Infinity",
+    "1e999", "0x10", "1_000", "9" * 30, "9" * 5000, "{x}", "{{x}}", "%s%n", "é" * 300,
+    "!!python/object:os.system", "<script>", "pointer\n", "None", "[]", "__class__", "*",
+    "x=os:system", "x=../../x:Y", "x=no.such.module:Z", "=", "a=b=c", "x=:",
 )
 NUMBERS = (
-    0,
-    -1,
-    1,
-    2**31,
-    2**63,
-    2**64,
-    -(2**63),
-    10**40,
-    0.0,
-    -0.0,
-    0.5,
-    1.0,
-    2.0,
-    1e-320,
-    1e308,
-    math.nan,
-    math.inf,
-    -math.inf,
+    0, -1, 1, 2**31, 2**63, 2**64, -(2**63), 10**40, 0.0, -0.0, 0.5, 1.0, 2.0, 1e-320, 1e308,
+    math.nan, math.inf, -math.inf,
 )
 OTHERS = (
-    None,
-    True,
-    False,
-    [],
-    {},
-    [[]],
-    {"a": {"b": [1]}},
-    [None],
-    {"": 0},
-    [1, 1],
-    ["x", 1],
+    None, True, False, [], {}, [[]], {"a": {"b": [1]}}, [None], {"": 0}, [1, 1], ["x", 1],
     {"__proto__": 1},
 )
+# fmt: on
 
 values = st.one_of(
     st.sampled_from(TEXTS),
@@ -133,15 +66,11 @@ def places(content: Any, prefix: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ..
     """Yield the path of keys to every entry of a nested value."""
     if prefix:
         yield prefix
-    entries = (
-        content.items()
-        if isinstance(content, dict)
-        else enumerate(content)
-        if isinstance(content, list)
-        else ()
-    )
-    for key, entry in entries:
-        yield from places(entry, (*prefix, key))
+    if isinstance(content, list):
+        content = dict(enumerate(content))
+    if isinstance(content, dict):
+        for key, entry in content.items():
+            yield from places(entry, (*prefix, key))
 
 
 def changed(content: Any, place: tuple[Any, ...], value: Any) -> Any:

@@ -16,7 +16,7 @@ from typing import Any
 
 import psutil
 
-from workflow.bench import config, experiments, plan, sources
+from workflow.bench import config, experiments, sources
 from workflow.bench.rows import names_row, read_row
 
 Rows = dict[str, dict[str, Any]]
@@ -85,7 +85,7 @@ def tier_rows(folder: Path) -> list[str]:
     """Return the arguments that make the rows of TIER."""
     file = folder / "faulty.yaml"
     file.write_text(json.dumps(TIER))
-    cells = plan.cells(config.from_files([str(file)]))
+    cells = config.cells(config.from_files([str(file)]))
     return [*(cell.path for cell in cells), "--configfile", str(file)]
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from pointer import trace
-from workflow.bench import config, plan, registry
+from workflow.bench import config, registry
 from workflow.bench.cell import Cell
 from workflow.bench.measure import pointers
 from workflow.bench.rows import keys
@@ -83,15 +83,15 @@ def test_with_chain_candidates_reach_holds_the_first_layer_to_the_window() -> No
 
 
 def test_the_paper_tier_holds_every_row_that_the_targets_need() -> None:
-    targets = plan.cells(config.from_files([str(config.FOLDER / "targets.yaml")]))
+    targets = config.cells(config.from_files([str(config.FOLDER / "targets.yaml")]))
     assert {c.path for c in targets} < {
-        c.path for c in plan.cells(config.tier("paper", {"devices": ["cpu"]}))
+        c.path for c in config.cells(config.tier("paper", {"devices": ["cpu"]}))
     }
 
 
 @pytest.mark.parametrize("experiment", ["ablation", "two_hop"])
 def test_every_variant_has_settings_that_its_model_knows(experiment: str) -> None:
     block = config.tier("paper")["experiments"][experiment]
-    variants = plan.variants("pointer", {"mixer": {}, **block})
+    variants = config.variants("pointer", {"mixer": {}, **block})
     made: Any = registry.load("pointer")
     assert len({repr(made.Settings(**mixer)) for mixer in variants}) == len(variants) > 1

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from workflow.bench import config, plan
+from workflow.bench import config
 from workflow.bench.cell import Cell, affinity, threads
 from workflow.bench.rows import estimate, provenance, write_row
 
@@ -67,13 +67,13 @@ def test_the_default_tier_is_half_an_hour_on_two_cores_and_a_new_mixer_a_quarter
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
-    monkeypatch.setattr(plan, "devices", lambda _: ["cpu"])
+    monkeypatch.setattr(provenance, "devices", lambda: ["cpu"])
     tier = config.tier("default")
     own = {
         "own_models": {"mine": "baselines.local:LocalAttention"}
     }  # as a line in the registry: group own, linear
     before, after = (
-        [estimate.wall_seconds(cell, tmp_path) for cell in plan.cells(cells)]
+        [estimate.wall_seconds(cell, tmp_path) for cell in config.cells(cells)]
         for cells in (tier, {**tier, **own})
     )
     assert sum(before) < 1.1 * 30 * 60  # the guess is crude

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workflow.bench import config, grid, plan, registry
-from workflow.bench.cell import Cell, from_dict
+from workflow.bench import config, grid, registry
+from workflow.bench.cell import Cell
 from workflow.bench.rows import provenance
 
 SMALL: dict[str, Any] = {
@@ -29,33 +29,20 @@ def paths(cells: list[Cell]) -> list[str]:
 
 
 def edited(**changes: Any) -> list[Cell]:
-    return plan.cells({**SMALL, **changes})
-
-
-def test_planning_twice_gives_the_same_rows_in_the_same_order() -> None:
-    assert paths(plan.cells(SMALL)) == paths(plan.cells(SMALL))
+    return config.cells({**SMALL, **changes})
 
 
 @pytest.mark.parametrize("name", config.tier_names())
 def test_no_two_cells_share_a_row(name: str) -> None:
-    cells = plan.cells(config.tier(name))
+    cells = config.cells(config.tier(name))
     assert len({cell.path.lower() for cell in cells}) == len(cells)
     assert len({cell.key() for cell in cells}) == len(cells)
 
 
 def test_adding_a_length_adds_only_its_cells() -> None:
-    before, after = set(paths(plan.cells(SMALL))), set(paths(edited(lengths=[128, 256, 512])))
+    before, after = set(paths(config.cells(SMALL))), set(paths(edited(lengths=[128, 256, 512])))
     assert before < after
     assert all("/n512-" in path for path in after - before)
-
-
-def test_adding_a_model_adds_only_its_cells() -> None:
-    before, after = (
-        set(paths(plan.cells(SMALL))),
-        set(paths(edited(models=["longformer", "pointer", "transformer"]))),
-    )
-    assert before < after
-    assert all("/longformer/" in path for path in after - before)
 
 
 def test_a_setting_of_one_task_at_the_top_of_a_tier_reaches_only_its_cells() -> None:
@@ -65,11 +52,11 @@ def test_a_setting_of_one_task_at_the_top_of_a_tier_reaches_only_its_cells() -> 
 
 
 def test_the_order_of_a_list_of_models_changes_nothing() -> None:
-    assert paths(edited(models=["transformer", "pointer"])) == paths(plan.cells(SMALL))
+    assert paths(edited(models=["transformer", "pointer"])) == paths(config.cells(SMALL))
 
 
 def test_timed_models_take_turns_within_a_repeat() -> None:
-    timed = [cell for cell in plan.cells(SMALL) if cell.timing]
+    timed = [cell for cell in config.cells(SMALL) if cell.timing]
     assert [(s.repeat, s.length, s.model) for s in timed] == list(
         itertools.product((0, 1), (128, 256), ("pointer", "transformer"))
     )
@@ -79,7 +66,7 @@ def test_timed_models_take_turns_within_a_repeat() -> None:
 def test_models_are_timed_in_turn_at_each_length(name: str) -> None:
     """Repeat 1 of every model before repeat 2 of any, and those of one repeat one after the
     other."""
-    timed = [cell for cell in plan.cells(config.tier(name)) if cell.timing]
+    timed = [cell for cell in config.cells(config.tier(name)) if cell.timing]
     for (device, length), cells in _grouped(timed, "device", "length").items():
         assert [s.repeat for s in cells] == sorted(s.repeat for s in cells), (device, length)
     for cells in _grouped(timed, "device", "length", "repeat").values():
@@ -88,18 +75,11 @@ def test_models_are_timed_in_turn_at_each_length(name: str) -> None:
 
 
 def test_repeats_of_a_timing_have_the_tiers_other_work_between_them() -> None:
-    cells = plan.cells(config.tier("paper"))
+    cells = config.cells(config.tier("paper"))
     around = "".join(str(c.repeat) if c.timing else "." for c in cells)
     shape = re.fullmatch(r"0+(\.+)1+(\.+)2+", around)
     assert shape is not None
     assert abs(len(shape[1]) - len(shape[2])) <= 1
-
-
-def test_timings_of_one_repeat_stay_where_the_config_has_them() -> None:
-    names = [cell.experiment for cell in plan.cells(config.tier("default"))]
-    assert list(dict.fromkeys(names)) == [
-        n for n, block in config.tier("default")["experiments"].items() if block
-    ]
 
 
 def test_snakemake_is_told_to_run_rows_in_the_order_of_the_plan() -> None:
@@ -131,7 +111,7 @@ def test_each_task_lies_along_its_own_axis() -> None:
         "string-copy": {"letters": [9]},
         "induction": {"lengths": [64]},
     }
-    cells = plan.cells({**SMALL, "models": ["pointer"], "experiments": blocks})
+    cells = config.cells({**SMALL, "models": ["pointer"], "experiments": blocks})
     assert [path.rpartition("-")[0] for path in paths(cells)] == [
         "results/runs/mqar/pointer/p4-s0",
         "results/runs/mqar/pointer/p16-s0",
@@ -155,7 +135,7 @@ def test_interpretability_trains_on_the_tasks_that_the_config_lists() -> None:
 
 def test_controls_are_chosen_by_kind() -> None:
     kinds = {
-        choice: set(plan.chosen_models({"models": [], "controls": [choice]}))
+        choice: set(config.chosen_models({"models": [], "controls": [choice]}))
         for choice in ("all", "trained", "none")
     }
     controls = {name for name in registry.names() if registry.info(name).kind == "control"}
@@ -187,17 +167,12 @@ def test_two_restrictions_on_one_model_both_hold() -> None:
 def test_devices_auto_is_what_the_machine_has(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(provenance, "devices", lambda: ["cpu", "cuda"])
     assert {cell.device for cell in edited(devices=["auto"])} == {"cpu", "cuda"}
-    settled = plan.settled(
+    settled = config.settled(
         config.tier("default", {"experiments": {"copy": {"devices": "mps"}, "complexity": None}})
     )
     assert settled["devices"] == ["cpu", "cuda"]
     assert settled["experiments"]["copy"]["devices"] == ["mps"]
     assert settled["experiments"]["complexity"] is None
-
-
-def test_a_device_that_is_absent_is_still_planned(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(provenance, "devices", lambda: ["cpu"])
-    assert {cell.device for cell in edited(devices=["cpu", "mps"])} == {"cpu", "mps"}
 
 
 def test_a_dtype_may_be_restricted_as_well() -> None:
@@ -239,21 +214,8 @@ def test_an_experiments_variants_win_over_the_tiers() -> None:
 def test_jobs_side_by_side_never_use_more_threads_than_allowed(
     wanted: int, cores: int, allowed: int
 ) -> None:
-    claimed = plan.rule_threads(wanted, cores, allowed)
+    claimed = config.rule_threads(wanted, cores, allowed)
     assert 1 <= claimed <= cores
     used = min(wanted or allowed, allowed)
     at_once = cores // claimed
     assert at_once * used <= max(allowed, used)
-
-
-@pytest.mark.parametrize(
-    ("wanted", "cores", "claimed"),
-    [(0, 4, 4), (2, 4, 4), (1, 4, 2), (1, 2, 1), (1, 1, 1), (0, 1, 1)],
-)
-def test_thread_shares_on_two_cpus(wanted: int, cores: int, claimed: int) -> None:
-    assert plan.rule_threads(wanted, cores, allowed=2) == claimed
-
-
-def test_every_cell_has_its_command() -> None:
-    for cell in plan.cells(SMALL):
-        assert from_dict(cell.to_dict()) == cell

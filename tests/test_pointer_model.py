@@ -329,7 +329,7 @@ def test_every_parameter_has_one_optimiser() -> None:
     [
         ({"k": 0}, "k is 0; accepted: 1 to 4096"),
         ({"window": 65}, "window is 65; accepted: 1 to 64"),
-        ({"credit": "ftt"}, "credit of pointer is 'ftt'; accepted: none, candidates, fft"),
+        ({"credit": "ftt"}, "credit of pointer is 'ftt'; accepted: 'none', 'candidates' or 'fft'"),
         ({"candidates": "offsets+chian"}, "Did you mean 'chain'"),
         ({"candidates": "chain"}, "candidates is 'chain'; accepted: offsets, or offsets[+] and"),
         ({"candidates": "offsets+chain", "window": 60}, "window is 60; accepted: 1 to 59"),

@@ -15,24 +15,24 @@ from hypothesis import strategies as st
 from pointer.errors import InputError
 from workflow.bench.tasks import khop, listops
 from workflow.bench.tasks.base import IGNORED, Seeds, Symbols, Task, generator
-from workflow.bench.tasks.induction import InductionTask
-from workflow.bench.tasks.khop import KhopTask, find, hop
-from workflow.bench.tasks.listops import END, FILLER, MAX, MIN, ListOpsTask
-from workflow.bench.tasks.mqar import MqarTask, query_places
-from workflow.bench.tasks.selective_copy import SelectiveCopyTask
-from workflow.bench.tasks.string_copy import StringCopyTask
-from workflow.bench.tasks.text import TextTask
+from workflow.bench.tasks.induction import Induction
+from workflow.bench.tasks.khop import Khop, find, hop
+from workflow.bench.tasks.listops import END, FILLER, MAX, MIN, ListOps
+from workflow.bench.tasks.mqar import Mqar, query_places
+from workflow.bench.tasks.selective_copy import SelectiveCopy
+from workflow.bench.tasks.string_copy import StringCopy
+from workflow.bench.tasks.text import Bytes
 from workflow.report.notes import CAVEATS
 
 ANY = Seeds.of(0)
 TASKS: list[Task] = [
-    MqarTask(batch=2, length=64, symbols=64, seeds=ANY, pairs=8),
-    SelectiveCopyTask(batch=2, length=48, symbols=16, seeds=ANY, items=12),
-    InductionTask(batch=2, length=32, symbols=16, seeds=ANY),
-    KhopTask(batch=2, length=128, symbols=5, seeds=ANY, hops=2),
-    StringCopyTask(batch=2, length=62, symbols=29, seeds=ANY, letters=30),
-    ListOpsTask(batch=2, length=60, symbols=16, seeds=ANY),
-    TextTask(batch=2, length=64, symbols=256, seeds=ANY, data=""),
+    Mqar(pairs=8).at(2, length=64, symbols=64, seeds=ANY),
+    SelectiveCopy(items=12).at(2, length=48, symbols=16, seeds=ANY),
+    Induction().at(2, length=32, symbols=16, seeds=ANY),
+    Khop(hops=2).at(2, length=128, symbols=5, seeds=ANY),
+    StringCopy(letters=30).at(2, length=62, symbols=29, seeds=ANY),
+    ListOps().at(2, length=60, symbols=16, seeds=ANY),
+    Bytes(data="").at(2, length=64, symbols=256, seeds=ANY),
 ]
 every_task = pytest.mark.parametrize("task", TASKS, ids=lambda task: type(task).__name__)
 
@@ -67,7 +67,7 @@ def drawn(task: Task, stream: str, index: int, count: int) -> tuple[Symbols, Sym
 
 
 def test_mqar_asks_for_the_value_of_each_key() -> None:
-    task = MqarTask(batch=1, length=12, symbols=12, seeds=ANY, pairs=2)
+    task = Mqar(pairs=2).at(1, length=12, symbols=12, seeds=ANY)
     keys, values = (
         [[0.9, 0.1, 0.8, 0.2, 0.7]],
         [[0.8, 0.2, 0.1, 0.7, 0.6, 0.9]],
@@ -78,21 +78,21 @@ def test_mqar_asks_for_the_value_of_each_key() -> None:
 
 
 def test_selective_copying_wants_the_data_in_order_at_the_markers() -> None:
-    task = SelectiveCopyTask(batch=1, length=10, symbols=8, seeds=ANY, items=3)
+    task = SelectiveCopy(items=3).at(1, length=10, symbols=8, seeds=ANY)
     tokens, targets = made(task, [[5, 3, 5]], [[0.5, 0.1, 0.6, 0.7, 0.2, 0.8, 0.3]])
     assert tokens == [[0, 5, 0, 0, 3, 0, 5, 7, 7, 7]]
     assert targets == [[".", ".", ".", ".", ".", ".", ".", 5, 3, 5]]
 
 
 def test_induction_wants_what_followed_the_special_symbol() -> None:
-    task = InductionTask(batch=1, length=8, symbols=10, seeds=ANY)
+    task = Induction().at(1, length=8, symbols=10, seeds=ANY)
     tokens, targets = made(task, [[4, 0, 3, 6, 6, 2, 1, 5]], [2])
     assert tokens == [[4, 0, 9, 6, 6, 2, 1, 9]]
     assert targets == [[".", ".", ".", ".", ".", ".", ".", 6]]
 
 
 def test_the_symbol_after_an_early_special_symbol_may_be_the_last_but_one() -> None:
-    task = InductionTask(batch=1, length=3, symbols=10, seeds=ANY)
+    task = Induction().at(1, length=3, symbols=10, seeds=ANY)
     assert made(task, [[4, 7, 3]], [0]) == ([[9, 7, 9]], [[".", ".", 7]])
 
 
@@ -101,7 +101,7 @@ def test_the_symbol_after_an_early_special_symbol_may_be_the_last_but_one() -> N
     [(1, [4, 4, 4, 1, 4, 2, 0]), (2, [4, 4, 4, 4, 4, 4, 1]), (3, [4, 4, 4, 4, 4, 4, 4])],
 )
 def test_khop_follows_the_last_occurrence(hops: int, expected: list[int]) -> None:
-    task = KhopTask(batch=1, length=7, symbols=5, seeds=ANY, hops=hops)
+    task = Khop(hops=hops).at(1, length=7, symbols=5, seeds=ANY)
     steps = [
         [9, 1, 1, 2, 3, 2, 1]
     ]  # from each symbol to the next, of 4 in a ring; the first is drawn by itself
@@ -110,7 +110,7 @@ def test_khop_follows_the_last_occurrence(hops: int, expected: list[int]) -> Non
 
 def test_khop_never_repeats_a_symbol_at_once_and_draws_the_others_alike() -> None:
     """A repeated symbol would be its own target for every k."""
-    tokens = drawn(KhopTask(batch=1, length=128, symbols=5, seeds=ANY, hops=2), "train", 0, 500)[0]
+    tokens = drawn(Khop(hops=2).at(1, length=128, symbols=5, seeds=ANY), "train", 0, 500)[0]
     pairs = np.zeros((4, 4), dtype=int)
     np.add.at(pairs, (tokens[:, :-1].ravel(), tokens[:, 1:].ravel()), 1)
     assert np.array_equal(pairs.diagonal(), np.zeros(4))
@@ -122,7 +122,7 @@ def test_khop_never_repeats_a_symbol_at_once_and_draws_the_others_alike() -> Non
 @pytest.mark.parametrize(("hops", "percent"), [(1, 32), (2, 48), (3, 27), (4, 31)])
 def test_what_the_symbol_at_hand_tells_is_what_khop_says_it_does(hops: int, percent: int) -> None:
     tokens, targets = drawn(
-        KhopTask(batch=1, length=128, symbols=5, seeds=ANY, hops=hops), "evaluate", 0, 5000
+        Khop(hops=hops).at(1, length=128, symbols=5, seeds=ANY), "evaluate", 0, 5000
     )
     counts = np.zeros((4, 5), dtype=int)
     np.add.at(counts, (tokens.ravel(), targets.ravel()), 1)
@@ -133,7 +133,7 @@ def test_what_the_symbol_at_hand_tells_is_what_khop_says_it_does(hops: int, perc
 
 def test_what_the_first_operator_tells_is_what_listops_says_it_does() -> None:
     """Within five standard deviations."""
-    task, percent = ListOpsTask(batch=1, length=2000, symbols=16, seeds=ANY), 36
+    task, percent = ListOps().at(1, length=2000, symbols=16, seeds=ANY), 36
     tokens, targets = drawn(task, "evaluate", 0, 3000)
     counts = np.zeros((16, 10), dtype=int)
     np.add.at(counts, (tokens[:, 0], targets.max(axis=1)), 1)
@@ -145,22 +145,20 @@ def test_what_the_first_operator_tells_is_what_listops_says_it_does() -> None:
 
 
 def test_a_string_is_wanted_again_and_then_its_end() -> None:
-    task = StringCopyTask(batch=1, length=10, symbols=13, seeds=ANY, letters=3)
+    task = StringCopy(letters=3).at(1, length=10, symbols=13, seeds=ANY)
     tokens, targets = made(task, [3], [7, 2, 9], stream="train")
     assert tokens == [[10, 7, 2, 9, 11, 7, 2, 9, 12, 12]]
     assert targets == [[".", ".", ".", ".", 7, 2, 9, 12, ".", "."]]
 
 
 def test_the_end_of_a_string_is_not_scored() -> None:
-    tokens, targets = made(
-        StringCopyTask(batch=1, length=10, symbols=13, seeds=ANY, letters=3), [7, 2, 9]
-    )
+    tokens, targets = made(StringCopy(letters=3).at(1, length=10, symbols=13, seeds=ANY), [7, 2, 9])
     assert tokens == [[10, 7, 2, 9, 11, 7, 2, 9, 12, 12]]
     assert targets == [[".", ".", ".", ".", 7, 2, 9, ".", ".", "."]]
 
 
 def test_listops_wants_the_value_at_the_end_of_the_expression() -> None:
-    task = ListOpsTask(batch=1, length=10, symbols=16, seeds=ANY)
+    task = ListOps().at(1, length=10, symbols=16, seeds=ANY)
     outer = [
         MAX - MIN,
         4,
@@ -175,14 +173,14 @@ def test_listops_wants_the_value_at_the_end_of_the_expression() -> None:
 
 def test_of_a_text_the_next_byte_is_wanted_everywhere(tmp_path: Path) -> None:
     (tmp_path / "text").write_bytes(b"for i in range(10):\n" * 40)
-    task = TextTask(batch=1, length=7, symbols=256, seeds=ANY, data=str(tmp_path / "text"))
+    task = Bytes(data=str(tmp_path / "text")).at(1, length=7, symbols=256, seeds=ANY)
     tokens, targets = made(task, [0])
     assert bytes(tokens[0]) == b"for i i"
     assert bytes(targets[0]) == b"or i in"
 
 
 def test_training_strings_are_of_every_length_and_scored_ones_of_the_longest() -> None:
-    task = StringCopyTask(batch=1, length=12, symbols=29, seeds=ANY, letters=5)
+    task = StringCopy(letters=5).at(1, length=12, symbols=29, seeds=ANY)
     lengths = {
         stream: (task.sequences(generator(stream, 0, 0), 300, stream)[1] != IGNORED).sum(1) - ends
         for stream, ends in (("train", 1), ("evaluate", 0))
@@ -192,7 +190,7 @@ def test_training_strings_are_of_every_length_and_scored_ones_of_the_longest() -
 
 
 def test_longer_strings_than_training_had_are_scored_as_well() -> None:
-    task = StringCopyTask(batch=1, length=12, symbols=29, seeds=ANY, letters=5)
+    task = StringCopy(letters=5).at(1, length=12, symbols=29, seeds=ANY)
     further = task.further()
     assert {size: one.length for size, one in further.items()} == {10: 22, 20: 42}
     assert task.longest == 42
@@ -205,7 +203,7 @@ def test_mqar_is_solved_by_a_dictionary(data: st.DataObject, pairs: int, seed: i
         data.draw(st.integers(4 * pairs, 64)),
         data.draw(st.integers(2 * pairs + 2, 64)),
     )
-    task = MqarTask(batch=1, length=length, symbols=symbols, seeds=ANY, pairs=pairs)
+    task = Mqar(pairs=pairs).at(1, length=length, symbols=symbols, seeds=ANY)
     tokens, targets = (
         a[0].tolist() for a in task.sequences(generator("train", seed, 0), 1, "train")
     )
@@ -288,58 +286,30 @@ def test_chance_is_what_the_best_constant_guess_scores(task: Task) -> None:
     ("length", "symbols", "hops"), [(4, 5, 3), (16, 5, 1), (16, 5, 4), (128, 5, 2), (64, 3, 3)]
 )
 def test_khop_knows_its_chance_exactly(length: int, symbols: int, hops: int) -> None:
-    task = KhopTask(batch=2, length=length, symbols=symbols, seeds=ANY, hops=hops)
+    task = Khop(hops=hops).at(2, length=length, symbols=symbols, seeds=ANY)
     wanted = drawn(task, "evaluate", 0, 20_000)[1]
     assert task.chance == pytest.approx(np.bincount(wanted.ravel()).max() / wanted.size, abs=0.005)
 
 
 @pytest.mark.parametrize(
-    ("task", "sizes", "words"),
+    ("task", "length", "symbols", "words"),
     [
-        (
-            MqarTask,
-            {"length": 64, "symbols": 64, "pairs": 17},
-            "pairs is 17; accepted: 1 to 16 at length 64",
-        ),
-        (
-            MqarTask,
-            {"length": 64, "symbols": 16, "pairs": 8},
-            "pairs is 8; accepted: 1 to 7 with 16 symbols",
-        ),
-        (
-            MqarTask,
-            {"length": 3, "symbols": 64, "pairs": 1},
-            "pairs is 1; accepted: none at length 3",
-        ),
-        (
-            SelectiveCopyTask,
-            {"length": 20, "symbols": 16, "items": 11},
-            "items is 11; accepted: 1 to 10",
-        ),
-        (
-            SelectiveCopyTask,
-            {"length": 20, "symbols": 3, "items": 4},
-            "symbols is 3; accepted: 4 to",
-        ),
-        (InductionTask, {"length": 2, "symbols": 16}, "length is 2; accepted: 3 to"),
-        (InductionTask, {"length": 20, "symbols": 2}, "symbols is 2; accepted: 3 to"),
-        (KhopTask, {"length": 20, "symbols": 5, "hops": 0}, "hops is 0; accepted: 1 to 20"),
-        (KhopTask, {"length": 20, "symbols": 2, "hops": 1}, "symbols is 2; accepted: 3 to"),
-        (
-            StringCopyTask,
-            {"length": 20, "symbols": 29, "letters": 10},
-            "letters is 10; accepted: 1 to 9 at length 20",
-        ),
-        (
-            StringCopyTask,
-            {"length": 20, "symbols": 3, "letters": 4},
-            "symbols is 3; accepted: 4 to",
-        ),
-        (ListOpsTask, {"length": 8, "symbols": 16}, "length is 8; accepted: 9 to"),
+        (Mqar(pairs=17), 64, 64, "pairs is 17; accepted: 1 to 16 at length 64"),
+        (Mqar(pairs=8), 64, 16, "pairs is 8; accepted: 1 to 7 with 16 symbols"),
+        (Mqar(pairs=1), 3, 64, "pairs is 1; accepted: none at length 3"),
+        (SelectiveCopy(items=11), 20, 16, "items is 11; accepted: 1 to 10"),
+        (SelectiveCopy(items=4), 20, 3, "symbols is 3; accepted: 4 to"),
+        (Induction(), 2, 16, "length is 2; accepted: 3 to"),
+        (Induction(), 20, 2, "symbols is 2; accepted: 3 to"),
+        (Khop(hops=21), 20, 5, "hops is 21; accepted: 1 to 20"),
+        (Khop(hops=1), 20, 2, "symbols is 2; accepted: 3 to"),
+        (StringCopy(letters=10), 20, 29, "letters is 10; accepted: 1 to 9 at length 20"),
+        (StringCopy(letters=4), 20, 3, "symbols is 3; accepted: 4 to"),
+        (ListOps(), 8, 16, "length is 8; accepted: 9 to"),
     ],
 )
 def test_sizes_that_do_not_fit_are_refused(
-    task: type[Task], sizes: dict[str, int], words: str
+    task: Task, length: int, symbols: int, words: str
 ) -> None:
     with pytest.raises(InputError, match=words):
-        task(batch=1, seeds=ANY, **sizes)
+        task.at(1, length, symbols, ANY)

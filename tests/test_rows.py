@@ -75,7 +75,7 @@ def test_a_truncated_row_is_refused(
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"accuracy": 1.5}, "accuracy is 1.5; accepted: a finite number from 0"),
+        ({"accuracy": 1.5}, "accuracy is 1.5; accepted: less than or equal to 1"),
         ({"status": "fine"}, "status 'fine' is unknown"),
         ({"threads": 0}, "threads is 0"),
         ({"peak_memory_bytes": 0}, "peak_memory_bytes is 0"),

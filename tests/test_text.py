@@ -12,8 +12,8 @@ import pytest
 from pointer.errors import InputError
 from workflow.bench.tasks.base import Seeds, generator
 from workflow.bench.tasks.text import (
+    Bytes,
     Corpus,
-    TextTask,
     corpus,
     library_files,
     split_by_file,
@@ -23,17 +23,8 @@ from workflow.bench.tasks.text import (
 ROOT = Path(sysconfig.get_paths()["stdlib"])
 
 
-def task(data: str = "", length: int = 64) -> TextTask:
-    return TextTask(batch=2, length=length, symbols=256, seeds=Seeds.of(0), data=data)
-
-
-def test_the_next_byte_is_wanted(tmp_path: Path) -> None:
-    text = tmp_path / "text"
-    text.write_bytes(b"for i in range(3): print(i)\n" * 20)
-    tokens, targets = task(str(text), 7).sequences(generator("train", 0, 0), 1, "train")
-    line, wanted = bytes(tokens[0].tolist()), bytes(targets[0].tolist())
-    assert line[1:] == wanted[:-1]
-    assert line + wanted[-1:] in text.read_bytes()
+def task(data: str = "", length: int = 64) -> Bytes:
+    return Bytes(data=data).at(2, length, symbols=256, seeds=Seeds.of(0))
 
 
 def test_the_librarys_sources_are_found_without_tests_and_installed_packages() -> None:

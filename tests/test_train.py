@@ -16,10 +16,10 @@ from workflow.bench.measure import learning, training
 from workflow.bench.measure.checkpoint import thin
 from workflow.bench.outcomes import Diverged
 from workflow.bench.tasks.base import IGNORED, Seeds
-from workflow.bench.tasks.copy import CopyTask
+from workflow.bench.tasks.copy import Copy
 
 CPU = torch.device("cpu")
-TASK = CopyTask(batch=4, length=24, distance=5, symbols=6, seeds=Seeds.of(3))
+TASK = Copy(distance=5).at(batch=4, length=24, symbols=6, seeds=Seeds.of(3))
 
 
 class Shift(Mixer):

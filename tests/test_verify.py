@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from workflow.bench import cli, config, plan
+from workflow.bench import cli, config
 from workflow.bench.cell import Cell
 from workflow.bench.rows import Row, attachment, digest, file_hash, provenance, write_row
 
@@ -49,7 +49,7 @@ Change = Callable[[Row], dict[str, Any]]
 
 
 def cells(tier: dict[str, Any] = TIER) -> list[Cell]:
-    return plan.cells(config.tiers(tier)[1]["tiny"])
+    return config.cells(config.tiers(tier)[1]["tiny"])
 
 
 def measured(cell: Cell, place: int) -> Row:

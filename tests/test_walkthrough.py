@@ -43,47 +43,46 @@ TASK = '''"""Name the symbol that stood `gap` positions back, at the last positi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from numpy.random import Generator
 from pydantic import Field
 
-from workflow.bench.tasks.base import Parameters, Symbols, Task, blank, require
+from workflow.bench.tasks.base import Drawn, Task, blank, require
 from workflow.bench.validation import Whole
 
 
-@dataclass(frozen=True, kw_only=True)
-class EchoTask(Task):
-    gap: int
-    supervised = 1
+class Echo(Task):
+    """Name one symbol."""
 
-    def __post_init__(self) -> None:
+    question = "is the symbol of some positions back named?"
+    axis, axis_key, sign = "gap", "gaps", "g"
+    own_length = 16
+    own_symbols = 8
+    evaluate_symbols = 20
+
+    name: Literal["echo"] = "echo"
+    gap: Whole = Field(default=1, ge=1, le=100, description="how far back")
+
+    def check(self) -> None:
+        """Require a symbol that far back."""
         require("gap", self.gap, 1, self.length - 1)
+
+    @property
+    def supervised(self) -> int:
+        return 1
 
     @property
     def chance(self) -> float:
         return 1 / self.symbols
 
-    def sequences(
-        self, rng: np.random.Generator, count: int, stream: str
-    ) -> tuple[Symbols, Symbols]:
+    def sequences(self, rng: Generator, count: int, stream: str) -> Drawn:
+        """Return uniform symbols."""
         tokens = rng.integers(self.symbols, size=(count, self.length), dtype=np.int64)
         targets = blank(tokens)
         targets[:, -1] = tokens[:, -1 - self.gap]
         return tokens, targets
-
-
-class Echo(Parameters):
-    question = "is the symbol of some positions back named?"
-    axis, axis_key, sign = "gap", "gaps", "g"
-    length = 16
-    symbols = 8
-    evaluate_symbols = 20
-    made_by = EchoTask
-
-    name: Literal["echo"] = "echo"
-    gap: Whole = Field(default=1, ge=1, le=100, description="how far back")
 '''
 TASK_LINE = '    "echo": "workflow.bench.tasks.echo:Echo",\n'
 TASK_TIER = """

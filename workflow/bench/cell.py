@@ -13,38 +13,36 @@ import os
 import re
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic.fields import FieldInfo
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from pointer.errors import InputError
 from workflow.bench import experiments, registry, tasks
-from workflow.bench.tasks.base import Parameters, Task
-from workflow.bench.validation import Number, Settings, Text, Whole, input_error
+from workflow.bench.tasks.base import Seeds, Task
+from workflow.bench.validation import Closed, Number, Settings, Text, Whole, input_error
 
 Device = Literal["cpu", "cuda", "mps"]
 Dtype = Literal["float32", "bfloat16"]
-# The group of a setting decides which experiments' keys hold it.
-Group = Literal["cell", "training", "timing", "limit"]
+# Groups of settings that only some experiments' keys hold; those of a limit are in none.
+TRAINING = ("task", "tokens", "lr", "stop_accuracy", "evaluate_symbols", "schedule")
+TIMING = ("warmup_steps", "timed_steps")
+LIMITS = ("timeout_s", "memory_limit_bytes")
 AnyTask: Any = tasks.any_task()
 DEVICES: tuple[str, ...] = get_args(Device)
 DTYPES: tuple[str, ...] = get_args(Dtype)
 RUNS = "results/runs"
 LONGEST = 2**22
 DEFAULT_LENGTH = 2048  # the paper's longest
-DEFAULT_SYMBOLS = 20
-STEP_TOKENS = 4096
+STEP_TOKENS = Task.step_tokens
 LONGEST_LABEL = 80  # characters of a variant in a path
 
 
-def _setting(default: Any, description: str, group: Group = "cell", **bounds: Any) -> Any:
-    """Return a field with its meaning, its accepted range and its group."""
-    return Field(default, description=description, json_schema_extra={"group": group}, **bounds)
+def _setting(default: Any, description: str, **bounds: Any) -> Any:
+    """Return a field with its meaning and its accepted range."""
+    return Field(default, description=description, **bounds)
 
 
-class Trunk(BaseModel):
+class Trunk(Closed):
     """The trunk that all models share (paper section 3.1)."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     layers: Whole = Field(default=6, ge=1, le=128, description="layers of the trunk")
     width: Whole = Field(
@@ -76,11 +74,9 @@ def _vocabulary(symbols: int) -> int:
     return symbols
 
 
-class Cell(BaseModel):
+class Cell(Closed):
     """One row's settings. Tokens count inputs (batch x N a step); 0 means "the experiment's own"
     where the description says so."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     experiment: Annotated[str, AfterValidator(_known_experiment)] = Field(
         description="what is measured"
@@ -96,52 +92,39 @@ class Cell(BaseModel):
     length: Whole = _setting(
         0, f"sequence length N; 0: the task's own, else {DEFAULT_LENGTH}", ge=0, le=LONGEST
     )
-    task: AnyTask | None = _setting(None, "what the model learns, with its parameters", "training")
+    task: AnyTask | None = _setting(None, "what the model learns, with its parameters")
     batch: Whole = _setting(
-        0,
-        f"sequences a step; 0: {STEP_TOKENS} // N or fewer, as the task says, at least 1",
-        ge=0,
-        le=65536,
+        0, "sequences a step; 0: 4096 // N or fewer, as the task says, at least 1", ge=0, le=65536
     )
-    tokens: Whole = _setting(
-        100_000, "training budget in tokens, never exceeded", "training", ge=1, le=10**12
-    )
-    lr: Number = _setting(1e-3, "learning rate of AdamW", "training", ge=0.0, le=10.0)
+    tokens: Whole = _setting(100_000, "training budget in tokens, never exceeded", ge=1, le=10**12)
+    lr: Number = _setting(1e-3, "learning rate of AdamW", ge=0.0, le=10.0)
     symbols: Annotated[Whole, AfterValidator(_vocabulary)] = _setting(
-        0,
-        f"vocabulary V, at least 2; 0: the task's own, else {DEFAULT_SYMBOLS}; a task may fix it",
-        ge=0,
-        le=2**20,
+        0, "vocabulary V, at least 2; 0: the task's own; a task may fix it", ge=0, le=2**20
     )
     seed: Whole = _setting(0, "seed of data, initialisation and order", ge=0, le=2**31 - 1)
     repeat: Whole = _setting(0, "which repetition of the same measurement", ge=0, le=10**6)
-    warmup_steps: Whole = _setting(2, "steps before the clock starts", "timing", ge=1, le=10**6)
-    timed_steps: Whole = _setting(5, "timed steps", "timing", ge=1, le=10**6)
+    warmup_steps: Whole = _setting(2, "steps before the clock starts", ge=1, le=10**6)
+    timed_steps: Whole = _setting(5, "timed steps", ge=1, le=10**6)
     stop_accuracy: Number = _setting(
-        0.0, "training stops at this hard-inference accuracy; 0: never", "training", ge=0.0, le=1.0
+        0.0, "training stops at this hard-inference accuracy; 0: never", ge=0.0, le=1.0
     )
     evaluate_symbols: Whole = _setting(
-        0,
-        "fresh symbols scored at the end, at least; 0: the task's own number",
-        "training",
-        ge=0,
-        le=10**9,
+        0, "fresh symbols scored at the end, at least; 0: the task's own number", ge=0, le=10**9
     )
     trunk: Trunk = _setting(Trunk(), "the trunk's sizes")
     init: Literal["normal-0.02"] = _setting("normal-0.02", "initialisation of the projections")
-    schedule: Literal["constant"] = _setting("constant", "learning rate over training", "training")
+    schedule: Literal["constant"] = _setting("constant", "learning rate over training")
     short_convolution: Literal["source"] = _setting(
         "source", "convolution on queries, keys and values; source: as the mixer's source has it"
     )
     timeout_s: Whole = _setting(
         1800,
         "longest run time in seconds, waiting and contract check left out; 0: no limit",
-        "limit",
         ge=0,
         le=10**8,
     )
     memory_limit_bytes: Whole = _setting(
-        0, "most bytes it may allocate; 0: the machine's RAM (on cpu)", "limit", ge=0, le=2**60
+        0, "most bytes it may allocate; 0: the machine's RAM (on cpu)", ge=0, le=2**60
     )
     machine: Text = _setting(
         "", "the machine's label in every row; empty: its CPU or GPU name and core count"
@@ -155,19 +138,20 @@ class Cell(BaseModel):
 
         Raise InputError for the first value that is refused, and for a parameter of another task.
         """
-        entry = experiments.info(experiment)
-        name = settings.pop("task", None) or entry.task
+        name = settings.pop("task", None) or experiments.info(experiment).task
+        own = tasks.info(name).model_fields if name else {}
         values: dict[str, Any] = {"experiment": experiment, "model": model}
         task: dict[str, Any] = {"name": name}
         trunk: dict[str, Any] = {}
-        own = tasks.info(name).model_fields if name else {}
         for key, value in settings.items():
             if key in own:
                 task[key] = value
             elif key in Trunk.model_fields and not isinstance(value, Trunk):
                 trunk[key] = value
             elif key in tasks.parameters():
-                _refuse_idle(experiment, key, value)
+                takes = ", ".join(t for t in tasks.TASKS if key in tasks.info(t).model_fields)
+                idle = f"{option(key)} {value} does nothing in {experiment}; accepted: with {takes}"
+                raise InputError(f"{idle}. Take it away, or change `--experiment`.")
             elif key in Cell.model_fields:
                 values[key] = value
             else:
@@ -217,7 +201,7 @@ class Cell(BaseModel):
     @property
     def axis(self) -> str:
         """The setting along which this cell's like lie."""
-        return self.task.axis if self.task is not None else "length"
+        return (self.task or Task).axis
 
     @property
     def x(self) -> int:
@@ -228,27 +212,22 @@ class Cell(BaseModel):
 
     def resolved(self) -> Cell:
         """Return the same cell with every size filled in where it is 0."""
-        task = self.task
-        length = self.length or (task.default_length() if task is not None else DEFAULT_LENGTH)
-        if task is not None and (task.fixed_symbols or not self.symbols):
-            symbols = task.symbols
-        else:
-            symbols = self.symbols or DEFAULT_SYMBOLS
-        own = Parameters if task is None else task
-        return self.model_copy(
-            update={
-                "length": length,
-                "symbols": symbols,
-                "batch": self.batch or max(1, own.step_tokens // length),
-                "evaluate_symbols": self.evaluate_symbols or own.evaluate_symbols,
-                "threads": threads(self.threads),
-            }
-        )
+        own = self.task or Task
+        length = self.length or (self.task.default_length() if self.task else DEFAULT_LENGTH)
+        sizes = {
+            "length": length,
+            "symbols": own.own_symbols if own.fixed_symbols or not self.symbols else self.symbols,
+            "batch": self.batch or max(1, own.step_tokens // length),
+            "evaluate_symbols": self.evaluate_symbols or own.evaluate_symbols,
+            "threads": threads(self.threads),
+        }
+        return self.model_copy(update=sizes)
 
     def learned(self) -> Task:
         """Return what the model learns at this cell's sizes, which must be filled in."""
         assert self.task is not None
-        task: Task = self.task.of(self.batch, self.length, self.symbols, self.seed)
+        seeds = Seeds.of(self.seed)
+        task: Task = self.task.at(self.batch, self.length, self.symbols, seeds)
         return task
 
     def to_dict(self) -> dict[str, Any]:
@@ -258,9 +237,7 @@ class Cell(BaseModel):
     def flat(self) -> dict[str, Any]:
         """Return the settings as options say them: those of the task and the trunk beside the
         others."""
-        plain = Cell.model_fields.keys() - {"task", "trunk", "mixer"}
-        values = {key: getattr(self, key) for key in Cell.model_fields if key in plain}
-        values |= {key: getattr(self.trunk, key) for key in Trunk.model_fields}
+        values = self.model_dump(exclude={"task", "trunk", "mixer"}) | self.trunk.model_dump()
         if self.task is not None:
             values |= self.task.model_dump(exclude={"name"})
         if experiments.info(self.experiment).any_task:
@@ -284,21 +261,19 @@ class Cell(BaseModel):
         """Return 16 hexadecimal digits over the settings that matter to this experiment's row,
         sizes filled in; a time limit does not matter."""
         entry = experiments.info(self.experiment)
-        groups = ["cell"]
-        groups += ["training"] if entry.trains else []
-        groups += ["timing"] if entry.timing else []
-        kept = {key for key, field in Cell.model_fields.items() if _group(field) in groups}
-        used = self.resolved().model_dump(mode="json", include=kept)
+        ignored = {*LIMITS}
+        ignored |= set() if entry.trains else {*TRAINING}
+        ignored |= set() if entry.timing else {*TIMING}
+        used = self.resolved().model_dump(mode="json", exclude=ignored)
         used |= {"threads": self.threads, "memory_limit_bytes": self.memory_limit_bytes}
         return hashlib.sha256(json.dumps(used, sort_keys=True).encode()).hexdigest()[:16]
 
     def label(self) -> str:
         """Return a short name of the cell within its experiment and model, such as d512-s1,
         bytes-n1024-s0 or n2048-candidates=offsets+content-r0."""
-        entry = experiments.info(self.experiment)
-        parts = [self.task_name] if self.task_name != entry.task else []
-        sign = self.task.sign if self.task is not None else "n"
-        parts.append(f"{sign}{self.x}")
+        own = experiments.info(self.experiment).task
+        parts = [self.task_name] if self.task_name != own else []
+        parts.append(f"{(self.task or Task).sign}{self.x}")
         if self.axis != "length" and self.length:
             parts.append(f"n{self.length}")
         parts += [value for value in (self.device, self.dtype) if value not in ("cpu", "float32")]
@@ -325,18 +300,9 @@ class Cell(BaseModel):
         return f"{RUNS}/{self.experiment}/{model}/{self.label()}-{self.key()[:8]}.json"
 
 
-def _group(field: FieldInfo) -> str:
-    extra = field.json_schema_extra
-    return str(extra["group"]) if isinstance(extra, dict) else "cell"
-
-
-def _options() -> dict[str, FieldInfo]:
-    """Return every setting that an option or a tier's key names, by name."""
-    fields = {**Cell.model_fields, **Trunk.model_fields, **tasks.parameters()}
-    return {key: field for key, field in fields.items() if key not in ("trunk", "mixer")}
-
-
-OPTIONS = _options()
+# Every setting that an option or a tier's key names, by name.
+OPTIONS = {**Cell.model_fields, **Trunk.model_fields, **tasks.parameters()}
+del OPTIONS["trunk"], OPTIONS["mixer"]
 
 
 def from_dict(values: dict[str, Any]) -> Cell:
@@ -347,13 +313,7 @@ def from_dict(values: dict[str, Any]) -> Cell:
         named = [part for part in error.errors()[0]["loc"] if part in OPTIONS or part == "mixer"]
         name = str(named[-1]) if named else ""
         place = where(name) if name else "the settings"
-        raise input_error(error, Cell, place, "setting", name) from error
-
-
-def _refuse_idle(experiment: str, key: str, value: Any) -> None:
-    takes = ", ".join(name for name in tasks.TASKS if key in tasks.info(name).model_fields)
-    does = f"{option(key)} {value} does nothing in {experiment}"
-    raise InputError(f"{does}; accepted: with {takes}. Take it away, or change `--experiment`.")
+        raise input_error(error, place, "setting", name) from error
 
 
 def option(name: str) -> str:

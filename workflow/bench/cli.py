@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 import click
 
 from pointer.errors import InputError
-from workflow.bench import config, experiments, plan, registry
+from workflow.bench import config, experiments, registry
 from workflow.bench.cell import OPTIONS, Cell, option
 from workflow.bench.outcomes import EnvironmentFault, StoppedError
 from workflow.bench.rows import RowError, provenance
@@ -61,19 +61,19 @@ class Group(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command:
         """Return a subcommand; raise InputError with the nearest name for an unknown one."""
+        command: click.Command | None = super().get_command(ctx, cmd_name)
         if cmd_name in REPORT:
-            command: click.Command = pkgutil.resolve_name(REPORT[cmd_name])
-            return command
-        found = super().get_command(ctx, cmd_name)
-        if found is None:
+            command = pkgutil.resolve_name(REPORT[cmd_name])
+        if command is None:
             raise InputError.unknown("command", cmd_name, self.list_commands(ctx), TYPED)
-        return found
+        return command
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a subcommand and return the exit code; bad input is one line on stderr."""
     signal.signal(signal.SIGTERM, _terminate)
     typed = list(sys.argv[1:] if argv is None else argv)
+    message: object
     try:
         with pointer_bench.make_context("pointer-bench", typed) as context:
             return int(pointer_bench.invoke(context) or OK)
@@ -82,29 +82,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     except click.NoSuchOption as error:
         parameters = error.ctx.command.params if error.ctx else []
         known = [name for parameter in parameters for name in parameter.opts]
-        return _failed(InputError.unknown("option", error.option_name, known, TYPED), BAD_INPUT)
+        message = InputError.unknown("option", error.option_name, known, TYPED)
+        code = BAD_INPUT
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx else "pointer-bench"
-        return _failed(f"{error.format_message()} See `{path} --help`.", BAD_INPUT)
+        message, code = f"{error.format_message()} See `{path} --help`.", BAD_INPUT
     except InputError as error:
-        return _failed(error, BAD_INPUT)
+        message, code = error, BAD_INPUT
     except BrokenPipeError:  # whoever reads the output, `head` say, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
     except (OSError, RowError, StoppedError, EnvironmentFault) as error:
-        return _failed(error, FAILED)
+        message, code = error, FAILED
     except KeyboardInterrupt as error:
+        message = "interrupted; no result was written"
         code = TERMINATED if isinstance(error, Terminated) else INTERRUPTED
-        return _failed("interrupted; no result was written", code)
+    print(f"pointer-bench: {' '.join(str(message).split())}", file=sys.stderr, flush=True)
+    return code
 
 
 def _terminate(_signal: int, _frame: object) -> NoReturn:
     raise Terminated
-
-
-def _failed(reason: object, code: int) -> int:
-    print(f"pointer-bench: {' '.join(str(reason).split())}", file=sys.stderr, flush=True)
-    return code
 
 
 @click.group(cls=Group, help=__doc__, no_args_is_help=False)
@@ -271,7 +269,7 @@ def estimate(files: Sequence[str], added: str) -> int:
     from workflow.bench.rows import estimate as estimates
 
     tier = _tier(files, added)
-    print("\n".join([f"tier {tier['tier']}", *estimates.summary(plan.cells(tier))]))
+    print("\n".join([f"tier {tier['tier']}", *estimates.summary(config.cells(tier))]))
     return OK
 
 
@@ -280,7 +278,7 @@ def estimate(files: Sequence[str], added: str) -> int:
 @ADDED
 def plan_(files: Sequence[str], added: str) -> int:
     """Print the row files of a tier, one a line (default: the default tier)."""
-    print("\n".join(cell.path for cell in plan.cells(_tier(files, added))))
+    print("\n".join(cell.path for cell in config.cells(_tier(files, added))))
     return OK
 
 
@@ -300,7 +298,7 @@ def verify(
     """
     from workflow.bench.rows import verify as verification
 
-    cells = plan.cells(_tier(files, added)) if files or added != "{}" else []
+    cells = config.cells(_tier(files, added)) if files or added != "{}" else []
     checked = verification.check(paths, cells, manifest)
     write = verification.as_json if as_json else verification.as_text
     print(write(checked, files))

@@ -1,35 +1,41 @@
-"""Tiers: the YAML files of `config/`, and what the user adds by `--configfile` and `--config`, as
-one closed model.
+"""Tiers, and the cells that they name.
 
-A key at the top of a tier is the default for every experiment; the experiment's own block wins. A
-file that says `extends: TIER` starts from that tier and runs the experiments that it names, each on
-top of that tier's block of the same name (all of them, if it names none). A user's file without
-`extends` adds to the tier that it names, or to the default tier, and keeps all of its experiments;
-`copy: null` leaves one out.
+A tier is a YAML file of `config/`, with what the user adds by `--configfile` and `--config`. A key
+at its top is the default for every experiment; the experiment's own block wins. A file that says
+`extends: TIER` starts from that tier and runs the experiments that it names, each on top of that
+tier's block of the same name (all of them, if it names none). A user's file without `extends` adds
+to the tier that it names, or to the default tier, and keeps all of its experiments; `copy: null`
+leaves one out.
+
+Rows are shared by tiers: a row's path holds a hash of the settings, so equal cells are one row and
+different ones never collide.
 """
 
 from __future__ import annotations
 
 import copy
 import functools
+import itertools
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    create_model,
-    model_validator,
-)
+from pydantic import AfterValidator, Field, ValidationError, create_model, model_validator
 
 from pointer.errors import InputError
 from workflow.bench import experiments, outside, registry, tasks
-from workflow.bench.cell import LONGEST, Cell, Device, Dtype
+from workflow.bench.cell import DEFAULT_LENGTH, LONGEST, Cell, Device, Dtype, affinity
+from workflow.bench.rows import provenance
 from workflow.bench.sources import ROOT
-from workflow.bench.validation import ListOf, Settings, Text, Whole, input_error, read_yaml
+from workflow.bench.validation import (
+    Closed,
+    ListOf,
+    Settings,
+    Text,
+    Whole,
+    input_error,
+    read_yaml,
+)
 
 Config = dict[str, Any]
 FOLDER = ROOT / "config"
@@ -37,13 +43,33 @@ BASE = "default"
 # Folders under results/ that are no tier's.
 RESERVED = ("runs", "tables", "figures", "report", "reference", "logs", "benchmarks", "contracts")
 ADDED = "`--config` or `--configfile`"
-AXES = {"devices": "device", "dtypes": "dtype", "seeds": "seed", "lengths": "length"}
-AXES |= tasks.axes()
+# What a tier calls the list of values of a setting.
+AXES = {
+    "devices": "device",
+    "dtypes": "dtype",
+    "seeds": "seed",
+    "lengths": "length",
+    **tasks.axes(),
+}
 KEYS = {setting: key for key, setting in AXES.items()}
+SETTINGS = {**Cell.model_fields, **tasks.parameters()}
+SCALARS = SETTINGS.keys() - KEYS.keys() - {"experiment", "model", "task", "repeat", "mixer"}
 KEYWORDS = {  # what a block may say beside names of models
     "models": ("all", *registry.GROUPS),
     "controls": ("all", "trained", "none"),
     "restrict": (*registry.COSTS, *registry.GROUPS, "control", *get_args(Dtype)),
+}
+DEFAULTS: Config = {
+    "models": ["all"],
+    "controls": ["none"],
+    "devices": ["auto"],
+    "dtypes": ["float32"],
+    "seeds": [0],
+    "repeats": 1,
+    "tasks": ["copy"],
+    "restrict": {},
+    "mixer": {},
+    "variants": {},
 }
 
 
@@ -52,45 +78,29 @@ def _known_task(name: str) -> str:
     return name
 
 
-def _type(name: str) -> Any:
-    """Return the type of a setting of a cell or of a task, with its range and meaning."""
-    field = Cell.model_fields.get(name) or tasks.parameters()[name]
-    return Annotated[field.annotation, *field.metadata, Field(description=field.description)]
+def _keys(**described: tuple[Any, str]) -> Any:
+    """Return keys that may be left out, but not be null: name=(type, meaning)."""
+    return {name: (kind, Field(None, description=text)) for name, (kind, text) in described.items()}
 
 
 def _list_of(kind: Any) -> Any:
     return Annotated[list[kind], ListOf, Field(min_length=1)]
 
 
-def _axis_fields() -> dict[str, Any]:
+def _accepted(setting: str) -> Any:
+    """Return the type of a setting, with its range and its meaning."""
+    field = SETTINGS[setting]
+    kind = field.annotation
+    if setting == "device":
+        kind = Literal["auto", *get_args(Device)]
+    elif setting == "length":
+        return Annotated[Whole, Field(ge=1, le=LONGEST, description=field.description)]
+    return Annotated[kind, *field.metadata, Field(description=field.description)]
+
+
+def _lists() -> Any:
     """Return the lists of a block: devices, dtypes, seeds, lengths, and an axis of each task."""
-    fields: dict[str, Any] = {}
-    for key, name in AXES.items():
-        values = _type(name)
-        if name == "device":
-            values = Literal["auto", *get_args(Device)]
-        elif name == "length":
-            values = Annotated[Whole, Field(ge=1, le=LONGEST)]
-        fields[key] = (_list_of(values), None)
-    return fields
-
-
-def _scalar_fields() -> dict[str, Any]:
-    """Return the settings of a block that are no lists."""
-    fields: dict[str, Any] = {}
-    for name in (*Cell.model_fields, *tasks.parameters()):
-        if name not in ("experiment", "model", "task", "repeat", "mixer", *KEYS):
-            fields[name] = (_type(name), None)
-    return fields
-
-
-class _Closed(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-def _keys(**described: tuple[Any, str]) -> Any:
-    """Return keys that may be left out, but not be null: name=(type, meaning)."""
-    return {name: (kind, Field(None, description=text)) for name, (kind, text) in described.items()}
+    return {key: (_list_of(_accepted(setting)), None) for key, setting in AXES.items()}
 
 
 Names = _list_of(Text)
@@ -99,9 +109,8 @@ Count = Annotated[Whole, Field(ge=1, le=1000)]
 Tokens = Annotated[Whole, Field(ge=1, le=10**12)]
 Size = Annotated[str, Field(pattern="^[1-9][0-9]{0,8}$")]
 TierName = Annotated[str, Field(pattern="^[a-z][a-z0-9_-]{0,63}$")]
-SCALARS = tuple(_scalar_fields())
-RESTRICTION = {**_keys(repeats=(Count, "how often a cell is measured")), **_axis_fields()}
-Restriction: Any = create_model("Restriction", __base__=_Closed, **RESTRICTION)
+RESTRICTION = {**_keys(repeats=(Count, "how often a cell is measured")), **_lists()}
+Restriction: Any = create_model("Restriction", __base__=Closed, **RESTRICTION)
 BLOCK = _keys(
     models=(Names, "all, a group (paper, field, own), or names that `pointer-bench list` prints"),
     controls=(Names, "all, trained, none, or names of controls"),
@@ -111,7 +120,8 @@ BLOCK = _keys(
     variants=(dict[str, list[Settings]], "by model, mixer settings that it is also run with"),
     restrict=(dict[str, Restriction], "the only values for a model, group, cost, control or dtype"),
 )
-Block: Any = create_model("Block", __base__=_Closed, **RESTRICTION, **_scalar_fields(), **BLOCK)
+BLOCK |= {name: (_accepted(name), None) for name in SETTINGS if name in SCALARS}
+Block: Any = create_model("Block", __base__=Restriction, **BLOCK)
 TIER = _keys(
     tier=(TierName, "the tier's name: at most 64 lower-case letters, digits, - and _"),
     extends=(Text, "the tier of `config/` that this one starts from"),
@@ -133,36 +143,22 @@ class Tier(create_model("Tier", __base__=Block, **TIER)):  # type: ignore[misc]
                 known = tuple(experiments.EXPERIMENTS)
                 raise InputError.unknown("experiment", name, known, "`experiments` in the config")
         for block in (self, *(self.experiments or {}).values()):
-            for key, name in _names(block):
-                known = (*registry.names(), *own, *KEYWORDS[key])
-                if name not in known:
-                    noun = "class or model" if key == "restrict" else "model"
-                    raise InputError.unknown(noun, name, known, f"`{key}` in the config")
+            for key in ("models", "controls", "restrict", "mixer", "variants"):
+                known = (*registry.names(), *own, *KEYWORDS.get(key, KEYWORDS["models"]))
+                for name in getattr(block, key, None) or ():
+                    if name not in known:
+                        raise InputError.unknown("model", name, known, f"`{key}` in the config")
         return self
-
-
-def _names(block: Any) -> Iterator[tuple[str, str]]:
-    """Return every name of a model or a class in a block, with the key that says which names it
-    takes."""
-    if block is None:
-        return
-    for key in ("models", "controls", "restrict"):
-        for name in getattr(block, key) or ():
-            yield key, name
-    for key in ("mixer", "variants"):
-        for name in getattr(block, key) or ():
-            yield "models", name
 
 
 @functools.cache
 def tier_names() -> tuple[str, ...]:
     """Return the tiers of `config/`, the default one first: each is a target."""
-    found = [
-        path.stem
-        for path in sorted(FOLDER.glob("*.yaml"))
-        if "\ntier:" in "\n" + path.read_text("utf-8")
-    ]
-    return (BASE, *(name for name in found if name != BASE))
+    names = [BASE]
+    for path in sorted(FOLDER.glob("*.yaml")):
+        if path.stem != BASE and "\ntier:" in "\n" + path.read_text("utf-8"):
+            names.append(path.stem)
+    return tuple(names)
 
 
 def checked(content: Mapping[str, Any], where: str) -> Config:
@@ -170,14 +166,12 @@ def checked(content: Mapping[str, Any], where: str) -> Config:
     values as lists. Raise InputError that names the key, its value, what is accepted, and the
     place."""
     content = dict(content)
-    if isinstance(
-        content.get("models"), Mapping
-    ):  # declares models outside the repository, and chooses none
+    if isinstance(content.get("models"), Mapping):  # declares models outside, and chooses none
         content["own_models"] = {**content.get("own_models", {}), **content.pop("models")}
     try:
         read: Config = Tier.model_validate(content).model_dump(exclude_unset=True)
     except ValidationError as error:
-        raise input_error(error, Tier, where, "config key") from error
+        raise input_error(error, where, "config key") from error
     return read
 
 
@@ -202,26 +196,23 @@ def overlay(base: Config, added: Config) -> Config:
     for name, block in base["experiments"].items():
         if block is None or ("extends" in added and named and name not in named):
             continue
-        own = named.get(name) or {}
-        trains = experiments.info(name).trains
-        replaced = {key for key in top if key != "lengths" or not trains}
+        replaced = top - {"lengths"} if experiments.info(name).trains else top
         kept = {key: value for key, value in block.items() if key not in replaced}
         if "restrict" in kept:
             listed = {key: added[key] for key in replaced if key in added}
-            kept["restrict"] = _lifted(kept["restrict"], {**listed, **own})
+            kept["restrict"] = _lifted(kept["restrict"], {**listed, **(named.get(name) or {})})
         blocks[name] = kept
     return merge({**base, "experiments": blocks}, added)
 
 
 def _lifted(restrict: Config, listed: Config) -> Config:
     """Return restrictions without those that would leave none of the listed sizes."""
-    lifted: Config = {}
+    lifted: Config = {name: {} for name in restrict}
     for name, rule in restrict.items():
-        lifted[name] = {
-            key: values
-            for key, values in rule.items()
-            if key not in AXES or key not in listed or set(values) & set(listed[key])
-        }
+        for key, values in rule.items():
+            sizes = listed.get(key) if key in AXES else None
+            if sizes is None or set(values) & set(sizes):
+                lifted[name][key] = values
     return lifted
 
 
@@ -234,8 +225,7 @@ def tier(name: str, added: Mapping[str, Any] | None = None) -> Config:
     content = checked(read_yaml(path), str(path.relative_to(ROOT)))
     if "extends" in content:
         content = overlay(tier(content["extends"]), content)
-    extra = checked(added or {}, ADDED)
-    return {**overlay(content, extra), "tier": name}
+    return {**overlay(content, checked(added or {}, ADDED)), "tier": name}
 
 
 def tiers(added: Mapping[str, Any] | None = None) -> tuple[str, dict[str, Config]]:
@@ -243,9 +233,8 @@ def tiers(added: Mapping[str, Any] | None = None) -> tuple[str, dict[str, Config
     additions starts from the tier that it extends, and leaves the others as they are."""
     extra = checked(added or {}, ADDED)
     chosen: str = extra.get("tier", BASE)
-    if "extends" in extra:
-        tier(extra["extends"])  # refuses an unknown one
     if chosen in tier_names():
+        tier(extra.get("extends", BASE))  # refuses an unknown one
         return chosen, {name: tier(name, extra) for name in tier_names()}
     if chosen in RESERVED:
         raise InputError.about("tier", chosen, f"a name other than {', '.join(RESERVED)}", ADDED)
@@ -260,3 +249,155 @@ def from_files(paths: Sequence[str], added: Mapping[str, Any] | None = None) -> 
         merged = merge(merged, checked(read_yaml(path), path))
     chosen, every = tiers(merge(merged, checked(added or {}, ADDED)))
     return every[chosen]
+
+
+def cells(config: Config) -> list[Cell]:
+    """Return every cell of a tier in the order to run: experiments as the config lists them,
+    repeats round-robin over models, repeats of a timing apart (`_spread`).
+
+    Raise InputError for a value that a cell refuses, and for a tier without any cell.
+    """
+    planned: dict[str, Cell] = {}
+    for name, own in (config.get("experiments") or {}).items():
+        if own is not None:
+            for cell in _of_experiment(name, _block(config, own)):
+                planned.setdefault(cell.path, cell)
+    if not planned:
+        name = f"tier {config.get('tier')!r}"
+        accepted = "experiments, models and sizes that leave at least one cell"
+        where = "`experiments`, `models` or `restrict`"
+        raise InputError.about(name, "without any cell", accepted, where)
+    return _spread(list(planned.values()))
+
+
+def _spread(ordered: list[Cell]) -> list[Cell]:
+    """Put timing cells of the first repeat before all other work, those of the last after it, the
+    rest evenly between.
+
+    Back-to-back repeats underestimate the variance on a machine that others use too.
+    """
+    last = max((cell.repeat for cell in ordered if cell.timing), default=0)
+    if not last:
+        return ordered
+    others = sum(not cell.timing for cell in ordered)
+    shares, done = [], 0
+    for cell in ordered:
+        done += not cell.timing
+        shares.append(cell.repeat / last if cell.timing else (done - 0.5) / others)
+    return [ordered[place] for place in sorted(range(len(ordered)), key=shares.__getitem__)]
+
+
+def _block(config: Config, own: Config) -> Config:
+    """Return an experiment's block over the tier's top level and the defaults; mixer settings
+    and variants merge by model."""
+    top = config.keys() - {"tier", "extends", "experiments"}
+    block = {**DEFAULTS, **{key: config[key] for key in top}, **own}
+    for key in ("mixer", "variants"):
+        block[key] = {**config.get(key, {}), **own.get(key, {})}
+    return block
+
+
+def _of_experiment(experiment: str, block: Config) -> Iterator[Cell]:
+    entry = experiments.info(experiment)
+    for task in block["tasks"] if entry.any_task else [entry.task]:
+        yield from _of_task(experiment, task, block)
+
+
+def _of_task(experiment: str, task: str, block: Config) -> Iterator[Cell]:
+    """Yield an experiment's cells of one task (empty: none is learned)."""
+    axis = tasks.info(task).axis if task else "length"
+    own = tasks.info(task).model_fields if task else {}
+    used = SCALARS - (tasks.parameters().keys() - own.keys())
+    scalars = {key: block[key] for key in used if block.get(key) is not None}
+    grid = itertools.product(
+        range(block["repeats"]),
+        _sizes(block, axis, task),
+        block["seeds"],
+        _devices(block),
+        block["dtypes"],
+    )
+    for repeat, size, seed, device, dtype in grid:
+        values = {axis: size, "seed": seed, "device": device, "dtype": dtype}
+        settings = {**scalars, **values, "repeat": repeat}
+        if str(size) in block.get("tokens_at", {}):
+            settings["tokens"] = block["tokens_at"][str(size)]
+        for model in chosen_models(block):
+            entry = registry.info(model)
+            if _takes_part(entry, repeat, values, block):
+                for mixer in variants(entry.name, block):
+                    yield Cell.of(experiment, model, task=task, mixer=mixer, **settings)
+
+
+def _sizes(block: Config, axis: str, task: str) -> list[int]:
+    """Return the values along an experiment's axis; where the tier leaves them out, the
+    setting's own default."""
+    if KEYS[axis] in block:
+        listed: list[int] = block[KEYS[axis]]
+        return listed
+    if axis != "length":
+        return [tasks.parameters()[axis].default]
+    return [tasks.info(task).own_length if task else DEFAULT_LENGTH]
+
+
+def _takes_part(entry: registry.Entry, repeat: int, values: Config, block: Config) -> bool:
+    """Return whether no rule under `restrict` for the model, its group, its cost class, controls
+    or the dtype excludes it here."""
+    for name in (entry.name, entry.group, entry.cost, entry.kind, values["dtype"]):
+        rule = block["restrict"].get(name, {})
+        if repeat >= rule.get("repeats", math.inf):
+            return False
+        for key, setting in AXES.items():
+            if key in rule and setting in values and values[setting] not in rule[key]:
+                return False
+    return True
+
+
+def variants(model: str, block: Config) -> list[dict[str, Any]]:
+    """Return the mixer settings that a model is run with: the block's own, then each variant on
+    top of them."""
+    own = block["mixer"].get(model, {})
+    return [own, *({**own, **changed} for changed in block["variants"].get(model, ()))]
+
+
+def chosen_models(block: Config) -> list[str]:
+    """Return the models and controls of a block, in the registry's order, so that an edited list
+    changes no order; then those outside the repository, with their paths."""
+    models, controls = block["models"], block["controls"]
+    own = block.get("own_models", {})
+    chosen = []
+    for model in (*registry.names(), *itertools.starmap(outside.joined, own.items())):
+        entry = registry.info(model)
+        if entry.kind == "model":
+            wanted = "all" in models or entry.group in models
+        else:
+            wanted = "all" in controls or ("trained" in controls and entry.trained)
+        if wanted or entry.name in (*models, *controls):
+            chosen.append(model)
+    return chosen
+
+
+def _devices(block: Config) -> list[str]:
+    """Return the devices to run on: `auto` is what this machine has; one that is named and
+    absent gives `unsupported` rows."""
+    return provenance.devices() if "auto" in block["devices"] else block["devices"]
+
+
+def settled(config: Config) -> Config:
+    """Return the tier with `devices: auto` resolved, so that every process that reads it plans
+    the same cells."""
+    blocks = {}
+    for name, own in config["experiments"].items():
+        blocks[name] = {**own, "devices": _devices(own)} if own and "devices" in own else own
+    return {**config, "devices": _devices({**DEFAULTS, **config}), "experiments": blocks}
+
+
+def rule_threads(wanted: int, cores: int, allowed: int | None = None) -> int:
+    """Return what a job claims of Snakemake's `--cores`, so that all jobs together never use more
+    threads than the process may.
+
+    `wanted` threads of `allowed` (the CPU affinity) are the same share of `cores`: with 2 CPUs and
+    --cores 4, 1 thread claims 2.
+    """
+    allowed = allowed or affinity()
+    usable = min(cores, allowed)
+    return min(cores, math.ceil(cores * min(wanted or allowed, usable) / usable))

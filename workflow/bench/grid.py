@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from pointer.errors import InputError
-from workflow.bench import config, plan
+from workflow.bench import config
 from workflow.bench.cell import Cell, threads
 from workflow.bench.experiments import EXPERIMENTS
 from workflow.bench.rows import contracts, estimate, lock, provenance
@@ -50,11 +50,7 @@ class Job:
 
 
 class Grid:
-    """All tiers under the user's additions (`--config` and `--configfile`).
-
-    `chosen` is the tier that `all` makes; `shared` and `exclusive` are experiments by how their
-    rows run.
-    """
+    """All tiers under the user's additions; `chosen` is the tier that `all` makes."""
 
     shared = tuple(name for name, entry in EXPERIMENTS.items() if not entry.timing)
     exclusive = tuple(name for name, entry in EXPERIMENTS.items() if entry.timing)
@@ -66,10 +62,9 @@ class Grid:
         for file in files:
             config.checked(read_yaml(file), str(file))
         self.chosen, self.tiers = config.tiers(added)
-        self.cells = cache(self._plan)
         self._held = ExitStack()
+        self.cells = cache(self._plan)
         self._jobs: dict[str, Job] = {}
-        self._rows: set[str] = set()
         published = (ROOT / RESULTS / "paper").glob("*.csv")
         self.published = sorted(
             str(path) for path in published if path.stem not in ("rows", "estimates")
@@ -83,7 +78,7 @@ class Grid:
 
     def tier_json(self, results: str) -> str:
         """Return a tier's config, devices resolved, for `pointer-bench plan --config`."""
-        return json.dumps(plan.settled(self.tiers[tier_name(results)]), sort_keys=True)
+        return json.dumps(config.settled(self.tiers[tier_name(results)]), sort_keys=True)
 
     def micro_benchmarks(self, results: str) -> list[str]:
         """Return the file of micro-benchmarks, which only the default tier shows."""
@@ -97,7 +92,7 @@ class Grid:
         cell = self.job(path).cell
         if cores is None:
             return threads(cell.threads)
-        return cores if cell.timing else plan.rule_threads(cell.threads, cores)
+        return cores if cell.timing else config.rule_threads(cell.threads, cores)
 
     def job(self, path: str) -> Job:
         """Return what makes a row or a verdict; raise InputError for what no tier holds."""
@@ -129,22 +124,21 @@ class Grid:
         owner = f"process {os.getpid()} on {socket.gethostname()}, since {now}"
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, owner.encode(), 0)
-        cells = [self._jobs[path].cell for path in outputs if path in self._rows]
+        jobs = [self._jobs[path] for path in outputs if path in self._jobs]
+        cells = [job.cell for job in jobs if job.contract]
         return estimate.summary(cells) if cells else []
 
     def _plan(self, name: str) -> dict[str, Cell]:
         """Return a tier's cells by the paths of their rows, and remember their jobs."""
-        cells = {cell.path: cell for cell in plan.cells(self.tiers[name])}
+        cells = {cell.path: cell for cell in config.cells(self.tiers[name])}
         for place, (path, cell) in enumerate(cells.items()):
             verdict = str(contracts.path(cell.model, cell.mixer))
             options = [f"--set={key}={json.dumps(value)}" for key, value in cell.mixer.items()]
             key = contracts.key(cell.model, json.dumps(cell.mixer, sort_keys=True))
-            row = Job(
-                cell, cell.argv(), provenance.source_hash(cell.model), verdict, len(cells) - place
-            )
             self._jobs.setdefault(verdict, Job(cell, [cell.model, *options], key))
+            sources = provenance.source_hash(cell.model)
+            row = Job(cell, cell.argv(), sources, verdict, priority=len(cells) - place)
             self._jobs.setdefault(path, row)
-        self._rows |= cells.keys()
         return cells
 
 

@@ -37,11 +37,13 @@ def make(
         registry.entry(name, fields, WHERE)
         file = registry.FILE.parent / f"{name}.py"
         text = TEMPLATE.read_text(encoding="utf-8")
-        text = text.replace("NAME", name).replace("Template", class_name(name))
-        write_atomically(file, text)
+        write_atomically(file, text.replace("NAME", name).replace("Template", class_name(name)))
         listed = registry.FILE.read_text(encoding="utf-8").rstrip()
+        entry = ""
+        for key, value in fields.items():
+            entry += f"  {key}: {json.dumps(value, ensure_ascii=False)}\n"
         try:
-            write_atomically(registry.FILE, f"{listed}\n\n{as_yaml(name, fields)}")
+            write_atomically(registry.FILE, f"{listed}\n\n{name}:\n{entry}")
         except BaseException:
             file.unlink(missing_ok=True)
             raise
@@ -58,29 +60,22 @@ def make(
 def check_name(name: str) -> None:
     """Raise InputError for what cannot be a new baseline's name: no identifier, a word of
     Python, YAML or the config, or taken."""
-    if not NAME.fullmatch(name) or keyword.iskeyword(name) or keyword.iskeyword(class_name(name)):
-        hint = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
-        near = f"{ACCEPTED}, such as {hint}" if NAME.fullmatch(hint) and hint != name else ACCEPTED
-        raise InputError.about("NAME", name, f"{near}, and no keyword of Python", WHERE)
-    if not isinstance(yaml.safe_load(name), str):
-        accepted = "a name that YAML reads as text, unlike true, null, yes or on"
-        raise InputError.about("NAME", name, accepted, WHERE)
     taken = {path.stem.lower() for path in registry.FILE.parent.iterdir()}
     taken |= {known.replace("-", "_") for known in registry.names()}
-    if name in taken:
+    if not NAME.fullmatch(name) or keyword.iskeyword(name) or keyword.iskeyword(class_name(name)):
+        hint = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+        accepted = f"{ACCEPTED}, such as {hint}" if NAME.fullmatch(hint) else ACCEPTED
+        accepted += ", and no keyword of Python"
+    elif not isinstance(yaml.safe_load(name), str):
+        accepted = "a name that YAML reads as text, unlike true, null, yes or on"
+    elif name in taken:
         accepted = "a name that is not taken by a file of baselines/ or an entry of the registry"
-        raise InputError.about("NAME", name, accepted, f"{WHERE}, or delete what has that name")
+    else:
+        return
+    raise InputError.about("NAME", name, accepted, WHERE)
 
 
 def class_name(name: str) -> str:
     """Return my_mixer as MyMixer."""
     camel = "".join(part[:1].upper() + part[1:] for part in name.split("_"))
     return f"{camel}Layer" if camel in IMPORTED else camel
-
-
-def as_yaml(name: str, fields: dict[str, str]) -> str:
-    """Return the registry's entry as text."""
-    text = f"{name}:\n  path: {fields['path']}\n"
-    for key in ("cost", "position", "citation"):
-        text += f"  {key}: {json.dumps(fields[key], ensure_ascii=False)}\n"
-    return text

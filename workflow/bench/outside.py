@@ -22,13 +22,6 @@ DEFAULTS = {"cost": "linear", "position": "not stated", "citation": "not stated"
 DECLARED = ("cost", "position", "citation", "learned_positions")
 
 
-def split(model: str) -> tuple[str, str] | None:
-    """Return ("mine", "package.module:Class") of "mine=package.module:Class"; None for a
-    registered model's name."""
-    name, sign, path = model.partition("=")
-    return (name, path) if sign else None
-
-
 def joined(name: str, path: str) -> str:
     """Return how such a model is named in settings and on the command line."""
     return f"{name}={path}"
@@ -47,14 +40,12 @@ def fields(name: str, path: str, where: str) -> dict[str, Any]:
     try:
         parsed = ast.parse(source.read_text(encoding="utf-8"), source.name)
     except (OSError, SyntaxError, ValueError) as error:
-        raise InputError(
-            f"model {name}: {source} cannot be read as Python: {error}. Change it there."
-        ) from error
+        message = f"model {name}: {source} cannot be read as Python: {error}"
+        raise InputError(f"{message}. Change it there.") from error
     classes = {node.name: node for node in parsed.body if isinstance(node, ast.ClassDef)}
     if attribute not in classes:
-        raise InputError.unknown(
-            f"class of model {name}", attribute, classes, f"{where}, or {source}"
-        )
+        noun = f"class of model {name}"
+        raise InputError.unknown(noun, attribute, classes, f"{where}, or {source}")
     return {**DEFAULTS, **_declared(classes[attribute]), "path": path}
 
 
@@ -62,20 +53,12 @@ def _declared(node: ast.ClassDef) -> dict[str, Any]:
     """Return the attributes in DECLARED that a class body assigns as plain values."""
     values: dict[str, Any] = {}
     for statement in node.body:
-        if isinstance(statement, ast.Assign):
-            targets = statement.targets
-        elif isinstance(statement, ast.AnnAssign):
-            targets = [statement.target]
-        else:
+        if not isinstance(statement, ast.Assign | ast.AnnAssign):
             continue
-        for target in targets:
-            if (
-                isinstance(target, ast.Name)
-                and target.id in DECLARED
-                and isinstance(statement.value, ast.Constant)
-            ):
-                values[target.id] = statement.value.value
-    return values
+        target = statement.target if isinstance(statement, ast.AnnAssign) else statement.targets[0]
+        if isinstance(target, ast.Name) and isinstance(statement.value, ast.Constant):
+            values[target.id] = statement.value.value
+    return {name: value for name, value in values.items() if name in DECLARED}
 
 
 def file(module: str) -> Path | None:

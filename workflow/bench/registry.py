@@ -9,23 +9,22 @@ contract test. Importing this module loads no torch: `build` does.
 from __future__ import annotations
 
 import functools
-import importlib
 import inspect
+import pkgutil
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_type_hints
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
-from pointer.errors import InputError
+from pointer.errors import MIXER_SETTINGS, InputError
 from workflow.bench import outside
 from workflow.bench.sources import ROOT, find_file
-from workflow.bench.validation import Flag, Text, in_words, input_error, read_yaml
+from workflow.bench.validation import Closed, Flag, Text, expected, input_error, read_yaml
 
 if TYPE_CHECKING:
     from torch import nn
-
-    from pointer.trunk import MixerFactory
 
 Cost = Literal["linear", "n log n", "quadratic", "quadratic-unfused"]
 Group = Literal["paper", "field", "own"]  # the paper's comparison; what reviewers would name; yours
@@ -33,41 +32,41 @@ COSTS: tuple[Cost, ...] = get_args(Cost)
 GROUPS: tuple[Group, ...] = get_args(Group)
 # What a tier may say instead of a name.
 RESERVED = ("all", "trained", "none", "control", "model", *GROUPS, *COSTS)
-NAME = "[a-z][a-z0-9_-]{0,39}"
 TARGET_PARAMETERS = 3_200_000  # paper section 3.1
 PARITY = 0.10  # every model's count is this near to the target, position tables left out
 FFN_MULTIPLE = 8
 WHERE = "`--model`, or `models` in the config"
-MIXER = "`--set`, or `mixer` in the config"
 FILE = ROOT / "baselines" / "registry.yaml"
 
 
-def _not_reserved(name: str) -> str:
+def _name(name: str) -> str:
+    if not re.fullmatch("[a-z][a-z0-9_-]{0,39}", name):
+        raise ValueError("at most 40 of a-z, 0-9, - and _, a letter first")
     if name in RESERVED:
         raise ValueError(f"a name other than {', '.join(RESERVED)}, which are words of the config")
     return name
 
 
-def _not_blank(text: str) -> str:
-    if not text.strip() or not text.isprintable():
+def _path(path: str) -> str:
+    if not re.fullmatch(outside.PATH, path):
+        raise ValueError('"package.module:Class"')
+    return path
+
+
+def _line(text: str) -> str:
+    if not text.strip():
         raise ValueError("text of one line, not empty")
     return text
 
 
-Name = Annotated[
-    str, Field(pattern=f"^{NAME}$", description="at most 40 of a-z, 0-9, - and _, a letter first"),
-    AfterValidator(_not_reserved),
-]  # fmt: skip
-Line = Annotated[Text, AfterValidator(_not_blank)]
+Line = Annotated[Text, AfterValidator(_line)]
 
 
-class Entry(BaseModel):
+class Entry(Closed):
     """One model. Controls are exempt from parity, and the untrained ones from training."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: Name
-    path: str = Field(pattern=f"^{outside.PATH}$", description='"package.module:Class"')
+    name: Annotated[str, AfterValidator(_name)]
+    path: Annotated[str, AfterValidator(_path)] = Field(description='"package.module:Class"')
     cost: Cost
     position: Line = Field(description="what it knows of position, such as rotary, or none")
     citation: Line = Field(description="author, year, title, where")
@@ -81,30 +80,27 @@ class Entry(BaseModel):
 def _entries() -> dict[str, Entry]:
     """Read FILE; raise InputError for what is not an entry."""
     listed = read_yaml(FILE)
-    where = "baselines/registry.yaml"
-    return {name: entry(name, fields, where) for name, fields in listed.items()}
+    return {name: entry(name, fields, "baselines/registry.yaml") for name, fields in listed.items()}
 
 
 def entry(name: str, fields: Any, where: str) -> Entry:
     """Return the entry `name: {path: ..., cost: ..., ...}`; raise InputError that names field,
     value and file."""
     if not isinstance(fields, dict) or "name" in fields:
-        accepted = "{path: module:Class, cost: ..., ...}"
-        raise InputError.about(f"model {name}", fields, accepted, where)
+        wanted = "{path: module:Class, cost: ..., ...}"
+        raise InputError.about(f"model {name}", fields, wanted, where)
     try:
         return Entry(name=name, **fields)
     except ValidationError as error:
-        field = error.errors()[0]["loc"][0]
-        raise input_error(
-            error, Entry, where, f"field of model {name}", f"{field} of model {name}"
-        ) from error
+        of_model = " ".join([*map(str, error.errors()[0]["loc"]), f"of model {name}"])
+        raise input_error(error, where, f"field of model {name}", of_model) from error
 
 
 @functools.cache
 def _outside(name: str, path: str) -> Entry:
     if name in _entries():
-        accepted = "a name other than those of the suite"
-        raise InputError.about("name of a model outside", name, accepted, WHERE)
+        wanted = "a name other than those of the suite"
+        raise InputError.about("name of a model outside", name, wanted, WHERE)
     return entry(name, outside.fields(name, path, WHERE), WHERE)
 
 
@@ -116,9 +112,9 @@ def names() -> list[str]:
 def info(name: str) -> Entry:
     """Return the entry of a model, by its name or, outside the repository, by
     `NAME=package.module:Class`; raise InputError with the nearest name for an unknown one."""
-    own = outside.split(name)
-    if own is not None:
-        return _outside(*own)
+    own, sign, path = name.partition("=")
+    if sign:
+        return _outside(own, path)
     known = _entries()
     if name not in known:
         raise InputError.unknown("model", name, known, WHERE)
@@ -127,8 +123,7 @@ def info(name: str) -> Entry:
 
 def load(name: str) -> type[nn.Module]:
     """Import the class that an entry's path names."""
-    module, _, attribute = info(name).path.partition(":")
-    kind: type[nn.Module] = getattr(importlib.import_module(module), attribute)
+    kind: type[nn.Module] = pkgutil.resolve_name(info(name).path)
     return kind
 
 
@@ -145,16 +140,22 @@ def build(
     """Return a model on the trunk: tokens int64[B, N <= length] -> logits float[B, N, symbols].
 
     The feed-forward width is what brings the count nearest to TARGET_PARAMETERS at 6 layers of 256,
-    so it is the same for every N. `mixer` goes to the mixer's constructor; an unknown or ill-typed
-    setting raises InputError.
+    so it is the same for every N. `mixer` goes to the mixer's constructor, as keywords or as the
+    dataclass that it names as `Settings`; an unknown or ill-typed setting raises InputError.
     """
-    entry, kind, settings = info(name), load(name), dict(mixer or {})
+    entry, settings = info(name), dict(mixer or {})
+    kind: Any = load(name)
     check_settings(name, kind, settings)
     if not entry.trained:
-        return kind(symbols=symbols, length=length, **settings)
+        model: nn.Module = kind(symbols=symbols, length=length, **settings)
+        return model
     from pointer.trunk import Trunk, count_parameters
 
-    factory = _factory(kind, settings)
+    if hasattr(kind, "Settings"):
+        values = kind.Settings(**settings)
+        factory = functools.partial(kind, settings=values)
+    else:
+        factory = functools.partial(kind, **settings)
 
     def trunk(ffn_width: int) -> Trunk:
         return Trunk(
@@ -177,46 +178,30 @@ def build(
     return trunk(FFN_MULTIPLE * max(1, 1 + round((target - narrow) / per_unit)))
 
 
-def _factory(kind: Any, settings: dict[str, Any]) -> MixerFactory:
-    """Return what builds a layer's mixer: settings are its keywords, or the dataclass that it
-    names as `Settings`."""
-    if hasattr(kind, "Settings"):
-        values = kind.Settings(**settings)
-        return lambda shape: kind(shape, values)
-    return lambda shape: kind(shape, **settings)
-
-
 def check_settings(name: str, kind: Any, settings: Mapping[str, Any]) -> None:
     """Raise InputError for a setting that the mixer's constructor does not have, or whose value
     is not of the type that the constructor annotates."""
     function = getattr(kind, "Settings", kind.__init__)
-    keyword: Any = inspect.Parameter.KEYWORD_ONLY
-    if hasattr(kind, "Settings"):
-        keyword = inspect.Parameter.POSITIONAL_OR_KEYWORD
-    parameters = inspect.signature(function).parameters.values()
-    known = [
-        p.name for p in parameters if p.kind is keyword and p.name not in ("symbols", "length")
-    ]
-    positional = {*list(inspect.signature(kind.__init__).parameters)[2:]} - {
-        "symbols",
-        "length",
-        *known,
-    }
+    own = ("symbols", "length")  # of a control, which the suite passes
+    known = []
+    for parameter in inspect.signature(function).parameters.values():
+        keyword = parameter.kind is parameter.KEYWORD_ONLY or hasattr(kind, "Settings")
+        if keyword and parameter.name not in own:
+            known.append(parameter.name)
+    further = list(inspect.signature(kind.__init__).parameters)[2:]  # behind self and the shape
     types = get_type_hints(function) if settings else {}
     for key, value in settings.items():
-        if key in positional:
-            accepted = f"a keyword: `def __init__(self, shape, *, {key}=...)`"
-            raise InputError.about(
-                f"setting {key} of {name}", "a positional parameter", accepted, "its class"
-            )
+        setting = f"setting {key} of {name}"
+        if key in further and key not in (*known, *own):
+            wanted = f"a keyword: `def __init__(self, shape, *, {key}=...)`"
+            raise InputError.about(setting, "a positional parameter", wanted, "its class")
         if key not in known:
-            raise InputError.unknown(f"setting of {name}", key, known, MIXER)
+            raise InputError.unknown(f"setting of {name}", key, known, MIXER_SETTINGS)
         adapter = TypeAdapter(types.get(key, Any), config=ConfigDict(strict=True))
         try:
             adapter.validate_python(value)
         except ValidationError as error:
-            accepted = in_words(adapter.json_schema(), {})
-            raise InputError.about(f"setting {key} of {name}", value, accepted, MIXER) from error
+            raise InputError.about(setting, value, expected(error), MIXER_SETTINGS) from error
 
 
 def module_file(module: str) -> Path | None:

@@ -16,8 +16,6 @@ from typing import Annotated, Any, Literal
 
 import pandas as pd
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     GetCoreSchemaHandler,
     Strict,
@@ -28,7 +26,7 @@ from pydantic_core import CoreSchema, core_schema
 
 from pointer.errors import InputError
 from workflow.bench import experiments, registry
-from workflow.bench.validation import Flag, Number, Whole, input_error, read_yaml
+from workflow.bench.validation import Closed, Flag, Number, Whole, input_error, read_yaml
 from workflow.report import layout, paper
 from workflow.report.estimates import KEY, NAMES, NO_PAIR, PLACE, QUANTITIES, WORK, select
 from workflow.report.paper_checks import CHECKS
@@ -74,12 +72,6 @@ class OneOf:
 Model = Annotated[str, OneOf(tuple(registry.names()))]
 Position = Annotated[Whole, Field(ge=1, le=2**40)]
 Words = Annotated[str, Strict()]
-
-
-class Closed(BaseModel):
-    """A part of the ledger, without further keys."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Statement(Closed):
@@ -194,7 +186,7 @@ def read(path: Path) -> list[Claim]:
     try:
         claims = Ledger.model_validate(read_yaml(path, "ledger")).claims
     except ValidationError as error:
-        raise input_error(error, Ledger, str(path), "ledger key") from error
+        raise input_error(error, str(path), "ledger key") from error
     ids = [claim.id for claim in claims]
     for claim_id in ids:
         if ids.count(claim_id) > 1:

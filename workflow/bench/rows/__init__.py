@@ -134,7 +134,7 @@ def _checked(row: Any, path: Path | str) -> Row:
     try:
         Record.model_validate(row)
     except ValidationError as error:
-        message = str(input_error(error, Record, str(path), "row key"))
+        message = str(input_error(error, str(path), "row key"))
         raise RowError(f"{path}: {message[:LONGEST_MESSAGE]}") from error
     return {key: row.get(key) for key in keys()} | {"warnings": row.get("warnings", [])}
 

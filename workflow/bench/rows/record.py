@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, Strict
+from pydantic import Field, Strict
 
 from workflow.bench.cell import Trunk
+from workflow.bench.validation import Closed
 
 SCHEMA_VERSION = 2
 Count = Annotated[int, Strict(), Field(ge=0, lt=2**63)]
@@ -30,10 +31,8 @@ def _may_lack(description: str) -> Any:
     return Field(default=None, description=description)
 
 
-class Record(BaseModel):
+class Record(Closed):
     """One row."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     version: Literal[2] = Field(alias="schema", description="version of this schema")
     experiment: Word = Field(description="what was measured")

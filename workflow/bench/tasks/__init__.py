@@ -1,5 +1,5 @@
-"""The tasks that models learn, one line each: name -> its `Parameters` class. A new task is one
-file here and one line.
+"""The tasks that models learn, one line each: name -> its class. A new task is one file here and
+one line.
 
 Importing this package loads no task; `info` does, and no task loads torch.
 """
@@ -13,7 +13,7 @@ from typing import Annotated, Any, Union
 from pydantic import Field
 
 from pointer.errors import InputError
-from workflow.bench.tasks.base import Parameters
+from workflow.bench.tasks.base import Task
 
 TASKS = {
     "copy": "workflow.bench.tasks.copy:Copy",
@@ -28,37 +28,28 @@ TASKS = {
 
 
 @functools.cache
-def info(name: str) -> type[Parameters]:
-    """Return a task's parameters class; raise InputError with the nearest name for an unknown
-    one."""
+def info(name: str) -> type[Task]:
+    """Return a task's class; raise InputError with the nearest name for an unknown one."""
     if name not in TASKS:
         raise InputError.unknown("task", name, TASKS, "`--task`, or `tasks` in the config")
     module, _, attribute = TASKS[name].partition(":")
-    kind: type[Parameters] = getattr(importlib.import_module(module), attribute)
+    kind: type[Task] = getattr(importlib.import_module(module), attribute)
     return kind
 
 
-def module(name: str) -> str:
-    """Return the module that makes a task's sequences."""
-    return TASKS[name].partition(":")[0]
-
-
 def any_task() -> Any:
-    """Return the type of a cell's `task`: the parameters of one of the tasks, chosen by `name`."""
+    """Return the type of a cell's `task`: one of the tasks, chosen by `name`."""
     return Annotated[Union[tuple(info(name) for name in TASKS)], Field(discriminator="name")]  # noqa: UP007
 
 
+@functools.cache
 def parameters() -> dict[str, Any]:
     """Return every parameter of every task, by name: its pydantic field."""
-    fields: dict[str, Any] = {}
-    for name in TASKS:
-        for key, field in info(name).model_fields.items():
-            if key != "name":
-                fields.setdefault(key, field)
+    fields = {key: field for name in TASKS for key, field in info(name).model_fields.items()}
+    del fields["name"]
     return fields
 
 
 def axes() -> dict[str, str]:
-    """Return what a tier calls a list of sizes -> the setting, such as distances -> distance,
-    for every task."""
+    """Return what a tier calls a list of sizes, such as distances -> the setting, distance."""
     return {info(name).axis_key: info(name).axis for name in TASKS}

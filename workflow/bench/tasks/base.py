@@ -1,23 +1,25 @@
 """What every task shares: seeded streams that all models of a seed read in the same order, and the
 interface that training, evaluation and rows use.
 
-A task is one file here and one line in workflow.bench.tasks. It has two classes: `Parameters`, its
-settings in a cell (`task: {name: mqar, pairs: 16}`) with its axis and default sizes, and a `Task`,
-which makes sequences of tokens and, for each position, the symbol wanted there or IGNORED.
-Importing a task loads no torch, so that bad sizes are refused before any job starts.
+A task is one file here and one line in workflow.bench.tasks: a class whose fields are the task's
+settings in a cell (`task: {name: mqar, pairs: 16}`), and which makes sequences of tokens and, for
+each position, the symbol wanted there or IGNORED. Importing a task loads no torch, so that bad
+sizes are refused before any job starts.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import PrivateAttr
 
 from pointer.errors import InputError
+from workflow.bench.validation import Closed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,48 +28,9 @@ IGNORED = -100  # cross_entropy's ignore_index
 ORDER_BLOCK = 1024  # steps among which a seed shuffles the order of its batches
 STREAMS = ("train", "check", "evaluate", "order", "timing", "trace")
 LARGEST = 2**22  # of any size
+LARGEST_VOCABULARY = 2**20
 Symbols = NDArray[np.int64]
-
-
-class Parameters(BaseModel):
-    """A task's settings in a cell; class attributes say what a cell and a report need to know of
-    the task.
-
-    `axis` is the setting along which the task's cells lie, a parameter or the length; a tier lists
-    its values under `axis_key`, and the path of a row has them after `sign`.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: Any
-    question: ClassVar[str]
-    axis: ClassVar[str] = "length"
-    axis_key: ClassVar[str] = "lengths"
-    sign: ClassVar[str] = "n"
-    symbol: ClassVar[str] = "N"  # of the axis, in a table's head
-    axis_words: ClassVar[str] = "length N"
-    length: ClassVar[int] = 0
-    symbols: ClassVar[int] = 20
-    fixed_symbols: ClassVar[bool] = False  # the vocabulary is no setting
-    step_tokens: ClassVar[int] = 4096  # tokens a step, unless a batch is given
-    evaluate_symbols: ClassVar[int] = 10_000
-    made_by: ClassVar[type[Task]]
-
-    def default_length(self) -> int:
-        """Return N where the cell leaves it open."""
-        return self.length
-
-    @classmethod
-    def length_in_words(cls, x: int, length: int) -> str:
-        """Return N beside the value x along the axis; empty where x is N."""
-        return "" if cls.axis == "length" else str(length)
-
-    def of(self, batch: int, length: int, symbols: int, seed: int) -> Task:
-        """Return the task at these sizes; raise InputError for sizes that do not fit each other."""
-        own = self.model_dump(exclude={"name"})
-        return self.made_by(
-            batch=batch, length=length, symbols=symbols, seeds=Seeds.of(seed), **own
-        )
+Drawn = tuple[Symbols, Symbols]  # tokens and targets, int64[count, N] each
 
 
 @dataclass(frozen=True)
@@ -81,27 +44,90 @@ class Seeds:
 
     @classmethod
     def of(cls, seed: int) -> Seeds:
-        """Three unrelated 32-bit seeds from one."""
+        """Return three unrelated 32-bit seeds from one."""
         data, init, order = (int(word) for word in np.random.SeedSequence(seed).generate_state(3))
         return cls(data, init, order)
 
 
-def generator(stream: str, seed: int, index: int) -> np.random.Generator:
-    """A generator for entry `index` of a named stream. Streams of one seed never meet: the name
-    is part of the key."""
+def generator(stream: str, seed: int, index: int) -> Generator:
+    """Return a generator for entry `index` of a named stream. Streams of one seed never meet: the
+    name is part of the key."""
     sequence = np.random.SeedSequence(seed, spawn_key=(STREAMS.index(stream), index))
-    return np.random.Generator(np.random.Philox(sequence))
+    return Generator(np.random.Philox(sequence))
 
 
-@dataclass(frozen=True, kw_only=True)
-class Task(ABC):
-    """One cell's task: its sizes and parameters, and its data, of which `seeds` decides every
-    symbol."""
+@dataclass(frozen=True)
+class Sizes:
+    """What a task takes from its cell."""
 
     batch: int
     length: int
     symbols: int
     seeds: Seeds
+
+
+class Task(Closed, ABC):
+    """A task's settings and, once `at` has given it sizes, its data.
+
+    Class attributes say what a cell and a report need to know. `axis` is the setting along which
+    the task's cells lie, a parameter or the length; a tier lists its values under `axis_key`, and
+    the path of a row has them after `sign`.
+    """
+
+    question: ClassVar[str]
+    axis: ClassVar[str] = "length"
+    axis_key: ClassVar[str] = "lengths"
+    sign: ClassVar[str] = "n"
+    symbol: ClassVar[str] = "N"  # of the axis, in a table's head
+    axis_words: ClassVar[str] = "length N"
+    own_length: ClassVar[int] = 0
+    own_symbols: ClassVar[int] = 20
+    fixed_symbols: ClassVar[bool] = False  # the vocabulary is no setting
+    step_tokens: ClassVar[int] = 4096  # tokens a step, unless a batch is given
+    evaluate_symbols: ClassVar[int] = 10_000
+
+    name: Any
+    _sizes: Sizes = PrivateAttr()
+
+    def default_length(self) -> int:
+        """Return N where the cell leaves it open."""
+        return self.own_length
+
+    @classmethod
+    def length_in_words(cls, x: int, length: int) -> str:
+        """Return N beside the value x along the axis; empty where x is N."""
+        return "" if cls.axis == "length" else str(length)
+
+    def at(self, batch: int, length: int, symbols: int, seeds: Seeds) -> Self:
+        """Return the task at these sizes; raise InputError for sizes that do not fit each other."""
+        task = self.model_copy()
+        task._sizes = Sizes(batch, length, symbols, seeds)
+        task.check()
+        return task
+
+    @property
+    def batch(self) -> int:
+        """Sequences of a training step, B."""
+        return self._sizes.batch
+
+    @property
+    def length(self) -> int:
+        """Tokens of a sequence, N."""
+        return self._sizes.length
+
+    @property
+    def symbols(self) -> int:
+        """The vocabulary, V."""
+        return self._sizes.symbols
+
+    @property
+    def seeds(self) -> Seeds:
+        """What decides every symbol of the data."""
+        return self._sizes.seeds
+
+    @abstractmethod
+    def check(self) -> None:
+        """Raise InputError for sizes that do not fit each other."""
 
     @property
     @abstractmethod
@@ -114,11 +140,8 @@ class Task(ABC):
         """Accuracy of the best guess that reads no input."""
 
     @abstractmethod
-    def sequences(
-        self, rng: np.random.Generator, count: int, stream: str
-    ) -> tuple[Symbols, Symbols]:
-        """`count` fresh sequences of a stream -> (tokens int64[count, N], targets int64[count,
-        N])."""
+    def sequences(self, rng: Generator, count: int, stream: str) -> Drawn:
+        """Return `count` fresh sequences of a stream."""
 
     @property
     def longest(self) -> int:
@@ -131,35 +154,34 @@ class Task(ABC):
         return self.batch * self.length
 
     def further(self) -> dict[int, Task]:
-        """Size -> the same task at sizes that training never showed, scored as well."""
+        """Return size -> the same task at sizes that training never showed, scored as well."""
         return {}
 
     def facts(self, loss: float | None = None) -> dict[str, Any]:
-        """The row keys that only this task has, some of them from the evaluation's loss in nats
-        a symbol."""
+        """Return the row keys that only this task has, some of them from the evaluation's loss in
+        nats a symbol."""
         return {}
 
     def steps(self, budget: int) -> int:
-        """Whole steps within a budget of tokens. Raises InputError where not even one fits."""
+        """Return the whole steps within a budget of tokens; raise InputError where not even one
+        fits."""
         if budget < self.tokens_a_step:
+            accepted = f"at least {self.tokens_a_step}, one step"
             raise InputError.about(
-                "tokens",
-                budget,
-                f"at least {self.tokens_a_step}, one step",
-                "`--tokens`, or `tokens` in the config",
+                "tokens", budget, accepted, "`--tokens`, or `tokens` in the config"
             )
         return budget // self.tokens_a_step
 
     def training_batch(self, step: int) -> tuple[Tensor, Tensor]:
-        """The batch of a training step: the order seed permutes which of the data seed's batches
-        comes when."""
+        """Return the batch of a training step: the order seed permutes which of the data seed's
+        batches comes when."""
         block, place = divmod(step, ORDER_BLOCK)
         order = generator("order", self.seeds.order, block).permutation(ORDER_BLOCK)
         return self.batch_of("train", block * ORDER_BLOCK + int(order[place]), self.batch)
 
     def batch_of(self, stream: str, index: int, batch: int) -> tuple[Tensor, Tensor]:
-        """`batch` sequences (int64[B, N], int64[B, N]) on the CPU, entry `index` of a stream
-        that training never reads unless it is "train"."""
+        """Return `batch` sequences (int64[B, N], int64[B, N]) on the CPU, entry `index` of a
+        stream that training never reads unless it is "train"."""
         import torch
 
         tokens, targets = self.sequences(generator(stream, self.seeds.data, index), batch, stream)
@@ -167,13 +189,12 @@ class Task(ABC):
 
 
 def require(name: str, value: int, low: int, high: int, why: str = "") -> None:
-    """Raises InputError unless low <= value <= high; `why` says what bounds it."""
+    """Raise InputError unless low <= value <= high; `why` says what bounds it."""
     if not low <= value <= high:
-        option = f"`--{name.replace('_', '-')}`"
         accepted = f"{low:,} to {high:,}{why}" if high >= low else f"none{why}"
-        raise InputError.about(name, value, accepted, f"{option}, or the config")
+        raise InputError.about(name, value, accepted, f"`--{name}`, or the config")
 
 
 def blank(tokens: Symbols) -> Symbols:
-    """Targets for `tokens` with nothing wanted yet."""
+    """Return targets for `tokens` with nothing wanted yet."""
     return np.full_like(tokens, IGNORED)

@@ -13,25 +13,20 @@ stays at chance 1/V.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from numpy.random import Generator
 from pydantic import Field
 
-from workflow.bench.tasks.base import LARGEST, Parameters, Symbols, Task, blank, require
+from workflow.bench.tasks.base import LARGEST, Drawn, Task, blank, require
 from workflow.bench.validation import Whole
 
 SCORED = 768  # symbols of a sequence with a target, unless a length is given
 
 
-def copy_batch(
-    rng: np.random.Generator, batch: int, length: int, distance: int, symbols: int
-) -> tuple[Symbols, Symbols]:
-    """B fresh sequences -> (tokens int64[B, N], targets int64[B, N] with IGNORED where t < D).
-
-    Raises InputError unless 1 <= D < N.
-    """
+def copy_batch(rng: Generator, batch: int, length: int, distance: int, symbols: int) -> Drawn:
+    """Return B fresh sequences; raise InputError unless 1 <= D < N."""
     require("distance", distance, 1, length - 1, f" at length {length}")
     tokens = rng.integers(symbols, size=(batch, length), dtype=np.int64)
     targets = blank(tokens)
@@ -39,13 +34,22 @@ def copy_batch(
     return tokens, targets
 
 
-@dataclass(frozen=True, kw_only=True)
-class CopyTask(Task):
-    """Copies over `distance` tokens."""
+class Copy(Task):
+    """Copy over `distance` tokens."""
 
-    distance: int
+    question = "is the token D positions back found, after a budget of training tokens?"
+    axis, axis_key, sign = "distance", "distances", "d"
+    symbol, axis_words = "D", "distance D"
 
-    def __post_init__(self) -> None:
+    name: Literal["copy"] = "copy"
+    distance: Whole = Field(default=512, ge=1, le=LARGEST, description="copy distance D in tokens")
+
+    def default_length(self) -> int:
+        """Return D + 768: as many symbols are scored at every distance."""
+        return self.distance + SCORED
+
+    def check(self) -> None:
+        """Require that D < N."""
         require("distance", self.distance, 1, self.length - 1, f" at length {self.length}")
 
     @property
@@ -58,24 +62,6 @@ class CopyTask(Task):
         """Symbols are uniform."""
         return 1 / self.symbols
 
-    def sequences(
-        self, rng: np.random.Generator, count: int, stream: str
-    ) -> tuple[Symbols, Symbols]:
-        """See the module."""
+    def sequences(self, rng: Generator, count: int, stream: str) -> Drawn:
+        """Return uniform symbols, wanted D positions later."""
         return copy_batch(rng, count, self.length, self.distance, self.symbols)
-
-
-class Copy(Parameters):
-    """Settings of the task."""
-
-    question = "is the token D positions back found, after a budget of training tokens?"
-    axis, axis_key, sign = "distance", "distances", "d"
-    symbol, axis_words = "D", "distance D"
-    made_by = CopyTask
-
-    name: Literal["copy"] = "copy"
-    distance: Whole = Field(default=512, ge=1, le=LARGEST, description="copy distance D in tokens")
-
-    def default_length(self) -> int:
-        """Return D + 768: as many symbols are scored at every distance."""
-        return self.distance + SCORED

@@ -15,21 +15,28 @@ budgets are larger than those of other tasks.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from numpy.random import Generator
 
-from workflow.bench.tasks.base import Parameters, Symbols, Task, blank, require
+from workflow.bench.tasks.base import LARGEST, LARGEST_VOCABULARY, Drawn, Task, blank, require
 
 
-@dataclass(frozen=True, kw_only=True)
-class InductionTask(Task):
-    """Recalls what followed the special symbol."""
+class Induction(Task):
+    """Recall what followed the special symbol."""
 
-    def __post_init__(self) -> None:
-        require("length", self.length, 3, 2**22)
-        require("symbols", self.symbols, 3, 2**20)
+    question = "is the symbol found that once followed a special one? (Mamba)"
+    own_length = 256
+    own_symbols = 16
+    evaluate_symbols = 1000
+
+    name: Literal["induction"] = "induction"
+
+    def check(self) -> None:
+        """Require room for the special symbol, what follows it, and the special symbol."""
+        require("length", self.length, 3, LARGEST)
+        require("symbols", self.symbols, 3, LARGEST_VOCABULARY)
 
     @property
     def supervised(self) -> int:
@@ -41,10 +48,8 @@ class InductionTask(Task):
         """The special symbol is never wanted."""
         return 1 / (self.symbols - 1)
 
-    def sequences(
-        self, rng: np.random.Generator, count: int, stream: str
-    ) -> tuple[Symbols, Symbols]:
-        """See the module."""
+    def sequences(self, rng: Generator, count: int, stream: str) -> Drawn:
+        """Return sequences whose last position wants what followed the first S."""
         special, lines = self.symbols - 1, np.arange(count)
         tokens = rng.integers(special, size=(count, self.length), dtype=np.int64)
         first = rng.integers(self.length - 2, size=count)
@@ -52,15 +57,3 @@ class InductionTask(Task):
         targets = blank(tokens)
         targets[:, -1] = tokens[lines, first + 1]
         return tokens, targets
-
-
-class Induction(Parameters):
-    """Settings of the task."""
-
-    question = "is the symbol found that once followed a special one? (Mamba)"
-    length = 256
-    symbols = 16
-    evaluate_symbols = 1000
-    made_by = InductionTask
-
-    name: Literal["induction"] = "induction"

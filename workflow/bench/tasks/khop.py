@@ -22,20 +22,20 @@ function of the symbol at hand is right for 32% (k = 1), 48% (2), 27% (3) and 31
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from numpy.random import Generator
 from pydantic import Field
 
-from workflow.bench.tasks.base import Parameters, Symbols, Task, require
+from workflow.bench.tasks.base import LARGEST_VOCABULARY, Drawn, Symbols, Task, require
 from workflow.bench.validation import Whole
 
 NOWHERE = -1
 
 
 def find(tokens: Symbols) -> Symbols:
-    """int64[B, N] -> int64[B, N]: the largest j <= i with token[j - 1] == token[i], or NOWHERE."""
+    """Return the largest j <= i with token[j - 1] == token[i], or NOWHERE: int64[B, N]."""
     lines, found = np.arange(len(tokens)), np.full_like(tokens, NOWHERE)
     follower = np.full((len(tokens), int(tokens.max()) + 1), NOWHERE)
     for i in range(tokens.shape[1]):
@@ -45,8 +45,7 @@ def find(tokens: Symbols) -> Symbols:
 
 
 def hop(found: Symbols, hops: int) -> Symbols:
-    """`find` applied `hops` times to each position: int64[B, N], NOWHERE once a step has no
-    answer."""
+    """Apply `find` `hops` times to each position; NOWHERE once a step has no answer."""
     reached = found
     for _ in range(hops - 1):
         further = np.take_along_axis(found, np.maximum(reached, 0), axis=1)
@@ -54,14 +53,22 @@ def hop(found: Symbols, hops: int) -> Symbols:
     return reached
 
 
-@dataclass(frozen=True, kw_only=True)
-class KhopTask(Task):
-    """Follows `hops` hops."""
+class Khop(Task):
+    """Follow `hops` hops."""
 
-    hops: int
+    question = "are chains of k induction steps followed? (k-hop induction heads)"
+    axis, axis_key, sign = "hops", "hops", "k"
+    symbol, axis_words = "k", "hops k"
+    own_length = 128
+    own_symbols = 5
+    step_tokens = 1024
 
-    def __post_init__(self) -> None:
-        require("symbols", self.symbols, 3, 2**20)
+    name: Literal["khop"] = "khop"
+    hops: Whole = Field(default=1, ge=1, le=1000, description="induction steps in a row, k")
+
+    def check(self) -> None:
+        """Require two symbols beside "none", and no more hops than positions."""
+        require("symbols", self.symbols, 3, LARGEST_VOCABULARY)
         require("hops", self.hops, 1, self.length)
 
     @property
@@ -86,28 +93,11 @@ class KhopTask(Task):
         share = answered.mean()
         return float(max(share / (self.symbols - 1), 1 - share))
 
-    def sequences(
-        self, rng: np.random.Generator, count: int, stream: str
-    ) -> tuple[Symbols, Symbols]:
-        """See the module."""
+    def sequences(self, rng: Generator, count: int, stream: str) -> Drawn:
+        """Return sequences without a symbol twice in a row, and where k hops lead."""
         steps = rng.integers(1, self.symbols - 1, size=(count, self.length), dtype=np.int64)
         steps[:, :1] = rng.integers(self.symbols - 1, size=(count, 1))
         tokens = steps.cumsum(axis=1) % (self.symbols - 1)
         reached = hop(find(tokens), self.hops)
         symbols = np.take_along_axis(tokens, np.maximum(reached, 0), axis=1)
         return tokens, np.where(reached == NOWHERE, self.symbols - 1, symbols)
-
-
-class Khop(Parameters):
-    """Settings of the task."""
-
-    question = "are chains of k induction steps followed? (k-hop induction heads)"
-    axis, axis_key, sign = "hops", "hops", "k"
-    symbol, axis_words = "k", "hops k"
-    length = 128
-    symbols = 5
-    step_tokens = 1024
-    made_by = KhopTask
-
-    name: Literal["khop"] = "khop"
-    hops: Whole = Field(default=1, ge=1, le=1000, description="induction steps in a row, k")

@@ -19,16 +19,15 @@ evaluate.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from numpy.random import Generator
 
-from workflow.bench.tasks.base import Parameters, Symbols, Task, blank, require
+from workflow.bench.tasks.base import LARGEST, Drawn, Task, blank, require
 
 DIGITS = 10
 MIN, MAX, MED, SM, END, FILLER = range(DIGITS, DIGITS + 6)
-VOCABULARY = FILLER + 1
 OPERATORS = (MIN, MAX, MED, SM)
 NESTED = 0.25  # probability that an argument is an operator
 MOST_ARGUMENTS = 10
@@ -40,25 +39,17 @@ class TooLong(Exception):
     """The expression has outgrown its bound; it is drawn again."""
 
 
-def expression(rng: np.random.Generator, longest: int) -> tuple[list[int], int]:
-    """A random expression in tokens, and what it comes to. Raises TooLong beyond `longest`
+def draw(rng: Generator, tokens: list[int], longest: int, depth: int = 1) -> int:
+    """Append a random expression to `tokens`; return its value. Raise TooLong beyond `longest`
     tokens."""
-    tokens: list[int] = []
-    return tokens, _draw(rng, tokens, longest, 1)
-
-
-def _draw(rng: np.random.Generator, tokens: list[int], longest: int, depth: int) -> int:
-    """Appends an operator with its arguments to `tokens`; returns its value."""
-    operator, count = (
-        OPERATORS[rng.integers(len(OPERATORS))],
-        int(rng.integers(2, MOST_ARGUMENTS + 1)),
-    )
+    operator = OPERATORS[rng.integers(len(OPERATORS))]
+    count = int(rng.integers(2, MOST_ARGUMENTS + 1))
     nested = (rng.random(count) < NESTED) & (depth + 1 < DEPTH)
     values = rng.integers(DIGITS, size=count).tolist()
     tokens.append(operator)
     for place in range(count):
         if nested[place]:
-            values[place] = _draw(rng, tokens, longest, depth + 1)
+            values[place] = draw(rng, tokens, longest, depth + 1)
         else:
             tokens.append(values[place])
     tokens.append(END)
@@ -68,19 +59,27 @@ def _draw(rng: np.random.Generator, tokens: list[int], longest: int, depth: int)
 
 
 def value(operator: int, arguments: list[int]) -> int:
-    """What an operator makes of its arguments."""
+    """Return what an operator makes of its arguments."""
     if operator == MED:
         ranked, middle = sorted(arguments), len(arguments) // 2
         return ranked[middle] if len(arguments) % 2 else (ranked[middle - 1] + ranked[middle]) // 2
     return {MIN: min(arguments), MAX: max(arguments), SM: sum(arguments) % DIGITS}[operator]
 
 
-@dataclass(frozen=True, kw_only=True)
-class ListOpsTask(Task):
-    """Evaluates expressions of N/4 to N tokens."""
+class ListOps(Task):
+    """Evaluate expressions of N/4 to N tokens."""
 
-    def __post_init__(self) -> None:
-        require("length", self.length, SHORTEST, 2**22)
+    question = "what do nested expressions of 500 to 2000 tokens come to? (Long Range Arena)"
+    own_length = 2000
+    own_symbols = FILLER + 1
+    fixed_symbols = True
+    evaluate_symbols = 500
+
+    name: Literal["listops"] = "listops"
+
+    def check(self) -> None:
+        """Require room for an expression."""
+        require("length", self.length, SHORTEST, LARGEST)
 
     @property
     def supervised(self) -> int:
@@ -91,12 +90,10 @@ class ListOpsTask(Task):
     def chance(self) -> float:
         """Ten answers, not equally frequent: 0 and 9 are what MIN and MAX like, and one of them
         always is right this often (measured over 20,000 expressions of N = 2000)."""
-        return CONSTANT_GUESS
+        return 0.173
 
-    def sequences(
-        self, rng: np.random.Generator, count: int, stream: str
-    ) -> tuple[Symbols, Symbols]:
-        """See the module."""
+    def sequences(self, rng: Generator, count: int, stream: str) -> Drawn:
+        """Return expressions, each with its value wanted at its end."""
         tokens = np.full((count, self.length), FILLER, dtype=np.int64)
         targets = blank(tokens)
         for line in range(count):
@@ -105,27 +102,12 @@ class ListOpsTask(Task):
             targets[line, len(drawn) - 1] = answer
         return tokens, targets
 
-    def _fitting(self, rng: np.random.Generator) -> tuple[list[int], int]:
+    def _fitting(self, rng: Generator) -> tuple[list[int], int]:
         while True:
+            tokens: list[int] = []
             try:
-                drawn, answer = expression(rng, self.length)
+                answer = draw(rng, tokens, self.length)
             except TooLong:
                 continue
-            if len(drawn) > self.length // 4:
-                return drawn, answer
-
-
-CONSTANT_GUESS = 0.173
-
-
-class ListOps(Parameters):
-    """Settings of the task."""
-
-    question = "what do nested expressions of 500 to 2000 tokens come to? (Long Range Arena)"
-    length = 2000
-    symbols = VOCABULARY
-    fixed_symbols = True
-    evaluate_symbols = 500
-    made_by = ListOpsTask
-
-    name: Literal["listops"] = "listops"
+            if len(tokens) > self.length // 4:
+                return tokens, answer

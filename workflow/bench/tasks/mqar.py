@@ -17,13 +17,13 @@ constant guess, and is where training rests before a model recalls.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from numpy.random import Generator
 from pydantic import Field
 
-from workflow.bench.tasks.base import LARGEST, Parameters, Symbols, Task, blank, require
+from workflow.bench.tasks.base import LARGEST, Drawn, Symbols, Task, blank, require
 from workflow.bench.validation import Whole
 
 POWER = 0.01  # a
@@ -31,78 +31,31 @@ FILLER = 0
 PAIR_TOKENS = 16  # N = 16 P unless a length is given
 
 
-def query_places(rng: np.random.Generator, count: int, places: int, pairs: int) -> Symbols:
-    """int64[count, pairs]: different places from 0, drawn one after another with weights (i + 1)^(a
-    - 1).
+def query_places(rng: Generator, count: int, places: int, pairs: int) -> Symbols:
+    """Return int64[count, pairs]: different places from 0, drawn one after another with weights
+    (i + 1)^(a - 1).
 
     The largest of log weight + Gumbel noise are such a draw (Efraimidis and Spirakis 2006, IPL
     97:181).
     """
     weights = (POWER - 1) * np.log(np.arange(1, places + 1))
-    return np.argsort(-(weights + rng.gumbel(size=(count, places))), axis=1, kind="stable")[
-        :, :pairs
-    ]
+    ranked = np.argsort(-(weights + rng.gumbel(size=(count, places))), axis=1, kind="stable")
+    return ranked[:, :pairs]
 
 
-def distinct(rng: np.random.Generator, count: int, low: int, high: int, wanted: int) -> Symbols:
-    """int64[count, wanted]: different symbols from low to high - 1 in each line."""
+def distinct(rng: Generator, count: int, low: int, high: int, wanted: int) -> Symbols:
+    """Return int64[count, wanted]: different symbols from low to high - 1 in each line."""
     return low + np.argsort(rng.random((count, high - low)), axis=1)[:, :wanted]
 
 
-@dataclass(frozen=True, kw_only=True)
-class MqarTask(Task):
-    """Recalls the values of `pairs` keys."""
-
-    pairs: int
-
-    def __post_init__(self) -> None:
-        require(
-            "pairs", self.pairs, 1, self.length // 4, f" at length {self.length}: 4 tokens a pair"
-        )
-        require(
-            "pairs",
-            self.pairs,
-            1,
-            self.symbols // 2 - 1,
-            f" with {self.symbols} symbols: half of them are keys",
-        )
-
-    @property
-    def supervised(self) -> int:
-        """Each pair is asked for once."""
-        return self.pairs
-
-    @property
-    def chance(self) -> float:
-        """Values are uniform in their half of the symbols."""
-        return 1 / (self.symbols - self.symbols // 2)
-
-    def sequences(
-        self, rng: np.random.Generator, count: int, stream: str
-    ) -> tuple[Symbols, Symbols]:
-        """See the module."""
-        keys = distinct(rng, count, 1, self.symbols // 2, self.pairs)
-        values = distinct(rng, count, self.symbols // 2, self.symbols, self.pairs)
-        tokens = np.full((count, self.length), FILLER, dtype=np.int64)
-        tokens[:, 0 : 2 * self.pairs : 2], tokens[:, 1 : 2 * self.pairs : 2] = keys, values
-        queries = 2 * self.pairs + 2 * query_places(
-            rng, count, (self.length - 2 * self.pairs) // 2, self.pairs
-        )
-        targets = blank(tokens)
-        np.put_along_axis(tokens, queries, keys, axis=1)
-        np.put_along_axis(targets, queries, values, axis=1)
-        return tokens, targets
-
-
-class Mqar(Parameters):
-    """Settings of the task."""
+class Mqar(Task):
+    """Recall the values of `pairs` keys."""
 
     question = "are the values of keys recalled, by number of pairs? (Zoology)"
     axis, axis_key, sign = "pairs", "pairs", "p"
     symbol, axis_words = "P", "pairs"
-    symbols = 256
+    own_symbols = 256
     step_tokens = 1024
-    made_by = MqarTask
 
     name: Literal["mqar"] = "mqar"
     pairs: Whole = Field(default=16, ge=1, le=LARGEST, description="pairs of key and value")
@@ -115,3 +68,35 @@ class Mqar(Parameters):
     def length_in_words(cls, x: int, length: int) -> str:
         """Return "16 a pair" where no other length was given."""
         return f"{PAIR_TOKENS} a pair" if length == PAIR_TOKENS * x else str(length)
+
+    def check(self) -> None:
+        """Require room for all pairs, and symbols for all keys."""
+        bound = f" at length {self.length}: 4 tokens a pair"
+        require("pairs", self.pairs, 1, self.length // 4, bound)
+        bound = f" with {self.symbols} symbols: half of them are keys"
+        require("pairs", self.pairs, 1, self.symbols // 2 - 1, bound)
+
+    @property
+    def supervised(self) -> int:
+        """Each pair is asked for once."""
+        return self.pairs
+
+    @property
+    def chance(self) -> float:
+        """Values are uniform in their half of the symbols."""
+        return 1 / (self.symbols - self.symbols // 2)
+
+    def sequences(self, rng: Generator, count: int, stream: str) -> Drawn:
+        """Return pairs, then their keys among filler, each with its value wanted."""
+        front = 2 * self.pairs
+        keys = distinct(rng, count, 1, self.symbols // 2, self.pairs)
+        values = distinct(rng, count, self.symbols // 2, self.symbols, self.pairs)
+        tokens = np.full((count, self.length), FILLER, dtype=np.int64)
+        tokens[:, 0:front:2] = keys
+        tokens[:, 1:front:2] = values
+        places = query_places(rng, count, (self.length - front) // 2, self.pairs)
+        queries = front + 2 * places
+        targets = blank(tokens)
+        np.put_along_axis(tokens, queries, keys, axis=1)
+        np.put_along_axis(targets, queries, values, axis=1)
+        return tokens, targets

@@ -14,29 +14,34 @@ markers. No marker tells which one it is: a model must count, or know positions.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from numpy.random import Generator
 from pydantic import Field
 
-from workflow.bench.tasks.base import LARGEST, Parameters, Symbols, Task, blank, require
+from workflow.bench.tasks.base import LARGEST, LARGEST_VOCABULARY, Drawn, Task, blank, require
 from workflow.bench.validation import Whole
 
 NOISE = 0
 
 
-@dataclass(frozen=True, kw_only=True)
-class SelectiveCopyTask(Task):
-    """Copies `items` data symbols out of noise."""
+class SelectiveCopy(Task):
+    """Copy `items` data symbols out of noise."""
 
-    items: int
+    question = "are data symbols among noise given back in order? (Mamba)"
+    own_length = 256
+    own_symbols = 16
+    step_tokens = 1024
 
-    def __post_init__(self) -> None:
-        require(
-            "items", self.items, 1, self.length // 2, f" at length {self.length}: 2 tokens an item"
-        )
-        require("symbols", self.symbols, 4, 2**20)
+    name: Literal["selective-copy"] = "selective-copy"
+    items: Whole = Field(default=16, ge=1, le=LARGEST, description="data symbols among the noise")
+
+    def check(self) -> None:
+        """Require room for all data and markers, and two data symbols."""
+        bound = f" at length {self.length}: 2 tokens an item"
+        require("items", self.items, 1, self.length // 2, bound)
+        require("symbols", self.symbols, 4, LARGEST_VOCABULARY)
 
     @property
     def supervised(self) -> int:
@@ -48,10 +53,8 @@ class SelectiveCopyTask(Task):
         """Data are uniform; noise and marker are never wanted."""
         return 1 / (self.symbols - 2)
 
-    def sequences(
-        self, rng: np.random.Generator, count: int, stream: str
-    ) -> tuple[Symbols, Symbols]:
-        """See the module."""
+    def sequences(self, rng: Generator, count: int, stream: str) -> Drawn:
+        """Return data among noise, wanted in order at the markers behind it."""
         before = self.length - self.items
         data = rng.integers(1, self.symbols - 1, size=(count, self.items), dtype=np.int64)
         places = np.sort(np.argsort(rng.random((count, before)), axis=1)[:, : self.items], axis=1)
@@ -61,16 +64,3 @@ class SelectiveCopyTask(Task):
         targets = blank(tokens)
         targets[:, before:] = data
         return tokens, targets
-
-
-class SelectiveCopy(Parameters):
-    """Settings of the task."""
-
-    question = "are data symbols among noise given back in order? (Mamba)"
-    length = 256
-    symbols = 16
-    step_tokens = 1024
-    made_by = SelectiveCopyTask
-
-    name: Literal["selective-copy"] = "selective-copy"
-    items: Whole = Field(default=16, ge=1, le=LARGEST, description="data symbols among the noise")

@@ -20,28 +20,45 @@ that a budget counts are filler.
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from numpy.random import Generator
 from pydantic import Field
 
-from workflow.bench.tasks.base import LARGEST, Parameters, Symbols, Task, blank, require
+from workflow.bench.tasks.base import LARGEST, LARGEST_VOCABULARY, Drawn, Task, blank, require
 from workflow.bench.validation import Whole
 
 SPECIAL = 3  # begin, copy, end
 FURTHER = (2, 4)  # evaluated lengths, in multiples of the longest in training
 
 
-@dataclass(frozen=True, kw_only=True)
-class StringCopyTask(Task):
-    """Repeats a string of at most `letters` letters."""
+class StringCopy(Task):
+    """Repeat a string of at most `letters` letters."""
 
-    letters: int
+    question = "is a string repeated, also where it is longer than in training? (Repeat After Me)"
+    axis, axis_key, sign = "letters", "letters", "l"
+    symbol, axis_words = "letters", "letters"
+    own_symbols = 29
+    step_tokens = 1024
 
-    def __post_init__(self) -> None:
-        require("symbols", self.symbols, SPECIAL + 1, 2**20)
+    name: Literal["string-copy"] = "string-copy"
+    letters: Whole = Field(
+        default=50, ge=1, le=LARGEST, description="letters of training's longest string"
+    )
+
+    def default_length(self) -> int:
+        """Return two tokens a letter and two more."""
+        return _length(self.letters)
+
+    @classmethod
+    def length_in_words(cls, x: int, length: int) -> str:
+        """Return how N follows from the letters, also of strings longer than training's."""
+        return "2 a letter"
+
+    def check(self) -> None:
+        """Require a letter beside the special symbols, and room for the longest string."""
+        require("symbols", self.symbols, SPECIAL + 1, LARGEST_VOCABULARY)
         bound = f" at length {self.length}: 2 tokens a letter and 2 more"
         require("letters", self.letters, 1, (self.length - 2) // 2, bound)
 
@@ -61,25 +78,22 @@ class StringCopyTask(Task):
         return max(self.length, _length(FURTHER[-1] * self.letters))
 
     def further(self) -> dict[int, Task]:
-        """Longer strings than training had."""
-        sizes = [factor * self.letters for factor in FURTHER]
-        return {
-            size: dataclasses.replace(self, letters=size, length=_length(size)) for size in sizes
-        }
+        """Return the task at longer strings than training had."""
+        tasks: dict[int, Task] = {}
+        for size in (factor * self.letters for factor in FURTHER):
+            longer = self.model_copy(update={"letters": size})
+            tasks[size] = longer.at(self.batch, _length(size), self.symbols, self.seeds)
+        return tasks
 
-    def sequences(
-        self, rng: np.random.Generator, count: int, stream: str
-    ) -> tuple[Symbols, Symbols]:
-        """See the module."""
+    def sequences(self, rng: Generator, count: int, stream: str) -> Drawn:
+        """Return strings and their copies: of every length in training, else of the longest."""
         begin, copy, end = range(self.symbols - SPECIAL, self.symbols)
         tokens = np.full((count, self.length), end, dtype=np.int64)
         targets = blank(tokens)
-        lengths = (
-            rng.integers(1, self.letters + 1, size=count)
-            if stream == "train"
-            else np.full(count, self.letters)
-        )
-        for line, size in enumerate(int(length) for length in lengths):
+        lengths = np.full(count, self.letters)
+        if stream == "train":
+            lengths = rng.integers(1, self.letters + 1, size=count)
+        for line, size in enumerate(lengths.tolist()):
             string = rng.integers(begin, size=size)
             tokens[line, : 2 * size + 2] = [begin, *string, copy, *string]
             targets[line, size + 1 : 2 * size + 1] = string
@@ -90,28 +104,3 @@ class StringCopyTask(Task):
 
 def _length(letters: int) -> int:
     return 2 * letters + 2
-
-
-class StringCopy(Parameters):
-    """Settings of the task."""
-
-    question = "is a string repeated, also where it is longer than in training? (Repeat After Me)"
-    axis, axis_key, sign = "letters", "letters", "l"
-    symbol, axis_words = "letters", "letters"
-    symbols = 29
-    step_tokens = 1024
-    made_by = StringCopyTask
-
-    name: Literal["string-copy"] = "string-copy"
-    letters: Whole = Field(
-        default=50, ge=1, le=LARGEST, description="letters of training's longest string"
-    )
-
-    def default_length(self) -> int:
-        """Return two tokens a letter and two more."""
-        return _length(self.letters)
-
-    @classmethod
-    def length_in_words(cls, x: int, length: int) -> str:
-        """Return how N follows from the letters, also of strings longer than training's."""
-        return "2 a letter"

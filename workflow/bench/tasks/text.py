@@ -24,27 +24,27 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import NDArray
 from pydantic import Field
 
 from pointer.errors import InputError
-from workflow.bench.tasks.base import Parameters, Symbols, Task
+from workflow.bench.tasks.base import Drawn, Task
 from workflow.bench.validation import Text
 
 ByteArray = NDArray[np.uint8]
 VOCABULARY = 256
-SPLITS = ("train", "check", "evaluate")
 SPLIT_OF = {"trace": "check", "timing": "train"}  # streams without a split of their own
-SHARES = (8, 9, 10)  # of 10 hash values: below 8 training, below 9 check, else evaluation
+SHARES = {"train": 8, "check": 9, "evaluate": 10}  # of 10 hash values, a split has those below
 CUTS = (0.90, 0.95)  # of a single file
-LEFT_OUT = (
+NOT_EVERYWHERE = {  # folders that not every machine has
     "site-packages",
     "dist-packages",
     "test",
     "tests",
     "idlelib",
     "__pycache__",
-)  # not on every machine
+}
 MACHINES_OWN = "_sysconfigdata"  # how this very Python was built
 
 
@@ -56,50 +56,46 @@ class Corpus:
     data_hash: str
 
     def frequency(self) -> NDArray[np.float64]:
-        """float64[256]: how often each byte stands in the training split."""
+        """Return float64[256]: how often each byte stands in the training split."""
         return np.bincount(self.splits["train"], minlength=VOCABULARY) / len(self.splits["train"])
 
 
 def library_files(folder: Path) -> list[Path]:
-    """The standard library's source files, sorted; tests and what is installed on top are left
-    out."""
-    found = (
-        path
-        for path in folder.rglob("*.py")
-        if not set(LEFT_OUT) & set(path.relative_to(folder).parts)
-    )
-    return sorted(path for path in found if not path.name.startswith(MACHINES_OWN))
+    """Return the standard library's source files, sorted, without tests and what is installed on
+    top."""
+    files = []
+    for path in folder.rglob("*.py"):
+        own = path.name.startswith(MACHINES_OWN)
+        if not own and NOT_EVERYWHERE.isdisjoint(path.relative_to(folder).parts):
+            files.append(path)
+    return sorted(files)
 
 
 def split_by_file(contents: Iterable[bytes]) -> dict[str, ByteArray]:
-    """Each file whole in one split, chosen by its contents, so that equal files never stand on
-    two sides."""
-    parts: dict[str, list[bytes]] = {name: [] for name in SPLITS}
+    """Put each file whole into one split, chosen by its contents, so that equal files never stand
+    on two sides."""
+    parts: dict[str, list[bytes]] = {name: [] for name in SHARES}
     for content in contents:
-        drawn = int.from_bytes(hashlib.sha256(content).digest()[:8], "big") % SHARES[-1]
-        parts[
-            next(name for name, share in zip(SPLITS, SHARES, strict=True) if drawn < share)
-        ].append(content)
-    return {name: np.frombuffer(b"".join(found), dtype=np.uint8) for name, found in parts.items()}
+        drawn = int.from_bytes(hashlib.sha256(content).digest()[:8], "big") % SHARES["evaluate"]
+        split = next(name for name, share in SHARES.items() if drawn < share)
+        parts[split].append(content)
+    return {name: np.frombuffer(b"".join(part), dtype=np.uint8) for name, part in parts.items()}
 
 
 def split_by_place(content: bytes) -> dict[str, ByteArray]:
-    """The first 90% train, the next 5% check, the last 5% evaluate."""
-    first, second = (int(cut * len(content)) for cut in CUTS)
-    parts = (content[:first], content[first:second], content[second:])
-    return {
-        name: np.frombuffer(part, dtype=np.uint8) for name, part in zip(SPLITS, parts, strict=True)
-    }
+    """Return the first 90% as train, the next 5% as check, the last 5% as evaluate."""
+    text = np.frombuffer(content, dtype=np.uint8)
+    first, second = (int(cut * len(text)) for cut in CUTS)
+    return {"train": text[:first], "check": text[first:second], "evaluate": text[second:]}
 
 
 @functools.cache
 def corpus(data: str) -> Corpus:
-    """The text of a path, or the standard library's for an empty one; raises InputError for a
-    file that cannot be read."""
+    """Return the text of a path, or the standard library's for an empty one; raise InputError for
+    a file that cannot be read."""
     if not data:
-        contents = [
-            path.read_bytes() for path in library_files(Path(sysconfig.get_paths()["stdlib"]))
-        ]
+        files = library_files(Path(sysconfig.get_paths()["stdlib"]))
+        contents = [path.read_bytes() for path in files]
         return Corpus(split_by_file(contents), _hash(contents))
     try:
         content = Path(data).read_bytes()
@@ -112,18 +108,30 @@ def corpus(data: str) -> Corpus:
 
 
 def _hash(contents: Iterable[bytes]) -> str:
-    """16 hexadecimal digits over files and their borders."""
+    """Return 16 hexadecimal digits over files and their borders."""
     seal = hashlib.sha256()
     for content in contents:
         seal.update(hashlib.sha256(content).digest())
     return seal.hexdigest()[:16]
 
 
-@dataclass(frozen=True, kw_only=True)
-class TextTask(Task):
-    """Predicts the next byte."""
+class Bytes(Task):
+    """Predict the next byte."""
 
-    data: str
+    question = "how many bits a byte of real text takes"
+    own_length = 1024
+    own_symbols = VOCABULARY
+    fixed_symbols = True
+    step_tokens = 1024
+    evaluate_symbols = 50_000
+
+    name: Literal["bytes"] = "bytes"
+    data: Text = Field(
+        default="", description="the text, a file; empty: the Python standard library's sources"
+    )
+
+    def check(self) -> None:
+        """Accept all sizes: the text is read where a row is measured."""
 
     @property
     def supervised(self) -> int:
@@ -136,7 +144,7 @@ class TextTask(Task):
         return float(corpus(self.data).frequency().max())
 
     def facts(self, loss: float | None = None) -> dict[str, Any]:
-        """Bits a byte, those of guessing by frequency, and which text it was."""
+        """Return bits a byte, those of guessing by frequency, and which text it was."""
         text = corpus(self.data)
         known = text.frequency()[text.frequency() > 0]
         return {
@@ -145,33 +153,13 @@ class TextTask(Task):
             "data_hash": text.data_hash,
         }
 
-    def sequences(
-        self, rng: np.random.Generator, count: int, stream: str
-    ) -> tuple[Symbols, Symbols]:
-        """See the module. Raises InputError where the split holds no sequence of N."""
+    def sequences(self, rng: Generator, count: int, stream: str) -> Drawn:
+        """Return pieces of the stream's split; raise InputError where it holds none of N."""
         text = corpus(self.data).splits[SPLIT_OF.get(stream, stream)]
         if len(text) <= self.length:
-            accepted = (
-                f"a text with more than {self.length:,} bytes for {stream}, not {len(text):,}"
-            )
+            wanted = f"a text with more than {self.length:,} bytes for {stream}"
+            accepted = f"{wanted}, not {len(text):,}"
             raise InputError.about("data", self.data, accepted, "`--data` or `--length`")
         starts = rng.integers(len(text) - self.length, size=count)
         drawn = text[starts[:, None] + np.arange(self.length + 1)].astype(np.int64)
         return np.ascontiguousarray(drawn[:, :-1]), np.ascontiguousarray(drawn[:, 1:])
-
-
-class Bytes(Parameters):
-    """Settings of the task."""
-
-    question = "how many bits a byte of real text takes"
-    length = 1024
-    symbols = VOCABULARY
-    fixed_symbols = True
-    step_tokens = 1024
-    evaluate_symbols = 50_000
-    made_by = TextTask
-
-    name: Literal["bytes"] = "bytes"
-    data: Text = Field(
-        default="", description="the text, a file; empty: the Python standard library's sources"
-    )
