@@ -81,8 +81,7 @@ def shared_hash() -> str:
 
 
 def _measuring() -> list[Path]:
-    """Return the files of MEASURING but the contract, which decides on numbers and makes none."""
-    return [file for file in python_files(*MEASURING) if file != CONTRACT]
+    return [file for file in python_files(*MEASURING) if file != CONTRACT]  # which makes no number
 
 
 def model_files(model: str) -> list[Path]:
@@ -141,7 +140,8 @@ def gpus() -> tuple[str, ...]:
 def devices() -> list[str]:
     """Return the devices of this machine, cpu first."""
     apple = platform.system() == "Darwin" and platform.machine() == "arm64"
-    return ["cpu", *(["cuda"] if gpus() else []), *(["mps"] if apple else [])]
+    present = {"cpu": True, "cuda": bool(gpus()), "mps": apple}
+    return [name for name, here in present.items() if here]
 
 
 @functools.cache
@@ -151,8 +151,7 @@ def cpu_name() -> str:
         import cpuinfo
     except ImportError:
         return platform.processor() or platform.machine()
-    name: str = cpuinfo.get_cpu_info().get("brand_raw") or platform.machine()
-    return name
+    return str(cpuinfo.get_cpu_info().get("brand_raw") or platform.machine())
 
 
 def device_name(device: str) -> str:
@@ -176,17 +175,15 @@ def host() -> str:
 
 def ram_bytes() -> int:
     """Return the machine's memory."""
-    total: int = psutil.virtual_memory().total
-    return total
+    return int(psutil.virtual_memory().total)
 
 
 def _output(*command: str) -> str | None:
     """Return what a program prints; None where it fails or is not there."""
     git_free = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
     try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=20, check=True, env=git_free
-        )
+        return subprocess.check_output(
+            command, stderr=subprocess.DEVNULL, text=True, timeout=20, env=git_free
+        ).strip()
     except (OSError, subprocess.SubprocessError):
         return None
-    return done.stdout.strip()

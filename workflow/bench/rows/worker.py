@@ -129,8 +129,8 @@ class Progress:
             return
         self.last = now
         line = self.line(done, now - self.start)
-        self.stream.write(f"\r\x1b[K{line}" if self.watched else f"{line}\n")
-        self.stream.flush()
+        shown = f"\r\x1b[K{line}" if self.watched else f"{line}\n"
+        print(shown, end="", file=self.stream, flush=True)
 
     def line(self, done: float, elapsed_s: float) -> str:
         """Return a line, such as "copy pointer d512-s0   42%  loss 2.41  12 s left"."""
@@ -143,8 +143,7 @@ class Progress:
     def close(self) -> None:
         """Clear the updating line."""
         if self.watched:
-            self.stream.write("\r\x1b[K")
-            self.stream.flush()
+            print("\r\x1b[K", end="", file=self.stream, flush=True)
 
 
 if __name__ == "__main__":
