@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from pointer.trunk import LayerShape, Mixer, Trunk
+from workflow.bench.measure.causality import SYMBOLS
 from workflow.bench.measure.contract import PARITY_LENGTH
-from workflow.bench.measure.subject import SYMBOLS
 
 
 class Good(Mixer):

@@ -15,7 +15,7 @@ from pointer.errors import InputError
 from pointer.trunk import LayerShape, Mixer, Trunk
 from workflow.bench import registry
 from workflow.bench.measure import contract
-from workflow.bench.measure.subject import LENGTH, SYMBOLS, Subject
+from workflow.bench.measure.causality import LENGTH, SYMBOLS, Subject
 from workflow.bench.outcomes import EnvironmentFault
 
 
@@ -65,148 +65,41 @@ def test_a_model_that_keeps_the_contract_passes() -> None:
 @pytest.mark.parametrize(
     ("mixer", "check", "reason"),
     [
-        (
-            faulty.Leaky,
-            "causal",
-            r"^output 0 differs by .* when tokens from 1 on change: it sees the future$",
-        ),
-        (
-            faulty.LateLeak,
-            "causal",
-            r"^output 200 differs by .* when tokens from 201 on change: it sees the future$",
-        ),
-        (
-            faulty.LongLeak,
-            "causal",
-            r"^output 0 differs by .* when tokens from 300 on change: it sees the future$",
-        ),
-        (
-            faulty.GatedLeak,
-            "causal",
-            r"^output 0 differs by .* when tokens from 1 on change: it sees the future$",
-        ),
-        (
-            faulty.KnowsLength,
-            "causal",
-            r"^output 0 differs by .* with only 1 tokens given instead of 257$",
-        ),
-        (
-            faulty.AcrossBatch,
-            "independent of batch",
-            r"^output 0 differs by .* when sequence 0 is run alone",
-        ),
-        (
-            faulty.Remembers,
-            "repeatable",
-            r"^two inference calls on the same tokens differ at position 0: it keeps state or",
-        ),
+        (faulty.Leaky, "causal", r"^output 0 .* from 1 on change: it sees the future$"),
+        (faulty.LateLeak, "causal", r"^output 200 .* from 201 on change: it sees the future$"),
+        (faulty.LongLeak, "causal", r"^output 0 .* from 300 on change: it sees the future$"),
+        (faulty.GatedLeak, "causal", r"^output 0 .* from 1 on change: it sees the future$"),
+        (faulty.KnowsLength, "causal", r"^output 0 differs by .* with only 1 tokens given"),
+        (faulty.AcrossBatch, "independent of batch", r"^output 0 differs by .* when sequence 0"),
+        (faulty.Remembers, "repeatable", r"^two inference calls on the same tokens differ at"),
         (faulty.Normalises, "same in training", r"^output 0 differs by .* in training mode \("),
-        (
-            faulty.Pooled,
-            "shapes",
-            r"^the mixer of layer 0 returns y \[3, 1, 64\] for x \[3, 10, 64\]; they must be the "
-            r"same$",
-        ),
-        (
-            faulty.Lonely,
-            "shapes",
-            r"^the mixer of layer 0 returns Tensor; expected a pair \(y, carry\)$",
-        ),
-        (
-            faulty.Heavy,
-            "parity",
-            r"^12,\d{3},\d{3} parameters without position tables; accepted: 3,200,000 within 10%",
-        ),
-        (
-            faulty.Hidden,
-            "parity",
-            r"^blocks.0.mixer.secret_table \[256, 256\] is not counted, being a position table",
-        ),
+        (faulty.Pooled, "shapes", r"^the mixer of layer 0 returns y \[3, 1, 64\] for x"),
+        (faulty.Lonely, "shapes", r"^the mixer of layer 0 returns Tensor; expected a pair \(y,"),
+        (faulty.Heavy, "parity", r"^12,\d{3},\d{3} parameters without position tables; accepted:"),
+        (faulty.Hidden, "parity", r"^blocks.0.mixer.secret_table \[256, 256\] is not counted,"),
         (
             faulty.Square,
             "cost",
-            r"^counted work of a training step grows [23]\.\d+-fold .* allows 2.02: say `cost: "
-            r"quadratic`$",
+            r"^counted work .* grows [23]\.\d+-fold .* 2.02: say `cost: quadratic`$",
         ),
-        (
-            faulty.Unbuildable,
-            "builds",
-            r"^raised ValueError: no such thing \(faulty_mixers.py, line \d+\)$",
-        ),
-        (
-            faulty.Random,
-            "repeatable",
-            r"^two training passes of one seed differ in the gradient of ",
-        ),
-        (
-            faulty.Explodes,
-            "finite",
-            r"^logits are not finite from position 40 in inference mode, N = 131$",
-        ),
-        (
-            faulty.Deep,
-            "as measured",
-            r"^output 7 differs by .* when tokens from 8 on change, at full size .*: it sees the "
-            r"future$",
-        ),
-        (
-            faulty.LateInTraining,
-            "as measured",
-            r"^output \d differs by .* when tokens from 8 on change, .*: it sees the future$",
-        ),
-        (
-            faulty.FourTogether,
-            "as measured",
-            r"^output 0 differs by .* when sequence 0 is run alone instead of in a batch of 4",
-        ),
-        (
-            faulty.Stale,
-            "as measured",
-            r"^output 8 differs by .* when sequence 0 is run alone instead of in a batch of 4",
-        ),
-        (
-            faulty.Lazy,
-            "parity",
-            r"^blocks.0.mixer.late is created in the first forward pass: not counted, not tr",
-        ),
-        (
-            faulty.Filters,
-            "parity",
-            r"^blocks.0.mixer.filter \[2048\] grows with N: .* whose name must end in `_table`$",
-        ),
-        (
-            faulty.WideTable,
-            "parity",
-            r"^blocks.0.mixer.up_table \[256, 2048\] is not counted, being a position table",
-        ),
+        (faulty.Unbuildable, "builds", r"^raised ValueError: no such thing \(faulty_mixers.py,"),
+        (faulty.Random, "repeatable", r"^two training passes of one seed differ in the gradient"),
+        (faulty.Explodes, "finite", r"^logits are not finite from position 40 in inference mode,"),
+        (faulty.Deep, "as measured", r"^output 7 .* from 8 on change, at full size .*: it sees"),
+        (faulty.LateInTraining, "as measured", r"^output \d .* from 8 on change, .*: it sees the"),
+        (faulty.FourTogether, "as measured", r"^output 0 differs by .* when sequence 0 is run"),
+        (faulty.Stale, "as measured", r"^output 8 differs by .* when sequence 0 is run alone"),
+        (faulty.Lazy, "parity", r"^blocks.0.mixer.late is created in the first forward pass: not"),
+        (faulty.Filters, "parity", r"^blocks.0.mixer.filter \[2048\] grows with N: .* whose name"),
+        (faulty.WideTable, "parity", r"^blocks.0.mixer.up_table \[256, 2048\] is not counted,"),
         (faulty.Complex, "parity", r"^blocks.0.mixer.spectrum is complex and would count once"),
-        (
-            faulty.Told,
-            "builds",
-            r"^rename the setting `distance`: that name is reserved and would receive the copy",
-        ),
-        (
-            faulty.Slow,
-            "builds",
-            r"^Slow.period is 10000: that name is reserved .* accepted: 1 to 16",
-        ),
+        (faulty.Told, "builds", r"^rename the setting `distance`: that name is reserved and"),
+        (faulty.Slow, "builds", r"^Slow.period is 10000: that name is reserved .* accepted: 1 to"),
         (faulty.Quits, "shapes", r"^raised SystemExit: 0 \(faulty_mixers.py, line \d+\)$"),
-        (
-            faulty.Doubles,
-            "shapes",
-            r"^the mixer of layer 0 returns torch.float64 for torch.float32$",
-        ),
+        (faulty.Doubles, "shapes", r"^the mixer of layer 0 returns torch.float64 for"),
         (faulty.Unused, "gradients", r"^no gradient reaches blocks.0.mixer.spare.weight$"),
-        (
-            faulty.Drops,
-            "same in training",
-            r"^output 0 differs by .* in training mode \(at the end of all schedules\)",
-        ),
-        (
-            faulty.Forgets,
-            "saved and loaded",
-            r"^a model loaded from saved weights gives other outputs",
-        ),
+        (faulty.Drops, "same in training", r"^output 0 differs by .* in training mode \(at the"),
+        (faulty.Forgets, "saved and loaded", r"^a model loaded from saved weights gives other"),
         (faulty.EvenOnly, "any length", r"^at N = 1: raised .* \(faulty_mixers.py, line \d+\)$"),
         (faulty.Narrow, "shapes", r"^the mixer of layer 0 returns y \[3, 9, 64\] for x"),
     ],
@@ -227,11 +120,6 @@ def test_what_differs_at_every_call_is_not_called_a_view_of_the_future() -> None
     assert failed(faulty.Explodes).keys() == {"finite"}
 
 
-def test_checks_come_one_by_one() -> None:
-    """Whoever waits sees what is done."""
-    assert next(contract.check_subject(planted(faulty.Good))) == ("builds", True, "")
-
-
 def test_a_loop_that_costs_more_in_its_backward_pass_is_told_why(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -248,10 +136,6 @@ def test_a_model_that_clamps_its_input_is_refused() -> None:
     assert failed(faulty.Good, faulty.Clamps) == {
         "bad input": f"N = {LENGTH + 1} > length {LENGTH} is accepted without an error"
     }
-
-
-def test_a_model_that_cannot_be_built_fails_once() -> None:
-    assert set(failed(faulty.Unbuildable)) == {"builds"}
 
 
 def test_a_machine_without_memory_is_no_verdict_on_the_model() -> None:

@@ -7,20 +7,11 @@ from scipy import stats
 from workflow.bench.measure.statistics import unstable, wilson
 
 
-@pytest.mark.parametrize(
-    ("values", "said"),
-    [
-        ([100.0, 101.0, 99.0, 102.0], []),
-        (
-            [100.0, 130.0, 100.0, 130.0],
-            ["step varies: its standard deviation is 15% of the mean of 4"],
-        ),
-        ([100.0], []),
-        ([], []),
-    ],
-)
-def test_spread_is_told_in_numbers(values: list[float], said: list[str]) -> None:
-    assert unstable(values, "step") == said
+def test_spread_is_told_in_numbers() -> None:
+    for values in ([100.0, 101.0, 99.0, 102.0], [100.0], []):
+        assert unstable(values, "step") == []
+    (warning,) = unstable([100.0, 130.0, 100.0, 130.0], "step")
+    assert warning == "step varies: its standard deviation is 15% of the mean of 4"
 
 
 def test_one_excursion_among_many_is_told() -> None:

@@ -46,16 +46,8 @@ class Noisy(Shift):
 
 def model(mixer: type[Mixer] = Shift) -> Trunk:
     torch.manual_seed(0)
-    return Trunk(
-        mixer,
-        symbols=6,
-        length=24,
-        layers=1,
-        width=16,
-        heads=2,
-        ffn_width=16,
-        learned_positions=False,
-    )
+    sizes = {"symbols": 6, "length": 24, "layers": 1, "width": 16, "heads": 2, "ffn_width": 16}
+    return Trunk(mixer, **sizes, learned_positions=False)
 
 
 def recipe(tokens: int, **more: float) -> training.Recipe:

@@ -25,9 +25,13 @@ from pointer import selfcheck
 from pointer.errors import InputError
 from workflow.bench.cell import Cell
 from workflow.bench.measure import devices, memory, models, timing
-from workflow.bench.measure.causality import changed_from
+from workflow.bench.measure.causality import (
+    changed_from,
+    logits_of,
+    random_tokens,
+    require_same,
+)
 from workflow.bench.measure.contract import Check
-from workflow.bench.measure.subject import logits_of, random_tokens, require_same
 from workflow.bench.measure.training import Recipe, Stepper, set_progress
 from workflow.bench.rows import lock, provenance, write_atomically
 

@@ -1,34 +1,29 @@
 """Check that outputs depend on their own past alone: before training, and after it.
 
-The contract runs the checks on small and full-sized models before anything is published. `audit`
-examines the very model whose score a row is about to publish: what shows only after many steps, or
-only at the length of a row, shows here.
+The contract runs the checks on small and full-sized models before anything is published; `audit`
+examines the very model whose score a row is about to publish.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from pointer.optim import optimizers
+from workflow.bench import registry
 from workflow.bench.measure.models import is_trained
-from workflow.bench.measure.subject import (
-    LENGTH,
-    ODD,
-    SYMBOLS,
-    TOLERANCE,
-    Subject,
-    logits_of,
-    random_tokens,
-    require_same,
-)
 from workflow.bench.measure.training import set_progress, supervised_loss
 from workflow.bench.outcomes import Outcome
 from workflow.bench.tasks.base import Task
 
+SYMBOLS, LENGTH = 20, 257
+ODD = 131  # a length without divisors
+TOLERANCE = 1e-5
+STIR_STD = 0.1
 CUTS = [*range(1, 9), *range(9, LENGTH, 8), *range(LENGTH - 4, LENGTH)]
 PREFIXES = (1, 2, 64, ODD, LENGTH - 1)
 LONG = 2051  # faults of chunks and of blocks show beyond their size
@@ -43,15 +38,73 @@ AUDIT_SHARE = 1e-3
 AUDIT_SEQUENCES = 2
 
 
+class Broken(Exception):
+    """A model fails a check; the message says how, to the author of the model."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model under test with SYMBOLS symbols, initialised differently each time it is built."""
+
+    name: str
+    build: Callable[[int], nn.Module]  # length -> a small model (2 layers of 64)
+    full: Callable[[int], nn.Module]  # length -> a model of the measured size
+    trained: bool = True
+    control: bool = False
+    cost: registry.Cost = "linear"  # the class that its registry entry declares
+    variant: bool = False  # has settings other than the defaults of its mixer
+
+    def small(self) -> nn.Module:
+        """Return a small model in inference mode."""
+        return self.build(LENGTH).eval()
+
+    def stirred(self, length: int = LENGTH) -> nn.Module:
+        """Return a small model whose zero parameters are random: faults behind a gate show."""
+        model = self.build(length).eval()
+        with torch.no_grad():
+            for parameter in model.parameters():
+                if not bool(parameter.any()):
+                    parameter.normal_(std=STIR_STD)
+        return model
+
+
+def random_tokens(batch: int, length: int) -> Tensor:
+    """Return fixed random tokens, int64[batch, length]."""
+    generator = np.random.default_rng([batch, length])
+    return torch.from_numpy(generator.integers(SYMBOLS, size=(batch, length)))
+
+
+def logits_of(model: nn.Module, tokens: Tensor) -> Tensor:
+    """Return the logits float[B, N, V] of tokens int64[B, N], in the model's present mode."""
+    with torch.no_grad():
+        try:
+            logits: Tensor = model(tokens)
+        except Exception as error:
+            error.add_note(f"at N = {tokens.shape[1]}")
+            raise
+    return logits
+
+
+def require_same(
+    logits: Tensor, expected: Tensor, condition: str, tolerance: float = TOLERANCE
+) -> None:
+    """Raise Broken with the first position where two logits float[B, N, V] differ."""
+    if not bool(torch.isfinite(expected).all()):
+        raise Broken("logits are not finite")
+    difference = (logits - expected).abs().amax(dim=(0, 2))
+    wrong = (~(difference <= tolerance)).nonzero()
+    if len(wrong):
+        position = int(wrong[0])
+        by = float(difference[position])
+        raise Broken(f"output {position} differs by {by:.2g} {condition}")
+
+
 class Leaks(Outcome):
     """The trained model sees the future."""
 
 
 def audit(model: nn.Module, task: Task, device: torch.device) -> None:
-    """Raise Leaks if, in inference, changing the second half of sequences changes the first half.
-
-    Untrained controls are exempt: some of them are given the future.
-    """
+    """Raise Leaks if what a trained model gives for the first half changes with the second."""
     if not is_trained(model) or task.length < 2:
         return
     tokens, _ = task.batch_of("check", 0, min(AUDIT_SEQUENCES, task.batch))
@@ -65,10 +118,8 @@ def audit(model: nn.Module, task: Task, device: torch.device) -> None:
     if len(wrong):
         position = int(wrong[0])
         by = float(difference[position])
-        raise Leaks(
-            f"fails the contract: the trained model's output {position} differs by {by:.2g} when "
-            f"tokens from {middle} on change: it sees the future"
-        )
+        leak = f"output {position} differs by {by:.2g} when tokens from {middle} on change"
+        raise Leaks(f"fails the contract: the trained model's {leak}: it sees the future")
 
 
 def causal(subject: Subject) -> None:
@@ -119,18 +170,12 @@ def independent_of_batch(subject: Subject) -> None:
 
 
 def as_measured(subject: Subject) -> None:
-    """At full size and after some training steps, all of the above holds, training mode included.
-
-    Some faults do not show in a small or untrained model: in a fifth layer or head, behind a gate
-    that only training opens, in a batch of four.
-    """
+    """At full size and after some training steps, all of the above holds, in training mode too."""
     model = _trained_briefly(subject.full(MEASURED))
     tokens = random_tokens(len(MEASURED_CUTS), MEASURED)
     before = logits_of(model, tokens)
-    changes = []
-    for row, cut in enumerate(MEASURED_CUTS):
-        changes.append(changed_from(tokens[row : row + 1], cut))
-    changed = torch.cat(changes)
+    sequences = zip(tokens.split(1), MEASURED_CUTS, strict=True)
+    changed = torch.cat([changed_from(sequence, cut) for sequence, cut in sequences])
     after = logits_of(model, changed)
     trained = f"at full size and after {STEPS} training steps"
     for row, cut in enumerate(MEASURED_CUTS):

@@ -1,9 +1,7 @@
 """Keep the state of a long training on disk, so that a killed one resumes bit for bit.
 
 One safetensors file holds the tensors (weights, optimisers, random generators) and, as JSON in its
-header, everything else; nothing is unpickled. A new file replaces the old one atomically, so a kill
-at any moment leaves a whole checkpoint. It lies in the work folder of the cell, whose name holds
-the hashes of settings and sources: an edited mixer starts anew.
+header, everything else. It is replaced atomically, so a kill leaves a whole checkpoint.
 """
 
 from __future__ import annotations
@@ -30,10 +28,7 @@ CURVE_POINTS = 200  # most points of a loss curve in a row
 
 @dataclass
 class History:
-    """What happened in a training run.
-
-    Losses are in nats per symbol, accuracies fractions, seconds those of training steps alone.
-    """
+    """What happened in a training run; seconds are those of training steps alone."""
 
     steps: int = 0
     tokens_used: int = 0
@@ -47,18 +42,12 @@ class History:
 
     def row(self) -> dict[str, object]:
         """Return the row keys of a training run."""
-        row: dict[str, object] = {
-            "steps": self.steps,
-            "tokens_used": self.tokens_used,
-            "train_seconds": self.seconds,
-            "tokens_to_95": self.tokens_to_95,
-            "seconds_to_95": self.seconds_to_95,
-            "loss_curve": thin([list(point) for point in self.losses], CURVE_POINTS),
-            "evaluations": thin([list(point) for point in self.evaluations], CURVE_POINTS),
-        }
-        if self.started:
-            row["started"] = self.started
-        return row
+        copied = ("steps", "tokens_used", "tokens_to_95", "seconds_to_95")
+        row: dict[str, object] = {key: getattr(self, key) for key in copied}
+        row["train_seconds"] = self.seconds
+        row["loss_curve"] = thin([list(point) for point in self.losses], CURVE_POINTS)
+        row["evaluations"] = thin([list(point) for point in self.evaluations], CURVE_POINTS)
+        return row | ({"started": self.started} if self.started else {})
 
 
 def thin(points: list[list[float]], most: int) -> list[list[float]]:
@@ -109,10 +98,7 @@ class Checkpoint:
         os.replace(partial, folder / FILE)
 
     def restore(self) -> int:
-        """Put the saved state back and return the number of steps done.
-
-        Change nothing and return 0 where no whole checkpoint of this platform is found.
-        """
+        """Put the saved state back; return the steps done, 0 where none of this platform is."""
         read = None if self.folder is None else _read(self.folder / FILE)
         if read is None or read[0]["platform"] != platform(self.device):
             return 0
@@ -123,7 +109,13 @@ class Checkpoint:
             for key, value in counters.items():
                 setattr(modules[name], key, value)
         for number, optimizer in enumerate(self.optimizers):
-            _load_optimizer(optimizer, _part(tensors, f"optimizer{number}"))
+            moments: dict[int, dict[str, Tensor]] = {}
+            for key, tensor in _part(tensors, f"optimizer{number}").items():
+                parameter, _, entry = key.partition(".")
+                moments.setdefault(int(parameter), {})[entry] = tensor
+            # Rates follow from the step number (Stepper) and are not saved.
+            groups = optimizer.state_dict()["param_groups"]
+            optimizer.load_state_dict({"state": moments, "param_groups": groups})
         torch.set_rng_state(tensors["random.cpu"])
         if "random.cuda" in tensors:
             torch.cuda.set_rng_state(tensors["random.cuda"], self.device)
@@ -183,13 +175,3 @@ def _counters(model: nn.Module) -> dict[str, dict[str, int | float]]:
             if type(value) in (int, float) and not key.startswith("_") and math.isfinite(value):
                 counters[name][key] = value
     return counters
-
-
-def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Load the moments; rates follow from the step number (Stepper) and are not saved."""
-    state: dict[int, dict[str, Tensor]] = {}
-    for key, value in tensors.items():
-        parameter, _, name = key.partition(".")
-        state.setdefault(int(parameter), {})[name] = value
-    groups = optimizer.state_dict()["param_groups"]
-    optimizer.load_state_dict({"state": state, "param_groups": groups})

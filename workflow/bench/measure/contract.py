@@ -1,6 +1,5 @@
 """The contract that every model must keep before its numbers are published: `pointer-bench check`.
 
-`check` runs the checks that apply, on small models (2 layers of 64) where size does not matter.
 Controls are exempt from parity and from gradients that reach everything; untrained controls also
 from causality and from whatever needs weights. A variant of a model of the suite may freeze
 parameters, use soft selection or sort, because ablations do.
@@ -25,13 +24,16 @@ from pointer.trunk import Mixer, count_parameters
 from workflow.bench import registry
 from workflow.bench.cell import Cell
 from workflow.bench.measure import flops, models
-from workflow.bench.measure.causality import LONG, as_measured, causal, independent_of_batch
-from workflow.bench.measure.subject import (
+from workflow.bench.measure.causality import (
     LENGTH,
+    LONG,
     ODD,
     SYMBOLS,
     Broken,
     Subject,
+    as_measured,
+    causal,
+    independent_of_batch,
     logits_of,
     random_tokens,
     require_same,
@@ -46,6 +48,7 @@ PARITY_LENGTH = 2048
 COUNTED = 2048  # work is counted at this length and at twice as much
 # The most that doubling N may multiply counted work by.
 GROWTH = {"linear": 2.02, "n log n": 2.25, "quadratic": 4.1, "quadratic-unfused": 4.1}
+IN_LOOP = "x[:, i] in a loop has a gradient as large as x, x.unbind(1) has not"
 SUITE = ROOT / "workflow"
 Test = Callable[[Subject], None]
 
@@ -59,10 +62,7 @@ class Check(NamedTuple):
 
 
 def check(name: str, mixer: Mapping[str, Any] | None = None) -> Iterator[Check]:
-    """Run the checks that apply to a model with these mixer settings; yield each as it is done.
-
-    Raise InputError for an unknown model or a setting that the mixer refuses.
-    """
+    """Run the checks that apply to a model with these mixer settings; yield each as it is done."""
     entry = registry.info(name)
     mixer = dict(mixer or {})
     seeds = itertools.count()
@@ -87,11 +87,7 @@ def check(name: str, mixer: Mapping[str, Any] | None = None) -> Iterator[Check]:
 
 
 def check_subject(subject: Subject) -> Iterator[Check]:
-    """Run the checks that apply; an exception of the model is a failed check.
-
-    Stop where a decisive check fails, because later ones would report the same fault in other
-    words or blame it wrongly: a model that draws random numbers would seem to see the future.
-    """
+    """Run the checks that apply; stop at a decisive fault, which later ones would misname."""
     for function in applicable(subject):
         result = run_check(function, subject)
         yield result
@@ -115,10 +111,7 @@ def applicable(subject: Subject) -> list[Test]:
 
 
 def run_check(function: Test, subject: Subject) -> Check:
-    """Run one check of a subject from seed 0.
-
-    Raise EnvironmentFault where it fails for want of memory or disk: no verdict on the model.
-    """
+    """Run one check of a subject from seed 0; want of memory or disk is an EnvironmentFault."""
     name = function.__name__.replace("_", " ")
     try:
         with torch.random.fork_rng(devices=[]):
@@ -156,16 +149,13 @@ def builds(subject: Subject) -> None:
             raise Broken(f"{name} is no pointer.trunk.Mixer: write `class {name}(Mixer)`")
         period = getattr(mixer, "period", 1)
         if not isinstance(period, int) or not 1 <= period <= MOST_PERIOD:
-            raise Broken(
-                f"{name}.period is {period!r}: that name is reserved for the steps after which a "
-                f"mixer's work repeats; accepted: 1 to {MOST_PERIOD}. Rename it if it is not that"
-            )
+            reserved = "that name is reserved for the steps after which a mixer's work repeats"
+            accepted = f"accepted: 1 to {MOST_PERIOD}. Rename it if it is not that"
+            raise Broken(f"{name}.period is {period!r}: {reserved}; {accepted}")
         parameters = inspect.signature(type(mixer).__init__).parameters
         if "distance" in parameters and not subject.control:
-            raise Broken(
-                "rename the setting `distance`: that name is reserved and would receive the copy "
-                "distance"
-            )
+            reserved = "that name is reserved and would receive the copy distance"
+            raise Broken(f"rename the setting `distance`: {reserved}")
 
 
 def shapes(subject: Subject) -> None:
@@ -175,10 +165,8 @@ def shapes(subject: Subject) -> None:
         mixer.register_forward_hook(partial(_check_output, layer))
     logits = logits_of(model, random_tokens(3, 10))
     if tuple(logits.shape) != (3, 10, SYMBOLS) or not logits.is_floating_point():
-        raise Broken(
-            f"tokens [3, 10] give {logits.dtype}{list(logits.shape)}; "
-            f"expected floating [3, 10, {SYMBOLS}]"
-        )
+        found = f"{logits.dtype}{list(logits.shape)}"
+        raise Broken(f"tokens [3, 10] give {found}; expected floating [3, 10, {SYMBOLS}]")
 
 
 def _check_output(layer: int, _mixer: nn.Module, inputs: Any, output: Any) -> None:
@@ -240,10 +228,8 @@ def repeatable(subject: Subject) -> None:
     first, second = logits_of(model, tokens), logits_of(model, tokens)
     if not torch.equal(first, second):
         position = int((first != second).any(-1).any(0).nonzero()[0])
-        raise Broken(
-            f"two inference calls on the same tokens differ at position {position}: "
-            "it keeps state or draws random numbers"
-        )
+        differ = f"two inference calls on the same tokens differ at position {position}"
+        raise Broken(f"{differ}: it keeps state or draws random numbers")
     if subject.trained:
         once, again = _gradients(model, tokens), _gradients(model, tokens)
         for name, gradient in once.items():
@@ -276,14 +262,9 @@ def _gradients(model: nn.Module, tokens: Tensor) -> dict[str, Tensor]:
 
 
 def same_in_training(subject: Subject) -> None:
-    """With schedules ended (no noise), training mode gives the outputs of inference (1e-5).
-
-    A model that promises `one_mode` does so at the start as well.
-    """
+    """With schedules ended (at the start too, by `one_mode`), both modes give one output (1e-5)."""
     model, tokens = subject.stirred(), random_tokens(2, ODD)
-    stages = {"end": 1.0}
-    if getattr(model, "one_mode", False):
-        stages["start"] = 0.0
+    stages = {"end": 1.0} | ({"start": 0.0} if getattr(model, "one_mode", False) else {})
     for stage, progress in stages.items():
         set_progress(model, progress)
         training = logits_of(model.train(), tokens)
@@ -301,10 +282,8 @@ def saved_and_loaded(subject: Subject) -> None:
         save_file({name: value.contiguous() for name, value in model.state_dict().items()}, path)
         other.load_state_dict(load_file(path))
     if not torch.equal(logits_of(model, tokens), logits_of(other, tokens)):
-        raise Broken(
-            "a model loaded from saved weights gives other outputs: "
-            "something is not in its state_dict"
-        )
+        cause = "something is not in its state_dict"
+        raise Broken(f"a model loaded from saved weights gives other outputs: {cause}")
 
 
 def parity(subject: Subject) -> None:
@@ -312,11 +291,9 @@ def parity(subject: Subject) -> None:
     model, target = subject.full(PARITY_LENGTH), registry.TARGET_PARAMETERS
     count = count_parameters(model, tables=False)
     if abs(count - target) > registry.PARITY * target:
-        raise Broken(
-            f"{count:,} parameters without position tables; accepted: {target:,} within "
-            f"{registry.PARITY:.0%}. The feed-forward is sized to meet it; the mixers alone may "
-            "not exceed it"
-        )
+        accepted = f"accepted: {target:,} within {registry.PARITY:.0%}"
+        sized = "The feed-forward is sized to meet it; the mixers alone may not exceed it"
+        raise Broken(f"{count:,} parameters without position tables; {accepted}. {sized}")
     before = _parameter_shapes(model)
     logits_of(model.eval(), random_tokens(1, ODD))
     for name in _parameter_shapes(model):
@@ -329,13 +306,11 @@ def parity(subject: Subject) -> None:
         if parameter.is_complex():
             raise Broken(f"{name} is complex and would count once: keep two real numbers")
         if table and not grows:
-            raise Broken(
-                f"{name} {shape} is not counted, being a position table, but has no axis of N"
-            )
+            reason = "is not counted, being a position table, but has no axis of N"
+            raise Broken(f"{name} {shape} {reason}")
         if grows and not table:
-            raise Broken(
-                f"{name} {shape} grows with N: a position table, whose name must end in `_table`"
-            )
+            reason = "grows with N: a position table, whose name must end in `_table`"
+            raise Broken(f"{name} {shape} {reason}")
 
 
 def _parameter_shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:
@@ -343,10 +318,7 @@ def _parameter_shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:
 
 
 def cost(subject: Subject) -> None:
-    """Counted work grows with N as the declared cost class says.
-
-    The class decides in which cells a model takes part.
-    """
+    """Counted work grows with N as the declared cost class says, which decides on its cells."""
     half = flops.count(subject.build(COUNTED), 1, COUNTED)
     whole = flops.count(subject.build(2 * COUNTED), 1, 2 * COUNTED)
     forward, step = whole.forward / half.forward, whole.step / half.step
@@ -354,17 +326,12 @@ def cost(subject: Subject) -> None:
     if growth <= most:
         return
     fitting = [name for name, limit in GROWTH.items() if growth <= limit]
-    message = (
-        f"counted work of a training step grows {growth:.2f}-fold from N = {COUNTED} to "
-        f"{2 * COUNTED}; `cost: {subject.cost}` allows {most}: "
-        f"say `cost: {fitting[0] if fitting else 'none of the known ones'}`"
-    )
+    grows = f"grows {growth:.2f}-fold from N = {COUNTED} to {2 * COUNTED}"
+    advice = f"say `cost: {fitting[0] if fitting else 'none of the known ones'}`"
     if forward <= most:
-        message += (
-            "; a forward pass alone does not: x[:, i] in a loop has a gradient as large as x, "
-            "x.unbind(1) has not"
-        )
-    raise Broken(message)
+        advice += "; a forward pass alone does not: " + IN_LOOP
+    allowed = f"`cost: {subject.cost}` allows {most}"
+    raise Broken(f"counted work of a training step {grows}; {allowed}: {advice}")
 
 
 DECISIVE: tuple[Test, ...] = (builds, shapes, finite, repeatable)

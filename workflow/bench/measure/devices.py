@@ -1,7 +1,6 @@
 """The device of a cell: what it can do, its precision, its clock and its matrix-product rate.
 
-A new kind of device is one entry of ABILITIES (docs/devices.md); which kernels a model takes on it
-is up to the model.
+A new kind of device is one entry of ABILITIES (docs/devices.md).
 """
 
 from __future__ import annotations
@@ -29,12 +28,8 @@ class Abilities:
     matmul_size: int  # of a square product that keeps it busy for some milliseconds
 
 
-def _no_wait() -> None:
-    """Return at once: CPU calls are synchronous."""
-
-
 ABILITIES = {
-    "cpu": Abilities(lambda: True, _no_wait, events=False, matmul_size=1024),
+    "cpu": Abilities(lambda: True, lambda: None, events=False, matmul_size=1024),
     "cuda": Abilities(
         torch.cuda.is_available, torch.cuda.synchronize, events=True, matmul_size=8192
     ),
@@ -88,10 +83,7 @@ def device_name(device: torch.device) -> str | None:
 
 
 def matmul_flops_per_s(device: torch.device, dtype: str) -> float:
-    """Return the device's matrix-product rate in FLOP/s at the threads and precision of a cell.
-
-    The rate is that of the fastest of repeated square products.
-    """
+    """Return the device's rate in FLOP/s, of the fastest of repeated square products."""
     size = ABILITIES[device.type].matmul_size
     kind = torch.bfloat16 if dtype == "bfloat16" else torch.float32
     a = torch.randn(size, size, device=device).to(kind)

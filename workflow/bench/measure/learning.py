@@ -1,9 +1,4 @@
-"""Train a model on a task and score it on fresh sequences.
-
-Every experiment that trains goes through `train_and_score`, with equal budget, data and recipe for
-every model; tasks differ in their sequences alone (workflow.bench.tasks). The score is accuracy in
-hard inference, with its interval, and accuracy in training mode beside it.
-"""
+"""Train a model on a task and score it on fresh sequences, alike for every model and task."""
 
 from __future__ import annotations
 
@@ -39,8 +34,7 @@ def run(cell: Cell, report: Report, folder: Path) -> dict[str, Any]:
 def train_and_score(cell: Cell, report: Report, folder: Path) -> tuple[nn.Module, dict[str, Any]]:
     """Return the trained model and the row keys of a resolved cell.
 
-    A long training keeps its state in `folder`. Raise Diverged, with the row keys so far, or Leaks
-    where the trained model sees the future: no experiment publishes the score of such a model.
+    Raise Diverged, with the row keys so far, or Leaks where the trained model sees the future.
     """
     device, task = devices.resolve(cell.device), cell.learned()
     devices.make_deterministic()
@@ -55,12 +49,12 @@ def train_and_score(cell: Cell, report: Report, folder: Path) -> tuple[nn.Module
         except Diverged as diverged:
             raise Diverged(str(diverged), row | diverged.row) from None
         set_progress(model, history.tokens_used / cell.tokens)
-    symbols, dtype = cell.evaluate_symbols, cell.dtype
-    score = evaluate(model, task, symbols, dtype, device)
+    how = cell.evaluate_symbols, cell.dtype, device
+    score = evaluate(model, task, *how)
     row |= history.row() | score | task.facts(score["loss"])
     sizes = []  # beyond those of training
     for size, larger in task.further().items():
-        other = evaluate(model, larger, symbols, dtype, device)
+        other = evaluate(model, larger, *how)
         sizes.append([size, other["accuracy"], other["n_evaluated"]])
     row["accuracy_by_size"] = sizes or None
     audit(model, task, device)
@@ -70,13 +64,8 @@ def train_and_score(cell: Cell, report: Report, folder: Path) -> tuple[nn.Module
 def evaluate(
     model: nn.Module, task: Task, symbols: int, dtype: str, device: torch.device
 ) -> dict[str, Any]:
-    """Return the row keys of an evaluation on at least `symbols` fresh symbols.
-
-    Losses are in nats per symbol, accuracies fractions, in hard inference and in training mode. The
-    interval treats symbols as independent; `correct_by_sequence` allows for others.
-    """
-    losses: list[float] = []
-    correct: list[int] = []  # of each sequence, in hard inference
+    """Return the row keys of an evaluation on at least `symbols` fresh symbols."""
+    losses, correct = list[float](), list[int]()  # correct: of each sequence, hard inference
     correct_training = 0
     with state_kept(model, device):
         torch.manual_seed(task.seeds.order)

@@ -1,8 +1,4 @@
-"""Measure memory: the peak of a piece of work, and what autograd keeps for the backward pass.
-
-On a CPU `tracemalloc` does not see tensors; the kernel's resident high-water mark does, and Linux
-resets it when 5 is written to /proc/self/clear_refs.
-"""
+"""Measure memory: the peak of a piece of work, and what autograd keeps for the backward pass."""
 
 from __future__ import annotations
 
@@ -21,6 +17,7 @@ import torch
 from torch import Tensor
 
 SAMPLE_SECONDS = 0.001
+CLEAR_REFS = Path("/proc/self/clear_refs")
 # Parameters of glibc's mallopt(3).
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4
 DEFAULT_MMAP_MAX, DEFAULT_THRESHOLD = 65536, 128 * 1024
@@ -35,38 +32,27 @@ class Peak:
 
 
 def peak(device: torch.device, work: Callable[[], object]) -> Peak:
-    """Run `work` and return its peak memory on the device.
-
-    Run it once before: what compilers and caches allocate counts as well.
-    """
+    """Run `work`, which has run once before, and return its peak memory on the device."""
     gc.collect()
     if device.type == "cuda":
-        return _cuda_peak(device, work)
+        torch.cuda.synchronize(device)
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        work()
+        torch.cuda.synchronize(device)
+        return Peak(torch.cuda.max_memory_allocated(device) - before, "cuda max_memory_allocated")
     if device.type == "mps":
         method = "mps current_allocated_memory, sampled"
         return _sampled_peak(torch.mps.current_allocated_memory, method, work)
-    if Path("/proc/self/clear_refs").exists():
-        return _linux_peak(work)
+    if CLEAR_REFS.exists():
+        return_freed_memory()
+        before = _status_bytes("VmRSS")
+        CLEAR_REFS.write_text("5", encoding="ascii")  # resets the high-water mark
+        work()
+        return Peak(_status_bytes("VmHWM") - before, "linux resident high-water mark")
     process = psutil.Process()  # macOS
     return _sampled_peak(lambda: int(process.memory_info().rss), "resident size, sampled", work)
-
-
-def _cuda_peak(device: torch.device, work: Callable[[], object]) -> Peak:
-    torch.cuda.synchronize(device)
-    torch.cuda.empty_cache()
-    torch.cuda.reset_peak_memory_stats(device)
-    before = torch.cuda.memory_allocated(device)
-    work()
-    torch.cuda.synchronize(device)
-    return Peak(torch.cuda.max_memory_allocated(device) - before, "cuda max_memory_allocated")
-
-
-def _linux_peak(work: Callable[[], object]) -> Peak:
-    return_freed_memory()
-    before = _status_bytes("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-    work()
-    return Peak(_status_bytes("VmHWM") - before, "linux resident high-water mark")
 
 
 def _sampled_peak(read: Callable[[], int], method: str, work: Callable[[], object]) -> Peak:
@@ -109,9 +95,7 @@ def _libc() -> ctypes.CDLL | None:
 def keep_freed_memory() -> None:
     """Make glibc keep freed memory for the next step, while work is timed.
 
-    By default it returns much of a step's memory to the kernel and fetches it again page by page,
-    depending on the sizes and order of tensors: the same work took 1.14 s in one run and 2.08 s in
-    another (identity, N=16384, 2 cores: 0 and 307,441 page faults per step).
+    Otherwise page faults make the same work take 1.14 s or 2.08 s (identity, N=16384, 2 cores).
     """
     libc = _libc()
     if libc is not None:
@@ -130,12 +114,7 @@ def return_freed_memory() -> None:
 
 
 class SavedBytes:
-    """Count the distinct storages that autograd keeps for the backward pass, `apart` excluded.
-
-    with SavedBytes(model.parameters()) as saved:
-        loss = forward()
-    print(saved.bytes)
-    """
+    """Count the distinct storages that autograd keeps for the backward pass, `apart` excluded."""
 
     def __init__(self, apart: Iterable[Tensor]) -> None:
         self.apart = {_storage(tensor) for tensor in apart}

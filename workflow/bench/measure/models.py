@@ -18,18 +18,14 @@ UNTRAINED_DISTANCE = 7  # what oracle-copy gets in experiments without a task
 
 
 def build(cell: Cell, device: torch.device, **sizes: int) -> nn.Module:
-    """Return the model of a resolved cell; `sizes` replace those of its trunk.
-
-    It is initialised on the CPU from the init seed, so it is the same on every device.
-    """
+    """Return the model of a resolved cell, alike on every device; `sizes` replace its trunk's."""
     torch.manual_seed(Seeds.of(cell.seed).init)
     mixer: dict[str, Any] = dict(cell.mixer)
     # A model with a parameter `distance`, such as oracle-copy, gets the copy distance.
     if "distance" in inspect.signature(registry.load(cell.model).__init__).parameters:
         if cell.task is not None and cell.axis != "distance":
-            raise Unsupported(
-                f"{cell.model} is told a copy distance, and {cell.task_name} has none"
-            )
+            message = f"{cell.model} is told a copy distance, and {cell.task_name} has none"
+            raise Unsupported(message)
         mixer.setdefault("distance", UNTRAINED_DISTANCE if cell.task is None else cell.x)
     length = cell.length if cell.task is None else cell.learned().longest
     trunk = {**cell.trunk.model_dump(), **sizes}
@@ -43,10 +39,7 @@ def is_trained(model: nn.Module) -> bool:
 
 
 def describe(model: nn.Module, cell: Cell) -> dict[str, Any]:
-    """Return the row keys of any experiment: sizes, seeds and parameters.
-
-    `n_params` excludes position tables, which `n_tables` counts.
-    """
+    """Return the row keys of any experiment: sizes, seeds and parameters."""
     seeds = Seeds.of(cell.seed)
     without_tables = count_parameters(model, tables=False)
     return {

@@ -1,13 +1,9 @@
 """Where the pointers of a trained model point, layer by layer (paper section 3.2).
 
-Experiment `interpretability` trains a model on the copy task, whose hops the task prescribes, or on
-another task. Beside its row lie `trace.json` (one sequence with all its pointers, hop histograms of
-the batch) and `weights.safetensors`, from which `pointer-bench trace` follows further sequences.
-
-Experiments `ablation` and `two_hop` train variants of a model on the copy task and add hop
-statistics to the row; what counts there is the tokens until 95%. In `two_hop` no single pointer
-reaches the distance: with `window` and `k` alike a layer points at most R = window - 1 back, so
-that a distance D with R < D <= 2R takes two hops, and D > 6R is out of reach of six layers.
+Beside a row of `interpretability` lie `trace.json` (one sequence with all its pointers, hop
+histograms of the batch) and `weights.safetensors`, for `pointer-bench trace`. Experiments
+`ablation` and `two_hop` add hop statistics to the row. In `two_hop` no single pointer reaches the
+distance: a layer points at most R = window - 1 back, so that D with R < D <= 2R takes two hops.
 
     R = 31, D = 48    position  i-48 ........ i-24 ........ i
                       layer a   i-24 points at i-48, so its state holds that symbol
@@ -22,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pointer import Trace, trace
 from pointer.errors import InputError
@@ -43,6 +39,8 @@ def interpretability(cell: Cell, report: Report, folder: Path) -> dict[str, Any]
 
     Raise Unsupported, before any training, for a model without pointers.
     """
+    from safetensors.torch import save_file  # imported late: other experiments do without it
+
     cell = cell.resolved()
     device = devices.resolve(cell.device)
     try:
@@ -53,7 +51,10 @@ def interpretability(cell: Cell, report: Report, folder: Path) -> dict[str, Any]
     tokens, targets = cell.learned().batch_of(STREAM, 0, cell.batch)
     traced = trace(model, tokens.to(device))
     _write_trace(folder / FILES["trace"], traced, tokens[0], targets)
-    _write_weights(folder / FILES["weights"], model)
+    weights = {}
+    for name, tensor in model.state_dict().items():
+        weights[name] = tensor.detach().cpu().contiguous()
+    save_file(weights, folder / FILES["weights"])
     statistics = hop_statistics(scored_hops(traced.hops, targets))
     return row | statistics | {"files": FILES, "warnings": traced.warnings()}
 
@@ -71,10 +72,7 @@ def ablation(cell: Cell, report: Report, folder: Path) -> dict[str, Any]:
 
 
 def scored_hops(hops: Tensor, targets: Tensor) -> Tensor:
-    """Return the hops int64[L, H, M] of the M positions that carry loss.
-
-    hops: int64[L, B, H, N], targets: int64[B, N].
-    """
+    """Return the hops int64[L, H, M] of the M positions that carry loss, from int64[L, B, H, N]."""
     return hops.transpose(1, 2)[:, :, (targets != IGNORED).to(hops.device)]
 
 
@@ -111,21 +109,8 @@ def _write_trace(path: Path, traced: Trace, tokens: Tensor, targets: Tensor) -> 
     path.write_text(json.dumps(content), encoding="utf-8")
 
 
-def _write_weights(path: Path, model: nn.Module) -> None:
-    from safetensors.torch import save_file  # imported late: other experiments do without it
-
-    weights = {}
-    for name, tensor in model.state_dict().items():
-        weights[name] = tensor.detach().cpu().contiguous()
-    save_file(weights, path)
-
-
 def follow(path: Path, sequence: int) -> tuple[Tensor, Trace]:
-    """Return tokens int64[N] of a fresh sequence and the pointers of a row's model on it.
-
-    Raise RowError for a file that is no row, or whose weights do not fit, and InputError for a row
-    without weights.
-    """
+    """Return tokens int64[N] of a fresh sequence and the pointers of a row's model on it."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 

@@ -1,7 +1,4 @@
-"""The interval of a proportion, and warnings on timings that disagree.
-
-Shared by measurements and the report, so it imports no torch.
-"""
+"""The interval of a proportion, and warnings on timings that disagree. Loads no torch."""
 
 from __future__ import annotations
 
@@ -16,10 +13,7 @@ MOST_EXCURSION = 0.50  # distance of the largest or smallest value
 
 
 def wilson(right: float, n: float, z: float = Z95) -> tuple[float, float]:
-    """Return the Wilson score interval (low, high) of the proportion right / n, 95% by default.
-
-    Source: Wilson 1927, JASA 22:209. `n` may be an effective sample size.
-    """
+    """Return Wilson's score interval of the proportion right / n (1927, JASA 22:209)."""
     p = right / n
     shrink = 1 + z * z / n
     centre = (p + z * z / (2 * n)) / shrink
@@ -31,22 +25,13 @@ def unstable(values: Sequence[float], quantity: str) -> list[str]:
     """Return warnings where positive timings of one quantity disagree; none for fewer than two."""
     if len(values) < 2:
         return []
-    mean = fmean(values)
-    deviation = stdev(values) / mean
-    above = max(values) / mean - 1
-    below = 1 - min(values) / mean
-    count = len(values)
+    mean, count = fmean(values), len(values)
+    deviation, above, below = stdev(values) / mean, max(values) / mean - 1, 1 - min(values) / mean
     warnings = []
     if deviation > MOST_DEVIATION:
-        warnings.append(
-            f"{quantity} varies: its standard deviation is {deviation:.0%} of the mean of {count}"
-        )
+        warnings.append(f"its standard deviation is {deviation:.0%} of the mean of {count}")
     if above > MOST_EXCURSION:
-        warnings.append(
-            f"{quantity} varies: the largest of {count} is {above:.0%} above their mean"
-        )
+        warnings.append(f"the largest of {count} is {above:.0%} above their mean")
     if below > MOST_EXCURSION:
-        warnings.append(
-            f"{quantity} varies: the smallest of {count} is {below:.0%} below their mean"
-        )
-    return warnings
+        warnings.append(f"the smallest of {count} is {below:.0%} below their mean")
+    return [f"{quantity} varies: {warning}" for warning in warnings]

@@ -1,11 +1,8 @@
 """Time, memory and counted work of a model at length N (paper sections 3.2 and 4.2).
 
-Experiment `efficiency` times a training step and inference, experiment `complexity` counts
-operations without a clock. Only the step is timed: forward, backward, clipping and update, on
-batches that are on the device already. Every shape is warmed up, the device is idle before and
-after, the garbage collector is off. Where work is periodic (amortised credit) the unit is the
-period, so that no expensive step escapes the mean. Training is timed at progress 0, its most
-expensive phase: noise is on.
+Only the step is timed: forward, backward, clipping and update, on batches that are on the device
+already, warmed up. Where work is periodic (amortised credit) the unit is the period, so that no
+expensive step escapes the mean. Training is timed at progress 0, its most expensive phase.
 """
 
 from __future__ import annotations
@@ -14,7 +11,6 @@ import gc
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
@@ -62,10 +58,7 @@ def efficiency(cell: Cell, report: Report, folder: Path) -> dict[str, Any]:
 
 
 def complexity(cell: Cell, report: Report, folder: Path) -> dict[str, Any]:
-    """Return the counted row keys of a complexity cell; leave nothing in `folder`.
-
-    A batch is one sequence unless the cell gives one, so that lengths compare.
-    """
+    """Return the counted row keys of a complexity cell, of one sequence unless it gives a batch."""
     cell = cell.model_copy(update={"batch": cell.batch or 1}).resolved()
     return models.describe(models.build(cell, torch.device("cpu")), cell) | counted(cell)
 
@@ -111,10 +104,7 @@ def inference(
 
 
 def peak(cell: Cell, device: torch.device, data: Iterator[Batch]) -> dict[str, Any]:
-    """Measure peak memory of training: weights, gradients, optimiser state, activations.
-
-    Everything must have been compiled before.
-    """
+    """Measure peak memory of training: weights, gradients, optimiser state, activations."""
 
     def work() -> None:
         stepper = _stepper(models.build(cell, device), cell, device)
@@ -162,15 +152,14 @@ class Timing:
 
 
 def clock(step: Callable[[], object], cell: Cell, device: torch.device, period: int) -> Timing:
-    """Time whole periods of `step`: `timed_steps` and MIN_SECONDS at least.
-
-    Stop after MAX_SECONDS, but not before MIN_UNITS periods.
-    """
+    """Time whole periods of `step`: `timed_steps` and MIN_SECONDS at least, within MAX_SECONDS."""
     for _ in range(period * math.ceil(cell.warmup_steps / period)):
         step()
     units: list[float] = []
     asked = math.ceil(cell.timed_steps / period)
-    with _no_garbage_collection():
+    gc.collect()
+    gc.disable()  # a collection in the middle would be timed
+    try:
         begin = time.perf_counter()
         while True:
             spent = time.perf_counter() - begin
@@ -180,20 +169,11 @@ def clock(step: Callable[[], object], cell: Cell, device: torch.device, period: 
                 break
             seconds = sum(devices.seconds(device, step) for _ in range(period))
             units.append(seconds * 1000 / period)
+    finally:
+        gc.enable()
     return Timing(units, period)
 
 
 def _stepper(model: nn.Module, cell: Cell, device: torch.device) -> Stepper:
     set_progress(model, 0.0)
     return Stepper(model.train(), Recipe(cell.tokens, cell.lr, cell.dtype), device)
-
-
-@contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    """Collect before and not inside: a collection in the middle would be timed."""
-    gc.collect()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()

@@ -1,8 +1,6 @@
 """The training recipe, the same for every model, so that models differ in their mixer alone.
 
-AdamW for the trunk and the mixers, a mixer's own optimiser for its offset tables (pointer.optim), a
-linear warm-up, gradients clipped to norm 1, the loss at supervised positions only, and never a
-token beyond the budget. On a CPU the same seed and number of threads give the same bits.
+On a CPU the same seed and number of threads give the same bits.
 """
 
 from __future__ import annotations
@@ -59,10 +57,9 @@ def train(
     report: Report,
     folder: Path | None = None,
 ) -> History:
-    """Train until the budget is used or stop_accuracy is reached.
+    """Train until the budget is used or stop_accuracy is reached; resume from `folder`.
 
-    Keep the state of a long training in `folder` and resume from it. Raise Diverged, with the row
-    keys so far, when the loss is not finite.
+    Raise Diverged, with the row keys so far, when the loss is not finite.
     """
     history = History()
     stepper = Stepper(model.train(), recipe, device)
@@ -100,7 +97,12 @@ class Stepper:
 
     def step(self, tokens: Tensor, targets: Tensor) -> Tensor:
         """Return the loss before the update, on the device: reading it would disturb timing."""
-        self._warm_up()
+        share = min(1.0, (self.count + 1) / WARMUP_STEPS)
+        for optimizer in self.optimizers:
+            # A table's rule divides by the gradient's own size and needs no warm-up.
+            if isinstance(optimizer, torch.optim.AdamW):
+                for group in optimizer.param_groups:
+                    group["lr"] = group["initial_lr"] * share
         loss = self.loss(tokens, targets)
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
@@ -113,20 +115,9 @@ class Stepper:
         self.count += 1
         return loss.detach()
 
-    def _warm_up(self) -> None:
-        share = min(1.0, (self.count + 1) / WARMUP_STEPS)
-        for optimizer in self.optimizers:
-            # A table's rule divides by the gradient's own size and needs no warm-up.
-            if isinstance(optimizer, torch.optim.AdamW):
-                for group in optimizer.param_groups:
-                    group["lr"] = group["initial_lr"] * share
-
 
 def supervised_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """Return the mean cross-entropy in nats, float[], where targets are not IGNORED.
-
-    logits: float[B, N, V], targets: int64[B, N].
-    """
+    """Return the mean cross-entropy in nats, float[], where targets are not IGNORED."""
     flat = logits.float().flatten(0, 1)
     return F.cross_entropy(flat, targets.flatten(), ignore_index=IGNORED)
 
@@ -195,8 +186,8 @@ def score_batch(
 ) -> tuple[float, Tensor, Tensor]:
     """Return the loss in hard inference and which symbols are correct, there and in training mode.
 
-    A model that promises that both modes compute the same (`one_mode`) is run once. The loss is in
-    nats per symbol, both tensors are bool[B, supervised].
+    A model that promises that both modes compute the same (`one_mode`) is run once. The tensors are
+    bool[B, supervised].
     """
     loss, correct = _predict(model.eval(), batch, dtype, device)
     if getattr(model, "one_mode", False):

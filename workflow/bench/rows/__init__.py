@@ -1,9 +1,7 @@
-"""Rows: one flat JSON file a cell, or one line a row in `rows.jsonl`; closed schema, written
-atomically, sealed.
+"""Rows: one flat JSON file a cell, or one line a row in `rows.jsonl`; sealed, closed schema.
 
-In memory a row has every key of the schema, None where a value does not apply or is not known; such
-keys are not written. A line of `rows.jsonl` has the path of a row file, relative to the folder, in
-its key `file`: what belongs to the row lies beside that path, as beside a row file.
+In memory a row has every key of the schema, None where it is not written. A line of `rows.jsonl`
+holds in `file` the path of a row file, relative to the folder: what belongs to the row lies beside.
 """
 
 from __future__ import annotations
@@ -29,23 +27,11 @@ LONGEST_MESSAGE = 500  # characters of a complaint, which quotes the value
 
 
 class RowError(ValueError):
-    """A row that cannot be trusted: unreadable, altered, or not of the schema. Names the file and
-    the key.
-    """
+    """A row that cannot be trusted: its file is unreadable, altered, or not of the schema."""
 
-    kind = "schema"
-
-
-class UnreadableError(RowError):
-    """No JSON: a file that is missing or cut off."""
-
-    kind = "unreadable"
-
-
-class AlteredError(RowError):
-    """The digest does not fit the contents."""
-
-    kind = "altered"
+    def __init__(self, message: str, kind: str = "schema") -> None:
+        super().__init__(message)
+        self.kind = kind  # schema, unreadable or altered
 
 
 @functools.cache
@@ -55,35 +41,28 @@ def keys() -> tuple[str, ...]:
 
 
 def complete(known: Row) -> Row:
-    """Return `known` in the schema's order, None (or no warnings) for every key it lacks.
-    Unknown keys raise RowError."""
+    """Return `known` in the schema's order, None (or no warnings) for every key it lacks."""
     for key in known:
         if key not in keys():
             raise RowError(f"row key {key!r} is unknown")
-    blank: Row = {"schema": SCHEMA_VERSION, "warnings": []}
-    return {key: known.get(key, blank.get(key)) for key in keys() if key != "digest"}
+    row: Row = {key: None for key in keys() if key != "digest"}
+    return row | {"schema": SCHEMA_VERSION, "warnings": []} | known
 
 
 def digest(row: Row) -> str:
-    """Return the sha256 over the canonical JSON of a row without its digest and without keys
-    that are None."""
+    """Return the sha256 of a row without its digest and without keys that are None."""
     content = {key: value for key, value in row.items() if key != "digest" and value is not None}
     try:
         text = json.dumps(
             content, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-        ).encode()
-    except UnicodeEncodeError as error:
-        raise RowError(f"row holds a text that is not Unicode ({error})") from error
+        )
+        return hashlib.sha256(text.encode()).hexdigest()
     except ValueError as error:
-        raise RowError(
-            f"row holds a number that JSON lacks ({error}); leave the key out"
-        ) from error
-    return hashlib.sha256(text).hexdigest()
+        raise RowError(f"row holds what JSON lacks ({error}); leave the key out") from error
 
 
 def seal(row: Row, path: Path | str) -> Row:
-    """Return the row, completed and checked, with its digest; raise RowError that names `path`
-    for a bad one."""
+    """Return the row, completed and checked, with its digest; an error names `path`."""
     sealed = complete({key: value for key, value in row.items() if key != "digest"})
     sealed["digest"] = digest(sealed)
     return _checked(sealed, path)
@@ -103,34 +82,30 @@ def write_row(path: Path | str, row: Row) -> Row:
 
 
 def read_row(path: Path | str) -> Row:
-    """Return the row in `path`; raise RowError if it is missing, truncated, altered or not of
-    the schema."""
+    """Return the row in a file; raise RowError where there is none that can be trusted."""
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
-        raise UnreadableError(f"{path}: not a readable row ({error})") from error
+        raise RowError(f"{path}: not a readable row ({error})", "unreadable") from error
     return parse(text, path)
 
 
 def parse(text: str, path: Path | str) -> Row:
-    """Return the row that a text holds, a line of `rows.jsonl` or a file; raise RowError that
-    names `path`."""
+    """Return the row that a file or a line of `rows.jsonl` holds; an error names `path`."""
     try:
         row = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise UnreadableError(f"{path}: not a readable row ({error})") from error
+        raise RowError(f"{path}: not a readable row ({error})", "unreadable") from error
     if isinstance(row, dict):
         row.pop("file", None)
     checked = _checked(row, path)
     if checked["digest"] != digest(checked):
-        raise AlteredError(
-            f"{path}: the digest does not fit; the row was changed after it was written"
-        )
+        message = f"{path}: the digest does not fit; the row was changed after it was written"
+        raise RowError(message, "altered")
     return checked
 
 
 def _checked(row: Any, path: Path | str) -> Row:
-    """Return the row with every key of the schema; raise RowError that names file and key."""
     try:
         Record.model_validate(row)
     except ValidationError as error:
@@ -140,14 +115,12 @@ def _checked(row: Any, path: Path | str) -> Row:
 
 
 def read_rows(folder: Path, skipped: Counter[str] | None = None) -> list[tuple[Path, Row]]:
-    """Return path and row of every row below a folder, and count in `skipped` what is none;
-    raise RowError."""
+    """Return path and row of every row below a folder, and count in `skipped` what is none."""
     return [(path, parse(text, path)) for path, text in row_texts(row_files(folder, skipped))]
 
 
 def row_texts(files: Iterable[Path]) -> list[tuple[Path, str]]:
-    """Return path and text of every row of row files and `rows.jsonl`; a file that cannot be
-    read has no text."""
+    """Return path and text of every row in the files; one that cannot be read has no text."""
     texts = []
     for path in files:
         try:
@@ -158,16 +131,12 @@ def row_texts(files: Iterable[Path]) -> list[tuple[Path, str]]:
             texts.append((path, text))
             continue
         for number, line in enumerate(text.splitlines(), 1):
-            texts.append((_file_of(line, path, number), line))
+            try:
+                row_path = path.parent / str(json.loads(line)["file"])
+            except (ValueError, KeyError, TypeError, RecursionError):
+                row_path = path.with_name(f"{path.name}:{number}")
+            texts.append((row_path, line))
     return texts
-
-
-def _file_of(line: str, path: Path, number: int) -> Path:
-    """Return the path in the key `file` of a line, or the line's number where it has none."""
-    try:
-        return path.parent / str(json.loads(line)["file"])
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return path.with_name(f"{path.name}:{number}")
 
 
 def attachment(path: Path, name: str) -> Path:
@@ -181,9 +150,12 @@ def names_row(path: Path) -> bool:
 
 
 def row_files(folder: Path, skipped: Counter[str] | None = None) -> list[Path]:
-    """Return the row files below a folder, linked folders included; count in `skipped` the JSON
-    files that are none, and hidden folders, which hold unfinished work."""
-    files, skipped = [], Counter[str]() if skipped is None else skipped
+    """Return the row files below a folder, linked folders included; count in `skipped` others.
+
+    Hidden folders hold unfinished work.
+    """
+    skipped = Counter() if skipped is None else skipped
+    files = []
     entered = {os.path.realpath(folder)}
     for place, folders, names in os.walk(folder, followlinks=True):
         for name in list(folders):
@@ -192,12 +164,13 @@ def row_files(folder: Path, skipped: Counter[str] | None = None) -> list[Path]:
             if name.startswith(".") or target in entered:  # or a link to what is read already
                 folders.remove(name)
             entered.add(target)
-        for path in (
-            Path(place, name) for name in names if name.endswith(".json") or name == LINES
-        ):
-            if path.name.startswith("."):
+        for name in names:
+            path = Path(place, name)
+            if name != LINES and path.suffix != ".json":
+                continue
+            if name.startswith("."):
                 skipped["hidden file"] += 1
-            elif path.name == LINES or names_row(path):
+            elif name == LINES or names_row(path):
                 files.append(path)
             else:
                 skipped["trace beside a row"] += 1
@@ -211,7 +184,7 @@ def file_hash(path: Path) -> str:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Writes a text file so that a reader, or a crash, sees the whole of it or nothing."""
+    """Write a text file so that a reader, or a crash, sees the whole of it or nothing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:

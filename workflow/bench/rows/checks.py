@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -18,6 +18,11 @@ MEASURED = ("ok", "diverged", "unsupported")  # their times are the worker's, wi
 NO_NUMBERS = ("error", "oom", "timeout", "unsupported")
 NUMBERS = ("step_ms", "inference_ms", "accuracy", "loss", "bits_per_byte", "flops_step")
 COPIED = ("experiment", "device", "dtype", "seed", "repeat")  # settings that are keys as well
+SOURCES = {  # what made a row, by the key that tells
+    "versions": "packages",
+    "shared_hash": "task, recipe, trunk or clock",
+    "source_hash": "sources",
+}
 VERSIONS = ("torch", "numpy", "numba", "python")
 LIMITS = ("timeout_s", "memory_limit_bytes")  # settings that change no number
 TOLERANCE_S = 1.0  # a wall clock that is set back moves times by less
@@ -72,14 +77,13 @@ def single(rows: Iterable[Placed]) -> Iterator[Finding]:
             yield Finding("contradiction", f"{placed.path}: {'; '.join(faults)}", (placed,))
 
 
-def _faulty_times(placed: Placed) -> Iterator[str]:
+def _faulty_times(placed: Placed) -> list[str]:
     try:
         start, end = placed.span
     except (ValueError, TypeError) as error:
-        yield f"started or ended is no time ({error})"
-        return
-    if end < start:
-        yield f"ended {(start - end).total_seconds():.3g} s before it started"
+        return [f"started or ended is no time ({error})"]
+    seconds = (start - end).total_seconds()
+    return [f"ended {seconds:.3g} s before it started"] if seconds > 0 else []
 
 
 def _faulty_numbers(row: Row) -> Iterator[str]:
@@ -95,11 +99,13 @@ def _faulty_numbers(row: Row) -> Iterator[str]:
     if row["status"] in NO_NUMBERS:
         yield from (f"{row['status']}, yet with {key}" for key in NUMBERS if row[key] is not None)
     accuracy, low, high = row["accuracy"], row["accuracy_low"], row["accuracy_high"]
-    if accuracy is not None and not row["n_evaluated"]:
+    if accuracy is None:
+        if (low, high) != (None, None):
+            yield "an interval without an accuracy"
+        return
+    if not row["n_evaluated"]:
         yield "accuracy of no evaluated symbol"
-    if accuracy is None and (low is not None or high is not None):
-        yield "an interval without an accuracy"
-    if None not in (accuracy, low, high) and not low - ROUNDING <= accuracy <= high + ROUNDING:
+    if None not in (low, high) and not low - ROUNDING <= accuracy <= high + ROUNDING:
         yield "accuracy lies outside its interval"
 
 
@@ -107,7 +113,7 @@ def overlaps(rows: Iterable[Placed]) -> Iterator[Finding]:
     """Yield timing rows that ran while another row of the suite ran on the same machine."""
     machines = defaultdict(list)
     for placed in rows:
-        if placed.row["status"] in MEASURED and not list(_faulty_times(placed)):
+        if placed.row["status"] in MEASURED and not _faulty_times(placed):
             machine = placed.row["machine"], placed.row.get("host")
             machines[machine].append((*placed.span, placed))
     for spans in machines.values():
@@ -116,16 +122,12 @@ def overlaps(rows: Iterable[Placed]) -> Iterator[Finding]:
             running = [(until, other) for until, other in running if until > start]
             for until, other in running:
                 seconds = (min(until, end) - start).total_seconds()
-                if seconds > TOLERANCE_S and (placed.timing or other.timing):
-                    yield _overlap(placed, other, seconds)
+                timed = sorted((p for p in (placed, other) if p.timing), key=lambda p: p.path)
+                if seconds > TOLERANCE_S and timed:
+                    both = f"{placed.name} ({placed.path}) and {other.name} ({other.path})"
+                    where = f"for {seconds:.3g} s on {placed.row['machine']}"
+                    yield Finding("overlap", f"{both} ran at once {where}", tuple(timed))
             running.append((end, placed))
-
-
-def _overlap(placed: Placed, other: Placed, seconds: float) -> Finding:
-    timed = sorted((p for p in (placed, other) if p.timing), key=lambda p: p.path)
-    both = f"{placed.name} ({placed.path}) and {other.name} ({other.path})"
-    machine = placed.row["machine"]
-    return Finding("overlap", f"{both} ran at once for {seconds:.3g} s on {machine}", tuple(timed))
 
 
 def mixed_sources(rows: Iterable[Placed]) -> Iterator[Finding]:
@@ -133,46 +135,37 @@ def mixed_sources(rows: Iterable[Placed]) -> Iterator[Finding]:
 
     Tasks do not share their sources, nor need the variants of a model.
     """
-    rows = list(rows)
-    yield from _mixed(rows, "versions", "packages", lambda row: ())
-    yield from _mixed(
-        rows, "shared_hash", "task, recipe, trunk or clock", lambda row: (_task(row),)
-    )
-    yield from _mixed(rows, "source_hash", "sources", _variant)
-
-
-def _task(row: Row) -> str:
-    task = row["settings"].get("task") or {}
-    return str(task.get("name", ""))
-
-
-def _variant(row: Row) -> tuple[str, ...]:
-    mixer = row["settings"].get("mixer") or {}
-    words = json.dumps(mixer, sort_keys=True) if mixer else ""
-    return row["model"], words, row["device"], _task(row)
-
-
-def _mixed(
-    rows: Iterable[Placed], key: str, words: str, by: Callable[[Row], tuple[str, ...]]
-) -> Iterator[Finding]:
     groups: dict[tuple[str, ...], list[Placed]] = defaultdict(list)
     for placed in rows:
-        groups[placed.row["machine"], placed.row["experiment"], *by(placed.row)].append(placed)
-    for (machine, *names), group in groups.items():
-        made: dict[str, list[Placed]] = defaultdict(list)
-        for placed in group:
-            value = placed.row.get(key)
-            if isinstance(value, dict):
-                value = ", ".join(f"{name} {value.get(name)}" for name in VERSIONS)
-            if value:
-                made[value].append(placed)
-        if len(made) > 1:
-            newest = max(made, key=lambda value: max(p.row["started"] for p in made[value]))
-            older = [p for value, placed in made.items() if value != newest for p in placed]
-            cells = " ".join(name for name in names if name)
-            count = f"{cells} on {machine}: {len(older)} of {len(group)} rows"
-            message = f"{count} come from other {words} than the newest ({key})"
-            yield Finding("sources", message, tuple(older))
+        row = placed.row
+        task = str((row["settings"].get("task") or {}).get("name", ""))
+        mixer = row["settings"].get("mixer") or {}
+        variant = row["model"], json.dumps(mixer, sort_keys=True) if mixer else "", row["device"]
+        place = row["machine"], row["experiment"]
+        groups["versions", *place].append(placed)
+        groups["shared_hash", *place, task].append(placed)
+        groups["source_hash", *place, *variant, task].append(placed)
+    for key in SOURCES:
+        for (kind, machine, *names), group in groups.items():
+            if kind == key:
+                yield from _mixed(key, machine, names, group)
+
+
+def _mixed(key: str, machine: str, names: list[str], group: list[Placed]) -> Iterator[Finding]:
+    made: dict[str, list[Placed]] = defaultdict(list)
+    for placed in group:
+        value = placed.row.get(key)
+        if isinstance(value, dict):
+            value = ", ".join(f"{name} {value.get(name)}" for name in VERSIONS)
+        if value:
+            made[value].append(placed)
+    if len(made) > 1:
+        newest = max(made, key=lambda value: max(p.row["started"] for p in made[value]))
+        older = [p for value, placed in made.items() if value != newest for p in placed]
+        cells = " ".join(name for name in names if name)
+        count = f"{cells} on {machine}: {len(older)} of {len(group)} rows"
+        message = f"{count} come from other {SOURCES[key]} than the newest ({key})"
+        yield Finding("sources", message, tuple(older))
 
 
 def duplicates(rows: Iterable[Placed]) -> Iterator[Finding]:

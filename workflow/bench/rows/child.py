@@ -30,6 +30,7 @@ VMSTAT = Path("/proc/vmstat")
 POLL_SECONDS = 0.5
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 STDERR = 2
+UNTOLD = "the worker ended without a result"
 
 
 @dataclass(frozen=True)
@@ -47,17 +48,14 @@ class Ending:
 
     @property
     def message(self) -> str:
-        """What the child said of its end, else how it ended."""
+        """What the child wrote of its end, else how it ended."""
         if self.code == -signal.SIGKILL:
             return "killed by the kernel (SIGKILL): most likely the machine ran out of memory"
         if self.result.get("message"):
             return str(self.result["message"])
-        return exit_words(self.code) if self.code else "the worker ended without a result"
-
-
-def exit_words(code: int) -> str:
-    """Return how a process ended, in words."""
-    return f"ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        if self.code < 0:
+            return f"ended by {signal.Signals(-self.code).name}"
+        return f"ended with exit code {self.code}" if self.code else UNTOLD
 
 
 def execute(
@@ -71,10 +69,9 @@ def execute(
 ) -> Ending:
     """Start a worker on a request, wait for its end; on an interrupt kill its process group.
 
-    Request and result are files in `folder`. It is killed after `seconds` and may hold
-    `memory_bytes` of data (0: no limit). What it prints goes to stderr, with `stdout` None to this
-    process's own stdout. Raise StoppedError where a signal ended the worker that the kernel did
-    not send for want of memory.
+    It is killed after `seconds` and may hold `memory_bytes` of data (0: no limit). What it prints
+    goes to stderr, with `stdout` None to this process's own stdout. Raise StoppedError where
+    somebody killed it.
     """
     folder = folder.absolute()  # the child works elsewhere
     request_path, result_path = folder / "request.json", folder / "result.json"
@@ -98,9 +95,13 @@ def execute(
     killed = -child.returncode
     by_kernel = killed == signal.SIGKILL and (kills is None or memory_kills() != kills)
     if killed in STOPPING and not timed_out and not by_kernel:
-        words = exit_words(child.returncode)
-        raise StoppedError(f"the worker was {words}, not by the kernel; no row was written")
-    return Ending(child.returncode, _read(result_path), timed_out)
+        name = signal.Signals(killed).name
+        raise StoppedError(f"the worker was ended by {name}, not by the kernel; no row was written")
+    try:
+        result = json.loads(result_path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        result = None
+    return Ending(child.returncode, result if isinstance(result, dict) else {}, timed_out)
 
 
 def memory_kills() -> int | None:
@@ -123,15 +124,6 @@ def _wait(child: subprocess.Popen[bytes], seconds: int, started: Path) -> bool:
             if seconds and math.isinf(deadline) and started.exists():
                 deadline = time.monotonic() + seconds
     return True
-
-
-def _read(path: Path) -> dict[str, Any]:
-    """Return the result; empty where there is none that can be read."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
 
 
 def _before_start(limit_bytes: int) -> Callable[[], None]:

@@ -1,8 +1,7 @@
 """Check a model's contract in a child process, and keep the verdict in a file. Loads no torch.
 
-A verdict is of one version of the sources, which its `key` is a hash of. It decides whether the
-model's rows hold numbers or the reason why not. A check that could not be made on this machine
-(memory, disk, threads, a missing package) is no verdict: EnvironmentFault, and nothing is kept.
+A verdict holds for the sources that its `key` is a hash of. A check that could not be made on this
+machine (memory, disk, a missing package) is no verdict: EnvironmentFault, and nothing is kept.
 """
 
 from __future__ import annotations
@@ -72,24 +71,21 @@ def write(made: Verdict, file: Path) -> None:
 def check(
     model: str, mixer: Mapping[str, Any], folder: Path, stdout: int | None = child.STDERR
 ) -> Verdict:
-    """Check a model in a child process that works in `folder` and prints a line a check.
-
-    Raise InputError for a bad mixer setting, EnvironmentFault where the check could not be made.
-    """
+    """Check a model in a child process that works in `folder` and prints a line a check."""
     request = {"model": model, "mixer": dict(mixer), "threads": 1}
     memory = provenance.ram_bytes()
     ending = child.execute(
         request, folder, seconds=TIME_LIMIT_S, memory_bytes=memory, stdout=stdout
     )
-    made = functools.partial(Verdict, model, dict(mixer), key(model, _text(mixer)))
-    if ending.timed_out:
-        return made("timeout", [])
-    if ending.kind == "bad_input":
+    if ending.kind == "bad_input" and not ending.timed_out:
         raise InputError(ending.message)
-    if ending.kind != "ok":
+    if ending.kind != "ok" and not ending.timed_out:
         raise EnvironmentFault(f"{model}: its contract could not be checked: {ending.message}")
-    checks = [(name, passed, reason) for name, passed, reason in ending.result["checks"]]
-    return made("ok" if all(passed for _, passed, _ in checks) else "error", checks)
+    checks = [(name, passed, reason) for name, passed, reason in ending.result.get("checks", ())]
+    status = "ok" if all(passed for _, passed, _ in checks) else "error"
+    if ending.timed_out:
+        status, checks = "timeout", []
+    return Verdict(model, dict(mixer), key(model, _text(mixer)), status, checks)
 
 
 @functools.cache

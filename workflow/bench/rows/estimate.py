@@ -1,8 +1,4 @@
-"""Estimate how long cells take: from rows that exist, else from counted work.
-
-The counted guess is crude: tokens through the model over a rate, slowed down by the cost class. It
-tells minutes from hours, and gives way to a measured row as soon as there is one.
-"""
+"""Estimate how long cells take: from rows that exist, else crudely from counted tokens."""
 
 from __future__ import annotations
 
@@ -21,19 +17,12 @@ TRAINING_TOKENS_PER_S = 3000.0  # a core of a 2-core AMD EPYC, linear cost, 3.2 
 INFERENCE_SHARE = 1 / 3  # a forward pass is a third of a training step
 EVALUATIONS = 1.3  # training stops now and then to evaluate
 # The length at which a model takes twice the time a token that it takes at length 0.
-DOUBLING = {
-    "linear": float("inf"),
-    "n log n": 16384.0,
-    "quadratic": 1200.0,
-    "quadratic-unfused": 160.0,
-}
+LINEAR = float("inf")
+DOUBLING = {"linear": LINEAR, "n log n": 16384.0, "quadratic": 1200.0, "quadratic-unfused": 160.0}
 
 
 def wall_seconds(cell: Cell, root: Path = Path()) -> float:
-    """Return the seconds that a cell adds to a pipeline, its row below `root` if it is there.
-
-    Shared cells run side by side, each on its share of the CPUs.
-    """
+    """Return the seconds that a cell adds to a pipeline: all but timings run side by side."""
     path = root / cell.path
     if kept(cell, path) is not None:
         return KEPT_S
@@ -82,7 +71,6 @@ def summary(cells: Iterable[Cell], root: Path = Path()) -> list[str]:
     seconds["all"] = [value for values in seconds.values() for value in values]
     lines = []
     for name, values in seconds.items():
-        left = sum(value > KEPT_S for value in values)
-        count = f"{left:4} of {len(values):4} rows to measure"
+        count = f"{sum(value > KEPT_S for value in values):4} of {len(values):4} rows to measure"
         lines.append(f"{name:18} {count}, about {duration(sum(values))}")
     return lines

@@ -1,8 +1,4 @@
-"""Lock the machine: a timing row runs alone, all other rows run beside each other.
-
-The child process takes the lock before it imports torch, so that nothing of the suite competes
-with a timed step. The kernel gives a lock back when its process ends, however it ends.
-"""
+"""Lock the machine: a timing row runs alone, all other rows run beside each other."""
 
 from __future__ import annotations
 
@@ -61,8 +57,13 @@ def taken(
     kind = (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | (0 if wait else fcntl.LOCK_NB)
     while True:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = _open(path, mode)
         try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, mode)
+        except PermissionError:  # another user's: reading is enough for a lock
+            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+        try:
+            if os.fstat(descriptor).st_uid == os.getuid():
+                os.fchmod(descriptor, mode)
             fcntl.flock(descriptor, kind)
         except OSError as error:
             os.close(descriptor)
@@ -74,14 +75,3 @@ def taken(
         yield descriptor
     finally:
         os.close(descriptor)
-
-
-def _open(path: Path, mode: int) -> int:
-    """Open a file, created if missing; another user's for reading, which is enough for a lock."""
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, mode)
-    except PermissionError:
-        return os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
-    if os.fstat(descriptor).st_uid == os.getuid():
-        os.fchmod(descriptor, mode)
-    return descriptor

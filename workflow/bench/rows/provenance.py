@@ -31,26 +31,17 @@ MEASURING = (
     "pointer/trunk.py",
     "pointer/optim.py",
 )
+KEYS = ("experiment", "device", "dtype", "threads", "length", "batch", "symbols", "seed", "repeat")
 CONTRACT = ROOT / "workflow" / "bench" / "measure" / "contract.py"
+IMPORTED = re.compile(r"^from (baselines\.[\w.]+) import", re.MULTILINE)
 MACHINE_ID = Path("/etc/machine-id")
 
 
 def identity(cell: Cell) -> dict[str, Any]:
     """Return every key of a row that is known before measuring."""
     full, entry = cell.resolved(), registry.info(cell.model)
-    copied = (
-        "experiment",
-        "device",
-        "dtype",
-        "threads",
-        "length",
-        "batch",
-        "symbols",
-        "seed",
-        "repeat",
-    )
     return {
-        **{key: getattr(full, key) for key in copied},
+        **{key: getattr(full, key) for key in KEYS},
         "model": entry.name,
         "model_path": entry.path,
         "model_hash": content_hash(model_files(cell.model)[:1]),
@@ -76,8 +67,7 @@ def identity(cell: Cell) -> dict[str, Any]:
 
 @functools.cache
 def source_hash(model: str, *further: str) -> str:
-    """Return a hash over what makes a model's rows: all of pointer/, the model's own file with
-    what it uses of baselines/, and what measures. Any edit there makes its rows stale."""
+    """Return a hash over what makes a model's rows: any edit there makes them stale."""
     files = {*python_files("pointer"), *_measuring(), *model_files(model)}
     entry = registry.info(model)
     built = (entry.path, str(entry.learned_positions), str(entry.trained))
@@ -91,13 +81,12 @@ def shared_hash() -> str:
 
 
 def _measuring() -> list[Path]:
-    """Return the files of MEASURING but the contract, which decides on numbers and makes none."""
-    return [file for file in python_files(*MEASURING) if file != CONTRACT]
+    return [file for file in python_files(*MEASURING) if file != CONTRACT]  # which makes no number
 
 
 def model_files(model: str) -> list[Path]:
-    """Return the file of a model's class first, then those of baselines/ that it imports; outside
-    the suite those of its package, or beside it where it is in none."""
+    """Return the file of a model's class, then those of baselines/ that it imports (of its package,
+    or beside it, outside the suite)."""
     module = registry.info(model).path.partition(":")[0]
     own = registry.module_file(module)
     if own is None:
@@ -112,9 +101,7 @@ def model_files(model: str) -> list[Path]:
         file = queue.pop()
         if file not in files:
             files.append(file)
-            imported = re.findall(
-                r"^from (baselines\.[\w.]+) import", file.read_text(), re.MULTILINE
-            )
+            imported = IMPORTED.findall(file.read_text())
             queue += [path for path in map(find_file, imported) if path is not None]
     return files
 
@@ -153,7 +140,8 @@ def gpus() -> tuple[str, ...]:
 def devices() -> list[str]:
     """Return the devices of this machine, cpu first."""
     apple = platform.system() == "Darwin" and platform.machine() == "arm64"
-    return ["cpu", *(["cuda"] if gpus() else []), *(["mps"] if apple else [])]
+    present = {"cpu": True, "cuda": bool(gpus()), "mps": apple}
+    return [name for name, here in present.items() if here]
 
 
 @functools.cache
@@ -163,22 +151,16 @@ def cpu_name() -> str:
         import cpuinfo
     except ImportError:
         return platform.processor() or platform.machine()
-    name: str = cpuinfo.get_cpu_info().get("brand_raw") or platform.machine()
-    return name
+    return str(cpuinfo.get_cpu_info().get("brand_raw") or platform.machine())
 
 
 def device_name(device: str) -> str:
     """Return the name of what a row ran on."""
-    if device == "cuda":
-        return gpus()[0] if gpus() else "no CUDA device"
-    return cpu_name()
+    return next(iter(gpus()), "no CUDA device") if device == "cuda" else cpu_name()
 
 
 def machine_label(device: str, label: str = "") -> str:
-    """Return the user's label, or the device's name with the cores (CPU) that may be used.
-
-    On a cluster the node's name comes first: its nodes are different machines.
-    """
+    """Return the user's label, or the device's name; on a cluster behind the node's name."""
     own = device_name(device) if device == "cuda" else f"{cpu_name()}, {affinity()} cores"
     node = os.environ.get("SLURMD_NODENAME")
     return f"{node}: {label or own}" if node else label or own
@@ -193,17 +175,15 @@ def host() -> str:
 
 def ram_bytes() -> int:
     """Return the machine's memory."""
-    total: int = psutil.virtual_memory().total
-    return total
+    return int(psutil.virtual_memory().total)
 
 
 def _output(*command: str) -> str | None:
     """Return what a program prints; None where it fails or is not there."""
     git_free = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
     try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=20, check=True, env=git_free
-        )
+        return subprocess.check_output(
+            command, stderr=subprocess.DEVNULL, text=True, timeout=20, env=git_free
+        ).strip()
     except (OSError, subprocess.SubprocessError):
         return None
-    return done.stdout.strip()

@@ -1,8 +1,6 @@
-"""What a row holds, key by key: the one schema by which rows are written, read, verified and
-tabled.
+"""What a row holds: the schema by which rows are written, read, verified and tabled.
 
-`pointer-bench schema row` prints it. A key that does not apply, or is not known, is left out of the
-file.
+A key that does not apply, or is not known, is left out of the file.
 """
 
 from __future__ import annotations
@@ -26,8 +24,7 @@ FileName = Annotated[str, Field(pattern=r"^[a-z0-9_]+(\.[a-z0-9_]+)+$")]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
-def _may_lack(description: str) -> Any:
-    """Return a key that a row may lack."""
+def _opt(description: str) -> Any:  # a key that a row may lack
     return Field(default=None, description=description)
 
 
@@ -37,109 +34,91 @@ class Record(Closed):
     version: Literal[2] = Field(alias="schema", description="version of this schema")
     experiment: Word = Field(description="what was measured")
     model: Word = Field(description="the registry's name, or the user's for a model outside")
-    model_path: Word | None = _may_lack("module and class of its mixer")
-    model_hash: Word | None = _may_lack("hash of the file of that module")
+    model_path: Word | None = _opt("module and class of its mixer")
+    model_hash: Word | None = _opt("hash of the file of that module")
     settings: dict[str, Any] = Field(description="every setting of the cell, as given")
-    n_params: Count | None = _may_lack("parameters, position tables left out")
-    n_tables: Count | None = _may_lack("parameters in position tables, which grow with N")
-    position: Word | None = _may_lack("what the model knows of position")
+    n_params: Count | None = _opt("parameters, position tables left out")
+    n_tables: Count | None = _opt("parameters in position tables, which grow with N")
+    position: Word | None = _opt("what the model knows of position")
     device: Word = Field(description="cpu, cuda or mps")
-    device_name: Word | None = _may_lack("the device as its vendor names it")
+    device_name: Word | None = _opt("the device as its vendor names it")
     machine: Word = Field(description="the machine's label")
-    host: Word | None = _may_lack("a hash that tells machines of one label apart")
-    ram_bytes: Count | None = _may_lack("memory of the machine")
+    host: Word | None = _opt("a hash that tells machines of one label apart")
+    ram_bytes: Count | None = _opt("memory of the machine")
     dtype: Word = Field(description="float32, or bfloat16 by autocast")
     threads: Positive = Field(description="CPU threads of torch")
     length: Positive = Field(description="sequence length N in tokens")
-    task: dict[str, Any] | None = _may_lack("what the model learned: name and parameters")
+    task: dict[str, Any] | None = _opt("what the model learned: name and parameters")
     axis: Word = Field(description="the setting along which rows of its kind lie")
     x: Positive = Field(description="the value along the axis")
     trunk: Trunk = Field(description="sizes of the trunk")
     batch: Positive = Field(description="sequences a step")
     symbols: Positive = Field(description="vocabulary size V")
     seed: Count = Field(description="the cell's seed")
-    seed_data: Count | None = _may_lack("seed of the training data")
-    seed_init: Count | None = _may_lack("seed of the initialisation")
-    seed_order: Count | None = _may_lack("seed of the order of the data and of the noise")
+    seed_data: Count | None = _opt("seed of the training data")
+    seed_init: Count | None = _opt("seed of the initialisation")
+    seed_order: Count | None = _opt("seed of the order of the data and of the noise")
     repeat: Count = Field(description="which repetition")
-    tokens_budget: Count | None = _may_lack("training budget in tokens")
-    tokens_used: Count | None = _may_lack("tokens trained on")
-    steps: Count | None = _may_lack("training steps, or timed steps")
+    tokens_budget: Count | None = _opt("training budget in tokens")
+    tokens_used: Count | None = _opt("tokens trained on")
+    steps: Count | None = _opt("training steps, or timed steps")
     status: Literal["ok", "oom", "unsupported", "diverged", "timeout", "error"] = Field(
         description="how it ended"
     )
-    reason: Word | None = _may_lack("why the status is not ok")
+    reason: Word | None = _opt("why the status is not ok")
     warnings: list[Word] = Field(default=[], description="what a reader of the row must know")
-    step_ms: Amount | None = _may_lack("training step, median")
-    step_ms_q20: Amount | None = _may_lack("training step, 20th percentile")
-    step_ms_q80: Amount | None = _may_lack("training step, 80th percentile")
-    step_ms_mean: Amount | None = _may_lack("training step, mean over whole periods")
-    period: Positive | None = _may_lack("steps after which the work of training repeats")
-    tokens_per_s: Amount | None = _may_lack("training throughput")
-    forward_ms: Amount | None = _may_lack("forward pass of a training step, median")
-    forward_ms_q20: Amount | None = _may_lack("forward pass of a training step, 20th percentile")
-    forward_ms_q80: Amount | None = _may_lack("forward pass of a training step, 80th percentile")
-    forward_ms_mean: Amount | None = _may_lack("forward pass of a training step, mean")
-    inference_ms: Amount | None = _may_lack(
-        "hard inference, a forward pass without gradients, median"
-    )
-    inference_ms_q20: Amount | None = _may_lack("hard inference, 20th percentile")
-    inference_ms_q80: Amount | None = _may_lack("hard inference, 80th percentile")
-    inference_ms_mean: Amount | None = _may_lack("hard inference, mean")
-    inference_tokens_per_s: Amount | None = _may_lack("inference throughput")
-    peak_memory_bytes: Positive | None = _may_lack(
-        "peak memory of a training step; absent where unknown"
-    )
-    memory_method: Word | None = _may_lack("how the peak was taken")
-    saved_bytes: Count | None = _may_lack("tensors kept for the backward pass")
-    flops_forward: Count | None = _may_lack("counted operations of a forward pass of the batch")
-    flops_step: Count | None = _may_lack("counted operations of a training step of the batch")
-    machine_flops_per_s: Amount | None = _may_lack(
-        "this machine's own matrix-product rate, measured in the same process"
-    )
-    loss: Amount | None = _may_lack("cross-entropy in nats a symbol, evaluation")
-    accuracy: Share | None = _may_lack("hard-argmax inference, fresh sequences")
-    accuracy_train_mode: Share | None = _may_lack("the same in training mode")
-    n_evaluated: Count | None = _may_lack("symbols scored")
-    chance: Share | None = _may_lack("accuracy of guessing")
-    accuracy_low: Share | None = _may_lack("Wilson 95% interval, low end")
-    accuracy_high: Share | None = _may_lack("Wilson 95% interval, high end")
-    accuracy_by_size: list[tuple[Amount, Share, Amount]] | None = _may_lack(
+    step_ms: Amount | None = _opt("training step, median")
+    step_ms_q20: Amount | None = _opt("training step, 20th percentile")
+    step_ms_q80: Amount | None = _opt("training step, 80th percentile")
+    step_ms_mean: Amount | None = _opt("training step, mean over whole periods")
+    period: Positive | None = _opt("steps after which the work of training repeats")
+    tokens_per_s: Amount | None = _opt("training throughput")
+    forward_ms: Amount | None = _opt("forward pass of a training step, median")
+    forward_ms_q20: Amount | None = _opt("forward pass of a training step, 20th percentile")
+    forward_ms_q80: Amount | None = _opt("forward pass of a training step, 80th percentile")
+    forward_ms_mean: Amount | None = _opt("forward pass of a training step, mean")
+    inference_ms: Amount | None = _opt("hard inference, a forward pass without gradients, median")
+    inference_ms_q20: Amount | None = _opt("hard inference, 20th percentile")
+    inference_ms_q80: Amount | None = _opt("hard inference, 80th percentile")
+    inference_ms_mean: Amount | None = _opt("hard inference, mean")
+    inference_tokens_per_s: Amount | None = _opt("inference throughput")
+    peak_memory_bytes: Positive | None = _opt("peak memory of a training step")
+    memory_method: Word | None = _opt("how the peak was taken")
+    saved_bytes: Count | None = _opt("tensors kept for the backward pass")
+    flops_forward: Count | None = _opt("counted operations of a forward pass of the batch")
+    flops_step: Count | None = _opt("counted operations of a training step of the batch")
+    machine_flops_per_s: Amount | None = _opt("the machine's matrix-product rate then")
+    loss: Amount | None = _opt("cross-entropy in nats a symbol, evaluation")
+    accuracy: Share | None = _opt("hard-argmax inference, fresh sequences")
+    accuracy_train_mode: Share | None = _opt("the same in training mode")
+    n_evaluated: Count | None = _opt("symbols scored")
+    chance: Share | None = _opt("accuracy of guessing")
+    accuracy_low: Share | None = _opt("Wilson 95% interval, low end")
+    accuracy_high: Share | None = _opt("Wilson 95% interval, high end")
+    accuracy_by_size: list[tuple[Amount, Share, Amount]] | None = _opt(
         "size, accuracy and symbols scored, at sizes that training never showed"
     )
-    bits_per_byte: Amount | None = _may_lack("loss in bits a byte of text, evaluation")
-    bits_per_byte_guessing: Amount | None = _may_lack(
-        "entropy of the training text's byte frequencies"
-    )
-    data_hash: Word | None = _may_lack("hash of the text")
-    correct_by_sequence: list[Count] | None = _may_lack(
-        "right symbols of each evaluated sequence, hard inference"
-    )
-    tokens_to_95: Count | None = _may_lack("training tokens until 95% accuracy; absent if never")
-    seconds_to_95: Amount | None = _may_lack("training seconds until 95% accuracy; absent if never")
-    train_seconds: Amount | None = _may_lack("seconds of training steps, evaluation left out")
-    loss_curve: list[tuple[Maybe, Maybe]] | None = _may_lack(
-        "pairs of tokens trained on and training loss"
-    )
-    evaluations: list[tuple[Maybe, Maybe, Maybe, Maybe]] | None = _may_lack(
+    bits_per_byte: Amount | None = _opt("loss in bits a byte of text, evaluation")
+    bits_per_byte_guessing: Amount | None = _opt("entropy of the training text's byte frequencies")
+    data_hash: Word | None = _opt("hash of the text")
+    correct_by_sequence: list[Count] | None = _opt("right symbols by sequence, hard inference")
+    tokens_to_95: Count | None = _opt("training tokens until 95% accuracy; absent if never")
+    seconds_to_95: Amount | None = _opt("training seconds until 95% accuracy; absent if never")
+    train_seconds: Amount | None = _opt("seconds of training steps, evaluation left out")
+    loss_curve: list[tuple[Maybe, Maybe]] | None = _opt("tokens trained on and training loss")
+    evaluations: list[tuple[Maybe, Maybe, Maybe, Maybe]] | None = _opt(
         "tokens, loss, hard accuracy, training-mode accuracy, during training"
     )
-    hops_mean: list[Maybe] | None = _may_lack("mean hop distance in tokens, lowest layer first")
-    hops_max: list[Maybe] | None = _may_lack("longest hop in tokens, lowest layer first")
-    files: dict[str, FileName] | None = _may_lack(
-        "files kept beside the row, by kind (weights, trace), relative to its folder"
-    )
+    hops_mean: list[Maybe] | None = _opt("mean hop distance in tokens, lowest layer first")
+    hops_max: list[Maybe] | None = _opt("longest hop in tokens, lowest layer first")
+    files: dict[str, FileName] | None = _opt("files beside the row, by kind (weights, trace)")
     started: Word = Field(description="start of the measurement, UTC")
     ended: Word = Field(description="end of the measurement, UTC")
     command: Word = Field(description="the command that makes this row")
-    git_commit: Word | None = _may_lack("commit of the working tree")
-    git_dirty: Flag | None = _may_lack("whether the tree differed from the commit")
-    source_hash: Word = Field(description="content hash of the modules that make this number")
-    shared_hash: Word | None = _may_lack(
-        "content hash of what all models of the experiment share: task, recipe, trunk, clock"
-    )
-    files_sha256: dict[str, Sha256] | None = _may_lack(
-        "sha256 of each file kept beside the row, by kind"
-    )
+    git_commit: Word | None = _opt("commit of the working tree")
+    git_dirty: Flag | None = _opt("whether the tree differed from the commit")
+    source_hash: Word = Field(description="hash of the modules that make this number")
+    shared_hash: Word | None = _opt("hash of what all models share: task, recipe, trunk, clock")
+    files_sha256: dict[str, Sha256] | None = _opt("sha256 of each of `files`, by kind")
     versions: dict[str, Word] = Field(description="package versions")
     digest: Sha256 = Field(description="sha256 of the row without this key")

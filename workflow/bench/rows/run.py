@@ -32,9 +32,14 @@ from workflow.bench.rows import (
     read_row,
     write_row,
 )
-from workflow.bench.rows.child import Ending
 
 FINAL = ("ok", "oom", "unsupported", "diverged")  # an error or a timeout is tried again
+FIGURES = {
+    "bits_per_byte": "{:.3f} bits a byte",
+    "accuracy": "accuracy {:.4f}",
+    "step_ms": "{:.1f} ms a step",
+    "flops_step": "{:.3g} FLOPs a step",
+}
 
 
 def row_of(
@@ -42,8 +47,7 @@ def row_of(
 ) -> tuple[Row, bool]:
     """Measure a cell and write its row to `out`; return the row, and whether it was there before.
 
-    `contract` is the file of the verdict on the model (default: the pipeline's, where there is
-    one). With `keep` a row in `out` that is final and of today's sources is left as it is.
+    `contract` is the file of the model's verdict. With `keep` a final row of today's sources stays.
     """
     with work_folder(cell, out) as folder:
         file = contract or contracts.path(cell.model, cell.mixer)
@@ -117,21 +121,17 @@ def run(cells: Sequence[Cell], folder: Path, worker: Sequence[str] | None = None
     if ending.kind == "full":
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
     measured = list(ending.result.get("rows", ()))
-    status, reason = judged(ending, seconds)
+    status = ending.kind if ending.kind == "oom" else "error"
+    reason = ending.message
+    if ending.timed_out:
+        status, reason = "timeout", f"still running after {seconds} s (`timeout_s`)"
+    elif ending.code == -signal.SIGKILL:
+        status = "oom"
     measured += [{"status": status, "reason": reason}] * (len(cells) - len(measured))
     return [
         complete({**origin, **clock.times(), **_finite(row)})
         for origin, row in zip(origins, measured, strict=True)
     ]
-
-
-def judged(ending: Ending, seconds: int) -> tuple[str, str]:
-    """Return status and reason of cells whose child did not come to their row."""
-    if ending.timed_out:
-        return "timeout", f"still running after {seconds} s (`timeout_s`)"
-    if ending.kind == "oom" or ending.code == -signal.SIGKILL:
-        return "oom", ending.message
-    return "error", ending.message
 
 
 def refused(cell: Cell, status: str, reason: str) -> Row:
@@ -157,13 +157,7 @@ def outcome(row: Row, name: str) -> str:
     """Return one line on a row: what it is, how it ended, its main figure with its unit."""
     ending = row["status"] if row["status"] == "ok" else f"{row['status']} ({row['reason']})"
     line = f"{row['experiment']} {row['model']} {name}: {ending}"
-    figures = {
-        "bits_per_byte": "{:.3f} bits a byte",
-        "accuracy": "accuracy {:.4f}",
-        "step_ms": "{:.1f} ms a step",
-        "flops_step": "{:.3g} FLOPs a step",
-    }
-    for key, text in figures.items():
+    for key, text in FIGURES.items():
         if row[key] is not None:
             return f"{line}, {text.format(row[key])}"
     return line

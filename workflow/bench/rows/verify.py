@@ -1,19 +1,20 @@
 """Read rows and check them: `pointer-bench verify PATH...`.
 
 A PATH is a row, a folder of rows, or a results folder. Rows that a report sets side by side are one
-comparison: the rows of each manifest, each folder below `reference`, else all rows of a folder.
-Every file is checked alone, then against the others (workflow.bench.rows.checks). Notes say what a
-reader should know; only problems fail.
+comparison: those of a manifest, of each folder below `reference`, else all of a folder. Notes say
+what a reader should know; only problems fail.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from pointer.errors import InputError
 from workflow.bench.cell import RUNS, Cell, from_dict
@@ -35,15 +36,14 @@ MANIFEST = "manifest.txt"
 
 @dataclass
 class Checked:
-    """The rows that were read, what was found, and how many other files were skipped, and why."""
+    """Rows by their file (None: not sound), what was found, and why other files were skipped."""
 
-    rows: dict[str, Placed | None] = field(default_factory=dict)  # None: not sound
+    rows: dict[str, Placed | None] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
     skipped: Counter[str] = field(default_factory=Counter)
 
     def read(self, path: Path, text: str) -> Placed | None:
-        """Return the row of a file or a line, read once; None where there is none that can be
-        trusted."""
+        """Return the row of a file or a line, read once; None where it cannot be trusted."""
         name = str(path)
         if name not in self.rows:
             try:
@@ -57,33 +57,27 @@ class Checked:
         """Return the rows that can be trusted."""
         return [placed for placed in self.rows.values() if placed is not None]
 
-    def problems(self) -> list[Finding]:
-        """Return what makes rows unfit to be judged, each once."""
-        return [finding for finding in dict.fromkeys(self.findings) if not finding.note]
-
-    def notes(self) -> list[Finding]:
-        """Return what a reader should know."""
-        return [finding for finding in dict.fromkeys(self.findings) if finding.note]
+    def problems(self, *, note: bool = False) -> list[Finding]:
+        """Return what makes rows unfit to be judged (or the notes), each once."""
+        return [finding for finding in dict.fromkeys(self.findings) if finding.note == note]
 
 
 def check(
     paths: Sequence[Path], cells: Sequence[Cell] = (), manifests: Sequence[Path] = ()
 ) -> Checked:
-    """Read and check all rows of `paths`; `cells` and the lines of manifests must be among them.
-
-    Raise InputError for a path that is not there, or where no row is.
-    """
+    """Read and check all rows of `paths`; `cells` and the lines of manifests must be there."""
     checked = Checked()
     for path in paths:
         for files in _comparisons(path, checked):
             texts = row_texts(file for file in files if file.is_file())
-            rows = [row for file, text in texts if (row := checked.read(file, text)) is not None]
+            read = [checked.read(file, text) for file, text in texts]
+            rows = [placed for placed in read if placed is not None]
             checked.findings += [*checks.mixed_sources(rows), *checks.duplicates(rows)]
     for manifest in manifests:
         checked.findings += _missing(_listed(manifest, Path()))
     if not checked.rows and not checked.findings:
-        accepted = "row files, or folders of them"
-        raise InputError.about("PATH", ", ".join(map(str, paths)), accepted, "the command line")
+        names = ", ".join(map(str, paths))
+        raise InputError.about("PATH", names, "row files, or folders of them", "the command line")
     rows = checked.sound()
     once = {placed.row["digest"]: placed for placed in rows}  # copies of a row, as in reference
     checked.findings += [*checks.single(rows), *checks.overlaps(once.values())]
@@ -130,18 +124,14 @@ def _missing(files: Iterable[Path]) -> Iterator[Finding]:
 
 def _absent(cells: Sequence[Cell], rows: Iterable[Placed]) -> Iterator[Finding]:
     """Yield the planned cells that no row is of, wherever its file is."""
-    present = {_key(placed.row) for placed in rows}
+    present = set()
+    for placed in rows:
+        with contextlib.suppress(InputError):  # settings of another version of the suite
+            present.add(from_dict(placed.row["settings"]).key())
     for cell in cells:
         if cell.key() not in present:
             message = f"{cell.path}: planned, and no row is of this cell"
             yield Finding("missing", message, paths=(cell.path,))
-
-
-def _key(row: Row) -> str | None:
-    try:
-        return from_dict(row["settings"]).key()
-    except InputError:
-        return None  # settings of another version of the suite
 
 
 def _attached(rows: Iterable[Placed]) -> Iterator[Finding]:
@@ -163,20 +153,20 @@ def _attached(rows: Iterable[Placed]) -> Iterator[Finding]:
 def _noted(rows: Sequence[Placed]) -> Iterator[Finding]:
     """Yield notes, one a kind: rows not finished, with warnings, of changed or other sources."""
     failed = Counter(p.row["status"] for p in rows if p.row["status"] != "ok")
-    if failed:
-        counts = ", ".join(f"{n} {status}" for status, n in failed.items())
-        yield Finding("status", f"not finished: {counts}", note=True)
+    counts = ", ".join(f"{n} {status}" for status, n in failed.items())
     warned = [placed for placed in rows if placed.row["warnings"]]
-    if warned:
-        first = f"{warned[0].path}: {warned[0].row['warnings'][0]}"
-        yield Finding("warning", f"{len(warned)} rows hold warnings, such as {first}", note=True)
+    first = f"{warned[0].path}: {warned[0].row['warnings'][0]}" if warned else ""
     dirty = sum(placed.row["git_dirty"] is True for placed in rows)
-    if dirty:
-        yield Finding("uncommitted", f"{dirty} rows were made with uncommitted changes", note=True)
     outdated = sum(_outdated(placed.row) for placed in rows)
-    if outdated:
-        message = f"{outdated} rows were made by other sources than this folder's"
-        yield Finding("outdated", message, note=True)
+    other = "were made by other sources than this folder's"
+    for count, kind, message in (
+        (len(failed), "status", f"not finished: {counts}"),
+        (len(warned), "warning", f"{len(warned)} rows hold warnings, such as {first}"),
+        (dirty, "uncommitted", f"{dirty} rows were made with uncommitted changes"),
+        (outdated, "outdated", f"{outdated} rows {other}"),
+    ):
+        if count:
+            yield Finding(kind, message, note=True)
 
 
 def _outdated(row: Row) -> bool:
@@ -210,24 +200,20 @@ def rerun(finding: Finding, config: Sequence[str] = ()) -> list[list[str]]:
 
 def as_json(checked: Checked, config: Sequence[str] = ()) -> str:
     """Return, for programs, numbers of files, and every finding with its files and commands."""
-
-    def listed(findings: Iterable[Finding]) -> list[dict[str, object]]:
-        entries: list[dict[str, object]] = []
-        for finding in findings:
-            files = [*(placed.path for placed in finding.rows), *finding.paths]
-            told = {"check": finding.check, "message": finding.message}
-            entries.append({**told, "files": files, "rerun": rerun(finding, config)})
-        return entries
-
-    counts = {"rows": len(checked.sound()), "skipped": dict(checked.skipped)}
-    found = {"problems": listed(checked.problems()), "notes": listed(checked.notes())}
-    return json.dumps({**counts, **found}, indent=1, ensure_ascii=False)
+    content: dict[str, Any] = {"rows": len(checked.sound()), "skipped": dict(checked.skipped)}
+    for key, note in (("problems", False), ("notes", True)):
+        content[key] = []
+        for finding in checked.problems(note=note):
+            entry: dict[str, Any] = {"check": finding.check, "message": finding.message}
+            entry["files"] = [*(placed.path for placed in finding.rows), *finding.paths]
+            content[key].append(entry | {"rerun": rerun(finding, config)})
+    return json.dumps(content, indent=1, ensure_ascii=False)
 
 
 def as_text(checked: Checked, config: Sequence[str] = ()) -> str:
     """Return, for people, a line a finding, the commands below it, and the sum."""
     lines = []
-    problems, notes = checked.problems(), checked.notes()
+    problems, notes = checked.problems(), checked.problems(note=True)
     for finding in (*problems, *notes):
         lines.append(f"{'note: ' if finding.note else ''}{finding.check}: {finding.message}")
         lines += [f"    again: {shlex.join(command)}" for command in rerun(finding, config)]

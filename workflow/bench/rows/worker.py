@@ -1,16 +1,8 @@
 """The child process: `python -m workflow.bench.rows.worker REQUEST.json RESULT.json`.
 
-REQUEST holds `cells` to measure, or `model` and `mixer` to check, and `threads`. RESULT holds
-`kind` and `message`, and `rows` (one a cell, as far as it came) or `checks`. Its kinds:
-
-    started      the machine's lock is held, so the time limit runs; the process is not done
-    ok           all is done; each row has its own status
-    bad_input    a setting is refused
-    oom          memory ran out
-    full         a disk is full
-    environment  a check could not be made on this machine
-    error        anything else
-
+REQUEST holds `cells` to measure, or `model`, `mixer` and `threads` of a check. RESULT holds `kind`,
+`message`, and `rows` (one a cell, as far as it came) or `checks`. Its kind is "started" once the
+machine's lock is held, "ok" at the end, else bad_input, oom, full, environment or error.
 The process takes the lock before it imports torch, and sets threads before any parallel work.
 """
 
@@ -36,35 +28,32 @@ WATCHED_SECONDS = 0.2
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Do what the request asks; see the module. Return 0 where the result's kind is ok."""
+    """Do what the request asks. Return 0 where the result's kind is ok."""
     request_path, result_path = (Path(arg) for arg in (argv or sys.argv[1:]))
     request = json.loads(request_path.read_text(encoding="utf-8"))
     result: dict[str, Any] = {"kind": "started", "message": None, "rows": [], "checks": []}
     try:
         cells = [from_dict(cell) for cell in request.get("cells", ())]
         with lock.hold(exclusive=any(cell.timing for cell in cells)) as warnings:
-            _write(result_path, result)
+            write_atomically(result_path, json.dumps(result))
             if "model" in request:
                 result["checks"] = check(request["model"], request["mixer"], request["threads"])
             for cell in cells:
                 row = measure(cell, result_path.parent)
                 row["warnings"] = [*row.get("warnings", ()), *warnings]
                 result["rows"].append(row)
-                _write(result_path, result)
+                write_atomically(result_path, json.dumps(result))
         result["kind"] = "ok"
     except BaseException as error:
         result |= failure(error)
         if result["kind"] == "error":
             traceback.print_exc()
-    _write(result_path, result)
+    write_atomically(result_path, json.dumps(result))
     return 0 if result["kind"] == "ok" else 1
 
 
 def measure(cell: Cell, folder: Path) -> dict[str, Any]:
-    """Return the row keys of a cell; a foreseen bad end is a row as well.
-
-    Files that belong to the row go to `folder`; the row's `files` names them.
-    """
+    """Return the row keys of a cell, whose files go to `folder`; a foreseen bad end is a row."""
     import torch
 
     from workflow.bench.measure import devices, memory
@@ -109,10 +98,9 @@ def check(model: str, mixer: dict[str, Any], threads: int) -> list[tuple[str, bo
 
 def failure(error: BaseException) -> dict[str, Any]:
     """Return kind and message of an error: its text, and where in this project it was raised."""
-    if isinstance(error, InputError):
-        return {"kind": "bad_input", "message": str(error)}
-    if isinstance(error, EnvironmentFault):
-        return {"kind": "environment", "message": str(error)}
+    for expected, kind in ((InputError, "bad_input"), (EnvironmentFault, "environment")):
+        if isinstance(error, expected):
+            return {"kind": kind, "message": str(error)}
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if frame.filename.startswith(str(ROOT))] or list(frames)
     place = f" ({Path(own[-1].filename).name}:{own[-1].lineno})" if own else ""
@@ -124,10 +112,7 @@ def failure(error: BaseException) -> dict[str, Any]:
 
 
 class Progress:
-    """Show how far a cell is: one updating line on a terminal, a line now and then elsewhere.
-
-    `progress(done, loss=...)`: `done` is the fraction of the cell, the rest is shown as it is.
-    """
+    """Show how far a cell is: one updating line on a terminal, a line now and then elsewhere."""
 
     def __init__(self, cell: Cell, stream: TextIO | None = None) -> None:
         self.label = f"{cell.experiment} {cell.model} {cell.label()}"
@@ -137,18 +122,18 @@ class Progress:
         self.values: dict[str, float] = {}
 
     def __call__(self, done: float, **values: float) -> None:
-        """Show a line if the last one is old enough; values stay until they change."""
+        """Show the fraction that is done and values, if the last line is old enough."""
         self.values.update(values)
         now = time.monotonic()
         if now - self.last < (WATCHED_SECONDS if self.watched else QUIET_SECONDS):
             return
         self.last = now
         line = self.line(done, now - self.start)
-        self.stream.write(f"\r\x1b[K{line}" if self.watched else f"{line}\n")
-        self.stream.flush()
+        shown = f"\r\x1b[K{line}" if self.watched else f"{line}\n"
+        print(shown, end="", file=self.stream, flush=True)
 
     def line(self, done: float, elapsed_s: float) -> str:
-        """Return such as "copy pointer d512-s0   42%  loss 2.41  12 s left"."""
+        """Return a line, such as "copy pointer d512-s0   42%  loss 2.41  12 s left"."""
         parts = [self.label, f"{done:4.0%}"]
         parts += [f"{name} {value:.3g}" for name, value in self.values.items()]
         if done > 0:
@@ -158,12 +143,7 @@ class Progress:
     def close(self) -> None:
         """Clear the updating line."""
         if self.watched:
-            self.stream.write("\r\x1b[K")
-            self.stream.flush()
-
-
-def _write(path: Path, result: dict[str, Any]) -> None:
-    write_atomically(path, json.dumps(result))
+            print("\r\x1b[K", end="", file=self.stream, flush=True)
 
 
 if __name__ == "__main__":
