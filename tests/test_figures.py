@@ -21,7 +21,6 @@ from synthetic import HOSTILE, LENGTHS, Row, copied, failed, table_of, timed, tr
 
 from workflow.bench import registry
 from workflow.report import charts, estimates, figures, frame, models, style
-from workflow.report.rules import Verdict
 
 DTYPES = ("float32", "bfloat16")
 
@@ -428,10 +427,6 @@ def test_settings_that_all_variants_share_are_told_once() -> None:
     figure = draw("two_hop", rows)
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["k=32", "k=37"]
     assert figure.legends[0].get_title().get_text() == "All rows: reach=32."
-
-
-def test_every_verdict_has_a_colour_and_a_marker() -> None:
-    assert set(figures.VERDICTS) == set(Verdict)
 
 
 def test_every_chart_is_declared_with_a_unit() -> None:

@@ -87,7 +87,17 @@ def make(files: Sequence[Path], given: Sequence[Path], tier: str) -> list[Path]:
 
     Several kinds may be asked for at once, all into one results folder.
     """
-    from workflow.report import claims, controls, estimates, figures, frame, ledger, render, tables
+    from workflow.report import (
+        claims,
+        claims_figure,
+        controls,
+        estimates,
+        figures,
+        frame,
+        ledger,
+        render,
+        tables,
+    )
     from workflow.report.page import build
 
     by_name = {path.name: path for path in given}
@@ -107,7 +117,7 @@ def make(files: Sequence[Path], given: Sequence[Path], tier: str) -> list[Path]:
     lines = claims.judge(numbers, ledger.read(LEDGER), tier, controls.unsound(rows))
     if "claims" in asked["tables"]:
         made += render.write(claims.table(lines), out / "tables", tier)
-        made += figures.write_claims(lines, out / "figures", tier)
+        made += claims_figure.write(lines, out / "figures", tier)
     if asked["report"]:
         present_files = [*given, *made]
         drawn = [path for path in present_files if path.suffix == ".svg"]

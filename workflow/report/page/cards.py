@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from workflow.report import claims, figures
+from workflow.report import claims, claims_figure
 from workflow.report.claims import Line
 from workflow.report.estimates import WORK
 from workflow.report.page.plots import Rows, numbers, on_dark
@@ -73,7 +73,7 @@ def counts(lines: Sequence[Line]) -> list[dict[str, Any]]:
 
 def colours() -> list[dict[str, str]]:
     """Return each verdict's class with its colour on the light and on the dark page."""
-    pairs = figures.VERDICTS.items()
+    pairs = claims_figure.VERDICTS.items()
     return [
         {"kind": kind(verdict), "light": colour, "dark": on_dark(colour)}
         for verdict, (colour, _) in pairs

@@ -1,0 +1,198 @@
+"""The ledger's file, and the table and figure of its verdicts."""
+
+import math
+import re
+from pathlib import Path
+
+import pytest
+import synthetic
+import yaml
+from synthetic import (
+    DISTANCES,
+    copied,
+    store,
+    table_of,
+    timed,
+)
+
+from pointer.errors import InputError
+from workflow.report import (
+    LEDGER,
+    claims,
+    claims_figure,
+    controls,
+    estimates,
+    frame,
+    ledger,
+    verdicts,
+)
+from workflow.report.__main__ import main
+from workflow.report.claims import Line, judge
+from workflow.report.ledger import Claim, Statement
+from workflow.report.rules import Cell, Outcome, Verdict
+
+HOLDS, DIRECTION, FAILS, OPEN = Outcome
+FACTS = [
+    "speed-2048",
+    "throughput-pointer",
+    "throughput-transformer",
+    "speed-grows",
+    "speed-range",
+    "linear-compute",
+    "linear-memory",
+    "copy-95",
+    "copy-table",
+    "copy-low",
+    "copy-stable",
+    "hops-local",
+    "hops-long",
+    "one-target",
+    "no-pretraining",
+    "longformer",
+    "future-work",
+    "c1",
+    "c2",
+    "c3",
+    "c4",
+    "c5",
+    "c6",
+]
+
+
+CONTROLS = [
+    copied(model, d, score)
+    for d in DISTANCES
+    for model, score in (("oracle-copy", 1.0), ("chance", 0.05))
+]
+
+
+def line(claim_id: str, rows: list[synthetic.Row], tier: str = "paper") -> Line:
+    """Return the line of one claim of the real ledger."""
+    table, claim = (
+        table_of(rows),
+        next(claim for claim in ledger.read(LEDGER) if claim.id == claim_id),
+    )
+    (judged,) = judge(estimates.build(table), [claim], tier, controls.unsound(table))
+    return judged
+
+
+def judged(rows: list[synthetic.Row], claims_file: Path = LEDGER) -> list[Line]:
+    """Return all lines of a ledger."""
+    return claims.of_rows(table_of(rows), claims_file)
+
+
+def cells(rows: list[synthetic.Row], quantity: str, **keys: object) -> list[Cell]:
+    """Return the cells that a test selects."""
+    test = Statement.model_validate({"quantity": quantity, "rule": "monotone", **keys})
+    return test.cells(estimates.build(table_of(rows)))
+
+
+def races(
+    pointer_ms: dict[int, float], reference: str = "transformer-unfused", repeats: int = 3
+) -> list[synthetic.Row]:
+    """Repeats that agree to 1%: the pointer's milliseconds by N against 100 ms of both references
+    and a fast trunk."""
+    rows = []
+    for repeat in range(repeats):
+        noise = 1 + 0.01 * repeat
+        for length, step in pointer_ms.items():
+            rows.append(timed("pointer", length, step * noise, repeat=repeat))
+            rows += [
+                timed(name, length, 100.0, repeat=repeat) for name in ("transformer", reference)
+            ]
+            rows.append(timed("identity", length, min(step, 100.0) / 2, repeat=repeat))
+    return rows
+
+
+def seeds(model: str, accuracy: float, count: int = 3) -> list[synthetic.Row]:
+    return [copied(model, d, accuracy, seed=seed) for d in DISTANCES for seed in range(count)]
+
+
+def seeds_at(model: str, distance: int, accuracy: float) -> list[synthetic.Row]:
+    return [copied(model, distance, accuracy, seed=seed) for seed in range(3)]
+
+
+def test_the_ledger_holds_every_claim_and_contradiction() -> None:
+    assert [claim.id for claim in ledger.read(LEDGER)] == FACTS
+    assert all(claim.source and claim.figure for claim in ledger.read(LEDGER))
+
+
+def test_every_verdict_has_words_and_a_mark() -> None:
+    assert all(verdict.mark and str(verdict) == verdict.value for verdict in Verdict)
+    assert Verdict("invalid: rows unsound") is Verdict.UNSOUND
+    assert set(claims_figure.VERDICTS) == set(Verdict)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"rule": "at lest"}, "Did you mean 'at least'"),
+        ({"quantity": "speedupp"}, "Did you mean 'speedup'"),
+        ({"check": "operations_ratio"}, "a quantity or a check, and not both"),
+        ({"modle": "pointer"}, "Did you mean 'model'"),
+        ({"model": "pointr"}, "Did you mean 'pointer'"),
+        ({"model": None}, "a quantity with the model that it is of"),
+        ({"value": math.nan}, "'.nan' is no plain decimal number"),
+        ({"value": "1e999"}, "value is '1e999'; accepted: a finite number"),
+        ({"value": None, "quantity": "loss"}, "a value, unless the paper publishes the quantity"),
+        ({"at": [0]}, "tests.0.at.0 is 0"),
+        ({"margin": -1}, "margin is -1"),
+    ],
+)
+def test_a_wrong_ledger_is_refused_by_name(
+    tmp_path: Path, change: dict[str, object], message: str
+) -> None:
+    test = {"quantity": "speedup", "model": "pointer", "rule": "at least", "value": 1} | change
+    entry = {"id": "a", "claim": "c", "figure": "f", "source": "s", "tests": [test]}
+    path = tmp_path / "claims.yaml"
+    path.write_text(yaml.safe_dump({"claims": [entry]}), encoding="utf-8")
+    with pytest.raises(InputError, match=re.escape(message)) as error:
+        ledger.read(path)
+    assert str(path) in str(error.value)
+
+
+def test_a_claim_may_not_appear_twice(tmp_path: Path) -> None:
+    entry = {"id": "a", "claim": "c", "figure": "f", "source": "s", "tests": []}
+    path = tmp_path / "claims.yaml"
+    path.write_text(yaml.safe_dump({"claims": [entry, {**entry, "tests": []}]}), encoding="utf-8")
+    with pytest.raises(InputError, match="claim id is 'a'"):
+        ledger.read(path)
+
+
+def test_table_and_figure_are_written_and_a_line_a_claim_is_printed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest = store(CONTROLS + seeds("pointer", 0.999), tmp_path / "runs")
+    frame.collect(manifest, tmp_path)
+    rows, numbers = (str(tmp_path / f"{name}.parquet") for name in ("rows", "estimates"))
+    assert main(["estimates", "--rows", rows, "--out", str(tmp_path)]) == 0
+    assert main(["make", str(tmp_path / "tables" / "claims.csv"), "--from", rows, numbers]) == 0
+    capsys.readouterr()
+    assert main(["verdicts", "--table", str(tmp_path / "tables" / "claims.csv")]) == 0
+    first, *printed, last = capsys.readouterr().out.splitlines()
+    assert first.split() == ["claim", "verdict", "paper", "ours"]
+    assert [told.split()[0] for told in printed] == FACTS
+    assert all(len(told) <= verdicts.WIDEST for told in printed)
+    assert last.startswith(f"{len(FACTS)} claims: ")
+    assert main(["verdicts", "--table", str(tmp_path / "nothing.csv")]) == 2
+    assert {p.name for p in (tmp_path / "tables").iterdir()} == {
+        f"claims.{kind}" for kind in ("csv", "md", "tex", "html")
+    }
+    assert {p.name for p in (tmp_path / "figures").iterdir()} == {"claims.png", "claims.svg"}
+    assert "| copy-95" in (tmp_path / "tables" / "claims.md").read_text(encoding="utf-8")
+
+
+def test_the_figure_shows_our_number_over_what_the_claim_asks() -> None:
+    asked = {
+        "quantity": "accuracy_by_sequence",
+        "experiment": "copy",
+        "model": "pointer",
+        "at": [512],
+    }
+    test = Statement.model_validate({**asked, "rule": "at least", "value": 0.5})
+    claim = Claim(id="a", claim="c", figure="50%", source="s", tests=[test])
+    lines = judge(estimates.build(table_of(CONTROLS + seeds("pointer", 0.999))), [claim])
+    (shown,) = claims_figure.comparable(lines[0])
+    assert shown.value / (shown.paper or 0) == pytest.approx(1.998)
+    words = [text.get_text() for text in claims_figure.verdicts(lines).axes[0].texts]
+    assert words == ["reproduced"]
