@@ -14,22 +14,8 @@ def row(tmp_path_factory):
     """A row of a model that has seen a hundred tokens, with its weights."""
     path = tmp_path_factory.mktemp("trace") / "row.json"
     asked = "--experiment interpretability --model pointer --distance 5 --length 40 --batch 1"
-    asked += " --tokens 80"
-    assert (
-        cli.main(
-            [
-                "run",
-                *asked.split(),
-                "--evaluate-symbols",
-                "35",
-                "--threads",
-                "1",
-                "--out",
-                str(path),
-            ]
-        )
-        == 0
-    )
+    asked += " --tokens 80 --evaluate-symbols 35 --threads 1"
+    assert cli.main(["run", *asked.split(), "--out", str(path)]) == 0
     assert json.loads(path.read_text())["status"] == "ok"
     return path
 

@@ -58,11 +58,9 @@ def test_the_row_of_a_broken_model_says_why_and_holds_no_number(tmp_path: Path, 
     check, words = BROKEN[kind]
     verdict = tmp_path / "bad.json"
     for name in ("first", "second"):
-        assert (
-            cli.main([*argv, "--contract", str(verdict), "--out", str(tmp_path / f"{name}.json")])
-            == 0
-        )
-        row = read_row(tmp_path / f"{name}.json")
+        out = tmp_path / f"{name}.json"
+        assert cli.main([*argv, "--contract", str(verdict), "--out", str(out)]) == 0
+        row = read_row(out)
         assert row["status"] == "error"
         assert row["reason"].startswith(f"fails the contract: {check}: ")
         assert words in row["reason"]
@@ -74,32 +72,11 @@ def test_settings_that_break_the_contract_are_refused_and_others_are_not(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     name = outside.joined("sneaky", "planted:Sneaky")
-    argv = [
-        "run",
-        "--experiment",
-        "complexity",
-        "--model",
-        name,
-        "--length",
-        "64",
-        "--threads",
-        "1",
-    ]
+    argv = f"run --experiment complexity --model {name} --length 64 --threads 1".split()
     for given, status in (([], "ok"), (["--set", "leak=true"], "error")):
-        out = tmp_path / f"{status}.json"
-        assert (
-            cli.main(
-                [
-                    *argv,
-                    *given,
-                    "--contract",
-                    str(tmp_path / f"of-{status}.json"),
-                    "--out",
-                    str(out),
-                ]
-            )
-            == 0
-        )
+        verdict, out = tmp_path / f"of-{status}.json", tmp_path / f"{status}.json"
+        files = ["--contract", str(verdict), "--out", str(out)]
+        assert cli.main([*argv, *given, *files]) == 0
         assert read_row(out)["status"] == status
     assert read_row(out)["reason"].startswith("fails the contract: causal: output 0 differs by")
     assert cli.main(["check", name, "--set", "leak=true"]) == 1
@@ -115,10 +92,8 @@ def test_what_else_fails_with_a_setting_is_the_models() -> None:
 
 
 def test_a_setting_that_is_no_keyword_is_told_how_to_become_one() -> None:
-    with pytest.raises(
-        InputError,
-        match=r"setting power of .* accepted: a keyword: `def __init__\(self, shape, \*, power",
-    ):
+    words = r"setting power of .* accepted: a keyword: `def __init__\(self, shape, \*, power"
+    with pytest.raises(InputError, match=words):
         contract.check(outside.joined("positional", "planted:Positional"), {"power": 2})
     with pytest.raises(InputError, match="'shape' is unknown"):
         contract.check(outside.joined("positional", "planted:Positional"), {"shape": 2})
@@ -203,15 +178,8 @@ def test_a_fault_of_the_environment_is_no_verdict(
 
 def test_too_little_memory_for_the_check_is_exit_code_1(tmp_path: Path) -> None:
     """Under a limit numba's library does not load: once this was kept as the model's failure."""
-    check = [
-        sys.executable,
-        "-m",
-        "workflow.bench",
-        "check",
-        "pointer",
-        "--out",
-        str(tmp_path / "pointer.json"),
-    ]
+    out = str(tmp_path / "pointer.json")
+    check = [sys.executable, "-m", "workflow.bench", "check", "pointer", "--out", out]
     command = f"ulimit -v 900000; exec {shlex.join(check)}"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
     assert done.returncode == 1

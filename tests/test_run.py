@@ -37,6 +37,12 @@ def done(**row: Any) -> str:
     return f"result.write_text(json.dumps({{'kind': 'ok', 'rows': [{row}]}}))"
 
 
+def ended(kind: str, message: str) -> str:
+    """The statements of a worker that ends without a row."""
+    result = {"kind": kind, "message": message}
+    return f"result.write_text(json.dumps({result})); sys.exit(1)"
+
+
 def measured(tmp_path: Path, body: str, **settings: Any) -> dict[str, Any]:
     """A row made by a worker with this body; it is fit to be written, whatever its status."""
     script = tmp_path / "worker.py"
@@ -53,43 +59,33 @@ def test_a_result_becomes_a_row_with_its_origin(tmp_path: Path) -> None:
     body = f'result.write_text(\'{{"kind": "ok", "rows": [{row}]}}\')'
     row = measured(tmp_path, body)
     assert (row["status"], row["accuracy"], row["loss"], row["reason"]) == ("ok", 0.5, None, None)
-    assert (
-        row["command"]
-        == "pointer-bench run --experiment copy --model chance --memory-limit-bytes 1073741824"
+    assert row["command"].endswith(
+        "--experiment copy --model chance --memory-limit-bytes 1073741824"
     )
     assert (row["length"], row["x"], row["chance"]) == (1280, 512, 0.05)
 
 
-@pytest.mark.parametrize(
-    ("body", "status", "reason"),
-    [
-        ("sys.exit(3)", "error", "exit code 3"),
-        ("os.abort()", "error", "SIGABRT|Aborted"),
-        ("pass", "error", "without a result"),
-        ("result.write_text('{')", "error", "without a result"),
-        ("result.write_text('[]')", "error", "without a result"),
-        (done(status="unsupported", reason="no cuda"), "unsupported", "no cuda"),
-        (done(status="diverged", reason="step 3"), "diverged", "step 3"),
-        (
-            "result.write_text(json.dumps({'kind': 'oom', 'message': 'MemoryError: '})); "
-            "sys.exit(1)",
-            "oom",
-            "MemoryError",
-        ),
-        (
-            "result.write_text(json.dumps({'kind': 'error', 'message': 'KeyError: x'})); "
-            "sys.exit(1)",
-            "error",
-            "KeyError: x",
-        ),
-    ],
-)
+BAD_ENDS = [
+    ("sys.exit(3)", "error", "exit code 3"),
+    ("os.abort()", "error", "SIGABRT"),
+    ("pass", "error", "without a result"),
+    ("result.write_text('{')", "error", "without a result"),
+    ("result.write_text('[]')", "error", "without a result"),
+    (done(status="unsupported", reason="no cuda"), "unsupported", "no cuda"),
+    (done(status="diverged", reason="step 3", steps=3), "diverged", "step 3"),
+    (ended("oom", "MemoryError: "), "oom", "MemoryError"),
+    (ended("error", "KeyError: x"), "error", "KeyError: x"),
+]
+
+
+@pytest.mark.parametrize(("body", "status", "reason"), BAD_ENDS)
 def test_a_bad_end_has_a_status_and_a_reason(
     tmp_path: Path, body: str, status: str, reason: str
 ) -> None:
     row = measured(tmp_path, body)
     assert row["status"] == status
-    assert any(part in row["reason"] for part in reason.split("|")), row["reason"]
+    assert reason in row["reason"]
+    assert row["steps"] == (3 if status == "diverged" else None)
 
 
 def kills(monkeypatch: pytest.MonkeyPatch, *counts: int | None) -> None:
@@ -128,9 +124,7 @@ def test_the_kernels_count_is_read_or_missing(
 
 def test_a_full_disk_is_no_result(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No space left on device"):
-        measured(
-            tmp_path, "result.write_text(json.dumps({'kind': 'full', 'message': ''})); sys.exit(1)"
-        )
+        measured(tmp_path, ended("full", ""))
 
 
 def test_a_folder_named_from_here_is_found_by_the_worker(
@@ -144,16 +138,9 @@ def test_a_folder_named_from_here_is_found_by_the_worker(
     assert (row["status"], row["steps"]) == ("ok", 1)
 
 
-def test_what_was_measured_before_a_bad_end_is_kept(tmp_path: Path) -> None:
-    row = measured(tmp_path, done(status="diverged", reason="step 3", steps=3))
-    assert (row["status"], row["steps"]) == ("diverged", 3)
-
-
 def test_bad_settings_that_only_the_worker_sees_are_bad_input(tmp_path: Path) -> None:
-    body = "result.write_text(json.dumps({'kind': 'bad_input', 'message': 'no such setting'}))"
-    body += "; sys.exit(1)"
     with pytest.raises(InputError, match=r"^no such setting$"):
-        measured(tmp_path, body)
+        measured(tmp_path, ended("bad_input", "no such setting"))
 
 
 def test_rows_that_a_killed_child_had_finished_are_kept(tmp_path: Path) -> None:
@@ -163,19 +150,13 @@ def test_rows_that_a_killed_child_had_finished_are_kept(tmp_path: Path) -> None:
     cells = [Cell.of("copy", "chance", seed=seed) for seed in (0, 1)]
     first, second = run.run(cells, tmp_path, [sys.executable, str(tmp_path / "worker.py")])
     assert (first["status"], first["steps"], first["seed"]) == ("ok", 1, 0)
-    assert (second["status"], second["reason"], second["seed"]) == (
-        "error",
-        "ended with exit code 3",
-        1,
-    )
+    assert (second["status"], second["seed"]) == ("error", 1)
+    assert second["reason"] == "ended with exit code 3"
 
 
 def test_a_timeout_kills_the_whole_group(tmp_path: Path) -> None:
-    body = (
-        START
-        + "child = os.fork()\nPath(sys.argv[1]).with_name('pids').open('a').write(f'{os.getpid()} "
-        "')\ntime.sleep(60)"
-    )
+    body = f"{START}child = os.fork()\npids = Path(sys.argv[1]).with_name('pids')\n"
+    body += "pids.open('a').write(f'{os.getpid()} ')\ntime.sleep(60)"
     began = time.monotonic()
     row = measured(tmp_path, body, timeout_s=1)
     assert time.monotonic() - began < 20
@@ -223,11 +204,8 @@ def _alive(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    return (
-        "(zombie)" not in Path(f"/proc/{pid}/status").read_text()
-        if Path(f"/proc/{pid}").exists()
-        else False
-    )
+    status = Path(f"/proc/{pid}/status")
+    return status.exists() and "(zombie)" not in status.read_text()
 
 
 def _eventually(ask: Any) -> Any:
@@ -284,20 +262,12 @@ def put(path: Path, **changes: Any) -> dict[str, Any]:
     )
 
 
-@pytest.mark.parametrize(
-    ("status", "left"),
-    [
-        ("ok", True),
-        ("oom", True),
-        ("unsupported", True),
-        ("diverged", True),
-        ("error", False),
-        ("timeout", False),
-    ],
-)
-def test_what_may_change_is_tried_again(tmp_path: Path, status: str, left: bool) -> None:
-    put(tmp_path / "row.json", status=status, reason="because")
-    assert (run.kept(CELL, tmp_path / "row.json") is not None) == left
+def test_what_may_change_is_tried_again(tmp_path: Path) -> None:
+    statuses = ("ok", "oom", "unsupported", "diverged", "error", "timeout")
+    for status in statuses:
+        put(tmp_path / f"{status}.json", status=status, reason="because")
+    left = [s for s in statuses if run.kept(CELL, tmp_path / f"{s}.json") is not None]
+    assert left == ["ok", "oom", "unsupported", "diverged"]
 
 
 def test_a_row_of_another_cell_or_of_other_sources_is_measured_again(
@@ -316,12 +286,8 @@ def test_a_row_of_another_cell_or_of_other_sources_is_measured_again(
 def test_files_of_a_row_go_where_it_goes(tmp_path: Path) -> None:
     (tmp_path / "weights.safetensors").write_bytes(b"w")
     out = tmp_path / "deep" / "d512-s0-ab.json"
-    row = {
-        **provenance.identity(CELL),
-        **TIMES,
-        "status": "ok",
-        "files": {"weights": "weights.safetensors"},
-    }
+    row = {**provenance.identity(CELL), **TIMES, "status": "ok"}
+    row["files"] = {"weights": "weights.safetensors"}
     sealed = run.write(row, tmp_path, out)
     assert (tmp_path / "deep" / "d512-s0-ab.weights.safetensors").read_bytes() == b"w"
     assert read_row(out) == sealed
@@ -345,13 +311,8 @@ def test_a_checkpoint_outlives_a_killed_process_but_not_its_sources(
 def test_a_model_that_fails_its_contract_gets_no_number_whatever_is_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = {
-        **provenance.identity(CELL),
-        **TIMES,
-        "accuracy": 1.0,
-        "n_evaluated": 10,
-        "status": "ok",
-    }
+    made = {**provenance.identity(CELL), **TIMES, "status": "ok"}
+    made |= {"accuracy": 1.0, "n_evaluated": 10}
     monkeypatch.setattr(run, "run", lambda *_: [run.complete(made)])
     rows = []
     for status, checks in (("ok", []), ("error", [("causal", False, "leaks")])):

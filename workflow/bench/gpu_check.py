@@ -1,10 +1,7 @@
 """`pointer-bench gpu-check`: is the suite right on this GPU, and how fast is a training step?
 
-In less than 8 minutes: the checks of `pointer.selfcheck`, causality of whole models and agreement
-with the CPU, then training steps of several models in turn, in bfloat16 autocast, beside flash
-attention. It needs torch, numpy, psutil and PyYAML, no Snakemake and no numba. Results are written
-as soon as they are there, so a run that is cut short leaves its part. `--dry` goes through the same
-steps on the CPU at tiny sizes, to test the command itself; its times mean nothing.
+It needs torch, numpy, psutil and PyYAML, no Snakemake and no numba. Results are written as soon as
+they are there. `--dry` goes through the same steps on the CPU at tiny sizes.
 """
 
 from __future__ import annotations
@@ -47,10 +44,7 @@ Result = dict[str, Any]
 
 
 def run(out: Path, *, dry: bool = False) -> bool:
-    """Write gpu-check.json and gpu-check.md to `out`; return whether every check passed.
-
-    Raise InputError where there is no CUDA device, unless `dry`.
-    """
+    """Write gpu-check.json and gpu-check.md to `out`; return whether every check passed."""
     device = torch.device("cpu" if dry else "cuda")
     if not devices.ABILITIES[device.type].present():
         raise InputError(
@@ -78,11 +72,8 @@ def run(out: Path, *, dry: bool = False) -> bool:
 
 def checks(device: torch.device) -> Iterator[Check]:
     """Check the selection by itself, then that models are causal and agree with the CPU."""
-    functions: dict[str, Callable[[], None]] = {}
-    for check in selfcheck.CHECKS:
-        functions[f"selection: {check.__name__}"] = partial(check, device)
-    for name in MODELS:
-        functions[f"{name} is causal"] = partial(_causal, name, device)
+    functions = {f"selection: {c.__name__}": partial(c, device) for c in selfcheck.CHECKS}
+    functions |= {f"{name} is causal": partial(_causal, name, device) for name in MODELS}
     functions["pointer gives the CPU's logits in float64"] = partial(_same_as_cpu, device)
     for name, function in functions.items():
         try:
@@ -170,14 +161,14 @@ def times(units_ms: dict[str, list[float]], name: str, tokens: int) -> Result:
 
 def _kernels(step: Callable[[], None], device: torch.device) -> list[str]:
     """Return the names of the longest kernels, by the profiler; none where it does not work."""
-    cuda = device.type == "cuda"
-    kind = torch.profiler.ProfilerActivity.CUDA if cuda else torch.profiler.ProfilerActivity.CPU
+    kind = "cuda" if device.type == "cuda" else "cpu"
+    activity = getattr(torch.profiler.ProfilerActivity, kind.upper())
     try:
-        with torch.profiler.profile(activities=[kind]) as profile:
+        with torch.profiler.profile(activities=[activity]) as profile:
             devices.seconds(device, step)
     except RuntimeError:
         return []
-    key = "self_device_time_total" if cuda else "self_cpu_time_total"
+    key = "self_device_time_total" if kind == "cuda" else "self_cpu_time_total"
     events = sorted(profile.key_averages(), key=lambda event: -getattr(event, key))
     return [event.key[:160] for event in events[:24]]
 
@@ -196,15 +187,13 @@ def report(result: Result) -> list[str]:
     """Return one line for each row, and the failed checks."""
     lines = [f"Training steps in bfloat16 on {result['device_name']}, models in turn:", ""]
     for row in result["rows"]:
-        line = f"- N={row['length']}, batch {row['batch']}, {row['model']}: "
-        if row["reason"]:
-            lines.append(line + row["reason"])
-            continue
-        line += f"{row['step_ms']:.2f} ms ({row['step_ms_q20']:.2f} to {row['step_ms_q80']:.2f}), "
-        line += f"{row['tokens_per_s']:,.0f} tokens/s, {row['memory_bytes'] / 1e6:.0f} MB"
-        if row["times_reference"] is not None:
-            line += f", {row['times_reference']:.2f} times as fast as {REFERENCE}"
-        lines.append(line)
+        text = row["reason"]
+        if not text:
+            text = f"{row['step_ms']:.2f} ms ({row['step_ms_q20']:.2f} to {row['step_ms_q80']:.2f})"
+            text += f", {row['tokens_per_s']:,.0f} tokens/s, {row['memory_bytes'] / 1e6:.0f} MB"
+            if row["times_reference"] is not None:
+                text += f", {row['times_reference']:.2f} times as fast as {REFERENCE}"
+        lines.append(f"- N={row['length']}, batch {row['batch']}, {row['model']}: {text}")
     failed = [check for check in result["checks"] if not check["ok"]]
     passed = len(result["checks"]) - len(failed)
     lines += ["", f"The goal of pointer at N={LENGTHS[-1]} is {GOAL:g} times."]

@@ -1,9 +1,6 @@
 """Count the operations of a model, and the bytes that its forward pass keeps for the backward pass.
 
-`torch.utils.flop_counter` alone counts matrix products and convolutions, and nothing for fused
-attention on a CPU, FFTs, vecdot, triangular solves, softmax, norms and elementwise work, so that a
-fused Transformer looks linear. `formulas` adds them:
-    matrix products     2 operations per multiply-add (torch's own formulas)
+`formulas` adds to torch's own (matrix products, convolutions):
     causal attention    half the N x N square: the CPU kernel skips blocks of the future
     FFT of n points     5 n log2 n complex, half of that real (the count of FFTW's benchmarks)
     triangular solve    n^2 for each right-hand side of n numbers
@@ -11,18 +8,16 @@ fused Transformer looks linear. `formulas` adds them:
                         norm 8 (SOFTMAX, NORM), twice that backward
 Work outside torch's operators (numba, Triton) is invisible: a mixer declares it by a method
     flops(batch, length) -> (operations of a forward pass, operations of a backward pass)
-which counts only what the operators do not show on a CPU.
-
 Models are traced on tensors without data (FakeTensorMode), which costs nothing at any N; a model
 that declares `flops`, or whose control flow needs data, runs on the CPU.
 """
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -54,16 +49,13 @@ class Work:
 def count(model: nn.Module, batch: int, length: int) -> Work:
     """Return the work of a batch int64[B, N] of zeros, on a CPU copy of the model.
 
-    A frozen model (`trainable = False`) has no step: its step and saved bytes are those of the
-    forward pass and 0.
+    The step of a frozen model (`trainable = False`) is its forward pass.
     """
     if not _declaring(model):
-        _fill_caches(model)
-        try:
+        with torch.no_grad():  # one real call, so that modules do not cache tensors without data
+            copy.deepcopy(model).cpu().train()(torch.zeros(1, 1, dtype=torch.int64))
+        with contextlib.suppress(Exception):  # FakeTensor's many errors for control flow by data
             return _count_traced(model, batch, length)
-        except Exception:
-            # FakeTensor raises many different errors for data-dependent control flow.
-            pass
     return _count_run(model, batch, length)
 
 
@@ -77,15 +69,11 @@ def _declaring(model: nn.Module) -> list[Any]:
     return [module for module in model.modules() if hasattr(module, "flops")]
 
 
-def _fill_caches(model: nn.Module) -> None:
-    """Make one real call first, so that modules do not cache tensors without data."""
-    with torch.no_grad():
-        copy.deepcopy(model).cpu().train()(torch.zeros(1, 1, dtype=torch.int64))
-
-
 def _count_traced(model: nn.Module, batch: int, length: int) -> Work:
     model = copy.deepcopy(model).cpu()
-    with FakeTensorMode(allow_non_fake_inputs=True) as mode, _unchecked_tokens():
+    # Tokens without data have no values to check.
+    unchecked = mock.patch("pointer.trunk.check_tokens")
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode, unchecked:
         state: dict[str, Tensor] = {}
         for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
             state[name] = mode.from_tensor(tensor)
@@ -133,13 +121,6 @@ def _count(
             F.cross_entropy(logits.flatten(0, 1), tokens.flatten()).backward()
     step = training.get_total_flops() // steps + declared_forward + declared_backward
     return Work(inferred, step, saved_bytes, traced)
-
-
-@contextmanager
-def _unchecked_tokens() -> Iterator[None]:
-    """Skip the check of token values: tokens without data have none."""
-    with mock.patch("pointer.trunk.check_tokens"):
-        yield
 
 
 def counter() -> FlopCounterMode:
@@ -223,9 +204,7 @@ def _fft(per_point: float, *, of_output: bool = False) -> Formula:
     def formula(first: Any, dims: list[int], *args: Any, out_shape: Any = None, **kw: Any) -> int:
         shape = out_shape if of_output else first
         points = math.prod(shape[dim] for dim in dims)
-        if points <= 1:
-            return 0
-        return int(per_point * _elements(shape) * math.log2(points))
+        return int(per_point * _elements(shape) * math.log2(points)) if points else 0
 
     return formula
 
@@ -248,19 +227,14 @@ _NAMED: dict[Any, Formula] = {
     aten._fft_r2c: _fft(2.5),
     aten._fft_c2r: _fft(2.5, of_output=True),
     aten.linalg_vecdot: _vecdot,
-    aten.dot: _times(2),
-    aten.vdot: _times(2),
-    aten.mv: _times(2),
+    **dict.fromkeys((aten.dot, aten.vdot, aten.mv), _times(2)),
     aten.linalg_solve_triangular: _solve_triangular,
-    aten.addcmul: _addcmul,
-    aten.addcmul_: _addcmul,
-    aten.sort: _sort,
-    aten.topk: _sort,
-    aten._softmax: _times(SOFTMAX),
-    aten._log_softmax: _times(SOFTMAX),
-    aten._safe_softmax: _times(SOFTMAX),
-    aten._softmax_backward_data: _times(2 * SOFTMAX),
-    aten._log_softmax_backward_data: _times(2 * SOFTMAX),
+    **dict.fromkeys((aten.addcmul, aten.addcmul_), _addcmul),
+    **dict.fromkeys((aten.sort, aten.topk), _sort),
+    **dict.fromkeys((aten._softmax, aten._log_softmax, aten._safe_softmax), _times(SOFTMAX)),
+    **dict.fromkeys(
+        (aten._softmax_backward_data, aten._log_softmax_backward_data), _times(2 * SOFTMAX)
+    ),
     aten.native_layer_norm: _times(NORM),
     aten.native_layer_norm_backward: _times(2 * NORM),
     aten._fused_rms_norm: _times(NORM),
