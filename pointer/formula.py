@@ -54,7 +54,7 @@ class FormulaMixer(PointerBlock):
 
     def __init__(self, shape: LayerShape, settings: FormulaSettings) -> None:
         super().__init__(shape, settings)
-        self.settings = settings
+        self.settings, self.relaxes = settings, not settings.hard
         self.additive = None
         if settings.score == "additive":
             self.additive = nn.Parameter(torch.ones(settings.score_width))

@@ -35,6 +35,7 @@ class Mixer(nn.Module):
     """Mix information between positions, causally: y[:, i] depends on x[:, : i + 1] only."""
 
     one_mode = False  # True: training computes what inference does, so models are evaluated once
+    relaxes = False  # True: training computes a softer form of inference, until its end
 
     def forward(self, x: Tensor, carry: Any) -> tuple[Tensor, Any]:
         """Return y for the residual stream, and the `carry` of the next layer's mixer.
@@ -127,6 +128,11 @@ class Trunk(nn.Module):
     def one_mode(self) -> bool:
         """Whether training computes what inference does."""
         return all(mixer.one_mode for mixer in self.mixers)
+
+    @property
+    def relaxes(self) -> bool:
+        """Whether training computes a softer form of inference."""
+        return any(mixer.relaxes for mixer in self.mixers)
 
     def set_progress(self, done: float) -> None:
         """Tell every mixer the fraction of the training budget used, 0 to 1."""

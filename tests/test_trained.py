@@ -51,7 +51,7 @@ def test_a_model_that_leaks_after_some_steps_gets_no_score(experiment: str, tmp_
     kind = "PointsAhead" if experiment == "interpretability" else "Turns"
     found = row(tmp_path, experiment, outside.joined("late", f"planted:{kind}"))
     assert found["status"] == "error"
-    assert found["reason"].startswith("fails the contract: the trained model's output ")
+    assert found["reason"].startswith("fails the contract: the model's output ")
     assert re.search(r"when tokens from \d+ on change: it sees the future$", found["reason"])
     assert "accuracy" not in found
     assert "hops_mean" not in found

@@ -262,8 +262,11 @@ def _gradients(model: nn.Module, tokens: Tensor) -> dict[str, Tensor]:
 
 
 def same_in_training(subject: Subject) -> None:
-    """With schedules ended (at the start too, by `one_mode`), both modes give one output (1e-5)."""
+    """With schedules ended (at the start too, by `one_mode`), both modes give one output (1e-5);
+    a model that relaxes its choices in training is exempt."""
     model, tokens = subject.stirred(), random_tokens(2, ODD)
+    if getattr(model, "relaxes", False):
+        return
     stages = {"end": 1.0} | ({"start": 0.0} if getattr(model, "one_mode", False) else {})
     for stage, progress in stages.items():
         set_progress(model, progress)

@@ -44,6 +44,7 @@ def train_and_score(cell: Cell, report: Report, folder: Path) -> tuple[nn.Module
     recipe = Recipe(cell.tokens, cell.lr, cell.dtype, cell.stop_accuracy)
     history = History()
     if models.is_trained(model):
+        audit(model, task, device, cell.dtype)
         try:
             history = train(model, task, recipe, device, report, folder / FOLDER)
         except Diverged as diverged:
@@ -57,7 +58,7 @@ def train_and_score(cell: Cell, report: Report, folder: Path) -> tuple[nn.Module
         other = evaluate(model, larger, *how)
         sizes.append([size, other["accuracy"], other["n_evaluated"]])
     row["accuracy_by_size"] = sizes or None
-    audit(model, task, device)
+    audit(model, task, device, cell.dtype)
     return model, row
 
 
