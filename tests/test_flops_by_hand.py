@@ -61,7 +61,7 @@ BY_HAND: dict[str, tuple[float, float]] = {
         4 * P + 2 * N * D * H + 2 * N * H * (2 * C * E + C * E + 3 * E * E) + N * H * C * 2 * E,
         0.02,
     ),
-    "hyena": (4 * P + 3 * fft(D, 2 * N) + 2 * N * (33 * 64 + 64 * 64 + 64 * D), 0.02),
+    "hyena": (4 * P + 3 * fft(D, 2 * N) + 2 * N * (33 * 64 + 2 * 64 * 64 + 64 * D), 0.02),
     "s4d": (2 * P + 3 * fft(D, 2 * N) + 2 * D * N * 64, 0.02),
     "identity": (0, 0.0),
     "uniform": (2 * P, 0.01),
