@@ -14,25 +14,23 @@ import pandas as pd
 from workflow.report import GOALS, ledger
 from workflow.report.claims import value_text
 from workflow.report.layout import NOT_RUN, Table, significant
-from workflow.report.ledger import Statement
-from workflow.report.rules import Cell, NotTestable, Outcome, missing
+from workflow.report.rules import NotTestable, Outcome, missing
 
 WORDS = {Outcome.HOLDS: "yes", Outcome.FAILS: "no", Outcome.OPEN: "undecided"}
 COLUMNS = ["goal", "what", "cell", "asked", "reached", "low", "high", "runs", "met", "interval"]
-TOLD = "(of tokens and peaks: the runs' range)"
+PAIRED = "Ratios are of paired rows on one machine"
+TRUNK = "identity is the same trunk without mixing, at equal parameters"
 NOTES = (
-    "Ratios are of paired rows on one machine, the mean step over whole credit periods; identity "
-    "is the same trunk "
-    "without mixing, at equal parameters: everything that is not pointing.",
-    f"met: by the value; interval: whether all of its 95% interval {TOLD} meets it.",
+    f"{PAIRED}, the mean step over whole credit periods; {TRUNK}: everything that is not pointing.",
+    "met: by the value; interval: whether all of its 95% interval (of tokens and peaks: the runs' "
+    "range) meets it.",
     "Goals: config/goals.yaml. Rows: snakemake --cores 4 targets content",
 )
 SUMMARY_NOTES = (
     "met: in how many of the measured cells the value meets what was asked; beyond doubt: in how "
-    "many its whole 95% "
-    f"interval does {TOLD}. Worst: by value. Cell by cell: table `goals`.",
-    "Ratios are of paired rows on one machine; identity is the same trunk without mixing, at "
-    "equal parameters.",
+    "many its whole 95% interval does (of tokens and peaks: the runs' range). Worst: by value. "
+    "Cell by cell: table `goals`.",
+    f"{PAIRED}; {TRUNK}.",
 )
 
 
@@ -44,36 +42,29 @@ def goals(estimates: pd.DataFrame) -> Table:
     for goal in ledger.read(GOALS):
         for test in goal.tests:
             asked = f"{test.rule} {significant(test.value)}"
-            for cell in _cells(test, estimates):
+            try:
+                cells = test.cells(estimates)
+            except NotTestable as error:
+                cells = [missing(error.what, error.reason or "not run")]
+            for cell in cells:
+                if math.isnan(cell.value):
+                    text, interval = NOT_RUN, NOT_RUN
+                    met = NOT_RUN if cell.open_because == "not run" else cell.open_because
+                else:
+                    # The value alone, as an interval without width, and then the whole interval.
+                    point = replace(
+                        cell, low=cell.value, high=cell.value, exact=True, open_because=""
+                    )
+                    text = "never" if math.isinf(cell.value) else value_text(cell)
+                    met, interval = (
+                        WORDS[outcome] for _, outcome in test.judged_by.judge([point, cell])
+                    )
                 numbers = [cell.value, cell.low, cell.high, cell.runs]
-                lines.append([goal.id, goal.claim, cell.label, asked, *numbers, *_met(test, cell)])
-                texts.append(_reached(cell))
+                lines.append([goal.id, goal.claim, cell.label, asked, *numbers, met, interval])
+                texts.append(text)
     data = pd.DataFrame(lines, columns=COLUMNS)
     wide = data.assign(reached=texts).drop(columns=["what", "low", "high", "runs"]).astype("str")
     return Table("goals", "What pointer was built to reach", wide, data, NOTES)
-
-
-def _cells(test: Statement, estimates: pd.DataFrame) -> list[Cell]:
-    try:
-        return test.cells(estimates)
-    except NotTestable as error:
-        return [missing(error.what, error.reason or "not run")]
-
-
-def _met(test: Statement, cell: Cell) -> tuple[str, str]:
-    """Return whether the value meets the goal, and whether its interval does; of an open cell why
-    it is open."""
-    if math.isnan(cell.value):
-        return NOT_RUN if cell.open_because == "not run" else cell.open_because, NOT_RUN
-    point = replace(cell, low=cell.value, high=cell.value, exact=True, open_because="")
-    (_, met), (_, certain) = test.judged_by.judge([point, cell])
-    return WORDS[met], WORDS[certain]
-
-
-def _reached(cell: Cell) -> str:
-    if math.isinf(cell.value):
-        return "never"
-    return NOT_RUN if math.isnan(cell.value) else value_text(cell)
 
 
 def summary(estimates: pd.DataFrame) -> Table:
@@ -83,30 +74,20 @@ def summary(estimates: pd.DataFrame) -> Table:
     data = table.data.assign(text=table.wide["reached"])
     lines = []
     for (_, what, asked), cells in data.groupby(["goal", "what", "asked"], sort=False):
-        measured = cells[cells["met"].isin(("yes", "no"))]
+        is_measured = cells["met"].isin(("yes", "no"))
+        measured = cells[is_measured]
         met, certain, worst = [], NOT_RUN, NOT_RUN
         if len(measured):
             met.append(f"{(measured['met'] == 'yes').sum()} of {len(measured)}")
             certain = f"{(measured['interval'] == 'yes').sum()} of {len(measured)}"
-            worst = _worst(measured, at_most=str(asked).startswith("at most"))
-        open_cells = cells.loc[~cells.index.isin(measured.index), "met"].replace(NOT_RUN, "not run")
-        met += [f"{count} {reason}" for reason, count in open_cells.value_counts().items()]
+            at_most = str(asked).startswith("at most")
+            bounds = ["reached", "high" if at_most else "low"]  # of equal values the wider interval
+            last = measured.sort_values(bounds, ascending=not at_most, kind="stable").iloc[0]
+            worst = f"{last['cell']}: {last['text']}"
+        reasons = cells.loc[~is_measured, "met"].replace(NOT_RUN, "not run").value_counts()
+        met += [f"{count} {reason}" for reason, count in reasons.items()]
         lines.append([what, asked, ", ".join(met), certain, worst])
-    wide = pd.DataFrame(
-        lines, columns=["what", "asked", "met", "beyond doubt", "worst cell"], dtype="str"
-    )
-    return Table(
-        "goals_summary",
-        "What pointer was built to reach (config/goals.yaml)",
-        wide,
-        table.data,
-        SUMMARY_NOTES,
-    )
-
-
-def _worst(measured: pd.DataFrame, *, at_most: bool) -> str:
-    """Return the cell that is nearest to missing the goal, or misses it by most; of equal ones by
-    its bound."""
-    bounds = ["reached", "high" if at_most else "low"]
-    worst = measured.sort_values(bounds, ascending=not at_most, kind="stable").iloc[0]
-    return f"{worst['cell']}: {worst['text']}"
+    columns = ["what", "asked", "met", "beyond doubt", "worst cell"]
+    wide = pd.DataFrame(lines, columns=columns, dtype="str")
+    title = "What pointer was built to reach (config/goals.yaml)"
+    return Table("goals_summary", title, wide, table.data, SUMMARY_NOTES)
