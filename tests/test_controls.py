@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from synthetic import Row, copied, failed, table_of, timed
 
-from workflow.report import controls, estimates, intervals
+from workflow.report import claims, estimates, intervals
 
 
 def copies(**accuracies: float) -> list[Row]:
@@ -16,7 +16,7 @@ def copies(**accuracies: float) -> list[Row]:
 
 
 def off(*rows: Row) -> list[str]:
-    return controls.off(estimates.build(table_of(rows)))
+    return claims.controls_off(estimates.build(table_of(rows)))
 
 
 def test_controls_in_their_places_are_not_off() -> None:

@@ -20,7 +20,6 @@ from workflow.report import (
     LEDGER,
     claims,
     claims_figure,
-    controls,
     estimates,
     frame,
     ledger,
@@ -72,7 +71,7 @@ def line(claim_id: str, rows: list[synthetic.Row], tier: str = "paper") -> Line:
         table_of(rows),
         next(claim for claim in ledger.read(LEDGER) if claim.id == claim_id),
     )
-    (judged,) = judge(estimates.build(table), [claim], tier, controls.unsound(table))
+    (judged,) = judge(estimates.build(table), [claim], tier, claims.unsound_rows(table))
     return judged
 
 

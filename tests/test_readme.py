@@ -16,7 +16,6 @@ from workflow.bench import cli
 from workflow.report import (
     LEDGER,
     claims,
-    controls,
     estimates,
     figures,
     ledger,
@@ -198,7 +197,7 @@ def test_the_committed_pages_are_what_the_committed_rows_give(
 ) -> None:
     monkeypatch.chdir(root)
     frame, table = reference
-    lines = claims.judge(table, ledger.read(LEDGER), unsound=controls.unsound(frame))
+    lines = claims.judge(table, ledger.read(LEDGER), unsound=claims.unsound_rows(frame))
     text = Path("README.md").read_text(encoding="utf-8")
     assert readme.with_block(text, "answer", readme.answer(table, lines), Path("README.md")) == text
     assert (

@@ -90,7 +90,6 @@ def make(files: Sequence[Path], given: Sequence[Path], tier: str) -> list[Path]:
     from workflow.report import (
         claims,
         claims_figure,
-        controls,
         estimates,
         figures,
         frame,
@@ -114,7 +113,7 @@ def make(files: Sequence[Path], given: Sequence[Path], tier: str) -> list[Path]:
     made += figures.write(numbers, rows, out / "figures", tier, plain["figures"])
     if not asked["report"] and "claims" not in asked["tables"]:
         return made
-    lines = claims.judge(numbers, ledger.read(LEDGER), tier, controls.unsound(rows))
+    lines = claims.judge(numbers, ledger.read(LEDGER), tier, claims.unsound_rows(rows))
     if "claims" in asked["tables"]:
         made += render.write(claims.table(lines), out / "tables", tier)
         made += claims_figure.write(lines, out / "figures", tier)

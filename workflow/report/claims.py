@@ -1,37 +1,54 @@
 """A verdict on every claim of the ledger: the paper's figure, ours with its interval, the rule and
 the reason.
 
-Smoke rows give no verdict. Controls that are off, and rows that were timed beside others or made by
-different sources, make every verdict invalid (workflow.report.controls), for then the measurement
-itself is wrong."""
+Smoke rows give no verdict. Where the measurement itself is wrong, every verdict is invalid: rows
+that were timed beside others or made by different sources, and controls that are off:
+- `oracle-copy` is given the distance: below 100% the task is scored wrongly
+- `chance` guesses, and `identity` sees no other position: off the chance line, the task or its
+  scoring leaks the answer
+- `uniform` and `random-pointer` mix positions without choosing one. The best that this allows is to
+  count the symbols so far (the quantity `counting`); more means that the task can be solved without
+  pointing
+- `identity` is also the trunk alone: a model that trains clearly faster was not measured on equal
+  terms
+
+Accuracies are judged run by run with exact binomial tests at a family-wise level of 1e-4
+(`intervals.FAMILY_ERROR`), so that luck throws no good run away. Where nothing was copied, or
+timed, nothing is off."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
 
-from workflow.report import controls, estimates, ledger, render, rules
-from workflow.report.layout import Table, significant
+from workflow.bench.experiments import EXPERIMENTS
+from workflow.bench.rows import checks
+from workflow.report import estimates, intervals, ledger, render, rules
+from workflow.report.estimates import KEY, PLACE, from_json, select
+from workflow.report.frame import unpack
+from workflow.report.layout import Table, named, significant
 from workflow.report.ledger import Claim
-from workflow.report.rules import STEP, Cell, NotTestable, Outcome, Verdict
+from workflow.report.rules import ENOUGH, STEP, Cell, NotTestable, Outcome, Verdict
 
 MOST_CELLS = 4  # in the table for people; the CSV has all
+REQUIRED = ("oracle-copy", "chance")
+BLIND = ("chance", "identity")  # do not see other positions
+UNORDERED = ("uniform", "random-pointer")  # see other positions, and cannot choose one
+FASTER = 1.15  # lower bound of a speed ratio to the trunk: equal parameters are not equal time
+FASTER_ONCE = 1.5  # the same for fewer than ENOUGH repeats, which have no useful interval
 NOTES = (
     "Reproduced: every interval satisfies the claim. Partially: the direction holds, but not the "
-    "size or not every "
-    "cell. Not reproduced: the intervals exclude it. Inconclusive: they straddle it, or there are "
-    "fewer than three "
-    "runs. Not testable: a device, protocol or reference is missing.",
-    "Intervals are 95%: Wilson's for accuracies, with the symbols of one sequence counted as "
-    "fewer where they "
-    "stand or fall together; Student's t on the logarithms of paired repeats for ratios, whose "
-    "value is the "
-    "geometric mean; Student's t for means over seeds.",
+    "size or not every cell. Not reproduced: the intervals exclude it. Inconclusive: they straddle "
+    "it, or there are fewer than three runs. Not testable: a device, protocol or reference is "
+    "missing.",
+    "Intervals are 95%: Wilson's for accuracies, with the symbols of one sequence counted as fewer "
+    "where they stand or fall together; Student's t on the logarithms of paired repeats for "
+    "ratios, whose value is the geometric mean; Student's t for means over seeds.",
     "Rules and margins: config/claims.yaml. c1 to c6 are contradictions inside the paper; "
     "reproduced then means that the contradiction stands.",
 )
@@ -52,10 +69,9 @@ class Line:
 def judge(
     numbers: pd.DataFrame, claims: Sequence[Claim], tier: str = "", unsound: Sequence[str] = ()
 ) -> list[Line]:
-    """Return a line for every claim, in the ledger's order. unsound: what `controls.unsound` finds
-    in the rows."""
+    """Return a line for every claim, in the ledger's order. unsound: what `unsound_rows` finds."""
     lines = [_judge(claim, numbers) for claim in claims]
-    off = controls.off(numbers)
+    off = controls_off(numbers)
     if unsound:
         return [replace(line, verdict=Verdict.UNSOUND, why="; ".join(unsound)) for line in lines]
     if off:
@@ -67,15 +83,80 @@ def judge(
 
 
 def of_rows(frame: pd.DataFrame, path: Path, tier: str = "") -> list[Line]:
-    """Return the lines of a frame of rows under a ledger; rows that cannot stand side by side
-    decide nothing."""
-    return judge(estimates.build(frame), ledger.read(path), tier, controls.unsound(frame))
+    """Return the lines of a frame of rows under a ledger."""
+    return judge(estimates.build(frame), ledger.read(path), tier, unsound_rows(frame))
 
 
 def write(frame: pd.DataFrame, out: Path, tier: str, path: Path) -> tuple[list[Line], list[Path]]:
     """Judge all claims and write `out/tables/claims.*`; return the lines and the files."""
     lines = of_rows(frame, path, tier)
     return lines, render.write(table(lines), out / "tables", tier)
+
+
+def controls_off(numbers: pd.DataFrame) -> list[str]:
+    """Return what is wrong with the controls, in words."""
+    return [*_missing(numbers), *_copying(numbers), *_timing(numbers)]
+
+
+def _missing(numbers: pd.DataFrame) -> Iterator[str]:
+    copied = select(numbers, "accuracy", experiment="copy", status="ok")
+    for place, models in copied.groupby(["machine", "device", "dtype"])["model"]:
+        for name in REQUIRED:
+            if name not in set(models):
+                yield f"no finished copy row of {name} on {', '.join(map(str, place))}"
+    timed = select(numbers, "throughput", phase="training", status="ok")
+    for place, models in timed.groupby(PLACE, dropna=False)["model"]:
+        if "identity" not in set(models):
+            yield f"no finished efficiency row of identity on {', '.join(map(str, place[:3]))}"
+
+
+def _copying(numbers: pd.DataFrame) -> Iterator[str]:
+    controls = {"experiment": "copy", "variant": "", "model": ["oracle-copy", *BLIND, *UNORDERED]}
+    same = [key for key in KEY if key != "quantity"]
+    cells = select(numbers, "accuracy", status="ok", **controls)
+    for quantity in ("n_evaluated", "chance", "counting"):
+        other = select(numbers, quantity, **controls)[[*same, "value"]]
+        cells = cells.merge(other.rename(columns={"value": quantity}), on=same)
+    family = int(cells.loc[cells["model"] != "oracle-copy", "n"].sum())
+    for _, cell in cells.iterrows():
+        model, n = cell["model"], round(cell["n_evaluated"])
+        for accuracy in from_json(cell["values"]):
+            right = round(accuracy * n)
+            if model == "oracle-copy":
+                plausible, expected = accuracy == 1, "100.00%"
+            elif model in BLIND:
+                plausible = intervals.chance_is_plausible(right, n, cell["chance"], family)
+                expected = f"{cell['chance']:.2%}"
+            else:
+                plausible = intervals.at_most_is_plausible(right, n, cell["counting"], family)
+                expected = f"at most {cell['counting']:.2%}"
+            if not plausible:
+                yield f"{model} scores {accuracy:.2%} at D={cell['x']}, not {expected}"
+
+
+def _timing(numbers: pd.DataFrame) -> Iterator[str]:
+    beside = select(numbers, "speedup", phase="training", against="identity", status="ok")
+    for _, cell in beside.iterrows():
+        if cell["low"] > FASTER if cell["n"] >= ENOUGH else cell["value"] > FASTER_ONCE:
+            times = f"{cell['value']:.2f} times as fast as the trunk alone (identity)"
+            yield f"{named(cell['model'], cell['variant'])} trains {times} at N={cell['x']}"
+
+
+def unsound_rows(frame: pd.DataFrame) -> list[str]:
+    """Return what disturbed timings, and which rows cannot stand side by side: the first of each
+    kind in words; `pointer-bench verify` names all of them and says what to do."""
+    rows = []
+    for record in frame[frame["experiment"].isin(list(EXPERIMENTS))].to_dict("records"):
+        row = {str(key): None if pd.isna(value) else value for key, value in record.items()}
+        row |= {key: unpack(row[key]) or {} for key in ("versions", "settings")}
+        rows.append(checks.Placed(str(row["path"] or ""), row))
+    findings: dict[str, list[str]] = {}
+    for finding in (*checks.overlaps(rows), *checks.mixed_sources(rows)):
+        findings.setdefault(finding.check, []).append(finding.message)
+    return [
+        texts[0] + (f" (and {len(texts) - 1} more)" if texts[1:] else "")
+        for texts in findings.values()
+    ]
 
 
 def _judge(claim: Claim, numbers: pd.DataFrame) -> Line:
@@ -95,55 +176,39 @@ def _judge(claim: Claim, numbers: pd.DataFrame) -> Line:
         return Line(claim, Verdict.NOT_TESTABLE, tuple(cells), (), why)
     outcomes += [(reason, Outcome.OPEN) for reason in lacking]
     verdict = rules.combine([outcome for _, outcome in outcomes])
-    return Line(claim, verdict, tuple(cells), tuple(outcomes), _why(cells, outcomes))
-
-
-def _why(cells: Sequence[Cell], outcomes: Sequence[tuple[str, Outcome]]) -> str:
-    """Return how often the rules said what, and what is short of a judgement."""
+    # How often the rules said what, and what is short of a judgement.
     counts = Counter(outcome for _, outcome in outcomes)
-    said = ", ".join(f"{outcome} in {counts[outcome]}" for outcome in Outcome if counts[outcome])
+    found = ", ".join(f"{outcome} in {counts[outcome]}" for outcome in Outcome if counts[outcome])
     short = dict.fromkeys(cell.short_of() for cell in cells if cell.short_of())
-    return "; ".join([f"{said} of {len(outcomes)} cells", *short])
+    why = "; ".join([f"{found} of {len(outcomes)} cells", *short])
+    return Line(claim, verdict, tuple(cells), tuple(outcomes), why)
 
 
 def table(lines: Sequence[Line], most: int = MOST_CELLS) -> Table:
     """Return the verdict table, with `most` cells of a claim: those that decide."""
+    shown, further = [], []
+    for line in lines:
+        claim, text = line.claim, ours(deciding(line), most)
+        shown.append([claim.id, claim.claim, claim.figure, text, verdict(line), line.why])
+        outcomes = "; ".join(f"{label}: {outcome}" for label, outcome in line.outcomes)
+        everything = ours(line.cells, len(line.cells))
+        further.append([everything, claim.read_in, claim.device, claim.command, outcomes])
     wide = pd.DataFrame(
-        {
-            "claim": [line.claim.id for line in lines],
-            "what": [line.claim.claim for line in lines],
-            "paper": [line.claim.figure for line in lines],
-            "ours": [ours(deciding(line), most) for line in lines],
-            "verdict": [verdict(line) for line in lines],
-            "why": [line.why for line in lines],
-        },
-        dtype="str",
+        shown, columns=["claim", "what", "paper", "ours", "verdict", "why"], dtype="str"
     )
-    data = wide.assign(
-        ours=[ours(line.cells, len(line.cells)) for line in lines],
-        source=[line.claim.read_in for line in lines],
-        device=[line.claim.device for line in lines],
-        command=[line.claim.command for line in lines],
-        cells=[
-            "; ".join(f"{label}: {outcome}" for label, outcome in line.outcomes) for line in lines
-        ],
-    )
+    data = wide.copy()
+    data[["ours", "source", "device", "command", "cells"]] = further
     return Table("claims", "Verdicts on the paper's claims", wide, data, NOTES)
 
 
 def deciding(line: Line) -> list[Cell]:
     """Return a line's cells, those first that keep it from being reproduced."""
     ranks = {Outcome.FAILS: 0, Outcome.OPEN: 1, Outcome.DIRECTION: 2, Outcome.HOLDS: 3}
-
-    def rank(cell: Cell) -> int:
-        own = [
-            ranks[outcome]
-            for label, outcome in line.outcomes
-            if cell.label in (label, *label.split(STEP))
-        ]
-        return min(own, default=3)
-
-    return sorted(line.cells, key=rank)
+    lowest: dict[str, int] = {}
+    for label, outcome in line.outcomes:
+        for name in (label, *label.split(STEP)):
+            lowest[name] = min(ranks[outcome], lowest.get(name, 3))
+    return sorted(line.cells, key=lambda cell: lowest.get(cell.label, 3))
 
 
 def verdict(line: Line) -> str:

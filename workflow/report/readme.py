@@ -18,7 +18,6 @@ from workflow.bench.rows import write_atomically
 from workflow.report import (
     LEDGER,
     claims,
-    controls,
     estimates,
     figures,
     frame,
@@ -347,7 +346,7 @@ def write(source: Path, readme: Path, page_file: Path, drawings: Path) -> list[P
     """
     rows = frame.load(source)
     numbers = estimates.build(rows)
-    lines = claims.judge(numbers, ledger.read(LEDGER), unsound=controls.unsound(rows))
+    lines = claims.judge(numbers, ledger.read(LEDGER), unsound=claims.unsound_rows(rows))
     text = readme.read_text(encoding="utf-8") if readme.is_file() else ""
     text = with_block(text, "answer", answer(numbers, lines), readme)
     text = with_block(text, "why", example(rows, numbers, source), readme)
