@@ -7,24 +7,10 @@ from pathlib import Path
 import pytest
 import synthetic
 import yaml
-from synthetic import (
-    DISTANCES,
-    copied,
-    store,
-    table_of,
-    timed,
-)
+from synthetic import DISTANCES, copied, store, table_of, timed
 
 from pointer.errors import InputError
-from workflow.report import (
-    LEDGER,
-    claims,
-    claims_figure,
-    estimates,
-    frame,
-    ledger,
-    verdicts,
-)
+from workflow.report import LEDGER, claims, claims_figure, estimates, frame, ledger, verdicts
 from workflow.report.__main__ import main
 from workflow.report.claims import Line, judge
 from workflow.report.ledger import Claim, Statement

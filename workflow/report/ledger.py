@@ -9,20 +9,19 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import pandas as pd
 from pydantic import (
     Field,
-    GetCoreSchemaHandler,
+    GetPydanticSchema,
     Strict,
     ValidationError,
     model_validator,
 )
-from pydantic_core import CoreSchema, core_schema
+from pydantic_core import core_schema
 
 from pointer.errors import InputError
 from workflow.bench import experiments, registry
@@ -43,33 +42,18 @@ PUBLISHED = {  # quantity -> the paper's figures: model, x, value
     "throughput_mean": paper.throughput,
     "accuracy_by_sequence": paper.copy_accuracy,
 }
-CHOOSES = (
-    "experiment",
-    "task",
-    "model",
-    "variant",
-    "against",
-    "phase",
-    "dtype",
-)  # key columns that a test may name
+# Key columns that a test may name.
+CHOOSES = ("experiment", "task", "model", "variant", "against", "phase", "dtype")
 UNNAMED = ("speedup", "accuracy_by_sequence")  # quantities that a label need not name
 APART = ("experiment", "tokens", "learning_rate", "trunk", "position", "batch", "symbols", "data")
 
 
-@dataclass(frozen=True)
-class OneOf:
-    """The names that a text may be, as a pydantic annotation."""
-
-    names: tuple[str, ...]
-
-    def __get_pydantic_core_schema__(
-        self, source: Any, handler: GetCoreSchemaHandler
-    ) -> CoreSchema:
-        """Return the schema of a choice."""
-        return core_schema.literal_schema(list(self.names))
+def one_of(names: Iterable[str]) -> GetPydanticSchema:
+    """Return the annotation of a text that must be one of some names."""
+    return GetPydanticSchema(lambda source, handler: core_schema.literal_schema(list(names)))
 
 
-Model = Annotated[str, OneOf(tuple(registry.names()))]
+Model = Annotated[str, one_of(registry.names())]
 Position = Annotated[Whole, Field(ge=1, le=2**40)]
 Words = Annotated[str, Strict()]
 
@@ -78,10 +62,10 @@ class Statement(Closed):
     """One measurable statement of a claim: the cells that it is about, and the rule that they must
     satisfy."""
 
-    quantity: Annotated[str, OneOf(NAMES)] | None = None
-    check: Annotated[str, OneOf(tuple(CHECKS))] | None = None
-    experiment: Annotated[str, OneOf(tuple(experiments.EXPERIMENTS))] | None = None
-    task: Annotated[str, OneOf(tuple(experiments.TASKS))] | None = None
+    quantity: Annotated[str, one_of(NAMES)] | None = None
+    check: Annotated[str, one_of(CHECKS)] | None = None
+    experiment: Annotated[str, one_of(experiments.EXPERIMENTS)] | None = None
+    task: Annotated[str, one_of(experiments.TASKS)] | None = None
     model: Model | None = None
     variant: Words = Field("", description="changed settings, such as candidates=offsets+content")
     against: Model | None = Field(None, description="the model of a ratio's other side")
@@ -98,7 +82,7 @@ class Statement(Closed):
     beside: Literal["paper", "counting"] = Field(
         "paper", description="the level where no value is given"
     )
-    rule: Annotated[str, OneOf(KINDS)]
+    rule: Annotated[str, one_of(KINDS)]
     value: Number | None = Field(
         None, description="what the rule compares with; left out: the level of the cell"
     )
@@ -114,17 +98,11 @@ class Statement(Closed):
             raise ValueError("a quantity or a check, and not both")
         if self.quantity and self.model is None:
             raise ValueError("a quantity with the model that it is of")
-        if (
-            self.rule != "monotone"
-            and self.value is None
-            and self.quantity
-            and not self._has_level()
-        ):
+        has_level = self.beside == "counting" or self.quantity in PUBLISHED
+        needs_value = self.quantity is not None and self.rule != "monotone" and not has_level
+        if needs_value and self.value is None:
             raise ValueError("a value, unless the paper publishes the quantity")
         return self
-
-    def _has_level(self) -> bool:
-        return self.beside == "counting" or self.quantity in PUBLISHED
 
     @property
     def judged_by(self) -> Rule:
@@ -135,13 +113,6 @@ class Statement(Closed):
     def words(self) -> str:
         """Return the quantity in words."""
         return str(self.quantity).replace("_", " ")
-
-    def name(self) -> str:
-        """Return the quantity and what it is of."""
-        task = f" in {self.experiment or self.task}" if self.experiment or self.task else ""
-        return (
-            f"{self.words} of {self.model}{f' over {self.against}' if self.against else ''}{task}"
-        )
 
     def cells(self, estimates: pd.DataFrame, device: str = "any") -> list[Cell]:
         """Return the cells that the test is about; raise NotTestable where there are none."""
@@ -201,9 +172,8 @@ def full_precision(estimates: pd.DataFrame) -> pd.DataFrame:
     The paper names no precision, and a few cells in bfloat16 are no second place at which a claim
     about all lengths could be judged."""
     full = estimates["dtype"] == "float32"
-    any_full = full.groupby(
-        [estimates[key] for key in ("machine", "device", "experiment")]
-    ).transform("any")
+    groups = [estimates[key] for key in ("machine", "device", "experiment")]
+    any_full = full.groupby(groups).transform("any")
     return estimates[full | ~any_full]
 
 
@@ -214,30 +184,29 @@ def _cells(test: Statement, estimates: pd.DataFrame, device: str) -> Iterator[Ce
     A place where nothing finished, such as an absent device, has no say.
     """
     chosen = _chosen(test, estimates, device)
-    finished = (
-        chosen["status"]
-        .eq("ok")
-        .groupby([chosen[key] for key in PLACE], dropna=False)
-        .transform("any")
-    )
+    places = [chosen[key] for key in PLACE]
+    finished = chosen["status"].eq("ok").groupby(places, dropna=False).transform("any")
     if not finished.any():
-        name = f"{test.name()}{'' if device == 'any' else f' on {device}'}"
-        raise NotTestable(f"no {name}", ", ".join(sorted(set(chosen["reason"]) - {""})))
-    places = chosen[finished].groupby(PLACE, dropna=False)
-    for place, lines in places:
-        where = (
-            f"{place[0]}, {layout.device(place[1], place[3])}, {place[2]}"
-            if len(places) > 1
-            else ""
-        )
-        for x in _positions(test, lines):
+        name = f"no {test.words} of {test.model}"
+        name += f" over {test.against}" if test.against else ""
+        name += f" in {test.experiment or test.task}" if test.experiment or test.task else ""
+        name += "" if device == "any" else f" on {device}"
+        raise NotTestable(name, ", ".join(sorted(set(chosen["reason"]) - {""})))
+    by_place = chosen[finished].groupby(PLACE, dropna=False)
+    for (machine, device_name, dtype, threads), lines in by_place:
+        where = ""
+        if len(by_place) > 1:
+            where = f"{machine}, {layout.device(device_name, threads)}, {dtype}"
+        # The wanted positions, and those that were run within the span; all where none is wanted.
+        least, most = test.span or (1, 0)
+        ran = {x for x in lines["x"] if not test.at or least <= x <= most}
+        for x in sorted({*test.at, *ran}):
             here = lines[lines["x"] == x]
             if here.empty:
                 yield missing(_label(test, lines.iloc[0], x, where), "not run", where)
             for _, line in here.iterrows():
-                apart = _differences(line, here)
-                label = _label(test, line, x, *apart, where)
-                lacking = sorted(set(test.lengths) - _timed(test, line, estimates))
+                label = _label(test, line, x, *_differences(line, here), where)
+                lacking = _lacking(test, line, estimates) if test.lengths else []
                 if lacking:
                     yield missing(label, f"N={', '.join(map(str, lacking))} not run", where)
                 else:
@@ -253,9 +222,8 @@ def _chosen(test: Statement, estimates: pd.DataFrame, device: str) -> pd.DataFra
     # A model that nobody ran beside its reference says nothing of the two.
     chosen = chosen[(chosen["status"] != NO_PAIR) | (chosen["doubt"] != "")].fillna({"x": 0})
     if str(test.quantity).startswith(WORK):  # counted work is the same on every machine, so once
-        chosen = chosen[chosen["status"] == "ok"].drop_duplicates(
-            [key for key in KEY if key not in PLACE]
-        )
+        same = [key for key in KEY if key not in PLACE]
+        chosen = chosen[chosen["status"] == "ok"].drop_duplicates(same)
         chosen = chosen.assign(machine="", device="", dtype="", threads=0)
     elif device != "any":
         chosen = chosen[chosen["device"] == device]
@@ -268,18 +236,11 @@ def _chosen(test: Statement, estimates: pd.DataFrame, device: str) -> pd.DataFra
     return chosen.merge(levels.rename(columns={"value": "paper"}), how="left")
 
 
-def _positions(test: Statement, lines: pd.DataFrame) -> list[int]:
-    """Return the wanted positions, and those that were run within the span; all that were run where
-    none is wanted."""
-    least, most = test.span or (1, 0)
-    return sorted({*test.at, *(x for x in lines["x"] if not test.at or least <= x <= most)})
-
-
-def _timed(test: Statement, line: pd.Series, estimates: pd.DataFrame) -> set[int]:
-    """Return the lengths at which a model was timed at the place of an exponent."""
+def _lacking(test: Statement, line: pd.Series, estimates: pd.DataFrame) -> list[int]:
+    """Return the lengths that an exponent must rest on and that were not timed at its place."""
     keys = {key: line[key] for key in (*PLACE, "model", "variant", "phase")}
-    timed = select(estimates, "throughput_mean", **keys) if test.lengths else estimates.iloc[:0]
-    return set(timed.loc[timed["status"] == "ok", "x"])
+    timed = select(estimates, "throughput_mean", status="ok", **keys)
+    return sorted(set(test.lengths) - set(timed["x"]))
 
 
 def _cell(line: pd.Series, label: str, where: str) -> Cell:

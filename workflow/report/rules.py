@@ -117,14 +117,12 @@ class Rule:
 
     def judge(self, cells: Sequence[Cell]) -> list[tuple[str, Outcome]]:
         """Return label and outcome of each cell, for `monotone` of each pair of neighbours."""
-        if self.kind == "monotone":
-            series = dict.fromkeys(cell.series for cell in cells)
-            return [
-                step
-                for name in series
-                for step in _rising([cell for cell in cells if cell.series == name])
-            ]
-        return [(cell.label, self._judge(cell)) for cell in cells]
+        if self.kind != "monotone":
+            return [(cell.label, self._judge(cell)) for cell in cells]
+        steps = []
+        for name in dict.fromkeys(cell.series for cell in cells):
+            steps += _rising([cell for cell in cells if cell.series == name])
+        return steps
 
     def level(self, cell: Cell) -> float | None:
         """Return what a cell is compared with."""
@@ -140,26 +138,21 @@ class Rule:
             return Outcome.HOLDS if cell.low <= level <= cell.high else Outcome.FAILS
         if self.kind == "below" and cell.low == cell.high == level:
             return Outcome.OPEN  # no difference at all shows nothing
-        low, high = self._bounds(level)
+        slack = abs(level) * self.margin
+        low, high = level - slack, (level if self.upper is None else self.upper) + slack
+        if self.kind == "at least":
+            high = math.inf
+        elif self.kind in ("at most", "below"):
+            low, high = -math.inf, level + slack
         if low <= cell.low and cell.high <= high:
             return Outcome.HOLDS
         if cell.high >= low and cell.low <= high:
             return Outcome.OPEN
-        return Outcome.DIRECTION if self._direction_holds(cell) else Outcome.FAILS
-
-    def _bounds(self, level: float) -> tuple[float, float]:
-        slack = abs(level) * self.margin
-        if self.kind == "at least":
-            return level - slack, math.inf
-        if self.kind in ("at most", "below"):
-            return -math.inf, level + slack
-        upper = level if self.upper is None else self.upper
-        return level - slack, upper + slack
-
-    def _direction_holds(self, cell: Cell) -> bool:
         if self.direction is None:
-            return False
-        return cell.high < self.direction if self.kind == "at most" else cell.low > self.direction
+            return Outcome.FAILS
+        at_most = self.kind == "at most"
+        right = cell.high < self.direction if at_most else cell.low > self.direction
+        return Outcome.DIRECTION if right else Outcome.FAILS
 
 
 def _rising(cells: Sequence[Cell]) -> list[tuple[str, Outcome]]:
@@ -168,14 +161,12 @@ def _rising(cells: Sequence[Cell]) -> list[tuple[str, Outcome]]:
     judged = [cell for cell in cells if not cell.short_of()]
     ends_rise = len(judged) > 1 and judged[-1].low > judged[0].high
     for before, after in itertools.pairwise(cells):
-        if before.short_of() or after.short_of():
-            outcome = Outcome.OPEN
-        elif after.low > before.high:
-            outcome = Outcome.HOLDS
-        elif after.high < before.low:
-            outcome = Outcome.DIRECTION if ends_rise else Outcome.FAILS
-        else:
-            outcome = Outcome.OPEN
+        outcome = Outcome.OPEN
+        if not before.short_of() and not after.short_of():
+            if after.low > before.high:
+                outcome = Outcome.HOLDS
+            elif after.high < before.low:
+                outcome = Outcome.DIRECTION if ends_rise else Outcome.FAILS
         steps.append((f"{before.label}{STEP}{after.label}", outcome))
     return steps
 
