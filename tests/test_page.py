@@ -19,7 +19,7 @@ from synthetic import HOSTILE, LAPTOP, SERVER, Row, copied, failed, table_of, ti
 from workflow.report import LEDGER, claims, estimates, frame, ledger, models, paper
 from workflow.report.__main__ import main
 from workflow.report.estimates import select
-from workflow.report.page import build, cards, explorer, plots
+from workflow.report.page import build, explorer, plots
 from workflow.report.rules import Verdict
 
 BREAKOUT = "</script><script>alert(2)</script>"
@@ -153,11 +153,11 @@ def test_every_verdict_has_a_card(verdict: Verdict) -> None:
     """Unsound rows too: the page must warn of them, not fail."""
     claim = ledger.read(LEDGER)[0]
     line = claims.Line(claim, verdict, (), (), "why")
-    assert cards.card(line, table_of([]), {})["mark"] == verdict.mark
-    assert cards.counts([line]) == [
-        {"kind": cards.kind(verdict), "verdict": str(verdict), "mark": verdict.mark, "number": 1}
+    assert build.card(line, table_of([]), {})["mark"] == verdict.mark
+    assert build.counts([line]) == [
+        {"kind": build.kind(verdict), "verdict": str(verdict), "mark": verdict.mark, "number": 1}
     ]
-    assert cards.kind(verdict) in {colour["kind"] for colour in cards.colours()}
+    assert build.kind(verdict) in {colour["kind"] for colour in build.colours()}
 
 
 def test_every_claim_is_a_card_with_its_command(page: str) -> None:
@@ -169,8 +169,8 @@ def test_every_claim_is_a_card_with_its_command(page: str) -> None:
 
 def test_every_quantity_of_a_claim_is_shown_somewhere(page: str) -> None:
     quantities = {test.quantity for claim in ledger.read(LEDGER) for test in claim.tests}
-    assert quantities - {None} <= set(cards.CHART_OF)
-    assert set(cards.CHART_OF.values()) <= {chart["name"] for chart in data_of(page)["charts"]} | {
+    assert quantities - {None} <= set(build.CHART_OF)
+    assert set(build.CHART_OF.values()) <= {chart["name"] for chart in data_of(page)["charts"]} | {
         "explorer"
     }
 

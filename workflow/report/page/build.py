@@ -15,31 +15,20 @@ from plotly.offline import get_plotlyjs
 
 from pointer.errors import InputError
 from workflow.bench.rows import write_atomically
-from workflow.report import claims, figures, models, tables
+from workflow.report import claims, claims_figure, figures, models, tables
+from workflow.report.estimates import WORK
 from workflow.report.estimates.runs import prepare
 from workflow.report.frame import unpack
-from workflow.report.page import cards, explorer, plots
+from workflow.report.page import explorer, plots
+from workflow.report.rules import Verdict
 
 TEMPLATES = Path(__file__).resolve().parents[1] / "templates"
 CAPTIONS = TEMPLATES.with_name("captions")
 SCRIPTS = ("base.js", "charts.js", "tables.js", "arcs.js", "explorer.js", "page.js")
 TEXTS = (
-    "experiment",
-    "task",
-    "model",
-    "variant",
-    "axis",
-    "x",
-    "length",
-    "device",
-    "machine",
-    "dtype",
-    "threads",
-    "seed",
-    "repeat",
-    "status",
-    "reason",
-)
+    "experiment", "task", "model", "variant", "axis", "x", "length", "device", "machine", "dtype",
+    "threads", "seed", "repeat", "status", "reason",
+)  # fmt: skip
 WHOLE = ("x", "length", "threads", "seed", "repeat")
 MEASURES = {  # column of the rows -> its heading and the unit it is divided by
     "tokens_per_s": ("training, tokens/s", 1),
@@ -53,16 +42,21 @@ MEASURES = {  # column of the rows -> its heading and the unit it is divided by
     "tokens_to_95": ("tokens to 95%", 1),
 }
 ORIGIN = (
-    "path",
-    "started",
-    "ended",
-    "git_commit",
-    "git_dirty",
-    "source_hash",
-    "digest",
-    "command",
+    "path", "started", "ended", "git_commit", "git_dirty", "source_hash", "digest", "command",
     "settings",
-)
+)  # fmt: skip
+CHART_OF = {  # quantity -> the part of the page that shows it
+    "speedup": "speedup",
+    "throughput_mean": "throughput",
+    "time_exponent": "time",
+    **{f"{work}_{kind}": "operations" for work in WORK for kind in ("growth", "reduction")},
+    "accuracy_by_sequence": "copy_accuracy",
+    "copy_spread": "copy_accuracy",
+    "loss": "loss_curves",
+    "mean_hop_lower": "explorer",
+    "longest_hop_upper": "explorer",
+    "one_target": "explorer",
+}
 
 
 class Shown(NamedTuple):
@@ -84,7 +78,7 @@ def write(
     tier: str,
     shown: Shown,
 ) -> Path:
-    """Write `out/index.html`. Raises InputError where a figure is missing or a table is unknown."""
+    """Write `out/index.html`. Raises InputError where a figure is missing."""
     page = out / "index.html"
     write_atomically(page, html(estimates, frame, lines, tier, shown))
     return page
@@ -103,7 +97,7 @@ def html(
     traced = explorer.traced(frame)
     plotted = plots.all_charts(estimates, frame, numbers)
     listed = [rows_table(runs)]
-    listed += [report_table(name, estimates, frame, numbers) for name in shown.tables]
+    listed += [report_table(name, estimates, numbers) for name in shown.tables]
     data = {
         "looks": looks(runs, plotted),
         "charts": plotted,
@@ -118,17 +112,14 @@ def html(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.policies["json.dumps_kwargs"] = {
-        "allow_nan": False,
-        "separators": (",", ":"),
-        "ensure_ascii": False,
-    }
+    compact = {"allow_nan": False, "separators": (",", ":"), "ensure_ascii": False}
+    environment.policies["json.dumps_kwargs"] = compact
     bundle = Path(str(itables.options.dt_bundle))
     return environment.get_template("page.html").render(
         tier=tier,
-        cards=[cards.card(line, runs, numbers) for line in lines],
-        counts=cards.counts(lines),
-        colours=cards.colours(),
+        cards=[card(line, runs, numbers) for line in lines],
+        counts=counts(lines),
+        colours=colours(),
         charts=plotted,
         tables=listed,
         traced=traced,
@@ -136,14 +127,13 @@ def html(
         about=about(frame),
         data=data,
         plotly=explorer.pack(get_plotlyjs()),
-        datatables=explorer.pack(read(bundle)),
-        styles=[read(bundle.with_suffix(".css")), read(TEMPLATES / "page.css")],
-        script="\n".join(read(TEMPLATES / name) for name in SCRIPTS),
+        datatables=explorer.pack(_text(bundle)),
+        styles=[_text(bundle.with_suffix(".css")), _text(TEMPLATES / "page.css")],
+        script="\n".join(_text(TEMPLATES / name) for name in SCRIPTS),
     )
 
 
-def read(path: Path) -> str:
-    """Return the text of a script or style sheet."""
+def _text(path: Path) -> str:
     return path.read_text(encoding="utf-8")
 
 
@@ -157,66 +147,96 @@ def looks(runs: pd.DataFrame, plotted: list[dict[str, Any]]) -> list[dict[str, A
     known = models.looks(series)
     found = []
     for pair in series:
-        if models.label(*pair) in drawn:
-            colour = known[pair].colour
-            found.append(
-                {"model": models.label(*pair), "light": colour, "dark": plots.on_dark(colour)}
-            )
+        name, colour = models.label(*pair), known[pair].colour
+        if name in drawn:
+            found.append({"model": name, "light": colour, "dark": plots.on_dark(colour)})
     return found
+
+
+def card(line: claims.Line, runs: pd.DataFrame, rows: plots.Rows) -> dict[str, Any]:
+    """Return a claim as the template shows it.
+
+    `cells` are label, value with interval, outcome, and numbers of rows; `charts` those of its
+    quantities; `rows` what to filter the rows by: nothing where the claim is judged by the paper's
+    own numbers."""
+    outcomes = dict(line.outcomes)
+    cells = []
+    for cell in line.cells:
+        outcome = str(outcomes.get(cell.label, ""))
+        behind = plots.numbers(cell.rows, rows)
+        cells.append((cell.label, claims.value_text(cell), outcome, behind))
+    chosen = runs.iloc[sorted({number for *_, behind in cells for number in behind})]
+    charts = [CHART_OF[test.quantity] for test in line.claim.tests if test.quantity in CHART_OF]
+    return {
+        "claim": line.claim,
+        "ours": claims.ours(claims.deciding(line), 3),
+        "verdict": claims.verdict(line),
+        "kind": kind(line.verdict),
+        "mark": line.verdict.mark,
+        "why": line.why,
+        "cells": cells,
+        "charts": list(dict.fromkeys(charts)),
+        "rows": {column: sorted(set(chosen[column])) for column in ("experiment", "model")},
+    }
+
+
+def kind(verdict: Verdict) -> str:
+    """Return the verdict as a class of the style sheet."""
+    return verdict.name.lower().replace("_", "-")
+
+
+def counts(lines: Sequence[claims.Line]) -> list[dict[str, Any]]:
+    """Return how many claims got each verdict, in the vocabulary's order."""
+    count = Counter(line.verdict for line in lines)
+    return [
+        {
+            "kind": kind(verdict),
+            "verdict": str(verdict),
+            "mark": verdict.mark,
+            "number": count[verdict],
+        }
+        for verdict in Verdict
+        if count[verdict]
+    ]
+
+
+def colours() -> list[dict[str, str]]:
+    """Return each verdict's class with its colour on the light and on the dark page."""
+    return [
+        {"kind": kind(verdict), "light": colour, "dark": plots.on_dark(colour)}
+        for verdict, (colour, _) in claims_figure.VERDICTS.items()
+    ]
 
 
 def rows_table(runs: pd.DataFrame) -> dict[str, Any]:
     """Return every row with its main numbers; failures stand among the others, with their
     reason."""
-    columns = [(name, name) for name in TEXTS] + [
-        (name, title) for name, (title, _) in MEASURES.items()
-    ]
-    cells = {}
-    for name, _ in columns:
-        unit = MEASURES[name][1] if name in MEASURES else None
-        cells[name] = [cell(value, unit) for value in runs[name]]
-    lines = [list(line) for line in zip(*cells.values(), strict=True)]
-    titles = [heading(name, title, name in (*MEASURES, *WHOLE)) for name, title in columns]
+    titles = [_column(name, name, name in WHOLE) for name in TEXTS]
+    titles += [_column(name, title, True) for name, (title, _) in MEASURES.items()]
+    lines = []
+    for run in runs.to_dict("records"):
+        cells: list[Any] = [None if pd.isna(run[name]) else run[name] for name in TEXTS]
+        cells = [value if isinstance(value, str | None) else int(value) for value in cells]
+        cells += [plots.number(run[name], unit) for name, (_, unit) in MEASURES.items()]
+        lines.append(cells)
     made = {"name": "rows", "title": "All rows", "columns": titles, "lines": lines, "notes": []}
     return made | {"rows": [[number] for number in range(len(runs))], "csv": ""}
 
 
-def heading(key: str, title: str, numeric: bool) -> dict[str, Any]:
+def _column(key: str, title: str, numeric: bool) -> dict[str, Any]:
     """Return a column of a table; numeric: whether it sorts by the number that a cell begins
     with."""
     return {"key": key, "title": title, "numeric": numeric}
 
 
-def cell(value: Any, unit: float | None) -> Any:
-    """Return a cell as JSON takes it; None where it is missing."""
-    if pd.isna(value):
-        return None
-    if unit is not None:
-        return plots.number(value / unit)
-    return value if isinstance(value, str) else int(value)
-
-
-def report_table(
-    name: str, estimates: pd.DataFrame, frame: pd.DataFrame, numbers: plots.Rows
-) -> dict[str, Any]:
-    """Return a table of the report; each line knows its rows. Raises InputError for an unknown
-    name."""
-    if name not in tables.NAMES:
-        raise InputError.unknown("table", name, tables.NAMES, "`--tables`")
+def report_table(name: str, estimates: pd.DataFrame, numbers: plots.Rows) -> dict[str, Any]:
+    """Return a table of the report; each line knows its rows."""
     table = tables.make(name, estimates)
-    titles = [heading(column, column, column.isdigit()) for column in map(str, table.wide)]
+    titles = [_column(column, column, column.isdigit()) for column in map(str, table.wide)]
     behind = [plots.numbers(files, numbers) for files in table.rows or [""] * len(table.wide)]
-    made = {
-        "name": name,
-        "title": table.title,
-        "columns": titles,
-        "lines": table.wide.to_numpy().tolist(),
-    }
-    return made | {
-        "notes": list(table.notes),
-        "rows": behind,
-        "csv": table.data.to_csv(index=False),
-    }
+    lines, notes = table.wide.to_numpy().tolist(), list(table.notes)
+    made = {"name": name, "title": table.title, "columns": titles, "lines": lines, "notes": notes}
+    return made | {"rows": behind, "csv": table.data.to_csv(index=False)}
 
 
 def origins(runs: pd.DataFrame) -> dict[str, Any]:
@@ -241,13 +261,12 @@ def installed(cell: Any) -> str:
 
 def machine(run: Any) -> str:
     """Return the machine of a row in words."""
-    device = (
-        f", {run['device_name']}"
-        if pd.notna(run["device_name"]) and run["device_name"] != run["machine"]
-        else ""
-    )
-    ram = f", {run['ram_bytes'] / 2**30:.1f} GiB RAM" if pd.notna(run["ram_bytes"]) else ""
-    return f"{run['machine']}{device}{ram}"
+    text = str(run["machine"])
+    if pd.notna(run["device_name"]) and run["device_name"] != run["machine"]:
+        text += f", {run['device_name']}"
+    if pd.notna(run["ram_bytes"]):
+        text += f", {run['ram_bytes'] / 2**30:.1f} GiB RAM"
+    return text
 
 
 def about(frame: pd.DataFrame) -> dict[str, Any]:
@@ -272,20 +291,13 @@ def embedded(drawn: Sequence[Path]) -> list[dict[str, str]]:
     """Return the drawn figures in the order of the report: name, caption, and the SVG as base64."""
     for path in drawn:
         if not path.is_file():
-            raise InputError.about(
-                "--figures", str(path), "a figure that is drawn", "the command line"
-            )
+            raise InputError.about("--from", str(path), "a figure that is drawn", "the files")
     svgs = {path.stem: path for path in drawn if path.suffix == ".svg"}
     order = [name for name in (*figures.FIGURES, "claims") if name in svgs]
     found = []
     for name in [*order, *sorted(svgs.keys() - set(order))]:
         caption = CAPTIONS / f"{name}.rst"
-        text = " ".join(read(caption).replace("``", "").split()) if caption.is_file() else name
-        found.append(
-            {
-                "name": name,
-                "caption": text,
-                "svg": base64.b64encode(svgs[name].read_bytes()).decode(),
-            }
-        )
+        text = " ".join(_text(caption).replace("``", "").split()) if caption.is_file() else name
+        svg = base64.b64encode(svgs[name].read_bytes()).decode()
+        found.append({"name": name, "caption": text, "svg": svg})
     return found

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from workflow.bench.rows import attachment
 from workflow.report import models, paper
 from workflow.report.estimates import PLACE
 from workflow.report.estimates.runs import prepare
@@ -46,8 +47,6 @@ def read(row: Row) -> tuple[dict[str, Any], npt.NDArray[np.int64]]:
 
     Raises NoTraceError where there is none, or where a target is no earlier position.
     """
-    from workflow.bench.rows import attachment
-
     if row["status"] != "ok":
         raise NoTraceError(f"{row['status']}. {row['reason']}")
     name = (unpack(row["files"]) or {}).get("trace")
@@ -87,21 +86,11 @@ def traced(frame: pd.DataFrame) -> dict[str, Any]:
         if used > LARGEST_BYTES:
             left_out.append(f"{name}: the page holds {LARGEST_BYTES / 1e6:.0f} MB of traces")
             continue
-        layers, heads, length = hops.shape
-        entries.append(
-            {
-                "name": name,
-                "model": model,
-                "layers": layers,
-                "heads": heads,
-                "length": length,
-                "packed": packed,
-                "distance": None if pd.isna(row["distance"]) else int(row["distance"]),
-                "histogram": histogram(
-                    trace.get("hop_counts") or [], trace.get("hop_edges_tokens") or []
-                ),
-            }
-        )
+        entry: dict[str, Any] = {"name": name, "model": model, "packed": packed}
+        entry |= dict(zip(("layers", "heads", "length"), hops.shape, strict=True))
+        entry["distance"] = None if pd.isna(row["distance"]) else int(row["distance"])
+        counts, edges = trace.get("hop_counts") or [], trace.get("hop_edges_tokens") or []
+        entries.append(entry | {"histogram": histogram(counts, edges)})
     return {"models": entries, "left_out": left_out}
 
 
@@ -121,27 +110,17 @@ def histogram(counts: Sequence[Sequence[int]], edges: Sequence[int]) -> dict[str
         bins.append(str(low) if high == low + 1 else f"{low}–{high - 1}")
     shares = np.asarray(counts, dtype=float)
     shares = shares / np.maximum(1, shares.sum(axis=1, keepdims=True)) if len(counts) else shares
-    texts = [
-        [
-            f"layer {layer}, hop {name}: {share:.1%} of pointers"
-            for name, share in zip(bins, row, strict=True)
+    texts, spoken = [], []
+    for layer, row in enumerate(shares, start=1):
+        of = f"layer {layer}"
+        hover = [
+            f"{of}, hop {name}: {x:.1%} of pointers" for name, x in zip(bins, row, strict=True)
         ]
-        for layer, row in enumerate(shares, start=1)
-    ]
-    spoken = [
-        f"layer {layer} mostly {bins[int(row.argmax())]} ({row.max():.0%})"
-        for layer, row in enumerate(shares, start=1)
-    ]
-    layers = list(range(1, len(counts) + 1))
-    z = shares.round(4).tolist()
-    heat = {
-        "type": "heatmap",
-        "z": z,
-        "x": bins,
-        "y": layers,
-        "hovertext": texts,
-        "hoverinfo": "text",
-    }
+        texts.append(hover)
+        spoken.append(f"{of} mostly {bins[int(row.argmax())]} ({row.max():.0%})")
+    layers, z = list(range(1, len(counts) + 1)), shares.round(4).tolist()
+    heat = {"type": "heatmap", "z": z, "x": bins, "y": layers}
+    heat |= {"hovertext": texts, "hoverinfo": "text"}
     alt = f"Hop lengths in tokens by layer: {'; '.join(spoken) or 'nothing counted'}."
     return {"data": [heat], "shapes": papers_hops(edges), "alt": alt}
 
@@ -151,34 +130,13 @@ def papers_hops(edges: Sequence[int]) -> list[dict[str, Any]]:
     near = paper.value("hops", "lowest mean hop of the early layers")
     far = paper.value("hops", "highest mean hop of the early layers")
     top = paper.value("hops", "longest hop of the later layers")
+    words = {"textposition": "top center", "yanchor": "bottom", "font": {"size": 11}}
+    line = {"color": "#808080", "width": 1.5, "dash": "dash"}
     shapes = []
-    for low, high, text in (
-        (near, far, f"paper {near:.0f}–{far:.0f}"),
-        (top, top, f"paper {top:.0f}"),
-    ):
+    for low, high, text in ((near, far, f"{near:.0f}–{far:.0f}"), (top, top, f"{top:.0f}")):
         if len(edges) > 1 and high < edges[-1]:
-            label = {
-                "text": text,
-                "textposition": "top center",
-                "yanchor": "bottom",
-                "font": {"size": 11},
-            }
-            shapes.append(
-                {
-                    "type": "rect",
-                    "yref": "paper",
-                    "y0": 0,
-                    "y1": 1,
-                    "x0": across(low),
-                    "x1": across(high),
-                    "line": {"color": "#808080", "width": 1.5, "dash": "dash"},
-                    "label": label,
-                }
-            )
+            # The axis has a bin a power of two: a hop lies inside its own, by its logarithm.
+            ends = {"x0": math.log2(low) + 0.5, "x1": math.log2(high) + 0.5, "y0": 0, "y1": 1}
+            label = {"text": f"paper {text}", **words}
+            shapes.append({"type": "rect", "yref": "paper", **ends, "line": line, "label": label})
     return shapes
-
-
-def across(hop: float) -> float:
-    """Return where a hop lies on an axis of bins between powers of two, logarithmic inside its
-    own."""
-    return math.log2(hop) + 0.5

@@ -24,32 +24,27 @@ from workflow.report.models import Look
 
 Trace = dict[str, Any]
 Rows = Mapping[str, int]  # row file -> the row's number on the page
-SYMBOLS = {
-    "o": "circle",
-    "s": "square",
-    "^": "triangle-up",
-    "D": "diamond",
-    "v": "triangle-down",
-    "P": "cross",
-    "X": "x",
-    "<": "triangle-left",
-    ">": "triangle-right",
-    "h": "hexagon",
-    "p": "pentagon",
-    "*": "star",
-    "d": "diamond-tall",
-}
+NAMES = (  # plotly's, of matplotlib's markers in models.MARKERS
+    "circle square triangle-up diamond triangle-down cross x triangle-left triangle-right hexagon "
+    "pentagon star diamond-tall"
+)
+SYMBOLS = dict(zip(models.MARKERS, NAMES.split(), strict=True))
 DASHES = {"-": "solid", "--": "dash", "-.": "dashdot", ":": "dot"}
 GREY = "#808080"
 WHITE = 0.35  # share of white in a colour on the dark page
 MOST_POINTS = 120  # of one loss curve
-MACHINES = (
-    "Each point is a ratio of two rows of one machine; bars are the smallest and largest pair."
-)
-LOSSES = (
+RATIO = "Ratio of tokens/s to the reference"
+MACHINES = Chart(
+    "Speed-up, machine by machine", LENGTH, (), NO_TIMES,
+    "Each point is a ratio of two rows of one machine; bars are the smallest and largest pair.",
+    "speedup",
+)  # fmt: skip
+LOSSES = Chart(
+    "Loss on the copy task", "Training tokens", (), NO_COPIES,
     "One line a seed, until training stopped: at its budget, or at the accuracy that the config "
-    "states."
-)
+    "states.",
+    "copy_loss",
+)  # fmt: skip
 
 
 def shown(text: object) -> str:
@@ -57,9 +52,14 @@ def shown(text: object) -> str:
     return html.escape(one_line(str(text)), quote=False)
 
 
-def number(value: Any) -> float | None:
+def number(value: Any, unit: float = 1) -> float | None:
     """Return a number in 6 significant digits; None where it is missing."""
-    return None if pd.isna(value) else float(f"{float(value):.6g}")
+    return None if pd.isna(value) else float(f"{float(value) / unit:.6g}")
+
+
+def numbers(files: str, rows: Rows) -> list[int]:
+    """Return the numbers of the rows behind an estimate, each once."""
+    return [rows[file] for file in dict.fromkeys(files.split(SEPARATOR)) if file in rows]
 
 
 def place(key: Iterable[Any]) -> str:
@@ -67,59 +67,64 @@ def place(key: Iterable[Any]) -> str:
     return one_line(charts.place(*key).replace("\n", ", "))
 
 
+def on_dark(colour: str) -> str:
+    """Return the colour lightened, so that it stands out from the dark page's ground."""
+    parts = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+    return "#" + "".join(f"{round(part + WHITE * (255 - part)):02x}" for part in parts)
+
+
 def all_charts(estimates: Table, frame: Table, rows: Rows) -> list[dict[str, Any]]:
     """Return the charts in the page's order; that of the machines is the last."""
-    names = [name for name in CHARTS if name != "mqar"]
-    made = {name: _chart(name, CHARTS[name], estimates, rows) for name in names}
-    losses = _declared(
-        "loss_curves", "Loss on the copy task", "Training tokens", NO_COPIES, LOSSES, "copy_loss"
-    )
-    losses |= {"panels": _losses(frame, rows), "log": [False, False]}
-    ratios = _declared(
-        "machines", "Speed-up, machine by machine", LENGTH, NO_TIMES, MACHINES, "speedup"
-    )
-    ratios |= {"panels": _machines(estimates, rows), "log": [True, True], "legend": True}
+    made = {}
+    for name, chart in CHARTS.items():
+        if name != "mqar":
+            failures = list(dict.fromkeys(_failures(chart, estimates)))
+            panels = _panels(chart, estimates, rows)
+            made[name] = _chart(name, chart, panels, [True, chart.log_y], failures=failures)
     recall = made.pop("recall")
+    losses = _chart("loss_curves", LOSSES, _losses(frame, rows), [False, False])
+    ratios = _chart("machines", MACHINES, _machines(estimates, rows), [True, True], legend=True)
     return [*made.values(), losses, recall, ratios]
 
 
-def _declared(name: str, title: str, x: str, missing: str, note: str, table: str) -> dict[str, Any]:
-    texts = {"name": name, "title": title, "x": x, "missing": missing, "note": note, "table": table}
-    return texts | {"failures": [], "legend": False}
+def _chart(
+    name: str,
+    chart: Chart,
+    panels: list[dict[str, Any]],
+    log: list[bool],
+    failures: Sequence[str] = (),
+    legend: bool = False,
+) -> dict[str, Any]:
+    texts = {key: getattr(chart, key) for key in ("title", "x", "missing", "note", "table")}
+    further = {"panels": panels, "log": log, "failures": failures, "legend": legend}
+    return {"name": name} | texts | further
 
 
-def _chart(name: str, declared: Chart, estimates: Table, rows: Rows) -> dict[str, Any]:
-    """Return a chart of estimates, a panel a place."""
-    chosen = pd.concat([charts.chosen(curves, estimates) for curves in declared.curves])
+def _failures(chart: Chart, estimates: Table) -> Iterable[str]:
+    """Yield which cell has no point, how it ended, and why."""
+    for curves in chart.curves:
+        chosen = charts.chosen(curves, estimates)
+        for cell in chosen[chosen["status"] != "ok"].to_dict("records"):
+            name = models.label(cell["model"], cell["variant"])
+            where = f"{cell['axis']} = {cell['x']} on {cell['machine']}, {cell['device']}"
+            yield one_line(f"{name} at {where}: {cell['reason']}")
+
+
+def _panels(chart: Chart, estimates: Table, rows: Rows) -> list[dict[str, Any]]:
+    """Return the panels of a chart of estimates, one a place."""
     panels = []
-    for panel in charts.panels(declared, estimates):
+    for panel in charts.panels(chart, estimates):
         unit, band = panel.curves.label, panel.curves.band
         data = [
             _line(look, name, line, band, unit, rows)
             for name, look, line in charts.lines(panel.estimates)
         ]
         data += _published(panel.published, unit)
-        for text, dash, x, y in charts.guides(panel.estimates) if declared.guides else ():
-            guide = _series(
-                Look(GREY, "o", dash), text, x, [number(height) for height in y], "guide"
-            )
-            data.append(guide | {"mode": "lines", "hovertext": text})
+        for text, dash, x, y in charts.guides(panel.estimates) if chart.guides else ():
+            guide = _series(Look(GREY, "o", dash), text, x, map(number, y), text, "guide")
+            data.append(guide | {"mode": "lines"})
         panels.append(_panel(panel.title, unit, data, panel.levels))
-    failures = [_failure(cell) for cell in chosen[chosen["status"] != "ok"].to_dict("records")]
-    texts = _declared(
-        name, declared.title, declared.x, declared.missing, declared.note, declared.table
-    )
-    log = [True, declared.log_y]
-    return texts | {"panels": panels, "log": log, "failures": list(dict.fromkeys(failures))}
-
-
-def _failure(cell: Mapping[Any, Any]) -> str:
-    """Return which cell has no point, how it ended, and why."""
-    name = models.label(cell["model"], cell["variant"])
-    return one_line(
-        f"{name} at {cell['axis']} = {cell['x']} on {cell['machine']}, {cell['device']}: "
-        f"{cell['reason']}"
-    )
+    return panels
 
 
 def _panel(
@@ -130,32 +135,33 @@ def _panel(
     texts = []
     for trace in data:
         points = [
-            (x, value) for x, value in zip(trace["x"], trace["y"], strict=True) if value is not None
+            point for point in zip(trace["x"], trace["y"], strict=True) if point[1] is not None
         ]
-        ends = [
-            f"{significant(value)} at {x:,.6g}"
-            for x, value in dict.fromkeys((points[0], points[-1]))
-        ]
-        texts.append(f"{html.unescape(trace['name'])} {' to '.join(ends)}")
-    label = one_line(title.replace("\n", ", "))
+        ends = dict.fromkeys((points[0], points[-1]))
+        values = " to ".join(f"{significant(value)} at {x:,.6g}" for x, value in ends)
+        texts.append(f"{html.unescape(trace['name'])} {values}")
+    shapes = []
+    for height, text, dash in levels:
+        words = {"text": text, "textposition": "end", "yanchor": "bottom", "font": {"size": 11}}
+        line = {"color": GREY, "width": 1.2, "dash": DASHES[dash]}
+        across = {"xref": "paper", "x0": 0, "x1": 1, "y0": height, "y1": height}
+        shapes.append({"type": "line", **across, "layer": "below", "line": line, "label": words})
     ticks = sorted({x for trace in data for x in trace["x"]})
-    shapes = [_level(*level) for level in levels]
+    label = one_line(title.replace("\n", ", "))
     alt = f"{y}: {'; '.join(texts)}."
     return {"label": label, "y": y, "data": data, "shapes": shapes, "ticks": ticks, "alt": alt}
 
 
-def _series(look: Look, name: str, x: Iterable[Any], y: Iterable[Any], role: str = "ours") -> Trace:
+def _series(
+    look: Look, name: str, x: Iterable[Any], y: Iterable[Any], hover: Any, role: str = "ours"
+) -> Trace:
     return {
-        "type": "scatter",
-        "mode": "lines+markers",
-        "name": shown(name),
-        "x": list(x),
-        "y": list(y),
-        "hoverinfo": "text",
+        "type": "scatter", "mode": "lines+markers", "name": shown(name), "x": list(x), "y": list(y),
+        "hoverinfo": "text", "hovertext": hover,
         "line": {"color": look.colour, "dash": DASHES[look.line], "width": 2},
         "marker": {"color": look.colour, "symbol": SYMBOLS[look.marker], "size": 8},
         "meta": {"model": name, "role": role},
-    }
+    }  # fmt: skip
 
 
 def _line(
@@ -163,35 +169,22 @@ def _line(
 ) -> Trace:
     """Return a series with an interval at each point, its numbers in the hover, its rows behind a
     click."""
-    trace = _series(look, name, line["x"].astype(int), [number(value) for value in line["value"]])
     low, high = line[band[0] if band else "value"], line[band[1] if band else "value"]
+    hover = []
+    for x, value, least, most, n in zip(
+        line["x"], line["value"], low, high, line["n"], strict=True
+    ):
+        text = significant(value)
+        if not pd.isna(least) and least != most:
+            text += f" ({significant(least)} to {significant(most)})"
+        hover.append(shown(f"{name} at {x:,}: {text}; {unit}; {n} runs (click for their commands)"))
+    trace = _series(look, name, line["x"].astype(int), map(number, line["value"]), hover)
     if band:
         above = [number(end) or 0 for end in (high - line["value"]).clip(lower=0)]
         below = [number(end) or 0 for end in (line["value"] - low).clip(lower=0)]
-        trace["error_y"] = {
-            "type": "data",
-            "array": above,
-            "arrayminus": below,
-            "thickness": 1.2,
-            "width": 3,
-        }
-    trace["hovertext"] = [
-        shown(f"{name} at {x:,}: {interval(*ends)}; {unit}; {n} runs (click for their commands)")
-        for x, *ends, n in zip(line["x"], line["value"], low, high, line["n"], strict=True)
-    ]
+        ends = {"type": "data", "array": above, "arrayminus": below}
+        trace["error_y"] = ends | {"thickness": 1.2, "width": 3}
     return trace | {"customdata": [numbers(files, rows) for files in line["rows"]]}
-
-
-def interval(value: float, low: float, high: float) -> str:
-    """Return a number with its interval where it has one."""
-    if pd.isna(low) or low == high:
-        return significant(value)
-    return f"{significant(value)} ({significant(low)} to {significant(high)})"
-
-
-def numbers(files: str, rows: Rows) -> list[int]:
-    """Return the numbers of the rows behind an estimate, each once."""
-    return [rows[file] for file in dict.fromkeys(files.split(SEPARATOR)) if file in rows]
 
 
 def _published(points: Table, unit: str) -> list[Trace]:
@@ -199,35 +192,17 @@ def _published(points: Table, unit: str) -> list[Trace]:
     traces = []
     for model, group in points.groupby("model"):
         look = models.looks([])[str(model), ""]
-        trace = _series(
-            look, str(model), group["x"].astype(int), group["value"].astype(float), "paper"
-        )
+        hover = [
+            shown(f"{model} at {x:,}: {value:,.4g}; {unit}; paper ({source})")
+            for x, value, source in zip(group["x"], group["value"], group["source"], strict=True)
+        ]
+        x, y = group["x"].astype(int), group["value"].astype(float)
+        trace = _series(look, str(model), x, y, hover, "paper")
         trace["name"] += f", {paper.PLACE}"
         trace["line"] |= {"dash": "dot", "width": 1.2}
         trace["marker"] |= {"symbol": f"{SYMBOLS[look.marker]}-open", "size": 9}
-        texts = zip(group["x"], group["value"], group["source"], strict=True)
-        trace["hovertext"] = [
-            shown(f"{model} at {x:,}: {value:,.4g}; {unit}; paper ({source})")
-            for x, value, source in texts
-        ]
         traces.append(trace)
     return traces
-
-
-def _level(height: float, text: str, dash: str) -> dict[str, Any]:
-    label = {"text": text, "textposition": "end", "yanchor": "bottom", "font": {"size": 11}}
-    line = {"color": GREY, "width": 1.2, "dash": DASHES[dash]}
-    return {
-        "type": "line",
-        "xref": "paper",
-        "x0": 0,
-        "x1": 1,
-        "y0": height,
-        "y1": height,
-        "layer": "below",
-        "line": line,
-        "label": label,
-    }
 
 
 def _losses(frame: Table, rows: Rows) -> list[dict[str, Any]]:
@@ -239,23 +214,17 @@ def _losses(frame: Table, rows: Rows) -> list[dict[str, Any]]:
     panels = []
     for (distance, *where), group in runs.groupby(["x", *PLACE], dropna=False):
         data = []
-        lines: Iterable[Any] = group.itertuples()
-        for run in lines:
-            tokens, losses = zip(*run.curve, strict=True)
-            name = models.label(run.model, run.variant)
-            texts = [
-                shown(f"{name}, seed {run.seed}: {loss:.3g} nats after {x:,} tokens")
-                for x, loss in run.curve
-            ]
-            trace = _series(looks[run.model, run.variant], name, tokens, losses) | {
-                "mode": "lines",
-                "hovertext": texts,
-            }
-            data.append(trace | {"customdata": [numbers(run.path, rows)] * len(tokens)})
+        for run in group.to_dict("records"):
+            name = models.label(run["model"], run["variant"])
+            of = f"{name}, seed {run['seed']}"
+            hover = [shown(f"{of}: {loss:.3g} nats after {x:,} tokens") for x, loss in run["curve"]]
+            tokens, losses = zip(*run["curve"], strict=True)
+            trace = _series(looks[run["model"], run["variant"]], name, tokens, losses, hover)
+            behind = [numbers(run["path"], rows)] * len(hover)
+            data.append(trace | {"mode": "lines", "customdata": behind})
         levels = [(math.log(v), f"guessing, ln {v}", "--") for v in sorted(set(group["symbols"]))]
-        panels.append(
-            _panel(f"D = {distance}: {place(where)}", "Training loss (nats a symbol)", data, levels)
-        )
+        title = f"D = {distance}: {place(where)}"
+        panels.append(_panel(title, "Training loss (nats a symbol)", data, levels))
     return panels
 
 
@@ -270,32 +239,20 @@ def _machines(estimates: Table, rows: Rows) -> list[dict[str, Any]]:
     """Return a panel for each phase, reference and model, a series for each place, and the
     paper's."""
     ratios = charts.finished(select(estimates, "speedup", against=charts.REFERENCES))
-    label = "Ratio of tokens/s to the reference"
     panels = []
     ratios = ratios.sort_values("phase", ascending=False, kind="stable")  # training first
     for (phase, reference), pair in ratios.groupby(["phase", "against"], sort=False):
         for model, variant in models.series(pair):
-            group = pair[(pair["model"] == model) & (pair["variant"] == variant)]
+            group = pair[(pair["model"] == model) & (pair["variant"] == variant)].sort_values("x")
             data = []
             for slot, (where, line) in enumerate(group.groupby(PLACE, dropna=False), start=2):
                 # A machine is no model: its look is not one of the first two, the pointer models'.
-                look = Look(
-                    models.COLOURS[slot % len(models.COLOURS)],
-                    models.MARKERS[slot % len(models.MARKERS)],
-                    "-",
-                )
-                trace = _line(
-                    look, place(where), line.sort_values("x"), ("least", "most"), label, rows
-                )
+                colour = models.COLOURS[slot % len(models.COLOURS)]
+                look = Look(colour, models.MARKERS[slot % len(models.MARKERS)], "-")
+                trace = _line(look, place(where), line, ("least", "most"), RATIO, rows)
                 data.append(trace | {"meta": {"role": "ours"}})
             if (model, variant, phase) == ("pointer", "", "training"):
-                data += _published(paper.speedup(), label)
+                data += _published(paper.speedup(), RATIO)
             title = f"{models.label(model, variant)} against {reference}, {phase}"
-            panels.append(_panel(title, label, data, [(1.0, "as fast", "--")]))
+            panels.append(_panel(title, RATIO, data, [(1.0, "as fast", "--")]))
     return panels
-
-
-def on_dark(colour: str) -> str:
-    """Return the colour lightened, so that it stands out from the dark page's ground."""
-    parts = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
-    return "#" + "".join(f"{round(part + WHITE * (255 - part)):02x}" for part in parts)
