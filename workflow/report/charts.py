@@ -20,6 +20,7 @@ from workflow.report.models import LineStyle, Look
 from workflow.report.notes import RECALL
 
 Table = pd.DataFrame
+Published = Callable[[], Table] | None
 NUMBERS = ["value", "low", "high", "least", "most"]
 LENGTH = "Sequence length N (tokens)"
 NO_TIMES = "No efficiency row has finished yet"
@@ -41,7 +42,7 @@ class Curves:
     unit: float = 1
     prefix: str = ""
     band: tuple[str, str] | None = None
-    published: Callable[[], Table] | None = None
+    published: Published = None
     counted: bool = False
 
 
@@ -99,21 +100,17 @@ def panels(chart: Chart, estimates: Table) -> list[Panel]:
         else:
             by_place = ran.groupby(PLACE, dropna=False)
             groups = {curves.prefix + place(*where): group for where, group in by_place}
-        levels, points = _levels(curves, estimates), _published(curves)
+        levels = _levels(curves, estimates)
+        points = pd.DataFrame(columns=["model", "x", "value", "source"])
+        if curves.published:
+            points = curves.published().dropna(subset="x")
+            points["value"] /= curves.unit
         # The places with most numbers come first.
         for title, group in sorted(groups.items(), key=lambda item: -len(item[1])):
             # The paper names no precision: its points stand beside float32 alone.
             beside = points if group["dtype"].eq("float32").all() else points.iloc[:0]
             found.append(Panel(title, curves, group, beside, levels))
     return found
-
-
-def _published(curves: Curves) -> Table:
-    """Return the paper's points in the same unit: model, x, value, source."""
-    if curves.published is None:
-        return pd.DataFrame(columns=["model", "x", "value", "source"])
-    points = curves.published().dropna(subset="x")
-    return points.assign(value=points["value"] / curves.unit)
 
 
 def _levels(curves: Curves, estimates: Table) -> list[tuple[float, str, str]]:
@@ -140,15 +137,9 @@ def guides(estimates: Table) -> list[tuple[str, LineStyle, list[int], list[float
     if len(lengths) < 2:
         return []
     start = 0.8 * estimates.loc[estimates["x"] == lengths[0], "value"].min()
-    powers: tuple[tuple[int, LineStyle, str], ...] = (
-        (1, ":", "grows like N"),
-        (2, "-.", "grows like N²"),
-    )
-    found = []
-    for power, dash, text in powers:
-        heights = [start * (length / lengths[0]) ** power for length in lengths]
-        found.append((text, dash, lengths, heights))
-    return found
+    linear = [start * length / lengths[0] for length in lengths]
+    square = [start * (length / lengths[0]) ** 2 for length in lengths]
+    return [("grows like N", ":", lengths, linear), ("grows like N²", "-.", lengths, square)]
 
 
 def commonest_size(tables: Sequence[Table]) -> Any:
@@ -177,10 +168,6 @@ def with_rates(accuracy: Table, rates: Table) -> Table:
     return accuracy.assign(timed_at=nearest).merge(chosen, on=series, how="left")
 
 
-def _training(quantity: str, label: str, published: Callable[[], Table]) -> Curves:
-    return Curves(quantity, label, {"phase": "training"}, band=("low", "high"), published=published)
-
-
 def _speedup(reference: str) -> Curves:
     return Curves(
         "speedup",
@@ -192,27 +179,22 @@ def _speedup(reference: str) -> Curves:
     )
 
 
-def _accuracy(
-    experiment: str, prefix: str = "", published: Callable[[], Table] | None = None
-) -> Curves:
-    return Curves(
-        "accuracy",
-        "Accuracy, hard argmax inference (%)",
-        {"experiment": experiment},
-        unit=0.01,
-        prefix=prefix,
-        band=("low", "high"),
-        published=published,
-    )
+def _accuracy(experiment: str, prefix: str = "", published: Published = None) -> Curves:
+    label = "Accuracy, hard argmax inference (%)"
+    where = {"experiment": experiment}
+    return Curves("accuracy", label, where, 0.01, prefix, ENDS, published)
 
 
+ENDS = ("low", "high")
+TRAINING, INFERENCE = {"phase": "training"}, {"phase": "inference"}
+TIME, RATE = "Time for 20 sequences (s)", "Throughput (tokens/s)"
 BANDS = "Bands reach from the 20th to the 80th percentile of the steps."
 INTERVALS = "Hard argmax inference on fresh sequences; bars are 95% intervals."
 CHARTS = {
     "time": Chart(
         "Training time",
         LENGTH,
-        (_training("training_time", "Time for 20 sequences (s)", paper.training_time),),
+        (Curves("training_time", TIME, TRAINING, band=ENDS, published=paper.training_time),),
         NO_TIMES,
         f"{BANDS} Seconds of two machines must not be compared.",
         "training_time",
@@ -220,7 +202,7 @@ CHARTS = {
     "throughput": Chart(
         "Training throughput",
         LENGTH,
-        (_training("throughput", "Throughput (tokens/s)", paper.throughput),),
+        (Curves("throughput", RATE, TRAINING, band=ENDS, published=paper.throughput),),
         NO_TIMES,
         f"Median over repeats. {BANDS}",
         "throughput",
@@ -228,11 +210,7 @@ CHARTS = {
     "inference": Chart(
         "Inference throughput",
         LENGTH,
-        (
-            Curves(
-                "throughput", "Throughput (tokens/s)", {"phase": "inference"}, band=("low", "high")
-            ),
-        ),
+        (Curves("throughput", RATE, INFERENCE, band=ENDS),),
         NO_TIMES,
         "The paper gives no figure for inference.",
         "throughput",
@@ -250,18 +228,18 @@ CHARTS = {
         "Memory of a training step",
         LENGTH,
         (
-            Curves("peak_memory", "Peak memory (MiB)", unit=2**20, prefix="peak\n"),
+            Curves("peak_memory", "Peak memory (MiB)", {}, 2**20, "peak\n"),
             Curves(
                 "saved_bytes_per_token",
                 "Kept for backward (KiB a token)",
-                unit=2**10,
-                prefix="kept for backward\n",
+                {},
+                2**10,
+                "kept for backward\n",
             ),
         ),
         NO_TIMES,
-        "Peak beyond what the process held before the step, at about the same number of "
-        "tokens for every N. Kept for backward is counted, a token: flat where memory is linear "
-        "in N.",
+        "Peak beyond what the process held before the step, at about the same number of tokens for "
+        "every N. Kept for backward is counted, a token: flat where memory is linear in N.",
         "memory",
         log_y=False,
     ),
@@ -269,18 +247,13 @@ CHARTS = {
         "Counted work of one sequence",
         LENGTH,
         (
-            Curves(
-                "flops_step",
-                "GFLOP",
-                unit=1e9,
-                prefix="operations of a training step",
-                counted=True,
-            ),
+            Curves("flops_step", "GFLOP", {}, 1e9, "operations of a training step", counted=True),
             Curves(
                 "saved_bytes_per_sequence",
                 "Kept for backward (MiB)",
-                unit=2**20,
-                prefix="kept for its backward pass",
+                {},
+                2**20,
+                "kept for its backward pass",
                 counted=True,
             ),
         ),

@@ -20,6 +20,7 @@ import numpy.typing as npt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from pointer.errors import InputError
@@ -28,7 +29,7 @@ from workflow.report.charts import CHARTS, Panel, finished
 from workflow.report.estimates import PLACE, from_json, select
 from workflow.report.estimates.runs import prepare
 from workflow.report.frame import unpack
-from workflow.report.layout import without_shared_settings
+from workflow.report.layout import records, without_shared_settings
 from workflow.report.models import Look, Series
 from workflow.report.page import explorer
 
@@ -50,8 +51,7 @@ def looks_of(estimates: Table) -> dict[str, Look]:
 def failures(estimates: Table) -> str:
     """Return which cells have no point, and how they ended; empty where all have one."""
     texts = []
-    failed: Iterable[Any] = estimates[estimates["status"] != "ok"].itertuples()
-    for cell in failed:
+    for cell in records(estimates[estimates["status"] != "ok"]):
         name = models.plain(models.label(cell.model, cell.variant))
         texts.append(f"{name} at {cell.x if pd.isna(cell.layer) else cell.task}: {cell.status}")
     texts = list(dict.fromkeys(texts))
@@ -65,12 +65,13 @@ def chart(name: str, estimates: Table, _: Table) -> Figure:
     declared = CHARTS[name]
     drawn = {panel.title: panel for panel in charts.panels(declared, estimates)}
     everything = pd.concat([charts.chosen(curves, estimates) for curves in declared.curves])
-    keys = {
-        text: style.key(text, dash) for panel in drawn.values() for _, text, dash in panel.levels
-    }
-    if declared.guides:
-        grown = [guide for panel in drawn.values() for guide in charts.guides(panel.estimates)]
-        keys |= {text: style.key(text, dash, style.SOFT) for text, dash, _, _ in grown}
+    keys: dict[str, Line2D] = {}
+    for panel in drawn.values():
+        keys |= {text: style.key(text, dash) for _, text, dash in panel.levels}
+        for text, dash, _lengths, _heights in (
+            charts.guides(panel.estimates) if declared.guides else ()
+        ):
+            keys[text] = style.key(text, dash, style.SOFT)
     if any(len(panel.published) for panel in drawn.values()):
         keys["paper"] = style.key(paper.PLACE, marker="o", **style.HOLLOW)
     percent = any(panel.curves.quantity == "accuracy" for panel in drawn.values())
@@ -88,24 +89,17 @@ def chart(name: str, estimates: Table, _: Table) -> Figure:
             style.level(axis, height, dash)
         axis.set(xlabel=declared.x, ylabel=panel.curves.label)
 
+    looks, height = looks_of(finished(everything)), 3.2 if percent else 2.75
     return style.figure(
-        declared.title,
-        drawn,
-        draw,
-        missing=declared.missing,
-        note=failures(everything),
-        looks=looks_of(finished(everything)),
-        keys=list(keys.values()),
-        share_y=percent,
-        height=3.2 if percent else 2.75,
-    )
+        declared.title, drawn, draw, height=height, share_y=percent, missing=declared.missing,
+        looks=looks, keys=list(keys.values()), note=failures(everything),
+    )  # fmt: skip
 
 
 def _values(axis: Axes, panel: Panel, guides: bool) -> None:
     """Draw lines, each with its band, and guides that start below the smallest value."""
-    for _, look, line in reversed(
-        charts.lines(panel.estimates)
-    ):  # the first models above the others
+    lines = charts.lines(panel.estimates)
+    for _, look, line in reversed(lines):  # the first models above the others
         x = line["x"].astype(float)
         axis.plot(x, line["value"], zorder=3, **look.options)
         if panel.curves.band:
@@ -146,9 +140,8 @@ def trade_off(estimates: Table, _: Table) -> Figure:
         for panel in found:
             here = panel.estimates.iloc[0]
             there = {key: here[key] for key in ("machine", "device", "dtype")}
-            timed = charts.with_rates(
-                select(panel.estimates, "accuracy", x=size), select(rates, "throughput", **there)
-            )
+            sized = select(panel.estimates, "accuracy", x=size)
+            timed = charts.with_rates(sized, select(rates, "throughput", **there))
             if timed.empty:
                 continue
             place = f"{here['device']}, {here['dtype']}, timed at N={timed['timed_at'].iloc[0]}"
@@ -169,17 +162,13 @@ def trade_off(estimates: Table, _: Table) -> Figure:
         axis.set(xlim=(0, 1.1 * panel.estimates["rate"].max()), ylim=(-3, 104))
 
     looks = looks_of(pd.concat([panel.estimates for panel in drawn.values()])) if drawn else {}
+    missing = "No model has both a timing and a score on copy or MQAR yet"
+    keys = [style.key("95%", ":"), style.key("guessing", "--")]
+    note = f"No point, as not timed: {'; '.join(left_out)}" if left_out else ""
     return style.figure(
-        "Accuracy against training throughput",
-        drawn,
-        draw,
-        height=3.0,
-        share_y=True,
-        missing="No model has both a timing and a score on copy or MQAR yet",
-        looks=looks,
-        keys=[style.key("95%", ":"), style.key("guessing", "--")],
-        note=f"No point, as not timed: {'; '.join(left_out)}" if left_out else "",
-    )
+        "Accuracy against training throughput", drawn, draw,
+        height=3.0, share_y=True, missing=missing, looks=looks, keys=keys, note=note,
+    )  # fmt: skip
 
 
 def together(untimed: Iterable[Series]) -> str:
@@ -199,8 +188,7 @@ def loss_curves(_: Table, frame: Table) -> Figure:
     highest = max((loss for curve in rows["curve"] for _, loss in curve), default=0.0)
 
     def draw(axis: Axes, group: Table) -> None:
-        runs: Iterable[Any] = group.itertuples()
-        for row in runs:
+        for row in records(group):
             tokens, losses = zip(*row.curve, strict=True)
             options = looks[models.label(row.model, row.variant)].options
             every = max(1, len(tokens) // 8)
@@ -211,16 +199,11 @@ def loss_curves(_: Table, frame: Table) -> Figure:
         axis.set(xlim=(0, None), ylim=(-0.1, 1.06 * highest))
 
     parts = {f"D = {distance}": group for distance, group in rows.groupby("x")}
+    keys = [style.key("guessing, ln V", "--")]
     return style.figure(
-        "Loss on the copy task",
-        parts,
-        draw,
-        missing=charts.NO_COPIES,
-        height=2.3,
-        share_y=True,
-        looks=looks,
-        keys=[style.key("guessing, ln V", "--")],
-    )
+        "Loss on the copy task", parts, draw,
+        height=2.3, share_y=True, missing=charts.NO_COPIES, looks=looks, keys=keys,
+    )  # fmt: skip
 
 
 def _curve(text: Any) -> list[tuple[float, float]]:
@@ -286,9 +269,8 @@ def hops(estimates: Table, _: Table) -> Figure:
 
     parts = {}
     ran = finished(pd.concat([means, longest]))
-    for (task, axis_name, x, *where), group in ran.groupby(
-        ["task", "axis", "x", *PLACE], dropna=False
-    ):
+    by_task = ran.groupby(["task", "axis", "x", *PLACE], dropna=False)
+    for (task, axis_name, x, *where), group in by_task:
         size = f", D={x}" if axis_name == "distance" else ""
         parts[f"{task}{size}\n{charts.place(*where)}"] = group
     keys = [
@@ -297,23 +279,17 @@ def hops(estimates: Table, _: Table) -> Figure:
         style.key(f"paper: mean {near:.0f} to {far:.0f}", "-", "#bbbbbb", linewidth=5),
         style.key(f"paper: longest {top:.0f}", "-.", style.SOFT),
     ]
+    missing, note = "No interpretability row has finished yet", failures(means)
     return style.figure(
-        "Hop distance by layer",
-        parts,
-        draw,
-        missing="No interpretability row has finished yet",
-        share_y=True,
-        looks=looks_of(ran),
-        keys=keys,
-        note=failures(means),
-    )
+        "Hop distance by layer", parts, draw,
+        share_y=True, missing=missing, looks=looks_of(ran), keys=keys, note=note,
+    )  # fmt: skip
 
 
 def ablation(experiment: str, title: str, estimates: Table, _: Table) -> Figure:
     """Draw tokens until 95% by variant, a panel a distance; never has a place of its own."""
-    chosen = select(
-        without_shared_settings(experiment)(estimates), "tokens_to_95", experiment=experiment
-    )
+    told_apart = without_shared_settings(experiment)(estimates)
+    chosen = select(told_apart, "tokens_to_95", experiment=experiment)
     ran = chosen[chosen["status"] == "ok"]
     order = sorted(models.series(ran), key=lambda series: (series[0], models.natural(series[1])))
     several = len({model for model, _ in order}) > 1
@@ -324,8 +300,7 @@ def ablation(experiment: str, title: str, estimates: Table, _: Table) -> Figure:
 
     def draw(axis: Axes, group: Table) -> None:
         budget = float(group["tokens"].max())
-        cells: Iterable[Any] = group.itertuples()
-        for cell in cells:
+        for cell in records(group):
             line, seeds = order.index((cell.model, cell.variant)), from_json(cell.values)
             colour = CHANGED if cell.variant else DEFAULTS
             for seed, tokens in enumerate(seeds):
@@ -344,19 +319,15 @@ def ablation(experiment: str, title: str, estimates: Table, _: Table) -> Figure:
         keys.insert(0, style.key("defaults (line: mean)", "-", DEFAULTS, marker="o", linewidth=1.3))
     if (ran["n"] < ran["runs"]).any():
         keys.append(style.key("never within the budget", marker="x"))
+    keys.append(style.key("budget", ":"))
     common = next(iter(chosen["shared"]), "")
     note = f"All rows: {common}. " if common else ""
     parts = {f"D = {distance} tokens": group for distance, group in ran.groupby("x")}
+    missing, height = f"No {experiment} row has finished yet", 0.75 + 0.175 * len(order)
     return style.figure(
-        title,
-        parts,
-        draw,
-        missing=f"No {experiment} row has finished yet",
-        share_y=True,
-        height=0.75 + 0.175 * len(order),
-        keys=[*keys, style.key("budget", ":")],
-        note=note + failures(chosen),
-    )
+        title, parts, draw,
+        height=height, share_y=True, missing=missing, keys=keys, note=note + failures(chosen),
+    )  # fmt: skip
 
 
 def _tokens_axis(axis: Axes, least: float, budget: float) -> None:
@@ -368,31 +339,27 @@ def _tokens_axis(axis: Axes, least: float, budget: float) -> None:
     axis.set_xlim(low, 1.25 * NEVER * budget)
     axis.xaxis.set_major_locator(FixedLocator([*ticks, NEVER * budget]))
     axis.xaxis.set_minor_locator(NullLocator())
-    axis.xaxis.set_major_formatter(
-        FuncFormatter(lambda x, _: "never" if x > budget else f"{x / 1000:,.10g}")
-    )
+    labels = FuncFormatter(lambda x, _: "never" if x > budget else f"{x / 1000:,.10g}")
+    axis.xaxis.set_major_formatter(labels)
 
 
+ABLATION = "Which part makes it learn: tokens until 95% copy accuracy"
+TWO_HOP = "Beyond one pointer's reach: tokens until 95% copy accuracy"
 FIGURES: dict[str, Callable[[Table, Table], Figure]] = {  # of estimates and rows
-    **{
-        name: partial(chart, name)
-        for name in ("time", "throughput", "speedup", "memory", "operations")
-    },
+    "time": partial(chart, "time"),
+    "throughput": partial(chart, "throughput"),
+    "speedup": partial(chart, "speedup"),
+    "memory": partial(chart, "memory"),
+    "operations": partial(chart, "operations"),
     "copy_accuracy": partial(chart, "copy_accuracy"),
     "loss_curves": loss_curves,
     "hops": hops,
     "pointer_map": pointer_map,
-    "ablation": partial(
-        ablation, "ablation", "Which part makes it learn: tokens until 95% copy accuracy"
-    ),
-    "two_hop": partial(
-        ablation, "two_hop", "Beyond one pointer's reach: tokens until 95% copy accuracy"
-    ),
+    "ablation": partial(ablation, "ablation", ABLATION),
+    "two_hop": partial(ablation, "two_hop", TWO_HOP),
     "mqar": partial(chart, "mqar"),
     "trade_off": trade_off,
 }
-
-
 NAMES = tuple(FIGURES)
 
 

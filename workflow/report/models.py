@@ -19,19 +19,10 @@ import pandas as pd
 
 from workflow.bench import registry
 
-COLOURS = (
-    "#D55E00",  # vermilion
-    "#E69F00",  # orange
-    "#0072B2",  # blue
-    "#56B4E9",  # sky blue
-    "#009E73",  # bluish green
-    "#CC79A7",  # reddish purple
-    "#332288",  # indigo
-    "#882255",  # wine
-    "#44AA99",  # teal
-    "#999933",  # olive
-    "#8C510A",  # brown
-)
+COLOURS = (  # vermilion, orange, blue, sky blue, green, purple; indigo, wine, teal, olive, brown
+    "#D55E00", "#E69F00", "#0072B2", "#56B4E9", "#009E73", "#CC79A7",
+    "#332288", "#882255", "#44AA99", "#999933", "#8C510A",
+)  # fmt: skip
 OWN_COLOURS = 4  # the first ones, pointer's and the Transformers', which no later model repeats
 GREYS = ("#6e6e6e", "#8f8f8f", "#4d4d4d", "#a6a6a6", "#7d7d7d")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "h", "p", "*", "d")
@@ -62,14 +53,13 @@ def is_control(name: str) -> bool:
 def ordered(names: Iterable[str]) -> list[str]:
     """Return models, then controls, in the registry's order; other names follow the models."""
     rank = {name: place for place, name in enumerate(registry.names())}
-    return sorted(set(names), key=lambda n: (is_control(n), rank.get(n, len(rank)), n))
+    return sorted(set(names), key=lambda name: (is_control(name), rank.get(name, len(rank)), name))
 
 
 def series(estimates: pd.DataFrame) -> list[Series]:
     """Return the models and variants of estimates in order, variants behind their model."""
-    pairs = {
-        (str(m), str(v)) for m, v in zip(estimates["model"], estimates["variant"], strict=True)
-    }
+    names = zip(estimates["model"].astype(str), estimates["variant"].astype(str), strict=True)
+    pairs = set(names)
     rank = {name: place for place, name in enumerate(ordered(model for model, _ in pairs))}
     return sorted(pairs, key=lambda pair: (rank[pair[0]], pair[1]))
 
@@ -87,9 +77,8 @@ def looks(wanted: Iterable[Series]) -> dict[Series, Look]:
     """
     registered = ordered(registry.names())
     controls = [name for name in registered if is_control(name)]
-    found: dict[Series, Look] = {}
-    for slot, name in enumerate(name for name in registered if name not in controls):
-        found[name, ""] = _solid(slot)
+    others = registered[: -len(controls)]  # they come first
+    found = {(name, ""): _solid(slot) for slot, name in enumerate(others)}
     for slot, name in enumerate(controls):
         found[name, ""] = Look(GREYS[slot % len(GREYS)], MARKERS[slot % len(MARKERS)], "--")
 

@@ -28,25 +28,14 @@ from workflow.report.render import STAMP
 STYLE: dict[str, Any] = {
     "svg.fonttype": "none",  # text stays text
     "svg.hashsalt": "pointer-reproduction",  # the same rows give the same file
-    "font.size": 8,
-    "axes.titlesize": 8.5,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#e6e6e6",
-    "grid.linewidth": 0.6,
-    "lines.linewidth": 1.3,
-    "lines.markersize": 4.5,
-    "legend.frameon": False,
-    "legend.handlelength": 2.0,
-    "legend.columnspacing": 1.2,
+    "font.size": 8, "axes.titlesize": 8.5, "figure.titlesize": 9.5, "figure.titleweight": "bold",
+    "axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True,
+    "axes.grid": True, "grid.color": "#e6e6e6", "grid.linewidth": 0.6,
+    "lines.linewidth": 1.3, "lines.markersize": 4.5,
+    "legend.frameon": False, "legend.handlelength": 2.0, "legend.columnspacing": 1.2,
     "legend.title_fontsize": 6.5,
-    "figure.titlesize": 9.5,
-    "figure.titleweight": "bold",
-    "figure.dpi": 100,
-    "savefig.facecolor": "white",
-}
+    "figure.dpi": 100, "savefig.facecolor": "white",
+}  # fmt: skip
 PANEL_WIDTH, ALONE_WIDTH = 3.45, 5.2  # inches; two panels fill a printed page's width
 LEGEND_LINE, MOST_COLUMNS = 0.17, 8  # height in inches
 NOTE_CHARACTERS = 20  # an inch of the legend's note
@@ -114,20 +103,19 @@ def _legend(drawn: Figure, looks: Mapping[str, Look], keys: Sequence[Line2D], no
     handles += keys
     if not handles:
         return
-    columns, width = 0, 0.0
-    while width <= drawn.bbox.width and columns < min(len(handles), MOST_COLUMNS):
-        columns += 1
-        trial = drawn.legend(handles=handles, ncols=columns)
-        width = trial.get_window_extent().width
+    columns = 1
+    for more in range(2, min(len(handles), MOST_COLUMNS) + 1):
+        trial = drawn.legend(handles=handles, ncols=more)
+        fits = trial.get_window_extent().width <= drawn.bbox.width
         trial.remove()
-    if width > drawn.bbox.width:
-        columns = max(1, columns - 1)
+        if not fits:
+            break
+        columns = more
     text = textwrap.fill(note, int(drawn.get_figwidth() * NOTE_CHARACTERS))
     lines = -(-len(handles) // columns) + len(text.splitlines())
     drawn.set_figheight(drawn.get_figheight() + LEGEND_LINE * lines + 0.1)
-    legend = drawn.legend(
-        handles=handles, title=text or None, ncols=columns, loc="outside lower center"
-    )
+    options: dict[str, Any] = {"title": text or None, "loc": "outside lower center"}
+    legend = drawn.legend(handles=handles, ncols=columns, **options)
     legend.get_title().set_color("#555555")
 
 
@@ -155,9 +143,8 @@ def sizes(axis: Axes, values: Sequence[float]) -> None:
     axis.set_xlim(ticks[0] / 1.25, ticks[-1] * 1.25)
     axis.xaxis.set_major_locator(FixedLocator(ticks))
     axis.xaxis.set_minor_locator(NullLocator())
-    axis.xaxis.set_major_formatter(
-        FuncFormatter(lambda x, _: f"{x:.0f}" if round(x) in kept else "")
-    )
+    labels = FuncFormatter(lambda x, _: f"{x:.0f}" if round(x) in kept else "")
+    axis.xaxis.set_major_formatter(labels)
     axis.tick_params(axis="x", labelrotation=90 if min(gaps, default=1.0) < TOUCHING else 0)
 
 
