@@ -12,18 +12,14 @@ from synthetic import (
     copied,
     counted,
     failed,
-    row,
-    store,
     table_of,
     timed,
-    traced,
 )
 
 from workflow.report import (
     LEDGER,
     claims,
     estimates,
-    frame,
     intervals,
     ledger,
     paper_checks,
@@ -35,30 +31,11 @@ from workflow.report.rules import Cell, Outcome, Verdict
 
 HOLDS, DIRECTION, FAILS, OPEN = Outcome
 FACTS = [
-    "speed-2048",
-    "throughput-pointer",
-    "throughput-transformer",
-    "speed-grows",
-    "speed-range",
-    "linear-compute",
-    "linear-memory",
-    "copy-95",
-    "copy-table",
-    "copy-low",
-    "copy-stable",
-    "hops-local",
-    "hops-long",
-    "one-target",
-    "no-pretraining",
-    "longformer",
-    "future-work",
-    "c1",
-    "c2",
-    "c3",
-    "c4",
-    "c5",
-    "c6",
-]
+    "speed-2048", "throughput-pointer", "throughput-transformer", "speed-grows", "speed-range",
+    "linear-compute", "linear-memory", "copy-95", "copy-table", "copy-low", "copy-stable",
+    "hops-local", "hops-long", "one-target", "no-pretraining", "longformer", "future-work",
+    "c1", "c2", "c3", "c4", "c5", "c6",
+]  # fmt: skip
 CONTROLS = [
     copied(model, d, score)
     for d in DISTANCES
@@ -112,24 +89,8 @@ def seeds_at(model: str, distance: int, accuracy: float) -> list[synthetic.Row]:
     return [copied(model, distance, accuracy, seed=seed) for seed in range(3)]
 
 
-def test_a_speedup_is_reproduced_partial_refuted_or_inconclusive() -> None:
-    assert line("speed-2048", races({2048: 100 / 3})).verdict == Verdict.REPRODUCED
-    assert line("speed-2048", races({2048: 100 / 1.5})).verdict == Verdict.PARTIALLY
-    assert line("speed-2048", races({2048: 200.0})).verdict == Verdict.NOT_REPRODUCED
-    two = line("speed-2048", races({2048: 100 / 3}, repeats=2))
-    assert two.verdict == Verdict.INCONCLUSIVE
-    assert "2 of 3 runs" in two.why
-    assert line("speed-2048", []).verdict == Verdict.NOT_TESTABLE
-
-
-def test_a_speedup_that_rises_with_length() -> None:
-    rising = {n: 100.0 / (1 + i) for i, n in enumerate(LENGTHS)}
-    assert line("speed-grows", races(rising)).verdict == Verdict.REPRODUCED
-    assert line("speed-grows", races(dict.fromkeys(LENGTHS, 50.0))).verdict == Verdict.INCONCLUSIVE
-    assert (
-        line("speed-grows", races({n: 100.0 * (1 + i) for i, n in enumerate(LENGTHS)})).verdict
-        == Verdict.NOT_REPRODUCED
-    )
+def test_too_few_repeats_are_counted() -> None:
+    assert "2 of 3 runs" in line("speed-2048", races({2048: 100 / 3}, repeats=2)).why
 
 
 def test_a_missing_device_is_named() -> None:
@@ -171,13 +132,6 @@ def work(
     ]
 
 
-def test_linear_work_is_reproduced_but_not_the_factor_of_ten_thousand() -> None:
-    found = line("linear-compute", work(1, 2) + races(dict.fromkeys(LENGTHS, 25.0)))
-    assert found.verdict == Verdict.PARTIALLY
-    assert Outcome.FAILS not in dict(found.outcomes).values()
-    assert line("linear-memory", work(2, 1)).verdict == Verdict.NOT_REPRODUCED
-
-
 def test_small_lengths_do_not_show_that_work_is_linear() -> None:
     few = line("linear-memory", [counted("pointer", n, 1) for n in (64, 128)])
     assert few.verdict == Verdict.INCONCLUSIVE
@@ -207,22 +161,6 @@ def test_time_that_grows_faster_than_work_is_seen() -> None:
     assert dict(line("linear-compute", work(1, 2) + races(steep)).outcomes)[found.label] == FAILS
     (short,) = cells(races({256: 25.0, 512: 25.0}), "time_exponent", **given)
     assert short.short_of() == "N=1024, 2048 not run"
-
-
-def test_copy_claims_exclude_one_another_on_a_model_that_learned() -> None:
-    rows = CONTROLS + seeds("pointer", 0.999)
-    assert line("copy-95", rows).verdict == Verdict.REPRODUCED
-    assert line("copy-low", rows).verdict == Verdict.NOT_REPRODUCED
-    assert line("no-pretraining", rows).verdict == Verdict.REPRODUCED
-    assert (
-        line("copy-table", rows).verdict == Verdict.INCONCLUSIVE
-    )  # no Transformer row yet: half of the claim is open
-
-
-def test_copy_at_chance_refutes_the_high_claim() -> None:
-    rows = CONTROLS + seeds("pointer", 0.05)
-    assert line("copy-95", rows).verdict == Verdict.NOT_REPRODUCED
-    assert line("no-pretraining", rows).verdict == Verdict.NOT_REPRODUCED
 
 
 def test_counting_symbols_is_not_copying() -> None:
@@ -312,13 +250,6 @@ def test_the_table_shows_the_cells_first_that_decide() -> None:
     assert sorted(shown) == sorted(cell.label.rpartition(", ")[2] for cell in found.cells)
 
 
-def test_one_seed_or_a_straddling_interval_decides_nothing() -> None:
-    assert (
-        line("copy-95", CONTROLS + seeds("pointer", 0.999, count=1)).verdict == Verdict.INCONCLUSIVE
-    )
-    assert line("copy-95", CONTROLS + seeds("pointer", 0.951)).verdict == Verdict.INCONCLUSIVE
-
-
 def test_stability_is_not_judged_against_a_model_that_guesses() -> None:
     rows = CONTROLS + seeds("pointer", 0.999) + seeds("transformer", 0.05)
     assert line("copy-stable", rows).verdict == Verdict.NOT_TESTABLE
@@ -331,40 +262,6 @@ def test_stability_is_not_judged_against_a_model_that_guesses() -> None:
         line("copy-stable", CONTROLS + seeds("pointer", 0.999) + wobbly).verdict
         == Verdict.REPRODUCED
     )
-
-
-def test_hops_of_a_copy_task_do_not_judge_the_papers_text() -> None:
-    assert line("hops-local", [traced(512)]).verdict == Verdict.NOT_TESTABLE
-    text = {
-        "experiment": "interpretability",
-        "task": "bytes",
-        "hops_max": [60, 60, 60, 480, 480, 483],
-    }
-    rows = [
-        row(**text, seed=seed, hops_mean=[50.0, 52.0, 53.0 + seed, 100.0, 120.0, 130.0])
-        for seed in range(3)
-    ]
-    assert line("hops-local", rows).verdict == Verdict.REPRODUCED
-    assert line("hops-long", rows).verdict == Verdict.REPRODUCED
-
-
-def test_one_target_is_read_from_the_trace(tmp_path: Path) -> None:
-    rows = frame.collect(store([traced(512)], tmp_path), tmp_path)
-    test = Statement(quantity="one_target", model="pointer", rule="includes", value=1)
-    assert [c.value for c in test.cells(estimates.build(rows))] == [1.0]
-    trace = next(tmp_path.glob("*.trace.json"))
-    trace.write_text('{"targets": [[[0, 2]]]}', encoding="utf-8")  # position 1 points ahead
-    (found,) = test.cells(estimates.build(rows))
-    assert found.value == 0.5
-    assert test.judged_by.judge([found]) == [(found.label, FAILS)]
-
-
-def test_every_contradiction_is_computed() -> None:
-    rows = CONTROLS + [copied("uniform", 512, 0.05, seed=seed) for seed in range(3)]
-    rows += [counted("pointer-dense", n, 2) for n in (1024, 2048, 4096)]
-    for number in range(1, 7):
-        assert line(f"c{number}", rows).verdict == Verdict.REPRODUCED
-    assert line("c1", CONTROLS + seeds("pointer", 0.999)).claim.contradiction
 
 
 def test_a_vocabulary_far_from_20_would_clear_the_contradiction() -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 
 import pytest
-from synthetic import Row, copied, counted, failed, table_of, timed
+from synthetic import copied, counted, failed, table_of, timed
+from test_claims import cells
 
 from workflow.report import GOALS, estimates, goals, ledger
-from workflow.report.ledger import Statement
-from workflow.report.rules import Cell, NotTestable
+from workflow.report.rules import NotTestable
 
 ROWS = [
     timed(model, n, ms, repeat=r)
@@ -23,12 +23,6 @@ def test_every_goal_has_tests_and_every_test_a_figure_of_its_own() -> None:
     assert len(read) > 10
     assert all(goal.tests for goal in read)
     assert all(test.value is not None for goal in read for test in goal.tests)
-
-
-def cells(rows: list[Row], quantity: str, **keys: object) -> list[Cell]:
-    """Return the cells that a test selects."""
-    test = Statement.model_validate({"quantity": quantity, "rule": "monotone", **keys})
-    return test.cells(estimates.build(table_of(rows)))
 
 
 def test_a_speedup_is_the_references_time_over_the_models_by_pairs() -> None:

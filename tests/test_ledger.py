@@ -5,96 +5,16 @@ import re
 from pathlib import Path
 
 import pytest
-import synthetic
 import yaml
-from synthetic import DISTANCES, copied, store, table_of, timed
+from synthetic import store, table_of
+from test_claims import CONTROLS, FACTS, seeds
 
 from pointer.errors import InputError
-from workflow.report import LEDGER, claims, claims_figure, estimates, frame, ledger, verdicts
+from workflow.report import LEDGER, claims_figure, estimates, frame, ledger, verdicts
 from workflow.report.__main__ import main
-from workflow.report.claims import Line, judge
+from workflow.report.claims import judge
 from workflow.report.ledger import Claim, Statement
-from workflow.report.rules import Cell, Outcome, Verdict
-
-HOLDS, DIRECTION, FAILS, OPEN = Outcome
-FACTS = [
-    "speed-2048",
-    "throughput-pointer",
-    "throughput-transformer",
-    "speed-grows",
-    "speed-range",
-    "linear-compute",
-    "linear-memory",
-    "copy-95",
-    "copy-table",
-    "copy-low",
-    "copy-stable",
-    "hops-local",
-    "hops-long",
-    "one-target",
-    "no-pretraining",
-    "longformer",
-    "future-work",
-    "c1",
-    "c2",
-    "c3",
-    "c4",
-    "c5",
-    "c6",
-]
-
-
-CONTROLS = [
-    copied(model, d, score)
-    for d in DISTANCES
-    for model, score in (("oracle-copy", 1.0), ("chance", 0.05))
-]
-
-
-def line(claim_id: str, rows: list[synthetic.Row], tier: str = "paper") -> Line:
-    """Return the line of one claim of the real ledger."""
-    table, claim = (
-        table_of(rows),
-        next(claim for claim in ledger.read(LEDGER) if claim.id == claim_id),
-    )
-    (judged,) = judge(estimates.build(table), [claim], tier, claims.unsound_rows(table))
-    return judged
-
-
-def judged(rows: list[synthetic.Row], claims_file: Path = LEDGER) -> list[Line]:
-    """Return all lines of a ledger."""
-    return claims.of_rows(table_of(rows), claims_file)
-
-
-def cells(rows: list[synthetic.Row], quantity: str, **keys: object) -> list[Cell]:
-    """Return the cells that a test selects."""
-    test = Statement.model_validate({"quantity": quantity, "rule": "monotone", **keys})
-    return test.cells(estimates.build(table_of(rows)))
-
-
-def races(
-    pointer_ms: dict[int, float], reference: str = "transformer-unfused", repeats: int = 3
-) -> list[synthetic.Row]:
-    """Repeats that agree to 1%: the pointer's milliseconds by N against 100 ms of both references
-    and a fast trunk."""
-    rows = []
-    for repeat in range(repeats):
-        noise = 1 + 0.01 * repeat
-        for length, step in pointer_ms.items():
-            rows.append(timed("pointer", length, step * noise, repeat=repeat))
-            rows += [
-                timed(name, length, 100.0, repeat=repeat) for name in ("transformer", reference)
-            ]
-            rows.append(timed("identity", length, min(step, 100.0) / 2, repeat=repeat))
-    return rows
-
-
-def seeds(model: str, accuracy: float, count: int = 3) -> list[synthetic.Row]:
-    return [copied(model, d, accuracy, seed=seed) for d in DISTANCES for seed in range(count)]
-
-
-def seeds_at(model: str, distance: int, accuracy: float) -> list[synthetic.Row]:
-    return [copied(model, distance, accuracy, seed=seed) for seed in range(3)]
+from workflow.report.rules import Verdict
 
 
 def test_the_ledger_holds_every_claim_and_contradiction() -> None:
