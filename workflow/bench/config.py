@@ -371,6 +371,7 @@ def chosen_models(block: Config) -> list[str]:
             wanted = "all" in models or entry.group in models
         else:
             wanted = "all" in controls or ("trained" in controls and entry.trained)
+            wanted = wanted and entry.causal
         if wanted or entry.name in (*models, *controls):
             chosen.append(model)
     return chosen

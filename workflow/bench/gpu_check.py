@@ -21,7 +21,7 @@ from torch import nn
 from pointer import selfcheck
 from pointer.errors import InputError
 from workflow.bench.cell import Cell
-from workflow.bench.measure import devices, memory, models, timing
+from workflow.bench.measure import devices, memory, models, session, timing
 from workflow.bench.measure.causality import (
     changed_from,
     logits_of,
@@ -109,28 +109,34 @@ def _small_model(name: str, length: int, device: torch.device) -> nn.Module:
 
 
 def race(length: int, device: torch.device) -> list[Result]:
-    """Time training steps of the models in turn; a model that fails has a row with the reason."""
-    rows: dict[str, Result] = {}
+    """Time training steps of the models in a session; a model that fails has a row with the
+    reason."""
+    batch = (STEP_TOKENS if device.type == "cuda" else DRY_STEP_TOKENS) // length
     steps: dict[str, Callable[[], None]] = {}
-    tokens = STEP_TOKENS if device.type == "cuda" else DRY_STEP_TOKENS
-    for name in MODELS:
-        rows[name] = {"model": name, "length": length, "batch": tokens // length, "reason": None}
-        try:
-            step = _unit(name, length, tokens // length, device)
-            step()
-            steps[name] = step
-        except Exception as error:
-            rows[name]["reason"] = _reason(error)
-        print(f"N={length} {name}: {rows[name]['reason'] or 'ready'}", flush=True)
-    units_ms: dict[str, list[float]] = {name: [] for name in steps}
-    for _ in range(ROUNDS if device.type == "cuda" else 3):
-        for name, step in steps.items():
-            units_ms[name].append(1000 * devices.seconds(device, step) / UNIT_STEPS)
-    for name, step in steps.items():
-        rows[name] |= times(units_ms, name, tokens // length * length)
-        rows[name]["memory_bytes"] = memory.peak(device, step).bytes
-        rows[name]["kernels"] = _kernels(step, device)
-    return list(rows.values())
+
+    def turn(name: str) -> float:
+        if name not in steps:  # built in its warm-up, where a failure is its own
+            steps[name] = _unit(name, length, batch, device)
+        return devices.seconds(device, steps[name])
+
+    members = [session.Member(name, partial(turn, name)) for name in MODELS]
+    session.run(members, 0.0, length, ROUNDS if device.type == "cuda" else 3)
+    units_ms = {}
+    for member in members:
+        if member.failure is None:
+            units_ms[member.name] = [wall / UNIT_STEPS for wall in member.wall_ms]
+    rows = []
+    for member in members:
+        row: Result = {"model": member.name, "length": length, "batch": batch, "reason": None}
+        if member.failure is None:
+            row |= times(units_ms, member.name, batch * length)
+            row["memory_bytes"] = memory.peak(device, steps[member.name]).bytes
+            row["kernels"] = _kernels(steps[member.name], device)
+        else:
+            row["reason"] = _reason(member.failure)
+        print(f"N={length} {member.name}: {row['reason'] or 'timed'}", flush=True)
+        rows.append(row)
+    return rows
 
 
 def _unit(name: str, length: int, batch: int, device: torch.device) -> Callable[[], None]:

@@ -72,6 +72,9 @@ class Entry(Closed):
     citation: Line = Field(description="author, year, title, where")
     kind: Literal["model", "control"] = "model"
     learned_positions: Flag = Field(default=False, description="a position table in the trunk")
+    causal: Flag = Field(
+        default=True, description="false for a control that sees the future: in no comparison"
+    )
     trained: Flag = Field(default=True, description="false for a control without weights")
     group: Group = Field(default="own", description="the paper's, the field's or your own models")
 

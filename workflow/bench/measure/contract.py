@@ -83,7 +83,8 @@ def check(name: str, mixer: Mapping[str, Any] | None = None) -> Iterator[Check]:
     cost = "n log n" if variant and entry.cost == "linear" else entry.cost
     control = entry.kind == "control"
     small = partial(build, **SMALL)
-    return check_subject(Subject(name, small, build, entry.trained, control, cost, variant))
+    kind = (entry.trained, control, cost, variant, entry.causal)
+    return check_subject(Subject(name, small, build, *kind))
 
 
 def check_subject(subject: Subject) -> Iterator[Check]:
@@ -100,7 +101,9 @@ def applicable(subject: Subject) -> list[Test]:
     tests: list[Test] = [builds, shapes, any_length, bad_input, finite, repeatable]
     if not subject.trained:
         return tests
-    tests += [causal, independent_of_batch, as_measured, saved_and_loaded, cost]
+    if subject.causal:
+        tests.append(causal)
+    tests += [independent_of_batch, as_measured, saved_and_loaded, cost]
     if not subject.variant:
         tests.append(same_in_training)
         if not subject.control:

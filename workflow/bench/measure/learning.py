@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from workflow.bench import registry
 from workflow.bench.cell import Cell
 from workflow.bench.measure import devices, models
 from workflow.bench.measure.causality import audit
@@ -43,8 +44,10 @@ def train_and_score(cell: Cell, report: Report, folder: Path) -> tuple[nn.Module
     row |= {"chance": task.chance, "tokens_budget": cell.tokens} | task.facts()
     recipe = Recipe(cell.tokens, cell.lr, cell.dtype, cell.stop_accuracy)
     history = History()
+    causal = registry.info(cell.model).causal
     if models.is_trained(model):
-        audit(model, task, device, cell.dtype)
+        if causal:
+            audit(model, task, device, cell.dtype)
         try:
             history = train(model, task, recipe, device, report, folder / FOLDER)
         except Diverged as diverged:
@@ -58,7 +61,8 @@ def train_and_score(cell: Cell, report: Report, folder: Path) -> tuple[nn.Module
         other = evaluate(model, larger, *how)
         sizes.append([size, other["accuracy"], other["n_evaluated"]])
     row["accuracy_by_size"] = sizes or None
-    audit(model, task, device, cell.dtype)
+    if causal:
+        audit(model, task, device, cell.dtype)
     return model, row
 
 

@@ -19,8 +19,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from scipy import stats
-
 STATE = Path("/proc/stat")
 BUSY = (1, 2, 3, 6, 7, 8)  # user, nice, system, irq, softirq, steal: columns of /proc/stat
 MOST_OTHERS = 0.10  # of the cores' time, beyond which a session is disturbed
@@ -137,6 +135,8 @@ def interval(logs: Sequence[float], level: float = 0.95) -> Ratio:
     centre = statistics.fmean(logs)
     if len(logs) < 2:
         return Ratio(math.exp(centre), math.nan, math.nan)
+    from scipy import stats  # imported late: gpu-check runs without it
+
     error = statistics.stdev(logs) / math.sqrt(len(logs))
     half = float(stats.t.ppf((1 + level) / 2, len(logs) - 1)) * error
     return Ratio(math.exp(centre), math.exp(centre - half), math.exp(centre + half))
