@@ -30,7 +30,8 @@ PREFIXES = (1, 2, 64, ODD, LENGTH - 1)
 LONG = 2051  # faults of chunks and of blocks show beyond their size
 LONG_CUTS = [300, 511, 512, 513, 1023, 1024, 1025, 1537, 2048, 2049]
 LONG_PREFIXES = (LENGTH, 1500)
-BLOCKS = (128, 384, 512, 960, 2048)  # multiples of even and of odd chunks: a leak inside a chunk
+# Multiples of even and of odd chunks, where a leak inside a chunk shows, by mode.
+BLOCKS = {"inference": (128, 384, 512, 960, 2048), "training": (384, 1024)}
 SHARES = (0.07, 0.19, 0.31, 0.43, 0.57, 0.68, 0.79, 0.96)  # of a length, where futures are changed
 TOKENS_AT_ONCE = 16 * LENGTH
 MEASURED, MEASURED_CUTS = 333, (8, 64, 131, 257)  # one cut for each sequence of a batch of 4
@@ -138,21 +139,23 @@ def pasts(
     """Yield each cut point of tokens int64[1, N] with the logits float[1, cut, V] before it, as
     they are and with the future changed.
 
-    `together` sequences run in a batch. Both runs have the same random numbers, so that training
-    mode compares as well.
+    `together` sequences run in a batch. In training mode both runs have the same batch and random
+    numbers, so that they compare.
     """
     cuts = cut_points(tokens.shape[1])
     accelerators = [tokens.device] if tokens.device.type == "cuda" else []
     for start in range(0, len(cuts), together):
         group = cuts[start : start + together]
         changed = torch.cat([changed_from(tokens, cut, symbols) for cut in group])
+        copies = len(group) if model.training else 1
         logits = []
-        for batch in (tokens.repeat(len(group), 1), changed):
+        for batch in (tokens.repeat(copies, 1), changed):
             with torch.random.fork_rng(devices=accelerators):
                 torch.manual_seed(0)
                 logits.append(logits_of(model, batch).float())
+        before, after = logits[0].expand(len(group), -1, -1), logits[1]
         for row, cut in enumerate(group):
-            yield cut, logits[0][row : row + 1, :cut], logits[1][row : row + 1, :cut]
+            yield cut, before[row : row + 1, :cut], after[row : row + 1, :cut]
 
 
 def causal(subject: Subject) -> None:
@@ -161,12 +164,11 @@ def causal(subject: Subject) -> None:
     _require_causal(subject.stirred(LENGTH), short, CUTS, PREFIXES)
     long = random_tokens(1, LONG)
     _require_causal(subject.stirred(LONG), long, LONG_CUTS, LONG_PREFIXES)
-    model = subject.stirred(max(BLOCKS))
+    model = subject.stirred(max(BLOCKS["inference"]))
     set_progress(model, 0.0)  # noise is on
-    for training in (False, True):
-        model.train(training)
-        mode = "training" if training else "inference"
-        for length in BLOCKS:
+    for mode, lengths in BLOCKS.items():
+        model.train(mode == "training")
+        for length in lengths:
             together = max(1, TOKENS_AT_ONCE // length)
             for cut, before, after in pasts(model, random_tokens(1, length), SYMBOLS, together):
                 condition = f"when tokens from {cut} of {length} on change, in {mode}"
