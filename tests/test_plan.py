@@ -139,6 +139,9 @@ def test_controls_are_chosen_by_kind() -> None:
         for choice in ("all", "trained", "none")
     }
     controls = {name for name in registry.names() if registry.info(name).kind == "control"}
+    controls.remove("pointer-repository")  # sees the future: only where it is named
+    named = config.chosen_models({"models": [], "controls": ["pointer-repository"]})
+    assert named == ["pointer-repository"]
     assert kinds["all"] == controls
     assert kinds["trained"] == controls - {"oracle-copy", "chance"}
     assert kinds["none"] == set()

@@ -57,13 +57,23 @@ def test_a_model_that_leaks_after_some_steps_gets_no_score(experiment: str, tmp_
     assert "hops_mean" not in found
 
 
+def test_a_control_that_says_that_it_sees_the_future_gets_its_score(tmp_path: Path) -> None:
+    found = row(tmp_path, "mqar", "pointer-repository")
+    assert (found["status"], found["reason"]) == ("ok", None)
+
+
 def test_an_honest_model_gets_its_score(tmp_path: Path) -> None:
     found = row(tmp_path, "mqar", outside.joined("honest", "planted:Honest"))
     assert (found["status"], found["reason"]) == ("ok", None)
     assert found["accuracy"] >= 0
 
 
-@pytest.mark.parametrize("name", [name for name in registry.names() if registry.info(name).trained])
+HONEST = [
+    name for name in registry.names() if registry.info(name).trained and registry.info(name).causal
+]
+
+
+@pytest.mark.parametrize("name", HONEST)
 def test_no_model_of_the_suite_is_refused(name: str) -> None:
     settings = cell("mqar", name).resolved()
     model = models.build(settings, CPU)
