@@ -118,7 +118,7 @@ class Point(torch.autograd.Function):
             if noise.hard:
                 index = targets.unsqueeze(-1).expand_as(out)
                 torch.gather(rows[2], 1, index, out=out)
-        ctx.save_for_backward(q, k, v, out, targets)
+        ctx.save_for_backward(q, k, v, targets)
         ctx.relaxed = noise, start, own
         ctx.mark_non_differentiable(targets)
         return out.view(v.shape), targets.view(q.shape[:3])
@@ -128,8 +128,8 @@ class Point(torch.autograd.Function):
         """Return the softmax's gradients of q and k; of v through what the output was made of."""
         noise, start, own = ctx.relaxed
         with torch.autocast(g_out.device.type, enabled=False):
-            q, k, v, g = (t.flatten(0, 1) for t in (*ctx.saved_tensors[:3], g_out))
-            targets = ctx.saved_tensors[4]
+            *inputs, targets = ctx.saved_tensors
+            q, k, v, g = (t.flatten(0, 1) for t in (*inputs, g_out))
             g_q, g_k, g_v = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
             for first, last in chunks(q):
                 scores = chunk_scores(q, k, first, last, noise, start, own)
@@ -144,8 +144,7 @@ class Point(torch.autograd.Function):
                     g_v[:, :last].baddbmm_(weights.transpose(1, 2), g_chunk)
             if noise.hard:
                 g_v.scatter_add_(1, targets.unsqueeze(-1).expand_as(g), g)
-        shapes = [t.shape for t in ctx.saved_tensors[:3]]
-        grads = [t.view(shape) for t, shape in zip((g_q, g_k, g_v), shapes, strict=True)]
+        grads = [g.view_as(t) for g, t in zip((g_q, g_k, g_v), inputs, strict=True)]
         return (*grads, None, None, None)
 
 

@@ -9,7 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from workflow.bench.cell import Cell
-from workflow.bench.measure.causality import Broken, Leaks, Subject, audit, causal, cut_points
+from workflow.bench.measure.causality import (
+    Broken,
+    Leaks,
+    Subject,
+    audit,
+    causal,
+    cut_points,
+    independent_of_batch,
+)
 
 CPU = torch.device("cpu")
 
@@ -55,6 +63,21 @@ def test_a_leak_inside_chunks_of_any_size_breaks_the_contract(chunk: int) -> Non
 def test_a_leak_in_training_alone_breaks_the_contract() -> None:
     with pytest.raises(Broken, match=r"in training: it sees the future"):
         causal(subject(when="training"))
+
+
+class MixesBatch(Leaky):
+    """Causal, but each sequence depends on the others of its batch."""
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        logits = super().forward(tokens)
+        return logits - 0.5 * logits.mean(0, keepdim=True)
+
+
+def test_a_model_that_mixes_its_batch_is_not_blamed_on_the_future() -> None:
+    mixes = Subject("mixes", lambda length: MixesBatch(least=10**9), lambda length: MixesBatch())
+    causal(mixes)
+    with pytest.raises(Broken, match="run alone instead of in a batch"):
+        independent_of_batch(mixes)
 
 
 def test_a_causal_mean_keeps_it() -> None:

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from workflow.bench.measure import session
-from workflow.bench.measure.session import Load, Member, Ratio
+from workflow.bench.measure.session import Load, Member
+from workflow.report import intervals
 
 
 def member(name: str, calls: list[str], seconds: float = 0.0) -> Member:
@@ -82,16 +83,16 @@ def test_other_programs_on_the_cores_are_seen() -> None:
         process.join()
     assert load.others is not None
     assert load.others > session.MOST_OTHERS
-    assert "others had" in session.disturbed(load, Ratio(1.0, 0.99, 1.01))
+    assert "others had" in session.disturbed(load, 1.0, 0.99, 1.01)
 
 
 def test_a_disturbed_session_is_told_by_its_load_or_its_twin() -> None:
     quiet = Load(0.02)
-    assert session.disturbed(quiet, Ratio(1.01, 1.005, 1.015)) == ""
-    assert session.disturbed(Load(None), Ratio(0.97, 0.93, 1.01)) == ""
-    assert "differ" in session.disturbed(quiet, Ratio(1.03, 1.01, 1.05))
-    assert "differ" in session.disturbed(quiet, Ratio(0.94, 0.80, 1.10))
-    assert "20%" in session.disturbed(Load(0.2), Ratio(1.0, 0.99, 1.01))
+    assert session.disturbed(quiet, 1.01, 1.005, 1.015) == ""
+    assert session.disturbed(Load(None), 0.97, 0.93, 1.01) == ""
+    assert "differ" in session.disturbed(quiet, 1.03, 1.01, 1.05)
+    assert "differ" in session.disturbed(quiet, 0.94, 0.80, 1.10)
+    assert "20%" in session.disturbed(Load(0.2), 1.0, 0.99, 1.01)
 
 
 def test_the_interval_over_sessions_covers_the_ratio_as_often_as_it_says() -> None:
@@ -100,9 +101,9 @@ def test_the_interval_over_sessions_covers_the_ratio_as_often_as_it_says() -> No
     truth, covered, narrow, trials = math.log(2.2), 0, 0, 4000
     for _ in range(trials):
         sessions = rng.normal(truth, 0.04, size=(3, 1)) + rng.normal(0, 0.08, size=(3, 8))
-        over = session.between_sessions(sessions.tolist())
+        over = intervals.ratio(np.exp(sessions.mean(axis=1)).tolist())
         covered += over.low <= 2.2 <= over.high
-        rounds = session.interval(sessions.flatten().tolist())
+        rounds = intervals.ratio(np.exp(sessions.flatten()).tolist())
         narrow += rounds.low <= 2.2 <= rounds.high
     assert covered / trials == pytest.approx(0.95, abs=0.012)
     assert narrow / trials < 0.9, "rounds of one process are not independent"
@@ -113,6 +114,6 @@ def test_a_busy_loop_beside_half_of_the_rounds_leaves_the_ratio() -> None:
     slow = np.where(np.arange(40) < 20, 3.0, 1.0)
     ours = slow * np.exp(rng.normal(0, 0.05, 40))
     other = 2.0 * slow * np.exp(rng.normal(0, 0.05, 40))
-    found = session.ratio(other.tolist(), ours.tolist(), 0.95)
+    found = intervals.ratio((other / ours).tolist())
     assert found.low < 2.0 < found.high
     assert fmean(other) / fmean(ours[20:]) > 3, "what rows timed one after another would say"

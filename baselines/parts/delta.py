@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from baselines.parts.chunks import chunk, unchunk
+from baselines.parts.recurrence import decays
 
 CHUNK = 64
 
@@ -30,9 +31,7 @@ def delta_rule(
         kept, to_end = torch.ones_like(rates), torch.ones_like(rates)
         between: Tensor | float = 1.0
         if log_decay is not None:
-            total = chunk(log_decay.to(exact), CHUNK).cumsum(dim=-2)  # from the chunk's start on
-            between = (total - total.transpose(-2, -1)).tril().exp()
-            kept, to_end = total.exp(), (total[..., -1:, :] - total).exp()
+            between, kept, to_end = decays(chunk(log_decay.to(exact), CHUNK))
         transposed = keys.transpose(-2, -1)
         # strictly lower part: what earlier writes of the chunk left at this key
         system = rates * (keys @ transposed) * between

@@ -65,14 +65,20 @@ def gated_sums(q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor) -> Tensor:
     exact = torch.promote_types(log_decay.dtype, torch.float32)
     rate = log_decay.to(exact).unsqueeze(-1)
     queries, keys, values, rate = (chunk(part, CHUNK) for part in (q, k, v, rate))
+    between, since, until = decays(rate)
+    scores = (queries @ keys.transpose(-2, -1)).tril() * between
+    added = keys.transpose(-2, -1) @ (values * until)
+    before = carried(since[..., -1:, :], added)
+    return unchunk(scores @ values + (queries * since) @ before, q.shape[-2])
+
+
+def decays(rate: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the decays within chunks of log a_t = rate float[..., C, c, 1]: between positions,
+    float[..., C, c, c], from a chunk's start, own position included, and to its end, as `rate`."""
     total = rate.cumsum(dim=-2)
-    end = total[..., -1:, :]
     # the lower triangle before exp: above it decays would grow
     between = (total - total.transpose(-2, -1)).tril().exp()
-    scores = (queries @ keys.transpose(-2, -1)).tril() * between
-    added = keys.transpose(-2, -1) @ (values * (end - total).exp())
-    before = carried(end.exp(), added)
-    return unchunk(scores @ values + (queries * total.exp()) @ before, q.shape[-2])
+    return between, total.exp(), (total[..., -1:, :] - total).exp()
 
 
 def carried(decay: Tensor, added: Tensor) -> Tensor:

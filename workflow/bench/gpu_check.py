@@ -23,8 +23,9 @@ from pointer.errors import InputError
 from workflow.bench.cell import Cell
 from workflow.bench.measure import devices, memory, models, session, timing
 from workflow.bench.measure.causality import (
-    changed_from,
+    SYMBOLS,
     logits_of,
+    pasts,
     random_tokens,
     require_same,
 )
@@ -90,10 +91,8 @@ def _reason(error: Exception) -> str:
 def _causal(name: str, device: torch.device) -> None:
     length = 300  # beyond the window of longformer
     model, tokens = _small_model(name, length, device), random_tokens(1, length)
-    before = logits_of(model, tokens.to(device))
-    for i in (1, 77, 299):
-        after = logits_of(model, changed_from(tokens, i).to(device))
-        require_same(after[:, :i], before[:, :i], f"when tokens from {i} on change")
+    for cut, before, after in pasts(model, tokens.to(device), (1, 77, 299), SYMBOLS, 1):
+        require_same(after, before, f"when tokens from {cut} on change")
 
 
 def _same_as_cpu(device: torch.device) -> None:

@@ -1,5 +1,5 @@
 # The rows of a tier -> one frame -> estimates -> tables, figures, verdicts, the results page, in
-# "results" for the default tier, "results/<tier>" for another. A table without rows says so.
+# "results" for the default tier, "results/<tier>" for another. A table without rows has its heading and notes.
 TABLES = (
     "training_time throughput speedup memory copy_accuracy copy_loss hops operations scaling"
     " parameters mixers fairness ablation two_hop recall bytes goals"

@@ -116,7 +116,10 @@ def audit(model: nn.Module, task: Task, device: torch.device, dtype: str = "floa
     for training in (False, True):
         model.train(training)
         with devices.precision(device, dtype):
-            for cut, before, after in pasts(model, tokens.to(device), task.symbols, task.batch):
+            cuts = cut_points(task.length)
+            for cut, before, after in pasts(
+                model, tokens.to(device), cuts, task.symbols, task.batch
+            ):
                 difference = (after - before).abs().amax(dim=(0, 2))
                 wrong = (difference > AUDIT_SHARE * before.abs().max()).nonzero()
                 if len(wrong):
@@ -134,15 +137,14 @@ def cut_points(length: int) -> list[int]:
 
 
 def pasts(
-    model: nn.Module, tokens: Tensor, symbols: int, together: int
+    model: nn.Module, tokens: Tensor, cuts: Sequence[int], symbols: int, together: int
 ) -> Iterator[tuple[int, Tensor, Tensor]]:
-    """Yield each cut point of tokens int64[1, N] with the logits float[1, cut, V] before it, as
+    """Yield each of `cuts` with the logits float[1, cut, V] before it of tokens int64[1, N], as
     they are and with the future changed.
 
     `together` sequences run in a batch. In training mode both runs have the same batch and random
     numbers, so that they compare.
     """
-    cuts = cut_points(tokens.shape[1])
     accelerators = [tokens.device] if tokens.device.type == "cuda" else []
     for start in range(0, len(cuts), together):
         group = cuts[start : start + together]
@@ -169,30 +171,29 @@ def causal(subject: Subject) -> None:
     for mode, lengths in BLOCKS.items():
         model.train(mode == "training")
         for length in lengths:
-            together = max(1, TOKENS_AT_ONCE // length)
-            for cut, before, after in pasts(model, random_tokens(1, length), SYMBOLS, together):
-                condition = f"when tokens from {cut} of {length} on change, in {mode}"
-                require_same(after, before, f"{condition}: it sees the future")
+            condition = f"of {length} on change, in {mode}: it sees the future"
+            _require_past(model, random_tokens(1, length), cut_points(length), condition)
 
 
 def _require_causal(
     model: nn.Module, tokens: Tensor, cuts: Sequence[int], prefixes: Sequence[int]
 ) -> None:
     """Change tokens int64[1, N] from each of `cuts` on; cut them to each length of `prefixes`."""
+    _require_past(model, tokens, cuts, "on change: it sees the future")
     before, length = logits_of(model, tokens), tokens.shape[1]
-    at_once = max(1, TOKENS_AT_ONCE // length)
-    for start in range(0, len(cuts), at_once):
-        group = cuts[start : start + at_once]
-        together = logits_of(model, torch.cat([changed_from(tokens, i) for i in group]))
-        for i, logits in zip(group, together, strict=True):
-            if not bool(((logits - before[0])[:i].abs() <= TOLERANCE).all()):
-                # Run it alone, so that the rest of the batch is not blamed on the future.
-                alone = logits_of(model, changed_from(tokens, i))[:, :i]
-                condition = f"when tokens from {i} on change: it sees the future"
-                require_same(alone, before[:, :i], condition)
     for i in prefixes:
         condition = f"with only {i} tokens given instead of {length}"
         require_same(logits_of(model, tokens[:, :i]), before[:, :i], condition)
+
+
+def _require_past(model: nn.Module, tokens: Tensor, cuts: Sequence[int], condition: str) -> None:
+    """Raise Broken where what comes before a cut of tokens int64[1, N] changes with its future."""
+    together = max(1, TOKENS_AT_ONCE // tokens.shape[1])
+    for cut, before, after in pasts(model, tokens, cuts, SYMBOLS, together):
+        if not bool(((after - before).abs() <= TOLERANCE).all()):
+            # Run it alone, so that the rest of the batch is not blamed on the future.
+            for _, before_alone, alone in pasts(model, tokens, [cut], SYMBOLS, 1):
+                require_same(alone, before_alone, f"when tokens from {cut} {condition}")
 
 
 def changed_from(tokens: Tensor, i: int, symbols: int = SYMBOLS) -> Tensor:

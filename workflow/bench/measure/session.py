@@ -4,16 +4,18 @@ Rows timed one after another do not compare: what disturbs the machine disturbs 
 every round steps each model once, in a new random order (random interleaving, as google/benchmark
 has it), and ratios are taken inside a round. A twin, a second instance of the first model, tells
 how far two equal models differ; the load of others on the cores is read beside it.
+
+Rounds of one process share its memory layout and the minutes that it ran in, so an interval over
+sessions rests on the sessions' means (Kalibera and Jones 2013, Rigorous Benchmarking in Reasonable
+Time: the highest level of repetition decides).
 """
 
 from __future__ import annotations
 
 import functools
 import gc
-import math
 import os
 import random
-import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -110,50 +112,16 @@ def _others(before: float | None, after: float | None, own: float, elapsed: floa
     return max(0.0, (after - before - own) / (elapsed * cores))
 
 
-@dataclass(frozen=True)
-class Ratio:
-    """A geometric mean of ratios with its interval; the bounds are NaN for a single value."""
+def disturbed(load: Load, twin: float, low: float, high: float) -> str:
+    """Return why a session decides nothing, or nothing.
 
-    value: float
-    low: float
-    high: float
-
-
-def ratio(others: Sequence[float], ours: Sequence[float], level: float) -> Ratio:
-    """Return how many times as fast ours was, from wall times of the same rounds."""
-    logs = [math.log(other / own) for other, own in zip(others, ours, strict=True)]
-    return interval(logs, level)
-
-
-def interval(logs: Sequence[float], level: float = 0.95) -> Ratio:
-    """Return the ratio whose logarithms these are, with Student's t interval of their mean.
-
-    Rounds of one process share its memory layout and the minutes that it ran in, so between
-    sessions the logarithms are the sessions' means (Kalibera and Jones 2013, Rigorous Benchmarking
-    in Reasonable Time: the highest level of repetition decides).
+    twin: the ratio of two equal models over all sessions of its length, from `low` to `high` at
+    the level CERTAIN.
     """
-    centre = statistics.fmean(logs)
-    if len(logs) < 2:
-        return Ratio(math.exp(centre), math.nan, math.nan)
-    from scipy import stats  # imported late: gpu-check runs without it
-
-    error = statistics.stdev(logs) / math.sqrt(len(logs))
-    half = float(stats.t.ppf((1 + level) / 2, len(logs) - 1)) * error
-    return Ratio(math.exp(centre), math.exp(centre - half), math.exp(centre + half))
-
-
-def between_sessions(logs_by_session: Sequence[Sequence[float]], level: float = 0.95) -> Ratio:
-    """Return the ratio over sessions, each with the logarithms of its rounds' ratios."""
-    return interval([statistics.fmean(logs) for logs in logs_by_session], level)
-
-
-def disturbed(load: Load, twin: Ratio) -> str:
-    """Return why a session decides nothing, or nothing. twin: over all sessions of its length, at
-    the level CERTAIN."""
     if load.others is not None and load.others > MOST_OTHERS:
         return f"others had {load.others:.0%} of the cores' time"
-    difference = abs(twin.value - 1)
-    certain = not twin.low <= 1 <= twin.high
+    difference = abs(twin - 1)
+    certain = not low <= 1 <= high
     if difference > TWIN_FAR or (difference > TWIN_OFF and certain):
-        return f"two equal models differ: {twin.value:.3f} ({twin.low:.3f} to {twin.high:.3f})"
+        return f"two equal models differ: {twin:.3f} ({low:.3f} to {high:.3f})"
     return ""
