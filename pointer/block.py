@@ -21,7 +21,7 @@ from pointer.errors import MIXER_SETTINGS, InputError
 from pointer.optim import TableMomentum
 from pointer.select import Noise
 from pointer.settings import BlockSettings, PointerSettings
-from pointer.trunk import INIT_STD, LayerShape, Mixer
+from pointer.trunk import LayerShape, Mixer
 
 CHAIN_WIDTH = 32
 CHAIN_WAVES = 4
@@ -90,7 +90,7 @@ class PointerBlock(Mixer):
         # query, key, gate and value in one product: x is read (and under autocast cast) once
         self.parts = [scored, scored, d * settings.gate, d * settings.value]
         self.project = nn.Linear(d, sum(self.parts), bias=False)
-        nn.init.normal_(self.project.weight, std=INIT_STD)
+        nn.init.normal_(self.project.weight, std=d**-0.5)
 
     def set_progress(self, done: float) -> None:
         """Set where training is, for the noise schedule."""

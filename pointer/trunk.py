@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from pointer.errors import InputError
 
-INIT_STD = 0.02  # GPT-2's
+INIT_STD = 0.02  # GPT-2's, for all but the mixers' projections of their input: 1/sqrt(fan-in)
 
 
 @dataclass(frozen=True)

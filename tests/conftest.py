@@ -30,7 +30,6 @@ SLURM_COMMANDS = ("slurmctld", "slurmd", "munged", "squeue")
 LONG_FILES = (
     "test_kills.py",
     "test_contract.py",
-    "test_golden.py",
     "test_readme.py",
     "test_walkthrough.py",
     "test_slurm.py",

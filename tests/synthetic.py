@@ -144,7 +144,7 @@ def copied(model: str, distance: int, accuracy: float, **values: Any) -> Row:
             "experiment": "copy",
             "model": model,
             "distance": distance,
-            "length": distance + 768,
+            "length": distance + 128,
             "batch": 1,
             "accuracy": accuracy,
             "accuracy_low": low,
@@ -199,7 +199,7 @@ def traced(distance: int, **values: Any) -> Row:
         **{
             "experiment": "interpretability",
             "distance": distance,
-            "length": distance + 768,
+            "length": distance + 128,
             "batch": 1,
             "files": {"trace": "trace.json"},
             "accuracy": 1.0,
@@ -213,7 +213,7 @@ def traced(distance: int, **values: Any) -> Row:
 def trace(distance: int, heads: int = 2) -> Row:
     """Tokens int[N] and targets int[L][H][N] of 6 layers: the third looks `distance` back, the
     others near."""
-    hops, n = (3, 41, distance, 12, 55, 1), distance + 768
+    hops, n = (3, 41, distance, 12, 55, 1), distance + 128
     edges = [0, *(2**k for k in range((n - 1).bit_length() + 1))]
     return {
         "tokens": [i * i % 20 for i in range(n)],
@@ -222,7 +222,7 @@ def trace(distance: int, heads: int = 2) -> Row:
         ],
         "hop_edges_tokens": edges,
         "hop_counts": [
-            [768 * (low <= hop < high) for low, high in pairwise(edges)] for hop in hops
+            [128 * (low <= hop < high) for low, high in pairwise(edges)] for hop in hops
         ],
     }
 

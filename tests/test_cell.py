@@ -52,9 +52,10 @@ def test_any_cell_survives_its_command_line_and_its_json(
 
 
 def test_argv_says_only_what_differs_from_the_defaults() -> None:
-    assert Cell.of(**COPY).argv() == ["--experiment", "copy", "--model", "pointer"]
+    copied = ["--experiment", "copy", "--model", "pointer", "--lr", "0.001"]
+    assert Cell.of(**COPY).argv() == copied
     traced = Cell.of("interpretability", "pointer", task="bytes", length=64)
-    options = "--experiment interpretability --model pointer --length 64 --task bytes"
+    options = "--experiment interpretability --model pointer --length 64 --lr 0.001 --task bytes"
     assert traced.argv() == options.split()
 
 
@@ -83,7 +84,7 @@ def test_argv_says_only_what_differs_from_the_defaults() -> None:
         ({"lenght": 256}, "Did you mean 'length'"),
         ({"heads": 3}, "width is 256; accepted: a multiple of heads, 3"),
         ({"layers": 0}, "layers is 0; accepted: greater than or equal to 1"),
-        ({"schedule": "cosine"}, "constant"),
+        ({"schedule": "linear"}, "constant"),
         ({"pairs": 7}, "--pairs 7 does nothing in copy; accepted: with mqar"),
     ],
 )
@@ -149,7 +150,7 @@ def test_the_key_changes_with_what_matters(change: dict[str, Any]) -> None:
 
 def test_sizes_left_open_are_filled_in() -> None:
     copy = Cell.of(**COPY, distance=2048).resolved()
-    assert (copy.length, copy.batch, copy.axis, copy.x) == (2816, 1, "distance", 2048)
+    assert (copy.length, copy.batch, copy.axis, copy.x) == (2176, 1, "distance", 2048)
     timed = Cell.of("efficiency", "pointer", length=256).resolved()
     assert (timed.length, timed.batch, timed.threads) == (256, 16, cells.affinity())
     assert (timed.axis, timed.x) == ("length", 256)
@@ -171,7 +172,7 @@ def test_equal_sizes_are_the_same_row_however_they_are_said() -> None:
         ("string-copy", {"letters": 20}, 42, 29),
         ("listops", {"symbols": 99}, 2000, 16),
         ("bytes", {"symbols": 20}, 1024, 256),
-        ("copy", {}, 1280, 20),
+        ("copy", {}, 640, 20),
         ("complexity", {}, 2048, 20),
     ],
 )

@@ -30,7 +30,7 @@ def test_every_tier_is_valid_and_has_cells(name: str) -> None:
             "'token' is unknown. Did you mean 'tokens'.*`experiments.copy` in",
         ),
         ({"experiments": {"copy": {"restrict": {"linaer": {}}}}}, "Did you mean 'linear'"),
-        ({"experiments": {"copy": {"restrict": {"linear": {"tokens": 1}}}}}, "'tokens' is unknown"),
+        ({"experiments": {"copy": {"restrict": {"linear": {"lr": 1}}}}}, "'lr' is unknown"),
         (
             {"experiments": {"copy": {"tokens": "many"}}},
             "experiments.copy.tokens is 'many'; accepted: a valid integer",
@@ -124,7 +124,7 @@ def test_texts_and_single_values_of_the_command_line_are_read() -> None:
 
 
 def test_additions_merge_deeply_and_lists_replace() -> None:
-    copy = {"tokens": 5000}
+    copy = {"stop_accuracy": 0.5}
     merged = config.tier("default", {"lengths": [64], "experiments": {"copy": copy}})
     before = config.tier("default")["experiments"]["copy"]
     assert merged["lengths"] == [64]
@@ -162,10 +162,10 @@ def test_a_tier_file_by_path_is_that_tier(name: str) -> None:
 
 def test_a_tier_that_extends_another_runs_the_experiments_that_it_names() -> None:
     base = config.tier("default")
-    added = {"tier": "mine", "extends": "default", "experiments": {"copy": {"tokens": 9999}}}
+    added = {"tier": "mine", "extends": "default", "experiments": {"copy": {"lr": 0.5}}}
     mine = config.from_files([], added)
     assert list(mine["experiments"]) == ["copy"]
-    assert mine["experiments"]["copy"] == {**base["experiments"]["copy"], "tokens": 9999}
+    assert mine["experiments"]["copy"] == {**base["experiments"]["copy"], "lr": 0.5}
     assert config.from_files([], {"tier": "mine", "extends": "smoke"})["experiments"].keys() == (
         config.tier("smoke")["experiments"].keys()
     )
@@ -187,8 +187,8 @@ def test_a_restriction_to_other_sizes_than_the_users_is_lifted(added: dict[str, 
 
 def test_a_restriction_that_leaves_some_of_the_users_sizes_stays() -> None:
     cells = config.cells(config.tier("default", {"distances": [512, 4096]}))
-    unfused = [c for c in cells if c.model == "transformer-unfused" and c.experiment == "copy"]
-    assert {cell.x for cell in unfused} == {512}
+    formula = [c for c in cells if c.model == "pointer-formula" and c.experiment == "copy"]
+    assert {cell.x for cell in formula} == {512}
 
 
 def test_a_tier_without_any_cell_is_refused() -> None:

@@ -30,7 +30,7 @@ from workflow.report.page import build
 pytestmark = pytest.mark.browser
 ROOT = Path(__file__).resolve().parents[1]
 DISTANCE, LAYERS, HEADS = 2048, 6, 2
-LENGTH = DISTANCE + 768
+LENGTH = DISTANCE + 128
 SVG = (
     '<svg xmlns="http://www.w3.org/2000/svg" width="40" height="30">'
     '<rect width="20" height="30"/></svg>'

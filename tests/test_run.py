@@ -60,9 +60,9 @@ def test_a_result_becomes_a_row_with_its_origin(tmp_path: Path) -> None:
     row = measured(tmp_path, body)
     assert (row["status"], row["accuracy"], row["loss"], row["reason"]) == ("ok", 0.5, None, None)
     assert row["command"].endswith(
-        "--experiment copy --model chance --memory-limit-bytes 1073741824"
+        "--experiment copy --model chance --lr 0.001 --memory-limit-bytes 1073741824"
     )
-    assert (row["length"], row["x"], row["chance"]) == (1280, 512, 0.05)
+    assert (row["length"], row["x"], row["chance"]) == (640, 512, 0.05)
 
 
 BAD_ENDS = [

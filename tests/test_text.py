@@ -1,9 +1,8 @@
-"""Is the text real, split by file, predicted one step ahead, and named by a hash?"""
+"""Is the text real, cut in order, predicted one step ahead, and named by a hash?"""
 
 from __future__ import annotations
 
 import math
-import sysconfig
 from pathlib import Path
 
 import numpy as np
@@ -11,46 +10,22 @@ import pytest
 
 from pointer.errors import InputError
 from workflow.bench.tasks.base import Seeds, generator
-from workflow.bench.tasks.text import (
-    Bytes,
-    Corpus,
-    corpus,
-    library_files,
-    split_by_file,
-    split_by_place,
-)
-
-ROOT = Path(sysconfig.get_paths()["stdlib"])
+from workflow.bench.tasks.text import Bytes, Corpus, corpus
 
 
 def task(data: str = "", length: int = 64) -> Bytes:
     return Bytes(data=data).at(2, length, symbols=256, seeds=Seeds.of(0))
 
 
-def test_the_librarys_sources_are_found_without_tests_and_installed_packages() -> None:
-    names = {path.relative_to(ROOT).as_posix() for path in library_files(ROOT)}
-    assert {"json/decoder.py", "argparse.py"} <= names
-    assert not any(
-        "site-packages" in name or "/test/" in name or "_sysconfigdata" in name for name in names
-    )
-
-
-def test_whole_files_go_to_one_split_and_equal_ones_to_the_same() -> None:
-    contents = [f"file {i}\n".encode() * 50 for i in range(200)]
-    splits = {name: part.tobytes() for name, part in split_by_file([*contents, *contents]).items()}
-    for content in contents:
-        assert sorted(part.count(content) for part in splits.values()) == [0, 0, 2]
-    assert 0.65 < len(splits["train"]) / sum(map(len, splits.values())) < 0.95
-    assert all(len(part) for part in splits.values())
-
-
-def test_a_single_file_is_cut_at_90_and_95_percent() -> None:
-    parts = split_by_place(bytes(range(100)))
-    assert [part.tolist() for part in parts.values()] == [
-        list(range(90)),
-        list(range(90, 95)),
-        list(range(95, 100)),
-    ]
+def test_a_text_is_cut_at_90_and_95_percent(tmp_path: Path) -> None:
+    text = tmp_path / "text"
+    text.write_bytes(bytes(range(100)))
+    parts = {name: part.tolist() for name, part in corpus(str(text)).splits.items()}
+    assert parts == {
+        "train": list(range(90)),
+        "check": list(range(90, 95)),
+        "evaluate": list(range(95, 100)),
+    }
 
 
 def test_streams_read_their_own_split(tmp_path: Path) -> None:
@@ -90,7 +65,8 @@ def test_a_text_that_cannot_be_read_or_is_too_short_is_refused(tmp_path: Path) -
         task(str(tmp_path / "short")).sequences(generator("check", 0, 0), 1, "check")
 
 
-def test_the_library_is_a_text_of_megabytes_in_three_parts() -> None:
-    found: Corpus = corpus("")
-    assert all(len(part) > 200_000 for part in found.splits.values())
-    assert found is corpus("")
+def test_the_suites_own_text_is_the_same_everywhere() -> None:
+    text: Corpus = corpus("")
+    assert sum(len(part) for part in text.splits.values()) == 1_115_394
+    assert text.data_hash == "86c4e6aa9db7c042"
+    assert text is corpus("")

@@ -132,13 +132,22 @@ def test_a_look_at_more_sequences_comes_less_often(checked: int, batch: int, ste
     assert 2 * checked <= 3 * batch * steps / 6
 
 
-def test_the_learning_rate_warms_up() -> None:
+def test_the_learning_rate_warms_up_then_falls_to_a_tenth() -> None:
     stepper = training.Stepper(model(), recipe(960, lr=0.5), CPU)
     rates = []
-    for step in range(7):
+    for step in range(10):
         stepper.step(*TASK.training_batch(step))
         rates.append(stepper.optimizers[0].param_groups[0]["lr"])
-    assert rates == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5, 0.5, 0.5])
+    cosine = [0.5 * (0.1 + 0.45 * (1 + math.cos(math.pi * step / 10))) for step in range(1, 11)]
+    assert rates == pytest.approx(cosine)  # the warm-up, a tenth of this budget, is one step
+    assert rates[-1] == pytest.approx(0.05)
+
+
+def test_the_warm_up_is_a_number_of_tokens_whatever_the_budget() -> None:
+    for tokens in (10**6, 5 * 10**6):
+        constant = training.Recipe(tokens=tokens, lr=1.0, schedule="constant")
+        shares = [constant.rate_share(used) for used in (12_500, 25_000, 50_000, tokens)]
+        assert shares == pytest.approx([0.25, 0.5, 1.0, 1.0])
 
 
 def test_loss_is_taken_at_supervised_positions_only() -> None:

@@ -15,9 +15,9 @@ from pointer.trunk import INIT_STD, LayerShape, Mixer
 
 
 def input_projection(inputs: int, outputs: int) -> nn.Linear:
-    """Return a linear map without bias, normal with GPT-2's std."""
+    """Return a linear map without bias, normal with std 1/sqrt(inputs)."""
     linear = nn.Linear(inputs, outputs, bias=False)
-    nn.init.normal_(linear.weight, std=INIT_STD)
+    nn.init.normal_(linear.weight, std=inputs**-0.5)
     return linear
 
 

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from pointer.errors import InputError
-from workflow.bench import experiments, registry, tasks
+from workflow.bench import experiments, rates, registry, tasks
 from workflow.bench.tasks.base import Seeds, Task
 from workflow.bench.validation import Closed, Number, Settings, Text, Whole, input_error
 
@@ -57,6 +57,10 @@ class Trunk(Closed):
             raise InputError.about("width", self.width, accepted, where("width"))
         return self
 
+    def __str__(self) -> str:
+        """Return layers x width x heads."""
+        return f"{self.layers}x{self.width}x{self.heads}"
+
 
 def _known_experiment(name: str) -> str:
     return experiments.info(name).name
@@ -96,8 +100,15 @@ class Cell(Closed):
     batch: Whole = _setting(
         0, "sequences a step; 0: 4096 // N or fewer, as the task says, at least 1", ge=0, le=65536
     )
-    tokens: Whole = _setting(100_000, "training budget in tokens, never exceeded", ge=1, le=10**12)
-    lr: Number = _setting(1e-3, "learning rate of AdamW", ge=0.0, le=10.0)
+    tokens: Whole = _setting(
+        100_000, "training budget in tokens, never exceeded; 0: untrained", ge=0, le=10**12
+    )
+    lr: Number = _setting(
+        rates.DEFAULT,
+        "learning rate of AdamW; where a model learns a task: as the search chose it",
+        ge=0.0,
+        le=10.0,
+    )
     symbols: Annotated[Whole, AfterValidator(_vocabulary)] = _setting(
         0, "vocabulary V, at least 2; 0: the task's own; a task may fix it", ge=0, le=2**20
     )
@@ -112,8 +123,12 @@ class Cell(Closed):
         0, "fresh symbols scored at the end, at least; 0: the task's own number", ge=0, le=10**9
     )
     trunk: Trunk = _setting(Trunk(), "the trunk's sizes")
-    init: Literal["normal-0.02"] = _setting("normal-0.02", "initialisation of the projections")
-    schedule: Literal["constant"] = _setting("constant", "learning rate over training")
+    init: Literal["fan-in"] = _setting(
+        "fan-in", "initialisation of the mixers' projections of their input: std 1/sqrt(fan-in)"
+    )
+    schedule: Literal["cosine", "constant"] = _setting(
+        "cosine", "learning rate over training, after a warm-up; cosine: down to a tenth"
+    )
     short_convolution: Literal["source"] = _setting(
         "source", "convolution on queries, keys and values; source: as the mixer's source has it"
     )
@@ -164,13 +179,16 @@ class Cell(Closed):
 
     @model_validator(mode="before")
     @classmethod
-    def _default_task(cls, values: Any) -> Any:
-        """Fill in the experiment's own task."""
-        if isinstance(values, dict) and values.get("task") is None:
-            entry = experiments.EXPERIMENTS.get(str(values.get("experiment")))
-            if entry is not None and entry.trains:
-                return {**values, "task": {"name": entry.task}}
-        return values
+    def _own_task_and_rate(cls, values: Any) -> Any:
+        """Fill in the experiment's own task, and the learning rate that the search chose."""
+        entry = experiments.EXPERIMENTS.get(str(values.get("experiment")))
+        if entry is None or not entry.trains:
+            return values
+        task = values.get("task") or {"name": entry.task}
+        name = task["name"] if isinstance(task, dict) else task.name
+        trunk = Trunk.model_validate(values.get("trunk", {}))
+        model = str(values.get("model")).partition("=")[0]
+        return {"lr": rates.chosen(name, str(trunk), model), **values, "task": task}
 
     @model_validator(mode="after")
     def _fits(self) -> Cell:
@@ -183,8 +201,8 @@ class Cell(Closed):
         if full.task is not None:
             full.learned()
         step = full.batch * full.length
-        if entry.trains and self.tokens < step:
-            accepted = f"at least {step:,}, one step of batch x N"
+        if entry.trains and 0 < self.tokens < step:
+            accepted = f"0, or at least {step:,}, one step of batch x N"
             raise InputError.about("tokens", self.tokens, accepted, where("tokens"))
         return self
 
@@ -246,11 +264,12 @@ class Cell(Closed):
 
     def argv(self) -> list[str]:
         """Return the options of `pointer-bench run` that make this cell: what differs from the
-        defaults."""
+        defaults, and the learning rate where the search may choose another."""
         argv: list[str] = []
+        entry = experiments.info(self.experiment)
         for key, value in self.flat().items():
-            own = experiments.info(self.experiment).task if key == "task" else OPTIONS[key].default
-            if value != own:
+            own = entry.task if key == "task" else OPTIONS[key].default
+            if value != own or (key == "lr" and entry.trains):
                 text = str(value)  # one that starts with a dash would be read as an option
                 argv += [f"{option(key)}={text}"] if text.startswith("-") else [option(key), text]
         for key in sorted(self.mixer):
@@ -289,7 +308,7 @@ class Cell(Closed):
         path."""
         words = [f"{key}={json.dumps(value)}" for key, value in sorted(self.mixer.items())]
         if self.trunk != Trunk():
-            words.append(f"trunk={self.trunk.layers}x{self.trunk.width}x{self.trunk.heads}")
+            words.append(f"trunk={self.trunk}")
         text = re.sub(r"[^A-Za-z0-9_=+,.]+", "", ",".join(words))
         return [text[:LONGEST_LABEL]] if text else []
 

@@ -21,8 +21,8 @@ from typing import Any, NoReturn
 import click
 
 from pointer.errors import InputError
-from workflow.bench import config, experiments, registry
-from workflow.bench.cell import OPTIONS, Cell, option
+from workflow.bench import config, experiments, rates, registry
+from workflow.bench.cell import OPTIONS, Cell, from_dict, option
 from workflow.bench.outcomes import EnvironmentFault, StoppedError
 from workflow.bench.rows import RowError, provenance
 
@@ -303,6 +303,24 @@ def verify(
     write = verification.as_json if as_json else verification.as_text
     print(write(checked, files))
     return FAILED if checked.problems() else OK
+
+
+@pointer_bench.command("rates")
+@click.argument("paths", nargs=-1, required=True, type=FILE)
+def rates_(paths: Sequence[Path]) -> int:
+    """Write the learning rates that searches chose to config/learning_rates.yaml. PATHS are folders
+    with rows of the experiment `rates`."""
+    from workflow.bench.rows import read_rows
+
+    found = []
+    for folder in paths:
+        for _, row in read_rows(folder):
+            if row["experiment"] == "rates" and row["status"] == "ok":
+                cell = from_dict(row["settings"])
+                found.append((cell.task_name, str(cell.trunk), row["model"], row["lr_chosen"]))
+    rates.write(found)
+    print(f"{len(found)} searches -> {rates.FILE.name}")
+    return OK
 
 
 @pointer_bench.command()

@@ -109,13 +109,17 @@ Count = Annotated[Whole, Field(ge=1, le=1000)]
 Tokens = Annotated[Whole, Field(ge=1, le=10**12)]
 Size = Annotated[str, Field(pattern="^[1-9][0-9]{0,8}$")]
 TierName = Annotated[str, Field(pattern="^[a-z][a-z0-9_-]{0,63}$")]
-RESTRICTION = {**_keys(repeats=(Count, "how often a cell is measured")), **_lists()}
+RESTRICTION = _keys(
+    repeats=(Count, "how often a cell is measured"),
+    tokens=(_accepted("tokens"), "the training budget in tokens"),
+    tokens_at=(dict[Size, Tokens], "the budget at single values of the axis, distances, say"),
+)
+RESTRICTION |= _lists()
 Restriction: Any = create_model("Restriction", __base__=Closed, **RESTRICTION)
 BLOCK = _keys(
     models=(Names, "all, a group (paper, field, own), or names that `pointer-bench list` prints"),
     controls=(Names, "all, trained, none, or names of controls"),
     tasks=(_list_of(Task), "what interpretability trains on"),
-    tokens_at=(dict[Size, Tokens], "the budget at single values of the axis, distances, say"),
     mixer=(dict[str, Settings], "settings of mixers, by model"),
     variants=(dict[str, list[Settings]], "by model, mixer settings that it is also run with"),
     restrict=(dict[str, Restriction], "the only values for a model, group, cost, control or dtype"),
@@ -206,12 +210,14 @@ def overlay(base: Config, added: Config) -> Config:
 
 
 def _lifted(restrict: Config, listed: Config) -> Config:
-    """Return restrictions without those that would leave none of the listed sizes."""
+    """Return restrictions without those that would leave none of the listed sizes, or replace a
+    listed budget."""
     lifted: Config = {name: {} for name in restrict}
     for name, rule in restrict.items():
         for key, values in rule.items():
-            sizes = listed.get(key) if key in AXES else None
-            if sizes is None or set(values) & set(sizes):
+            setting = "tokens" if key == "tokens_at" else key
+            kept = key in AXES and set(values) & set(listed.get(key, ()))
+            if setting not in listed or kept:
                 lifted[name][key] = values
     return lifted
 
@@ -306,8 +312,8 @@ def _of_experiment(experiment: str, block: Config) -> Iterator[Cell]:
 def _of_task(experiment: str, task: str, block: Config) -> Iterator[Cell]:
     """Yield an experiment's cells of one task (empty: none is learned)."""
     axis = tasks.info(task).axis if task else "length"
-    own = tasks.info(task).model_fields if task else {}
-    used = SCALARS - (tasks.parameters().keys() - own.keys())
+    parameters = tasks.info(task).model_fields if task else {}
+    used = SCALARS - (tasks.parameters().keys() - parameters.keys())
     scalars = {key: block[key] for key in used if block.get(key) is not None}
     grid = itertools.product(
         range(block["repeats"]),
@@ -319,13 +325,12 @@ def _of_task(experiment: str, task: str, block: Config) -> Iterator[Cell]:
     for repeat, size, seed, device, dtype in grid:
         values = {axis: size, "seed": seed, "device": device, "dtype": dtype}
         settings = {**scalars, **values, "repeat": repeat}
-        if str(size) in block.get("tokens_at", {}):
-            settings["tokens"] = block["tokens_at"][str(size)]
         for model in chosen_models(block):
             entry = registry.info(model)
             if _takes_part(entry, repeat, values, block):
+                own = {**settings, **_tokens(entry, size, block)}
                 for mixer in variants(entry.name, block):
-                    yield Cell.of(experiment, model, task=task, mixer=mixer, **settings)
+                    yield Cell.of(experiment, model, task=task, mixer=mixer, **own)
 
 
 def _sizes(block: Config, axis: str, task: str) -> list[int]:
@@ -350,6 +355,18 @@ def _takes_part(entry: registry.Entry, repeat: int, values: Config, block: Confi
             if key in rule and setting in values and values[setting] not in rule[key]:
                 return False
     return True
+
+
+def _tokens(entry: registry.Entry, size: int, block: Config) -> Config:
+    """Return the budget at a size, if the block gives one: a rule's for the model comes first, and
+    the narrowest rule wins."""
+    rules = [block["restrict"].get(name, {}) for name in (entry.name, entry.kind, entry.cost)]
+    for source in (*rules, {"tokens_at": block.get("tokens_at", {})}):
+        if str(size) in source.get("tokens_at", {}):
+            return {"tokens": source["tokens_at"][str(size)]}
+        if "tokens" in source:
+            return {"tokens": source["tokens"]}
+    return {}
 
 
 def variants(model: str, block: Config) -> list[dict[str, Any]]:

@@ -60,6 +60,18 @@ _ENTRIES = (
     ),
     _learning("copy"),
     Experiment(
+        "untrained",
+        "what a model copies that was never trained: the level of guessing",
+        task="copy",
+    ),
+    Experiment(
+        "rates",
+        "which learning rate a model gets, chosen on validation sequences",
+        "search:run",
+        task="copy",
+        any_task=True,
+    ),
+    Experiment(
         "interpretability",
         "how far the pointers of a model trained on a task reach, layer by layer",
         "pointers:interpretability",

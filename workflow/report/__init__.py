@@ -8,4 +8,3 @@ torch. Run it with `python -m workflow.report collect|tables|figures|claims|page
 from workflow.bench.sources import ROOT
 
 LEDGER = ROOT / "config" / "claims.yaml"
-GOALS = ROOT / "config" / "goals.yaml"

@@ -1,5 +1,4 @@
-"""The ledgers `config/claims.yaml` and `config/goals.yaml`: claims, the tests of each, and the
-cells that tests select.
+"""The ledger `config/claims.yaml`: claims, the tests of each, and the cells that tests select.
 
 A test names a quantity of the table of estimates, values of key columns, and the positions `at` on
 the axis; or one of the checks of workflow.report.paper_checks. Nothing is mixed: each machine,
@@ -122,7 +121,7 @@ class Statement(Closed):
 
 
 class Claim(Closed):
-    """A claim of the paper, or a goal."""
+    """A claim of the paper."""
 
     id: Annotated[Words, Field(pattern="^[a-z0-9-]+$", description="short name in a-z, 0-9 and -")]
     claim: Words = Field(description="the claim, without quoting")

@@ -21,7 +21,6 @@ from workflow.report import (
     estimates,
     figures,
     frame,
-    goals,
     layout,
     ledger,
     notes,
@@ -226,7 +225,7 @@ SECTIONS = (
     ),
     Section(
         "Real text",
-        "The next byte of Python's standard library.",
+        "The next byte of Tiny Shakespeare.",
         (Part("bytes", "Text by sequence length N", {"experiment": "bytes"}),),
     ),
     Section(
@@ -317,10 +316,9 @@ def page(
     verdicts = claims.table(lines, most=2)
     reasons = verdicts.wide["verdict"] + ": " + verdicts.wide["why"]
     wide = verdicts.wide.assign(verdict=reasons).drop(columns="why")
-    verdicts, met = replace(verdicts, wide=wide), goals.summary(numbers)
+    verdicts = replace(verdicts, wide=wide)
     parts = [INTRODUCTION.format(machines="; ".join(named))]
     parts += ["## Verdicts\n", render.markdown(verdicts, verdicts.title)]
-    parts += ["## Goals\n", render.markdown(met, met.title)]
     parts += [section.markdown(numbers, figures_link) for section in SECTIONS]
     return "\n".join(filter(None, parts))
 

@@ -16,7 +16,6 @@ from pointer.errors import InputError
 from workflow.bench.measure import statistics
 from workflow.report import layout, notes, paper, render
 from workflow.report.estimates import ESTIMATE, KEY, TYPES, select
-from workflow.report.goals import goals
 from workflow.report.layout import NOT_RUN, Show, Table, pivot, significant, whole
 
 MIB, KIB, GIGA = 2**20, 2**10, 10**9
@@ -70,8 +69,6 @@ class Declaration:
 
 def make(name: str, estimates: pd.DataFrame, where: Where | None = None) -> Table:
     """Return the named table, or the part of it that `where` chooses."""
-    if name == "goals":
-        return goals(estimates)
     table, where = TABLES[name], where or {}
     prepared = table.prepare(estimates)
     chosen = [block.select(prepared, where) for block in table.blocks]
@@ -442,4 +439,4 @@ TABLES = {
         notes.bytes_,
     ),
 }
-NAMES = (*TABLES, "goals")
+NAMES = tuple(TABLES)

@@ -42,10 +42,10 @@ def train_and_score(cell: Cell, report: Report, folder: Path) -> tuple[nn.Module
     model = models.build(cell, device)
     row = models.describe(model, cell)
     row |= {"chance": task.chance, "tokens_budget": cell.tokens} | task.facts()
-    recipe = Recipe(cell.tokens, cell.lr, cell.dtype, cell.stop_accuracy)
+    recipe = Recipe(cell.tokens, cell.lr, cell.dtype, cell.stop_accuracy, cell.schedule)
     history = History()
     causal = registry.info(cell.model).causal
-    if models.is_trained(model):
+    if models.is_trained(model) and cell.tokens:
         if causal:
             audit(model, task, device, cell.dtype)
         try:

@@ -23,7 +23,9 @@ from workflow.bench.measure.checkpoint import Checkpoint, History
 from workflow.bench.outcomes import Diverged
 from workflow.bench.tasks.base import IGNORED, Task
 
-WARMUP_STEPS = 5  # steps over which AdamW's rate rises to its value
+WARMUP_TOKENS = 50_000  # over which AdamW's rate rises to its value ...
+WARMUP_MOST = 0.1  # ... or over this share of a smaller budget
+FLOOR = 0.1  # share of the rate that the cosine ends at
 CLIP_NORM = 1.0
 CHECK_STEPS = 4  # steps between two evaluations, where one sequence is enough
 CHECK_SYMBOLS = 64  # least symbols that an evaluation scores
@@ -41,12 +43,22 @@ class Report(Protocol):
 
 @dataclass(frozen=True)
 class Recipe:
-    """The settings of a training run; `tokens` is the budget, stop_accuracy 0 uses all of it."""
+    """The settings of a training run; `tokens` is the budget and the horizon of the schedule,
+    stop_accuracy 0 uses all of it."""
 
     tokens: int
     lr: float
     dtype: str = "float32"
     stop_accuracy: float = 0.0
+    schedule: str = "cosine"  # or constant; both warm up
+
+    def rate_share(self, used: int) -> float:
+        """Return the share of `lr` at which a step is taken that completes `used` tokens."""
+        warm = min(1.0, used / min(WARMUP_TOKENS, WARMUP_MOST * self.tokens))
+        if self.schedule == "constant":
+            return warm
+        done = min(1.0, used / self.tokens)
+        return warm * (FLOOR + (1 - FLOOR) * (1 + math.cos(math.pi * done)) / 2)
 
 
 def train(
@@ -56,8 +68,10 @@ def train(
     device: torch.device,
     report: Report,
     folder: Path | None = None,
+    stop: Callable[[History], bool] | None = None,
 ) -> History:
-    """Train until the budget is used or stop_accuracy is reached; resume from `folder`.
+    """Train until the budget is used, stop_accuracy is reached, or `stop`, asked after each
+    evaluation, says so; resume from `folder`.
 
     Raise Diverged, with the row keys so far, when the loss is not finite.
     """
@@ -66,13 +80,14 @@ def train(
     sequences = math.ceil(CHECK_SYMBOLS / task.supervised)  # of one evaluation
     torch.manual_seed(task.seeds.order)
     checkpoint = Checkpoint(folder, model, stepper.optimizers, history, device)
-    stepper.count = checkpoint.restore()
-    for step in range(stepper.count, task.steps(recipe.tokens)):
+    steps_done = checkpoint.restore()
+    stepper.tokens_used = history.tokens_used
+    for step in range(steps_done, task.steps(recipe.tokens)):
         _train_step(stepper, task, step, history)
         if (step + 1) % check_steps(sequences, task.batch) == 0:
             batch = task.batch_of("check", len(history.evaluations), sequences)
             _evaluate(model, batch, recipe, device, history)
-            if _may_stop(history, recipe.stop_accuracy):
+            if _may_stop(history, recipe.stop_accuracy) or (stop is not None and stop(history)):
                 break
         checkpoint.keep()
         values = {"loss": history.losses[-1][1]}
@@ -88,7 +103,7 @@ class Stepper:
     def __init__(self, model: nn.Module, recipe: Recipe, device: torch.device) -> None:
         self.model, self.recipe, self.device = model, recipe, device
         self.optimizers = optimizers(model, recipe.lr)
-        self.count = 0  # steps done
+        self.tokens_used = 0
 
     def loss(self, tokens: Tensor, targets: Tensor) -> Tensor:
         """Return the loss of a forward pass, float[], with its graph."""
@@ -97,9 +112,10 @@ class Stepper:
 
     def step(self, tokens: Tensor, targets: Tensor) -> Tensor:
         """Return the loss before the update, on the device: reading it would disturb timing."""
-        share = min(1.0, (self.count + 1) / WARMUP_STEPS)
+        self.tokens_used += tokens.numel()
+        share = self.recipe.rate_share(self.tokens_used)
         for optimizer in self.optimizers:
-            # A table's rule divides by the gradient's own size and needs no warm-up.
+            # A table's rule divides by the gradient's own size and needs no schedule.
             if isinstance(optimizer, torch.optim.AdamW):
                 for group in optimizer.param_groups:
                     group["lr"] = group["initial_lr"] * share
@@ -112,7 +128,6 @@ class Stepper:
                 groups = optimizer.param_groups
                 nn.utils.clip_grad_norm_([p for g in groups for p in g["params"]], CLIP_NORM)
             optimizer.step()
-        self.count += 1
         return loss.detach()
 
 

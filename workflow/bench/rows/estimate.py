@@ -7,15 +7,15 @@ from datetime import datetime
 from pathlib import Path
 
 from workflow.bench import experiments, registry
-from workflow.bench.cell import Cell, affinity, threads
+from workflow.bench.cell import Cell, Trunk, affinity, threads
 from workflow.bench.rows import Row, RowError, read_row
 from workflow.bench.rows.run import kept
 
 START_S = 4.0  # a process, torch, a model
 KEPT_S = 1.0  # a row that is there
-TRAINING_TOKENS_PER_S = 3000.0  # a core of a 2-core AMD EPYC, linear cost, 3.2 M parameters
+TRAINING_TOKENS_PER_S = 5500.0  # a core of a 2-core AMD EPYC, linear cost, 3.2 M parameters
 INFERENCE_SHARE = 1 / 3  # a forward pass is a third of a training step
-EVALUATIONS = 1.3  # training stops now and then to evaluate
+EVALUATIONS = 1.15  # training stops now and then to evaluate
 # The length at which a model takes twice the time a token that it takes at length 0.
 LINEAR = float("inf")
 DOUBLING = {"linear": LINEAR, "n log n": 16384.0, "quadratic": 1200.0, "quadratic-unfused": 160.0}
@@ -53,6 +53,7 @@ def counted_seconds(cell: Cell) -> float:
         trained = EVALUATIONS * cell.tokens if entry.trained else 0
         scored = cell.length * max(1, cell.evaluate_symbols / cell.learned().supervised)
     slower = 1 + cell.length / DOUBLING[entry.cost]
+    slower *= cell.trunk.layers * cell.trunk.width / (Trunk().layers * Trunk().width)
     return (trained + INFERENCE_SHARE * scored) * slower / (TRAINING_TOKENS_PER_S * cell.threads)
 
 

@@ -109,6 +109,10 @@ class Record(Closed):
     evaluations: list[tuple[Maybe, Maybe, Maybe, Maybe]] | None = _opt(
         "tokens, loss, hard accuracy, training-mode accuracy, during training"
     )
+    rates: list[tuple[Amount, Count, Count | None, Maybe]] | None = _opt(
+        "learning rate, tokens, tokens until 95% accuracy, loss: what a search tried"
+    )
+    lr_chosen: Amount | None = _opt("the learning rate that a search chose")
     hops_mean: list[Maybe] | None = _opt("mean hop distance in tokens, lowest layer first")
     hops_max: list[Maybe] | None = _opt("longest hop in tokens, lowest layer first")
     files: dict[str, FileName] | None = _opt("files beside the row, by kind (weights, trace)")

@@ -22,7 +22,7 @@ from pydantic import Field
 from workflow.bench.tasks.base import LARGEST, Drawn, Task, blank, require
 from workflow.bench.validation import Whole
 
-SCORED = 768  # symbols of a sequence with a target, unless a length is given
+SCORED = 128  # symbols of a sequence with a target, unless a length is given
 
 
 def copy_batch(rng: Generator, batch: int, length: int, distance: int, symbols: int) -> Drawn:
@@ -40,12 +40,13 @@ class Copy(Task):
     question = "is the token D positions back found, after a budget of training tokens?"
     axis, axis_key, sign = "distance", "distances", "d"
     symbol, axis_words = "D", "distance D"
+    step_tokens = 1280  # two sequences at D = 512, one where N is longer
 
     name: Literal["copy"] = "copy"
     distance: Whole = Field(default=512, ge=1, le=LARGEST, description="copy distance D in tokens")
 
     def default_length(self) -> int:
-        """Return D + 768: as many symbols are scored at every distance."""
+        """Return D + 128: as many symbols are scored at every distance."""
         return self.distance + SCORED
 
     def check(self) -> None:

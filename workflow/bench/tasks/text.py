@@ -4,12 +4,11 @@
                       token     f o r _ i _ i
                       target    o r _ i _ i n
 
-The text is the Python standard library's own source files, present on every machine that runs this,
-or a file that `data` names (enwik8, say). Source files go to a split whole, by a hash of their
-contents: 8 of 10 to training, 1 to the checks during training and the traces, 1 to the evaluation;
-a single file is cut in that order at 90% and 95%, as enwik8 is. A sequence starts at a random byte
-of its split. `data_hash` in a row says which text it was: rows of different texts, such as two
-versions of Python, do not compare.
+The text is Tiny Shakespeare (1,115,394 bytes of Shakespeare's plays, public domain, as collected in
+Andrej Karpathy's char-rnn, 2015), which lies beside this file, or a file that `data` names (enwik8,
+say). It is cut in order: the first 90% are for training, the next 5% for the checks during training
+and the traces, the last 5% for the evaluation. A sequence starts at a random byte of its split.
+`data_hash` in a row says which text it was.
 """
 
 from __future__ import annotations
@@ -17,8 +16,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import math
-import sysconfig
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -35,17 +32,8 @@ from workflow.bench.validation import Text
 ByteArray = NDArray[np.uint8]
 VOCABULARY = 256
 SPLIT_OF = {"trace": "check", "timing": "train"}  # streams without a split of their own
-SHARES = {"train": 8, "check": 9, "evaluate": 10}  # of 10 hash values, a split has those below
-CUTS = (0.90, 0.95)  # of a single file
-NOT_EVERYWHERE = {  # folders that not every machine has
-    "site-packages",
-    "dist-packages",
-    "test",
-    "tests",
-    "idlelib",
-    "__pycache__",
-}
-MACHINES_OWN = "_sysconfigdata"  # how this very Python was built
+CUTS = (0.90, 0.95)
+SHAKESPEARE = Path(__file__).with_name("shakespeare.txt")
 
 
 @dataclass(frozen=True)
@@ -60,59 +48,21 @@ class Corpus:
         return np.bincount(self.splits["train"], minlength=VOCABULARY) / len(self.splits["train"])
 
 
-def library_files(folder: Path) -> list[Path]:
-    """Return the standard library's source files, sorted, without tests and what is installed on
-    top."""
-    files = []
-    for path in folder.rglob("*.py"):
-        own = path.name.startswith(MACHINES_OWN)
-        if not own and NOT_EVERYWHERE.isdisjoint(path.relative_to(folder).parts):
-            files.append(path)
-    return sorted(files)
-
-
-def split_by_file(contents: Iterable[bytes]) -> dict[str, ByteArray]:
-    """Put each file whole into one split, chosen by its contents, so that equal files never stand
-    on two sides."""
-    parts: dict[str, list[bytes]] = {name: [] for name in SHARES}
-    for content in contents:
-        drawn = int.from_bytes(hashlib.sha256(content).digest()[:8], "big") % SHARES["evaluate"]
-        split = next(name for name, share in SHARES.items() if drawn < share)
-        parts[split].append(content)
-    return {name: np.frombuffer(b"".join(part), dtype=np.uint8) for name, part in parts.items()}
-
-
-def split_by_place(content: bytes) -> dict[str, ByteArray]:
-    """Return the first 90% as train, the next 5% as check, the last 5% as evaluate."""
-    text = np.frombuffer(content, dtype=np.uint8)
-    first, second = (int(cut * len(text)) for cut in CUTS)
-    return {"train": text[:first], "check": text[first:second], "evaluate": text[second:]}
-
-
 @functools.cache
 def corpus(data: str) -> Corpus:
-    """Return the text of a path, or the standard library's for an empty one; raise InputError for
-    a file that cannot be read."""
-    if not data:
-        files = library_files(Path(sysconfig.get_paths()["stdlib"]))
-        contents = [path.read_bytes() for path in files]
-        return Corpus(split_by_file(contents), _hash(contents))
+    """Return the text of a path, Shakespeare's for an empty one; raise InputError for a file that
+    cannot be read."""
     try:
-        content = Path(data).read_bytes()
+        content = Path(data or SHAKESPEARE).read_bytes()
     except OSError as error:
         accepted = f"a file that can be read ({error.strerror})"
         raise InputError.about(
             "data", data, accepted, "`--data`, or `data` in the config"
         ) from error
-    return Corpus(split_by_place(content), _hash([content]))
-
-
-def _hash(contents: Iterable[bytes]) -> str:
-    """Return 16 hexadecimal digits over files and their borders."""
-    seal = hashlib.sha256()
-    for content in contents:
-        seal.update(hashlib.sha256(content).digest())
-    return seal.hexdigest()[:16]
+    text = np.frombuffer(content, dtype=np.uint8)
+    first, second = (int(cut * len(text)) for cut in CUTS)
+    splits = {"train": text[:first], "check": text[first:second], "evaluate": text[second:]}
+    return Corpus(splits, hashlib.sha256(content).hexdigest()[:16])
 
 
 class Bytes(Task):
@@ -126,9 +76,7 @@ class Bytes(Task):
     evaluate_symbols = 50_000
 
     name: Literal["bytes"] = "bytes"
-    data: Text = Field(
-        default="", description="the text, a file; empty: the Python standard library's sources"
-    )
+    data: Text = Field(default="", description="the text, a file; empty: Tiny Shakespeare")
 
     def check(self) -> None:
         """Accept all sizes: the text is read where a row is measured."""
