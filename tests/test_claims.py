@@ -20,9 +20,9 @@ from workflow.report import (
     LEDGER,
     claims,
     estimates,
-    intervals,
     ledger,
     paper_checks,
+    render,
     verdicts,
 )
 from workflow.report.claims import Line, judge
@@ -31,9 +31,10 @@ from workflow.report.rules import Cell, Outcome, Verdict
 
 HOLDS, DIRECTION, FAILS, OPEN = Outcome
 FACTS = [
-    "speed-2048", "throughput-pointer", "throughput-transformer", "speed-grows", "speed-range",
-    "linear-compute", "linear-memory", "copy-95", "copy-table", "copy-low", "copy-stable",
-    "hops-local", "hops-long", "one-target", "no-pretraining", "longformer", "future-work",
+    "speed-2048", "speed-2048-unfused", "speed-256", "throughput-pointer", "throughput-transformer",
+    "speed-grows", "speed-range", "linear-compute", "linear-memory", "copy-512", "copy-table",
+    "copy-95", "copy-transformer", "comparable", "copy-stable", "copy-low", "same-in-inference",
+    "noise-needed", "chain-needed", "hops-local", "hops-long", "longformer", "future-work",
     "c1", "c2", "c3", "c4", "c5", "c6",
 ]  # fmt: skip
 CONTROLS = [
@@ -43,14 +44,13 @@ CONTROLS = [
 ]
 
 
-def line(claim_id: str, rows: list[synthetic.Row], tier: str = "paper") -> Line:
-    """Return the line of one claim of the real ledger."""
-    table, claim = (
-        table_of(rows),
-        next(claim for claim in ledger.read(LEDGER) if claim.id == claim_id),
-    )
-    (judged,) = judge(estimates.build(table), [claim], tier, claims.unsound_rows(table))
-    return judged
+def line(claim_id: str, rows: list[synthetic.Row], tier: str = "paper", reading: str = "L") -> Line:
+    """Return the line of one claim of the real ledger, for a reading where it has any."""
+    table, book = table_of(rows), ledger.read(LEDGER)
+    chosen = [claim for claim in book.claims if claim.id == claim_id]
+    one = book.model_copy(update={"claims": chosen})
+    lines = judge(estimates.build(table), one, tier, claims.unsound_rows(table))
+    return next((line for line in lines if line.reading == reading), lines[0])
 
 
 def judged(rows: list[synthetic.Row], claims_file: Path = LEDGER) -> list[Line]:
@@ -144,7 +144,6 @@ def test_the_factor_is_judged_at_the_length_that_it_was_claimed_for() -> None:
     (factor,) = cells(huge, "saved_bytes_per_sequence_reduction", **given)
     assert factor.label.endswith("N=8192")
     assert factor.value < 100
-    assert line("linear-memory", work(1, 2, LENGTHS)).verdict == Verdict.INCONCLUSIVE
 
 
 def test_time_that_grows_faster_than_work_is_seen() -> None:
@@ -158,17 +157,8 @@ def test_time_that_grows_faster_than_work_is_seen() -> None:
         pytest.approx(1.6),
         pytest.approx(1.6),
     )
-    assert dict(line("linear-compute", work(1, 2) + races(steep)).outcomes)[found.label] == FAILS
     (short,) = cells(races({256: 25.0, 512: 25.0}), "time_exponent", **given)
     assert short.short_of() == "N=1024, 2048 not run"
-
-
-def test_counting_symbols_is_not_copying() -> None:
-    counted_symbols = [
-        c for d in DISTANCES for c in seeds_at("pointer", d, intervals.counting(20, d + 1) - 0.002)
-    ]
-    assert all(c["accuracy_low"] > 0.05 for c in counted_symbols)  # above chance, and no reach
-    assert line("no-pretraining", CONTROLS + counted_symbols).verdict == Verdict.NOT_REPRODUCED
 
 
 def test_every_distance_means_also_those_that_the_paper_leaves_out() -> None:
@@ -192,7 +182,7 @@ def test_another_budget_is_another_cell() -> None:
 
 
 def test_seeds_that_failed_are_not_left_out() -> None:
-    given = {"distance": 2048, "length": 2816, "batch": 1, "seed": 3, "tokens_budget": 100_000}
+    given = {"distance": 2048, "length": 2176, "batch": 1, "seed": 3, "tokens_budget": 100_000}
     lost = [failed("diverged", "nan", experiment="copy", model="pointer", **given)]
     found = line("copy-95", CONTROLS + seeds("pointer", 0.999) + lost)
     assert found.verdict == Verdict.INCONCLUSIVE
@@ -207,7 +197,7 @@ def test_seeds_that_failed_are_not_left_out() -> None:
 def test_a_copied_row_is_no_further_run() -> None:
     again = [copied("pointer", d, 0.998, seed=seed) for d in DISTANCES for seed in (0, 1)]
     found = line("copy-95", CONTROLS + seeds("pointer", 0.999, count=2) + again)
-    assert (found.verdict, "several rows of one seed" in found.why) == (Verdict.INCONCLUSIVE, True)
+    assert (found.verdict, "2 of 3 runs" in found.why) == (Verdict.INCONCLUSIVE, True)
     twice = [*races({2048: 100 / 3}, repeats=2), timed("pointer", 2048, 34.0, repeat=1)]
     assert line("speed-2048", twice).verdict == Verdict.INCONCLUSIVE
 
@@ -227,15 +217,14 @@ def test_long_means_every_length_from_the_papers_on() -> None:
 
 def test_a_length_at_which_a_model_failed_is_not_left_out() -> None:
     lost = [
-        failed("oom", "no memory", model="transformer-unfused", length=4096, repeat=r)
-        for r in range(3)
+        failed("oom", "no memory", model="transformer", length=4096, repeat=r) for r in range(3)
     ]
     held = [*races({2048: 100 / 3, 4096: 100 / 3})]
     assert line("speed-range", held).verdict == Verdict.REPRODUCED
-    kept = [row for row in held if (row["model"], row["length"]) != ("transformer-unfused", 4096)]
+    kept = [row for row in held if (row["model"], row["length"]) != ("transformer", 4096)]
     found = line("speed-range", kept + lost)
     assert found.verdict == Verdict.INCONCLUSIVE
-    assert "over transformer-unfused, N=4096" in [
+    assert "over transformer, N=4096" in [
         label for label, said in found.outcomes if said == Outcome.OPEN
     ]
 
@@ -312,7 +301,26 @@ def test_rows_that_do_not_stand_side_by_side_make_every_verdict_invalid() -> Non
 
 
 def test_smoke_gives_no_verdict(tmp_path: Path) -> None:
-    lines, files = claims.write(table_of(synthetic.grid()), tmp_path, "smoke", LEDGER)
+    lines = claims.of_rows(table_of(synthetic.grid()), LEDGER, "smoke")
     assert {line.verdict for line in lines} == {Verdict.SMOKE}
-    said = f"{len(FACTS)} claims, no verdict: smoke: runs of smoke size decide nothing"
+    files = render.write(claims.table(lines), tmp_path, "smoke")
+    said = f"{len(lines)} verdicts, no verdict: smoke: runs of smoke size decide nothing"
     assert verdicts.text(next(file for file in files if file.suffix == ".csv")) == said
+
+
+def test_a_reading_that_takes_more_is_attainable_and_not_reproduced() -> None:
+    rows = CONTROLS + seeds("pointer", 0.999) + seeds("pointer-formula", 0.999)
+    assert line("copy-95", rows, reading="L").words == "attainable"
+    assert line("copy-95", rows, reading="F").words == "reproduced"
+    worse = CONTROLS + seeds("pointer", 0.05) + seeds("pointer-formula", 0.05)
+    assert line("copy-95", worse, reading="L").words == "not attained"
+    assert line("copy-95", worse, reading="F").words == "not reproduced"
+
+
+def test_seeds_of_two_machines_are_pooled_where_no_time_is_judged() -> None:
+    here = [copied("pointer", d, 0.999, seed=seed) for d in DISTANCES for seed in (0, 1)]
+    there = [copied("pointer", d, 0.999, seed=seed) for d in DISTANCES for seed in (1, 2)]
+    there = [row | {"machine": synthetic.LAPTOP} for row in there]
+    assert line("copy-95", CONTROLS + here).verdict == Verdict.INCONCLUSIVE
+    found = line("copy-95", CONTROLS + here + there)
+    assert (found.verdict, {cell.runs for cell in found.cells}) == (Verdict.REPRODUCED, {3})

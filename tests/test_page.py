@@ -143,8 +143,8 @@ def test_a_page_of_no_rows_says_what_is_missing() -> None:
 @pytest.mark.parametrize("verdict", Verdict)
 def test_every_verdict_has_a_card(verdict: Verdict) -> None:
     """Unsound rows too: the page must warn of them, not fail."""
-    claim = ledger.read(LEDGER)[0]
-    line = claims.Line(claim, verdict, (), (), "why")
+    claim = ledger.read(LEDGER).claims[0]
+    line = claims.Line(claim, "F", verdict, (), (), "why")
     assert build.card(line, table_of([]), {})["mark"] == verdict.mark
     (count,) = build.counts([line])
     assert (count["verdict"], count["mark"], count["number"]) == (str(verdict), verdict.mark, 1)
@@ -152,14 +152,18 @@ def test_every_verdict_has_a_card(verdict: Verdict) -> None:
 
 
 def test_every_claim_is_a_card_with_its_command(page: str) -> None:
-    known = ledger.read(LEDGER)
-    ids = re.findall(r'id="claim-([a-z0-9-]+)"', page)
-    assert ids == [c.id for c in known if not c.explained] + [c.id for c in known if c.explained]
+    known = [
+        (claim, f"{claim.id} {name}".strip().replace(" ", "-"))
+        for claim, name, _ in ledger.read(LEDGER).judged()
+    ]
+    ids = re.findall(r'id="claim-([A-Za-z0-9-]+)"', page)
+    plain = [name for claim, name in known if not claim.explained]
+    assert ids == plain + [name for claim, name in known if claim.explained]
     assert len(re.findall(r"data-copy=", page)) == len(known)
 
 
 def test_every_quantity_of_a_claim_is_shown_somewhere(page: str) -> None:
-    quantities = {test.quantity for claim in ledger.read(LEDGER) for test in claim.tests}
+    quantities = {test.quantity for claim in ledger.read(LEDGER).claims for test in claim.tests}
     assert quantities - {None} <= set(build.CHART_OF)
     names = {chart["name"] for chart in data_of(page)["charts"]}
     assert set(build.CHART_OF.values()) <= {*names, "explorer"}

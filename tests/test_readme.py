@@ -199,7 +199,7 @@ def test_the_committed_pages_are_what_the_committed_rows_give(
     frame, table = reference
     lines = claims.judge(table, ledger.read(LEDGER), unsound=claims.unsound_rows(frame))
     text = Path("README.md").read_text(encoding="utf-8")
-    assert readme.with_block(text, "answer", readme.answer(table, lines), Path("README.md")) == text
+    assert readme.with_block(text, "answer", readme.answer(lines), Path("README.md")) == text
     assert (
         readme.with_block(text, "why", readme.example(frame, table, REFERENCE), Path("README.md"))
         == text

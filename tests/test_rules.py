@@ -3,8 +3,19 @@
 import math
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from workflow.report.rules import Cell, Outcome, Rule, Verdict, combine, exactly, missing
+from workflow.report.rules import (
+    Cell,
+    Outcome,
+    Rule,
+    Verdict,
+    combine,
+    exactly,
+    missing,
+    over_machines,
+)
 
 HOLDS, DIRECTION, FAILS, OPEN = Outcome
 
@@ -24,6 +35,8 @@ def says(rule: Rule, *cells: Cell) -> list[Outcome]:
         (Rule("at least", 2.0), 1.9, 2.4, OPEN),
         (Rule("at least", 2.0), 1.1, 1.9, FAILS),
         (Rule("at least", 2.0, direction=1.0), 1.1, 1.9, DIRECTION),
+        (Rule("at least", 2.45, margin=0.1, direction=1.0), 2.06, 2.5, DIRECTION),
+        (Rule("at least", 2.45, margin=0.1, direction=1.0), 0.9, 2.5, OPEN),
         (Rule("at least", 2.0, direction=1.0), 0.9, 1.9, FAILS),
         (Rule("at least", 2.0, margin=0.1), 1.85, 1.9, HOLDS),
         (Rule("at most", 2.02), 2.0, 2.0, HOLDS),
@@ -66,12 +79,12 @@ def test_without_a_value_the_papers_figure_of_the_cell_is_asked_for() -> None:
 
 
 def test_monotone_judges_neighbours_of_one_machine() -> None:
-    rising = [cell(1.0, 1.1, series="a"), cell(1.2, 1.3, series="a"), cell(1.25, 1.4, series="a")]
+    rising = [cell(1.0, 1.1, place="a"), cell(1.2, 1.3, place="a"), cell(1.25, 1.4, place="a")]
     assert says(Rule("monotone"), *rising) == [HOLDS, OPEN]
     dip = [cell(1.0, 1.1), cell(2.0, 2.1), cell(1.5, 1.6)]
     assert says(Rule("monotone"), *dip) == [HOLDS, DIRECTION]
     assert says(Rule("monotone"), *reversed(rising[:2])) == [FAILS]
-    assert says(Rule("monotone"), cell(2.0, 2.1, series="b"), cell(1.0, 1.1, series="a")) == []
+    assert says(Rule("monotone"), cell(2.0, 2.1, place="b"), cell(1.0, 1.1, place="a")) == []
 
 
 @pytest.mark.parametrize(
@@ -90,3 +103,34 @@ def test_monotone_judges_neighbours_of_one_machine() -> None:
 )
 def test_cells_become_one_verdict(outcomes: list[Outcome], verdict: Verdict) -> None:
     assert combine(outcomes) == verdict
+
+
+STRENGTH = (
+    Verdict.NOT_REPRODUCED,
+    Verdict.INCONCLUSIVE,
+    Verdict.PARTIALLY,
+    Verdict.REPRODUCED,
+)
+OUTCOMES = st.lists(st.sampled_from(list(Outcome)), min_size=1, max_size=6)
+
+
+@given(OUTCOMES, st.integers(0, 5))
+def test_a_cell_that_opens_never_strengthens_a_verdict(outcomes: list[Outcome], place: int) -> None:
+    place %= len(outcomes)
+    if outcomes[place] == HOLDS:
+        opened = [*outcomes[:place], OPEN, *outcomes[place + 1 :]]
+        assert STRENGTH.index(combine(opened)) <= STRENGTH.index(combine(outcomes))
+
+
+@given(st.lists(OUTCOMES, min_size=1, max_size=3))
+def test_a_machine_that_decides_nothing_changes_nothing(machines: list[list[Outcome]]) -> None:
+    verdicts = [combine(outcomes) for outcomes in machines]
+    assert over_machines([*verdicts, Verdict.INCONCLUSIVE]) == over_machines(verdicts)
+
+
+def test_machines_that_disagree_hold_in_part() -> None:
+    yes, no, undecided = Verdict.REPRODUCED, Verdict.NOT_REPRODUCED, Verdict.INCONCLUSIVE
+    assert over_machines([yes, yes, undecided]) == yes
+    assert over_machines([yes, no]) == Verdict.PARTIALLY
+    assert over_machines([undecided]) == undecided
+    assert over_machines([]) == Verdict.NOT_TESTABLE

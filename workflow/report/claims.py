@@ -1,5 +1,5 @@
-"""A verdict on every claim of the ledger: the paper's figure, ours with its interval, the rule and
-the reason.
+"""A verdict on every claim of the ledger, for each reading that it names: the paper's figure, ours
+with its interval, the rule and the reason.
 
 Smoke rows give no verdict. Where the measurement itself is wrong, every verdict is invalid: rows
 that were timed beside others or made by different sources, and controls that are off:
@@ -28,11 +28,11 @@ import pandas as pd
 
 from workflow.bench.experiments import EXPERIMENTS
 from workflow.bench.rows import checks
-from workflow.report import estimates, intervals, ledger, render, rules
+from workflow.report import estimates, intervals, ledger, rules
 from workflow.report.estimates import KEY, PLACE, from_json, select
 from workflow.report.frame import unpack
 from workflow.report.layout import Table, named, significant
-from workflow.report.ledger import Claim
+from workflow.report.ledger import Claim, Ledger, Reading, Statement
 from workflow.report.rules import ENOUGH, STEP, Cell, NotTestable, Outcome, Verdict
 
 MOST_CELLS = 4  # in the table for people; the CSV has all
@@ -43,34 +43,65 @@ FASTER = 1.15  # lower bound of a speed ratio to the trunk: equal parameters are
 FASTER_ONCE = 1.5  # the same for fewer than ENOUGH repeats, which have no useful interval
 NOTES = (
     "Reproduced: every interval satisfies the claim. Partially: the direction holds, but not the "
-    "size or not every cell. Not reproduced: the intervals exclude it. Inconclusive: they straddle "
-    "it, or there are fewer than three runs. Not testable: a device, protocol or reference is "
-    "missing.",
+    "size or not every cell or machine. Not reproduced: the intervals exclude it. Inconclusive: "
+    "they straddle it, or there are fewer than three runs. Not testable: a device, protocol or "
+    "reference is missing. At 95%, one in twenty verdicts that rest on one interval may be wrong "
+    "by chance.",
+    "Of a reading that has more than the paper describes, a claim is attainable instead: with what "
+    "the reading takes.",
     "Intervals are 95%: Wilson's for accuracies, with the symbols of one sequence counted as fewer "
-    "where they stand or fall together; Student's t on the logarithms of paired repeats for "
+    "where they stand or fall together; Student's t on the logarithms of paired rounds for "
     "ratios, whose value is the geometric mean; Student's t for means over seeds.",
-    "Rules and margins: config/claims.yaml. c1 to c6 are contradictions inside the paper; "
-    "reproduced then means that the contradiction stands.",
+    "Rules and margins: config/claims.yaml. c1 to c6 are contradictions inside the paper.",
 )
+ATTAINED = {
+    Verdict.REPRODUCED: "attainable",
+    Verdict.PARTIALLY: "partly attainable",
+    Verdict.NOT_REPRODUCED: "not attained",
+}
 
 
 @dataclass(frozen=True)
 class Line:
-    """One claim judged: its cells, whose `paper` is what the rule compares with, what the rules
-    said, and why."""
+    """One claim judged for one reading: its cells, whose `paper` is what the rule compares with,
+    what the rules said, and why."""
 
     claim: Claim
+    reading: str
     verdict: Verdict
     cells: tuple[Cell, ...]
     outcomes: tuple[tuple[str, Outcome], ...]
     why: str
+    read_as: Reading | None = None
+
+    @property
+    def name(self) -> str:
+        """The claim's id and the reading, such as copy-95 F."""
+        return f"{self.claim.id} {self.reading}".strip()
+
+    @property
+    def words(self) -> str:
+        """The verdict in words."""
+        if self.claim.contradiction and self.verdict == Verdict.REPRODUCED:
+            return "it stands"
+        if self.claim.stands_for and self.verdict == Verdict.REPRODUCED:
+            return self.claim.stands_for
+        return (
+            ATTAINED.get(self.verdict, self.verdict)
+            if self.read_as and self.read_as.takes
+            else str(self.verdict)
+        )
 
 
 def judge(
-    numbers: pd.DataFrame, claims: Sequence[Claim], tier: str = "", unsound: Sequence[str] = ()
+    numbers: pd.DataFrame, book: Ledger, tier: str = "", unsound: Sequence[str] = ()
 ) -> list[Line]:
-    """Return a line for every claim, in the ledger's order. unsound: what `unsound_rows` finds."""
-    lines = [_judge(claim, numbers) for claim in claims]
+    """Return a line for every claim and reading, in the ledger's order. unsound: what
+    `unsound_rows` finds."""
+    lines = []
+    for claim, reading, tests in book.judged():
+        line = _judge(claim, reading, tests, numbers)
+        lines.append(replace(line, read_as=book.readings.get(reading)))
     off = controls_off(numbers)
     if unsound:
         return [replace(line, verdict=Verdict.UNSOUND, why="; ".join(unsound)) for line in lines]
@@ -85,12 +116,6 @@ def judge(
 def of_rows(frame: pd.DataFrame, path: Path, tier: str = "") -> list[Line]:
     """Return the lines of a frame of rows under a ledger."""
     return judge(estimates.build(frame), ledger.read(path), tier, unsound_rows(frame))
-
-
-def write(frame: pd.DataFrame, out: Path, tier: str, path: Path) -> tuple[list[Line], list[Path]]:
-    """Judge all claims and write `out/tables/claims.*`; return the lines and the files."""
-    lines = of_rows(frame, path, tier)
-    return lines, render.write(table(lines), out / "tables", tier)
 
 
 def controls_off(numbers: pd.DataFrame) -> list[str]:
@@ -159,29 +184,39 @@ def unsound_rows(frame: pd.DataFrame) -> list[str]:
     ]
 
 
-def _judge(claim: Claim, numbers: pd.DataFrame) -> Line:
+def _judge(claim: Claim, reading: str, tests: Sequence[Statement], numbers: pd.DataFrame) -> Line:
     cells: list[Cell] = []
+    places: dict[str, str] = {}  # label -> place
     outcomes: list[tuple[str, Outcome]] = []
     lacking = []
-    for test in claim.tests:
+    for test in tests:
         try:
             selected = test.cells(numbers, claim.device)
         except NotTestable as reason:
             lacking.append(str(reason))
             continue
         cells += [replace(cell, paper=test.judged_by.level(cell)) for cell in selected]
+        places.update((cell.label, cell.place) for cell in selected)
         outcomes += test.judged_by.judge(selected)
     if claim.reason or not outcomes:
         why = claim.reason or "; ".join(dict.fromkeys(lacking)) or "no test"
-        return Line(claim, Verdict.NOT_TESTABLE, tuple(cells), (), why)
+        return Line(claim, reading, Verdict.NOT_TESTABLE, tuple(cells), (), why)
     outcomes += [(reason, Outcome.OPEN) for reason in lacking]
-    verdict = rules.combine([outcome for _, outcome in outcomes])
+    by_place: dict[str, list[Outcome]] = {}
+    for label, outcome in outcomes:
+        place = places.get(label.partition(STEP)[0], "")
+        by_place.setdefault(place, []).append(outcome)
+    shared = by_place.pop("", []) if len(by_place) > 1 else []
+    verdicts = {place: rules.combine([*own, *shared]) for place, own in by_place.items()}
     # How often the rules said what, and what is short of a judgement.
     counts = Counter(outcome for _, outcome in outcomes)
     found = ", ".join(f"{outcome} in {counts[outcome]}" for outcome in Outcome if counts[outcome])
     short = dict.fromkeys(cell.short_of() for cell in cells if cell.short_of())
-    why = "; ".join([f"{found} of {len(outcomes)} cells", *short])
-    return Line(claim, verdict, tuple(cells), tuple(outcomes), why)
+    texts = [f"{found} of {len(outcomes)} cells", *short]
+    if len(set(verdicts.values())) > 1:
+        texts += [f"{verdict} on {place}" for place, verdict in verdicts.items()]
+    verdict = rules.over_machines(list(verdicts.values()))
+    return Line(claim, reading, verdict, tuple(cells), tuple(outcomes), "; ".join(texts))
 
 
 def table(lines: Sequence[Line], most: int = MOST_CELLS) -> Table:
@@ -189,15 +224,17 @@ def table(lines: Sequence[Line], most: int = MOST_CELLS) -> Table:
     shown, further = [], []
     for line in lines:
         claim, text = line.claim, ours(deciding(line), most)
-        shown.append([claim.id, claim.claim, claim.figure, text, verdict(line), line.why])
+        named = [claim.id, line.reading, claim.claim, claim.figure]
+        shown.append([*named, text, line.words, line.why])
         outcomes = "; ".join(f"{label}: {outcome}" for label, outcome in line.outcomes)
         everything = ours(line.cells, len(line.cells))
-        further.append([everything, claim.read_in, claim.device, claim.command, outcomes])
-    wide = pd.DataFrame(
-        shown, columns=["claim", "what", "paper", "ours", "verdict", "why"], dtype="str"
-    )
+        title = line.read_as.title if line.read_as else ""
+        words = [title, claim.short]
+        further.append([everything, claim.read_in, claim.device, claim.command, outcomes, *words])
+    columns = ["claim", "reading", "what", "paper", "ours", "verdict", "why"]
+    wide = pd.DataFrame(shown, columns=columns, dtype="str")
     data = wide.copy()
-    data[["ours", "source", "device", "command", "cells"]] = further
+    data[["ours", "source", "device", "command", "cells", "title", "short"]] = further
     return Table("claims", "Verdicts on the paper's claims", wide, data, NOTES)
 
 
@@ -209,12 +246,6 @@ def deciding(line: Line) -> list[Cell]:
         for name in (label, *label.split(STEP)):
             lowest[name] = min(ranks[outcome], lowest.get(name, 3))
     return sorted(line.cells, key=lambda cell: lowest.get(cell.label, 3))
-
-
-def verdict(line: Line) -> str:
-    """Return the verdict in words; of a contradiction, whether it stands."""
-    stands = line.claim.contradiction and line.verdict == Verdict.REPRODUCED
-    return f"{line.verdict} (it stands)" if stands else str(line.verdict)
 
 
 def ours(cells: Sequence[Cell], most: int) -> str:

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from workflow.report import claims, style
+from workflow.report import style
 from workflow.report.claims import Line
 from workflow.report.rules import Cell, Verdict
 
@@ -37,12 +37,12 @@ def verdicts(lines: Sequence[Line]) -> Figure:
         for height, line in enumerate(lines):
             colour, marker = VERDICTS[line.verdict]
             axis.plot([1.03], [height], marker, color=colour, clip_on=False, **edge)
-            axis.text(1.06, height, claims.verdict(line), **words)
+            axis.text(1.06, height, line.words, **words)
             cells = comparable(line)
             for slot, cell in enumerate(cells):
                 beside = 0.5 * ((slot + 0.5) / len(cells) - 0.5)
                 _over_the_papers(axis, cell, height + beside, {"color": colour, "marker": marker})
-        axis.set_yticks(range(len(lines)), [line.claim.id for line in lines])
+        axis.set_yticks(range(len(lines)), [line.name for line in lines])
         axis.set_ylim(len(lines) - 0.4, -0.6)
         axis.tick_params(axis="y", length=0)
         axis.axvline(1.0, color=style.INK, linewidth=0.9, linestyle="--", zorder=1)

@@ -1,4 +1,5 @@
-"""The ledger `config/claims.yaml`: claims, the tests of each, and the cells that tests select.
+"""The ledger `config/claims.yaml`: readings of the paper's model, claims, the tests of each, and
+the cells that tests select. A claim is judged once for each reading that it names.
 
 A test names a quantity of the table of estimates, values of key columns, and the positions `at` on
 the axis; or one of the checks of workflow.report.paper_checks. Nothing is mixed: each machine,
@@ -22,7 +23,6 @@ from pydantic import (
 )
 from pydantic_core import core_schema
 
-from pointer.errors import InputError
 from workflow.bench import experiments, registry
 from workflow.bench.validation import Closed, Flag, Number, Whole, input_error, read_yaml
 from workflow.report import layout, paper
@@ -42,9 +42,10 @@ PUBLISHED = {  # quantity -> the paper's figures: model, x, value
     "accuracy_by_sequence": paper.copy_accuracy,
 }
 # Key columns that a test may name.
-CHOOSES = ("experiment", "task", "model", "variant", "against", "phase", "dtype")
+CHOOSES = ("experiment", "task", "model", "variant", "against", "phase", "dtype", "trunk")
+PAPERS_MODEL = "pointer"  # in results/paper
 UNNAMED = ("speedup", "accuracy_by_sequence")  # quantities that a label need not name
-APART = ("experiment", "tokens", "learning_rate", "trunk", "position", "batch", "symbols", "data")
+APART = ("experiment", "tokens", "learning_rate", "position", "batch", "symbols", "data")
 
 
 def one_of(names: Iterable[str]) -> GetPydanticSchema:
@@ -65,7 +66,8 @@ class Statement(Closed):
     check: Annotated[str, one_of(CHECKS)] | None = None
     experiment: Annotated[str, one_of(experiments.EXPERIMENTS)] | None = None
     task: Annotated[str, one_of(experiments.TASKS)] | None = None
-    model: Model | None = None
+    model: Model | None = Field(None, description="left out: that of the reading")
+    trunk: Words = Field("6x256x8", description="layers x width x heads; the paper's")
     variant: Words = Field("", description="changed settings, such as candidates=offsets+content")
     against: Model | None = Field(None, description="the model of a ratio's other side")
     phase: Literal["training", "inference"] | None = None
@@ -95,8 +97,6 @@ class Statement(Closed):
     def _complete(self) -> Statement:
         if (self.quantity is None) == (self.check is None):
             raise ValueError("a quantity or a check, and not both")
-        if self.quantity and self.model is None:
-            raise ValueError("a quantity with the model that it is of")
         has_level = self.beside == "counting" or self.quantity in PUBLISHED
         needs_value = self.quantity is not None and self.rule != "monotone" and not has_level
         if needs_value and self.value is None:
@@ -120,17 +120,32 @@ class Statement(Closed):
         return list(_cells(self, estimates, device))
 
 
+class Reading(Closed):
+    """A model that the paper's words may mean, or what it takes to reach its figures."""
+
+    model: Model
+    title: Words = Field(description="what it is, for tables")
+    takes: Words = Field(
+        "", description="what it has that the paper does not describe; then a claim is attainable"
+    )
+
+
 class Claim(Closed):
     """A claim of the paper."""
 
     id: Annotated[Words, Field(pattern="^[a-z0-9-]+$", description="short name in a-z, 0-9 and -")]
     claim: Words = Field(description="the claim, without quoting")
+    short: Words = Field("", description="the claim in a few words, said aloud")
     figure: Words = Field(description="the paper's figure, as it is shown")
     source: Words = Field("", description="where it stands")
+    readings: list[Words] = Field([], description="the readings that it is judged for")
     tests: list[Statement]
     device: Literal["any", "cpu", "cuda", "mps"] = "any"
     contradiction: Flag = Field(
         False, description="whether it states a contradiction inside the paper"
+    )
+    stands_for: Words = Field(
+        "", description="the verdict where every test holds, if a special one"
     )
     reason: Words = Field("", description="why it cannot be tested")
     explained: Words = Field(
@@ -147,21 +162,41 @@ class Claim(Closed):
 class Ledger(Closed):
     """A ledger file."""
 
+    readings: dict[str, Reading]
     claims: list[Claim]
 
+    @model_validator(mode="after")
+    def _complete(self) -> Ledger:
+        ids = [claim.id for claim in self.claims]
+        for claim in self.claims:
+            if ids.count(claim.id) > 1:
+                raise ValueError(f"an id that no other claim has, not {claim.id!r} again")
+            for name in claim.readings:
+                if name not in self.readings:
+                    raise ValueError(f"one of {', '.join(self.readings)} in {claim.id}")
+            for test in claim.tests:
+                if test.quantity and test.model is None and not claim.readings:
+                    raise ValueError(f"a model or readings in {claim.id}")
+        return self
 
-def read(path: Path) -> list[Claim]:
-    """Return the claims in order; raise InputError that names the file, the key and what is
-    accepted."""
+    def judged(self) -> Iterator[tuple[Claim, str, list[Statement]]]:
+        """Yield each claim with each reading that it is judged for ("" for none), and its tests
+        with the reading's model."""
+        for claim in self.claims:
+            for name in claim.readings or [""]:
+                own = {"model": self.readings[name].model} if name else {}
+                tests = [
+                    test if test.model else test.model_copy(update=own) for test in claim.tests
+                ]
+                yield claim, name, tests
+
+
+def read(path: Path) -> Ledger:
+    """Return the ledger; raise InputError that names the file, the key and what is accepted."""
     try:
-        claims = Ledger.model_validate(read_yaml(path, "ledger")).claims
+        return Ledger.model_validate(read_yaml(path, "ledger"))
     except ValidationError as error:
         raise input_error(error, str(path), "ledger key") from error
-    ids = [claim.id for claim in claims]
-    for claim_id in ids:
-        if ids.count(claim_id) > 1:
-            raise InputError.about("claim id", claim_id, "an id that no other claim has", str(path))
-    return claims
 
 
 def full_precision(estimates: pd.DataFrame) -> pd.DataFrame:
@@ -192,24 +227,24 @@ def _cells(test: Statement, estimates: pd.DataFrame, device: str) -> Iterator[Ce
         name += "" if device == "any" else f" on {device}"
         raise NotTestable(name, ", ".join(sorted(set(chosen["reason"]) - {""})))
     by_place = chosen[finished].groupby(PLACE, dropna=False)
+    everywhere = set(chosen.loc[finished, "x"])
     for (machine, device_name, dtype, threads), lines in by_place:
-        where = ""
-        if len(by_place) > 1:
-            where = f"{machine}, {layout.device(device_name, threads)}, {dtype}"
+        place = f"{machine}, {layout.device(device_name, threads)}, {dtype}" if machine else ""
+        where = place if len(by_place) > 1 else ""
         # The wanted positions, and those that were run within the span; all where none is wanted.
         least, most = test.span or (1, 0)
         ran = {x for x in lines["x"] if not test.at or least <= x <= most}
         for x in sorted({*test.at, *ran}):
             here = lines[lines["x"] == x]
-            if here.empty:
-                yield missing(_label(test, lines.iloc[0], x, where), "not run", where)
+            if here.empty and x not in everywhere:  # run at another place: not planned at this one
+                yield missing(_label(test, lines.iloc[0], x, where), "not run", place)
             for _, line in here.iterrows():
                 label = _label(test, line, x, *_differences(line, here), where)
                 lacking = _lacking(test, line, estimates) if test.lengths else []
                 if lacking:
-                    yield missing(label, f"N={', '.join(map(str, lacking))} not run", where)
+                    yield missing(label, f"N={', '.join(map(str, lacking))} not run", place)
                 else:
-                    yield _cell(line, label, where)
+                    yield _cell(line, label, place)
 
 
 def _chosen(test: Statement, estimates: pd.DataFrame, device: str) -> pd.DataFrame:
@@ -230,6 +265,8 @@ def _chosen(test: Statement, estimates: pd.DataFrame, device: str) -> pd.DataFra
         levels = select(estimates, "counting")[[*KEY, "value"]].drop(columns="quantity")
     elif test.quantity in PUBLISHED:
         levels = PUBLISHED[test.quantity]()[["model", "x", "value"]]
+        if test.against or test.model not in set(levels["model"]):
+            levels = levels[levels["model"] == PAPERS_MODEL].assign(model=test.model)
     else:
         return chosen.assign(paper=math.nan)
     return chosen.merge(levels.rename(columns={"value": "paper"}), how="left")
@@ -242,8 +279,8 @@ def _lacking(test: Statement, line: pd.Series, estimates: pd.DataFrame) -> list[
     return sorted(set(test.lengths) - set(timed["x"]))
 
 
-def _cell(line: pd.Series, label: str, where: str) -> Cell:
-    counted = line["quantity"].startswith((*WORK, "one_target"))
+def _cell(line: pd.Series, label: str, place: str) -> Cell:
+    counted = line["quantity"].startswith(WORK)
     bounds = line["low"], line["high"]
     if counted:
         bounds = line["value"], line["value"]
@@ -253,7 +290,7 @@ def _cell(line: pd.Series, label: str, where: str) -> Cell:
         label, line["value"], *bounds, line["n"], counted,
         paper=None if pd.isna(line["paper"]) else float(line["paper"]),
         open_because=line["doubt"] if pd.notna(line["value"]) else line["reason"] or line["status"],
-        series=where, rows=line["rows"],
+        place=place, rows=line["rows"],
     )  # fmt: skip
 
 

@@ -27,7 +27,7 @@ from workflow.report import (
     render,
     why,
 )  # fmt: skip
-from workflow.report.layout import NOT_RUN, Table, significant
+from workflow.report.layout import NOT_RUN, Table
 from workflow.report.tables import TABLES, make
 
 Where = Mapping[str, Any]
@@ -238,73 +238,34 @@ SECTIONS = (
 )
 
 
-# The README's answer: claim -> words around the values of the estimates that are selected.
-AT_8192 = {**PLAIN, "x": 8192}
-UNFUSED, FUSED = {"against": "transformer-unfused"}, {"against": "transformer"}
-TRAINED: Where = {**TRAINING, **PLAIN, **FUSED}
-ON_TEXT: Where = {**PLAIN, "experiment": "interpretability", "task": "bytes"}
-COPIES: Where = {**COPY, **PLAIN}
-KEPT = "saved_bytes_per_sequence_reduction"
-Phrase = tuple[str, str, Where]
-ANSWERS: dict[str, tuple[Phrase, ...]] = {
-    "speed-2048": (
-        ("{}x over fused attention", "speedup", {**TRAINED, "x": 2048}),
-        ("{}x over unfused", "speedup", {**TRAINED, **UNFUSED, "x": 2048}),
-    ),
-    "speed-grows": tuple(
-        (f"{{}}x at {length}", "speedup", {**TRAINED, "x": length}) for length in (256, 2048, 16384)
-    ),
-    "linear-compute": (
-        ("{}x when N doubles", "flops_step_growth", PLAIN),
-        (
-            "unfused attention takes {}x as much at N=8192",
-            "flops_forward_reduction",
-            {**AT_8192, **UNFUSED},
-        ),
-    ),
-    "linear-memory": (
-        ("{}x when N doubles", "saved_bytes_per_sequence_growth", PLAIN),
-        ("unfused attention keeps {}x as much at N=8192", KEPT, {**AT_8192, **UNFUSED}),
-        ("fused {}x", KEPT, {**AT_8192, **FUSED}),
-    ),
-    "copy-95": (("{}", "accuracy", COPIES),),
-    "copy-table": (
-        ("Pointer {}", "accuracy", COPIES),
-        (
-            "Transformer {} with the same budget",
-            "accuracy",
-            {**COPY, "model": "transformer"},
-        ),
-    ),
-    "copy-low": (("{}", "accuracy", COPIES),),
-    "hops-local": (("{} tokens on text", "mean_hop_lower", ON_TEXT),),
-    "hops-long": (("{} tokens on text", "longest_hop_upper", ON_TEXT),),
-    "one-target": (("one, for {} of positions", "one_target", PLAIN),),
-}
+# The README's answer: claims, in columns by reading.
+ANSWERED = (
+    "speed-2048", "speed-range", "linear-compute", "linear-memory", "copy-512", "copy-95",
+    "comparable", "same-in-inference", "copy-transformer", "copy-low",
+)  # fmt: skip
+READINGS = ("F", "L")
 
 
-def phrase(numbers: pd.DataFrame, words: str, quantity: str, where: Where) -> str:
-    """Return the words with the least and the most value, shares in percent; empty without
-    values."""
-    chosen = estimates.select(numbers, quantity, **where).dropna(subset="value")
-    if chosen.empty:
-        return ""
-    ends = [chosen["value"].min(), chosen["value"].max()]
-    share = (chosen["unit"] == "share").all()
-    texts = [f"{100 * end:.1f}%" if share else significant(end) for end in ends]
-    return words.format(" to ".join(dict.fromkeys(texts)))
-
-
-def answer(numbers: pd.DataFrame, lines: list[claims.Line]) -> str:
-    """Return the README's table: claim, paper, ours, verdict."""
-    judged = {line.claim.id: line for line in lines}
+def answer(lines: list[claims.Line]) -> str:
+    """Return the README's table: claim, paper, and our deciding number with the verdict by
+    reading."""
+    by_name = {line.name: line for line in lines}
+    titles = {line.reading: line.read_as.title for line in lines if line.read_as}
     cells = []
-    for name, phrases in ANSWERS.items():
-        line = judged[name]
-        ours = "; ".join(filter(None, (phrase(numbers, *parts) for parts in phrases)))
-        texts = [line.claim.claim, line.claim.figure, ours or NOT_RUN, claims.verdict(line)]
-        cells.append(dict(zip(("claim", "paper", "ours", "verdict"), texts, strict=True)))
-    return pd.DataFrame(cells).to_markdown(index=False, disable_numparse=True) + "\n"
+    for claim_id in ANSWERED:
+        own = [by_name.get(f"{claim_id} {reading}") for reading in READINGS]
+        whole = by_name.get(claim_id)  # judged for no reading
+        claim = next(line.claim for line in lines if line.claim.id == claim_id)
+        texts = [_answered(line) for line in own]
+        texts[0] = _answered(whole) if whole else texts[0]
+        cells.append([claim.claim, claim.figure, *texts])
+    columns = ["claim", "paper", *(titles[reading] for reading in READINGS)]
+    table = pd.DataFrame(cells, columns=columns)
+    return table.to_markdown(index=False, disable_numparse=True) + "\n"
+
+
+def _answered(line: claims.Line | None) -> str:
+    return "" if line is None else f"**{line.words}**: {claims.ours(claims.deciding(line), 1)}"
 
 
 def page(
@@ -346,7 +307,7 @@ def write(source: Path, readme: Path, page_file: Path, drawings: Path) -> list[P
     numbers = estimates.build(rows)
     lines = claims.judge(numbers, ledger.read(LEDGER), unsound=claims.unsound_rows(rows))
     text = readme.read_text(encoding="utf-8") if readme.is_file() else ""
-    text = with_block(text, "answer", answer(numbers, lines), readme)
+    text = with_block(text, "answer", answer(lines), readme)
     text = with_block(text, "why", example(rows, numbers, source), readme)
     link = Path(os.path.relpath(drawings, page_file.parent)).as_posix()
     write_atomically(page_file, page(rows, numbers, lines, link))

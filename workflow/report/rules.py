@@ -2,8 +2,10 @@
 claim by name.
 
 A cell is a number with its interval. A rule says of each cell that it HOLDS (the interval satisfies
-it wholly), that only its DIRECTION holds, that it FAILS (the interval excludes it), or that it
-stays OPEN (the interval straddles the bound, or there are too few runs)."""
+it wholly), that only its DIRECTION holds (also where the interval straddles the size), that it
+FAILS (the interval excludes it), or that it stays OPEN (the interval straddles the bound, or there
+are too few runs). Each machine is judged by itself; the machines that decide are then combined.
+More evidence never makes a verdict weaker than less of the same (tests/test_rules.py)."""
 
 from __future__ import annotations
 
@@ -61,14 +63,17 @@ class Verdict(StrEnum):
     SMOKE = "no verdict: smoke", "·"
 
 
+DECIDED = (Verdict.REPRODUCED, Verdict.PARTIALLY, Verdict.NOT_REPRODUCED)
+
+
 @dataclass(frozen=True)
 class Cell:
     """A number that a rule judges.
 
     runs: seeds or repeats; exact: counted or computed, so that one run is enough; paper: the level
     that a rule without a value of its own compares with; open_because: why the cell decides
-    nothing; series: cells of one series, such as the lengths on one machine, are neighbours for
-    `monotone`; rows: the row files, parted by "; ".
+    nothing; place: the machine that it was timed on, "" for what no machine changes; rows: the row
+    files, parted by "; ".
     """
 
     label: str
@@ -79,7 +84,7 @@ class Cell:
     exact: bool = False
     paper: float | None = None
     open_because: str = ""
-    series: str = ""
+    place: str = ""
     rows: str = ""
 
     def short_of(self) -> str:
@@ -96,9 +101,9 @@ def exactly(label: str, value: float, paper: float | None = None) -> Cell:
     return Cell(label, value, value, value, exact=True, paper=paper)
 
 
-def missing(label: str, reason: str, series: str = "") -> Cell:
+def missing(label: str, reason: str, place: str = "") -> Cell:
     """Return a cell that the claim is about and that has no value."""
-    return Cell(label, math.nan, math.nan, math.nan, runs=0, open_because=reason, series=series)
+    return Cell(label, math.nan, math.nan, math.nan, runs=0, open_because=reason, place=place)
 
 
 @dataclass(frozen=True)
@@ -120,8 +125,8 @@ class Rule:
         if self.kind != "monotone":
             return [(cell.label, self._judge(cell)) for cell in cells]
         steps = []
-        for name in dict.fromkeys(cell.series for cell in cells):
-            steps += _rising([cell for cell in cells if cell.series == name])
+        for place in dict.fromkeys(cell.place for cell in cells):
+            steps += _rising([cell for cell in cells if cell.place == place])
         return steps
 
     def level(self, cell: Cell) -> float | None:
@@ -146,13 +151,13 @@ class Rule:
             low, high = -math.inf, level + slack
         if low <= cell.low and cell.high <= high:
             return Outcome.HOLDS
-        if cell.high >= low and cell.low <= high:
-            return Outcome.OPEN
-        if self.direction is None:
-            return Outcome.FAILS
-        at_most = self.kind == "at most"
-        right = cell.high < self.direction if at_most else cell.low > self.direction
-        return Outcome.DIRECTION if right else Outcome.FAILS
+        if self.direction is not None:
+            at_most = self.kind == "at most"
+            right = cell.high < self.direction if at_most else cell.low > self.direction
+            if right:
+                return Outcome.DIRECTION
+        straddles = cell.high >= low and cell.low <= high
+        return Outcome.OPEN if straddles else Outcome.FAILS
 
 
 def _rising(cells: Sequence[Cell]) -> list[tuple[str, Outcome]]:
@@ -172,7 +177,7 @@ def _rising(cells: Sequence[Cell]) -> list[tuple[str, Outcome]]:
 
 
 def combine(outcomes: Sequence[Outcome]) -> Verdict:
-    """Return the verdict over all cells of a claim."""
+    """Return the verdict over all cells of a claim on one machine."""
     seen = set(outcomes)
     if not seen:
         return Verdict.NOT_TESTABLE
@@ -181,3 +186,14 @@ def combine(outcomes: Sequence[Outcome]) -> Verdict:
     if seen & {Outcome.HOLDS, Outcome.DIRECTION} and seen & {Outcome.DIRECTION, Outcome.FAILS}:
         return Verdict.PARTIALLY
     return Verdict.NOT_REPRODUCED if seen == {Outcome.FAILS} else Verdict.INCONCLUSIVE
+
+
+def over_machines(verdicts: Sequence[Verdict]) -> Verdict:
+    """Return the verdict over machines: what those that decide agree on, else that it holds in
+    part; one that decides nothing changes nothing."""
+    decided = {verdict for verdict in verdicts if verdict in DECIDED}
+    if len(decided) == 1:
+        return decided.pop()
+    if decided:
+        return Verdict.PARTIALLY
+    return Verdict.INCONCLUSIVE if verdicts else Verdict.NOT_TESTABLE

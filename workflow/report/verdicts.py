@@ -12,10 +12,12 @@ from pointer.errors import InputError
 from workflow.report.layout import one_line
 
 WIDEST = 160  # columns; a longer text is cut, the table has all of it
+ALOUD = ("F", "L")  # readings whose verdicts are printed; the table has all
 
 
 def text(path: Path) -> str:
-    """Return the verdicts of a `tables/claims.csv` for a terminal, a line a claim.
+    """Return what a `tables/claims.csv` says, in at most twelve lines for a terminal: the formula
+    as printed first, then the linear model and what it takes.
 
     Where all claims have one verdict for one reason, that is one line. Raises InputError where
     there is no such file."""
@@ -26,19 +28,34 @@ def text(path: Path) -> str:
         accepted = "the tables/claims.csv that `make` wrote"
         raise InputError.about("claims", str(path), accepted, "`--table`") from None
     if len({(claim["verdict"], claim["why"]) for claim in claims}) == 1:
-        return f"{len(claims)} claims, {claims[0]['verdict']}: {claims[0]['why']}"
-    header = {column: column for column in ("claim", "verdict", "paper", "ours")}
-    rows = [{column: one_line(claim[column]) for column in header} for claim in (header, *claims)]
-    widths = {column: max(len(row[column]) for row in rows) for column in ("claim", "verdict")}
-    left = min(WIDEST, shutil.get_terminal_size((WIDEST, 24)).columns) - sum(widths.values()) - 4
-    widths |= {"paper": max(12, left // 3), "ours": max(20, left - left // 3 - 2)}
-    lines = []
-    for row in rows:
-        texts = [textwrap.shorten(row[name], widths[name], placeholder=" …") for name in header]
-        padded = [text.ljust(widths[name]) for name, text in zip(header, texts, strict=True)]
-        lines.append("  ".join(padded).rstrip())
-    counts = Counter(claim["verdict"].partition(" (")[0] for claim in claims)
+        return f"{len(claims)} verdicts, {claims[0]['verdict']}: {claims[0]['why']}"
+    lines = ["Does Pointer work?"]
+    for reading in ALOUD:
+        lines += of_reading([claim for claim in claims if claim["reading"] == reading])
+    counts = Counter(claim["verdict"] for claim in claims)
     summary = ", ".join(f"{number} {name}" for name, number in counts.most_common())
-    more = f"Rules, reasons, commands: {path.parent}/claims.md"
-    lines.append(f"{len(claims)} claims: {summary}. {more}")
-    return "\n".join(lines)
+    lines.append(f"All {len(claims)} verdicts: {summary}.")
+    lines.append(f"Rules, reasons, commands: {path.parent}/claims.md")
+    width = min(WIDEST, shutil.get_terminal_size((WIDEST, 24)).columns)
+    return "\n".join(_cut(line, width) for line in lines)
+
+
+def of_reading(claims: list[dict[str, str]]) -> list[str]:
+    """Return a reading's title and a line a verdict, with its claims in words; those that could
+    not be tested are left out."""
+    if not claims:
+        return []
+    by_verdict: dict[str, list[str]] = {}
+    for claim in claims:
+        number = one_line(claim["ours"].split(";")[0].rpartition(": ")[2])
+        by_verdict.setdefault(claim["verdict"], []).append(f"{claim['short']} ({number})")
+    by_verdict.pop("not testable", None)
+    lines = [claims[0]["title"]]
+    for verdict, told in sorted(by_verdict.items(), key=lambda pair: -len(pair[1])):
+        lines.append(f"  {verdict}: {', '.join(told)}")
+    return lines
+
+
+def _cut(line: str, width: int) -> str:
+    indent = line[: len(line) - len(line.lstrip())]
+    return indent + textwrap.shorten(line, width - len(indent), placeholder=" …")

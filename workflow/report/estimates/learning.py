@@ -3,15 +3,12 @@ of models."""
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from workflow.bench.rows import attachment
 from workflow.report import intervals, paper
 from workflow.report.estimates.runs import (
     KEY,
@@ -37,6 +34,10 @@ UNPAIRED = [key for key in KEY if key not in ("model", "variant", "against", "po
 QUANTITIES = {
     "accuracy": Quantity("share"),  # low, high: the widest of the seeds' Wilson intervals
     "accuracy_by_sequence": Quantity("share"),  # with sequences as units, where a row has them
+    # In training mode at the end, less that of hard inference.
+    "accuracy_gap": Quantity("share", "mean, t"),
+    # Less the reference's, by seed.
+    "accuracy_difference": Quantity("share", "mean, t"),
     "chance": Quantity("share"),  # of guessing
     "counting": Quantity("share"),  # of naming the commonest symbol so far: the most without order
     "strings_right": Quantity("share"),  # strings without a wrong letter
@@ -65,7 +66,6 @@ QUANTITIES = {
     "parameters": Quantity("count", "most"),  # position tables left out
     "position_table_entries": Quantity("count", "most"),
     "parameters_over_paper": Quantity("ratio", "most"),  # to the 3.2 M of the paper
-    "one_target": Quantity("share"),  # of pointers, those with one target that is no later position
     # Deviation of accuracy over SPREAD_DISTANCES, less the reference's.
     "copy_spread": Quantity("share", "mean, t"),
 }
@@ -74,22 +74,36 @@ DERIVED = ("tokens_to_95_factor", "tokens_to_95_reduction")
 
 def samples(runs: pd.DataFrame) -> Iterator[pd.DataFrame]:
     """Yield the samples of every quantity of learning."""
-    trained = runs[runs["task"] != ""]
+    timed = runs[runs["task"] != ""]
+    trained = pooled(timed)
     bounds = {"low": trained["accuracy_low"], "high": trained["accuracy_high"]}
     yield sample(trained, "accuracy", trained["accuracy"], **bounds)
     yield _by_sequence(trained)
+    yield sample(trained, "accuracy_gap", trained["accuracy_train_mode"] - trained["accuracy"])
+    yield _difference(trained[trained["experiment"] == "copy"])
     for quantity in ("chance", "loss", "n_evaluated", "tokens_used"):
         yield sample(trained, quantity, trained[quantity])
     text = trained[trained["task"] == TEXT]
     for quantity in ("bits_per_byte", "bits_per_byte_guessing"):
         yield sample(text, quantity, text[quantity])
     yield from _until_learned(trained)
+    yield from _speed_of_learning(timed)
     yield from _strings(trained[trained["task"] == "string-copy"])
     yield from _counting(trained[trained["task"] == "copy"])
-    yield from _same_table(trained[trained["experiment"] == "fairness"])
+    yield from _same_table(timed[timed["experiment"] == "fairness"])
     yield from _spread(trained[trained["experiment"] == "copy"])
-    yield from _hops(runs[runs["experiment"] == "interpretability"])
+    yield from _hops(trained[trained["experiment"] == "interpretability"])
     yield from _sizes(runs)
+
+
+def pooled(trained: pd.DataFrame) -> pd.DataFrame:
+    """Return runs without their machine, for what no machine changes; of one seed the latest run.
+
+    Equal seeds on two machines are one run made twice, and different ones are more seeds.
+    """
+    runs = trained.assign(machine="").sort_values("started", kind="stable")
+    same = [key for key in KEY if key != "quantity"]
+    return runs.drop_duplicates([*same, "seed", "repeat"], keep="last").sort_index()
 
 
 def _by_sequence(trained: pd.DataFrame) -> pd.DataFrame:
@@ -118,10 +132,15 @@ def _until_learned(trained: pd.DataFrame) -> Iterator[pd.DataFrame]:
     ]
     yield sample(learning, "tokens_to_95", learning["tokens_to_95"])
     yield sample(learning, "tokens_until", learning["tokens_to_95"].fillna(learning["tokens_used"]))
-    yield sample(learning, "seconds_to_95", learning["seconds_to_95"])
     yield sample(learning, "tokens_to_stop", used.where(learned, math.inf))
     yield sample(learning, "evaluation_interval", pd.Series(first, index=learning.index))
-    yield sample(learning, "learning_throughput", used / learning["train_seconds"])
+
+
+def _speed_of_learning(timed: pd.DataFrame) -> Iterator[pd.DataFrame]:
+    learning = timed[(timed["tokens_used"] > 0) | (timed["status"] != "ok")]
+    rate = learning["tokens_used"].astype("float64") / learning["train_seconds"]
+    yield sample(learning, "seconds_to_95", learning["seconds_to_95"])
+    yield sample(learning, "learning_throughput", rate)
 
 
 def _strings(copies: pd.DataFrame) -> Iterator[pd.DataFrame]:
@@ -160,6 +179,18 @@ def _same_table(fair: pd.DataFrame) -> Iterator[pd.DataFrame]:
     for quantity in ("tokens_to_95", "seconds_to_95", "learning_throughput"):
         ratio = pairs[quantity] / pairs[f"{quantity}_other"]
         yield sample(pairs, f"{quantity}_ratio", ratio, against=SAME_TABLE)
+
+
+def _difference(copies: pd.DataFrame) -> pd.DataFrame:
+    """Return how far each run's accuracy lies above that of the reference's run of its seed."""
+    same = [*(key for key in UNPAIRED if key != "learning_rate"), "seed", "repeat"]
+    is_reference = (copies["model"] == SPREAD) & (copies["variant"] == "")
+    partner = copies[is_reference & (copies["status"] == "ok")]
+    partner = partner[[*same, "accuracy", "path"]].drop_duplicates(same)
+    pairs = copies[~is_reference].merge(partner, on=same, suffixes=("", "_other"))
+    pairs["path"] = pairs["path"] + SEPARATOR + pairs["path_other"]
+    difference = pairs["accuracy"] - pairs["accuracy_other"]
+    return sample(pairs, "accuracy_difference", difference, against=SPREAD)
 
 
 def _spread(copies: pd.DataFrame) -> Iterator[pd.DataFrame]:
@@ -222,26 +253,6 @@ def _hops(traced: pd.DataFrame) -> Iterator[pd.DataFrame]:
                 values.append(float(summary(part)) if part else math.nan)
             series = pd.Series(values, traced.index, dtype="float64")
             yield sample(traced, f"{quantity}_{half}", series, **reach)
-
-    kept = traced[(traced["status"] == "ok") & traced["files"].notna() & (traced["path"] != "")]
-    files = zip(kept["path"], unpack_all(kept["files"]), strict=True)
-    shares = [_one_target(attachment(Path(path), str(names.get("trace")))) for path, names in files]
-    one = pd.Series(shares, index=kept.index, dtype="float64")
-    yield sample(kept[one.notna()], "one_target", one[one.notna()])
-
-
-def _one_target(trace: Path) -> float:
-    """Return the share of positions, layers and heads of a trace with one target at or before the
-    position."""
-    if not trace.is_file():
-        return math.nan
-    right, all_positions = 0, 0
-    for layer in json.loads(trace.read_text(encoding="utf-8"))["targets"]:
-        for head in layer:
-            all_positions += len(head)
-            for position, target in enumerate(head):
-                right += isinstance(target, int) and 0 <= target <= position
-    return right / max(1, all_positions)
 
 
 def derived(estimates: pd.DataFrame) -> Iterator[pd.DataFrame]:

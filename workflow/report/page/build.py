@@ -51,11 +51,12 @@ CHART_OF = {  # quantity -> the part of the page that shows it
     "time_exponent": "time",
     **{f"{work}_{kind}": "operations" for work in WORK for kind in ("growth", "reduction")},
     "accuracy_by_sequence": "copy_accuracy",
+    "accuracy_gap": "copy_accuracy",
+    "accuracy_difference": "copy_accuracy",
     "copy_spread": "copy_accuracy",
     "loss": "loss_curves",
     "mean_hop_lower": "explorer",
     "longest_hop_upper": "explorer",
-    "one_target": "explorer",
 }
 
 
@@ -170,7 +171,9 @@ def card(line: claims.Line, runs: pd.DataFrame, rows: plots.Rows) -> dict[str, A
     return {
         "claim": line.claim,
         "ours": claims.ours(claims.deciding(line), 3),
-        "verdict": claims.verdict(line),
+        "verdict": line.words,
+        "name": line.name.replace(" ", "-"),
+        "reading": line.read_as.title if line.read_as else "",
         "kind": kind(line.verdict),
         "mark": line.verdict.mark,
         "why": line.why,
