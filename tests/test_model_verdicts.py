@@ -115,7 +115,7 @@ def test_a_baseline_that_python_cannot_read_has_a_hash_and_one_failed_check(
     monkeypatch.syspath_prepend(str(tmp_path))
     for number, text in enumerate(("def (", "\udcff", "import sys; sys.exit(0)")):
         (tmp_path / "unreadable.py").write_bytes(text.encode(errors="surrogateescape"))
-        assert provenance.source_hash(f"unreadable-{number}")
+        assert provenance.source_hash(f"unreadable-{number}", "copy", "copy")
         found = list(contract.check(f"unreadable-{number}"))
         assert [(check.name, check.ok) for check in found] == [("builds", False)]
 

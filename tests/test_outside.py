@@ -72,10 +72,10 @@ def test_the_class_says_what_a_registry_line_says_and_is_not_run(package: Path) 
 def test_its_own_package_is_part_of_its_sources(package: Path) -> None:
     files = {path.name for path in provenance.model_files(NAME)}
     assert files == {"mine.py", "__init__.py", "helper.py", "common.py"}
-    before = provenance.source_hash(NAME)
+    before = provenance.source_hash(NAME, "copy", "copy")
     (package.parent / "common.py").write_text("value = 2\n")
     _forget()
-    assert provenance.source_hash(NAME) != before
+    assert provenance.source_hash(NAME, "copy", "copy") != before
 
 
 def test_a_row_names_the_model_its_path_and_the_hash_of_its_file(package: Path) -> None:

@@ -36,7 +36,7 @@ def test_a_gpu_is_hidden_where_the_user_hides_it(monkeypatch: pytest.MonkeyPatch
 
 
 def test_every_model_has_its_own_sources() -> None:
-    hashes = {name: provenance.source_hash(name) for name in registry.names()}
+    hashes = {name: provenance.source_hash(name, "copy", "copy") for name in registry.names()}
     assert len(set(hashes.values())) == len(hashes)
     assert provenance.identity(Cell.of("copy", "chance"))["source_hash"] == hashes["chance"]
 
@@ -53,12 +53,18 @@ def test_the_source_hash_changes_with_what_makes_a_number_and_with_nothing_else(
     def hashes() -> dict[str, str]:
         code = (
             "import json; from workflow.bench.rows.provenance import shared_hash, source_hash;"
-            "print(json.dumps([shared_hash(), source_hash('local'), source_hash('gla')]))"
+            "copy = 'copy', 'copy';"
+            "print(json.dumps([shared_hash(*copy), *(source_hash(name, *copy) for name in"
+            " ('local', 'gla', 'pointer')), shared_hash('efficiency', '')]))"
         )
         done = subprocess.run(
             [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True
         )
-        return dict(zip(("shared", "local", "gla"), json.loads(done.stdout), strict=True))
+        return dict(
+            zip(
+                ("shared", "local", "gla", "pointer", "timed"), json.loads(done.stdout), strict=True
+            )
+        )
 
     def changed(file: str) -> set[str]:
         path = root / file
@@ -68,11 +74,15 @@ def test_the_source_hash_changes_with_what_makes_a_number_and_with_nothing_else(
 
     before = [hashes()]
 
-    assert changed("pointer/trunk.py") == {"shared", "local", "gla"}
-    assert changed("pointer/content.py") == {"local", "gla"}
-    assert changed("workflow/bench/measure/learning.py") == {"shared", "local", "gla"}
+    copying = {"shared", "local", "gla", "pointer"}
+    assert changed("pointer/trunk.py") == {*copying, "timed"}
+    assert changed("pointer/content.py") == {"pointer"}
+    assert changed("pointer/select_fused.py") == {"pointer"}  # imported where it is needed
+    assert changed("workflow/bench/measure/learning.py") == copying
+    assert changed("workflow/bench/measure/timing.py") == {"timed"}
+    assert changed("workflow/bench/tasks/mqar.py") == set()
     assert changed("workflow/bench/measure/contract.py") == set()  # only verdicts
-    assert changed("workflow/bench/tasks/copy.py") == {"shared", "local", "gla"}
+    assert changed("workflow/bench/tasks/copy.py") == {*copying, "timed"}
     assert changed("baselines/local.py") == {"local"}
     assert changed("baselines/longformer.py") == {"local"}  # which local imports
     assert changed("workflow/report/__main__.py") == set()

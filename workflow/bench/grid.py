@@ -136,7 +136,7 @@ class Grid:
             options = [f"--set={key}={json.dumps(value)}" for key, value in cell.mixer.items()]
             key = contracts.key(cell.model, json.dumps(cell.mixer, sort_keys=True))
             self._jobs.setdefault(verdict, Job(cell, [cell.model, *options], key))
-            sources = provenance.source_hash(cell.model)
+            sources = provenance.sources(cell)
             row = Job(cell, cell.argv(), sources, verdict, priority=len(cells) - place)
             self._jobs.setdefault(path, row)
         return cells

@@ -93,7 +93,7 @@ def key(model: str, mixer: str) -> str:
     """Return a hash over what decides a verdict: sources, the mixer's settings, versions."""
     versions = [(name, v) for name, v in provenance.versions().items() if name != "platform"]
     checks = content_hash([provenance.CONTRACT])
-    return provenance.source_hash(model, checks, mixer, repr(sorted(versions)))
+    return provenance.source_hash(model, "efficiency", "", checks, mixer, repr(sorted(versions)))
 
 
 def _text(mixer: Mapping[str, Any]) -> str:

@@ -19,21 +19,21 @@ from typing import Any
 
 import psutil
 
-from workflow.bench import registry
+from workflow.bench import experiments, registry, tasks
 from workflow.bench.cell import Cell, affinity
 from workflow.bench.sources import ROOT, content_hash, find_file, python_files
 
 PACKAGES = ("torch", "numpy", "numba", "snakemake")
-# What every model's row shares: tasks, recipe, clock, and the trunk with its optimiser.
-MEASURING = (
-    "workflow/bench/measure",
-    "workflow/bench/tasks",
-    "pointer/trunk.py",
-    "pointer/optim.py",
-)
+MEASURE = "workflow/bench/measure"
+# What every model's row shares: recipe or clock, the trunk with its optimiser, and data.
+SHARED = (MEASURE, "workflow/bench/tasks/base.py", "pointer/trunk.py", "pointer/optim.py")
+# Files of MEASURE that make no number of a row that trains on a task, and of one that does not.
+COSTS = ("timing.py", "session.py", "memory.py", "flops.py", "contract.py")
+LEARNING = ("learning.py", "search.py", "pointers.py", "checkpoint.py", "contract.py")
+TIMED_TASK = "copy"  # whose data are timed where nothing is learned
 KEYS = ("experiment", "device", "dtype", "threads", "length", "batch", "symbols", "seed", "repeat")
-CONTRACT = ROOT / "workflow" / "bench" / "measure" / "contract.py"
-IMPORTED = re.compile(r"^from (baselines\.[\w.]+) import", re.MULTILINE)
+CONTRACT = ROOT / MEASURE / "contract.py"
+IMPORTED = re.compile(r"^\s*from ((?:baselines|pointer)\.[\w.]+) import", re.MULTILINE)
 MACHINE_ID = Path("/etc/machine-id")
 
 
@@ -58,35 +58,43 @@ def identity(cell: Cell) -> dict[str, Any]:
         "host": host(),
         "ram_bytes": ram_bytes(),
         "command": shlex.join(["pointer-bench", "run", *cell.argv()]),
-        "source_hash": source_hash(cell.model),
-        "shared_hash": shared_hash(),
+        "source_hash": sources(cell),
+        "shared_hash": shared_hash(cell.experiment, cell.task_name),
         "versions": versions(),
         **git_state(),
     }
 
 
+def sources(cell: Cell) -> str:
+    """Return the hash over what makes a cell's row."""
+    return source_hash(cell.model, cell.experiment, cell.task_name)
+
+
 @functools.cache
-def source_hash(model: str, *further: str) -> str:
+def source_hash(model: str, experiment: str, task: str, *further: str) -> str:
     """Return a hash over what makes a model's rows: any edit there makes them stale."""
-    files = {*python_files("pointer"), *_measuring(), *model_files(model)}
+    files = {*_measuring(experiment, task), *model_files(model)}
     entry = registry.info(model)
     built = (entry.path, str(entry.learned_positions), str(entry.trained))
     return content_hash(sorted(files), *built, inspect.getsource(registry.build), *further)
 
 
 @functools.cache
-def shared_hash() -> str:
+def shared_hash(experiment: str, task: str) -> str:
     """Return a hash over what all models' rows share: rows are comparable where it is the same."""
-    return content_hash(_measuring(), inspect.getsource(registry.build))
+    return content_hash(_measuring(experiment, task), inspect.getsource(registry.build))
 
 
-def _measuring() -> list[Path]:
-    return [file for file in python_files(*MEASURING) if file != CONTRACT]  # which makes no number
+def _measuring(experiment: str, task: str) -> list[Path]:
+    others = COSTS if experiments.info(experiment).trains else LEARNING
+    module = find_file(tasks.TASKS[task or TIMED_TASK].partition(":")[0])
+    shared = [file for file in python_files(*SHARED) if file.name not in others]
+    return [*shared, module] if module else shared
 
 
 def model_files(model: str) -> list[Path]:
-    """Return the file of a model's class, then those of baselines/ that it imports (of its package,
-    or beside it, outside the suite)."""
+    """Return the file of a model's class, then those of baselines/ and pointer/ that it imports
+    (of its package, or beside it, outside the suite)."""
     module = registry.info(model).path.partition(":")[0]
     own = registry.module_file(module)
     if own is None:

@@ -75,7 +75,7 @@ def kept(cell: Cell, path: Path) -> Row | None:
         same = from_dict(row["settings"]).key() == cell.key()
     except (RowError, InputError):
         return None
-    current = row["source_hash"] == provenance.source_hash(cell.model)
+    current = row["source_hash"] == provenance.sources(cell)
     return row if row["status"] in FINAL and same and current else None
 
 
@@ -87,7 +87,7 @@ def work_folder(cell: Cell, out: Path) -> Iterator[Path]:
     """
     folder = out.with_name(f".{out.stem}.work")
     with lock.taken(folder / "lock"):
-        origin = folder / f"{cell.key()}-{provenance.source_hash(cell.model)}"
+        origin = folder / f"{cell.key()}-{provenance.sources(cell)}"
         if not origin.exists():
             for path in folder.iterdir():
                 if path.is_dir():

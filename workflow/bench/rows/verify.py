@@ -171,8 +171,8 @@ def _noted(rows: Sequence[Placed]) -> Iterator[Finding]:
 
 def _outdated(row: Row) -> bool:
     try:
-        return bool(row["source_hash"] != provenance.source_hash(row["settings"]["model"]))
-    except (InputError, KeyError):
+        return bool(row["source_hash"] != provenance.sources(from_dict(row["settings"])))
+    except InputError:
         return True  # a model that is no more
 
 
