@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pointer.block import PointerBlock
@@ -50,7 +51,7 @@ class FormulaSettings(BlockSettings):
 class FormulaMixer(PointerBlock):
     """The Pointer block over all earlier positions; settings are `FormulaSettings`."""
 
-    Settings = FormulaSettings
+    Settings: type[FormulaSettings] = FormulaSettings
 
     def __init__(self, shape: LayerShape, settings: FormulaSettings) -> None:
         super().__init__(shape, settings)
@@ -76,6 +77,10 @@ class FormulaMixer(PointerBlock):
         known = positions - lower if self.settings.lower == "hop" else lower
         return self.chain.encode(known)
 
+    def by_offset(self) -> Tensor | None:
+        """Return what is added to the scores by offset, float[H, length]; the formula has none."""
+        return None
+
     def point(self, q: Tensor, k: Tensor, v: Tensor, lower: Any) -> tuple[Tensor, Tensor]:
         """Return the targets' features float[B, H, N, d/H], and what the next layer reads."""
         noise, own = self.selection_noise(), self.settings.own
@@ -84,10 +89,12 @@ class FormulaMixer(PointerBlock):
         if mean:  # the mean position is one more channel of the values
             positions = torch.arange(v.shape[2], device=v.device, dtype=v.dtype)
             v = torch.cat([v, positions.expand(v.shape[:3]).unsqueeze(-1)], dim=-1)
+        table = self.by_offset()
+        relaxed = (None if table is None else table.to(q.dtype), noise, start, own)
         if self.additive is None:
-            out, targets = Point.apply(q, k, v, noise, start, own)  # type: ignore[no-untyped-call]
+            out, targets = Point.apply(q, k, v, *relaxed)  # type: ignore[no-untyped-call]
         else:
-            out, targets = point_plainly(q, k, v, noise, start, own, self.additive)
+            out, targets = point_plainly(q, k, v, *relaxed, self.additive)
         return (out[..., :-1], out[..., -1]) if mean else (out, targets)
 
 
@@ -99,18 +106,20 @@ class Point(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, q: Tensor, k: Tensor, v: Tensor, noise: Noise, start: Tensor | None, own: bool
-    ) -> tuple[Tensor, Tensor]:
+        ctx: Any, q: Tensor, k: Tensor, v: Tensor, table: Tensor | None,
+        noise: Noise, start: Tensor | None, own: bool,
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
         """Return (float[B, H, N, w], argmax targets int64[B, H, N]).
 
-        q, k: float[B, H, N, r]; v: float[B, H, N, w]; start: where each of B*H groups reads the
-        noise, int64[B*H], None without noise. Of equal scores the farthest position wins.
+        q, k: float[B, H, N, r]; v: float[B, H, N, w]; table: float[H, >= N], added to the scores
+        by offset, or None; start: where each of B*H groups reads the noise, int64[B*H], None
+        without noise. Of equal scores the farthest position wins.
         """
         with torch.autocast(q.device.type, enabled=False):
             rows = [t.flatten(0, 1) for t in (q, k, v)]
             out, targets = torch.empty_like(rows[2]), rows[0].new_empty(rows[0].shape[:2]).long()
             for first, last in chunks(rows[0]):
-                scores = chunk_scores(rows[0], rows[1], first, last, noise, start, own)
+                scores = chunk_scores(rows[0], rows[1], table, first, last, noise, start, own)
                 targets[:, first:last] = scores.argmax(-1)
                 if not noise.hard:
                     weights = torch.softmax(scores / noise.temperature, dim=-1)
@@ -118,21 +127,22 @@ class Point(torch.autograd.Function):
             if noise.hard:
                 index = targets.unsqueeze(-1).expand_as(out)
                 torch.gather(rows[2], 1, index, out=out)
-        ctx.save_for_backward(q, k, v, targets)
+        ctx.save_for_backward(q, k, v, table, targets)
         ctx.relaxed = noise, start, own
         ctx.mark_non_differentiable(targets)
         return out.view(v.shape), targets.view(q.shape[:3])
 
     @staticmethod
     def backward(ctx: Any, g_out: Tensor, _g_targets: Any) -> tuple[Tensor | None, ...]:
-        """Return the softmax's gradients of q and k; of v through what the output was made of."""
+        """Return the softmax's gradients of q, k and table; of v through what the output was."""
         noise, start, own = ctx.relaxed
         with torch.autocast(g_out.device.type, enabled=False):
-            *inputs, targets = ctx.saved_tensors
+            *inputs, table, targets = ctx.saved_tensors
             q, k, v, g = (t.flatten(0, 1) for t in (*inputs, g_out))
             g_q, g_k, g_v = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
+            g_table = None if table is None else torch.zeros_like(table)
             for first, last in chunks(q):
-                scores = chunk_scores(q, k, first, last, noise, start, own)
+                scores = chunk_scores(q, k, table, first, last, noise, start, own)
                 weights = torch.softmax(scores / noise.temperature, dim=-1)
                 g_chunk = g[:, first:last]
                 slope = torch.bmm(g_chunk, v[:, :last].transpose(1, 2))
@@ -140,12 +150,14 @@ class Point(torch.autograd.Function):
                 slope *= weights / noise.temperature
                 torch.bmm(slope, k[:, :last], out=g_q[:, first:last])
                 g_k[:, :last].baddbmm_(slope.transpose(1, 2), q[:, first:last])
+                if g_table is not None:
+                    g_table[:, :last] += sums_by_offset(slope.unflatten(0, (-1, len(g_table))))
                 if not noise.hard:
                     g_v[:, :last].baddbmm_(weights.transpose(1, 2), g_chunk)
             if noise.hard:
                 g_v.scatter_add_(1, targets.unsqueeze(-1).expand_as(g), g)
         grads = [g.view_as(t) for g, t in zip((g_q, g_k, g_v), inputs, strict=True)]
-        return (*grads, None, None, None)
+        return (*grads, g_table, None, None, None)
 
 
 def chunks(q: Tensor) -> list[tuple[int, int]]:
@@ -156,10 +168,13 @@ def chunks(q: Tensor) -> list[tuple[int, int]]:
 
 
 def chunk_scores(
-    q: Tensor, k: Tensor, first: int, last: int, noise: Noise, start: Tensor | None, own: bool
-) -> Tensor:
+    q: Tensor, k: Tensor, table: Tensor | None, first: int, last: int,
+    noise: Noise, start: Tensor | None, own: bool,
+) -> Tensor:  # fmt: skip
     """Return the scores of queries first to last - 1 over their past, float[G, n, last]."""
     scores = torch.bmm(q[:, first:last], k[:, :last].transpose(1, 2))
+    if table is not None:
+        scores.unflatten(0, (-1, len(table))).add_(rows_by_offset(table, first, last))
     if start is not None:
         length = q.shape[1]
         for group, begin in enumerate(start.tolist()):
@@ -171,6 +186,27 @@ def chunk_scores(
         future[0, 0] = False  # the first position has nothing else to point at
     scores[:, :, first:].masked_fill_(future, -torch.inf)
     return scores
+
+
+def rows_by_offset(table: Tensor, first: int, last: int) -> Tensor:
+    """Return the entry of offset i - j for queries i = first to last - 1 and all j < last.
+
+    table: float[H, >= last]; float[H, n, last], zero in the future. The table is read backwards, so
+    that the row of a query is the row of the one before, moved by one.
+    """
+    backwards = F.pad(table[:, :last].flip(-1), (0, last - first - 1))
+    return backwards.unfold(-1, last, 1).flip(-2)
+
+
+def sums_by_offset(slope: Tensor) -> Tensor:
+    """Return the sum of slope[b, h, n, j] over batch and pairs of equal offset, float[H, last].
+
+    slope: float[B, H, n, last], zero in the future, of the last n queries of `last`. Each row is
+    read backwards and moved by one against the one before, so that an offset is a column.
+    """
+    rows, last = slope.shape[2:]
+    moved = F.pad(slope.sum(0).flip(-1), (0, rows)).flatten(1)[:, : rows * (last + rows - 1)]
+    return moved.view(-1, rows, last + rows - 1).sum(1)[:, rows - 1 :]
 
 
 def noise_rows(begin: int, first: int, last: int, length: int) -> Tensor:
@@ -194,6 +230,7 @@ def point_plainly(
     q: Tensor,
     k: Tensor,
     v: Tensor,
+    table: Tensor | None,
     noise: Noise,
     start: Tensor | None,
     own: bool,
@@ -208,10 +245,12 @@ def point_plainly(
         scores = q @ k.transpose(2, 3)
     else:
         scores = torch.tanh(q.unsqueeze(3) + k.unsqueeze(2)) @ additive
+    positions = torch.arange(length, device=q.device)
+    if table is not None:
+        scores = scores + table[:, (positions[:, None] - positions).clamp(min=0)]
     if start is not None:
         drawn = gumbel(start, length, length | 1)[..., :length].view(scores.shape)
         scores = scores + noise.scale * drawn.to(scores)
-    positions = torch.arange(length, device=q.device)
     future = positions > positions[:, None] if own else positions >= positions[:, None]
     future[0, 0] = False
     scores = scores.masked_fill(future, -torch.inf)
