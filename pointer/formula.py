@@ -118,8 +118,10 @@ class Point(torch.autograd.Function):
         with torch.autocast(q.device.type, enabled=False):
             rows = [t.flatten(0, 1) for t in (q, k, v)]
             out, targets = torch.empty_like(rows[2]), rows[0].new_empty(rows[0].shape[:2]).long()
-            for first, last in chunks(rows[0]):
-                scores = chunk_scores(rows[0], rows[1], table, first, last, noise, start, own)
+            parts = chunks(rows[0])
+            band = None if table is None else band_of(table, parts)
+            for first, last in parts:
+                scores = chunk_scores(rows[0], rows[1], band, first, last, noise, start, own)
                 targets[:, first:last] = scores.argmax(-1)
                 if not noise.hard:
                     weights = torch.softmax(scores / noise.temperature, dim=-1)
@@ -140,9 +142,11 @@ class Point(torch.autograd.Function):
             *inputs, table, targets = ctx.saved_tensors
             q, k, v, g = (t.flatten(0, 1) for t in (*inputs, g_out))
             g_q, g_k, g_v = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
-            g_table = None if table is None else torch.zeros_like(table)
-            for first, last in chunks(q):
-                scores = chunk_scores(q, k, table, first, last, noise, start, own)
+            parts = chunks(q)
+            band = None if table is None else band_of(table, parts)
+            g_band = None if band is None else torch.zeros_like(band)
+            for first, last in parts:
+                scores = chunk_scores(q, k, band, first, last, noise, start, own)
                 weights = torch.softmax(scores / noise.temperature, dim=-1)
                 g_chunk = g[:, first:last]
                 slope = torch.bmm(g_chunk, v[:, :last].transpose(1, 2))
@@ -150,12 +154,17 @@ class Point(torch.autograd.Function):
                 slope *= weights / noise.temperature
                 torch.bmm(slope, k[:, :last], out=g_q[:, first:last])
                 g_k[:, :last].baddbmm_(slope.transpose(1, 2), q[:, first:last])
-                if g_table is not None:
-                    g_table[:, :last] += sums_by_offset(slope.unflatten(0, (-1, len(g_table))))
+                if g_band is not None:
+                    for of_sequence in slope.unflatten(0, (-1, len(g_band))):
+                        of_chunk(g_band, first, last).add_(of_sequence)
                 if not noise.hard:
                     g_v[:, :last].baddbmm_(weights.transpose(1, 2), g_chunk)
             if noise.hard:
                 g_v.scatter_add_(1, targets.unsqueeze(-1).expand_as(g), g)
+            g_table = None
+            if g_band is not None:
+                g_table = torch.zeros_like(table)
+                g_table[:, : q.shape[1]] = sums_by_offset(g_band)[:, : q.shape[1]]
         grads = [g.view_as(t) for g, t in zip((g_q, g_k, g_v), inputs, strict=True)]
         return (*grads, g_table, None, None, None)
 
@@ -168,13 +177,16 @@ def chunks(q: Tensor) -> list[tuple[int, int]]:
 
 
 def chunk_scores(
-    q: Tensor, k: Tensor, table: Tensor | None, first: int, last: int,
+    q: Tensor, k: Tensor, band: Tensor | None, first: int, last: int,
     noise: Noise, start: Tensor | None, own: bool,
 ) -> Tensor:  # fmt: skip
-    """Return the scores of queries first to last - 1 over their past, float[G, n, last]."""
+    """Return the scores of queries first to last - 1 over their past, float[G, n, last].
+
+    band: `band_of` the offset table, None without one.
+    """
     scores = torch.bmm(q[:, first:last], k[:, :last].transpose(1, 2))
-    if table is not None:
-        scores.unflatten(0, (-1, len(table))).add_(rows_by_offset(table, first, last))
+    if band is not None:
+        scores.unflatten(0, (-1, len(band))).add_(of_chunk(band, first, last))
     if start is not None:
         length = q.shape[1]
         for group, begin in enumerate(start.tolist()):
@@ -188,25 +200,33 @@ def chunk_scores(
     return scores
 
 
-def rows_by_offset(table: Tensor, first: int, last: int) -> Tensor:
-    """Return the entry of offset i - j for queries i = first to last - 1 and all j < last.
+def band_of(table: Tensor, parts: list[tuple[int, int]]) -> Tensor:
+    """Return what the offset table float[H, >= N] adds to a chunk's scores, float[H, n, W].
 
-    table: float[H, >= last]; float[H, n, last], zero in the future. The table is read backwards, so
-    that the row of a query is the row of the one before, moved by one.
+    n is the size of a chunk, and W that times their number. Entry (a, c) is that of the offset
+    W - n + a - c, zero in the future: the last chunk's, and every chunk's has `of_chunk`.
     """
-    backwards = F.pad(table[:, :last].flip(-1), (0, last - first - 1))
-    return backwards.unfold(-1, last, 1).flip(-2)
+    size, length = parts[0][1], parts[-1][1]
+    width = len(parts) * size
+    # Read backwards, a query's row is the row of the one before, moved by one.
+    backwards = F.pad(table[:, :length], (size - 1, width - length)).flip(-1)
+    return backwards.unfold(-1, width, 1).contiguous().flip(-2)
 
 
-def sums_by_offset(slope: Tensor) -> Tensor:
-    """Return the sum of slope[b, h, n, j] over batch and pairs of equal offset, float[H, last].
+def of_chunk(band: Tensor, first: int, last: int) -> Tensor:
+    """Return the view float[H, last - first, last] of a band that belongs to a chunk."""
+    start = band.shape[2] - band.shape[1] - first
+    return band[:, : last - first, start : start + last]
 
-    slope: float[B, H, n, last], zero in the future, of the last n queries of `last`. Each row is
-    read backwards and moved by one against the one before, so that an offset is a column.
+
+def sums_by_offset(band: Tensor) -> Tensor:
+    """Return the sums of a band over entries of equal offset, float[H, W]: 0 to W - 1.
+
+    Read backwards, a row is moved by one against the one before: an offset is a column.
     """
-    rows, last = slope.shape[2:]
-    moved = F.pad(slope.sum(0).flip(-1), (0, rows)).flatten(1)[:, : rows * (last + rows - 1)]
-    return moved.view(-1, rows, last + rows - 1).sum(1)[:, rows - 1 :]
+    size, width = band.shape[1:]
+    moved = F.pad(band.flip(-1), (0, size)).flatten(1)[:, : size * (width + size - 1)]
+    return moved.view(-1, size, width + size - 1).sum(1)[:, size - 1 :]
 
 
 def noise_rows(begin: int, first: int, last: int, length: int) -> Tensor:
