@@ -2,7 +2,7 @@
 
 How to select is left to the subclass. From the paper's names to the code's:
     H, h_i              x: float[B, N, d]
-    p_i of layer below  carry: Pointed, with targets int64[B, H, N]
+    p_i of layer below  carry: what `point` returned there: targets int64[B, H, N], or a Pointed
     s_ij                scores
     p_i = argmax_j s_ij targets: int64[B, H, N]
     gate                sigmoid(W x), times the hidden state of the target
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from pointer.errors import MIXER_SETTINGS, InputError
 from pointer.optim import TableMomentum
 from pointer.select import Noise
-from pointer.settings import BlockSettings, PointerSettings
+from pointer.settings import BlockSettings, TableSettings
 from pointer.trunk import LayerShape, Mixer
 
 CHAIN_WIDTH = 32
@@ -122,7 +122,7 @@ class PointerBlock(Mixer):
         raise NotImplementedError
 
     def forward(self, x: Tensor, carry: Any) -> tuple[Tensor, Any]:
-        """Map x float[B, N, d] and the lower layer's Pointed to (float[B, N, d], own Pointed)."""
+        """Map x float[B, N, d] and the lower layer's pointers to (float[B, N, d], own pointers)."""
         query, key, gate, value = self.project(x).split(self.parts, dim=-1)
         q = self._split(query)
         if self.chain is not None:
@@ -142,7 +142,7 @@ class PointerBlock(Mixer):
 class TableBlock(PointerBlock):
     """A Pointer block with an offset table, float[H, N], added to the scores."""
 
-    def __init__(self, shape: LayerShape, settings: PointerSettings) -> None:
+    def __init__(self, shape: LayerShape, settings: TableSettings) -> None:
         super().__init__(shape, settings)
         self.table_settings = settings
         slope = -TIE_BREAK * torch.log2(1.0 + torch.arange(shape.length))

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pointer.block import PointerBlock
@@ -50,7 +51,7 @@ class FormulaSettings(BlockSettings):
 class FormulaMixer(PointerBlock):
     """The Pointer block over all earlier positions; settings are `FormulaSettings`."""
 
-    Settings = FormulaSettings
+    Settings: type[FormulaSettings] = FormulaSettings
 
     def __init__(self, shape: LayerShape, settings: FormulaSettings) -> None:
         super().__init__(shape, settings)
@@ -76,6 +77,10 @@ class FormulaMixer(PointerBlock):
         known = positions - lower if self.settings.lower == "hop" else lower
         return self.chain.encode(known)
 
+    def by_offset(self) -> Tensor | None:
+        """Return what is added to the scores by offset, float[H, length]; the formula has none."""
+        return None
+
     def point(self, q: Tensor, k: Tensor, v: Tensor, lower: Any) -> tuple[Tensor, Tensor]:
         """Return the targets' features float[B, H, N, d/H], and what the next layer reads."""
         noise, own = self.selection_noise(), self.settings.own
@@ -84,10 +89,12 @@ class FormulaMixer(PointerBlock):
         if mean:  # the mean position is one more channel of the values
             positions = torch.arange(v.shape[2], device=v.device, dtype=v.dtype)
             v = torch.cat([v, positions.expand(v.shape[:3]).unsqueeze(-1)], dim=-1)
+        table = self.by_offset()
+        relaxed = (None if table is None else table.to(q.dtype), noise, start, own)
         if self.additive is None:
-            out, targets = Point.apply(q, k, v, noise, start, own)  # type: ignore[no-untyped-call]
+            out, targets = Point.apply(q, k, v, *relaxed)  # type: ignore[no-untyped-call]
         else:
-            out, targets = point_plainly(q, k, v, noise, start, own, self.additive)
+            out, targets = point_plainly(q, k, v, *relaxed, self.additive)
         return (out[..., :-1], out[..., -1]) if mean else (out, targets)
 
 
@@ -99,18 +106,22 @@ class Point(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, q: Tensor, k: Tensor, v: Tensor, noise: Noise, start: Tensor | None, own: bool
-    ) -> tuple[Tensor, Tensor]:
+        ctx: Any, q: Tensor, k: Tensor, v: Tensor, table: Tensor | None,
+        noise: Noise, start: Tensor | None, own: bool,
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
         """Return (float[B, H, N, w], argmax targets int64[B, H, N]).
 
-        q, k: float[B, H, N, r]; v: float[B, H, N, w]; start: where each of B*H groups reads the
-        noise, int64[B*H], None without noise. Of equal scores the farthest position wins.
+        q, k: float[B, H, N, r]; v: float[B, H, N, w]; table: float[H, >= N], added to the scores
+        by offset, or None; start: where each of B*H groups reads the noise, int64[B*H], None
+        without noise. Of equal scores the farthest position wins.
         """
         with torch.autocast(q.device.type, enabled=False):
             rows = [t.flatten(0, 1) for t in (q, k, v)]
             out, targets = torch.empty_like(rows[2]), rows[0].new_empty(rows[0].shape[:2]).long()
-            for first, last in chunks(rows[0]):
-                scores = chunk_scores(rows[0], rows[1], first, last, noise, start, own)
+            parts = chunks(rows[0])
+            band = None if table is None else band_of(table, parts)
+            for first, last in parts:
+                scores = chunk_scores(rows[0], rows[1], band, first, last, noise, start, own)
                 targets[:, first:last] = scores.argmax(-1)
                 if not noise.hard:
                     weights = torch.softmax(scores / noise.temperature, dim=-1)
@@ -118,21 +129,24 @@ class Point(torch.autograd.Function):
             if noise.hard:
                 index = targets.unsqueeze(-1).expand_as(out)
                 torch.gather(rows[2], 1, index, out=out)
-        ctx.save_for_backward(q, k, v, targets)
+        ctx.save_for_backward(q, k, v, table, targets)
         ctx.relaxed = noise, start, own
         ctx.mark_non_differentiable(targets)
         return out.view(v.shape), targets.view(q.shape[:3])
 
     @staticmethod
     def backward(ctx: Any, g_out: Tensor, _g_targets: Any) -> tuple[Tensor | None, ...]:
-        """Return the softmax's gradients of q and k; of v through what the output was made of."""
+        """Return the softmax's gradients of q, k and table; of v through what the output was."""
         noise, start, own = ctx.relaxed
         with torch.autocast(g_out.device.type, enabled=False):
-            *inputs, targets = ctx.saved_tensors
+            *inputs, table, targets = ctx.saved_tensors
             q, k, v, g = (t.flatten(0, 1) for t in (*inputs, g_out))
             g_q, g_k, g_v = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
-            for first, last in chunks(q):
-                scores = chunk_scores(q, k, first, last, noise, start, own)
+            parts = chunks(q)
+            band = None if table is None else band_of(table, parts)
+            g_band = None if band is None else torch.zeros_like(band)
+            for first, last in parts:
+                scores = chunk_scores(q, k, band, first, last, noise, start, own)
                 weights = torch.softmax(scores / noise.temperature, dim=-1)
                 g_chunk = g[:, first:last]
                 slope = torch.bmm(g_chunk, v[:, :last].transpose(1, 2))
@@ -140,12 +154,19 @@ class Point(torch.autograd.Function):
                 slope *= weights / noise.temperature
                 torch.bmm(slope, k[:, :last], out=g_q[:, first:last])
                 g_k[:, :last].baddbmm_(slope.transpose(1, 2), q[:, first:last])
+                if g_band is not None:
+                    for of_sequence in slope.unflatten(0, (-1, len(g_band))):
+                        of_chunk(g_band, first, last).add_(of_sequence)
                 if not noise.hard:
                     g_v[:, :last].baddbmm_(weights.transpose(1, 2), g_chunk)
             if noise.hard:
                 g_v.scatter_add_(1, targets.unsqueeze(-1).expand_as(g), g)
+            g_table = None
+            if g_band is not None:
+                g_table = torch.zeros_like(table)
+                g_table[:, : q.shape[1]] = sums_by_offset(g_band)[:, : q.shape[1]]
         grads = [g.view_as(t) for g, t in zip((g_q, g_k, g_v), inputs, strict=True)]
-        return (*grads, None, None, None)
+        return (*grads, g_table, None, None, None)
 
 
 def chunks(q: Tensor) -> list[tuple[int, int]]:
@@ -156,10 +177,16 @@ def chunks(q: Tensor) -> list[tuple[int, int]]:
 
 
 def chunk_scores(
-    q: Tensor, k: Tensor, first: int, last: int, noise: Noise, start: Tensor | None, own: bool
-) -> Tensor:
-    """Return the scores of queries first to last - 1 over their past, float[G, n, last]."""
+    q: Tensor, k: Tensor, band: Tensor | None, first: int, last: int,
+    noise: Noise, start: Tensor | None, own: bool,
+) -> Tensor:  # fmt: skip
+    """Return the scores of queries first to last - 1 over their past, float[G, n, last].
+
+    band: `band_of` the offset table, None without one.
+    """
     scores = torch.bmm(q[:, first:last], k[:, :last].transpose(1, 2))
+    if band is not None:
+        scores.unflatten(0, (-1, len(band))).add_(of_chunk(band, first, last))
     if start is not None:
         length = q.shape[1]
         for group, begin in enumerate(start.tolist()):
@@ -171,6 +198,35 @@ def chunk_scores(
         future[0, 0] = False  # the first position has nothing else to point at
     scores[:, :, first:].masked_fill_(future, -torch.inf)
     return scores
+
+
+def band_of(table: Tensor, parts: list[tuple[int, int]]) -> Tensor:
+    """Return what the offset table float[H, >= N] adds to a chunk's scores, float[H, n, W].
+
+    n is the size of a chunk, and W that times their number. Entry (a, c) is that of the offset
+    W - n + a - c, zero in the future: the last chunk's, and every chunk's has `of_chunk`.
+    """
+    size, length = parts[0][1], parts[-1][1]
+    width = len(parts) * size
+    # Read backwards, a query's row is the row of the one before, moved by one.
+    backwards = F.pad(table[:, :length], (size - 1, width - length)).flip(-1)
+    return backwards.unfold(-1, width, 1).contiguous().flip(-2)
+
+
+def of_chunk(band: Tensor, first: int, last: int) -> Tensor:
+    """Return the view float[H, last - first, last] of a band that belongs to a chunk."""
+    start = band.shape[2] - band.shape[1] - first
+    return band[:, : last - first, start : start + last]
+
+
+def sums_by_offset(band: Tensor) -> Tensor:
+    """Return the sums of a band over entries of equal offset, float[H, W]: 0 to W - 1.
+
+    Read backwards, a row is moved by one against the one before: an offset is a column.
+    """
+    size, width = band.shape[1:]
+    moved = F.pad(band.flip(-1), (0, size)).flatten(1)[:, : size * (width + size - 1)]
+    return moved.view(-1, size, width + size - 1).sum(1)[:, size - 1 :]
 
 
 def noise_rows(begin: int, first: int, last: int, length: int) -> Tensor:
@@ -194,6 +250,7 @@ def point_plainly(
     q: Tensor,
     k: Tensor,
     v: Tensor,
+    table: Tensor | None,
     noise: Noise,
     start: Tensor | None,
     own: bool,
@@ -208,10 +265,12 @@ def point_plainly(
         scores = q @ k.transpose(2, 3)
     else:
         scores = torch.tanh(q.unsqueeze(3) + k.unsqueeze(2)) @ additive
+    positions = torch.arange(length, device=q.device)
+    if table is not None:
+        scores = scores + table[:, (positions[:, None] - positions).clamp(min=0)]
     if start is not None:
         drawn = gumbel(start, length, length | 1)[..., :length].view(scores.shape)
         scores = scores + noise.scale * drawn.to(scores)
-    positions = torch.arange(length, device=q.device)
     future = positions > positions[:, None] if own else positions >= positions[:, None]
     future[0, 0] = False
     scores = scores.masked_fill(future, -torch.inf)

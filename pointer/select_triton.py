@@ -4,7 +4,7 @@ A program owns a block of positions of one group and loops over the candidates. 
 the offsets, so a candidate's rows are a slice, read in order, and scores lie candidate by
 candidate. Backward gathers instead of scattering: one program writes every output element in a
 fixed order, so the result is the same bit for bit each time. Tests hold it to the loops of
-pointer.dense, on a CPU through Triton's interpreter.
+tests/selections.py, on a CPU through Triton's interpreter.
 
 Shapes: G = B*H groups, N length, K candidates, r scoring width, w value width. In kernels g is a
 group, h its head, c a candidate; tensors are pointers to contiguous memory.

@@ -40,8 +40,8 @@ class BlockSettings:
 
 
 @dataclass(frozen=True)
-class PointerSettings(BlockSettings):
-    """Settings that `pointer` and `pointer-dense` share, those of the offset table among them."""
+class TableSettings(BlockSettings):
+    """Settings of every Pointer block with an offset table."""
 
     # > 0: the offset table under AdamW at this multiple of the learning rate; 0: TableMomentum
     table_rate: float = ranged(0.0, 0, 1000)
@@ -50,7 +50,7 @@ class PointerSettings(BlockSettings):
 
 
 @dataclass(frozen=True)
-class CandidateSettings(PointerSettings):
+class CandidateSettings(TableSettings):
     """Settings of `pointer`: which K candidates are scored, and how the others learn."""
 
     candidates: str = "offsets"  # sources: offsets, and what pointer.sources adds

@@ -1,11 +1,11 @@
-"""Inputs of a selection and the comparison of two of its computations, for several test files."""
+"""Inputs of a selection, the loops that every path of selection is held to, and the comparison of
+two computations, for several test files."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from pointer.dense import select_naive
 from pointer.noise import gumbel
 from pointer.select import Noise
 from pointer.sources import offset_proposals
@@ -47,11 +47,64 @@ def inputs(
 
 
 def by_loops(arguments: Inputs, start: Tensor, noise: Noise) -> tuple[Tensor, Tensor]:
-    """Return value and target by the loops, with the noise that starts at `start`."""
+    """Return value and target by `select_naive`, with the noise that starts at `start`."""
     q, k, v, bias, offsets = arguments
     drawn = gumbel(start, q.shape[2], offsets.shape[1]).view(*q.shape[:3], -1).double()
     positions = offset_proposals(offsets, q.shape[0], q.shape[2])
     return select_naive(q, k, v, bias, positions, noise.scale * drawn, noise.temperature)
+
+
+def select_naive(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    bias: Tensor,
+    positions: Tensor,
+    noise: Tensor,
+    temperature: float,
+) -> tuple[Tensor, Tensor]:
+    """Select by loops over batch, head and position, as the paper's sentences say.
+
+    q, k: float[B, H, N, r]; v: float[B, H, N, w]; bias: float[H, C]; positions: int64[B, H, N, C],
+    the candidates of each position, -1 for none; noise: float[B, H, N, C], added to scores. Returns
+    (value of the target float[B, H, N, w], with the straight-through gradient; target
+    int64[B, H, N]).
+    """
+    batch, heads, length, _ = q.shape
+    values, targets = [], torch.empty(batch, heads, length, dtype=torch.int64)
+    for b in range(batch):
+        for h in range(heads):
+            for i in range(length):
+                own = positions[b, h, i].tolist()
+                value, target = _point(
+                    q[b, h, i], k[b, h], v[b, h], bias[h], own, noise[b, h, i], temperature
+                )
+                values.append(value)
+                targets[b, h, i] = target
+    return torch.stack(values).view(v.shape), targets
+
+
+def _point(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    bias: Tensor,
+    positions: list[int],
+    noise: Tensor,
+    temperature: float,
+) -> tuple[Tensor, int]:
+    """One position: q float[r]; k float[N, r]; v float[N, w] -> (float[w], target)."""
+    legal = [c for c, j in enumerate(positions) if j >= 0]
+    scores = torch.stack([q @ k[positions[c]] + bias[c] + noise[c] for c in legal])
+    tied = [n for n, score in enumerate(scores) if score == scores.max()]
+    best = max(tied, key=lambda n: positions[legal[n]])
+    soft = torch.softmax(scores / temperature, dim=0)
+    weights = soft - soft.detach()
+    weights[best] = weights[best] + 1.0
+    value = torch.zeros_like(v[0])
+    for weight, c in zip(weights, legal, strict=True):
+        value = value + weight * v[positions[c]]
+    return value, positions[legal[best]]
 
 
 def assert_same(value: Tensor, expected: Tensor, leaves: list[Tensor]) -> None:

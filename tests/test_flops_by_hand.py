@@ -41,7 +41,8 @@ def fft(channels: int, points: int) -> float:
 # to them.
 BY_HAND: dict[str, tuple[float, float]] = {
     "pointer": (2 * N * D * (2 * 32 + D) + N * 64 * (2 * 32 + 4) + N * D, 0.03),
-    "pointer-dense": (2 * N * D * (2 * 32 + D) + 2 * N * N * 32 + 2 * N * N * D, 0.03),
+    "pointer-formula": (2 * N * D * (2 * 32 + D) + 2 * N * (256 + 512) / 2 * 32, 0.01),
+    "pointer-dense": (2 * N * D * (2 * 32 + D) + 2 * N * (256 + 512) / 2 * 32, 0.01),
     "transformer": (4 * P + attention(N / 2), 0.0),
     "transformer-unfused": (4 * P + attention(N), 0.03),
     "transformer-rotary": (4 * P + attention(N / 2), 0.01),

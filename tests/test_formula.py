@@ -1,8 +1,10 @@
-"""The paper's formula: the chunked form against its oracle, its memory, and its readings."""
+"""The paper's formula, with and without the offset table: the chunked form against its oracle, its
+memory, and its readings."""
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -10,6 +12,7 @@ from torch import Tensor
 
 import pointer
 from pointer import formula
+from pointer.dense import DensePointerMixer, DenseSettings
 from pointer.formula import FormulaMixer, FormulaSettings, Point, point_plainly
 from pointer.noise import starts
 from pointer.select import Noise
@@ -26,11 +29,16 @@ def drawn(length: int, heads: int = 2) -> tuple[Tensor, Tensor, Tensor]:
     return q, k, v
 
 
-def small(**settings: object) -> Trunk:
+def random_table(length: int, heads: int = 2) -> Tensor:
+    """A table for sequences five longer than the one it is used with."""
+    return torch.randn(heads, length + 5, dtype=torch.float64, requires_grad=True)
+
+
+def small(mixer: type[FormulaMixer], **settings: Any) -> Trunk:
     torch.manual_seed(0)
-    chosen = FormulaSettings(**settings)  # type: ignore[arg-type]
+    chosen = mixer.Settings(**settings)
     return Trunk(
-        lambda shape: FormulaMixer(shape, chosen),
+        lambda shape: mixer(shape, chosen),
         symbols=11,
         length=200,
         ffn_width=32,
@@ -43,38 +51,55 @@ def small(**settings: object) -> Trunk:
 
 @pytest.mark.parametrize("length", [1, 2, 63, 64, 65, 131])
 @pytest.mark.parametrize("own", [True, False])
-@pytest.mark.parametrize("noise", [Noise(0.3, 0.7, False), Noise(1.0, 2.0, True), Noise()])
+@pytest.mark.parametrize("with_table", [False, True])
+@pytest.mark.parametrize(
+    "noise",
+    [Noise(0.3, 0.7, False), Noise(0.0, 0.7, False), Noise(1.0, 2.0, True), Noise()],
+    ids=str,
+)
 def test_chunks_give_what_all_scores_at_once_give(
-    monkeypatch: pytest.MonkeyPatch, length: int, own: bool, noise: Noise
+    monkeypatch: pytest.MonkeyPatch, length: int, own: bool, with_table: bool, noise: Noise
 ) -> None:
     monkeypatch.setattr(formula, "CHUNK_SCORES", 1)  # chunks of 64 queries
     q, k, v = drawn(length)
+    table = random_table(length) if with_table else None
+    leaves = [q, k, v] if table is None else [q, k, v, table]
     start = starts(6) if noise.scale else None
-    out, targets = Point.apply(q, k, v, noise, start, own)
-    expected, oracle_targets = point_plainly(q, k, v, noise, start, own)
+    out, targets = Point.apply(q, k, v, table, noise, start, own)
+    expected, oracle_targets = point_plainly(q, k, v, table, noise, start, own)
     assert torch.equal(targets, oracle_targets)
     torch.testing.assert_close(out, expected)
     upstream = torch.randn_like(out)
-    gradients = torch.autograd.grad(out, (q, k, v), upstream)
-    for own_gradient, oracle in zip(
-        gradients, torch.autograd.grad(expected, (q, k, v), upstream), strict=True
-    ):
-        torch.testing.assert_close(own_gradient, oracle)
+    gradients = torch.autograd.grad(out, leaves, upstream)
+    oracles = torch.autograd.grad(expected, leaves, upstream)
+    for gradient, oracle in zip(gradients, oracles, strict=True):
+        torch.testing.assert_close(gradient, oracle)
+
+
+def test_a_table_that_outweighs_the_scores_decides_the_hop() -> None:
+    q, k, v = drawn(131)
+    table = torch.zeros(2, 131, dtype=torch.float64)
+    table[0, 3] = table[1, 70] = 1000.0
+    _, targets = Point.apply(q, k, v, table, Noise(), None, True)
+    hops = torch.arange(131) - targets
+    assert hops[:, 0, 3:].unique().tolist() == [3]
+    assert hops[:, 1, 70:].unique().tolist() == [70]
 
 
 def test_gradients_agree_with_finite_differences() -> None:
     q, k, v = drawn(9, heads=1)
     start = starts(3)
 
-    def soft(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        return Point.apply(q, k, v, Noise(0.3, 0.7, False), start, True)[0]
+    def soft(q: Tensor, k: Tensor, v: Tensor, table: Tensor) -> Tensor:
+        return Point.apply(q, k, v, table, Noise(0.3, 0.7, False), start, True)[0]
 
-    assert torch.autograd.gradcheck(soft, (q, k, v))
+    assert torch.autograd.gradcheck(soft, (q, k, v, random_table(9, heads=1)))
 
 
 def kept_bytes(length: int) -> int:
     """Return the bytes that the graph of one call keeps for its backward pass."""
     q, k, v = (torch.randn(1, 1, length, 32, requires_grad=True) for _ in range(3))
+    table = torch.randn(1, length, requires_grad=True)
     kept: dict[int, int] = {}
 
     def keep(tensor: Tensor) -> Tensor:
@@ -82,7 +107,7 @@ def kept_bytes(length: int) -> int:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        Point.apply(q, k, v, Noise(0.3, 1.0, False), starts(1), True)
+        Point.apply(q, k, v, table, Noise(0.3, 1.0, False), starts(1), True)
     return sum(kept.values())
 
 
@@ -142,12 +167,42 @@ READINGS = [
 ]
 
 
+@pytest.mark.parametrize("mixer", [FormulaMixer, DensePointerMixer])
 @pytest.mark.parametrize("reading", READINGS, ids=str)
-def test_every_reading_trains_and_points_into_its_past(reading: dict[str, object]) -> None:
-    model, tokens = small(**reading), torch.randint(11, (2, 150))
+def test_every_reading_trains_and_points_into_its_past(
+    mixer: type[FormulaMixer], reading: dict[str, object]
+) -> None:
+    model, tokens = small(mixer, **reading), torch.randint(11, (2, 150))
     model(tokens).logsumexp(-1).sum().backward()
     assert all(p.grad is not None and bool(p.grad.isfinite().all()) for p in model.parameters())
     hops = pointer.trace(model, tokens).hops
     nearest = 0 if reading.get("own", True) else 1
     assert int(hops[..., 1:].min()) >= nearest
     assert bool((hops <= torch.arange(150)).all())
+
+
+def test_with_a_table_of_zeros_it_is_the_formula() -> None:
+    plain, tabled = small(FormulaMixer), small(DensePointerMixer)
+    with torch.no_grad():
+        for mixer in tabled.mixers:
+            assert isinstance(mixer, DensePointerMixer)
+            mixer.offset_table.zero_()
+    tabled.load_state_dict(plain.state_dict(), strict=False)
+    tokens = torch.randint(11, (2, 150))
+    for mode in (True, False):
+        outputs = []
+        for model in (plain, tabled):
+            torch.manual_seed(1)  # of the noise
+            outputs.append(model.train(mode)(tokens))
+        assert torch.equal(*outputs)
+
+
+def test_scores_and_table_are_float32_under_autocast() -> None:
+    """Scores that differ by less than bfloat16 holds are told apart."""
+    mixer = DensePointerMixer(SHAPE, DenseSettings(chain=False, pointer_heads=2)).eval()
+    with torch.no_grad():
+        mixer.offset_table.copy_(1 + 1e-4 * torch.arange(200))  # the farther, the better
+        mixer.project.weight.mul_(1e-6)
+    with torch.autocast("cpu", torch.bfloat16):
+        _, targets = mixer(torch.randn(2, 90, 24), None)
+    assert not targets.any()

@@ -14,11 +14,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from selections import Inputs, Shape, assert_same, by_loops, inputs
+from selections import Inputs, Shape, assert_same, by_loops, inputs, select_naive
 from torch import Tensor
 
 from pointer.credit import FullRangeCredit, correlate, fast_length
-from pointer.dense import select_naive
 from pointer.noise import gumbel, starts
 from pointer.select import (
     FusedSelect,
