@@ -35,7 +35,6 @@ def claim(monkeypatch: pytest.MonkeyPatch) -> Claim:
         own = {
             "present": lambda: True,
             "synchronise": lambda: waited.append(kind),
-            "matmul_size": 64,
         }
         can = dataclasses.replace(devices.ABILITIES[kind], **own | more)
         monkeypatch.setitem(devices.ABILITIES, "cpu", can)
@@ -99,7 +98,6 @@ def test_a_cell_runs_through_on_an_apple_gpu_by_the_table(
     ).resolved()
     row = timing.efficiency(cell, lambda done, **values: None, Path())
     assert row["step_ms"] > 0
-    assert row["machine_flops_per_s"] > 0
     assert len(waited) > 10
 
 

@@ -79,7 +79,6 @@ def test_a_row_holds_times_rates_memory_and_counted_work(tmp_path: Path) -> None
     assert row["inference_ms"] < row["step_ms"]
     assert row["forward_ms"] < row["step_ms"]
     assert row["flops_forward"] < row["flops_step"] < 4 * row["flops_forward"]
-    assert row["machine_flops_per_s"] > 1e8
     weights = 4 * row["n_params"]
     assert row["peak_memory_bytes"] is None or 3 * weights < row["peak_memory_bytes"] < 10 * weights
     assert row["saved_bytes"] > 0
@@ -88,7 +87,6 @@ def test_a_row_holds_times_rates_memory_and_counted_work(tmp_path: Path) -> None
 def test_units_that_disagree_put_a_warning_into_the_row(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(devices, "matmul_flops_per_s", lambda device, dtype: 1.0)
     for seconds, named in (([0.01] * 6, []), ([0.01, 0.03] * 3, ["inference", "training step"])):
         measured = iter(seconds * 4)
         monkeypatch.setattr(devices, "seconds", lambda *_, measured=measured: next(measured))

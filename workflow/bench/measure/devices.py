@@ -1,4 +1,4 @@
-"""The device of a cell: what it can do, its precision, its clock and its matrix-product rate.
+"""The device of a cell: what it can do, its precision and its clock.
 
 A new kind of device is one entry of ABILITIES (docs/devices.md).
 """
@@ -15,8 +15,6 @@ import torch
 
 from workflow.bench.outcomes import Unsupported
 
-MATMUL_SECONDS = 0.2
-
 
 @dataclass(frozen=True)
 class Abilities:
@@ -25,17 +23,12 @@ class Abilities:
     present: Callable[[], bool]
     synchronise: Callable[[], None]  # waits until the device has done all its work
     events: bool  # it has a clock of its own; otherwise the host's clock is used
-    matmul_size: int  # of a square product that keeps it busy for some milliseconds
 
 
 ABILITIES = {
-    "cpu": Abilities(lambda: True, lambda: None, events=False, matmul_size=1024),
-    "cuda": Abilities(
-        torch.cuda.is_available, torch.cuda.synchronize, events=True, matmul_size=8192
-    ),
-    "mps": Abilities(
-        torch.backends.mps.is_available, torch.mps.synchronize, events=False, matmul_size=2048
-    ),
+    "cpu": Abilities(lambda: True, lambda: None, events=False),
+    "cuda": Abilities(torch.cuda.is_available, torch.cuda.synchronize, events=True),
+    "mps": Abilities(torch.backends.mps.is_available, torch.mps.synchronize, events=False),
 }
 
 
@@ -80,15 +73,3 @@ def seconds(device: torch.device, work: Callable[[], object]) -> float:
 def device_name(device: torch.device) -> str | None:
     """Return an accelerator's name; None for a CPU, whose name is part of the provenance."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else None
-
-
-def matmul_flops_per_s(device: torch.device, dtype: str) -> float:
-    """Return the device's rate in FLOP/s, of the fastest of repeated square products."""
-    size = ABILITIES[device.type].matmul_size
-    kind = torch.bfloat16 if dtype == "bfloat16" else torch.float32
-    a = torch.randn(size, size, device=device).to(kind)
-    b = torch.randn(size, size, device=device).to(kind)
-    times: list[float] = []
-    while len(times) < 3 or sum(times) < MATMUL_SECONDS:
-        times.append(seconds(device, lambda: a @ b))
-    return 2 * size**3 / min(times)

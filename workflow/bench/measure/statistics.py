@@ -21,6 +21,18 @@ def wilson(right: float, n: float, z: float = Z95) -> tuple[float, float]:
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
+def ratio(logarithms: Sequence[float], level: float) -> tuple[float, float, float]:
+    """Return the ratio that logarithms of ratios agree on, and its interval at `level` by Student's
+    t; NaN bounds for fewer than two."""
+    from scipy import stats
+
+    centre, count = fmean(logarithms), len(logarithms)
+    if count < 2:
+        return math.exp(centre), math.nan, math.nan
+    half = float(stats.t.ppf((1 + level) / 2, count - 1)) * stdev(logarithms) / math.sqrt(count)
+    return math.exp(centre), math.exp(centre - half), math.exp(centre + half)
+
+
 def unstable(values: Sequence[float], quantity: str) -> list[str]:
     """Return warnings where positive timings of one quantity disagree; none for fewer than two."""
     if len(values) < 2:

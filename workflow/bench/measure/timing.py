@@ -53,8 +53,7 @@ def efficiency(cell: Cell, report: Report, folder: Path) -> dict[str, Any]:
         del model
         row |= peak(cell, device, data)
     report(0.8)
-    rate = devices.matmul_flops_per_s(device, cell.dtype)
-    return row | counted(cell) | {"machine_flops_per_s": rate, "warnings": warnings}
+    return row | counted(cell) | {"warnings": warnings}
 
 
 def complexity(cell: Cell, report: Report, folder: Path) -> dict[str, Any]:

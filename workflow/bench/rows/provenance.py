@@ -28,7 +28,7 @@ MEASURE = "workflow/bench/measure"
 # What every model's row shares: recipe or clock, the trunk with its optimiser, and data.
 SHARED = (MEASURE, "workflow/bench/tasks/base.py", "pointer/trunk.py", "pointer/optim.py")
 # Files of MEASURE that make no number of a row that trains on a task, and of one that does not.
-COSTS = ("timing.py", "session.py", "memory.py", "flops.py", "contract.py")
+COSTS = ("timing.py", "session.py", "costs.py", "memory.py", "flops.py", "contract.py")
 LEARNING = ("learning.py", "search.py", "pointers.py", "checkpoint.py", "contract.py")
 TIMED_TASK = "copy"  # whose data are timed where nothing is learned
 KEYS = ("experiment", "device", "dtype", "threads", "length", "batch", "symbols", "seed", "repeat")

@@ -87,7 +87,6 @@ class Record(Closed):
     saved_bytes: Count | None = _opt("tensors kept for the backward pass")
     flops_forward: Count | None = _opt("counted operations of a forward pass of the batch")
     flops_step: Count | None = _opt("counted operations of a training step of the batch")
-    machine_flops_per_s: Amount | None = _opt("the machine's matrix-product rate then")
     loss: Amount | None = _opt("cross-entropy in nats a symbol, evaluation")
     accuracy: Share | None = _opt("hard-argmax inference, fresh sequences")
     accuracy_train_mode: Share | None = _opt("the same in training mode")
