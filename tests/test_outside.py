@@ -83,7 +83,8 @@ def test_a_row_names_the_model_its_path_and_the_hash_of_its_file(package: Path) 
     known = provenance.identity(cell)
     assert (known["model"], known["model_path"]) == ("mine", "theirs.sub.mine:Mine")
     assert known["model_hash"] == content_hash([package / "mine.py"])
-    assert known["command"] == f"pointer-bench run --experiment copy --model {NAME} --distance 64"
+    command = f"pointer-bench run --experiment copy --model {NAME} --lr 0.001 --distance 64"
+    assert known["command"] == command
     assert from_dict(cell.to_dict()) == cell
     assert cell.path.startswith("results/runs/copy/mine/d64-s0-")
 
@@ -147,6 +148,7 @@ def test_a_declared_model_can_be_chosen_restricted_and_set_by_name(package: Path
         "mixer": {"mine": {"k": 3}},
         "experiments": {"copy": {"restrict": {"n log n": {"distances": [512]}}}},
         "distances": [256, 512],
+        "seeds": [0],
     }
     found = config.cells(config.tier("default", declared))
     copies = [cell for cell in found if cell.experiment == "copy"]

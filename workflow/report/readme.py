@@ -1,4 +1,4 @@
-"""Write docs/results.md, its figures, and the README's answer: parts of the tables of the
+"""Write docs/report.md, docs/results.md with its figures, and the README's answer, from the
 reference's estimates."""
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import pandas as pd
 
 from pointer.errors import InputError
+from workflow.bench.cell import Trunk
 from workflow.bench.rows import write_atomically
 from workflow.report import (
     LEDGER,
@@ -25,9 +27,11 @@ from workflow.report import (
     ledger,
     notes,
     render,
+    verdicts,
     why,
 )  # fmt: skip
 from workflow.report.layout import NOT_RUN, Table
+from workflow.report.rules import Verdict
 from workflow.report.tables import TABLES, make
 
 Where = Mapping[str, Any]
@@ -268,18 +272,38 @@ def _answered(line: claims.Line | None) -> str:
     return "" if line is None else f"**{line.words}**: {claims.ours(claims.deciding(line), 1)}"
 
 
-def page(
-    rows: pd.DataFrame, numbers: pd.DataFrame, lines: list[claims.Line], figures_link: str
-) -> str:
-    """Return the Markdown of docs/results.md."""
+def document(rows: pd.DataFrame, book: ledger.Ledger, lines: list[claims.Line]) -> str:
+    """Return docs/report.md: claims, readings, protocol, verdicts, what would change them."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).with_name("templates")),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    own = [line for line in lines if not line.claim.contradiction]
+    undecided = (Verdict.INCONCLUSIVE, Verdict.NOT_TESTABLE)
+    return environment.get_template("report.md").render(
+        machines=machines(rows),
+        aloud="\n".join(verdicts.aloud(claims.table(lines).data.to_dict("records"))),
+        readings=book.readings,
+        trunk=Trunk(),
+        judged=own,
+        ours=lambda line: claims.ours(claims.deciding(line), claims.MOST_CELLS),
+        contradictions=[line for line in lines if line.claim.contradiction],
+        open=[line for line in own if line.verdict in undecided],
+    )
+
+
+def machines(rows: pd.DataFrame) -> str:
+    """Return the machines and how many rows each made."""
     counts = rows["machine"].value_counts().sort_index()
-    named = [f"{layout.short(str(name))} ({count} rows)" for name, count in counts.items()]
-    verdicts = claims.table(lines, most=2)
-    reasons = verdicts.wide["verdict"] + ": " + verdicts.wide["why"]
-    wide = verdicts.wide.assign(verdict=reasons).drop(columns="why")
-    verdicts = replace(verdicts, wide=wide)
-    parts = [INTRODUCTION.format(machines="; ".join(named))]
-    parts += ["## Verdicts\n", render.markdown(verdicts, verdicts.title)]
+    return "; ".join(f"{layout.short(str(name))} ({count} rows)" for name, count in counts.items())
+
+
+def page(rows: pd.DataFrame, numbers: pd.DataFrame, figures_link: str) -> str:
+    """Return the Markdown of docs/results.md."""
+    parts = [INTRODUCTION.format(machines=machines(rows))]
     parts += [section.markdown(numbers, figures_link) for section in SECTIONS]
     return "\n".join(filter(None, parts))
 
@@ -299,21 +323,30 @@ def example(rows: pd.DataFrame, numbers: pd.DataFrame, source: Path) -> str:
 
 
 def write(source: Path, readme: Path, page_file: Path, drawings: Path) -> list[Path]:
-    """Write docs/results.md, its figures and the README's two blocks; return the files.
+    """Write docs/results.md and docs/report.md beside it, the figures and the README's two blocks;
+    return the files.
 
     Raise InputError if there are no rows, or the README lacks its markers.
     """
     rows = frame.load(source)
     numbers = estimates.build(rows)
-    lines = claims.judge(numbers, ledger.read(LEDGER), unsound=claims.unsound_rows(rows))
+    book = ledger.read(LEDGER)
+    lines = claims.judge(numbers, book, unsound=claims.unsound_rows(rows))
     text = readme.read_text(encoding="utf-8") if readme.is_file() else ""
     text = with_block(text, "answer", answer(lines), readme)
     text = with_block(text, "why", example(rows, numbers, source), readme)
     link = Path(os.path.relpath(drawings, page_file.parent)).as_posix()
-    write_atomically(page_file, page(rows, numbers, lines, link))
+    write_atomically(page_file, page(rows, numbers, link))
+    report = page_file.with_name("report.md")
+    write_atomically(report, document(rows, book, lines))
     write_atomically(readme, text)
     shown = [section for section in SECTIONS if section.figure and section.tables(numbers)]
-    return [readme, page_file, *(_draw(section, numbers, rows, drawings) for section in shown)]
+    return [
+        readme,
+        page_file,
+        report,
+        *(_draw(section, numbers, rows, drawings) for section in shown),
+    ]
 
 
 def with_block(text: str, name: str, content: str, readme: Path) -> str:

@@ -6,7 +6,9 @@ import csv
 import shutil
 import textwrap
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from pointer.errors import InputError
 from workflow.report.layout import one_line
@@ -40,7 +42,17 @@ def text(path: Path) -> str:
     return "\n".join(_cut(line, width) for line in lines)
 
 
-def of_reading(claims: list[dict[str, str]]) -> list[str]:
+def aloud(claims: Sequence[Mapping[Any, str]]) -> list[str]:
+    """Return the same as Markdown: a paragraph and a list a reading."""
+    lines = []
+    for reading in ALOUD:
+        own = of_reading([claim for claim in claims if claim["reading"] == reading])
+        title, *verdicts = own or [reading]
+        lines += [f"**{title}**", "", *(f"- {line.strip()}" for line in verdicts), ""]
+    return lines
+
+
+def of_reading(claims: Sequence[Mapping[Any, str]]) -> list[str]:
     """Return a reading's title and a line a verdict, with its claims in words; those that could
     not be tested are left out."""
     if not claims:
