@@ -80,6 +80,7 @@ def test_the_source_hash_changes_with_what_makes_a_number_and_with_nothing_else(
     assert changed("pointer/select_fused.py") == {"pointer"}  # imported where it is needed
     assert changed("workflow/bench/measure/learning.py") == copying
     assert changed("workflow/bench/measure/timing.py") == {"timed"}
+    assert changed("workflow/bench/measure/pointers.py") == set()  # of other experiments
     assert changed("workflow/bench/tasks/mqar.py") == set()
     assert changed("workflow/bench/measure/contract.py") == set()  # only verdicts
     assert changed("workflow/bench/tasks/copy.py") == {*copying, "timed"}

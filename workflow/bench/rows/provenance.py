@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import functools
 import hashlib
@@ -9,11 +10,11 @@ import importlib.metadata
 import inspect
 import os
 import platform
-import re
 import shlex
 import shutil
 import socket
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +22,14 @@ import psutil
 
 from workflow.bench import experiments, registry, tasks
 from workflow.bench.cell import Cell, affinity
-from workflow.bench.sources import ROOT, content_hash, find_file, python_files
+from workflow.bench.sources import ROOT, content_hash, find_file
 
 PACKAGES = ("torch", "numpy", "numba", "snakemake")
-MEASURE = "workflow/bench/measure"
-# What every model's row shares: recipe or clock, the trunk with its optimiser, and data.
-SHARED = (MEASURE, "workflow/bench/tasks/base.py", "pointer/trunk.py", "pointer/optim.py")
-# Files of MEASURE that make no number of a row that trains on a task, and of one that does not.
-COSTS = ("timing.py", "session.py", "costs.py", "memory.py", "flops.py", "contract.py")
-LEARNING = ("learning.py", "search.py", "pointers.py", "checkpoint.py", "contract.py")
-TIMED_TASK = "copy"  # whose data are timed where nothing is learned
+# Where an import leads to what makes a number; everything else plans, writes or reads rows.
+MAKING = ("baselines.", "pointer.", "workflow.bench.measure.", "workflow.bench.tasks.")
+TRUNK = ("pointer.trunk", "pointer.optim")  # of every model
 KEYS = ("experiment", "device", "dtype", "threads", "length", "batch", "symbols", "seed", "repeat")
-CONTRACT = ROOT / MEASURE / "contract.py"
-IMPORTED = re.compile(r"^\s*from ((?:baselines|pointer)\.[\w.]+) import", re.MULTILINE)
+CONTRACT = ROOT / "workflow" / "bench" / "measure" / "contract.py"
 MACHINE_ID = Path("/etc/machine-id")
 
 
@@ -82,35 +78,45 @@ def source_hash(model: str, experiment: str, task: str, *further: str) -> str:
 @functools.cache
 def shared_hash(experiment: str, task: str) -> str:
     """Return a hash over what all models' rows share: rows are comparable where it is the same."""
-    return content_hash(_measuring(experiment, task), inspect.getsource(registry.build))
+    return content_hash(sorted(_measuring(experiment, task)), inspect.getsource(registry.build))
 
 
 def _measuring(experiment: str, task: str) -> list[Path]:
-    others = COSTS if experiments.info(experiment).trains else LEARNING
-    module = find_file(tasks.TASKS[task or TIMED_TASK].partition(":")[0])
-    shared = [file for file in python_files(*SHARED) if file.name not in others]
-    return [*shared, module] if module else shared
+    """Return the files that make an experiment's rows whatever the model: the module that measures
+    it, its task, the trunk, and what these import."""
+    modules = [experiments.info(experiment).module, *TRUNK]
+    modules += [tasks.TASKS[task].partition(":")[0]] if task else []
+    return with_imports(filter(None, map(find_file, modules)))
 
 
 def model_files(model: str) -> list[Path]:
-    """Return the file of a model's class, then those of baselines/ and pointer/ that it imports
-    (of its package, or beside it, outside the suite)."""
+    """Return the file of a model's class, then those that it imports (of its package, or beside it,
+    outside the suite)."""
     module = registry.info(model).path.partition(":")[0]
     own = registry.module_file(module)
     if own is None:
         return []
-    if not own.is_relative_to(ROOT):
-        depth = module.count(".")
-        near = own.parents[depth - 1].rglob("*.py") if depth else own.parent.glob("*.py")
-        return [own, *sorted(path for path in near if path != own)]
+    if own.is_relative_to(ROOT):
+        return with_imports([own])
+    depth = module.count(".")
+    near = own.parents[depth - 1].rglob("*.py") if depth else own.parent.glob("*.py")
+    return [own, *sorted(path for path in near if path != own)]
+
+
+def with_imports(start: Iterable[Path]) -> list[Path]:
+    """Return files, then those of MAKING that they import, wherever in the file."""
     files: list[Path] = []
-    queue = [own]
+    queue = list(start)
     while queue:
         file = queue.pop()
-        if file not in files:
-            files.append(file)
-            imported = IMPORTED.findall(file.read_text())
-            queue += [path for path in map(find_file, imported) if path is not None]
+        if file in files:
+            continue
+        files.append(file)
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                names = [node.module, *(f"{node.module}.{name.name}" for name in node.names)]
+                found = [find_file(name) for name in names if name.startswith(MAKING)]
+                queue += [path for path in found if path is not None]
     return files
 
 
