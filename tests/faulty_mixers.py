@@ -24,6 +24,14 @@ class Good(Mixer):
         return self.linear(x.cumsum(1) / count), carry
 
 
+class StartsAtZero(Good):
+    """Starts as no branch at all: nothing passes its projection before the first step."""
+
+    def __init__(self, shape: LayerShape) -> None:
+        super().__init__(shape)
+        nn.init.zeros_(self.linear.weight)
+
+
 class Leaky(Good):
     """Sees one token ahead."""
 

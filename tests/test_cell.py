@@ -202,7 +202,6 @@ def test_a_tasks_parameters_are_part_of_its_key() -> None:
     assert Cell.of("mqar", "pointer").key() != Cell.of("mqar", "pointer", pairs=8).key()
     traced = Cell.of("interpretability", "pointer", task="bytes")
     assert traced.key() != Cell.of("interpretability", "pointer").key()
-    assert traced.key() != Cell.of("interpretability", "pointer", task="bytes", data="enwik8").key()
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from pointer.errors import InputError
 from workflow.bench import config, outside, registry
 from workflow.bench.cell import Cell, from_dict
 from workflow.bench.rows import provenance
-from workflow.bench.sources import content_hash
+from workflow.bench.sources import ROOT, content_hash
 
 HERE = str(Path(__file__).parent)
 CODE = """
@@ -176,11 +176,10 @@ def test_a_mistake_in_the_config_is_named(package: Path, added: dict[str, Any], 
 def test_a_row_of_a_model_outside_is_measured_as_any_other(tmp_path: Path) -> None:
     argv = ["run", "--experiment=complexity", "--model=mine=planted:Honest", "--length=32"]
     argv += ["--threads=1", "--out"]
-    search = os.pathsep.join(filter(None, [HERE, os.environ.get("PYTHONPATH")]))
     command = [sys.executable, "-m", "workflow.bench", *argv, str(tmp_path / "row.json")]
-    environment = {**os.environ, "PYTHONPATH": search}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([".", str(ROOT)])}
     done = subprocess.run(
-        command, env=environment, capture_output=True, text=True, timeout=300, check=False
+        command, cwd=HERE, env=environment, capture_output=True, text=True, timeout=300, check=False
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("complexity mine n32-s0: ok")

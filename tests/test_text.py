@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from pointer.errors import InputError
+from workflow.bench.cell import Cell
 from workflow.bench.tasks.base import Seeds, generator
 from workflow.bench.tasks.text import Bytes, Corpus, corpus
 
@@ -59,10 +60,24 @@ def test_another_text_has_another_hash(tmp_path: Path) -> None:
 
 def test_a_text_that_cannot_be_read_or_is_too_short_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"data is '.*none'; accepted: a file that can be read"):
-        task(str(tmp_path / "none")).sequences(generator("train", 0, 0), 1, "train")
+        Cell.of("bytes", "chance", data=str(tmp_path / "none")).key()
     (tmp_path / "short").write_bytes(b"x" * 100)
     with pytest.raises(InputError, match="a text with more than 64 bytes for check, not 5"):
         task(str(tmp_path / "short")).sequences(generator("check", 0, 0), 1, "check")
+
+
+def test_a_cell_is_known_by_its_text_and_finds_it_from_where_the_user_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, content in (("here", b"x"), ("copied", b"x"), ("edited", b"y")):
+        Path(name).write_bytes(content * 1000)
+    here, copied, edited = (
+        Cell.of("bytes", "chance", data=name) for name in ("here", "copied", "edited")
+    )
+    assert here.flat()["data"] == str(tmp_path / "here")
+    assert here.key() == copied.key() != edited.key()
+    assert edited.key(corpus("here").data_hash) == here.key()  # as a row says
 
 
 def test_the_suites_own_text_is_the_same_everywhere() -> None:

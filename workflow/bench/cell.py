@@ -18,6 +18,7 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 from pointer.errors import InputError
 from workflow.bench import experiments, rates, registry, tasks
 from workflow.bench.tasks.base import Seeds, Task
+from workflow.bench.tasks.text import corpus
 from workflow.bench.validation import Closed, Number, Settings, Text, Whole, input_error
 
 Device = Literal["cpu", "cuda", "mps"]
@@ -159,7 +160,9 @@ class Cell(Closed):
         task: dict[str, Any] = {"name": name}
         trunk: dict[str, Any] = {}
         for key, value in settings.items():
-            if key in own:
+            if key == "data" and key in own and isinstance(value, str) and value:
+                task[key] = os.path.abspath(value)  # from where the user stands
+            elif key in own:
                 task[key] = value
             elif key in Trunk.model_fields and not isinstance(value, Trunk):
                 trunk[key] = value
@@ -276,15 +279,19 @@ class Cell(Closed):
             argv += ["--set", f"{key}={json.dumps(self.mixer[key])}"]
         return argv
 
-    def key(self) -> str:
+    def key(self, data_hash: str | None = None) -> str:
         """Return 16 hexadecimal digits over the settings that matter to this experiment's row,
-        sizes filled in; a time limit does not matter."""
+        sizes filled in; a time limit does not matter. A text counts by what its file holds, or by
+        the `data_hash` of a row; raise InputError for a file that cannot be read."""
         entry = experiments.info(self.experiment)
         ignored = {*LIMITS}
         ignored |= set() if entry.trains else {*TRAINING}
         ignored |= set() if entry.timing else {*TIMING}
         used = self.resolved().model_dump(mode="json", exclude=ignored)
         used |= {"threads": self.threads, "memory_limit_bytes": self.memory_limit_bytes}
+        path = getattr(self.task, "data", "")
+        if path and entry.trains:
+            used["task"]["data"] = data_hash or corpus(path).data_hash
         return hashlib.sha256(json.dumps(used, sort_keys=True).encode()).hexdigest()[:16]
 
     def label(self) -> str:

@@ -20,11 +20,13 @@ import torch
 from torch import Tensor, nn
 
 from pointer.errors import InputError
+from pointer.optim import optimizers
 from pointer.trunk import Mixer, count_parameters
 from workflow.bench import registry
 from workflow.bench.cell import Cell
 from workflow.bench.measure import flops, models
 from workflow.bench.measure.causality import (
+    LEARNING_RATE,
     LENGTH,
     LONG,
     ODD,
@@ -241,17 +243,26 @@ def repeatable(subject: Subject) -> None:
 
 
 def gradients(subject: Subject) -> None:
-    """Every parameter gets a finite gradient that is not all zero."""
+    """Every parameter gets a finite gradient that is not all zero, at the start of training or in
+    the next two steps: none passes a projection that starts at zero."""
     model, tokens = subject.small(), random_tokens(2, ODD)
-    for name, gradient in _gradients(model, tokens).items():
-        if not bool(torch.isfinite(gradient).all()):
-            raise Broken(f"the gradient of {name} is not finite")
-        if not bool(gradient.any()):
-            raise Broken(f"no gradient reaches {name}")
+    steppers = optimizers(model, LEARNING_RATE)
+    unreached = dict(model.named_parameters())
+    for _ in range(3):
+        for name, gradient in _gradients(model, tokens).items():
+            if not bool(torch.isfinite(gradient).all()):
+                raise Broken(f"the gradient of {name} is not finite")
+            if bool(gradient.any()):
+                unreached.pop(name, None)
+        for optimizer in steppers:
+            optimizer.step()
+    for name, parameter in unreached.items():
+        if parameter.requires_grad:
+            raise Broken(f"no gradient reaches {name}, nor after two training steps")
 
 
 def _gradients(model: nn.Module, tokens: Tensor) -> dict[str, Tensor]:
-    """Return the gradient of each trainable parameter at the start of training, zeros if none."""
+    """Return the gradient of each trainable parameter, schedules at their start; zeros if none."""
     set_progress(model.train(), 0.0)
     torch.manual_seed(1)
     model.zero_grad(set_to_none=True)

@@ -69,6 +69,7 @@ def execute(
 ) -> Ending:
     """Start a worker on a request, wait for its end; on an interrupt kill its process group.
 
+    It finds the modules that this process finds, a user's own among them, wherever it works.
     It is killed after `seconds` and may hold `memory_bytes` of data (0: no limit). What it prints
     goes to stderr, with `stdout` None to this process's own stdout. Raise StoppedError where
     somebody killed it.
@@ -83,6 +84,7 @@ def execute(
         cwd=ROOT,
         stdin=subprocess.DEVNULL,
         stdout=stdout,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))},
         start_new_session=True,
         preexec_fn=_before_start(memory_bytes),
     )

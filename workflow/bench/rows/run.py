@@ -72,7 +72,7 @@ def kept(cell: Cell, path: Path) -> Row | None:
     """Return the row in a file if it is final, of this cell and of today's sources, else None."""
     try:
         row = read_row(path)
-        same = from_dict(row["settings"]).key() == cell.key()
+        same = from_dict(row["settings"]).key(row["data_hash"]) == cell.key()
     except (RowError, InputError):
         return None
     current = row["source_hash"] == provenance.sources(cell)

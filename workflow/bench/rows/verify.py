@@ -127,7 +127,7 @@ def _absent(cells: Sequence[Cell], rows: Iterable[Placed]) -> Iterator[Finding]:
     present = set()
     for placed in rows:
         with contextlib.suppress(InputError):  # settings of another version of the suite
-            present.add(from_dict(placed.row["settings"]).key())
+            present.add(from_dict(placed.row["settings"]).key(placed.row["data_hash"]))
     for cell in cells:
         if cell.key() not in present:
             message = f"{cell.path}: planned, and no row is of this cell"
