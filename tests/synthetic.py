@@ -92,7 +92,7 @@ def row(**values: Any) -> Row:
         made["settings"] = {**made["settings"], "task": made["task"]}
     made["axis"] = TASKS[task].axis if task else "length"
     made["x"] = sizes.get(made["axis"]) or made["length"]
-    made["trunk"] = {"layers": 6, "width": 256, "heads": 8}
+    made.setdefault("trunk", {"layers": 6, "width": 256, "heads": 8})
     return complete(made) | {"digest": "0" * 64}
 
 

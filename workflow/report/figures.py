@@ -26,6 +26,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 from pointer.errors import InputError
 from workflow.report import charts, models, paper, style
 from workflow.report.charts import CHARTS, Panel, finished
+from workflow.report.curves import curves
 from workflow.report.estimates import PLACE, from_json, select
 from workflow.report.estimates.runs import prepare
 from workflow.report.frame import unpack
@@ -352,6 +353,7 @@ FIGURES: dict[str, Callable[[Table, Table], Figure]] = {  # of estimates and row
     "memory": partial(chart, "memory"),
     "operations": partial(chart, "operations"),
     "copy_accuracy": partial(chart, "copy_accuracy"),
+    "curves": curves,
     "loss_curves": loss_curves,
     "hops": hops,
     "pointer_map": pointer_map,

@@ -109,6 +109,26 @@ def exponent(lengths: Sequence[float], values: Sequence[float]) -> Interval:
     return Interval(slope, slope - half, slope + half)
 
 
+def predictions(
+    lengths: Sequence[float], values: Sequence[float], at: Sequence[float]
+) -> list[Interval]:
+    """Return what a fit of values ~ N^b by least squares on logarithms predicts for a single new
+    run at other lengths, with its 95% prediction interval. Needs four points at two lengths."""
+    x, y = np.log(np.asarray(lengths, dtype=float)), np.log(np.asarray(values, dtype=float))
+    fit = stats.linregress(x, y)
+    freedom = len(x) - 2
+    spread = math.sqrt(float(np.square(y - fit.intercept - fit.slope * x).sum()) / freedom)
+    around = float(np.square(x - x.mean()).sum())
+    found = []
+    for length in at:
+        place = math.log(length)
+        centre = float(fit.intercept + fit.slope * place)
+        wider = math.sqrt(1 + 1 / len(x) + (place - float(x.mean())) ** 2 / around)
+        half = _t(freedom) * spread * wider
+        found.append(Interval(math.exp(centre), math.exp(centre - half), math.exp(centre + half)))
+    return found
+
+
 def exponent_over(repeats: Sequence[tuple[Sequence[float], Sequence[float]]]) -> Interval:
     """Return the exponent that repeats (lengths, values) agree on: t over their slopes, or the fit
     of a single one."""

@@ -5,7 +5,7 @@ TABLES = (
     " parameters mixers fairness ablation two_hop recall bytes"
 ).split()
 FIGURES = (
-    "time throughput speedup memory operations copy_accuracy loss_curves hops pointer_map"
+    "time throughput speedup memory operations copy_accuracy curves loss_curves hops pointer_map"
     " ablation two_hop mqar trade_off"
 ).split()
 

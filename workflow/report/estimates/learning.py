@@ -18,6 +18,7 @@ from workflow.report.estimates.runs import (
     Quantity,
     as_estimates,
     beside,
+    from_json,
     joined,
     sample,
     unpack_all,
@@ -69,7 +70,14 @@ QUANTITIES = {
     # Deviation of accuracy over SPREAD_DISTANCES, less the reference's.
     "copy_spread": Quantity("share", "mean, t"),
 }
-DERIVED = ("tokens_to_95_factor", "tokens_to_95_reduction")
+DERIVED = (
+    "tokens_to_95_factor",
+    "tokens_to_95_reduction",
+    "tokens_to_95_exponent",  # over the copy distance, of runs that learned
+    "tokens_to_95_fit",  # what that predicts for one more run
+)
+FITTED_AT = (16, 32, 64, 128, 256, 512, 1024, 2048)  # copy distances
+LEAST_POINTS, LEAST_DISTANCES = 4, 3  # of a fit
 
 
 def samples(runs: pd.DataFrame) -> Iterator[pd.DataFrame]:
@@ -266,6 +274,41 @@ def derived(estimates: pd.DataFrame) -> Iterator[pd.DataFrame]:
         yield as_estimates(pairs, "tokens_to_95_factor", "ratio", **numbers)
     for reference in ATTENTION:
         yield _tokens_reduction(estimates, reference)
+    yield from _over_distance(to_95[to_95["experiment"] == "copy"])
+
+
+def _over_distance(to_95: pd.DataFrame) -> Iterator[pd.DataFrame]:
+    """Yield the exponent of tokens until 95% over the copy distance, and its predictions.
+
+    Runs that never learned are left out of the fit; the reason says how many.
+    """
+    alike = [key for key in KEY if key not in ("x", "length", "batch", "tokens")]
+    for _, group in to_95.groupby(alike, dropna=False):
+        distances: list[float] = []
+        tokens: list[float] = []
+        for x, values in zip(group["x"], group["values"], strict=True):
+            learned = from_json(values).dropna()
+            distances += [float(x)] * len(learned)
+            tokens += list(learned)
+        if len(tokens) < LEAST_POINTS or len(set(distances)) < LEAST_DISTANCES:
+            continue
+        never = int((group["runs"] - group["n"]).sum())
+        whole = without(group.iloc[[0]], "x", "length", "batch", "tokens").assign(
+            n=len(tokens), runs=int(group["runs"].sum()), values="[]", status="ok", doubt="",
+            reason=f"{never} runs never learned" if never else "", rows=joined(group["rows"]),
+            least=math.nan, most=math.nan,
+        )  # fmt: skip
+        slope = intervals.exponent(distances, tokens)
+        numbers = {"value": slope.value, "low": slope.low, "high": slope.high}
+        exponent = whole.assign(quantity="tokens_to_95_exponent", unit="exponent")
+        yield exponent.assign(**numbers)
+        fitted = intervals.predictions(distances, tokens, FITTED_AT)
+        lines = pd.concat([whole] * len(FITTED_AT)).assign(
+            quantity="tokens_to_95_fit", x=list(FITTED_AT),
+            value=[fit.value for fit in fitted], low=[fit.low for fit in fitted],
+            high=[fit.high for fit in fitted],
+        )  # fmt: skip
+        yield lines
 
 
 def _tokens_reduction(estimates: pd.DataFrame, reference: str) -> pd.DataFrame:
