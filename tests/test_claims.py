@@ -34,7 +34,8 @@ FACTS = [
     "speed-2048", "speed-2048-unfused", "speed-256", "throughput-pointer", "throughput-transformer",
     "speed-grows", "speed-range", "linear-compute", "linear-memory", "copy-512", "copy-table",
     "copy-95", "copy-transformer", "comparable", "copy-stable", "copy-low", "same-in-inference",
-    "noise-needed", "chain-needed", "hops-local", "hops-long", "longformer", "future-work",
+    "noise-needed", "chain-needed", "hops-local", "hops-long", "perplexity", "utilisation",
+    "longformer", "future-work",
     "c1", "c2", "c3", "c4", "c5", "c6",
 ]  # fmt: skip
 CONTROLS = [

@@ -113,8 +113,6 @@ def test_the_repositorys_block_gives_its_own_figures_and_is_in_no_comparison() -
     assert float((targets != positions).double().mean()) == 511 / 512
     assert float((positions - targets).abs().double().mean()) == 128.0
     assert bool((y[:, 0] != block(torch.zeros(1, 512, 64), None)[0][:, 0]).any())
-    planned = {
-        cell.model for name in config.tier_names() for cell in config.cells(config.tier(name))
-    }
-    assert "uniform" in planned
-    assert "pointer-repository" not in planned
+    planned = [cell for name in config.tier_names() for cell in config.cells(config.tier(name))]
+    own = {cell.experiment for cell in planned if cell.model == "pointer-repository"}
+    assert own == {"repository"}

@@ -87,4 +87,8 @@ def test_the_longest_hop_of_any_length_is_in_a_bin() -> None:
 
 def test_hop_statistics_are_by_layer() -> None:
     hops = torch.tensor([[[[0, 2, 4]]], [[[1, 1, 10]]]])
-    assert pointers.hop_statistics(hops) == {"hops_mean": [2.0, 4.0], "hops_max": [4, 10]}
+    assert pointers.hop_statistics(hops) == {
+        "utilisation": 5 / 6,
+        "hops_mean": [2.0, 4.0],
+        "hops_max": [4, 10],
+    }

@@ -75,6 +75,13 @@ def elsewhere(rows: Iterable[Row]) -> list[Row]:
     ]
 
 
+def public_code(loss: float, utilisation: float) -> list[Row]:
+    """Seeds of the repository's block on text, its hops as uniform weights give them."""
+    given = {"experiment": "repository", "model": "pointer-repository", "length": 512}
+    given |= {"loss": loss, "utilisation": utilisation, "hops_mean": [128.0] * 6}
+    return [row(**given, seed=seed) for seed in range(3)]
+
+
 STEADY = races(dict.fromkeys(LENGTHS, 25.0))
 GUESSING = (("untrained", "pointer-formula"), ("copy", "identity"), ("copy", "uniform"))
 UNTRAINED = [
@@ -169,6 +176,11 @@ CASES: list[tuple[str, Verdict, list[Row]]] = [
     ("hops-long", NO, text(50.0, 50)),
     ("hops-long", OPEN, text(50.0, 483, count=2)),
     ("hops-long", UNTESTED, []),
+    ("perplexity", YES, public_code(0.01, 511 / 512)),
+    ("perplexity", NO, public_code(2.0, 511 / 512)),
+    ("perplexity", UNTESTED, []),
+    ("utilisation", YES, public_code(0.01, 511 / 512)),
+    ("utilisation", PARTLY, public_code(0.01, 0.5)),
     ("longformer", UNTESTED, STEADY),
     ("future-work", UNTESTED, STEADY),
     ("c1", YES, CONTROLS),

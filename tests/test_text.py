@@ -41,6 +41,14 @@ def test_streams_read_their_own_split(tmp_path: Path) -> None:
     assert read == {"train": {97}, "timing": {97}, "check": {98}, "trace": {98}, "evaluate": {99}}
 
 
+def test_the_public_codes_targets_are_its_inputs() -> None:
+    same = Bytes(ahead=0).at(2, 64, symbols=256, seeds=Seeds.of(0))
+    tokens, targets = same.sequences(generator("train", 0, 0), 2, "train")
+    assert (tokens == targets).all()
+    tokens, targets = task().sequences(generator("train", 0, 0), 2, "train")
+    assert (tokens[:, 1:] == targets[:, :-1]).all()
+
+
 def test_bits_a_byte_are_the_loss_in_bits_beside_those_of_guessing(tmp_path: Path) -> None:
     text = tmp_path / "text"
     text.write_bytes(b"aabc" * 500)

@@ -100,6 +100,12 @@ _ENTRIES = (
         "pointers:ablation",
         task="copy",
     ),
+    Experiment(
+        "repository",
+        "what the paper's public code reports: text with targets equal to its inputs",
+        "pointers:ablation",
+        task="bytes",
+    ),
     *(_learning(name) for name in TASKS if name != "copy"),
 )
 EXPERIMENTS = {entry.name: entry for entry in _ENTRIES}

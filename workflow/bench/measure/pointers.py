@@ -77,9 +77,11 @@ def scored_hops(hops: Tensor, targets: Tensor) -> Tensor:
 
 
 def hop_statistics(hops: Tensor) -> dict[str, Any]:
-    """Return mean and longest hop of each layer, lowest first, from int64[L, ...] in tokens."""
-    layers = hops.flatten(1)
+    """Return mean and longest hop of each layer, lowest first, from int64[L, ...] in tokens, and
+    the share of pointers that leave their own position."""
+    layers = hops.flatten(1).abs()  # a control that is not causal points ahead as well
     return {
+        "utilisation": float((layers > 0).double().mean()),
         "hops_mean": [float(layer.double().mean()) for layer in layers],
         "hops_max": [int(layer.max()) for layer in layers],
     }

@@ -112,6 +112,7 @@ class Record(Closed):
         "learning rate, tokens, tokens until 95% accuracy, loss: what a search tried"
     )
     lr_chosen: Amount | None = _opt("the learning rate that a search chose")
+    utilisation: Share | None = _opt("share of pointers that leave their own position")
     hops_mean: list[Maybe] | None = _opt("mean hop distance in tokens, lowest layer first")
     hops_max: list[Maybe] | None = _opt("longest hop in tokens, lowest layer first")
     files: dict[str, FileName] | None = _opt("files beside the row, by kind (weights, trace)")

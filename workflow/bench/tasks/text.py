@@ -27,7 +27,7 @@ from pydantic import Field
 
 from pointer.errors import InputError
 from workflow.bench.tasks.base import Drawn, Task
-from workflow.bench.validation import Text
+from workflow.bench.validation import Text, Whole
 
 ByteArray = NDArray[np.uint8]
 VOCABULARY = 256
@@ -78,6 +78,13 @@ class Bytes(Task):
     name: Literal["bytes"] = "bytes"
     data: Text = Field(default="", description="the text, a file; empty: Tiny Shakespeare")
 
+    ahead: Whole = Field(
+        default=1,
+        ge=0,
+        le=1,
+        description="bytes ahead that are wanted; 0: the byte itself, as in the public code",
+    )
+
     def check(self) -> None:
         """Accept all sizes: the text is read where a row is measured."""
 
@@ -109,5 +116,5 @@ class Bytes(Task):
             accepted = f"{wanted}, not {len(text):,}"
             raise InputError.about("data", self.data, accepted, "`--data` or `--length`")
         starts = rng.integers(len(text) - self.length, size=count)
-        drawn = text[starts[:, None] + np.arange(self.length + 1)].astype(np.int64)
-        return np.ascontiguousarray(drawn[:, :-1]), np.ascontiguousarray(drawn[:, 1:])
+        places = starts[:, None] + np.arange(self.length)
+        return text[places].astype(np.int64), text[places + self.ahead].astype(np.int64)

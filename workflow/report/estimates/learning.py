@@ -57,6 +57,8 @@ QUANTITIES = {
     "tokens_to_95_ratio": Quantity("ratio", "geometric mean"),
     "seconds_to_95_ratio": Quantity("ratio", "geometric mean"),
     "learning_throughput_ratio": Quantity("ratio", "geometric mean"),
+    "utilisation": Quantity("share", "mean, t"),  # of pointers, those that leave their position
+    "mean_hop_all": Quantity("tokens", "mean, t"),  # over all layers
     # Hops from a scored position to its target, by layer and over each half of the layers.
     "mean_hop": Quantity("tokens"),
     "longest_hop": Quantity("tokens", "most"),
@@ -101,6 +103,13 @@ def samples(runs: pd.DataFrame) -> Iterator[pd.DataFrame]:
     yield from _same_table(timed[timed["experiment"] == "fairness"])
     yield from _spread(trained[trained["experiment"] == "copy"])
     yield from _hops(trained[trained["experiment"] == "interpretability"])
+    repeated = trained[trained["experiment"] == "repository"]
+    means = [
+        float(np.mean(layers)) if layers else math.nan
+        for layers in unpack_all(repeated["hops_mean"])
+    ]
+    yield sample(repeated, "utilisation", repeated["utilisation"])
+    yield sample(repeated, "mean_hop_all", pd.Series(means, index=repeated.index, dtype="float64"))
     yield from _sizes(runs)
 
 
