@@ -23,7 +23,8 @@ def on_mps(model: str, factor: dict[int, float], repeats: int = 3) -> list[Row]:
     given = {"device": "mps", "machine": "Apple M3"}
     rows = []
     for length, times in factor.items():
-        step = 1000 * 4096 / (times * float(rates[model, length]))
+        named = paper.MODEL if model == "pointer" else model
+        step = 1000 * 4096 / (times * float(rates[named, length]))
         for repeat in range(repeats):
             rows.append(timed(model, length, step * (1 + 0.01 * repeat), repeat=repeat, **given))
             rows.append(timed("identity", length, step / 10, repeat=repeat, **given))
@@ -193,8 +194,8 @@ CASES: list[tuple[str, Verdict, list[Row]]] = [
         ],
     ),
     ("c1", OPEN, []),
-    ("c3", YES, [counted("pointer-dense", n, 2) for n in (1024, 2048)]),
-    ("c3", PARTLY, [counted("pointer-dense", n, 1) for n in (1024, 2048)]),
+    ("c3", YES, [counted("pointer-formula", n, 2) for n in (1024, 2048)]),
+    ("c3", PARTLY, [counted("pointer-formula", n, 1) for n in (1024, 2048)]),
     ("c3", OPEN, []),
     ("c6", YES, CONTROLS + seeds_at("uniform", 512, 0.052)),
     ("c6", OPEN, [*CONTROLS, copied("uniform", 512, 0.052)]),

@@ -189,18 +189,18 @@ def test_plotly_accepts_every_chart(page: str) -> None:
 
 
 def test_charts_hold_the_estimates_beside_the_papers_numbers() -> None:
-    rows = [timed("pointer", 512, 400.0), timed("pointer", 1024, 410.0)]
+    rows = [timed(paper.MODEL, 512, 400.0), timed(paper.MODEL, 1024, 410.0)]
     (panel,) = chart_of(rows, "time")["panels"]
-    ours, theirs = [t for t in panel["data"] if t["meta"]["model"] == "pointer"]
+    ours, theirs = [t for t in panel["data"] if t["meta"]["model"] == paper.MODEL]
     assert ours["x"] == [512, 1024]
     assert ours["y"] == pytest.approx([20 * 512 * 0.4 / 4096, 20 * 1024 * 0.41 / 4096])
     assert ours["error_y"]["array"] == pytest.approx([0.05 * y for y in ours["y"]], rel=1e-4)
     known = paper.training_time()
     assert theirs["meta"]["role"] == "paper"
     assert theirs["y"] == pytest.approx(
-        list(known.loc[known["model"] == "pointer", "value"]), rel=1e-5
+        list(known.loc[known["model"] == paper.MODEL, "value"]), rel=1e-5
     )
-    assert "pointer 1.00 at 512 to 2.05 at 1,024" in panel["alt"]
+    assert "pointer-formula 1.00 at 512 to 2.05 at 1,024" in panel["alt"]
 
 
 def test_each_task_is_drawn_in_percent_over_its_sizes() -> None:

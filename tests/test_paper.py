@@ -17,21 +17,21 @@ def test_every_number_has_a_claim_a_unit_and_a_source(table: str) -> None:
 def test_throughput_as_published() -> None:
     rates = paper.throughput().pivot(index="length", columns="model", values="value")
     assert list(rates.index) == [256, 512, 1024, 2048]
-    assert list(rates["pointer"]) == [14_446, 34_914, 37_189, 28_268]
+    assert list(rates[paper.MODEL]) == [14_446, 34_914, 37_189, 28_268]
     assert list(rates["transformer"]) == [30_320, 29_427, 19_703, 11_549]
 
 
 def test_times_are_as_printed_at_2048_and_implied_elsewhere() -> None:
     times = paper.training_time().set_index(["model", "length"])
-    assert times.loc[("pointer", 2048), "value"] == 1.45
+    assert times.loc[(paper.MODEL, 2048), "value"] == 1.45
     assert times.loc[("transformer", 2048), "value"] == 3.55
-    assert times.loc[("pointer", 256), "value"] == pytest.approx(20 * 256 / 14_446)
+    assert times.loc[(paper.MODEL, 256), "value"] == pytest.approx(20 * 256 / 14_446)
     assert times.loc[("transformer", 1024), "source"].startswith("implied")
 
 
 def test_printed_times_agree_with_the_throughput_at_20_sequences() -> None:
     printed = paper.published("training_time").set_index("model")["value"]
-    for model in ("pointer", "transformer"):
+    for model in (paper.MODEL, "transformer"):
         rate = paper.throughput().set_index(["model", "length"]).loc[(model, 2048), "value"]
         assert printed[model] * rate == pytest.approx(paper.SEQUENCES * 2048, rel=0.002)
 

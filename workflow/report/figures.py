@@ -140,19 +140,20 @@ def trade_off(estimates: Table, _: Table) -> Figure:
         size = charts.commonest_size([panel.estimates for panel in found])
         for panel in found:
             here = panel.estimates.iloc[0]
-            there = {key: here[key] for key in ("machine", "device", "dtype")}
+            there = {key: here[key] for key in ("device", "dtype")}
             sized = select(panel.estimates, "accuracy", x=size)
-            timed = charts.with_rates(sized, select(rates, "throughput", **there))
-            if timed.empty:
-                continue
-            place = f"{here['device']}, {here['dtype']}, timed at N={timed['timed_at'].iloc[0]}"
-            title = f"{words.format(size)}\n{models.plain(here['machine'])}\n{place}"
-            drawn[title] = replace(panel, estimates=timed[timed["rate"].notna()])
-            untimed = models.series(timed[timed["rate"].isna()])
-            untimed = [series for series in untimed if not models.is_control(series[0])]
-            if untimed:
-                where = f"{words.format(size)} on {models.plain(here['machine'])}"
-                left_out.append(f"{where}: {together(untimed)}")
+            for machine, own in select(rates, "throughput", **there).groupby("machine"):
+                timed = charts.with_rates(sized, own)
+                if timed.empty:
+                    continue
+                place = f"{here['device']}, {here['dtype']}, timed at N={timed['timed_at'].iloc[0]}"
+                title = f"{words.format(size)}\n{models.plain(machine)}\n{place}"
+                drawn[title] = replace(panel, estimates=timed[timed["rate"].notna()])
+                untimed = models.series(timed[timed["rate"].isna()])
+                untimed = [series for series in untimed if not models.is_control(series[0])]
+                if untimed:
+                    where = f"{words.format(size)} on {models.plain(machine)}"
+                    left_out.append(f"{where}: {together(untimed)}")
 
     def draw(axis: Axes, panel: Panel) -> None:
         for _, look, line in charts.lines(panel.estimates):

@@ -43,7 +43,6 @@ PUBLISHED = {  # quantity -> the paper's figures: model, x, value
 }
 # Key columns that a test may name.
 CHOOSES = ("experiment", "task", "model", "variant", "against", "phase", "dtype", "trunk")
-PAPERS_MODEL = "pointer"  # in results/paper
 UNNAMED = ("speedup", "accuracy_by_sequence")  # quantities that a label need not name
 APART = ("experiment", "tokens", "learning_rate", "position", "batch", "symbols", "data")
 
@@ -266,7 +265,7 @@ def _chosen(test: Statement, estimates: pd.DataFrame, device: str) -> pd.DataFra
     elif test.quantity in PUBLISHED:
         levels = PUBLISHED[test.quantity]()[["model", "x", "value"]]
         if test.against or test.model not in set(levels["model"]):
-            levels = levels[levels["model"] == PAPERS_MODEL].assign(model=test.model)
+            levels = levels[levels["model"] == paper.MODEL].assign(model=test.model)
     else:
         return chosen.assign(paper=math.nan)
     return chosen.merge(levels.rename(columns={"value": "paper"}), how="left")

@@ -74,7 +74,7 @@ def _at_2048() -> tuple[float, float]:
     percent."""
     table = paper.published("copy_accuracy")
     values = table[table["distance"] == 2048].set_index("model")["value"]
-    return float(values["pointer"]), float(values["transformer"])
+    return float(values[paper.MODEL]), float(values["transformer"])
 
 
 def copy_table_decides(estimates: pd.DataFrame) -> list[Cell]:
@@ -147,7 +147,8 @@ def time_exponent(estimates: pd.DataFrame) -> list[Cell]:
     times = paper.training_time().set_index(["model", "length"])["value"]
     return [
         exactly(
-            "pointer, N=1024 to 2048", math.log2(times["pointer", 2048] / times["pointer", 1024])
+            "pointer, N=1024 to 2048",
+            math.log2(times[paper.MODEL, 2048] / times[paper.MODEL, 1024]),
         )
     ]
 

@@ -132,16 +132,6 @@ def _drawn(models: list[str], against: tuple[str, ...]) -> Callable[[pd.DataFram
     return choose
 
 
-def _traded(numbers: pd.DataFrame) -> pd.DataFrame:
-    """Return the float32 estimates of the machines on which `pointer` was both trained to copy and
-    timed."""
-    chosen = numbers[numbers["dtype"] == "float32"]
-    pointer = chosen[(chosen["model"] == "pointer") & (chosen["variant"] == "")]
-    trained = set(pointer.loc[pointer["experiment"] == "copy", "machine"])
-    timed = set(pointer.loc[pointer["quantity"] == "throughput", "machine"])
-    return chosen[chosen["machine"].isin(trained & timed)]
-
-
 def _recalled(task: str) -> Part:
     quantities = ["accuracy", "strings_right", "tokens_to_95"]
     where = {"experiment": task, "quantity": quantities}
@@ -225,7 +215,7 @@ SECTIONS = (
         tuple(_recalled(task) for task in notes.RECALL),
         "trade_off",
         "Accuracy on copy and on MQAR against training throughput, a point a model",
-        _traded,
+        lambda numbers: numbers[numbers["dtype"] == "float32"],
     ),
     Section(
         "Real text",

@@ -57,6 +57,8 @@ CHART_OF = {  # quantity -> the part of the page that shows it
     "loss": "loss_curves",
     "mean_hop_lower": "explorer",
     "longest_hop_upper": "explorer",
+    "utilisation": "explorer",
+    "mean_hop_all": "explorer",
 }
 
 
