@@ -3,7 +3,6 @@ nothing lost."""
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -155,7 +154,6 @@ def test_tokens_until_95_count_only_where_training_also_ends_there() -> None:
         2,
         "[40000.0, null]",
     )
-    assert one(rows, "tokens_to_stop").value == math.inf
 
 
 def test_a_failed_row_without_position_belongs_to_its_model() -> None:
@@ -176,42 +174,6 @@ def test_a_failed_row_without_position_belongs_to_its_model() -> None:
     accuracy = one(rows, "accuracy")
     assert (accuracy.n, accuracy.doubt) == (1, "1 of 2 runs diverged")
     assert accuracy.reason == "diverged: NaN (1 of 2 runs)"
-
-
-def test_the_tokens_of_the_slowest_seed_are_set_against_the_quickest_of_attention() -> None:
-    def learner(model: str, *until: int | None) -> list[Row]:
-        return [
-            copied(
-                model,
-                512,
-                0.99 if tokens else 0.1,
-                experiment="fairness",
-                seed=seed,
-                tokens_to_95=tokens,
-                tokens_used=tokens or 90_000,
-            )
-            for seed, tokens in enumerate(until)
-        ]
-
-    reduction = one(
-        learner("pointer", 10_000, 20_000) + learner("transformer", 60_000, 50_000),
-        "tokens_to_95_reduction",
-        model="pointer",
-        against="transformer",
-    )
-    assert (reduction.value, reduction.low, reduction.high) == (2.5, 2.5, 6.0)
-    never = learner("transformer", None, None)
-    against_budget = one(
-        learner("pointer", 10_000) + never, "tokens_to_95_reduction", model="pointer"
-    )
-    assert (against_budget.value, against_budget.reason) == (
-        9.0,
-        "transformer never reached 95%: its budget counts",
-    )
-    neither = one(
-        learner("pointer", 10_000, None) + never, "tokens_to_95_reduction", model="pointer"
-    )
-    assert (neither.status, math.isnan(neither.value)) == ("not learned", True)
 
 
 def test_counted_work_grows_and_is_reduced() -> None:

@@ -329,7 +329,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_all_tables_are_written_in_all_formats(written: Path) -> None:
     names = [
         "training_time", "throughput", "speedup", "memory", "copy_accuracy", "copy_loss", "hops",
-        "operations", "scaling", "parameters", "mixers", "ablation", "two_hop", "fairness",
+        "operations", "scaling", "parameters", "mixers", "ablation", "two_hop",
         "recall", "bytes",
     ]  # fmt: skip
     assert {path.name for path in written.iterdir()} == {

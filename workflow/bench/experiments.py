@@ -84,11 +84,6 @@ _ENTRIES = (
         "timing:complexity",
     ),
     Experiment(
-        "fairness",
-        "is copying due to the pointer or to the positional encoding, in ten times the tokens?",
-        task="copy",
-    ),
-    Experiment(
         "ablation",
         "which part of a model makes it learn to copy, after how many tokens?",
         "pointers:ablation",

@@ -313,7 +313,4 @@ def _differences(line: pd.Series, here: pd.DataFrame) -> list[str]:
     """Return what tells an estimate from those of the same task and position, such as
     `tokens=100000`."""
     twins = here[here["task"] == line["task"]]
-    apart = [f"{key}={line[key]}" for key in APART if twins[key].nunique(dropna=False) > 1]
-    if line["quantity"] == "tokens_to_95_reduction" and line["status"] == "ok" and line["reason"]:
-        apart.append(line["reason"])
-    return apart
+    return [f"{key}={line[key]}" for key in APART if twins[key].nunique(dropna=False) > 1]

@@ -13,7 +13,6 @@ from workflow.bench import experiments
 from workflow.report import models
 from workflow.report.estimates import KEY, PLACE, select
 from workflow.report.layout import (
-    UNKNOWN,
     Estimates,
     named,
     records,
@@ -24,7 +23,6 @@ from workflow.report.layout import (
 
 RECALL = tuple(name for name in experiments.TASKS if name not in ("copy", "bytes"))
 MOST_HOURS = 1  # between the rows of a pair before a note says so: a machine drifts
-POINTER, SAME_TABLE = "pointer", "transformer-relative"
 CAVEATS = {  # task or model -> how to read its numbers
     "mqar": "On mqar, knowing which values a sequence has but not whose they are scores one over "
     "the pairs: no recall. Attention learns it in its authors' training (Zoology, arXiv "
@@ -90,7 +88,7 @@ def copy_accuracy(estimates: Estimates, own: Estimates) -> list[str]:
     return [
         f"Guessing gives {levels}." if levels else "",
         f"Every model has the same budget, {' and '.join(budgets)}, and may stop early: few "
-        "optimiser steps, which do not show what a model would learn from more (see fairness)."
+        "optimiser steps, which do not show what a model would learn from more."
         if budgets
         else "",
         f"logsparse attends to positions a power of two back: D={powers} is one step for it."
@@ -205,31 +203,4 @@ def ablation(estimates: Estimates, own: Estimates) -> list[str]:
         if intervals
         else "",
         f"All rows: {shared}." if shared else "",
-    ]
-
-
-def fairness(estimates: Estimates, own: Estimates) -> list[str]:
-    """Return the notes of an ablation, and what pointer brings beside the same position table, at
-    the shortest distance."""
-    ratios = select(estimates, "tokens_to_95_ratio", experiment="fairness")
-    ratios = ratios[(ratios["model"] == POINTER) & (ratios["variant"] == "") & (ratios["n"] > 0)]
-    notes = ablation(estimates, own)
-    if ratios.empty:
-        return [*notes, f"No distance at which {POINTER} and {SAME_TABLE} ran alike."]
-    first = ratios.sort_values("x").head(1)[[key for key in KEY if key != "quantity"]]
-
-    def ratio(quantity: str) -> str:
-        found = records(select(estimates, f"{quantity}_ratio").merge(first))
-        if not found or not found[0].n:
-            return UNKNOWN
-        low, high = significant(found[0].low), significant(found[0].high)
-        interval = f" ({low} to {high})" if found[0].n > 1 else ""
-        return significant(found[0].value) + interval
-
-    return [
-        *notes,
-        f"What the pointer brings beside the same table at D={first['x'].iloc[0]}: "
-        f"{ratio('tokens_to_95')} times the tokens, {ratio('seconds_to_95')} times the time, "
-        f"{ratio('learning_throughput')} times the tokens/s of {SAME_TABLE} (ratios of one seed "
-        "each).",
     ]

@@ -190,10 +190,8 @@ SECTIONS = (
     ),
     Section(
         "What makes it learn",
-        "Is copying due to the pointer or to the positional encoding? The models get a larger "
-        "budget than above, and one setting of `pointer` is changed at a time.",
+        "One setting is changed at a time.",
         (
-            Part("fairness", "Copy with a large budget, by distance D"),
             Part(
                 "ablation",
                 "Copy with one setting changed, by distance D",

@@ -219,7 +219,7 @@ SEEDS = (
     "Mean over the seeds that reached 95% of a held-out sequence, in brackets the least and the "
     "most of them; accuracy over all seeds."
 )
-COPY, FAIR, TEXT = {"experiment": "copy"}, {"experiment": "fairness"}, {"task": "bytes"}
+COPY, TEXT = {"experiment": "copy"}, {"task": "bytes"}
 TRAINING, INFERENCE = {"phase": "training"}, {"phase": "inference"}
 POSITION = ("position",)
 EXPONENTS = ("time_exponent", "flops_step_exponent", "saved_bytes_per_sequence_exponent")
@@ -386,30 +386,6 @@ TABLES = {
         "Where all shared candidates are the nearest offsets, a layer points at most window - 1 "
         "tokens back, and six layers add up to at most 6 (window - 1).",
         "reach=32 limits the table to the same offsets where a layer has room for more of them.",
-    ),
-    "fairness": Declaration(
-        "What position table and pointer bring, copy by distance D",
-        (
-            Block("tokens until 95%", "tokens_to_95", layout.until_range(whole), FAIR, POSITION),
-            Block(
-                "seconds until 95%",
-                "seconds_to_95",
-                layout.until_range(significant),
-                FAIR,
-                POSITION,
-            ),
-            Block("training, tokens/s", "learning_throughput", layout.count, FAIR, POSITION),
-            Block("accuracy, %", "accuracy", layout.percent_range, FAIR, POSITION),
-        ),
-        (
-            "transformer-relative has pointer's offset table and its update rule, on softmax "
-            "attention over all "
-            "positions.",
-            "Seconds are of training alone, without the evaluations on held-out sequences; rows "
-            "with fewer threads "
-            "than the machine has may have run beside others.",
-        ),
-        notes.fairness,
     ),
     "recall": Declaration(
         "Accuracy on recall tasks and ListOps",

@@ -25,8 +25,6 @@ from workflow.report.estimates.runs import (
     without,
 )
 
-ATTENTION = ("transformer", "transformer-content")  # whose tokens until 95% others' compare with
-SAME_TABLE = "transformer-relative"  # attention with pointer's offset table, in fairness
 SPREAD = "transformer"  # whose spread over distances others' is compared with
 SPREAD_DISTANCES = (512, 1024, 1536, 2048)  # the paper's
 COPIED = 0.9  # below this accuracy a model did not learn to copy
@@ -48,15 +46,8 @@ QUANTITIES = {
     "n_evaluated": Quantity("symbols"),
     "tokens_used": Quantity("tokens"),
     "tokens_to_95": Quantity("tokens"),  # mean of the n runs, of `runs`, that ended at 95% or more
-    "tokens_until": Quantity("tokens"),  # where runs that never got there count all they used
     "seconds_to_95": Quantity("s"),
-    "tokens_to_stop": Quantity("tokens", "most"),  # infinite where a seed did not learn
     "evaluation_interval": Quantity("tokens", "most"),  # between two evaluations during training
-    "learning_throughput": Quantity("tokens/s", "median"),  # without the time of evaluations
-    # Ratios of equal seeds to SAME_TABLE.
-    "tokens_to_95_ratio": Quantity("ratio", "geometric mean"),
-    "seconds_to_95_ratio": Quantity("ratio", "geometric mean"),
-    "learning_throughput_ratio": Quantity("ratio", "geometric mean"),
     "utilisation": Quantity("share", "mean, t"),  # of pointers, those that leave their position
     "mean_hop_all": Quantity("tokens", "mean, t"),  # over all layers
     # Hops from a scored position to its target, by layer and over each half of the layers.
@@ -74,7 +65,6 @@ QUANTITIES = {
 }
 DERIVED = (
     "tokens_to_95_factor",
-    "tokens_to_95_reduction",
     "tokens_to_95_exponent",  # over the copy distance, of runs that learned
     "tokens_to_95_fit",  # what that predicts for one more run
 )
@@ -97,10 +87,10 @@ def samples(runs: pd.DataFrame) -> Iterator[pd.DataFrame]:
     for quantity in ("bits_per_byte", "bits_per_byte_guessing"):
         yield sample(text, quantity, text[quantity])
     yield from _until_learned(trained)
-    yield from _speed_of_learning(timed)
+    timed = timed[(timed["tokens_used"] > 0) | (timed["status"] != "ok")]
+    yield sample(timed, "seconds_to_95", timed["seconds_to_95"])
     yield from _strings(trained[trained["task"] == "string-copy"])
     yield from _counting(trained[trained["task"] == "copy"])
-    yield from _same_table(timed[timed["experiment"] == "fairness"])
     yield from _spread(trained[trained["experiment"] == "copy"])
     yield from _hops(trained[trained["experiment"] == "interpretability"])
     repeated = trained[trained["experiment"] == "repository"]
@@ -142,22 +132,11 @@ def _by_sequence(trained: pd.DataFrame) -> pd.DataFrame:
 def _until_learned(trained: pd.DataFrame) -> Iterator[pd.DataFrame]:
     """Yield what it takes until 95% accuracy; untrained controls take nothing."""
     learning = trained[(trained["tokens_used"] > 0) | (trained["status"] != "ok")]
-    learned = learning["tokens_to_95"].notna()
-    used = learning["tokens_used"].astype("float64")
     first = [
         float(seen[0][0]) if seen else math.nan for seen in unpack_all(learning["evaluations"])
     ]
     yield sample(learning, "tokens_to_95", learning["tokens_to_95"])
-    yield sample(learning, "tokens_until", learning["tokens_to_95"].fillna(learning["tokens_used"]))
-    yield sample(learning, "tokens_to_stop", used.where(learned, math.inf))
     yield sample(learning, "evaluation_interval", pd.Series(first, index=learning.index))
-
-
-def _speed_of_learning(timed: pd.DataFrame) -> Iterator[pd.DataFrame]:
-    learning = timed[(timed["tokens_used"] > 0) | (timed["status"] != "ok")]
-    rate = learning["tokens_used"].astype("float64") / learning["train_seconds"]
-    yield sample(learning, "seconds_to_95", learning["seconds_to_95"])
-    yield sample(learning, "learning_throughput", rate)
 
 
 def _strings(copies: pd.DataFrame) -> Iterator[pd.DataFrame]:
@@ -183,19 +162,6 @@ def _counting(copies: pd.DataFrame) -> Iterator[pd.DataFrame]:
         for symbols, distance in zip(copies["symbols"], copies["x"], strict=True)
     ]
     yield sample(copies, "counting", pd.Series(shares, index=copies.index, dtype="float64"))
-
-
-def _same_table(fair: pd.DataFrame) -> Iterator[pd.DataFrame]:
-    """Yield the ratios of runs to the run of SAME_TABLE with the same seed."""
-    same = [*UNPAIRED, "seed", "repeat"]
-    ok = fair[fair["status"] == "ok"].drop_duplicates([*same, "model", "variant"])
-    ok = ok.assign(learning_throughput=ok["tokens_used"] / ok["train_seconds"])
-    partner = ok[(ok["model"] == SAME_TABLE) & (ok["variant"] == "")]
-    pairs = ok[ok["model"] != SAME_TABLE].merge(partner, on=same, suffixes=("", "_other"))
-    pairs["path"] = pairs["path"] + SEPARATOR + pairs["path_other"]
-    for quantity in ("tokens_to_95", "seconds_to_95", "learning_throughput"):
-        ratio = pairs[quantity] / pairs[f"{quantity}_other"]
-        yield sample(pairs, f"{quantity}_ratio", ratio, against=SAME_TABLE)
 
 
 def _difference(copies: pd.DataFrame) -> pd.DataFrame:
@@ -281,8 +247,6 @@ def derived(estimates: pd.DataFrame) -> Iterator[pd.DataFrame]:
         factor = pairs["value"] / pairs["value_other"]
         numbers = {"value": factor, "low": math.nan, "high": math.nan}
         yield as_estimates(pairs, "tokens_to_95_factor", "ratio", **numbers)
-    for reference in ATTENTION:
-        yield _tokens_reduction(estimates, reference)
     yield from _over_distance(to_95[to_95["experiment"] == "copy"])
 
 
@@ -318,32 +282,6 @@ def _over_distance(to_95: pd.DataFrame) -> Iterator[pd.DataFrame]:
             high=[fit.high for fit in fitted],
         )  # fmt: skip
         yield lines
-
-
-def _tokens_reduction(estimates: pd.DataFrame, reference: str) -> pd.DataFrame:
-    """Return the tokens until 95% of the reference's quickest seed over those of the model's
-    slowest, to the reverse.
-
-    A reference's seed that never got there counts what it used; a model of which a seed never got
-    there needs infinitely many. Where the reference never got there either, such a model is "not
-    learned"."""
-    to_95 = estimates[estimates["quantity"] == "tokens_to_95"]
-    until = estimates[estimates["quantity"] == "tokens_until"].assign(quantity="tokens_to_95")
-    until = until.merge(to_95[[*KEY, "n"]].rename(columns={"n": "learned"}), on=KEY)
-    pairs = beside(to_95, until, reference)
-    slowest = pairs["most"].where(pairs["n"] == pairs["runs"], math.inf)
-    quickest = pairs["least"].where(pairs["n"] > 0, math.inf)
-    value = pairs["least_other"] / slowest
-    numbers = {"value": value, "low": value, "high": pairs["most_other"] / quickest}
-    table = as_estimates(pairs, "tokens_to_95_reduction", "ratio", **numbers)
-    table["n"] = table["runs"]
-    never = (pairs["learned"] == 0) & (table["status"] == "ok")
-    budget = f"{reference} never reached 95%: its budget counts"
-    table["reason"] = table["reason"].mask(never, budget)
-    neither = never & (pairs["n"] < pairs["runs"])
-    table[["value", "low", "high"]] = table[["value", "low", "high"]].mask(neither)
-    table[["status", "reason"]] = table[["status", "reason"]].mask(neither, "not learned")
-    return table
 
 
 def _sizes(runs: pd.DataFrame) -> Iterator[pd.DataFrame]:
