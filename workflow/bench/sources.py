@@ -20,13 +20,6 @@ def content_hash(paths: Iterable[Path], *further: str) -> str:
     return seal.hexdigest()[:16]
 
 
-def python_files(*names: str) -> list[Path]:
-    """Return files and all Python files of folders, named from the root."""
-    paths = [ROOT / name for name in names]
-    files = [file for path in paths for file in (path.rglob("*.py") if path.is_dir() else [path])]
-    return sorted(files)
-
-
 def find_file(module: str) -> Path | None:
     """Return the file of a module of this project; None where it has none of that name."""
     stem = ROOT.joinpath(*module.split("."))
