@@ -203,6 +203,7 @@ def traced(distance: int, **values: Any) -> Row:
             "batch": 1,
             "files": {"trace": "trace.json"},
             "accuracy": 1.0,
+            "n_evaluated": 10_240,
             "hops_mean": [3.5, 41.0, distance, 12.0, 55.5, 1.0],
             "hops_max": [63, 448, distance, 63, 640, 4],
         }

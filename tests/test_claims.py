@@ -301,6 +301,14 @@ def test_rows_that_do_not_stand_side_by_side_make_every_verdict_invalid() -> Non
     assert "come from other sources than the newest" in judged(edited)[0].why
 
 
+def test_a_row_that_verify_refuses_gives_no_verdict() -> None:
+    wrong = CONTROLS + seeds("pointer", 0.999)
+    wrong[-1] |= {"accuracy_low": 0.1, "accuracy_high": 0.2}
+    lines = judged(wrong)
+    assert {line.verdict for line in lines} == {Verdict.UNSOUND}
+    assert "accuracy lies outside its interval" in lines[0].why
+
+
 def test_smoke_gives_no_verdict(tmp_path: Path) -> None:
     lines = claims.of_rows(table_of(synthetic.grid()), LEDGER, "smoke")
     assert {line.verdict for line in lines} == {Verdict.SMOKE}

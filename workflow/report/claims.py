@@ -168,15 +168,15 @@ def _timing(numbers: pd.DataFrame) -> Iterator[str]:
 
 
 def unsound_rows(frame: pd.DataFrame) -> list[str]:
-    """Return what disturbed timings, and which rows cannot stand side by side: the first of each
-    kind in words; `pointer-bench verify` names all of them and says what to do."""
+    """Return which rows contradict themselves, what disturbed timings, and which rows cannot stand
+    side by side: the first of each kind in words. `pointer-bench verify` names all of them."""
     rows = []
     for record in frame[frame["experiment"].isin(list(EXPERIMENTS))].to_dict("records"):
         row = {str(key): None if pd.isna(value) else value for key, value in record.items()}
         row |= {key: unpack(row[key]) or {} for key in ("versions", "settings")}
         rows.append(checks.Placed(str(row["path"] or ""), row))
     findings: dict[str, list[str]] = {}
-    for finding in (*checks.overlaps(rows), *checks.mixed_sources(rows)):
+    for finding in (*checks.single(rows), *checks.overlaps(rows), *checks.mixed_sources(rows)):
         findings.setdefault(finding.check, []).append(finding.message)
     return [
         texts[0] + (f" (and {len(texts) - 1} more)" if texts[1:] else "")
