@@ -23,10 +23,9 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import AfterValidator, Field, ValidationError, create_model, model_validator
 
 from pointer.errors import InputError
-from workflow.bench import experiments, outside, registry, tasks
-from workflow.bench.cell import DEFAULT_LENGTH, LONGEST, PAPER, Cell, Device, Dtype, affinity
+from workflow.bench import experiments, outside, registry, sessions, tasks
+from workflow.bench.cell import DEFAULT_LENGTH, LONGEST, Cell, Device, Dtype, affinity
 from workflow.bench.rows import provenance
-from workflow.bench.sessions import with_twin
 from workflow.bench.sources import ROOT
 from workflow.bench.validation import (
     Closed,
@@ -56,7 +55,6 @@ KEYS = {setting: key for key, setting in AXES.items()}
 SETTINGS = {**Cell.model_fields, **tasks.parameters()}
 OF_A_CELL = {"experiment", "model", "task", "repeat", "mixer", "session", "twin"}
 SCALARS = SETTINGS.keys() - KEYS.keys() - OF_A_CELL
-REFERENCES = ("pointer", "transformer")  # beside which a model of the field or of the user is timed
 KEYWORDS = {  # what a block may say beside names of models
     "models": ("all", *registry.GROUPS),
     "controls": ("all", "trained", "none"),
@@ -334,36 +332,17 @@ def _of_task(experiment: str, task: str, block: Config) -> Iterator[Cell]:
             if _takes_part(registry.info(model), repeat, values, block)
         ]
         if experiments.info(experiment).timing:
-            yield from _in_sessions(experiment, chosen, settings, block)
+            groups = sessions.members(chosen, functools.partial(variants, block=block))
+            for name, group in groups.items():
+                shared = {**settings, "session": name}
+                cells = [Cell.of(experiment, model, mixer=own, **shared) for model, own in group]
+                yield from sessions.with_twin(cells)
             continue
         for model in chosen:
             entry = registry.info(model)
             own = {**settings, **_tokens(entry, size, block)}
             for mixer in variants(entry.name, block):
                 yield Cell.of(experiment, model, task=task, mixer=mixer, **own)
-
-
-def _in_sessions(
-    experiment: str, chosen: list[str], settings: Config, block: Config
-) -> Iterator[Cell]:
-    """Yield timing cells: the paper's models are one session, each other model one of its own
-    beside REFERENCES, so that adding a model times no other anew. The first has a twin."""
-    sessions: dict[str, list[tuple[str, dict[str, Any]]]] = {PAPER: []}
-    for model in chosen:
-        entry = registry.info(model)
-        members = [(model, mixer) for mixer in variants(entry.name, block)]
-        if entry.group == PAPER:
-            sessions[PAPER] += members
-        else:
-            references = [(name, variants(name, block)[0]) for name in REFERENCES]
-            sessions[entry.name] = references + members
-    for session, members in sessions.items():
-        cells = [
-            Cell.of(experiment, model, mixer=mixer, session=session, **settings)
-            for model, mixer in members
-        ]
-        if cells:
-            yield from with_twin(cells)
 
 
 def _sizes(block: Config, axis: str, task: str) -> list[int]:

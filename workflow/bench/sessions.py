@@ -8,13 +8,15 @@ from __future__ import annotations
 import hashlib
 import json
 import shlex
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from workflow.bench import registry
-from workflow.bench.cell import RUNS, Cell
+from workflow.bench.cell import PAPER, RUNS, Cell
 
 LINES = ".jsonl"
+REFERENCES = ("pointer", "transformer")  # beside which a model of the field or of the user is timed
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,26 @@ def member(cell: Cell) -> str:
     """Return a model and its mixer's settings as one argument: pointer k=32."""
     settings = [f"{key}={json.dumps(value)}" for key, value in sorted(cell.mixer.items())]
     return shlex.join([cell.model, *settings])
+
+
+def members(
+    chosen: Iterable[str], mixers: Callable[[str], list[dict[str, Any]]]
+) -> dict[str, list[tuple[str, dict[str, Any]]]]:
+    """Return the sessions of models, by name, each as models with settings of their mixers, which
+    `mixers` tells of a name.
+
+    The paper's models are one session, each other model one of its own beside REFERENCES, so that
+    adding a model times no other anew.
+    """
+    sessions: dict[str, list[tuple[str, dict[str, Any]]]] = {}
+    for model in chosen:
+        entry = registry.info(model)
+        own = [(model, mixer) for mixer in mixers(entry.name)]
+        if entry.group == PAPER:
+            sessions.setdefault(PAPER, []).extend(own)
+        else:
+            sessions[entry.name] = [(name, mixers(name)[0]) for name in REFERENCES] + own
+    return sessions
 
 
 def with_twin(cells: Iterable[Cell]) -> tuple[Cell, ...]:
