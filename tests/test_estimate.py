@@ -78,6 +78,6 @@ def test_the_default_tier_is_half_an_hour_on_two_cores_and_a_new_mixer_a_quarter
         [estimate.wall_seconds(*file, tmp_path) for file in by_file(config.cells(cells)).items()]
         for cells in (tier, {**tier, **own})
     )
-    assert sum(before) < 1.1 * 30 * 60  # the guess is crude
+    assert sum(before) < 1.25 * 30 * 60  # the guess is crude
     assert len(after) > len(before)
     assert sum(after) - sum(before) < 15 * 60
