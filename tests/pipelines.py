@@ -17,7 +17,8 @@ from typing import Any
 import psutil
 
 from workflow.bench import config, experiments, sources
-from workflow.bench.rows import names_row, read_row
+from workflow.bench.rows import read_rows
+from workflow.bench.sessions import by_file
 
 Rows = dict[str, dict[str, Any]]
 TIER: dict[str, Any] = {
@@ -36,21 +37,14 @@ TIER: dict[str, Any] = {
             "evaluate_symbols": 100,
             "seeds": [0, 1],
         },
-        "efficiency": {"models": ["transformer"], "batch": 1, "warmup_steps": 1, "timed_steps": 1},
+        "efficiency": {"models": ["transformer"], "batch": 1, "repeats": 1, "session_seconds": 0},
     },
 }
 CONTRACTS = Path("results", "contracts")
 LONGEST_S = 900  # the smoke tier and every model's contract, beside other work of the machine
 # What two runs of one copy cell may differ in: when, how long, the command, and the digest.
 FREE = {"started", "ended", "train_seconds", "seconds_to_95", "command", "digest"}
-MEASURED = (
-    "step_ms",
-    "step_ms_q20",
-    "step_ms_q80",
-    "tokens_per_s",
-    "inference_ms",
-    "peak_memory_bytes",
-)
+MEASURED = ("step_ms", "step_ms_mean", "tokens_per_s", "inference_ms")
 
 
 def command(folder: Path, *arguments: str) -> list[str]:
@@ -86,7 +80,7 @@ def tier_rows(folder: Path) -> list[str]:
     file = folder / "faulty.yaml"
     file.write_text(json.dumps(TIER))
     cells = config.cells(config.from_files([str(file)]))
-    return [*(cell.path for cell in cells), "--configfile", str(file)]
+    return [*by_file(cells), "--configfile", str(file)]
 
 
 def new_folder(folder: Path, contracts: Path | None = None) -> Path:
@@ -122,8 +116,7 @@ def finish(folder: Path, *target: str) -> None:
 
 def rows(folder: Path) -> Rows:
     """Return every row of a folder; raise RowError for half a row."""
-    paths = (folder / "results" / "runs").glob("*/*/[!.]*.json")
-    return {path.name: read_row(path) for path in paths if names_row(path)}
+    return {path.name: row for path, row in read_rows(folder / "results" / "runs")}
 
 
 def digests(rows: Rows) -> set[str]:

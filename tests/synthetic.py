@@ -39,14 +39,11 @@ POSITION = {
 
 def row(**values: Any) -> Row:
     """A complete row; `values` replace what is plausible, a task's name and sizes said flat. No two
-    different rows of a test ran at the same time."""
-    start = FIRST + timedelta(
-        seconds=10 * (zlib.crc32(repr(sorted(values.items(), key=str)).encode()) % 10**7)
-    )
+    different rows of a test ran at the same time, but those of a session."""
     known: Row = {
         "experiment": "efficiency",
         "model": "pointer",
-        "settings": {"mixer": {}},
+        "settings": {"mixer": {}, "session": "paper"},
         "n_params": 3_206_144,
         "n_tables": 12_288,
         "position": POSITION.get(values.get("model", "pointer"), "learned absolute"),
@@ -66,8 +63,7 @@ def row(**values: Any) -> Row:
         },
         "repeat": 0,
         "status": "ok",
-        "started": start.isoformat(),
-        "ended": (start + timedelta(seconds=9)).isoformat(),
+        **times_of(sorted(values.items(), key=str)),
         "command": "python -m workflow.bench run",
         "git_commit": "0" * 40,
         "git_dirty": False,
@@ -96,41 +92,66 @@ def row(**values: Any) -> Row:
     return complete(made) | {"digest": "0" * 64}
 
 
+def times_of(what: object) -> dict[str, str]:
+    """Nine seconds in which this ran."""
+    start = FIRST + timedelta(seconds=10 * (zlib.crc32(repr(what).encode()) % 10**7))
+    return {"started": start.isoformat(), "ended": (start + timedelta(seconds=9)).isoformat()}
+
+
 def failed(status: str, reason: str, **values: Any) -> Row:
-    """A row that ended badly."""
-    batch = max(1, 4096 // values.get("length", 2048))
-    return row(**{"status": status, "reason": reason, "batch": batch} | values)
+    """A row that ended badly; of a session if it is of none other."""
+    length = values.get("length", 2048)
+    keys = {"status": status, "reason": reason, "batch": max(1, 4096 // length)}
+    if values.get("experiment", "efficiency") == "efficiency":
+        keys |= {"session": session_of(length, values.get("repeat", 0)), "attempt": 0}
+    return row(**keys | values)
 
 
 def timed(model: str, length: int, step_ms: float, **values: Any) -> Row:
-    """An efficiency row: 4096 tokens a step, a band of 5%, inference in a third of the time."""
+    """A row of a timing session of 4096 tokens a step: two rounds, inference in a third of the
+    time. Rows of one length and repeat are of one session."""
     batch = max(1, 4096 // length)
+    session = session_of(length, values.get("repeat", 0))
+    place = [values.get(key) for key in ("machine", "device", "dtype", "session")]
     rate, inference = 1000 * batch * length / step_ms, step_ms / 3
     return row(
         **{
             "model": model,
             "length": length,
             "batch": batch,
-            "steps": 10,
+            **times_of((session, place)),
+            "session": session,
+            "attempt": 0,
+            "others_share": 0.01,
+            "rounds_ms": [0.99 * step_ms, 1.01 * step_ms],
             "step_ms": step_ms,
-            "step_ms_q20": 0.95 * step_ms,
-            "step_ms_q80": 1.05 * step_ms,
+            "step_ms_mean": step_ms,
             "tokens_per_s": rate,
-            "forward_ms": inference,
-            "forward_ms_q20": 0.95 * inference,
-            "forward_ms_q80": 1.05 * inference,
-            "forward_ms_mean": inference,
+            "inference_rounds_ms": [inference, inference],
             "inference_ms": inference,
-            "inference_ms_q20": 0.95 * inference,
-            "inference_ms_q80": 1.05 * inference,
+            "inference_ms_mean": inference,
             "inference_tokens_per_s": 3 * rate,
-            "peak_memory_bytes": 300 * 2**20,
-            "memory_method": "resident high-water mark",
-            "saved_bytes": 4096 * 60_000,
-            "flops_step": 10**11,
         }
         | values
     )
+
+
+def session_of(length: int, repeat: int) -> str:
+    """The name of a session of the paper's models."""
+    return f"paper-n{length}-r{repeat}-00000000"
+
+
+def twin(model: str, length: int, step_ms: float, **values: Any) -> Row:
+    """The row of a second instance."""
+    settings = {"mixer": {}, "session": "paper", "twin": True}
+    return timed(model, length, step_ms, settings=settings, **values) | {"digest": "1" * 64}
+
+
+def peak(model: str, length: int, size: int | None, **values: Any) -> Row:
+    """A memory row: the peak in bytes."""
+    keys = {"experiment": "memory", "batch": max(1, 4096 // length)}
+    keys |= {"peak_memory_bytes": size, "memory_method": "resident high-water mark"}
+    return row(**{**keys, "model": model, "length": length, **values})
 
 
 def copied(model: str, distance: int, accuracy: float, **values: Any) -> Row:
@@ -281,8 +302,10 @@ def _efficiency() -> Iterable[Row]:
                         time,
                         machine=machine,
                         repeat=repeat,
-                        saved_bytes=int(4096 * (50_000 + 90 * length * (model in growth))),
                     )
+                    if model == "pointer":
+                        yield twin(model, length, 1.01 * time, machine=machine, repeat=repeat)
+                yield peak(model, length, 300 * 2**20 * (1 + (model in growth)), machine=machine)
     yield failed("timeout", "ran past 60 s", model="transformer", length=2048, repeat=3)
     yield failed(
         "unsupported",

@@ -137,8 +137,9 @@ def test_an_override_is_a_scalar_or_text(text: str, value: object) -> None:
 def test_the_key_ignores_what_does_not_matter_to_the_experiment() -> None:
     timed = Cell.of("efficiency", "pointer")
     assert timed.key() == Cell.of("efficiency", "pointer", tokens=10**6, lr=0.1, timeout_s=3).key()
-    assert timed.key() != Cell.of("efficiency", "pointer", timed_steps=9).key()
-    assert Cell.of(**COPY).key() == Cell.of(**COPY, timed_steps=9).key()
+    for changed in ({"session_seconds": 9}, {"session": "gla"}, {"twin": True}):
+        assert timed.key() != Cell.of("efficiency", "pointer", **changed).key()
+        assert Cell.of(**COPY).key() == Cell.of(**COPY, **changed).key()
 
 
 @pytest.mark.parametrize(

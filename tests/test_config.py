@@ -211,5 +211,5 @@ def test_a_length_added_at_the_top_adds_cost_cells_only() -> None:
         {cell.path for cell in config.cells(config.tier("default", added))}
         for added in ({}, {"lengths": [256, 512, 1024, 2048, 4096]})
     )
-    assert {path.split("/")[2] for path in after - before} == {"efficiency", "complexity"}
+    assert {path.split("/")[2] for path in after - before} == {"efficiency", "memory", "complexity"}
     assert all("n4096" in path for path in after - before)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -89,14 +88,10 @@ def test_a_cell_runs_through_on_an_apple_gpu_by_the_table(
     claim: Claim, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waited = claim("mps")
-    monkeypatch.setattr(timing, "MIN_SECONDS", 0.0)
-    monkeypatch.setattr(devices, "MATMUL_SECONDS", 0.0)
     monkeypatch.setattr(select, "fused_select", lambda device: None)  # what mps gets: plain torch
     monkeypatch.setattr(mixer, "FusedMixer", None)
-    cell = Cell.of(
-        "efficiency", "pointer", length=40, batch=2, timed_steps=2, threads=1, warmup_steps=1
-    ).resolved()
-    row = timing.efficiency(cell, lambda done, **values: None, Path())
+    cell = Cell.of("efficiency", "pointer", length=40, batch=2, session_seconds=0, threads=1)
+    (row,) = timing.efficiency([cell], lambda done, **values: None, lambda at: None)
     assert row["step_ms"] > 0
     assert len(waited) > 10
 

@@ -42,25 +42,27 @@ def reference() -> pd.DataFrame:
 
 def test_the_key_names_every_estimate_of_the_reference_once(reference: pd.DataFrame) -> None:
     assert not reference.duplicated(KEY).any()
-    assert set(estimates.QUANTITIES) - {"mixer_time"} <= set(reference["quantity"])
+    # Its times and peaks were measured before there were sessions.
+    absent = {"mixer_time", "throughput", "speedup", "peak_memory"}
+    assert set(estimates.QUANTITIES) - absent <= set(reference["quantity"])
     assert (reference["rows"] != "").all()
     assert not reference["model"].str.contains("{", regex=False).any()
 
 
 def test_every_estimate_rests_on_rows_that_exist(reference: pd.DataFrame) -> None:
     paths = {path for rows in reference["rows"] for path in rows.split(estimates.SEPARATOR)}
-    assert paths == set(frame.load(REFERENCE)["path"])
+    rows = frame.load(REFERENCE)
+    assert paths == set(rows.loc[rows["experiment"] != "efficiency", "path"])
 
 
-def test_failures_of_the_reference_keep_status_and_reason(reference: pd.DataFrame) -> None:
-    lost = reference[reference["status"] == "oom"]
-    assert set(lost.loc[lost["against"] == "", "model"]) == {"transformer-unfused"}
+def test_failures_keep_status_and_reason() -> None:
+    table = estimates.build(table_of(synthetic.grid()))
+    lost = table[table["status"] == "oom"]
+    assert set(lost.loc[lost["against"] == "", "model"]) == {"pointer-dense"}
     assert lost["value"].isna().all()
-    assert (
-        lost.loc[lost["quantity"] == "throughput", "reason"]
-        .str.contains("DefaultCPUAllocator")
-        .all()
-    )
+    rates = lost.loc[lost["quantity"] == "throughput", "reason"]
+    assert len(rates) == 4
+    assert rates.str.contains("DefaultCPUAllocator").all()
 
 
 def test_the_key_has_no_duplicates_in_a_grid_of_everything() -> None:
@@ -94,12 +96,68 @@ def test_a_speedup_is_the_geometric_mean_of_pairs_with_its_interval(pairs: int) 
     assert sorted(estimates.from_json(speedup.values)) == pytest.approx(ratios)
 
 
-def test_a_pair_is_of_one_place_size_and_repeat() -> None:
+def test_a_pair_is_of_one_session_on_one_machine() -> None:
     rows = [timed("pointer", 512, 100.0), timed("transformer", 512, 300.0, machine="another")]
     rows += [timed("transformer", 512, 300.0, repeat=1), timed("transformer", 1024, 300.0)]
-    speedup = one(rows, "speedup", phase="training", against="transformer", model="pointer")
-    assert (speedup.status, speedup.n, speedup.doubt) == ("no pair", 0, "")
-    assert speedup.reason == "no pair: transformer of the same repeat is not run (1 of 1 runs)"
+    assert of(rows, "speedup").empty
+
+
+def test_a_ratio_is_taken_inside_each_round() -> None:
+    """Something disturbs half of the rounds threefold, both models alike."""
+    slow = [3.0, 3.0, 1.0, 1.0]
+    rows = [timed("pointer", 512, 100.0, rounds_ms=[100 * by for by in slow])]
+    rows.append(timed("transformer", 512, 200.0, rounds_ms=[200 * by for by in slow]))
+    speedup = one(rows, "speedup", phase="training", against="transformer")
+    assert speedup.value == pytest.approx(2.0)
+    assert (speedup.n, math.isnan(speedup.low), speedup.doubt) == (1, True, "one session")
+
+
+def test_the_twin_gives_the_noise_floor_over_all_rounds_and_stands_in_no_other_number() -> None:
+    rows = [timed("pointer", 512, 100.0, repeat=repeat) for repeat in range(3)]
+    rows += [synthetic.twin("pointer", 512, 101.0 + repeat, repeat=repeat) for repeat in range(3)]
+    floor = one(rows, "twin", phase="training", model="pointer", against="pointer", x=512)
+    assert floor.value == pytest.approx((1.01 * 1.02 * 1.03) ** (1 / 3))
+    assert floor.low < 1.01 < 1.03 < floor.high
+    assert (floor.n, floor.doubt) == (3, "")
+    assert one(rows, "throughput", phase="training").value == pytest.approx(40_960)
+
+
+def test_a_twin_that_is_off_puts_every_number_of_its_length_in_doubt() -> None:
+    rows = [timed("pointer", n, 100.0, repeat=repeat) for n in (256, 512) for repeat in range(3)]
+    rows += [timed("transformer", 512, 200.0, repeat=repeat) for repeat in range(3)]
+    rows += [synthetic.twin("pointer", 512, 110.0, repeat=repeat) for repeat in range(3)]
+    doubts = of(rows, "throughput", phase="training", model="pointer").set_index("x")["doubt"]
+    assert doubts[256] == ""
+    assert doubts[512].startswith("two equal models differ: 1.100")
+    for quantity in ("speedup", "training_time"):
+        assert one(rows, quantity, phase="training", model="pointer", x=512).doubt == doubts[512]
+
+
+def test_a_disturbed_session_has_no_say_beside_others_and_alone_decides_nothing() -> None:
+    marked = {"warnings": ["disturbed: others had 40% of the cores' time"]}
+    rows = [timed("pointer", 512, 100.0, repeat=0), timed("pointer", 512, 102.0, repeat=1)]
+    rows.append(timed("pointer", 512, 500.0, repeat=2, **marked))
+    rate = one(rows, "throughput", phase="training")
+    assert (rate.n, rate.most, rate.doubt) == (2, pytest.approx(40_960), "")
+    alone = one(rows[2:], "throughput", phase="training")
+    assert (alone.n, alone.doubt) == (1, "others had 40% of the cores' time")
+
+
+def test_only_the_last_attempt_of_a_session_counts() -> None:
+    marked = {"warnings": ["disturbed: others had 40% of the cores' time"]}
+    rows = [timed("pointer", 512, 500.0, **marked), timed("pointer", 512, 100.0, attempt=1)]
+    rate = one(rows, "throughput", phase="training")
+    assert (rate.n, rate.most, rate.doubt) == (1, pytest.approx(40_960), "one session")
+
+
+def test_the_references_of_a_guest_are_its_partners_and_nothing_else() -> None:
+    rows = [timed("pointer", 512, 100.0, repeat=repeat) for repeat in (0, 1)]
+    guests = {"settings": {"mixer": {}, "session": "gla"}, "session": "gla-n512-r0-00000000"}
+    times = {"pointer": 150.0, "transformer": 300.0, "gla": 200.0}
+    rows += [timed(model, 512, step, **guests) for model, step in times.items()]
+    assert one(rows, "throughput", phase="training", model="pointer").n == 2
+    (pair,) = of(rows, "speedup", phase="training").itertuples()
+    assert (pair.model, pair.against, pair.value) == ("gla", "transformer", pytest.approx(1.5))
 
 
 def test_a_pair_whose_other_side_failed_is_doubtful() -> None:
@@ -111,7 +169,7 @@ def test_a_pair_whose_other_side_failed_is_doubtful() -> None:
     speedup = one(rows, "speedup", phase="training", against="transformer")
     assert (speedup.status, speedup.value, speedup.n) == ("ok", pytest.approx(3.0), 1)
     assert speedup.doubt == "1 of 2 runs no pair"
-    assert "transformer of the same repeat is oom (1 of 2 runs)" in speedup.reason
+    assert "transformer of the same session is oom (1 of 2 runs)" in speedup.reason
 
 
 def test_several_rows_of_one_repeat_are_doubtful() -> None:

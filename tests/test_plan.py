@@ -57,8 +57,9 @@ def test_the_order_of_a_list_of_models_changes_nothing() -> None:
 
 def test_timed_models_take_turns_within_a_repeat() -> None:
     timed = [cell for cell in config.cells(SMALL) if cell.timing]
-    assert [(s.repeat, s.length, s.model) for s in timed] == list(
-        itertools.product((0, 1), (128, 256), ("pointer", "transformer"))
+    members = ("pointer", "pointer twin", "transformer")
+    assert [(s.repeat, s.length, s.model + " twin" * s.twin) for s in timed] == list(
+        itertools.product((0, 1), (128, 256), members)
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import multiprocessing
 import time
@@ -10,7 +11,7 @@ from statistics import fmean
 import numpy as np
 import pytest
 
-from workflow.bench.measure import session
+from workflow.bench.measure import session, statistics
 from workflow.bench.measure.session import Load, Member
 from workflow.report import intervals
 
@@ -107,6 +108,35 @@ def test_the_interval_over_sessions_covers_the_ratio_as_often_as_it_says() -> No
         narrow += rounds.low <= 2.2 <= rounds.high
     assert covered / trials == pytest.approx(0.95, abs=0.012)
     assert narrow / trials < 0.9, "rounds of one process are not independent"
+
+
+def count(numbers: int) -> float:
+    begin = time.perf_counter()
+    for _ in range(numbers):
+        pass
+    return time.perf_counter() - begin
+
+
+@pytest.mark.skipif(session._busy_seconds() is None, reason="no /proc/stat here")
+def test_busy_loops_that_begin_half_way_leave_the_ratio_or_mark_the_session() -> None:
+    """One model takes twice as long as the other, by the number of turns of a loop."""
+    works = [functools.partial(count, numbers) for numbers in (200_000, 400_000)]
+    members = [Member(str(work.args), work) for work in works]
+    fork = multiprocessing.get_context("fork")
+    others = [fork.Process(target=burn, args=(time.monotonic() + 3,)) for _ in range(4)]
+
+    def begin_half_way(done: float) -> None:
+        for process in others:
+            if done >= 0.5 and process.pid is None:
+                process.start()
+
+    load = session.run(members, seconds=2, seed=0, least_rounds=20, report=begin_half_way)
+    for process in others:
+        process.join()
+    once, twice = (member.wall_ms for member in members)
+    logs = [math.log(double / single) for single, double in zip(once, twice, strict=True)]
+    ratio = statistics.ratio(logs, 0.99)
+    assert ratio[1] <= 2 <= ratio[2] or session.disturbed(load, 1.0, 1.0, 1.0)
 
 
 def test_a_busy_loop_beside_half_of_the_rounds_leaves_the_ratio() -> None:

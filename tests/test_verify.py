@@ -3,6 +3,7 @@ again."""
 
 from __future__ import annotations
 
+import itertools
 import json
 import shlex
 from collections.abc import Callable, Iterable
@@ -15,7 +16,17 @@ import yaml
 
 from workflow.bench import cli, config
 from workflow.bench.cell import Cell
-from workflow.bench.rows import Row, attachment, digest, file_hash, provenance, write_row
+from workflow.bench.rows import (
+    Row,
+    as_json,
+    attachment,
+    digest,
+    file_hash,
+    provenance,
+    seal,
+    write_row,
+)
+from workflow.bench.sessions import Session, by_file
 
 TIER = {
     "tier": "tiny",
@@ -58,8 +69,8 @@ def measured(cell: Cell, place: int) -> Row:
     row = {**provenance.identity(cell), "status": "ok", "git_dirty": False}
     row |= {f"seed_{kind}": settings.seed for kind in ("data", "init", "order")}
     if cell.timing:
-        row |= {"step_ms": 99.0, "step_ms_q20": 95.0, "step_ms_q80": 104.0, "step_ms_mean": 100.0}
-        row |= {"steps": 5, "tokens_per_s": settings.batch * settings.length / 0.1}
+        row |= {"step_ms": 99.0, "step_ms_mean": 100.0, "rounds_ms": [99.0, 101.0]}
+        row |= {"tokens_per_s": settings.batch * settings.length / 0.1}
     else:
         row |= {"correct_by_sequence": [8, 10], "accuracy": 0.9, "n_evaluated": 20}
         row |= {"accuracy_low": 0.7, "accuracy_high": 0.97}
@@ -76,9 +87,15 @@ def times(place: float, seconds: float = 8.0) -> dict[str, str]:
 def results(tmp_path: Path) -> Path:
     """A finished results folder: rows, a trace, a manifest, a file of benchmarks, a hidden work
     folder."""
-    planned = cells()
-    for place, cell in enumerate(planned):
-        path = tmp_path / cell.path
+    planned = by_file(cells())
+    for place, (file, members) in enumerate(planned.items()):
+        cell = members[0]
+        for timed in members if cell.timing else ():
+            of_session = {"session": Path(file).stem, "attempt": 0}
+            put(tmp_path / place_of(timed, file), measured(timed, place) | of_session)
+        if cell.timing:
+            continue
+        path = tmp_path / file
         row = measured(cell, place)
         if cell.experiment == "interpretability":
             attachment(path, "trace.json").parent.mkdir(parents=True, exist_ok=True)
@@ -87,26 +104,63 @@ def results(tmp_path: Path) -> Path:
             row |= {"files": {"trace": "trace.json"}, "files_sha256": hashes}
         write_row(path, row)
     folder = tmp_path / "results"
-    (folder / "manifest.txt").write_text("".join(f"{cell.path}\n" for cell in planned))
+    (folder / "manifest.txt").write_text("".join(f"{file}\n" for file in planned))
     (folder / "benchmarks.json").write_text("{}")
-    work = (tmp_path / planned[0].path).parent / ".old.work"
+    work = (tmp_path / next(iter(planned))).parent / ".old.work"
     work.mkdir()
-    write_row(work / "old.json", measured(planned[0], 0))
+    write_row(work / "old.json", measured(cells()[0], 0))
     return folder
 
 
+def place_of(cell: Cell, file: str) -> str:
+    """Where a row is: the file, or for a session's row the path that its line names."""
+    if not cell.timing:
+        return file
+    session = Session(by_file(cells())[file])
+    return f"{Path(file).parent}/{session.row_name(cell, 0)}"
+
+
 def path_of(results: Path, **wanted: Any) -> Path:
-    """The file of the first cell with these settings."""
+    """The path of the first cell with these settings."""
     return next(
-        results.parent / cell.path
-        for cell in cells()
+        results.parent / place_of(cell, file)
+        for file, members in by_file(cells()).items()
+        for cell in members
         if all(getattr(cell, key) == value for key, value in wanted.items())
     )
 
 
+def put(path: Path, row: Row) -> None:
+    """Writes a row to its file, or into the lines of its session's."""
+    if not row.get("session"):
+        write_row(path, row)
+        return
+    lines = lines_of(path)
+    name = f"{row['session']}/{path.name}"
+    lines[name] = as_json(seal(row, path), file=name)
+    file = path.parent.with_suffix(".jsonl")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("".join(f"{line}\n" for line in lines.values()))
+
+
+def lines_of(path: Path) -> dict[str, str]:
+    """The lines of a session's row, by what they call it."""
+    file = path.parent.with_suffix(".jsonl")
+    lines = file.read_text().splitlines() if file.is_file() else []
+    return {json.loads(line)["file"]: line for line in lines}
+
+
+def read(path: Path) -> Row:
+    """The content of a row."""
+    if path.is_file():
+        return json.loads(path.read_text())
+    row = json.loads(lines_of(path)[f"{path.parent.name}/{path.name}"])
+    return {key: value for key, value in row.items() if key != "file"}
+
+
 def change(path: Path, **values: Any) -> None:
     """Changes a row and seals it anew, as somebody would who knows how."""
-    write_row(path, json.loads(path.read_text()) | values)
+    put(path, read(path) | values)
 
 
 def found(
@@ -130,11 +184,11 @@ def test_rows_without_a_fault_are_clean(results: Path, capsys: pytest.CaptureFix
 
 
 def test_two_timings_at_once_are_refused(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = path_of(results, experiment="efficiency", model="transformer", length=128, repeat=0)
-    before = json.loads(
-        path_of(results, experiment="efficiency", model="pointer", length=128, repeat=0).read_text()
-    )
-    change(path, started=before["started"], ended=before["ended"])
+    timed: dict[str, Any] = {"experiment": "efficiency", "length": 128}
+    before = read(path_of(results, **timed, repeat=0))
+    for model in ("pointer", "transformer"):
+        path = path_of(results, **timed, model=model, repeat=1)
+        change(path, started=before["started"], ended=before["ended"])
     code, checks, said = found(capsys, results)
     assert (code, checks) == (1, ["overlap"])
     assert "ran at once for 8 s" in said["problems"][0]["message"]
@@ -217,7 +271,7 @@ def test_a_cell_of_a_tier_is_missed_wherever_rows_lie(
     (results / "mine.yaml").write_text(yaml.safe_dump(TIER))
     asked = [results / "runs" / "copy", "--configfile", results / "mine.yaml"]
     code, checks, said = found(capsys, *asked)
-    others = [cell.path for cell in cells() if cell.experiment != "copy"]
+    others = [file for file, (cell, *_) in by_file(cells()).items() if cell.experiment != "copy"]
     assert (code, checks) == (1, ["missing"] * len(others))
     assert [problem["files"] for problem in said["problems"]] == [[path] for path in others]
     assert found(capsys, results, *asked[1:])[:2] == (0, [])
@@ -244,10 +298,12 @@ def test_rows_of_other_sources_do_not_compare(
 def test_rows_that_no_report_sets_side_by_side_may_differ(
     results: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    change(path_of(results, experiment="efficiency", model="pointer"), source_hash="0" * 16)
+    for twin in (False, True):
+        path = path_of(results, experiment="efficiency", model="pointer", twin=twin)
+        change(path, source_hash="0" * 16)
     lines = (results / "manifest.txt").read_text().splitlines()
     (results / "manifest.txt").write_text(
-        "\n".join(line for line in lines if "/efficiency/pointer/" not in line)
+        "\n".join(line for line in lines if path.parent.name not in line)
     )
     assert found(capsys, results)[:2] == (0, [])
 
@@ -295,7 +351,9 @@ def test_kept_rows_may_lack_their_weights(
 
 def test_doubtful_rows_are_notes(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
     late = path_of(results, experiment="efficiency", model="pointer", length=128, repeat=0)
-    for path in late.parent.glob("n???-r*.json"):
+    for repeat, length, twin in itertools.product((0, 1), (128, 256), (False, True)):
+        sizes = {"repeat": repeat, "length": length, "twin": twin}
+        path = path_of(results, experiment="efficiency", model="pointer", **sizes)
         change(path, source_hash="0" * 16)
     change(late, **times(300), warnings=["training step varies"], git_dirty=True)
     failed = path_of(results, experiment="copy", model="pointer")
@@ -304,7 +362,7 @@ def test_doubtful_rows_are_notes(results: Path, capsys: pytest.CaptureFixture[st
     notes = {note["check"]: note["message"] for note in said["notes"]}
     assert (code, checks) == (0, [])
     assert set(notes) == {"warning", "uncommitted", "status", "outdated"}
-    assert notes["outdated"].startswith("4 rows")
+    assert notes["outdated"].startswith("8 rows")
 
 
 def test_what_is_skipped_or_gone_is_said(results: Path, capsys: pytest.CaptureFixture[str]) -> None:

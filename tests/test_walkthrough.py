@@ -20,7 +20,7 @@ import pandas as pd
 import pipelines
 import pytest
 
-from workflow.bench.rows import Row, read_row
+from workflow.bench.rows import Row, read_row, read_rows
 
 FOLDERS = ("pointer", "baselines", "workflow", "config", "profiles", "benchmarks", "results/paper")
 FILES = ("Snakefile", "environment.yml", "pyproject.toml")
@@ -34,7 +34,8 @@ experiments:
   complexity: {models: [own], controls: none}
   copy: {models: [own], controls: none, tokens: 4000, evaluate_symbols: 100}
   efficiency:
-    {models: [transformer, own], controls: none, batch: 1, warmup_steps: 1, timed_steps: 1}
+    {models: [transformer, own], controls: none, batch: 1, repeats: 1, session_seconds: 0}
+  memory: {models: [own], controls: none, batch: 1}
   mqar: {models: [own], controls: none, pairs: [2], tokens: 4000, evaluate_symbols: 100}
 """
 TABLES = "training_time throughput speedup memory copy_accuracy operations parameters mixers recall"
@@ -165,7 +166,8 @@ def succeed(folder: Path, *commands: str, limit: int = 560) -> str:
 
 def rows(folder: Path) -> list[Row]:
     """Return the rows of the new mixer."""
-    return [read_row(path) for path in (folder / "results" / "runs").glob("*/my_mixer/*.json")]
+    made = read_rows(folder / "results" / "runs")
+    return [row for _, row in made if row["model"] == "my_mixer"]
 
 
 def without(folder: Path) -> list[Path]:
@@ -189,7 +191,7 @@ def test_the_walkthrough_of_the_readme(checkout: Path, root: Path, undisturbed: 
     assert "my_mixer keeps the contract" in output
     assert "copy my_mixer d64-s0: ok" in output
     made = {(row["experiment"], row["status"]) for row in rows(checkout)}
-    assert made == {(name, "ok") for name in ("complexity", "copy", "efficiency", "mqar")}
+    assert made == {(name, "ok") for name in ("complexity", "copy", "efficiency", "memory", "mqar")}
     assert without(checkout) == []
     assert {path: path.read_bytes() for path in before} == before  # nothing else was edited
 
@@ -202,7 +204,7 @@ def test_the_walkthrough_of_the_readme(checkout: Path, root: Path, undisturbed: 
     refusal = r"^FAIL  causal: output 0 differs by .* when tokens from 1 on change: it sees"
     assert re.search(refusal, output, re.MULTILINE)
     succeed(checkout, "snakemake --cores 4 tables")
-    assert len(rows(checkout)) == 4
+    assert len(rows(checkout)) == 5
     for row in rows(checkout):
         assert row["status"] == "error"
         assert "causal: output 0 differs by" in row["reason"]

@@ -19,18 +19,20 @@ from pointer.errors import InputError
 from workflow.bench import experiments, rates, registry, tasks
 from workflow.bench.tasks.base import Seeds, Task
 from workflow.bench.tasks.text import corpus
-from workflow.bench.validation import Closed, Number, Settings, Text, Whole, input_error
+from workflow.bench.validation import Closed, Flag, Number, Settings, Text, Whole, input_error
 
 Device = Literal["cpu", "cuda", "mps"]
 Dtype = Literal["float32", "bfloat16"]
 # Groups of settings that only some experiments' keys hold; those of a limit are in none.
 TRAINING = ("task", "tokens", "lr", "stop_accuracy", "evaluate_symbols", "schedule")
-TIMING = ("warmup_steps", "timed_steps")
+TIMING = ("session", "twin", "session_seconds")
 LIMITS = ("timeout_s", "memory_limit_bytes")
 AnyTask: Any = tasks.any_task()
 DEVICES: tuple[str, ...] = get_args(Device)
 DTYPES: tuple[str, ...] = get_args(Dtype)
 RUNS = "results/runs"
+PAPER = "paper"  # the session of the paper's models
+SESSION = "^[a-z][a-z0-9_-]{0,39}$"
 LONGEST = 2**22
 DEFAULT_LENGTH = 2048  # the paper's longest
 STEP_TOKENS = Task.step_tokens
@@ -115,8 +117,13 @@ class Cell(Closed):
     )
     seed: Whole = _setting(0, "seed of data, initialisation and order", ge=0, le=2**31 - 1)
     repeat: Whole = _setting(0, "which repetition of the same measurement", ge=0, le=10**6)
-    warmup_steps: Whole = _setting(2, "steps before the clock starts", ge=1, le=10**6)
-    timed_steps: Whole = _setting(5, "timed steps", ge=1, le=10**6)
+    session: Text = _setting(
+        PAPER, "the timing session: paper, or the model whose references it times", pattern=SESSION
+    )
+    twin: Flag = _setting(False, "a second instance of the first model of its session")
+    session_seconds: Number = _setting(
+        30.0, "seconds of a timing session, four rounds at least", ge=0.0, le=86400.0
+    )
     stop_accuracy: Number = _setting(
         0.0, "training stops at this hard-inference accuracy; 0: never", ge=0.0, le=1.0
     )
@@ -258,7 +265,9 @@ class Cell(Closed):
     def flat(self) -> dict[str, Any]:
         """Return the settings as options say them: those of the task and the trunk beside the
         others."""
-        values = self.model_dump(exclude={"task", "trunk", "mixer"}) | self.trunk.model_dump()
+        values = (
+            self.model_dump(exclude={"task", "trunk", "mixer", "twin"}) | self.trunk.model_dump()
+        )
         if self.task is not None:
             values |= self.task.model_dump(exclude={"name"})
         if experiments.info(self.experiment).any_task:
@@ -304,6 +313,7 @@ class Cell(Closed):
             parts.append(f"n{self.length}")
         parts += [value for value in (self.device, self.dtype) if value not in ("cpu", "float32")]
         parts += self._variant()
+        parts += ["twin"] if self.twin else []
         if self.seed or not self.timing:
             parts.append(f"s{self.seed}")
         if self.repeat or self.timing:
@@ -328,7 +338,7 @@ class Cell(Closed):
 
 # Every setting that an option or a tier's key names, by name.
 OPTIONS = {**Cell.model_fields, **Trunk.model_fields, **tasks.parameters()}
-del OPTIONS["trunk"], OPTIONS["mixer"]
+del OPTIONS["trunk"], OPTIONS["mixer"], OPTIONS["twin"]
 
 
 def from_dict(values: dict[str, Any]) -> Cell:

@@ -11,6 +11,7 @@ import dataclasses
 import json
 import os
 import pkgutil
+import shlex
 import signal
 import sys
 import tempfile
@@ -25,6 +26,7 @@ from workflow.bench import config, experiments, rates, registry
 from workflow.bench.cell import OPTIONS, Cell, from_dict, option
 from workflow.bench.outcomes import EnvironmentFault, StoppedError
 from workflow.bench.rows import RowError, provenance
+from workflow.bench.sessions import Session, by_file, with_twin
 
 OK, FAILED, BAD_INPUT, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 REPORT = {  # commands of the report, loaded when they are asked for
@@ -110,14 +112,20 @@ def pointer_bench() -> None:
     """Choose a subcommand."""
 
 
-def _settings(command: Command) -> Command:
-    """Add an option for every setting of a cell."""
-    for name, field in reversed(OPTIONS.items()):
-        words = str(field.description)
-        if isinstance(field.default, str | int | float):
-            words += f" (default: {field.default})"
-        command = click.option(option(name), name, metavar=name.upper(), help=words)(command)
-    return command
+def _settings(*left_out: str) -> Callable[[Command], Command]:
+    """Return what adds an option for every setting of a cell but those left out."""
+
+    def add(command: Command) -> Command:
+        for name, field in reversed(OPTIONS.items()):
+            if name in left_out:
+                continue
+            words = str(field.description)
+            if isinstance(field.default, str | int | float):
+                words += f" (default: {field.default})"
+            command = click.option(option(name), name, metavar=name.upper(), help=words)(command)
+        return command
+
+    return add
 
 
 def parse_setting(text: str) -> tuple[str, Any]:
@@ -145,7 +153,7 @@ def cell_of(options: dict[str, Any]) -> Cell:
 
 
 @pointer_bench.command()
-@_settings
+@_settings()
 @MIXER
 @click.option("--out", type=FILE, help="the row's file; without it the row is printed")
 @click.option("--contract", type=FILE, help="the verdict on the model, made if need be")
@@ -164,6 +172,32 @@ def run(out: Path | None, contract: Path | None, keep: bool, **options: Any) -> 
     else:
         before = " (measured before, kept)" if kept else ""
         print(f"{rows.outcome(row, cell.label())}{before}", flush=True)
+    return OK
+
+
+@pointer_bench.command("session")
+@_settings("experiment", "model")
+@click.argument("members", nargs=-1, required=True)
+@click.option("--out", type=FILE, required=True, help="the file of the rows, a .jsonl")
+@click.option("--keep", is_flag=True, help="leave finished rows in --out as they are")
+def session_(members: Sequence[str], out: Path, keep: bool, **options: Any) -> int:
+    """Time models in turn, in one process; one row a model and one of the first model's twin.
+
+    MEMBERS are models, each with settings of its mixer behind it, such as "pointer k=32".
+    """
+    from workflow.bench.rows import run as rows
+    from workflow.bench.rows import timed
+
+    cells = []
+    for member in members:
+        model, *mixer = shlex.split(member)
+        cells.append(
+            cell_of({**options, "experiment": "efficiency", "model": model, "mixer": mixer})
+        )
+    made, kept = timed.rows_of(Session(with_twin(cells)), out, keep=keep)
+    before = " (measured before, kept)" if kept else ""
+    for row in made:
+        print(f"{rows.outcome(row, from_dict(row['settings']).label())}{before}", flush=True)
     return OK
 
 
@@ -278,7 +312,7 @@ def estimate(files: Sequence[str], added: str) -> int:
 @ADDED
 def plan_(files: Sequence[str], added: str) -> int:
     """Print the row files of a tier, one a line (default: the default tier)."""
-    print("\n".join(cell.path for cell in config.cells(_tier(files, added))))
+    print("\n".join(by_file(config.cells(_tier(files, added)))))
     return OK
 
 

@@ -23,7 +23,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import AfterValidator, Field, ValidationError, create_model, model_validator
 
 from pointer.errors import InputError
-from workflow.bench import experiments, outside, registry, tasks
+from workflow.bench import experiments, outside, registry, sessions, tasks
 from workflow.bench.cell import DEFAULT_LENGTH, LONGEST, Cell, Device, Dtype, affinity
 from workflow.bench.rows import provenance
 from workflow.bench.sources import ROOT
@@ -53,7 +53,8 @@ AXES = {
 }
 KEYS = {setting: key for key, setting in AXES.items()}
 SETTINGS = {**Cell.model_fields, **tasks.parameters()}
-SCALARS = SETTINGS.keys() - KEYS.keys() - {"experiment", "model", "task", "repeat", "mixer"}
+OF_A_CELL = {"experiment", "model", "task", "repeat", "mixer", "session", "twin"}
+SCALARS = SETTINGS.keys() - KEYS.keys() - OF_A_CELL
 KEYWORDS = {  # what a block may say beside names of models
     "models": ("all", *registry.GROUPS),
     "controls": ("all", "trained", "none"),
@@ -325,12 +326,23 @@ def _of_task(experiment: str, task: str, block: Config) -> Iterator[Cell]:
     for repeat, size, seed, device, dtype in grid:
         values = {axis: size, "seed": seed, "device": device, "dtype": dtype}
         settings = {**scalars, **values, "repeat": repeat}
-        for model in chosen_models(block):
+        chosen = [
+            model
+            for model in chosen_models(block)
+            if _takes_part(registry.info(model), repeat, values, block)
+        ]
+        if experiments.info(experiment).timing:
+            groups = sessions.members(chosen, functools.partial(variants, block=block))
+            for name, group in groups.items():
+                shared = {**settings, "session": name}
+                cells = [Cell.of(experiment, model, mixer=own, **shared) for model, own in group]
+                yield from sessions.with_twin(cells)
+            continue
+        for model in chosen:
             entry = registry.info(model)
-            if _takes_part(entry, repeat, values, block):
-                own = {**settings, **_tokens(entry, size, block)}
-                for mixer in variants(entry.name, block):
-                    yield Cell.of(experiment, model, task=task, mixer=mixer, **own)
+            own = {**settings, **_tokens(entry, size, block)}
+            for mixer in variants(entry.name, block):
+                yield Cell.of(experiment, model, task=task, mixer=mixer, **own)
 
 
 def _sizes(block: Config, axis: str, task: str) -> list[int]:

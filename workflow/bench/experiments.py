@@ -34,9 +34,10 @@ class Experiment:
         """The module that measures it."""
         return f"workflow.bench.measure.{self.measured_by.partition(':')[0]}"
 
-    def load(self) -> Callable[..., dict[str, Any]]:
-        """Return the function that measures it: `(settings, report, folder) -> row keys`."""
-        function: Callable[..., dict[str, Any]]
+    def load(self) -> Callable[..., Any]:
+        """Return the function that measures it: `(settings, report, folder) -> row keys`; of a
+        timing session see timing:efficiency."""
+        function: Callable[..., Any]
         function = getattr(importlib.import_module(self.module), self.measured_by.partition(":")[2])
         return function
 
@@ -54,10 +55,11 @@ def _learning(task: str) -> Experiment:
 _ENTRIES = (
     Experiment(
         "efficiency",
-        "time, throughput, peak memory of a training step and of inference over N",
+        "time and throughput of a training step and of inference over N, models in turn",
         "timing:efficiency",
         timing=True,
     ),
+    Experiment("memory", "peak memory of a training step over N", "costs:peak_memory"),
     _learning("copy"),
     Experiment(
         "untrained",
@@ -81,7 +83,7 @@ _ENTRIES = (
     Experiment(
         "complexity",
         "counted operations and bytes kept for the backward pass over N",
-        "timing:complexity",
+        "costs:complexity",
     ),
     Experiment(
         "ablation",

@@ -15,6 +15,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -30,7 +31,6 @@ from workflow.bench.measure.causality import (
     require_same,
 )
 from workflow.bench.measure.contract import Check
-from workflow.bench.measure.training import Recipe, Stepper, set_progress
 from workflow.bench.rows import lock, provenance, write_atomically
 
 REFERENCE = "transformer"  # whose attention is the flash kernel on CUDA
@@ -142,9 +142,8 @@ def _unit(name: str, length: int, batch: int, device: torch.device) -> Callable[
     """Return UNIT_STEPS training steps of a fresh model at their most expensive: noise is on."""
     sizes: Result = {"length": length, "batch": batch, "dtype": "bfloat16"}
     cell = Cell(experiment="efficiency", model=name, **sizes).resolved()
-    model = models.build(cell, device, **({} if device.type == "cuda" else DRY_TRUNK)).train()
-    set_progress(model, 0.0)
-    stepper = Stepper(model, Recipe(cell.tokens, cell.lr, cell.dtype), device)
+    model = models.build(cell, device, **({} if device.type == "cuda" else DRY_TRUNK))
+    stepper = timing.stepper_of(model, cell, device)
     data = cycle(timing.batches(cell, device))
 
     def steps() -> None:
@@ -156,7 +155,8 @@ def _unit(name: str, length: int, batch: int, device: torch.device) -> Callable[
 
 def times(units_ms: dict[str, list[float]], name: str, tokens: int) -> Result:
     """Return times of a model, and how many times as fast as the reference in the same round."""
-    row: Result = dict(timing.Timing(units_ms[name], 1).row("step"))
+    q20, middle, q80 = (float(q) for q in np.percentile(units_ms[name], [20, 50, 80]))
+    row: Result = {"step_ms": middle, "step_ms_q20": q20, "step_ms_q80": q80}
     row |= {"tokens_per_s": 1000 * tokens / row["step_ms"], "times_reference": None}
     if REFERENCE in units_ms:
         pairs = zip(units_ms[REFERENCE], units_ms[name], strict=True)

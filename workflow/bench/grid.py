@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from pointer.errors import InputError
-from workflow.bench import config
+from workflow.bench import config, sessions
 from workflow.bench.cell import Cell, threads
 from workflow.bench.experiments import EXPERIMENTS
 from workflow.bench.rows import contracts, estimate, lock, provenance
@@ -36,16 +36,16 @@ class PipelineBusyError(RuntimeError):
 
 @dataclass(frozen=True)
 class Job:
-    """What makes a row, or the verdict on a model: options of `pointer-bench run` or `check`, and
-    the hash of its sources, so that it runs again when that changes.
+    """What makes a row, those of a session, or the verdict on a model: options of `pointer-bench`,
+    and the hash of its sources, so that it runs again when that changes.
 
-    A row also needs the file of its model's verdict, and earlier rows of a tier come first.
+    Rows also need the files of their models' verdicts, and earlier rows of a tier come first.
     """
 
-    cell: Cell
+    cells: tuple[Cell, ...]
     argv: list[str]
     sources: str
-    contract: str = ""
+    contracts: tuple[str, ...] = ()
     priority: int = 0
 
 
@@ -89,7 +89,7 @@ class Grid:
 
         Without cores to share (None) that is the threads that it uses.
         """
-        cell = self.job(path).cell
+        cell = self.job(path).cells[0]
         if cores is None:
             return threads(cell.threads)
         return cores if cell.timing else config.rule_threads(cell.threads, cores)
@@ -125,21 +125,26 @@ class Grid:
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, owner.encode(), 0)
         jobs = [self._jobs[path] for path in outputs if path in self._jobs]
-        cells = [job.cell for job in jobs if job.contract]
+        cells = [cell for job in jobs if job.contracts for cell in job.cells]
         return estimate.summary(cells) if cells else []
 
-    def _plan(self, name: str) -> dict[str, Cell]:
-        """Return a tier's cells by the paths of their rows, and remember their jobs."""
-        cells = {cell.path: cell for cell in config.cells(self.tiers[name])}
-        for place, (path, cell) in enumerate(cells.items()):
-            verdict = str(contracts.path(cell.model, cell.mixer))
-            options = [f"--set={key}={json.dumps(value)}" for key, value in cell.mixer.items()]
-            key = contracts.key(cell.model, json.dumps(cell.mixer, sort_keys=True))
-            self._jobs.setdefault(verdict, Job(cell, [cell.model, *options], key))
-            sources = provenance.sources(cell)
-            row = Job(cell, cell.argv(), sources, verdict, priority=len(cells) - place)
+    def _plan(self, name: str) -> dict[str, tuple[Cell, ...]]:
+        """Return a tier's cells by the files of their rows, and remember their jobs."""
+        planned = sessions.by_file(config.cells(self.tiers[name]))
+        for place, (path, cells) in enumerate(planned.items()):
+            verdicts = {}
+            for cell in cells:
+                verdict = str(contracts.path(cell.model, cell.mixer))
+                options = [f"--set={key}={json.dumps(value)}" for key, value in cell.mixer.items()]
+                key = contracts.key(cell.model, json.dumps(cell.mixer, sort_keys=True))
+                self._jobs.setdefault(verdict, Job((cell,), [cell.model, *options], key))
+                verdicts[verdict] = provenance.sources(cell)
+            timed = cells[0].timing
+            argv = sessions.Session(cells).argv() if timed else cells[0].argv()
+            sources = " ".join(dict.fromkeys(verdicts.values()))
+            row = Job(cells, argv, sources, tuple(verdicts), priority=len(planned) - place)
             self._jobs.setdefault(path, row)
-        return cells
+        return planned
 
 
 def folder(tier: str) -> str:

@@ -12,6 +12,8 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 NO_MEMORY = ("DefaultCPUAllocator", "out of memory", "can't allocate memory")
 NO_CACHE_OR_THREAD = ("cannot cache function", "can't start new thread", "Thread creation failed")
 
+DISTURBED = "disturbed: "  # how the warning begins of rows whose session decides nothing
+
 
 class Outcome(Exception):
     """End a cell with a row: `status` names the way, the message is the row's `reason`."""

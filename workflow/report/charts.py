@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from workflow.report import models, paper
-from workflow.report.estimates import NO_PAIR, PLACE, select
+from workflow.report.estimates import PLACE, select
 from workflow.report.layout import axis
 from workflow.report.models import LineStyle, Look
 from workflow.report.notes import RECALL
@@ -84,9 +84,7 @@ def finished(estimates: Table) -> Table:
 
 def chosen(curves: Curves, estimates: Table) -> Table:
     """Return the estimates of curves, failed ones too."""
-    table = select(estimates, curves.quantity, **curves.where)
-    # A speed-up without a doubt had no reference to make a pair with.
-    return table[(table["status"] != NO_PAIR) | (table["doubt"] != "")]
+    return select(estimates, curves.quantity, **curves.where)
 
 
 def panels(chart: Chart, estimates: Table) -> list[Panel]:
@@ -188,7 +186,7 @@ def _accuracy(experiment: str, prefix: str = "", published: Published = None) ->
 ENDS = ("low", "high")
 TRAINING, INFERENCE = {"phase": "training"}, {"phase": "inference"}
 TIME, RATE = "Time for 20 sequences (s)", "Throughput (tokens/s)"
-BANDS = "Bands reach from the 20th to the 80th percentile of the steps."
+BANDS = "Bands are 95% intervals over sessions."
 INTERVALS = "Hard argmax inference on fresh sequences; bars are 95% intervals."
 CHARTS = {
     "time": Chart(
@@ -204,7 +202,7 @@ CHARTS = {
         LENGTH,
         (Curves("throughput", RATE, TRAINING, band=ENDS, published=paper.throughput),),
         NO_TIMES,
-        f"Median over repeats. {BANDS}",
+        f"Geometric mean over sessions. {BANDS}",
         "throughput",
     ),
     "inference": Chart(
@@ -220,8 +218,8 @@ CHARTS = {
         LENGTH,
         tuple(_speedup(reference) for reference in REFERENCES),
         f"{NO_TIMES} beside a Transformer's of the same machine",
-        "Geometric mean over pairs of runs of one machine and repeat; bands are the smallest and "
-        "the largest pair.",
+        "Ratio of wall times in the same rounds, geometric mean over sessions; bands are the "
+        "smallest and the largest session.",
         "speedup",
     ),
     "memory": Chart(

@@ -15,7 +15,15 @@ import pandas as pd
 
 from pointer.errors import InputError
 from workflow.bench import tasks
-from workflow.bench.rows import LINES, as_json, attachment, read_row, read_rows, write_atomically
+from workflow.bench.rows import (
+    LINES,
+    as_json,
+    attachment,
+    parse,
+    read_rows,
+    row_texts,
+    write_atomically,
+)
 from workflow.bench.rows.record import Record
 
 WHERE = "the command line"
@@ -80,12 +88,19 @@ def read_manifest(path: Path) -> list[Path]:
     return listed
 
 
+def listed_rows(manifest: Path) -> list[tuple[Path, dict[str, Any]]]:
+    """Return path and row of every row in the files of a manifest. Raise RowError for a row that is
+    not sound."""
+    texts = row_texts(read_manifest(manifest))
+    return [(path, parse(text, path)) for path, text in texts]
+
+
 def collect(manifest: Path, out: Path, benchmarks: Path | None = None) -> pd.DataFrame:
     """Check every row of `manifest` and write `out/rows.parquet` and `out/rows.csv`.
 
     The mixers' times of pytest-benchmark join the rows where `benchmarks` names their JSON.
     """
-    rows = [read_row(path) | {"path": str(path)} for path in read_manifest(manifest)]
+    rows = [row | {"path": str(path)} for path, row in listed_rows(manifest)]
     frame = tidy([*rows, *(mixer_rows(benchmarks) if benchmarks else [])])
     out.mkdir(parents=True, exist_ok=True)
     frame.to_parquet(out / "rows.parquet", index=False)
@@ -143,10 +158,9 @@ def keep(manifest: Path, out: Path) -> list[Path]:
     nothing. Raise RowError for a row that is not sound."""
     machines: dict[Path, dict[str, str]] = {}  # a rows.jsonl -> its lines by their key `file`
     traces: dict[Path, Path] = {}  # copy -> source
-    for path in read_manifest(manifest):
-        row = read_row(path)
+    for path, row in listed_rows(manifest):
         folder = out / _folder(row["machine"])
-        file = Path(_folder(row["experiment"]), _folder(row["model"]), path.name)
+        file = Path(_folder(row["experiment"]), row["session"] or _folder(row["model"]), path.name)
         lines = machines.setdefault(folder / LINES, _lines(folder / LINES))
         line = as_json(row, file=str(file))
         if lines.get(str(file)) != line:

@@ -26,7 +26,7 @@ from pydantic_core import core_schema
 from workflow.bench import experiments, registry
 from workflow.bench.validation import Closed, Flag, Number, Whole, input_error, read_yaml
 from workflow.report import layout, paper
-from workflow.report.estimates import KEY, NAMES, NO_PAIR, PLACE, QUANTITIES, WORK, select
+from workflow.report.estimates import KEY, NAMES, PLACE, QUANTITIES, WORK, select
 from workflow.report.paper_checks import CHECKS
 from workflow.report.rules import KINDS, Cell, NotTestable, Rule, missing
 
@@ -38,7 +38,7 @@ SOURCES = {
 }
 PUBLISHED = {  # quantity -> the paper's figures: model, x, value
     "speedup": paper.speedup,
-    "throughput_mean": paper.throughput,
+    "throughput": paper.throughput,
     "accuracy_by_sequence": paper.copy_accuracy,
 }
 # Key columns that a test may name.
@@ -252,8 +252,7 @@ def _chosen(test: Statement, estimates: pd.DataFrame, device: str) -> pd.DataFra
     keys = {key: getattr(test, key) for key in CHOOSES if getattr(test, key) is not None}
     chosen = select(estimates, str(test.quantity))
     chosen = select(chosen if test.dtype else full_precision(chosen), str(test.quantity), **keys)
-    # A model that nobody ran beside its reference says nothing of the two.
-    chosen = chosen[(chosen["status"] != NO_PAIR) | (chosen["doubt"] != "")].fillna({"x": 0})
+    chosen = chosen.fillna({"x": 0})
     if str(test.quantity).startswith(WORK):  # counted work is the same on every machine, so once
         same = [key for key in KEY if key not in PLACE]
         chosen = chosen[chosen["status"] == "ok"].drop_duplicates(same)
@@ -274,7 +273,7 @@ def _chosen(test: Statement, estimates: pd.DataFrame, device: str) -> pd.DataFra
 def _lacking(test: Statement, line: pd.Series, estimates: pd.DataFrame) -> list[int]:
     """Return the lengths that an exponent must rest on and that were not timed at its place."""
     keys = {key: line[key] for key in (*PLACE, "model", "variant", "phase")}
-    timed = select(estimates, "throughput_mean", status="ok", **keys)
+    timed = select(estimates, "throughput", status="ok", **keys)
     return sorted(set(test.lengths) - set(timed["x"]))
 
 

@@ -22,7 +22,7 @@ from workflow.report.layout import (
 )  # fmt: skip
 
 RECALL = tuple(name for name in experiments.TASKS if name not in ("copy", "bytes"))
-MOST_HOURS = 1  # between the rows of a pair before a note says so: a machine drifts
+POINTER = "pointer"
 CAVEATS = {  # task or model -> how to read its numbers
     "mqar": "On mqar, knowing which values a sequence has but not whose they are scores one over "
     "the pairs: no recall. Attention learns it in its authors' training (Zoology, arXiv "
@@ -41,16 +41,38 @@ CAVEATS = {  # task or model -> how to read its numbers
 }
 
 
-def speedup(estimates: Estimates, own: Estimates) -> list[str]:
-    """Return where the rows of a pair lie far apart, and which models were timed with different
-    code on different machines."""
-    notes = []
-    hours = select(estimates, "hours_apart", against=own["against"].unique().tolist())
-    late = hours[hours["value"] > MOST_HOURS].groupby(["machine", "x"], as_index=False)[["value"]]
-    cells = [f"{short(e.machine)} at N={e.x} ({e.value:,.0f} h)" for e in records(late.max())]
-    if cells:
-        notes.append(f"Rows of some pairs lie more than 1 hour apart: {', '.join(cells)}.")
+def timed(estimates: Estimates, _own: Estimates) -> list[str]:
+    """Return the noise floor, how far two instances of one model differ, and the share of the trunk
+    alone."""
+    floor = _by_place(select(estimates, "twin", phase="training"))
+    beside = select(estimates, "speedup", phase="training", against="identity", model=POINTER)
+    share = _by_place(beside[beside["variant"] == ""])
+    return [
+        f"Noise floor, the step of a second instance over the first's in the same rounds: {floor}."
+        if floor
+        else "",
+        f"Speed of {POINTER} as a share of the trunk alone (identity): {share}." if share else "",
+    ]
 
+
+def _by_place(ratios: Estimates) -> str:
+    """Return ratios with their intervals by length, those of several places apart."""
+    texts = []
+    places = ratios[ratios["value"].notna()].groupby(PLACE, dropna=False)
+    for (machine, device, dtype, _), group in places:
+        cells = []
+        for line in records(group.sort_values("x")):
+            interval = f" ({line.low:.2f} to {line.high:.2f})" if pd.notna(line.low) else ""
+            cells.append(f"{line.value:.2f}{interval} at N={line.x}")
+        where = f" on {short(str(machine))}, {device}, {dtype}" if len(places) > 1 else ""
+        texts.append(", ".join(cells) + where)
+    return "; ".join(texts)
+
+
+def speedup(estimates: Estimates, own: Estimates) -> list[str]:
+    """Return the notes of times, and which models were timed with different code on different
+    machines."""
+    notes = timed(estimates, own)
     rates = select(estimates, "throughput")
     rates = rates[rates["code"] != ""]
     code = rates.groupby(["model", "machine"])["code"].agg(

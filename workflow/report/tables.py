@@ -205,12 +205,12 @@ def _ablation(experiment: str, title: str, *further: str) -> Declaration:
 
 
 STEADY = (
-    "A number marked as varying is doubtful: repeats whose standard deviation exceeds "
+    "A number marked as varying is doubtful: sessions whose standard deviation exceeds "
     f"{statistics.MOST_DEVIATION:.0%} of their mean, or one of which is "
     f"{statistics.MOST_EXCURSION:.0%} off it (the limits of pyperf)."
 )
 PAPER = "paper: Apple Silicon; batch, repeats and timing protocol are not stated."
-RATIOS = "Median over repeats. Compare ratios across machines, not {}."
+RATIOS = "Geometric mean over sessions. Compare ratios across machines, not {}."
 INTERVALS = (
     "Hard argmax inference on fresh sequences; in brackets the 95% Wilson interval (over several "
     "seeds the mean, and the widest of the seeds' intervals)."
@@ -235,6 +235,7 @@ TABLES = {
             "N / (tokens/s).",
             PAPER,
         ),
+        notes.timed,
     ),
     "throughput": Declaration(
         "Throughput in tokens/s by sequence length N",
@@ -249,12 +250,14 @@ TABLES = {
             Block("inference, tokens/s", "throughput", layout.count, INFERENCE),
         ),
         (RATIOS.format("tokens/s"), STEADY, PAPER),
+        notes.timed,
     ),
     "speedup": Declaration(
         "Speed-up: ratio of throughput to the reference, by sequence length N",
         _speedups(),
         (
-            "Geometric mean over pairs of rows from one machine, device, dtype and repeat.",
+            "Ratio of wall times in the same rounds of a session, which steps the models in turn; "
+            "geometric mean over the sessions of one machine, device and dtype.",
             "The paper does not say which Transformer it timed; transformer-unfused materialises "
             "the N x N matrix.",
         ),
@@ -264,7 +267,7 @@ TABLES = {
         "Memory of a training step by sequence length N",
         (
             Block("peak, MiB", "peak_memory", layout.per(MIB)),
-            Block("kept for backward, MiB", "saved_bytes", layout.per(MIB)),
+            Block("kept for backward, MiB a sequence", "saved_bytes_per_sequence", layout.per(MIB)),
             Block("kept for backward, KiB a token", "saved_bytes_per_token", layout.per(KIB)),
         ),
         ("Kept for backward is counted, tensor by tensor.",),

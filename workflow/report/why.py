@@ -112,7 +112,9 @@ def one(estimate: Mapping[Any, Any], commands: Mapping[str, str]) -> str:
     lines += [f"  {name}: {estimate[name]}" for name in ("reason", "doubt") if estimate[name]]
     lines.append("  rows, and the commands that make them again:")
     for path in filter(None, estimate["rows"].split(SEPARATOR)):
-        kept = "" if Path(path).is_file() else ", a line of rows.jsonl there"
+        session = Path(f"{Path(path).parent}.jsonl")
+        lines_of = session.name if session.is_file() else "rows.jsonl there"
+        kept = "" if Path(path).is_file() else f", a line of {lines_of}"
         command = commands.get(path, "this row is not beside the estimates any more")
         lines += [f"    {path}{kept}", f"      {command}"]
     return "\n".join(lines)

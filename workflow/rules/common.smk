@@ -25,9 +25,19 @@ def explained(call, *arguments):
         raise WorkflowError(str(error)) from None
 
 
+def row_file(wildcards):
+    """Return the file of a row."""
+    return "results/runs/{0.experiment}/{0.model}/{0.cell}.json".format(wildcards)
+
+
+def session_file(wildcards):
+    """Return the file of the rows of a timing session."""
+    return "results/runs/{0.experiment}/{0.session}.jsonl".format(wildcards)
+
+
 def job(wildcards):
     """Return what the grid says of a row."""
-    return GRID.job("results/runs/{0.experiment}/{0.model}/{0.cell}.json".format(wildcards))
+    return GRID.job(row_file(wildcards))
 
 
 def shared_cores():

@@ -1,5 +1,5 @@
-# A verdict on each model's contract, then one job a row. Shared rows run beside each other. An
-# exclusive (timing) row claims every core of this machine, or a node of Slurm's.
+# A verdict on each model's contract, then one job a row. Shared rows run beside each other. A
+# timing session, one file of rows, claims every core of this machine, or a node of Slurm's.
 rule check_model:
     output:
         verdict="results/contracts/{contract}.json",
@@ -17,7 +17,7 @@ rule check_model:
 
 rule run_shared:
     input:
-        contract=lambda wildcards: job(wildcards).contract,
+        contract=lambda wildcards: job(wildcards).contracts,
     output:
         # An existing row is not removed before the job: `--keep` leaves a finished one as it is.
         row=update("results/runs/{experiment}/{model}/{cell}.json"),
@@ -28,7 +28,7 @@ rule run_shared:
     priority: lambda wildcards: job(wildcards).priority
     conda:
         "../../environment.yml"
-    threads: lambda wildcards: GRID.threads(job(wildcards).cell.path, shared_cores())
+    threads: lambda wildcards: GRID.threads(row_file(wildcards), shared_cores())
     params:
         argv=lambda wildcards: job(wildcards).argv,
         sources=lambda wildcards: job(wildcards).sources,
@@ -37,11 +37,27 @@ rule run_shared:
         " --out {output.row:q} 2> {log:q}"
 
 
-use rule run_shared as run_exclusive with:
+rule run_exclusive:
+    input:
+        contracts=lambda wildcards: GRID.job(session_file(wildcards)).contracts,
+    output:
+        rows=update("results/runs/{experiment}/{session}.jsonl"),
+    log:
+        "results/logs/{experiment}/{session}.log",
     wildcard_constraints:
         experiment="|".join(GRID.exclusive),
+        session="[^/]+",
+    priority: lambda wildcards: GRID.job(session_file(wildcards)).priority
+    conda:
+        "../../environment.yml"
+    threads: lambda wildcards: GRID.threads(session_file(wildcards), shared_cores())
     resources:
         slurm_extra=lambda wildcards: "" if shared_cores() else "--exclusive",
+    params:
+        argv=lambda wildcards: GRID.job(session_file(wildcards)).argv,
+        sources=lambda wildcards: GRID.job(session_file(wildcards)).sources,
+    shell:
+        "python -m workflow.bench session {params.argv:q} --keep --out {output.rows:q} 2> {log:q}"
 
 
 # Forward and backward of each mixer alone, by pytest-benchmark; timed, so exclusive as well.

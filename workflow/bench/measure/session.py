@@ -17,6 +17,7 @@ import gc
 import os
 import random
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,17 +49,23 @@ class Load:
 
 
 def run(
-    members: Sequence[Member], seconds: float, seed: int, least_rounds: int = LEAST_ROUNDS
+    members: Sequence[Member],
+    seconds: float,
+    seed: int,
+    least_rounds: int = LEAST_ROUNDS,
+    report: Callable[[float], object] = lambda done: None,
 ) -> Load:
     """Warm every member up, then step all of them in turn for `seconds`, `least_rounds` at least.
 
-    A member that raises keeps its exception as `failure` and takes no further part.
+    A member that raises keeps its exception as `failure` and takes no further part. `report` is
+    called with the share that is done after the warm-up and after each round.
     """
     for member in members:
         _attempt(member, member.step)
     order = random.Random(seed)
     gc.collect()
     gc.disable()
+    report(0.0)
     try:
         begin, busy, own = time.perf_counter(), _busy_seconds(), time.process_time()
         rounds = 0
@@ -68,6 +75,8 @@ def run(
             for member in present:
                 _attempt(member, functools.partial(_timed, member))
             rounds += 1
+            spent_seconds = time.perf_counter() - begin
+            report(min(rounds / least_rounds, spent_seconds / seconds if seconds else 1.0))
         elapsed, spent = time.perf_counter() - begin, time.process_time() - own
         return Load(_others(busy, _busy_seconds(), spent, elapsed))
     finally:
@@ -81,6 +90,8 @@ def _attempt(member: Member, work: Callable[[], object]) -> None:
         member.failure = error
         member.wall_ms.clear()
         member.processor_ms.clear()
+        traceback.clear_frames(error.__traceback__)  # which hold the tensors that ran out of room
+        gc.collect()
 
 
 def _timed(member: Member) -> None:
@@ -109,7 +120,7 @@ def _others(before: float | None, after: float | None, own: float, elapsed: floa
     if before is None or after is None:
         return None
     cores = len(os.sched_getaffinity(0))
-    return max(0.0, (after - before - own) / (elapsed * cores))
+    return min(1.0, max(0.0, (after - before - own) / (elapsed * cores)))
 
 
 def disturbed(load: Load, twin: float, low: float, high: float) -> str:

@@ -1,7 +1,8 @@
-"""Rows: one flat JSON file a cell, or one line a row in `rows.jsonl`; sealed, closed schema.
+"""Rows: one flat JSON file a cell, or one line a row in a .jsonl; sealed, closed schema.
 
-In memory a row has every key of the schema, None where it is not written. A line of `rows.jsonl`
-holds in `file` the path of a row file, relative to the folder: what belongs to the row lies beside.
+In memory a row has every key of the schema, None where it is not written. A timing session is one
+.jsonl, and so is what the repository keeps of a machine (`rows.jsonl`). A line holds in `file` the
+path of a row, relative to the folder: what belongs to the row lies beside.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from workflow.bench.rows.record import SCHEMA_VERSION, Record
 from workflow.bench.validation import input_error
 
 Row = dict[str, Any]
-LINES = "rows.jsonl"
+LINES = "rows.jsonl"  # of a machine, in the repository
 LONGEST_MESSAGE = 500  # characters of a complaint, which quotes the value
 
 
@@ -91,7 +92,7 @@ def read_row(path: Path | str) -> Row:
 
 
 def parse(text: str, path: Path | str) -> Row:
-    """Return the row that a file or a line of `rows.jsonl` holds; an error names `path`."""
+    """Return the row that a file or a line holds; an error names `path`."""
     try:
         row = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -127,7 +128,7 @@ def row_texts(files: Iterable[Path]) -> list[tuple[Path, str]]:
             text = path.read_text(encoding="utf-8")
         except (OSError, ValueError):
             text = ""
-        if path.name != LINES:
+        if path.suffix != ".jsonl":
             texts.append((path, text))
             continue
         for number, line in enumerate(text.splitlines(), 1):
@@ -166,11 +167,11 @@ def row_files(folder: Path, skipped: Counter[str] | None = None) -> list[Path]:
             entered.add(target)
         for name in names:
             path = Path(place, name)
-            if name != LINES and path.suffix != ".json":
+            if path.suffix not in (".json", ".jsonl"):
                 continue
             if name.startswith("."):
                 skipped["hidden file"] += 1
-            elif name == LINES or names_row(path):
+            elif path.suffix == ".jsonl" or names_row(path):
                 files.append(path)
             else:
                 skipped["trace beside a row"] += 1

@@ -10,6 +10,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
+from typing import Any
 
 from workflow.bench.experiments import EXPERIMENTS
 from workflow.bench.rows import Row
@@ -49,6 +51,12 @@ class Placed:
         if start.tzinfo is None or end.tzinfo is None:
             raise ValueError("without a time zone")
         return start, end
+
+    @property
+    def file(self) -> str:
+        """The file that a pipeline makes: the row's own, or its session's."""
+        folder = Path(self.path).parent
+        return f"{folder}.jsonl" if folder.name == self.row["session"] else self.path
 
     @property
     def name(self) -> str:
@@ -110,15 +118,17 @@ def _faulty_numbers(row: Row) -> Iterator[str]:
 
 
 def overlaps(rows: Iterable[Placed]) -> Iterator[Finding]:
-    """Yield timing rows that ran while another row of the suite ran on the same machine."""
-    machines = defaultdict(list)
+    """Yield timing rows that ran while another row of the suite ran on the same machine. The rows
+    of a session ran together: one stands for all."""
+    machines: dict[Any, dict[Any, tuple[datetime, datetime, Placed]]] = defaultdict(dict)
     for placed in rows:
         if placed.row["status"] in MEASURED and not _faulty_times(placed):
             machine = placed.row["machine"], placed.row.get("host")
-            machines[machine].append((*placed.span, placed))
-    for spans in machines.values():
+            process = placed.row["session"] or placed.path, placed.row["attempt"]
+            machines[machine].setdefault(process, (*placed.span, placed))
+    for processes in machines.values():
         running: list[tuple[datetime, Placed]] = []
-        for start, end, placed in sorted(spans, key=lambda span: span[:2]):
+        for start, end, placed in sorted(processes.values(), key=lambda span: span[:2]):
             running = [(until, other) for until, other in running if until > start]
             for until, other in running:
                 seconds = (min(until, end) - start).total_seconds()
@@ -170,10 +180,12 @@ def _mixed(key: str, machine: str, names: list[str], group: list[Placed]) -> Ite
 
 def duplicates(rows: Iterable[Placed]) -> Iterator[Finding]:
     """Yield rows of one cell on one machine, which a report would take for repeats."""
-    cells: dict[tuple[str, str], list[Placed]] = defaultdict(list)
+    cells: dict[tuple[str, ...], list[Placed]] = defaultdict(list)
     for placed in rows:
-        used = {key: v for key, v in placed.row["settings"].items() if key not in LIMITS}
-        cells[placed.row["machine"], json.dumps(used, sort_keys=True)].append(placed)
+        row = placed.row
+        used = {key: value for key, value in row["settings"].items() if key not in LIMITS}
+        process = str((row["session"], row["attempt"]))
+        cells[row["machine"], process, json.dumps(used, sort_keys=True)].append(placed)
     for group in cells.values():
         if len(group) > 1:
             names = " and ".join(p.path for p in group)

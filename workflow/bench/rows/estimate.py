@@ -2,35 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
 
 from workflow.bench import experiments, registry
 from workflow.bench.cell import Cell, Trunk, affinity, threads
-from workflow.bench.rows import Row, RowError, read_row
+from workflow.bench.rows import Row, RowError, parse, row_texts, timed
 from workflow.bench.rows.run import kept
+from workflow.bench.sessions import Session, by_file
 
 START_S = 4.0  # a process, torch, a model
 KEPT_S = 1.0  # a row that is there
 TRAINING_TOKENS_PER_S = 5500.0  # a core of a 2-core AMD EPYC, linear cost, 3.2 M parameters
 INFERENCE_SHARE = 1 / 3  # a forward pass is a third of a training step
+ROUNDS = 5  # of a timing session, at least, the warm-up included
+PEAK_STEPS = 4  # of a memory row
 EVALUATIONS = 1.15  # training stops now and then to evaluate
 # The length at which a model takes twice the time a token that it takes at length 0.
 LINEAR = float("inf")
-DOUBLING = {"linear": LINEAR, "n log n": 16384.0, "quadratic": 1200.0, "quadratic-unfused": 160.0}
+DOUBLING = {"linear": LINEAR, "n log n": 16384.0, "quadratic": 1200.0, "quadratic-unfused": 450.0}
 
 
-def wall_seconds(cell: Cell, root: Path = Path()) -> float:
-    """Return the seconds that a cell adds to a pipeline: all but timings run side by side."""
-    path = root / cell.path
-    if kept(cell, path) is not None:
+def wall_seconds(file: str, cells: Sequence[Cell], root: Path = Path()) -> float:
+    """Return the seconds that a row file adds to a pipeline: all but timings run side by side."""
+    path, first = root / file, cells[0]
+    if is_kept(cells, path):
         return KEPT_S
     try:
-        seconds = START_S + row_seconds(read_row(path))
-    except RowError:
-        seconds = START_S + counted_seconds(cell)
-    return seconds if cell.timing else seconds * threads(cell.threads) / affinity()
+        seconds = START_S + max(row_seconds(parse(text, at)) for at, text in row_texts([path]))
+    except (RowError, ValueError):
+        seconds = START_S + sum(counted_seconds(cell) for cell in cells)
+        seconds = max(seconds, START_S + first.session_seconds) if first.timing else seconds
+    return seconds if first.timing else seconds * threads(first.threads) / affinity()
+
+
+def is_kept(cells: Sequence[Cell], path: Path) -> bool:
+    """Return whether a file holds the cells' rows, all final and of today's sources."""
+    if cells[0].timing:
+        return bool(timed.kept(Session(tuple(cells)), path))
+    return kept(cells[0], path) is not None
 
 
 def row_seconds(row: Row) -> float:
@@ -48,10 +60,12 @@ def counted_seconds(cell: Cell) -> float:
     experiment = experiments.info(cell.experiment)
     trained = scored = 0.0
     if experiment.timing:
-        trained = scored = (cell.warmup_steps + cell.timed_steps) * cell.batch * cell.length
+        trained = scored = ROUNDS * cell.batch * cell.length
     elif experiment.trains:
         trained = EVALUATIONS * cell.tokens if entry.trained else 0
         scored = cell.length * max(1, cell.evaluate_symbols / cell.learned().supervised)
+    elif cell.experiment == "memory":
+        trained = PEAK_STEPS * cell.batch * cell.length
     slower = 1 + cell.length / DOUBLING[entry.cost]
     slower *= cell.trunk.layers * cell.trunk.width / (Trunk().layers * Trunk().width)
     return (trained + INFERENCE_SHARE * scored) * slower / (TRAINING_TOKENS_PER_S * cell.threads)
@@ -67,11 +81,16 @@ def duration(seconds: float) -> str:
 def summary(cells: Iterable[Cell], root: Path = Path()) -> list[str]:
     """Return a line an experiment, and one on all: rows to measure and time."""
     seconds: dict[str, list[float]] = {}
-    for cell in cells:
-        seconds.setdefault(cell.experiment, []).append(wall_seconds(cell, root))
-    seconds["all"] = [value for values in seconds.values() for value in values]
+    to_do: Counter[str] = Counter()
+    total: Counter[str] = Counter()
+    for file, group in by_file(cells).items():
+        needed = wall_seconds(file, group, root)
+        for name in (group[0].experiment, "all"):
+            seconds.setdefault(name, []).append(needed)
+            total[name] += len(group)
+            to_do[name] += len(group) * (needed > KEPT_S)
     lines = []
-    for name, values in seconds.items():
-        count = f"{sum(value > KEPT_S for value in values):4} of {len(values):4} rows to measure"
-        lines.append(f"{name:18} {count}, about {duration(sum(values))}")
+    for name in sorted(seconds, key="all".__eq__):
+        count = f"{to_do[name]:4} of {total[name]:4} rows to measure"
+        lines.append(f"{name:18} {count}, about {duration(sum(seconds[name]))}")
     return lines

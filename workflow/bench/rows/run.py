@@ -32,6 +32,7 @@ from workflow.bench.rows import (
     read_row,
     write_row,
 )
+from workflow.bench.sessions import Session, with_twin
 
 FINAL = ("ok", "oom", "unsupported", "diverged")  # an error or a timeout is tried again
 FIGURES = {
@@ -59,7 +60,10 @@ def row_of(
         if row is not None:
             out.touch()  # younger than the verdict, so that Snakemake asks no more
         elif verdict.status == "ok":
-            (measured,) = run([cell], folder)
+            cells = with_twin([cell]) if cell.timing else (cell,)
+            measured = run(cells, folder)[0]
+            if cell.timing:
+                measured |= {"session": Session(cells).name, "attempt": 0}
             row = write(measured, folder, out)
         else:
             row = write(refused(cell, verdict.status, verdict.reason), folder, out)
@@ -75,8 +79,13 @@ def kept(cell: Cell, path: Path) -> Row | None:
         same = from_dict(row["settings"]).key(row["data_hash"]) == cell.key()
     except (RowError, InputError):
         return None
-    current = row["source_hash"] == provenance.sources(cell)
-    return row if row["status"] in FINAL and same and current else None
+    return row if same and final(row, cell) else None
+
+
+def final(row: Row, cell: Cell) -> bool:
+    """Return whether a row needs no other measurement: it is final, and of today's sources."""
+    current: bool = row["source_hash"] == provenance.sources(cell)
+    return row["status"] in FINAL and current
 
 
 @contextmanager
@@ -107,6 +116,14 @@ def run(cells: Sequence[Cell], folder: Path, worker: Sequence[str] | None = None
 
     The first cell's memory limit holds for all. `folder` keeps the files that the rows name.
     """
+    return attempt(cells, folder, worker)[0]
+
+
+def attempt(
+    cells: Sequence[Cell], folder: Path, worker: Sequence[str] | None = None
+) -> tuple[list[Row], int | None]:
+    """Measure cells as `run` does; return their rows, and the place of the cell of a session that
+    the process died of while it was built, if one did."""
     clock = Clock()
     origins = [provenance.identity(cell) for cell in cells]
     request = {"cells": [cell.to_dict() for cell in cells]}
@@ -128,10 +145,11 @@ def run(cells: Sequence[Cell], folder: Path, worker: Sequence[str] | None = None
     elif ending.code == -signal.SIGKILL:
         status = "oom"
     measured += [{"status": status, "reason": reason}] * (len(cells) - len(measured))
-    return [
+    rows = [
         complete({**origin, **clock.times(), **_finite(row)})
         for origin, row in zip(origins, measured, strict=True)
     ]
+    return rows, ending.result.get("at") if ending.kind != "ok" else None
 
 
 def refused(cell: Cell, status: str, reason: str) -> Row:

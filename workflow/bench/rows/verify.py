@@ -30,6 +30,7 @@ from workflow.bench.rows import (
     row_texts,
 )
 from workflow.bench.rows.checks import Finding, Placed
+from workflow.bench.sessions import by_file
 
 MANIFEST = "manifest.txt"
 
@@ -128,10 +129,12 @@ def _absent(cells: Sequence[Cell], rows: Iterable[Placed]) -> Iterator[Finding]:
     for placed in rows:
         with contextlib.suppress(InputError):  # settings of another version of the suite
             present.add(from_dict(placed.row["settings"]).key(placed.row["data_hash"]))
-    for cell in cells:
-        if cell.key() not in present:
-            message = f"{cell.path}: planned, and no row is of this cell"
-            yield Finding("missing", message, paths=(cell.path,))
+    for path, planned in by_file(cells).items():
+        lacking = [cell.label() for cell in planned if cell.key() not in present]
+        if lacking:
+            of = f"{len(lacking)} of its {len(planned)} cells" if planned[1:] else "this cell"
+            message = f"{path}: planned, and no row is of {of}"
+            yield Finding("missing", message, paths=(path,))
 
 
 def _attached(rows: Iterable[Placed]) -> Iterator[Finding]:
@@ -181,8 +184,8 @@ def rerun(finding: Finding, config: Sequence[str] = ()) -> list[list[str]]:
     if finding.note:
         return []
     if finding.check == "duplicate":
-        return [["rm", "-f", placed.path] for placed in finding.rows]
-    typed = {placed.path: placed.row["command"] for placed in finding.rows}
+        return [["rm", "-f", placed.file] for placed in finding.rows]
+    typed = {placed.file: placed.row["command"] for placed in finding.rows}
     commands: list[list[str]] = []
     for path in [*typed, *finding.paths]:
         root, runs, row = path.rpartition(f"{RUNS}/")

@@ -1,8 +1,10 @@
 """The child process: `python -m workflow.bench.rows.worker REQUEST.json RESULT.json`.
 
-REQUEST holds `cells` to measure, or `model`, `mixer` and `threads` of a check. RESULT holds `kind`,
-`message`, and `rows` (one a cell, as far as it came) or `checks`. Its kind is "started" once the
-machine's lock is held, "ok" at the end, else bad_input, oom, full, environment or error.
+REQUEST holds `cells` to measure, those of a session or one after another, or `model`, `mixer` and
+`threads` of a check. RESULT holds `kind`, `message`, and `rows` (one a cell, as far as it came) or
+`checks`, and of a session `at`, the place of the cell that is being built and warmed up, if any.
+Its kind is "started" once the machine's lock is held, "ok" at the end, else bad_input, oom, full,
+environment or error.
 The process takes the lock before it imports torch, and sets threads before any parallel work.
 """
 
@@ -12,7 +14,7 @@ import json
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -38,11 +40,17 @@ def main(argv: Sequence[str] | None = None) -> int:
             write_atomically(result_path, json.dumps(result))
             if "model" in request:
                 result["checks"] = check(request["model"], request["mixer"], request["threads"])
-            for cell in cells:
-                row = measure(cell, result_path.parent)
-                row["warnings"] = [*row.get("warnings", ()), *warnings]
-                result["rows"].append(row)
+            if cells and cells[0].timing:
+
+                def begun(at: int | None) -> None:
+                    write_atomically(result_path, json.dumps({**result, "at": at}))
+
+                result["rows"] = measure_session(cells, begun)
+            for cell in cells[len(result["rows"]) :]:
+                result["rows"].append(measure(cell, result_path.parent))
                 write_atomically(result_path, json.dumps(result))
+            for row in result["rows"]:
+                row["warnings"] = [*row.get("warnings", ()), *warnings]
         result["kind"] = "ok"
     except BaseException as error:
         result |= failure(error)
@@ -54,32 +62,84 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def measure(cell: Cell, folder: Path) -> dict[str, Any]:
     """Return the row keys of a cell, whose files go to `folder`; a foreseen bad end is a row."""
-    import torch
-
-    from workflow.bench.measure import devices, memory
-
-    threads = cell.resolved().threads
-    torch.set_num_threads(threads)
-    memory.keep_freed_memory()
+    prepare(cell)
     progress, clock = Progress(cell), Clock()
-    row: dict[str, Any] = {"threads": threads, "status": "ok", "reason": None}
+    row: dict[str, Any] = {"status": "ok", "reason": None}
     try:
-        device = devices.resolve(cell.device)
         row |= experiments.info(cell.experiment).load()(cell, progress, folder)
-        name = devices.device_name(device)
-        row |= {"device_name": name} if name else {}
-        row["warnings"] = row.get("warnings", [])
-        if torch.get_num_threads() != threads:
-            found = f"threads: {threads} asked for, {torch.get_num_threads()} at the end"
-            row["warnings"] = [*row["warnings"], f"{found}: the model sets them"]
+        row["warnings"] = [*row.get("warnings", ()), *threads_set(cell)]
     except Outcome as outcome:
-        row |= outcome.row if isinstance(outcome, Diverged) else {}
-        row |= {"status": outcome.status, "reason": str(outcome)}
+        row |= ending(outcome)
     finally:
         progress.close()
     times = clock.times()
     # A training that went on from a checkpoint started when it first did.
-    return row | times | {"started": min(times["started"], row.get("started", times["started"]))}
+    times["started"] = min(times["started"], row.get("started", times["started"]))
+    return row | of_device(cell) | times
+
+
+def measure_session(
+    cells: Sequence[Cell], begun: Callable[[int | None], object]
+) -> list[dict[str, Any]]:
+    """Return the row keys of each cell of a timing session; `begun` is told which one is built."""
+    prepare(cells[0])
+    progress, clock = Progress(cells[0]), Clock()
+    results: list[Any]
+    try:
+        results = experiments.info(cells[0].experiment).load()(cells, progress, begun)
+    except Outcome as outcome:  # a device that is not there
+        results = [outcome] * len(cells)
+    finally:
+        progress.close()
+    rows = []
+    for result in results:
+        if isinstance(result, InputError):
+            raise result
+        row = ending(result) if isinstance(result, Exception) else {"status": "ok", **result}
+        row["warnings"] = [*row.get("warnings", ()), *threads_set(cells[0])]
+        rows.append(row | of_device(cells[0]) | clock.times())
+    return rows
+
+
+def prepare(cell: Cell) -> None:
+    """Set threads and the allocator, before any parallel work."""
+    import torch
+
+    from workflow.bench.measure import memory
+
+    torch.set_num_threads(cell.resolved().threads)
+    memory.keep_freed_memory()
+
+
+def threads_set(cell: Cell) -> list[str]:
+    """Return a warning where a model has set the number of threads."""
+    import torch
+
+    threads, found = cell.resolved().threads, torch.get_num_threads()
+    if found == threads:
+        return []
+    return [f"threads: {threads} asked for, {found} at the end: the model sets them"]
+
+
+def of_device(cell: Cell) -> dict[str, Any]:
+    """Return the row keys of the place where a cell was measured."""
+    from workflow.bench.measure import devices
+
+    keys: dict[str, Any] = {"threads": cell.resolved().threads}
+    if devices.ABILITIES[cell.device].present():
+        name = devices.device_name(devices.resolve(cell.device))
+        keys |= {"device_name": name} if name else {}
+    return keys
+
+
+def ending(error: Exception) -> dict[str, Any]:
+    """Return status and reason of a measurement that ended with an error, and what it left."""
+    if isinstance(error, Outcome):
+        left = error.row if isinstance(error, Diverged) else {}
+        return {**left, "status": error.status, "reason": str(error)}
+    found = failure(error)
+    status = found["kind"] if found["kind"] == "oom" else "error"
+    return {"status": status, "reason": found["message"]}
 
 
 def check(model: str, mixer: dict[str, Any], threads: int) -> list[tuple[str, bool, str]]:

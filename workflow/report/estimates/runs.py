@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from workflow.bench.cell import PAPER
 from workflow.bench.measure import statistics
 from workflow.report.frame import unpack
 from workflow.report.intervals import LEVEL
@@ -30,8 +31,8 @@ KEY = [
 TEXT_KEYS = tuple(key for key in KEY if key not in (*WHOLE_KEYS, "learning_rate"))
 PLACE = ["machine", "device", "dtype", "threads"]  # times are compared within one place only
 SAMPLE = [
-    *KEY, "value", "low", "high", "status", "reason", "path", "seed", "repeat", "asked", "unsteady",
-    "code", "method",
+    *KEY, "value", "low", "high", "status", "reason", "path", "seed", "repeat", "session",
+    "disturbed", "code", "method",
 ]  # fmt: skip
 ESTIMATE = [
     *KEY, "unit", "value", "low", "high", "least", "most", "n", "runs", "status", "reason", "doubt",
@@ -45,6 +46,10 @@ def prepare(frame: pd.DataFrame) -> pd.DataFrame:
     runs = frame.rename(columns={"data_hash": "data", "model_hash": "code"})
     settings = [unpack(text) or {} for text in runs["settings"]]
     runs["variant"] = [describe(cell.get("mixer") or {}) for cell in settings]
+    sets = [str(cell.get("session", PAPER)) for cell in settings]
+    runs["session_set"] = pd.Series(sets, runs.index, dtype="str")
+    twins = [cell.get("twin") is True for cell in settings]
+    runs["twin"] = pd.Series(twins, runs.index, dtype="bool")
 
     # Only training depends on a budget and a learning rate, and only a CPU on its number of
     # threads.
@@ -104,7 +109,7 @@ class Quantity:
         "median": with the medians of the runs' own bounds
         "geometric mean": with Student's t interval on logarithms
         "most": the largest of the runs, without bounds
-    steady: what varies when repeats disagree, in words; empty where that is no concern
+    steady: of times, what varies when sessions disagree, in words
     """
 
     unit: str
@@ -118,8 +123,8 @@ def sample(runs: pd.DataFrame, quantity: str, value: pd.Series, **columns: Any) 
     filled: dict[str, Any] = {
         "low": np.nan,
         "high": np.nan,
-        "asked": True,
-        "unsteady": False,
+        "disturbed": "",
+        "session": runs.get("session", ""),
         "method": "",
     } | columns
     table = runs.assign(quantity=quantity, value=value, **filled)[SAMPLE]
@@ -160,7 +165,8 @@ def combine(samples: pd.DataFrame, quantities: dict[str, Quantity]) -> pd.DataFr
         parts = [reasons.get(cell, ""), *_varying(group, str(steady[cell]))]
         reasons[cell] = SEPARATOR.join(filter(None, parts))
     cells["reason"] = pd.Series(reasons, dtype="str").reindex(cells.index).fillna("")
-    cells["doubt"] = _doubts(samples).reindex(cells.index).fillna("")
+    single = cells[(steady != "") & (cells["n"] == 1)].index
+    cells["doubt"] = _doubts(samples, single).reindex(cells.index).fillna("")
     return cells.reset_index(drop=True)[ESTIMATE]
 
 
@@ -216,27 +222,24 @@ def _failures(failed: pd.DataFrame, total: int) -> str:
 
 
 def _varying(good: pd.DataFrame, steady: str) -> list[str]:
-    """Return stability warnings, between repeats and within a repeat."""
-    warnings = statistics.unstable(
-        [float(value) for value in good["value"].dropna()], f"{steady} over repeats"
-    )
-    within = int(good["unsteady"].sum())
-    if within:
-        warnings.append(f"the steps inside {within} of {len(good)} runs vary (their row says how)")
-    return warnings
+    """Return stability warnings over sessions."""
+    values = [float(value) for value in good["value"].dropna()]
+    return statistics.unstable(values, f"{steady} over sessions")
 
 
-def _doubts(samples: pd.DataFrame) -> pd.Series:
-    """Return by cell why its value decides nothing: failed runs are no random sample, and copies
-    are no repeats.
+def _doubts(samples: pd.DataFrame, single: pd.Index) -> pd.Series:
+    """Return by cell why its value decides nothing: a single session has no interval, a disturbed
+    one no say, failed runs are no random sample, and copies are no repeats.
 
-    A run that nothing was to be paired with (not `asked`) counts for nothing.
+    single: the cells of one session.
     """
-    asked = samples[samples["asked"].astype(bool)]
-    copies = asked[asked.duplicated(["cell", "seed", "repeat"])]["cell"].unique()
-    doubts = dict.fromkeys(copies, "several rows of one seed and repeat")
-    total = asked.groupby("cell").size()
-    for cell, group in asked[asked["status"] != "ok"].groupby("cell"):
+    doubts = dict.fromkeys(single, "one session")
+    disturbed = samples[samples["disturbed"] != ""].drop_duplicates("cell")
+    doubts |= dict(zip(disturbed["cell"], disturbed["disturbed"], strict=True))
+    copies = samples[samples.duplicated(["cell", "seed", "repeat", "session"])]["cell"].unique()
+    doubts |= dict.fromkeys(copies, "several rows of one seed and repeat")
+    total = samples.groupby("cell").size()
+    for cell, group in samples[samples["status"] != "ok"].groupby("cell"):
         doubts[cell] = (
             f"{len(group)} of {total[cell]} runs {', '.join(sorted(set(group['status'])))}"
         )

@@ -1,12 +1,23 @@
 """Estimates of cost: rates, times, memory, speed-ups, counted operations, exponents over N, mixers
-alone."""
+alone.
+
+Times come from sessions, whose models were stepped in turn: a ratio is taken inside each round, a
+session is the geometric mean of its rounds, and the interval is over sessions. A model of the field
+or of the user has a session of its own, whose references are only its partners.
+"""
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Iterator
+from statistics import fmean
 
 import pandas as pd
 
+from workflow.bench.cell import PAPER
+from workflow.bench.measure import session, statistics
+from workflow.bench.outcomes import DISTURBED
 from workflow.report import intervals, paper
 from workflow.report.estimates.runs import (
     ESTIMATE,
@@ -26,9 +37,9 @@ from workflow.report.estimates.runs import (
 )
 
 REFERENCES = ("transformer", "transformer-unfused", "longformer", "identity")  # of costs
-PHASES = {  # phase -> the columns of its rate and of its time
-    "training": ("tokens_per_s", "step_ms"),
-    "inference": ("inference_tokens_per_s", "inference_ms"),
+PHASES = {  # phase -> the columns of its rate, of its time and of its rounds
+    "training": ("tokens_per_s", "step_ms", "rounds_ms"),
+    "inference": ("inference_tokens_per_s", "inference_ms", "inference_rounds_ms"),
 }
 ANY_MACHINE = "any: counted"  # counted work is the same on every machine
 COUNTED = {  # work of one sequence -> the column of its batch
@@ -37,18 +48,13 @@ COUNTED = {  # work of one sequence -> the column of its batch
     "saved_bytes_per_sequence": "saved_bytes",
 }
 WORK = tuple(COUNTED)
+PROCESS = [*PLACE, "session"]  # what was timed in turn
 
 QUANTITIES = {
-    # Bounds of a rate are those of the steps' 80th and 20th percentile.
-    "throughput": Quantity("tokens/s", "median", "rate"),
-    "throughput_mean": Quantity("tokens/s", "mean, t"),
-    "speedup": Quantity("ratio", "geometric mean", "ratio"),  # of throughputs in paired repeats
-    "hours_apart": Quantity("h", "most"),  # between the two rows of a pair of speedup
-    # Rates of hard inference over those of training's forward.
-    "inference_over_forward": Quantity("ratio", "geometric mean"),
+    "throughput": Quantity("tokens/s", "geometric mean", "rate"),  # over sessions
+    "speedup": Quantity("ratio", "geometric mean", "ratio"),  # of times in the same rounds
     "peak_memory": Quantity("bytes", "median"),  # of a training step
-    "saved_bytes": Quantity("bytes", "median"),  # kept for the backward pass of a training step
-    "saved_bytes_per_token": Quantity("bytes/token", "median"),
+    "saved_bytes_per_token": Quantity("bytes/token", "median"),  # kept for the backward pass
     "flops_forward": Quantity("FLOP", "median"),  # of one sequence; so the next two
     "flops_step": Quantity("FLOP", "median"),
     "saved_bytes_per_sequence": Quantity("bytes", "median"),
@@ -56,6 +62,8 @@ QUANTITIES = {
 }
 
 DERIVED = (
+    # The time of a second instance over the first's, with the 99% interval over all rounds.
+    "twin",
     "training_time", "peak_memory_reduction", "time_exponent",
     *(f"{work}_{kind}" for work in WORK for kind in ("growth", "reduction", "exponent")),
 )  # fmt: skip
@@ -63,69 +71,121 @@ DERIVED = (
 
 def samples(runs: pd.DataFrame) -> Iterator[pd.DataFrame]:
     """Yield the samples of every quantity of cost."""
-    timed = runs[runs["experiment"] == "efficiency"]
-    rates = pd.concat([_rates(timed, phase) for phase in PHASES])
-    yield rates
-    yield rates.assign(quantity="throughput_mean")
-    for reference in REFERENCES:
-        yield from _speedups(rates, timed, reference)
-    forward = 1000 * timed["batch"] * timed["length"] / timed["forward_ms_mean"]
-    over_forward = timed["inference_tokens_per_s"] / forward
-    yield sample(timed, "inference_over_forward", over_forward, phase="inference")
-    tokens = timed["batch"] * timed["length"]
-    method = timed["memory_method"].fillna("")
-    yield sample(timed, "peak_memory", timed["peak_memory_bytes"], phase="training", method=method)
-    yield sample(timed, "saved_bytes", timed["saved_bytes"], phase="training")
-    yield sample(timed, "saved_bytes_per_token", timed["saved_bytes"] / tokens, phase="training")
+    timed = sessions(runs)
+    off = twins(timed)
+    for phase, (rate, _, _) in PHASES.items():
+        own = judged(timed, off[off["phase"] == phase])
+        columns = {"phase": phase, "disturbed": own["disturbed"]}
+        yield sample(own, "throughput", own[rate], **columns)
+        for reference in REFERENCES:
+            yield _speedups(own, timed, phase, reference)
 
+    peaks = runs[runs["experiment"] == "memory"]
+    method = peaks["memory_method"].fillna("")
+    yield sample(peaks, "peak_memory", peaks["peak_memory_bytes"], phase="training", method=method)
     counted = runs[runs["experiment"] == "complexity"]
     sequence = without(counted, "batch")  # counted work is of one sequence
     for quantity, column in COUNTED.items():
         yield sample(sequence, quantity, counted[column] / counted["batch"])
+    tokens = counted["batch"] * counted["length"]
+    yield sample(sequence, "saved_bytes_per_token", counted["saved_bytes"] / tokens)
 
     mixers = runs[runs["experiment"] == "mixers"]
-    for phase, (_, time) in PHASES.items():
+    for phase, (_, time, _) in PHASES.items():
         alone = mixers[mixers[time].notna()]
         yield sample(alone, "mixer_time", alone[time], phase=phase)
 
 
-def _rates(timed: pd.DataFrame, phase: str) -> pd.DataFrame:
-    rate, time = PHASES[phase]
-    tokens = 1000 * timed["batch"] * timed["length"]
-    unsteady = [
-        any(text.startswith(phase) for text in warnings or [])
-        for warnings in unpack_all(timed["warnings"])
-    ]
-    bounds = {"low": tokens / timed[f"{time}_q80"], "high": tokens / timed[f"{time}_q20"]}
-    return sample(timed, "throughput", timed[rate], phase=phase, unsteady=unsteady, **bounds)
+def sessions(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of timing sessions, of each the last attempt, with `disturbed`, why the
+    session decides nothing. A disturbed session is left out where another one of its kind was
+    not."""
+    timed = runs[(runs["experiment"] == "efficiency") & runs["session"].notna()]
+    last = timed.groupby(PROCESS, dropna=False)["attempt"].transform("max")
+    timed = timed[timed["attempt"] == last]
+    reasons = []
+    for warnings in unpack_all(timed["warnings"]):
+        said = [text.removeprefix(DISTURBED) for text in warnings or () if DISTURBED in text]
+        reasons.append(said[0] if said else "")
+    timed = timed.assign(disturbed=pd.Series(reasons, timed.index, dtype="str"))
+    of_session = timed.groupby(PROCESS, dropna=False)["disturbed"].transform("max")
+    kind = [*PLACE, "trunk", "length", "batch", "symbols", "session_set"]
+    quiet = (of_session == "").groupby([timed[key] for key in kind], dropna=False)
+    timed = timed.assign(disturbed=of_session)
+    return timed[(of_session == "") | ~quiet.transform("any")]
 
 
-def _speedups(rates: pd.DataFrame, timed: pd.DataFrame, reference: str) -> Iterator[pd.DataFrame]:
-    """Yield the ratio of each rate to the reference's of the same place, size, seed and repeat, and
-    the hours between.
+def judged(timed: pd.DataFrame, off: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows whose times are estimates: no twins, and no references of a guest. Those of
+    a length whose twin is off are disturbed."""
+    kept = (timed["session_set"] == PAPER) | (timed["session_set"] == timed["model"])
+    own = timed[kept & ~timed["twin"]]
+    place = [*PLACE, "length"]
+    reasons = off[off["doubt"] != ""].drop_duplicates(place)[[*place, "doubt"]]
+    found = own[place].merge(reasons, on=place, how="left")["doubt"].fillna("")
+    disturbed = own["disturbed"].mask(own["disturbed"] == "", pd.Series(found.array, own.index))
+    return own.assign(disturbed=disturbed)
 
-    A run whose partner is missing or failed has the status NO_PAIR.
+
+def twins(timed: pd.DataFrame) -> pd.DataFrame:
+    """Return the estimates of the time of a second instance over the first's, over the rounds of
+    all sessions of a length; in doubt where the two differ too much."""
+    finished = timed[timed["status"] == "ok"]
+    same = [*PROCESS, "model", "variant", "length"]
+    first = finished.loc[~finished["twin"], [*same, "path", *_ROUNDS]]
+    pairs = finished[finished["twin"]].merge(first, on=same, suffixes=("", "_first"))
+    pairs["path"] = pairs["path"] + SEPARATOR + pairs["path_first"]
+    lines = []
+    for phase, (_, _, rounds) in PHASES.items():
+        named = pairs.assign(quantity="twin", phase=phase, against=pairs["model"])
+        for values, group in named.groupby(KEY, dropna=False, sort=False):
+            several = zip(group[f"{rounds}_first"], group[rounds], strict=True)
+            logs = [log for own, twin in several for log in _logarithms(own, twin)]
+            if not logs:
+                continue  # an untrained control has no training step
+            value, low, high = statistics.ratio(logs, session.CERTAIN)
+            line = dict(zip(KEY, values, strict=True)) | {"value": value, "low": low, "high": high}
+            line["doubt"] = session.disturbed(session.Load(None), value, low, high)
+            line |= {"n": len(group), "runs": len(group), "rows": joined(group["path"])}
+            lines.append(line)
+    table = pd.DataFrame(lines, columns=ESTIMATE)
+    texts = dict.fromkeys(("reason", "code", "method"), "")
+    return table.assign(unit="ratio", status="ok", values="[]", **texts)
+
+
+_ROUNDS = [rounds for _, _, rounds in PHASES.values()]
+
+
+def _logarithms(ours: object, theirs: object) -> list[float]:
+    """Return the logarithm of their time over ours in each round; none where one has no rounds."""
+    if not isinstance(ours, str) or not isinstance(theirs, str):
+        return []
+    pairs = zip(json.loads(ours), json.loads(theirs), strict=True)
+    return [math.log(their / our) for our, their in pairs]
+
+
+def _speedups(own: pd.DataFrame, timed: pd.DataFrame, phase: str, reference: str) -> pd.DataFrame:
+    """Return the ratio of the reference's time to each row's in the rounds of their session.
+
+    A row whose partner failed has the status NO_PAIR.
     """
-    same = ["phase", *PLACE, "trunk", "length", "batch", "symbols", "seed", "repeat"]
-    times = pd.to_datetime(timed["started"], utc=True, format="ISO8601")
-    rates = rates.assign(started=times.reindex(rates.index))
-    is_reference = (rates["model"] == reference) & (rates["variant"] == "")
-    partner = rates.loc[is_reference, [*same, "value", "status", "started", "path"]]
-    pairs = rates[~is_reference].merge(partner, on=same, how="left", suffixes=("", "_partner"))
-    if partner.empty:
-        return
-    ratio = pairs["value"] / pairs["value_partner"]
-    alone = (pairs["status"] == "ok") & ratio.isna()
-    reasons = f"{reference} of the same repeat is " + pairs["status_partner"].fillna(
-        "not run"
-    ).astype("str")
+    rounds = PHASES[phase][2]
+    is_reference = (timed["model"] == reference) & (timed["variant"] == "") & ~timed["twin"]
+    partner = timed.loc[is_reference, [*PROCESS, rounds, "status", "path"]]
+    ours = own[(own["model"] != reference) | (own["variant"] != "")]
+    pairs = ours.merge(partner, on=PROCESS, suffixes=("", "_partner"))
+    ratios = []
+    for one, other in zip(pairs[rounds], pairs[f"{rounds}_partner"], strict=True):
+        logs = _logarithms(one, other)
+        ratios.append(math.exp(fmean(logs)) if logs else math.nan)
+    alone = (pairs["status"] == "ok") & (pairs["status_partner"] != "ok")
+    reasons = f"{reference} of the same session is " + pairs["status_partner"].astype("str")
     pairs["reason"] = pairs["reason"].mask(alone, reasons)
     pairs["status"] = pairs["status"].mask(alone, NO_PAIR)
-    pairs["path"] = pairs["path"] + (SEPARATOR + pairs["path_partner"]).fillna("")
-    columns = {"against": reference, "asked": ~alone | pairs["status_partner"].notna()}
-    yield sample(pairs, "speedup", ratio, **columns, unsteady=pairs["unsteady"])
-    hours = (pairs["started"] - pairs["started_partner"]).abs().dt.total_seconds() / 3600
-    yield sample(pairs, "hours_apart", hours, **columns)
+    pairs["path"] = pairs["path"] + SEPARATOR + pairs["path_partner"]
+    ratio = pd.Series(ratios, pairs.index, dtype="float64")
+    columns = {"phase": phase, "against": reference, "disturbed": pairs["disturbed"]}
+    return sample(pairs, "speedup", ratio, **columns)
 
 
 def derived(estimates: pd.DataFrame, runs: pd.DataFrame) -> Iterator[pd.DataFrame]:
@@ -134,8 +194,9 @@ def derived(estimates: pd.DataFrame, runs: pd.DataFrame) -> Iterator[pd.DataFram
     if "throughput" in by_quantity:
         rates = by_quantity["throughput"]
         yield _training_time(rates[rates["phase"] == "training"])
-        for reference in REFERENCES:
-            yield _peak_reduction(by_quantity["peak_memory"], reference)
+    for reference in REFERENCES if "peak_memory" in by_quantity else ():
+        yield _peak_reduction(by_quantity["peak_memory"], reference)
+    yield twins(sessions(runs))
     for quantity in WORK:
         if quantity not in by_quantity:
             continue
@@ -147,8 +208,8 @@ def derived(estimates: pd.DataFrame, runs: pd.DataFrame) -> Iterator[pd.DataFram
 
 
 def _training_time(rates: pd.DataFrame) -> pd.DataFrame:
-    """Return the seconds for the paper's unit, 20 sequences of N tokens, at the median rate and its
-    band."""
+    """Return the seconds for the paper's unit, 20 sequences of N tokens, at the rate and the ends
+    of its interval."""
     tokens = paper.SEQUENCES * rates["length"].astype("float64")
     times = rates.assign(quantity="training_time", unit="s", value=tokens / rates["value"])
     for column, inverse in (("low", "high"), ("high", "low"), ("least", "most"), ("most", "least")):
@@ -193,12 +254,13 @@ def _exponents(runs: pd.DataFrame) -> pd.DataFrame:
 
     Times have an exponent from each N on. Counted work is the same everywhere, so its exponent has
     no place."""
-    ok = runs[runs["status"] == "ok"]
-    timed, counted = ok[ok["experiment"] == "efficiency"], ok[ok["experiment"] == "complexity"]
+    timed = sessions(runs)
+    timed = judged(timed[timed["status"] == "ok"], twins(timed))
+    counted = runs[(runs["status"] == "ok") & (runs["experiment"] == "complexity")]
     counted = without(counted, "device", "dtype", "threads").assign(machine=ANY_MACHINE)
     points = [
         timed.assign(quantity="time_exponent", phase=phase, amount=timed["length"] / timed[rate])
-        for phase, (rate, _) in PHASES.items()
+        for phase, (rate, _, _) in PHASES.items()
     ]
     for quantity, column in COUNTED.items():
         amount = counted[column] / counted["batch"]
@@ -214,7 +276,7 @@ def _exponents(runs: pd.DataFrame) -> pd.DataFrame:
             fit = _exponent(series[series["length"] >= shortest])
             if fit:
                 lines.append(key | fit | {"x": shortest})
-    texts = dict.fromkeys(("reason", "doubt", "code", "method"), "")
+    texts = dict.fromkeys(("reason", "code", "method"), "")
     table = pd.DataFrame(lines).reindex(columns=ESTIMATE)
     return table.assign(unit="exponent", status="ok", values="[]", **texts)
 
@@ -229,6 +291,7 @@ def _exponent(points: pd.DataFrame) -> dict[str, object]:
     if not several:
         return {}
     fit = intervals.exponent_over(several)
-    numbers = {"value": fit.value, "low": fit.low, "high": fit.high}
+    numbers: dict[str, object] = {"value": fit.value, "low": fit.low, "high": fit.high}
+    numbers["doubt"] = points["disturbed"].fillna("").max()
     n = int(points["length"].value_counts().min())
     return numbers | {"n": n, "runs": len(points), "rows": joined(points["path"])}

@@ -47,7 +47,7 @@ ORIGIN = (
 )  # fmt: skip
 CHART_OF = {  # quantity -> the part of the page that shows it
     "speedup": "speedup",
-    "throughput_mean": "throughput",
+    "throughput": "throughput",
     "time_exponent": "time",
     **{f"{work}_{kind}": "operations" for work in WORK for kind in ("growth", "reduction")},
     "accuracy_by_sequence": "copy_accuracy",

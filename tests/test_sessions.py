@@ -1,0 +1,200 @@
+"""Sessions in the plan and in files: who is timed with whom, one file of rows, tried again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from workflow.bench import config
+from workflow.bench.cell import Cell
+from workflow.bench.outcomes import DISTURBED
+from workflow.bench.rows import child, contracts, provenance, read_rows, row_texts, run, timed
+from workflow.bench.sessions import Session, by_file, with_twin
+
+TIER: dict[str, Any] = {
+    "tier": "t",
+    "devices": ["cpu"],
+    "lengths": [64],
+    "models": ["pointer", "transformer", "longformer"],
+    "experiments": {"efficiency": {"repeats": 2, "variants": {"pointer": [{"k": 5}]}}},
+}
+OWN = {"mine": "baselines.local:LocalAttention"}
+CELLS = [Cell.of("efficiency", name, length=64) for name in ("pointer", "identity", "uniform")]
+
+
+def sessions(**changes: Any) -> dict[str, list[str]]:
+    """The members of each session by its file."""
+    planned = by_file(config.cells({**TIER, **changes}))
+    return {
+        path: [cell.model.partition("=")[0] + " twin" * cell.twin for cell in cells]
+        for path, cells in planned.items()
+    }
+
+
+def test_a_session_is_one_file_of_the_papers_models_and_a_twin() -> None:
+    members = ["pointer", "pointer twin", "pointer", "transformer", "longformer"]
+    assert list(sessions().values()) == [members, members]
+    first, second = sessions()
+    assert first.startswith("results/runs/efficiency/paper-n64-r0-")
+    assert second.startswith("results/runs/efficiency/paper-n64-r1-")
+    assert first.endswith(".jsonl")
+
+
+def test_a_model_of_the_user_joins_a_session_of_its_own_and_leaves_the_papers() -> None:
+    before, after = sessions(), sessions(own_models=OWN, models=[*TIER["models"], "mine", "gla"])
+    assert before.items() <= after.items()
+    added = (
+        {path.split("/")[-1][:8]: members for path, members in after.items() - before.items()}
+        if False
+        else [(path, after[path]) for path in after if path not in before]
+    )
+    references = ["pointer", "pointer twin", "transformer"]
+    assert [members for _, members in added] == [
+        [*references, "gla"],
+        [*references, "mine"],
+        [*references, "gla"],
+        [*references, "mine"],
+    ]
+    assert [path.rpartition("/")[2][:8] for path, _ in added][:2] == ["gla-n64-", "mine-n64"]
+
+
+def test_other_members_are_another_session() -> None:
+    assert not sessions().keys() & sessions(models=["pointer", "transformer"]).keys()
+
+
+def test_the_command_names_the_members_with_their_settings() -> None:
+    cells = [*CELLS[:1], Cell.of("efficiency", "pointer", length=64, mixer={"candidates": "a b"})]
+    assert Session(with_twin(cells)).argv() == [
+        "--length", "64", "pointer", """pointer 'candidates="a b"'""",
+    ]  # fmt: skip
+
+
+class Worker:
+    """Stands in for the worker: models that kill it, and sessions that are disturbed."""
+
+    def __init__(self, disturbed: int = 0, deadly: tuple[str, ...] = ()) -> None:
+        self.left, self.deadly = disturbed, deadly
+        self.asked: list[list[str]] = []
+
+    def __call__(self, request: Any, folder: Path, **_: Any) -> child.Ending:
+        names = [cell["model"] for cell in request["cells"]]
+        self.asked.append(names)
+        for at, name in enumerate(names):
+            if name in self.deadly:
+                return child.Ending(-9, {"kind": "started", "rows": [], "at": at})
+        warnings = [f"{DISTURBED}a busy loop"] if self.left > 0 else []
+        self.left -= 1
+        row = {"status": "ok", "rounds_ms": [1.0, 2.0], "warnings": warnings}
+        return child.Ending(0, {"kind": "ok", "rows": [row] * len(names), "at": None})
+
+
+@pytest.fixture
+def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Return a function that times CELLS with a worker and returns the rows that are then there."""
+    broken: list[str] = []
+
+    def verdict(model: str, *_: Any) -> contracts.Verdict:
+        checks = [("causal", False, "leaks")] if model in broken else []
+        return contracts.Verdict(model, {}, "", "error" if checks else "ok", checks)
+
+    def time(worker: Worker, keep: bool = False, refused: str = "") -> list[dict[str, Any]]:
+        broken[:] = [refused]
+        monkeypatch.setattr(child, "execute", worker)
+        timed.rows_of(SESSION, tmp_path / Path(SESSION.path).name, keep=keep)
+        return [row for _, row in read_rows(tmp_path)]
+
+    monkeypatch.setattr(contracts, "verdict", verdict)
+    return time
+
+
+SESSION = Session(with_twin(CELLS))
+
+
+def test_the_rows_of_a_session_are_lines_of_one_file(written: Any, tmp_path: Path) -> None:
+    rows = written(Worker())
+    assert sorted((row["model"], row["settings"]["twin"]) for row in rows) == [
+        ("identity", False), ("pointer", False), ("pointer", True), ("uniform", False),
+    ]  # fmt: skip
+    assert {(row["session"], row["attempt"], row["status"]) for row in rows} == {
+        (SESSION.name, 0, "ok")
+    }
+    assert {row["command"] for row in rows} == {
+        "pointer-bench session --length 64 pointer identity uniform"
+    }
+    (file,) = tmp_path.iterdir()
+    paths = {path for path, _ in row_texts([file])}
+    assert {path.parent for path in paths} == {tmp_path / SESSION.name}
+    assert len(paths) == 4
+
+
+def test_a_model_that_kills_the_process_has_a_row_and_the_others_their_times(written: Any) -> None:
+    worker = Worker(deadly=("identity",))
+    rows = written(worker)
+    assert worker.asked == [
+        ["pointer", "pointer", "identity", "uniform"],
+        ["pointer", "pointer", "uniform"],
+    ]
+    status = {row["model"]: (row["status"], row["rounds_ms"]) for row in rows}
+    assert status["identity"] == ("oom", None)
+    assert status["pointer"] == status["uniform"] == ("ok", [1.0, 2.0])
+
+
+def test_a_model_that_fails_its_contract_is_not_timed(written: Any) -> None:
+    worker = Worker()
+    rows = written(worker, refused="uniform")
+    assert worker.asked == [["pointer", "pointer", "identity"]]
+    (row,) = (row for row in rows if row["model"] == "uniform")
+    assert (row["status"], row["reason"]) == ("error", "fails the contract: causal: leaks")
+
+
+@pytest.mark.parametrize(("disturbed", "attempts"), [(0, [0]), (1, [0, 1]), (5, [0, 1])])
+def test_a_disturbed_session_is_repeated_once_and_both_are_kept(
+    written: Any, disturbed: int, attempts: list[int]
+) -> None:
+    rows = written(Worker(disturbed))
+    assert sorted(row["attempt"] for row in rows if row["model"] == "identity") == attempts
+    last = [row for row in rows if row["attempt"] == attempts[-1]]
+    assert {timed.disturbed(row) for row in last} == {disturbed > len(attempts) - 1}
+
+
+def test_a_finished_session_is_kept_until_its_sources_change(
+    written: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = Worker()
+    rows = written(worker)
+    assert written(worker, keep=True) == rows
+    assert len(worker.asked) == 1
+    monkeypatch.setattr(provenance, "source_hash", lambda *_: "0" * 16)
+    written(worker, keep=True)
+    assert len(worker.asked) == 2
+
+
+def test_a_session_with_an_error_or_without_a_row_is_timed_again(
+    written: Any, tmp_path: Path
+) -> None:
+    written(Worker())
+    (file,) = tmp_path.iterdir()
+    lines = file.read_text().splitlines()
+    file.write_text("\n".join(lines[1:]))
+    assert timed.kept(SESSION, file) == []
+    file.write_text("\n".join([*lines[1:], lines[0].replace("ok", "error", 1)]))
+    assert timed.kept(SESSION, file) == []
+    file.write_text("\n".join(lines))
+    assert len(timed.kept(SESSION, file)) == 4
+
+
+def test_one_model_is_timed_beside_its_twin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        contracts, "verdict", lambda *_: contracts.Verdict("pointer", {}, "", "ok", [])
+    )
+    worker = Worker()
+    monkeypatch.setattr(child, "execute", worker)
+    row, _ = run.row_of(CELLS[0], tmp_path / "row.json")
+    assert worker.asked == [["pointer", "pointer"]]
+    assert (row["settings"]["twin"], row["rounds_ms"]) == (False, [1.0, 2.0])
+    assert json.loads((tmp_path / "row.json").read_text())["session"] == row["session"]

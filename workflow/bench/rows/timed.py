@@ -1,0 +1,109 @@
+"""Turn a timing session into the rows of one file, a line each."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from pointer.errors import InputError
+from workflow.bench.cell import Cell, from_dict
+from workflow.bench.outcomes import DISTURBED
+from workflow.bench.rows import (
+    Row,
+    RowError,
+    as_json,
+    contracts,
+    parse,
+    row_texts,
+    seal,
+    write_atomically,
+)
+from workflow.bench.rows.run import attempt, final, refused, work_folder
+from workflow.bench.sessions import Session
+
+ATTEMPTS = 2  # of a session that is disturbed
+
+
+def rows_of(session: Session, out: Path, *, keep: bool = False) -> tuple[list[Row], bool]:
+    """Time the cells of a session and write their rows to `out`; return the rows, and whether they
+    were there before.
+
+    A disturbed session is timed once more, and the rows of both stand in the file. With `keep` a
+    file of final rows of today's sources stays.
+    """
+    with work_folder(session.cells[0], out) as folder:
+        refusals = _refusals(session.cells, folder)
+        before = kept(session, out) if keep and not refusals else []
+        if before:
+            out.touch()  # younger than the verdicts, so that Snakemake asks no more
+            return before, True
+        rows = []
+        for number in range(ATTEMPTS):
+            made = refusals | _measured(session.cells, refusals, folder)
+            rows += [_sealed(session, cell, made[cell.key()], number) for cell in session.cells]
+            if not any(disturbed(row) for row in made.values()):
+                break
+        lines = [as_json(row, file=name) for name, row in rows]
+        write_atomically(out, "".join(f"{line}\n" for line in lines))
+        shutil.rmtree(folder)
+        return [row for _, row in rows], False
+
+
+def kept(session: Session, path: Path) -> list[Row]:
+    """Return the rows in a file if they are those of the session, all final and of today's sources;
+    else none."""
+    cells = {cell.key(): cell for cell in session.cells}
+    rows = []
+    try:
+        for place, text in row_texts([path]):
+            row = parse(text, place)
+            cell = cells.get(from_dict(row["settings"]).key())
+            if cell is None or not final(row, cell):
+                return []
+            rows.append(row)
+    except (RowError, InputError):
+        return []
+    found = {from_dict(row["settings"]).key() for row in rows}
+    return rows if found == cells.keys() else []
+
+
+def disturbed(row: Row) -> bool:
+    """Return whether a row's session was disturbed."""
+    return any(warning.startswith(DISTURBED) for warning in row["warnings"])
+
+
+def _refusals(cells: Sequence[Cell], folder: Path) -> dict[str, Row]:
+    """Return, by the cells' keys, the rows of models that do not keep the contract."""
+    rows = {}
+    for cell in cells:
+        file = contracts.path(cell.model, cell.mixer)
+        file = file if file.parent.is_dir() else folder / file.name
+        verdict = contracts.verdict(cell.model, cell.mixer, file, folder)
+        if verdict.status != "ok":
+            rows[cell.key()] = refused(cell, verdict.status, verdict.reason)
+    return rows
+
+
+def _measured(cells: Sequence[Cell], refusals: dict[str, Row], folder: Path) -> dict[str, Row]:
+    """Return the rows of the other cells by their keys. A cell that the process dies of, while it
+    is built and warmed up, has a row that says so; the rest gets another process."""
+    left = [cell for cell in cells if cell.key() not in refusals]
+    rows = {}
+    while left:
+        made, at = attempt(left, folder)
+        done = left if at is None else [left[at]]
+        for cell, row in zip(left, made, strict=True):
+            if cell in done:
+                rows[cell.key()] = row
+        left = [cell for cell in left if cell not in done]
+    return rows
+
+
+def _sealed(session: Session, cell: Cell, row: Row, number: int) -> tuple[str, Row]:
+    """Return the row's name in the file, and the row, sealed."""
+    name = session.row_name(cell, number)
+    command = shlex.join(["pointer-bench", "session", *session.argv()])
+    of_session = {"session": session.name, "attempt": number, "command": command}
+    return name, seal(row | of_session, name)

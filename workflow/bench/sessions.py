@@ -1,0 +1,98 @@
+"""Timing sessions: which cells are timed in turn in one process, and the file of their rows.
+
+Every other row is a file of its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shlex
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from workflow.bench import registry
+from workflow.bench.cell import PAPER, RUNS, Cell
+
+LINES = ".jsonl"
+REFERENCES = ("pointer", "transformer")  # beside which a model of the field or of the user is timed
+
+
+@dataclass(frozen=True)
+class Session:
+    """The cells of a session, in the order of the plan."""
+
+    cells: tuple[Cell, ...]
+
+    @property
+    def name(self) -> str:
+        """Return a name of its own, such as paper-n2048-r0-1a2b3c4d."""
+        first = self.cells[0]
+        label = first.model_copy(update={"mixer": {}, "twin": False}).label()
+        members = " ".join(cell.key() for cell in self.cells)
+        seal = hashlib.sha256(members.encode()).hexdigest()[:8]
+        return f"{first.session}-{label}-{seal}"
+
+    @property
+    def path(self) -> str:
+        """Return the file of its rows: results/runs/efficiency/<name>.jsonl."""
+        return f"{RUNS}/{self.cells[0].experiment}/{self.name}{LINES}"
+
+    def row_name(self, cell: Cell, attempt: int) -> str:
+        """Return what a line of the file calls a row: a path of its own beside the file."""
+        model, again = registry.info(cell.model).name, "-again" * attempt
+        return f"{self.name}/{model}-{cell.label()}-{cell.key()[:8]}{again}.json"
+
+    def argv(self) -> list[str]:
+        """Return the options and arguments of `pointer-bench session` that make the rows."""
+        shared = self.cells[0].model_copy(update={"mixer": {}}).argv()
+        members = [member(cell) for cell in self.cells if not cell.twin]
+        return [*shared[4:], *members]  # without --experiment and --model
+
+
+def member(cell: Cell) -> str:
+    """Return a model and its mixer's settings as one argument: pointer k=32."""
+    settings = [f"{key}={json.dumps(value)}" for key, value in sorted(cell.mixer.items())]
+    return shlex.join([cell.model, *settings])
+
+
+def members(
+    chosen: Iterable[str], mixers: Callable[[str], list[dict[str, Any]]]
+) -> dict[str, list[tuple[str, dict[str, Any]]]]:
+    """Return the sessions of models, by name, each as models with settings of their mixers, which
+    `mixers` tells of a name.
+
+    The paper's models are one session, each other model one of its own beside REFERENCES, so that
+    adding a model times no other anew.
+    """
+    sessions: dict[str, list[tuple[str, dict[str, Any]]]] = {}
+    for model in chosen:
+        entry = registry.info(model)
+        own = [(model, mixer) for mixer in mixers(entry.name)]
+        if entry.group == PAPER:
+            sessions.setdefault(PAPER, []).extend(own)
+        else:
+            sessions[entry.name] = [(name, mixers(name)[0]) for name in REFERENCES] + own
+    return sessions
+
+
+def with_twin(cells: Iterable[Cell]) -> tuple[Cell, ...]:
+    """Return the cells of a session, a second instance of the first behind it."""
+    first, *others = cells
+    return first, first.model_copy(update={"twin": True}), *others
+
+
+def by_file(cells: Iterable[Cell]) -> dict[str, tuple[Cell, ...]]:
+    """Return the row files of cells, in their order, with the cells whose rows each holds."""
+    groups: dict[str, list[Cell]] = {}
+    for cell in cells:
+        shared = cell.model_dump(mode="json", exclude={"model", "mixer", "twin"})
+        name = json.dumps(shared, sort_keys=True) if cell.timing else cell.path
+        groups.setdefault(name, []).append(cell)
+    return {path(tuple(group)): tuple(group) for group in groups.values()}
+
+
+def path(cells: tuple[Cell, ...]) -> str:
+    """Return the file of the rows of a session, or of a single cell that is not timed."""
+    return Session(cells).path if cells[0].timing else cells[0].path
