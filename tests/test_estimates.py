@@ -3,6 +3,7 @@ nothing lost."""
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
