@@ -47,6 +47,9 @@ def says(rule: Rule, *cells: Cell) -> list[Outcome]:
         (Rule("below", 0.0), -0.2, 0.1, OPEN),
         (Rule("below", 0.0), 0.0, 0.0, OPEN),
         (Rule("below", 0.0), 0.1, 0.2, FAILS),
+        (Rule("above", 1.0), 1.01, 1.1, HOLDS),
+        (Rule("above", 1.0), 1.0, 1.0, OPEN),
+        (Rule("above", 1.0), 0.8, 0.9, FAILS),
         (Rule("within", 100.0, margin=0.1), 91.0, 109.0, HOLDS),
         (Rule("within", 100.0, margin=0.1), 105.0, 115.0, OPEN),
         (Rule("within", 100.0, margin=0.1), 111.0, 115.0, FAILS),
@@ -76,15 +79,6 @@ def test_without_a_value_the_papers_figure_of_the_cell_is_asked_for() -> None:
         Rule("within", margin=0.1), cell(0.99, 1.01, paper=1.0), cell(0.99, 1.01, paper=2.0)
     ) == [HOLDS, FAILS]
     assert says(Rule("within"), cell(0.9, 1.1)) == [OPEN]  # the paper gives no figure here
-
-
-def test_monotone_judges_neighbours_of_one_machine() -> None:
-    rising = [cell(1.0, 1.1, place="a"), cell(1.2, 1.3, place="a"), cell(1.25, 1.4, place="a")]
-    assert says(Rule("monotone"), *rising) == [HOLDS, OPEN]
-    dip = [cell(1.0, 1.1), cell(2.0, 2.1), cell(1.5, 1.6)]
-    assert says(Rule("monotone"), *dip) == [HOLDS, DIRECTION]
-    assert says(Rule("monotone"), *reversed(rising[:2])) == [FAILS]
-    assert says(Rule("monotone"), cell(2.0, 2.1, place="b"), cell(1.0, 1.1, place="a")) == []
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ from workflow.report.estimates import KEY, PLACE, from_json, select
 from workflow.report.frame import unpack
 from workflow.report.layout import Table, named, significant
 from workflow.report.ledger import Claim, Ledger, Reading, Statement
-from workflow.report.rules import ENOUGH, STEP, Cell, NotTestable, Outcome, Verdict
+from workflow.report.rules import ENOUGH, Cell, NotTestable, Outcome, Verdict
 
 MOST_CELLS = 4  # in the table for people; the CSV has all
 REQUIRED = ("oracle-copy", "chance")
@@ -204,7 +204,7 @@ def _judge(claim: Claim, reading: str, tests: Sequence[Statement], numbers: pd.D
     outcomes += [(reason, Outcome.OPEN) for reason in lacking]
     by_place: dict[str, list[Outcome]] = {}
     for label, outcome in outcomes:
-        place = places.get(label.partition(STEP)[0], "")
+        place = places.get(label, "")
         by_place.setdefault(place, []).append(outcome)
     shared = by_place.pop("", []) if len(by_place) > 1 else []
     verdicts = {place: rules.combine([*own, *shared]) for place, own in by_place.items()}
@@ -243,8 +243,7 @@ def deciding(line: Line) -> list[Cell]:
     ranks = {Outcome.FAILS: 0, Outcome.OPEN: 1, Outcome.DIRECTION: 2, Outcome.HOLDS: 3}
     lowest: dict[str, int] = {}
     for label, outcome in line.outcomes:
-        for name in (label, *label.split(STEP)):
-            lowest[name] = min(ranks[outcome], lowest.get(name, 3))
+        lowest[label] = min(ranks[outcome], lowest.get(label, 3))
     return sorted(line.cells, key=lambda cell: lowest.get(cell.label, 3))
 
 

@@ -97,7 +97,7 @@ class Statement(Closed):
         if (self.quantity is None) == (self.check is None):
             raise ValueError("a quantity or a check, and not both")
         has_level = self.beside == "counting" or self.quantity in PUBLISHED
-        needs_value = self.quantity is not None and self.rule != "monotone" and not has_level
+        needs_value = self.quantity is not None and not has_level
         if needs_value and self.value is None:
             raise ValueError("a value, unless the paper publishes the quantity")
         return self

@@ -9,7 +9,6 @@ More evidence never makes a verdict weaker than less of the same (tests/test_rul
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,8 +16,7 @@ from enum import StrEnum
 from typing import Self
 
 ENOUGH = 3  # seeds or repeats that a verdict needs
-STEP = " to "  # between the labels of two neighbours
-KINDS = ("at least", "at most", "below", "within", "between", "monotone", "includes", "excludes")
+KINDS = ("at least", "at most", "above", "below", "within", "between", "includes", "excludes")
 
 
 class NotTestable(Exception):
@@ -121,13 +119,8 @@ class Rule:
     upper: float | None = None
 
     def judge(self, cells: Sequence[Cell]) -> list[tuple[str, Outcome]]:
-        """Return label and outcome of each cell, for `monotone` of each pair of neighbours."""
-        if self.kind != "monotone":
-            return [(cell.label, self._judge(cell)) for cell in cells]
-        steps = []
-        for place in dict.fromkeys(cell.place for cell in cells):
-            steps += _rising([cell for cell in cells if cell.place == place])
-        return steps
+        """Return label and outcome of each cell."""
+        return [(cell.label, self._judge(cell)) for cell in cells]
 
     def level(self, cell: Cell) -> float | None:
         """Return what a cell is compared with."""
@@ -141,11 +134,11 @@ class Rule:
             return Outcome.HOLDS if cell.low > level else Outcome.FAILS
         if self.kind == "includes":
             return Outcome.HOLDS if cell.low <= level <= cell.high else Outcome.FAILS
-        if self.kind == "below" and cell.low == cell.high == level:
+        if self.kind in ("above", "below") and cell.low == cell.high == level:
             return Outcome.OPEN  # no difference at all shows nothing
         slack = abs(level) * self.margin
         low, high = level - slack, (level if self.upper is None else self.upper) + slack
-        if self.kind == "at least":
+        if self.kind in ("at least", "above"):
             high = math.inf
         elif self.kind in ("at most", "below"):
             low, high = -math.inf, level + slack
@@ -158,22 +151,6 @@ class Rule:
                 return Outcome.DIRECTION
         straddles = cell.high >= low and cell.low <= high
         return Outcome.OPEN if straddles else Outcome.FAILS
-
-
-def _rising(cells: Sequence[Cell]) -> list[tuple[str, Outcome]]:
-    """Return whether each cell lies above the one before it; the two ends give the direction."""
-    steps = []
-    judged = [cell for cell in cells if not cell.short_of()]
-    ends_rise = len(judged) > 1 and judged[-1].low > judged[0].high
-    for before, after in itertools.pairwise(cells):
-        outcome = Outcome.OPEN
-        if not before.short_of() and not after.short_of():
-            if after.low > before.high:
-                outcome = Outcome.HOLDS
-            elif after.high < before.low:
-                outcome = Outcome.DIRECTION if ends_rise else Outcome.FAILS
-        steps.append((f"{before.label}{STEP}{after.label}", outcome))
-    return steps
 
 
 def combine(outcomes: Sequence[Outcome]) -> Verdict:

@@ -53,6 +53,7 @@ PROCESS = [*PLACE, "session"]  # what was timed in turn
 QUANTITIES = {
     "throughput": Quantity("tokens/s", "geometric mean", "rate"),  # over sessions
     "speedup": Quantity("ratio", "geometric mean", "ratio"),  # of times in the same rounds
+    "speedup_growth": Quantity("ratio", "geometric mean"),  # of the speed-up, as N doubles
     "peak_memory": Quantity("bytes", "median"),  # of a training step
     "saved_bytes_per_token": Quantity("bytes/token", "median"),  # kept for the backward pass
     "flops_forward": Quantity("FLOP", "median"),  # of one sequence; so the next two
@@ -78,7 +79,9 @@ def samples(runs: pd.DataFrame) -> Iterator[pd.DataFrame]:
         columns = {"phase": phase, "disturbed": own["disturbed"]}
         yield sample(own, "throughput", own[rate], **columns)
         for reference in REFERENCES:
-            yield _speedups(own, timed, phase, reference)
+            ratios = _speedups(own, timed, phase, reference)
+            yield ratios
+            yield _speedup_growth(ratios)
 
     peaks = runs[runs["experiment"] == "memory"]
     method = peaks["memory_method"].fillna("")
@@ -186,6 +189,19 @@ def _speedups(own: pd.DataFrame, timed: pd.DataFrame, phase: str, reference: str
     ratio = pd.Series(ratios, pairs.index, dtype="float64")
     columns = {"phase": phase, "against": reference, "disturbed": pairs["disturbed"]}
     return sample(pairs, "speedup", ratio, **columns)
+
+
+def _speedup_growth(ratios: pd.DataFrame) -> pd.DataFrame:
+    """Return what doubling N multiplied the speed-up by, session by session of the same number."""
+    finished = ratios[ratios["status"] == "ok"]
+    half = finished.assign(x=finished["x"] * 2)
+    same = [key for key in KEY if key not in ("length", "batch")]
+    half = half[[*same, "repeat", "value", "path"]].drop_duplicates([*same, "repeat"])
+    pairs = finished.merge(half, on=[*same, "repeat"], suffixes=("", "_half"))
+    pairs["path"] = pairs["path"] + SEPARATOR + pairs["path_half"]
+    return pairs.assign(quantity="speedup_growth", value=pairs["value"] / pairs["value_half"])[
+        ratios.columns
+    ]
 
 
 def derived(estimates: pd.DataFrame, runs: pd.DataFrame) -> Iterator[pd.DataFrame]:

@@ -47,6 +47,7 @@ ORIGIN = (
 )  # fmt: skip
 CHART_OF = {  # quantity -> the part of the page that shows it
     "speedup": "speedup",
+    "speedup_growth": "speedup",
     "throughput": "throughput",
     "time_exponent": "time",
     **{f"{work}_{kind}": "operations" for work in WORK for kind in ("growth", "reduction")},
