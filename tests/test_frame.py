@@ -10,6 +10,7 @@ import pytest
 import synthetic
 from synthetic import HOSTILE, copied, failed, row, timed
 
+from workflow.bench.rows import as_json, seal
 from workflow.report import estimates, frame, tables
 from workflow.report.__main__ import main
 
@@ -27,6 +28,24 @@ def test_collect_writes_the_same_cells_as_parquet_and_csv(tmp_path: Path) -> Non
     assert list(kept["status"]) == ["oom", "ok"]
     assert kept["reason"][0] == text["reason"][0] == "killed, with a comma"
     assert kept["tokens_per_s"][1] == text["tokens_per_s"][1] == pytest.approx(40_960)
+
+
+def test_the_rows_of_a_session_are_collected_and_kept_from_its_one_file(tmp_path: Path) -> None:
+    runs = tmp_path / "results" / "runs" / "efficiency"
+    runs.mkdir(parents=True)
+    rows = {f"{name}.json": timed(name, 512, 100.0) for name in ("pointer", "transformer")}
+    session = rows["pointer.json"]["session"]
+    lines = [as_json(seal(row, name), file=f"{session}/{name}") for name, row in rows.items()]
+    (runs / f"{session}.jsonl").write_text("".join(f"{line}\n" for line in lines))
+    manifest = tmp_path / "manifest.txt"
+    manifest.write_text(f"{runs / session}.jsonl\n")
+    collected = frame.collect(manifest, tmp_path / "out")
+    assert [Path(path) for path in collected["path"]] == [runs / session / name for name in rows]
+    (kept,) = frame.keep(manifest, tmp_path / "kept")
+    assert [json.loads(line)["file"] for line in kept.read_text().splitlines()] == [
+        f"efficiency/{session}/{name}" for name in rows
+    ]
+    assert frame.read(tmp_path / "kept")["digest"].tolist() == collected["digest"].tolist()
 
 
 def test_what_is_missing_stays_missing_and_counts_stay_whole(tmp_path: Path) -> None:
