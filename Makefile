@@ -61,7 +61,7 @@ format: $(READY) ## format the code and the rules
 
 clean: ## remove results, measured rows among them, but results/paper and results/reference
 	@echo "== removing generated results"
-	@find results -mindepth 1 -maxdepth 1 ! -name paper ! -name reference -exec rm -rf {} +
+	@find -H results -mindepth 1 -maxdepth 1 ! -name paper ! -name reference -exec rm -rf {} +
 	@find results/paper -mindepth 1 -maxdepth 1 ! -name '*.csv' -exec rm -rf {} +
 	@rm -f results/paper/rows.csv results/paper/estimates.csv
 

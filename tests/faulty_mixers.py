@@ -128,6 +128,14 @@ class Drops(Good):
         return nn.functional.dropout(y, 0.5, self.training), carry
 
 
+class DropsByName(Good):
+    """Dropout as a module."""
+
+    def __init__(self, shape: LayerShape) -> None:
+        super().__init__(shape)
+        self.drop = nn.Dropout(0.1)
+
+
 class Forgets(Good):
     """Keeps a part of its weights outside the state_dict."""
 

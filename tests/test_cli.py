@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import resource
+import shlex
 import signal
 import subprocess
 import sys
@@ -17,6 +19,7 @@ from workflow.bench import cli, registry
 from workflow.bench.cell import OPTIONS, Cell, option
 from workflow.bench.rows import child, complete, contracts, provenance, read_row
 from workflow.bench.rows import run as rows_run
+from workflow.bench.sources import ROOT
 
 RUN = ["run", "--experiment", "copy", "--model", "chance"]
 QUICK_S = 0.6 * 2  # processor seconds; twice as many where the machine is busy
@@ -104,6 +107,36 @@ def test_without_out_the_row_is_printed(
 ) -> None:
     assert cli.main(RUN) == 0
     assert json.loads(capsys.readouterr().out)["model"] == "chance"
+
+
+@pytest.mark.parametrize("options", [[], ["--out", "b\xfcro.json"]])
+def test_a_terminal_without_umlauts_stops_no_row(
+    options: list[str], tmp_path: Path, measured: list[Cell], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding="ascii"))
+    assert cli.main([*RUN, "--machine", "B\xfcro", *options]) == 0
+    sys.stdout.seek(0)
+    printed = sys.stdout.read()
+    row = read_row(tmp_path / options[1]) if options else json.loads(printed)
+    assert row["machine"] == "B\xfcro"
+
+
+@pytest.mark.parametrize("out", ["file/row.json", "x" * 300 + ".json"])
+def test_a_file_that_cannot_be_written_is_noticed_before_measuring(
+    out: str, tmp_path: Path, measured: list[Cell], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    assert cli.main([*RUN, "--out", str(tmp_path / out)]) == 1
+    assert (measured, len(capsys.readouterr().err.splitlines())) == ([], 1)
+
+
+@pytest.mark.slow
+def test_a_row_needs_no_stderr(tmp_path: Path) -> None:
+    out = tmp_path / "row.json"
+    command = shlex.join([sys.executable, "-m", "workflow.bench", *RUN, "--out", str(out)])
+    done = subprocess.run(["sh", "-c", f"{command} 2>&-"], cwd=ROOT, timeout=300, check=False)
+    assert (done.returncode, read_row(out)["status"]) == (0, "ok")
 
 
 def test_a_finished_row_is_measured_again_unless_it_is_to_be_kept(

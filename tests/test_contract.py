@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -93,13 +94,14 @@ def test_a_model_that_keeps_the_contract_passes(mixer: type[Mixer]) -> None:
         (faulty.Lazy, "parity", r"^blocks.0.mixer.late is created in the first forward pass: not"),
         (faulty.Filters, "parity", r"^blocks.0.mixer.filter \[2048\] grows with N: .* whose name"),
         (faulty.WideTable, "parity", r"^blocks.0.mixer.up_table \[256, 2048\] is not counted,"),
-        (faulty.Complex, "parity", r"^blocks.0.mixer.spectrum is complex and would count once"),
+        (faulty.Complex, "builds", r"^blocks.0.mixer.spectrum is complex and would count once"),
         (faulty.Told, "builds", r"^rename the setting `distance`: that name is reserved and"),
         (faulty.Slow, "builds", r"^Slow.period is 10000: that name is reserved .* accepted: 1 to"),
         (faulty.Quits, "shapes", r"^raised SystemExit: 0 \(faulty_mixers.py, line \d+\)$"),
         (faulty.Doubles, "shapes", r"^the mixer of layer 0 returns torch.float64 for"),
         (faulty.Unused, "gradients", r"^no gradient reaches blocks.0.mixer.spare.weight, nor"),
         (faulty.Drops, "same in training", r"^output 0 differs by .* in training mode \(at the"),
+        (faulty.DropsByName, "builds", r"^blocks.0.mixer.drop is a Dropout: the recipe of all"),
         (faulty.Forgets, "saved and loaded", r"^a model loaded from saved weights gives other"),
         (faulty.EvenOnly, "any length", r"^at N = 1: raised .* \(faulty_mixers.py, line \d+\)$"),
         (faulty.Narrow, "shapes", r"^the mixer of layer 0 returns y \[3, 9, 64\] for x"),
@@ -137,6 +139,17 @@ def test_a_model_that_clamps_its_input_is_refused() -> None:
     assert failed(faulty.Good, faulty.Clamps) == {
         "bad input": f"N = {LENGTH + 1} > length {LENGTH} is accepted without an error"
     }
+
+
+def test_a_check_that_takes_long_says_its_name_first(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(contract, "PATIENCE_S", 0.01)
+    with contract.announced("cost"):
+        time.sleep(0.2)
+    with contract.announced("parity"):
+        pass
+    assert capsys.readouterr().out == "...   cost\n"
 
 
 def test_a_machine_without_memory_is_no_verdict_on_the_model() -> None:

@@ -301,7 +301,9 @@ def test_the_subcommand_writes_both_files_alike(
     synthetic.store(
         [timed("pointer", 512, 100.0), timed("transformer", 512, 200.0)], tmp_path / "rows"
     )
+    (tmp_path / "rows" / ".unfinished.json").touch()
     assert main(["estimates", "--rows", str(tmp_path / "rows"), "--out", str(tmp_path)]) == 0
+    assert "rows: 2 rows, 1 skipped (hidden file)\n" in capsys.readouterr().err
     table = estimates.load(tmp_path / "estimates.parquet")
     text = pd.read_csv(tmp_path / "estimates.csv", keep_default_na=False)
     assert list(text.columns) == list(table.columns) == estimates.ESTIMATE

@@ -1,5 +1,6 @@
 """Rows -> the tidy frame: nothing lost, nothing invented, bad input named."""
 
+import io
 import json
 import subprocess
 import sys
@@ -48,6 +49,15 @@ def test_the_rows_of_a_session_are_collected_and_kept_from_its_one_file(tmp_path
     assert frame.read(tmp_path / "kept")["digest"].tolist() == collected["digest"].tolist()
 
 
+def test_a_spreadsheet_computes_no_text_of_a_row() -> None:
+    texts = ["=1+1", "+1", "-2+3", "@x", "\tx", "a=b", "-1.5e-3", "-7", None]
+    written = frame.csv_text(pd.DataFrame({"reason": texts, "value": -1.5}))
+    read = pd.read_csv(io.StringIO(written), dtype={"reason": "string"}, keep_default_na=False)
+    kept = ["a=b", "-1.5e-3", "-7", ""]
+    assert list(read["reason"]) == ["'=1+1", "'+1", "'-2+3", "'@x", "'\tx", *kept]
+    assert set(read["value"]) == {-1.5}
+
+
 def test_what_is_missing_stays_missing_and_counts_stay_whole(tmp_path: Path) -> None:
     tidy = synthetic.table_of([row(peak_memory_bytes=None, saved_bytes=2**40 + 1)])
     assert tidy["peak_memory_bytes"].isna().all()
@@ -67,6 +77,12 @@ def test_nested_values_come_back_as_they_were() -> None:
     assert list(
         zip(tidy["axis"], tidy["x"], tidy["distance"].fillna(0), tidy["trunk"], strict=True)
     ) == [("distance", 64, 64, "6x256x8"), ("length", 2048, 0, "6x256x8")]
+
+
+def test_machines_named_in_any_script_have_folders_of_their_own(tmp_path: Path) -> None:
+    rows = [timed("pointer", 512, 100.0, machine=machine) for machine in ("Москва", "東京")]
+    frame.keep(synthetic.store(rows, tmp_path), tmp_path / "kept")
+    assert {path.name for path in (tmp_path / "kept").iterdir()} == {"москва", "東京"}
 
 
 def test_order_does_not_depend_on_the_manifest() -> None:

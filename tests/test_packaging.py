@@ -124,8 +124,14 @@ def test_the_citation_has_the_version() -> None:
     assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == PROJECT["version"]
 
 
-def test_make_clean_keeps_published_numbers_and_reference_rows(tmp_path: Path) -> None:
+@pytest.mark.parametrize("linked", [False, True])
+def test_make_clean_keeps_published_numbers_and_reference_rows(
+    linked: bool, tmp_path: Path
+) -> None:
     (tmp_path / "Makefile").write_text((ROOT / "Makefile").read_text())
+    if linked:
+        (tmp_path / "disk").mkdir()
+        (tmp_path / "results").symlink_to("disk")
     for folder in ("paper", "reference/machine", "runs/copy", "contracts", "smoke/tables"):
         (tmp_path / "results" / folder).mkdir(parents=True)
     (tmp_path / "results" / "rows.csv").write_text("schema\n")

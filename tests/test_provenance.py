@@ -35,6 +35,16 @@ def test_a_gpu_is_hidden_where_the_user_hides_it(monkeypatch: pytest.MonkeyPatch
     provenance.gpus.cache_clear()
 
 
+def test_a_users_git_variables_name_no_other_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    ours = provenance.git_state.__wrapped__()
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / ".git"))
+    monkeypatch.setenv("GIT_WORK_TREE", str(tmp_path))
+    assert provenance.git_state.__wrapped__() == ours
+
+
 def test_every_model_has_its_own_sources() -> None:
     hashes = {name: provenance.source_hash(name, "copy", "copy") for name in registry.names()}
     assert len(set(hashes.values())) == len(hashes)

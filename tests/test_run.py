@@ -239,6 +239,17 @@ def test_a_hard_limit_below_the_machines_memory_is_kept(tmp_path: Path) -> None:
     assert (done.stdout, done.stderr) == ("0\n", "")
 
 
+def test_the_cell_alone_says_how_many_threads_numba_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NUMBA_NUM_THREADS", "1")
+    body = """
+    row = {"status": "ok", "warnings": [os.environ.get("NUMBA_NUM_THREADS", "free")]}
+    result.write_text(json.dumps({"kind": "ok", "rows": [row]}))
+    """
+    assert measured(tmp_path, body)["warnings"] == ["free"]
+
+
 def test_the_worker_is_told_every_setting(tmp_path: Path) -> None:
     body = """
     request = json.loads(Path(sys.argv[1]).read_text())

@@ -8,6 +8,7 @@ bad input, 1 for anything else, 130 and 143 where SIGINT or SIGTERM ended it.
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import os
 import pkgutil
@@ -74,6 +75,7 @@ class Group(click.Group):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a subcommand and return the exit code; bad input is one line on stderr."""
     signal.signal(signal.SIGTERM, _terminate)
+    _make_printing_safe()
     typed = list(sys.argv[1:] if argv is None else argv)
     message: object
     try:
@@ -105,6 +107,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _terminate(_signal: int, _frame: object) -> NoReturn:
     raise Terminated
+
+
+def _make_printing_safe() -> None:
+    """Escape what a terminal cannot show, a name in Cyrillic, say; print to nowhere where a stream
+    is closed."""
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        stream = getattr(sys, name)
+        if stream is None:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), number)
+            os.set_inheritable(number, True)
+            setattr(sys, name, os.fdopen(number, "w"))
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 @click.group(cls=Group, help=__doc__, no_args_is_help=False)
@@ -168,7 +183,7 @@ def run(out: Path | None, contract: Path | None, keep: bool, **options: Any) -> 
     with tempfile.TemporaryDirectory(prefix="pointer-bench-") as scratch:
         row, kept = rows.row_of(cell, out or Path(scratch) / "row.json", contract, keep=keep)
     if out is None:
-        print(json.dumps(row, indent=1, ensure_ascii=False))
+        print(json.dumps(row, indent=1))
     else:
         before = " (measured before, kept)" if kept else ""
         print(f"{rows.outcome(row, cell.label())}{before}", flush=True)

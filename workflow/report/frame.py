@@ -7,6 +7,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import sys
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from workflow.bench.rows import (
     parse,
     read_rows,
     row_texts,
+    skipped_words,
     write_atomically,
 )
 from workflow.bench.rows.record import Record
@@ -30,6 +33,7 @@ WHERE = "the command line"
 LEARNED = 0.95  # the final accuracy from which on tokens_to_95 and seconds_to_95 count
 LARGEST_TRACE_BYTES = 300_000  # of a trace that the repository keeps
 DTYPES = {"integer": "Int64", "number": "Float64", "string": "string", "boolean": "boolean"}
+FORMULA = re.compile(r"[=+@\t\r]|-(?![\d.]+(e[+-]?\d+)?$)")  # and no negative number
 SIZES = tuple(name for name, field in tasks.parameters().items() if field.annotation is int)
 ORDER = [
     "experiment", "model", "length", "x", "machine", "device", "dtype", "seed", "repeat", "digest",
@@ -104,8 +108,20 @@ def collect(manifest: Path, out: Path, benchmarks: Path | None = None) -> pd.Dat
     frame = tidy([*rows, *(mixer_rows(benchmarks) if benchmarks else [])])
     out.mkdir(parents=True, exist_ok=True)
     frame.to_parquet(out / "rows.parquet", index=False)
-    frame.to_csv(out / "rows.csv", index=False)
+    (out / "rows.csv").write_text(csv_text(frame), encoding="utf-8")
     return frame
+
+
+def csv_text(frame: pd.DataFrame) -> str:
+    """Return a frame as CSV, with an apostrophe before a text that a spreadsheet would compute."""
+    safe = frame.copy()
+    for column in safe.select_dtypes(["object", "string"]):
+        safe[column] = safe[column].map(_no_formula)
+    return safe.to_csv(index=False)
+
+
+def _no_formula(cell: Any) -> Any:
+    return f"'{cell}" if isinstance(cell, str) and FORMULA.match(cell) else cell
 
 
 def load(path: Path) -> pd.DataFrame:
@@ -121,11 +137,14 @@ def load(path: Path) -> pd.DataFrame:
 
 
 def read(folder: Path) -> pd.DataFrame:
-    """Return the frame of all row files below a folder, checked; traces beside them are no rows."""
-    rows = read_rows(folder)
+    """Return the frame of all row files below a folder, checked, and say on stderr how many there
+    were, and what else."""
+    skipped = Counter[str]()
+    rows = read_rows(folder, skipped)
     if not rows:
         accepted = "a folder with row files below it"
         raise InputError.about("--rows", str(folder), accepted, WHERE)
+    print(", ".join([f"{folder}: {len(rows)} rows", *skipped_words(skipped)]), file=sys.stderr)
     return tidy(row | {"path": str(path)} for path, row in rows)
 
 
@@ -188,5 +207,6 @@ def _lines(path: Path) -> dict[str, str]:
 
 
 def _folder(name: str) -> str:
-    """Return a label as the name of a folder: `Xeon(R) @ 2.10GHz` -> `xeon-r-2-10ghz`."""
-    return re.sub(r"[^a-z0-9_]+", "-", name.lower()).strip("-") or "unnamed"
+    """Return a label as the name of a folder: `Xeon(R) @ 2.10GHz` -> `xeon-r-2-10ghz`; letters of
+    any script stay."""
+    return re.sub(r"\W+", "-", name.lower()).strip("-") or "unnamed"

@@ -13,6 +13,7 @@ from pathlib import Path
 import jinja2
 import pandas as pd
 
+from workflow.report.frame import csv_text
 from workflow.report.layout import Table, one_line
 
 STAMP = "smoke: not for verdicts"
@@ -45,7 +46,7 @@ def write(table: Table, out: Path, tier: str = "") -> list[Path]:
     out.mkdir(parents=True, exist_ok=True)
     title = stamped(table.title, tier)
     texts = {
-        "csv": table.data.to_csv(index=False),
+        "csv": csv_text(table.data),
         "md": markdown(table, title),
         "tex": latex(table, title),
         "html": page(table, title),

@@ -10,8 +10,10 @@ from __future__ import annotations
 import inspect
 import itertools
 import tempfile
+import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -46,6 +48,7 @@ from workflow.bench.sources import ROOT
 
 SMALL = {"layers": 2, "width": 64, "heads": 4}
 MOST_PERIOD = 16
+PATIENCE_S = 3.0  # of a check without a word
 PARITY_LENGTH = 2048
 COUNTED = 2048  # work is counted at this length and at twice as much
 # The most that doubling N may multiply counted work by.
@@ -119,7 +122,7 @@ def run_check(function: Test, subject: Subject) -> Check:
     """Run one check of a subject from seed 0; want of memory or disk is an EnvironmentFault."""
     name = function.__name__.replace("_", " ")
     try:
-        with torch.random.fork_rng(devices=[]):
+        with announced(name), torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             function(subject)
     except Broken as broken:
@@ -132,6 +135,18 @@ def run_check(function: Test, subject: Subject) -> Check:
         origin = _origin(error)
         return Check(name, False, f"{notes}raised {type(error).__name__}: {message}{origin}")
     return Check(name, True, "")
+
+
+@contextmanager
+def announced(name: str) -> Iterator[None]:
+    """Print the name of a check that takes long."""
+    timer = threading.Timer(PATIENCE_S, print, [f"...   {name}"], {"flush": True})
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _origin(error: BaseException) -> str:
@@ -148,6 +163,13 @@ def builds(subject: Subject) -> None:
     model = subject.small()
     if not isinstance(model, nn.Module):
         raise Broken(f"{subject.name} is a {type(model).__name__}, not a torch.nn.Module")
+    for name, parameter in model.named_parameters():
+        if parameter.is_complex():
+            raise Broken(f"{name} is complex and would count once: keep two real numbers")
+    for name, module in model.named_modules():
+        if isinstance(module, nn.modules.dropout._DropoutNd) and module.p:
+            trained = "the recipe of all models has none. Take it out, or set p = 0"
+            raise Broken(f"{name} is a {type(module).__name__}: {trained}")
     for mixer in getattr(model, "mixers", ()):
         name = type(mixer).__name__
         if not isinstance(mixer, Mixer):
@@ -320,8 +342,6 @@ def parity(subject: Subject) -> None:
     for name, parameter in model.named_parameters():
         shape, grows = list(parameter.shape), before[name] != longer.get(name)
         table = name.endswith("_table")
-        if parameter.is_complex():
-            raise Broken(f"{name} is complex and would count once: keep two real numbers")
         if table and not grows:
             reason = "is not counted, being a position table, but has no axis of N"
             raise Broken(f"{name} {shape} {reason}")

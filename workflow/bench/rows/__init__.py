@@ -178,6 +178,11 @@ def row_files(folder: Path, skipped: Counter[str] | None = None) -> list[Path]:
     return sorted(files)
 
 
+def skipped_words(skipped: Counter[str]) -> list[str]:
+    """Return what `row_files` counted, such as "2 skipped (hidden file)"."""
+    return [f"{count} skipped ({reason})" for reason, count in skipped.items() if count]
+
+
 def file_hash(path: Path) -> str:
     """Return the sha256 of a file's bytes."""
     with path.open("rb") as stream:

@@ -84,7 +84,7 @@ def execute(
         cwd=ROOT,
         stdin=subprocess.DEVNULL,
         stdout=stdout,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))},
+        env=_environment(),
         start_new_session=True,
         preexec_fn=_before_start(memory_bytes),
     )
@@ -104,6 +104,15 @@ def execute(
     except (OSError, ValueError):
         result = None
     return Ending(child.returncode, result if isinstance(result, dict) else {}, timed_out)
+
+
+def _environment() -> dict[str, str]:
+    """Return what the child is told: where modules are, to print whatever the terminal, and no
+    number of threads, which the cell says."""
+    told = {key: value for key, value in os.environ.items() if key != "NUMBA_NUM_THREADS"}
+    told["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, sys.path))
+    told["PYTHONIOENCODING"] = ":backslashreplace"
+    return told
 
 
 def memory_kills() -> int | None:

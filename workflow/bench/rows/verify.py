@@ -28,6 +28,7 @@ from workflow.bench.rows import (
     provenance,
     row_files,
     row_texts,
+    skipped_words,
 )
 from workflow.bench.rows.checks import Finding, Placed
 from workflow.bench.sessions import by_file
@@ -223,5 +224,4 @@ def as_text(checked: Checked, config: Sequence[str] = ()) -> str:
     total = f"{len(checked.sound())} rows: "
     total += f"{len(problems)} problem{'s' * (len(problems) != 1)}" if problems else "clean"
     total += f", {len(notes)} note{'s' * (len(notes) != 1)}" if notes else ""
-    skipped = [f"{count} skipped ({reason})" for reason, count in checked.skipped.items() if count]
-    return "\n".join([*lines, ", ".join([total, *skipped])])
+    return "\n".join([*lines, ", ".join([total, *skipped_words(checked.skipped)])])

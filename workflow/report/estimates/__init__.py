@@ -52,6 +52,7 @@ from workflow.report.estimates.runs import (
     from_json,
     prepare,
 )
+from workflow.report.frame import csv_text
 
 __all__ = [
     "ESTIMATE",
@@ -115,7 +116,7 @@ def write(frame: pd.DataFrame, out: Path) -> list[Path]:
     out.mkdir(parents=True, exist_ok=True)
     files = [out / "estimates.parquet", out / "estimates.csv"]
     estimates.to_parquet(files[0], index=False)
-    estimates.to_csv(files[1], index=False)
+    files[1].write_text(csv_text(estimates), encoding="utf-8")
     return files
 
 

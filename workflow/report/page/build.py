@@ -18,7 +18,7 @@ from workflow.bench.rows import write_atomically
 from workflow.report import claims, claims_figure, figures, models, tables
 from workflow.report.estimates import WORK
 from workflow.report.estimates.runs import prepare
-from workflow.report.frame import unpack
+from workflow.report.frame import csv_text, unpack
 from workflow.report.page import explorer, plots
 from workflow.report.rules import Verdict
 
@@ -242,7 +242,7 @@ def report_table(name: str, estimates: pd.DataFrame, numbers: plots.Rows) -> dic
     behind = [plots.numbers(files, numbers) for files in table.rows or [""] * len(table.wide)]
     lines, notes = table.wide.to_numpy().tolist(), list(table.notes)
     made = {"name": name, "title": table.title, "columns": titles, "lines": lines, "notes": notes}
-    return made | {"rows": behind, "csv": table.data.to_csv(index=False)}
+    return made | {"rows": behind, "csv": csv_text(table.data)}
 
 
 def origins(runs: pd.DataFrame) -> dict[str, Any]:
