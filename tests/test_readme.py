@@ -245,14 +245,3 @@ def test_commands_below_the_tables_are_answered(
             for name, value in zip(words[::2], words[1::2], strict=True)
         }
         assert len(why.select(table, quantity, given)) > 0
-
-
-def test_the_docs_say_of_a_value_projection_what_the_estimates_say(
-    reference: tuple[pd.DataFrame, pd.DataFrame],
-) -> None:
-    """docs/method.md: with a value projection most of the lead in tokens on MQAR is gone."""
-    until = estimates.select(reference[1], "tokens_to_95", experiment="mqar", x=16, symbols=256)
-    until = until.set_index(["model", "variant"])["value"]
-    ours, rival = until["pointer", "candidates=offsets+content"], until["transformer-content", ""]
-    projected = until["pointer", "candidates=offsets+content, value=True"]
-    assert ours < (ours + rival) / 2 < projected < rival

@@ -43,7 +43,7 @@ COPY: Where = {"experiment": "copy", "dtype": "float32"}
 TRAINING: Where = {"experiment": "efficiency", "phase": "training", "dtype": "float32"}
 FASTER: Where = {**TRAINING, "quantity": "speedup", "against": "transformer"}
 LEARNED = ["accuracy", "tokens_to_95"]
-EXAMPLE = {"model": "pointer", "against": "transformer", "length": "2048", "machine": "xeon"}
+EXAMPLE = {"model": "pointer", "against": "transformer", "length": "2048"}
 INTRODUCTION = """\
 # Results
 
