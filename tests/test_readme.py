@@ -26,9 +26,6 @@ from workflow.report.__main__ import main
 from workflow.report.frame import LARGEST_TRACE_BYTES, keep, load
 
 REFERENCE = Path("results/reference")
-REMADE = pytest.mark.xfail(
-    strict=True, reason="the reference's times are of before sessions, and are to be made again"
-)
 MACHINE = "Intel Xeon Processor @ 2.10GHz, 2 cores"  # SERVER, without what tells nothing apart
 BEGIN, END = "<!-- answer:begin -->", "<!-- answer:end -->"
 MARKERS = f"{BEGIN}\nreplaced\n{END}\n<!-- why:begin -->\nreplaced\n<!-- why:end -->\n"
@@ -195,25 +192,24 @@ def reference(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     return frame, estimates.build(frame)
 
 
-@REMADE
 def test_the_committed_pages_are_what_the_committed_rows_give(
     root: Path, reference: tuple[pd.DataFrame, pd.DataFrame], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(root)
     frame, table = reference
-    lines = claims.judge(table, ledger.read(LEDGER), unsound=claims.unsound_rows(frame))
+    book = ledger.read(LEDGER)
+    lines = claims.judge(table, book, unsound=claims.unsound_rows(frame))
     text = Path("README.md").read_text(encoding="utf-8")
+    example = readme.example(frame, table, REFERENCE)
     assert readme.with_block(text, "answer", readme.answer(lines), Path("README.md")) == text
-    assert (
-        readme.with_block(text, "why", readme.example(frame, table, REFERENCE), Path("README.md"))
-        == text
+    assert readme.with_block(text, "why", example, Path("README.md")) == text
+    results, report = (
+        Path("docs", f"{name}.md").read_text("utf-8") for name in ("results", "report")
     )
-    assert Path("docs/results.md").read_text(encoding="utf-8") == readme.page(
-        frame, table, lines, "figures"
-    )
+    assert results == readme.page(frame, table, "figures")
+    assert report == readme.document(frame, book, lines)
 
 
-@REMADE
 def test_the_example_in_the_readme_prints_what_stands_below_it(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -230,7 +226,6 @@ def test_the_example_in_the_readme_prints_what_stands_below_it(
     assert "pointer-bench run" in output
 
 
-@REMADE
 def test_commands_below_the_tables_are_answered(
     root: Path, reference: tuple[pd.DataFrame, pd.DataFrame]
 ) -> None:
