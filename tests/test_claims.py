@@ -178,8 +178,8 @@ def test_another_budget_is_another_cell() -> None:
     found = line("copy-95", CONTROLS + seeds("pointer", 0.999) + more)
     assert found.verdict == Verdict.PARTIALLY
     outcomes = dict(found.outcomes)
-    assert outcomes["pointer, D=512, tokens=100000"] == HOLDS
-    assert outcomes["pointer, D=512, tokens=1000000"] == FAILS
+    assert outcomes["pointer, D=512, 100,000 tokens"] == HOLDS
+    assert outcomes["pointer, D=512, 1,000,000 tokens"] == FAILS
 
 
 def test_seeds_that_failed_are_not_left_out() -> None:

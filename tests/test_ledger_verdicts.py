@@ -141,6 +141,7 @@ CASES: list[tuple[str, Verdict, list[Row]]] = [
     ("comparable", YES, copies(0.97, 0.98)),
     ("comparable", NO, copies(0.5, 0.98)),
     ("comparable", UNTESTED, CONTROLS + seeds("pointer", 0.97)),
+    ("comparable", UNTESTED, copies(0.97, 0.3)),
     (
         "same-in-inference",
         YES,

@@ -44,7 +44,7 @@ PUBLISHED = {  # quantity -> the paper's figures: model, x, value
 # Key columns that a test may name.
 CHOOSES = ("experiment", "task", "model", "variant", "against", "phase", "dtype", "trunk")
 UNNAMED = ("speedup", "accuracy_by_sequence")  # quantities that a label need not name
-APART = ("experiment", "tokens", "learning_rate", "position", "batch", "symbols", "data")
+APART = ("experiment", "learning_rate", "position", "batch", "symbols", "data")
 
 
 def one_of(names: Iterable[str]) -> GetPydanticSchema:
@@ -300,7 +300,9 @@ def _label(test: Statement, line: pd.Series, x: int, *further: str) -> str:
     position = name_position(line["axis"], x) if x else ""
     if test.quantity == "time_exponent":
         position = f"from {position} on"
-    return ", ".join(part for part in (of, quantity, task, position, *further) if part)
+    # What was not learned was not learned in this budget.
+    budget = f"{line['tokens']:,} tokens" if pd.notna(line["tokens"]) else ""
+    return ", ".join(part for part in (of, quantity, task, position, budget, *further) if part)
 
 
 def name_position(axis: str, x: int) -> str:

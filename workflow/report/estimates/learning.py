@@ -165,13 +165,17 @@ def _counting(copies: pd.DataFrame) -> Iterator[pd.DataFrame]:
 
 
 def _difference(copies: pd.DataFrame) -> pd.DataFrame:
-    """Return how far each run's accuracy lies above that of the reference's run of its seed."""
+    """Return how far each run's accuracy lies above that of the reference's run of its seed; one
+    that did not learn in the budget is no reference."""
     same = [*(key for key in UNPAIRED if key != "learning_rate"), "seed", "repeat"]
     is_reference = (copies["model"] == SPREAD) & (copies["variant"] == "")
     partner = copies[is_reference & (copies["status"] == "ok")]
     partner = partner[[*same, "accuracy", "path"]].drop_duplicates(same)
     pairs = copies[~is_reference].merge(partner, on=same, suffixes=("", "_other"))
     pairs["path"] = pairs["path"] + SEPARATOR + pairs["path_other"]
+    unlearned = (pairs["accuracy_other"] < COPIED) & (pairs["status"] == "ok")
+    pairs["status"] = pairs["status"].mask(unlearned, "not learned")
+    pairs["reason"] = pairs["reason"].mask(unlearned, f"{SPREAD} did not learn in this budget")
     difference = pairs["accuracy"] - pairs["accuracy_other"]
     return sample(pairs, "accuracy_difference", difference, against=SPREAD)
 
