@@ -333,7 +333,7 @@ def _copies() -> Iterable[Row]:
         experiment="copy",
         model="pointer-dense",
         distance=1024,
-        length=1792,
+        length=1152,
     )
     yield failed(
         "error",
@@ -341,7 +341,7 @@ def _copies() -> Iterable[Row]:
         experiment="copy",
         model=HOSTILE,
         distance=512,
-        length=1280,
+        length=640,
     )
 
 

@@ -225,7 +225,7 @@ def test_a_failed_row_without_position_belongs_to_its_model() -> None:
             distance=512,
             seed=1,
             batch=1,
-            length=1280,
+            length=640,
             position=None,
             tokens_budget=100_000,
         ),
