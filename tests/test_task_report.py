@@ -118,7 +118,7 @@ def test_bits_a_byte_come_from_both_experiments_that_train_on_text() -> None:
             tokens_used=99_328,
             **text,
         ),
-        row(experiment="interpretability", model="pointer", distance=512, task="copy", length=1280),
+        row(experiment="interpretability", model="pointer", distance=512, task="copy", length=640),
     ]
     table = make("bytes", rows)
     assert cell(table, 1024, "bits a byte", "transformer") == "3.21"
