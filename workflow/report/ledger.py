@@ -236,7 +236,9 @@ def _cells(test: Statement, estimates: pd.DataFrame, device: str) -> Iterator[Ce
         for x in sorted({*test.at, *ran}):
             here = lines[lines["x"] == x]
             if here.empty and x not in everywhere:  # run at another place: not planned at this one
-                yield missing(_label(test, lines.iloc[0], x, where), "not run", place)
+                yield missing(
+                    _label(test, lines.iloc[0].drop("tokens"), x, where), "not run", place
+                )
             for _, line in here.iterrows():
                 label = _label(test, line, x, *_differences(line, here), where)
                 lacking = _lacking(test, line, estimates) if test.lengths else []
@@ -301,7 +303,7 @@ def _label(test: Statement, line: pd.Series, x: int, *further: str) -> str:
     if test.quantity == "time_exponent":
         position = f"from {position} on"
     # What was not learned was not learned in this budget.
-    budget = f"{line['tokens']:,} tokens" if pd.notna(line["tokens"]) else ""
+    budget = f"{line['tokens']:,} tokens" if pd.notna(line.get("tokens")) else ""
     return ", ".join(part for part in (of, quantity, task, position, budget, *further) if part)
 
 
