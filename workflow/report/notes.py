@@ -48,7 +48,8 @@ def timed(estimates: Estimates, _own: Estimates) -> list[str]:
     beside = select(estimates, "speedup", phase="training", against="identity", model=POINTER)
     share = _by_place(beside[beside["variant"] == ""])
     return [
-        f"Noise floor, the step of a second instance over the first's in the same rounds: {floor}."
+        "Noise floor, the step of a second instance over the first's in the same rounds, with its "
+        f"99% interval: {floor}."
         if floor
         else "",
         f"Speed of {POINTER} as a share of the trunk alone (identity): {share}." if share else "",
