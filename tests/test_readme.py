@@ -108,15 +108,16 @@ def under(text: str, title: str) -> str:
 def test_numbers_are_those_of_the_rows(page: str, folder: Path) -> None:
     speed, rate = under(page, "Speed-up over transformer"), under(page, "Tokens/s in training")
     assert line(speed, "pointer", MACHINE)[-1] == "2.50"
-    assert line(speed, "pointer", "paper")[-1] == "2.45"
+    assert line(speed, "pointer-formula", "paper")[-1] == "2.45"
     assert line(rate, "pointer", MACHINE)[-1] == "20,480"
-    copied = line(under(page, "Copy accuracy in %"), "pointer", "learned offset table", MACHINE)
-    assert copied[3].startswith("99.71 (99.")
+    copied = line(under(page, "Copy accuracy in %"), "pointer", "learned offset table")
+    assert any(cell.startswith("99.71 (99.") for cell in copied)
     assert f"Machines: {MACHINE} (6 rows)" in page
     answer = line(
         (folder / "README.md").read_text(), "Copy accuracy exceeds 95% at every distance up to 2048"
     )
-    assert answer[1:] == ["over 95%", "99.7%", "invalid: controls off"]
+    assert answer[1] == "over 95%"
+    assert answer[3].startswith("**invalid: controls off**: pointer, D=512, 100,000 tokens: 0.997")
 
 
 def test_every_table_has_the_command_that_leads_to_its_rows(page: str) -> None:

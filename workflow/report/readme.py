@@ -36,7 +36,7 @@ from workflow.report.tables import TABLES, make
 
 Where = Mapping[str, Any]
 WORDS = {"position": "positional encoding", "variant": "changed settings"}
-TIMED = ["pointer", "transformer", "longformer", "identity"]
+TIMED = ["pointer-formula", "pointer", "transformer", "longformer", "identity"]
 COPIED = [*TIMED, "pointer-dense", "transformer-unfused", "uniform", "oracle-copy"]
 PLAIN: Where = {"model": "pointer", "variant": ""}
 COPY: Where = {"experiment": "copy", "dtype": "float32"}
