@@ -84,7 +84,9 @@ def test_a_tier_from_nothing_to_figures_through_a_kill(
     code, again = pipelines.snakemake(tmp_path, *tiny)
     assert code == 0, again
     assert finished.stat().st_mtime_ns == measured  # kept, not measured again
-    assert [row["status"] for row in pipelines.rows(tmp_path).values()] == ["ok"] * ROWS
+    # A session that others disturb is timed once more, which adds rows to its file.
+    first_rows = [row for row in pipelines.rows(tmp_path).values() if not row["attempt"]]
+    assert [row["status"] for row in first_rows] == ["ok"] * ROWS
     assert " (100%) done" in again
     assert "claims, invalid: controls off: no finished copy row of oracle-copy" in again
     made = tmp_path / "results" / "tiny"
@@ -144,7 +146,7 @@ def test_a_rule_of_one_baseline_makes_its_rows_and_no_others(
     own = tmp_path / "own.yaml"
     own.write_text(json.dumps({"models": {"my_mixer": "planted:Honest"}, **chosen}))
     _, output = pipelines.snakemake(tmp_path, *tiny, str(own), "--dry-run", "--quiet", "host")
-    wanted = {"run_shared": 3, "run_my_mixer": 2, "run_exclusive": 1}
+    wanted = {"run_shared": 3, "run_my_mixer": 6, "run_exclusive": 1}
     assert pipelines.planned(output) == wanted, output
 
 
