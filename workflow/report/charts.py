@@ -13,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 
+from workflow.bench.cell import Trunk
 from workflow.report import models, paper
 from workflow.report.estimates import PLACE, select
 from workflow.report.layout import axis
@@ -179,7 +180,7 @@ def _speedup(reference: str) -> Curves:
 
 def _accuracy(experiment: str, prefix: str = "", published: Published = None) -> Curves:
     label = "Accuracy, hard argmax inference (%)"
-    where = {"experiment": experiment}
+    where = {"experiment": experiment, "trunk": str(Trunk())}  # the paper's; curves has others
     return Curves("accuracy", label, where, 0.01, prefix, ENDS, published)
 
 

@@ -24,6 +24,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from pointer.errors import InputError
+from workflow.bench.cell import Trunk
 from workflow.report import charts, models, paper, style
 from workflow.report.charts import CHARTS, Panel, finished
 from workflow.report.curves import curves
@@ -183,7 +184,7 @@ def together(untimed: Iterable[Series]) -> str:
 
 def loss_curves(_: Table, frame: Table) -> Figure:
     """Draw training loss by tokens, a panel a distance, a line a seed, and the loss of guessing."""
-    rows = prepare(frame[frame["experiment"] == "copy"])
+    rows = prepare(frame[(frame["experiment"] == "copy") & (frame["trunk"] == str(Trunk()))])
     rows["curve"] = rows["loss_curve"].map(_curve, na_action=None)
     rows = rows[rows["curve"].map(len) > 0]
     looks = looks_of(rows)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from pointer.errors import InputError
+from workflow.bench.cell import Trunk
 from workflow.bench.measure import statistics
 from workflow.report import layout, notes, paper, render
 from workflow.report.estimates import ESTIMATE, KEY, TYPES, select
@@ -219,7 +220,8 @@ SEEDS = (
     "Mean over the seeds that reached 95% of a held-out sequence, in brackets the least and the "
     "most of them; accuracy over all seeds."
 )
-COPY, TEXT = {"experiment": "copy"}, {"task": "bytes"}
+COPY: Where = {"experiment": "copy", "trunk": str(Trunk())}
+TEXT: Where = {"task": "bytes"}
 TRAINING, INFERENCE = {"phase": "training"}, {"phase": "inference"}
 POSITION = ("position",)
 EXPONENTS = ("time_exponent", "flops_step_exponent", "saved_bytes_per_sequence_exponent")
