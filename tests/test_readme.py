@@ -146,7 +146,7 @@ def test_only_the_answer_of_the_readme_changes_and_twice_gives_the_same(
     text = (folder / "README.md").read_text(encoding="utf-8")
     assert written(rows(), folder) == {"README.md": text, "docs/results.md": page}
     assert text.startswith("above\n<!-- answer:begin -->\n| claim")
-    assert text.endswith("```\n<!-- why:end -->\nbelow\n")
+    assert text.endswith("<!-- why:end -->\nbelow\n")
     assert "replaced" not in text
     drawn = {path.name for path in (folder / "docs" / "figures").iterdir()}
     assert drawn == {"speedup.png", "copy_accuracy.png"}
