@@ -88,7 +88,7 @@ def test_a_tier_from_nothing_to_figures_through_a_kill(
     first_rows = [row for row in pipelines.rows(tmp_path).values() if not row["attempt"]]
     assert [row["status"] for row in first_rows] == ["ok"] * ROWS
     assert " (100%) done" in again
-    assert "claims, invalid: controls off: no finished copy row of oracle-copy" in again
+    assert "verdicts, invalid: controls off: no finished copy row of oracle-copy" in again
     made = tmp_path / "results" / "tiny"
     assert (made / "rows.parquet").exists()
     assert (made / "estimates.csv").exists()
