@@ -32,8 +32,7 @@ UNPAIRED = [key for key in KEY if key not in ("model", "variant", "against", "po
 
 QUANTITIES = {
     "accuracy": Quantity("share"),  # low, high: the widest of the seeds' Wilson intervals
-    # With sequences as units, where a row has them; t over seeds, so that more of them narrow it.
-    "accuracy_by_sequence": Quantity("share", "mean, t"),
+    "accuracy_by_sequence": Quantity("share"),  # with sequences as units, where a row has them
     # In training mode at the end, less that of hard inference.
     "accuracy_gap": Quantity("share", "mean, t"),
     # Less the reference's, by seed.
