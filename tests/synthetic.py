@@ -16,7 +16,7 @@ import pandas as pd
 
 from workflow.bench.experiments import EXPERIMENTS, TASKS
 from workflow.bench.rows import complete, write_row
-from workflow.report import estimates, frame, tables
+from workflow.report import claims, estimates, frame, ledger, tables
 from workflow.report.layout import Table
 
 Row = dict[str, Any]
@@ -374,6 +374,12 @@ def table_of(rows: Iterable[Row]) -> pd.DataFrame:
 def make(name: str, rows: Iterable[Row]) -> Table:
     """The named table of these rows."""
     return tables.make(name, estimates.build(table_of(rows)))
+
+
+def judged(frame: pd.DataFrame, path: Path, tier: str = "") -> list[claims.Line]:
+    """The lines of a frame of rows under a ledger."""
+    unsound = claims.unsound_rows(frame)
+    return claims.judge(estimates.build(frame), ledger.read(path), tier, unsound)
 
 
 def store(rows: Iterable[Row], folder: Path) -> Path:

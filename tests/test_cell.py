@@ -104,6 +104,10 @@ def test_bad_values_are_refused_by_name(setting: dict[str, Any], words: str) -> 
             r"'pair' is unknown\. Did you mean 'pairs'",
         ),
         ({"experiment": "mqar"}, "model is None"),
+        ({**COPY, "task": {"distance": 5}}, "task"),
+        ({**COPY, "task": {"name": ["copy"]}}, "task"),
+        ({**COPY, "task": 3}, "task"),
+        ({**COPY, "trunk": 5}, "valid dictionary"),
     ],
 )
 def test_an_unknown_key_of_a_settings_file_is_named(values: dict[str, Any], words: str) -> None:

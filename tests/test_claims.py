@@ -56,7 +56,7 @@ def line(claim_id: str, rows: list[synthetic.Row], tier: str = "paper", reading:
 
 def judged(rows: list[synthetic.Row], claims_file: Path = LEDGER) -> list[Line]:
     """Return all lines of a ledger."""
-    return claims.of_rows(table_of(rows), claims_file)
+    return synthetic.judged(table_of(rows), claims_file)
 
 
 def cells(rows: list[synthetic.Row], quantity: str, **keys: object) -> list[Cell]:
@@ -305,7 +305,7 @@ def test_a_row_that_verify_refuses_gives_no_verdict() -> None:
 
 
 def test_smoke_gives_no_verdict(tmp_path: Path) -> None:
-    lines = claims.of_rows(table_of(synthetic.grid()), LEDGER, "smoke")
+    lines = synthetic.judged(table_of(synthetic.grid()), LEDGER, "smoke")
     assert {line.verdict for line in lines} == {Verdict.SMOKE}
     files = render.write(claims.table(lines), tmp_path, "smoke")
     said = f"{len(lines)} verdicts, no verdict: smoke: runs of smoke size decide nothing"

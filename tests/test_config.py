@@ -98,6 +98,14 @@ def test_a_budget_at_a_single_distance_replaces_that_of_all() -> None:
         config.checked({"experiments": {"copy": {"tokens_at": {"8191.5": 1}}}}, "here")
 
 
+@pytest.mark.parametrize("rule", ["longformer", "linear", "paper", "float32"])
+def test_a_rules_budget_holds_wherever_the_rule_does(rule: str) -> None:
+    copy = {"models": ["longformer"], "controls": ["none"], "distances": [512], "seeds": [0]}
+    block = {"copy": {**copy, "restrict": {rule: {"tokens": 5000}}}}
+    tier = config.from_files([], {"tier": "mine", "experiments": block, "extends": "smoke"})
+    assert [cell.tokens for cell in config.cells(tier)] == [5000]
+
+
 def test_a_budget_added_at_the_top_holds_at_every_distance() -> None:
     cells = config.cells(config.tier("paper", {"tokens": 300_000}))
     assert {c.tokens for c in cells if c.task_name == "copy"} == {300_000}

@@ -27,7 +27,7 @@ GROUND = "#15181d"  # of the dark page
 
 
 def page_of(rows: pd.DataFrame, tier: str = "default") -> str:
-    return build.html(estimates.build(rows), rows, claims.of_rows(rows, LEDGER, tier), tier)
+    return build.html(estimates.build(rows), rows, synthetic.judged(rows, LEDGER, tier), tier)
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def numbers(grid: pd.DataFrame) -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def page(grid: pd.DataFrame, numbers: pd.DataFrame) -> str:
-    return build.html(numbers, grid, claims.of_rows(grid, LEDGER, "default"), "default")
+    return build.html(numbers, grid, synthetic.judged(grid, LEDGER, "default"), "default")
 
 
 class Scripts(HTMLParser):

@@ -24,7 +24,7 @@ pytest.importorskip(
 from page_browser import WIDTHS, chromium, opened, scrolled
 from playwright.sync_api import Browser, Page, Request, expect
 
-from workflow.report import claims, estimates, frame, ledger, tables
+from workflow.report import estimates, frame, ledger, tables
 from workflow.report.page import build
 
 pytestmark = pytest.mark.browser
@@ -42,7 +42,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page of synthetic rows: every status, two machines, hostile names, two traces."""
     folder = tmp_path_factory.mktemp("page")
     rows = frame.collect(synthetic.store(synthetic.grid(), folder), folder)
-    lines = claims.of_rows(rows, ROOT / "config" / "claims.yaml")
+    lines = synthetic.judged(rows, ROOT / "config" / "claims.yaml")
     drawn = folder / "time.svg"
     drawn.write_text(SVG, encoding="utf-8")
     return build.write(

@@ -194,11 +194,14 @@ class Cell(Closed):
         entry = experiments.EXPERIMENTS.get(str(values.get("experiment")))
         if entry is None or not entry.trains:
             return values
-        task = values.get("task") or {"name": entry.task}
-        name = task["name"] if isinstance(task, dict) else task.name
+        values = {**values, "task": values.get("task") or {"name": entry.task}}
+        if "lr" in values:
+            return values
+        task = values["task"]  # not yet validated
+        name = task.get("name") if isinstance(task, dict) else getattr(task, "name", None)
         trunk = Trunk.model_validate(values.get("trunk", {}))
         model = str(values.get("model")).partition("=")[0]
-        return {"lr": rates.chosen(name, str(trunk), model), **values, "task": task}
+        return {**values, "lr": rates.chosen(str(name), str(trunk), model)}
 
     @model_validator(mode="after")
     def _fits(self) -> Cell:

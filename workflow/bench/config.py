@@ -340,7 +340,7 @@ def _of_task(experiment: str, task: str, block: Config) -> Iterator[Cell]:
             continue
         for model in chosen:
             entry = registry.info(model)
-            own = {**settings, **_tokens(entry, size, block)}
+            own = {**settings, **_tokens(entry, size, dtype, block)}
             for mixer in variants(entry.name, block):
                 yield Cell.of(experiment, model, task=task, mixer=mixer, **own)
 
@@ -357,10 +357,8 @@ def _sizes(block: Config, axis: str, task: str) -> list[int]:
 
 
 def _takes_part(entry: registry.Entry, repeat: int, values: Config, block: Config) -> bool:
-    """Return whether no rule under `restrict` for the model, its group, its cost class, controls
-    or the dtype excludes it here."""
-    for name in (entry.name, entry.group, entry.cost, entry.kind, values["dtype"]):
-        rule = block["restrict"].get(name, {})
+    """Return whether no rule under `restrict` excludes the model here."""
+    for rule in _rules(entry, values["dtype"], block):
         if repeat >= rule.get("repeats", math.inf):
             return False
         for key, setting in AXES.items():
@@ -369,10 +367,17 @@ def _takes_part(entry: registry.Entry, repeat: int, values: Config, block: Confi
     return True
 
 
-def _tokens(entry: registry.Entry, size: int, block: Config) -> Config:
-    """Return the budget at a size, if the block gives one: a rule's for the model comes first, and
-    the narrowest rule wins."""
-    rules = [block["restrict"].get(name, {}) for name in (entry.name, entry.kind, entry.cost)]
+def _rules(entry: registry.Entry, dtype: str, block: Config) -> list[Config]:
+    """Return the rules under `restrict` for the model, controls, its cost class, its group and the
+    dtype, the narrowest first."""
+    names = (entry.name, entry.kind, entry.cost, entry.group, dtype)
+    return [block["restrict"].get(name, {}) for name in names]
+
+
+def _tokens(entry: registry.Entry, size: int, dtype: str, block: Config) -> Config:
+    """Return the budget at a size, if the block gives one: the narrowest rule's, else the block's
+    own at that size."""
+    rules = _rules(entry, dtype, block)
     for source in (*rules, {"tokens_at": block.get("tokens_at", {})}):
         if str(size) in source.get("tokens_at", {}):
             return {"tokens": source["tokens_at"][str(size)]}

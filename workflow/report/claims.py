@@ -22,13 +22,12 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import pandas as pd
 
 from workflow.bench.experiments import EXPERIMENTS
 from workflow.bench.rows import checks
-from workflow.report import estimates, intervals, ledger, rules
+from workflow.report import intervals, rules
 from workflow.report.estimates import KEY, PLACE, from_json, select
 from workflow.report.frame import unpack
 from workflow.report.layout import Table, named, significant
@@ -111,11 +110,6 @@ def judge(
         reason = "runs of smoke size decide nothing"
         return [replace(line, verdict=Verdict.SMOKE, why=reason) for line in lines]
     return lines
-
-
-def of_rows(frame: pd.DataFrame, path: Path, tier: str = "") -> list[Line]:
-    """Return the lines of a frame of rows under a ledger."""
-    return judge(estimates.build(frame), ledger.read(path), tier, unsound_rows(frame))
 
 
 def controls_off(numbers: pd.DataFrame) -> list[str]:

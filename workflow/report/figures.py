@@ -26,7 +26,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 from pointer.errors import InputError
 from workflow.bench.cell import Trunk
 from workflow.report import charts, models, paper, style
-from workflow.report.charts import CHARTS, Panel, finished
+from workflow.report.charts import CHARTS, NEVER, Panel, finished
 from workflow.report.curves import curves
 from workflow.report.estimates import PLACE, from_json, select
 from workflow.report.estimates.runs import prepare
@@ -38,7 +38,6 @@ from workflow.report.page import explorer
 Table = pd.DataFrame
 FAILURES_NAMED = 6
 SPREAD = 0.16  # octaves over which models are moved sideways, so that equal accuracies stay apart
-NEVER = 1.5  # times the budget: where seeds stand that never got to 95%
 DEFAULTS, CHANGED = models.COLOURS[2], models.COLOURS[0]  # blue, vermilion
 
 

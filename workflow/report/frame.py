@@ -17,6 +17,7 @@ import pandas as pd
 
 from pointer.errors import InputError
 from workflow.bench import tasks
+from workflow.bench.cell import Trunk
 from workflow.bench.rows import (
     LINES,
     as_json,
@@ -65,7 +66,7 @@ def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
     nested values as JSON."""
     task, trunk = row.get("task") or {}, row.get("trunk")
     flat = {**row, "task": task.get("name"), **{key: task.get(key) for key in SIZES}}
-    flat["trunk"] = f"{trunk['layers']}x{trunk['width']}x{trunk['heads']}" if trunk else None
+    flat["trunk"] = str(Trunk(**trunk)) if trunk else None
     for key, value in flat.items():
         if isinstance(value, list | dict):
             flat[key] = json.dumps(value, sort_keys=True, ensure_ascii=False)

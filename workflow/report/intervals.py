@@ -71,29 +71,23 @@ def difference(right: float, n: float, other_right: float, other_n: float) -> In
     return Interval(value, value - below, value + above)
 
 
-def _t(freedom: int, level: float = LEVEL) -> float:
-    return float(stats.t.ppf((1 + level) / 2, freedom))
+def _t(freedom: int) -> float:
+    return float(stats.t.ppf((1 + LEVEL) / 2, freedom))
 
 
-def mean(
-    values: Sequence[float],
-    least: float = -math.inf,
-    most: float = math.inf,
-    level: float = LEVEL,
-) -> Interval:
+def mean(values: Sequence[float], least: float = -math.inf, most: float = math.inf) -> Interval:
     """Return the mean with Student's t interval, cut to `least` and `most`; no bounds for fewer
     than two values."""
     centre = float(np.mean(values))
     if len(values) < 2:
         return Interval(centre, math.nan, math.nan)
-    half = _t(len(values) - 1, level) * float(stats.sem(values))
+    half = _t(len(values) - 1) * float(stats.sem(values))
     return Interval(centre, max(least, centre - half), min(most, centre + half))
 
 
-def ratio(ratios: Sequence[float], level: float = LEVEL) -> Interval:
+def ratio(ratios: Sequence[float]) -> Interval:
     """Return the ratio that paired repeats agree on: their geometric mean, with t on logarithms."""
-    logs = mean([math.log(value) for value in ratios], level=level)
-    return Interval(math.exp(logs.value), math.exp(logs.low), math.exp(logs.high))
+    return Interval(*statistics.ratio([math.log(value) for value in ratios], LEVEL))
 
 
 def exponent(lengths: Sequence[float], values: Sequence[float]) -> Interval:

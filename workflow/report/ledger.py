@@ -24,6 +24,7 @@ from pydantic import (
 from pydantic_core import core_schema
 
 from workflow.bench import experiments, registry
+from workflow.bench.cell import Trunk
 from workflow.bench.validation import Closed, Flag, Number, Whole, input_error, read_yaml
 from workflow.report import layout, paper
 from workflow.report.estimates import KEY, NAMES, PLACE, QUANTITIES, WORK, select
@@ -66,7 +67,7 @@ class Statement(Closed):
     experiment: Annotated[str, one_of(experiments.EXPERIMENTS)] | None = None
     task: Annotated[str, one_of(experiments.TASKS)] | None = None
     model: Model | None = Field(None, description="left out: that of the reading")
-    trunk: Words = Field("6x256x8", description="layers x width x heads; the paper's")
+    trunk: Words = Field(str(Trunk()), description="layers x width x heads; the paper's")
     variant: Words = Field("", description="changed settings, such as candidates=offsets+content")
     against: Model | None = Field(None, description="the model of a ratio's other side")
     phase: Literal["training", "inference"] | None = None

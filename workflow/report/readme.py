@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import pandas as pd
 
 from pointer.errors import InputError
@@ -262,16 +261,10 @@ def _answered(line: claims.Line | None) -> str:
 
 def document(rows: pd.DataFrame, book: ledger.Ledger, lines: list[claims.Line]) -> str:
     """Return docs/report.md: claims, readings, protocol, verdicts, what would change them."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).with_name("templates")),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
     own = [line for line in lines if not line.claim.contradiction]
     undecided = (Verdict.INCONCLUSIVE, Verdict.NOT_TESTABLE)
-    return environment.get_template("report.md").render(
+    template = render.templates(keep_trailing_newline=True).get_template("report.md")
+    return template.render(
         machines=machines(rows),
         aloud="\n".join(verdicts.aloud(claims.table(lines).data.to_dict("records"))),
         readings=book.readings,

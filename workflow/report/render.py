@@ -86,11 +86,19 @@ def page(table: Table, title: str) -> str:
     )
     styler = styler.set_properties(subset=numeric, **{"text-align": "right"}) if numeric else styler
     body = styler.set_uuid(table.name).to_html(table_attributes='class="dataframe"')
-    loader = jinja2.FileSystemLoader(Path(__file__).with_name("templates"))
-    environment = jinja2.Environment(
-        loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True
+    template = templates(autoescape=True).get_template("table.html")
+    return template.render(title=title, table=body, notes=table.notes)
+
+
+def templates(**options: bool) -> jinja2.Environment:
+    """Return the report's templates; `options` are jinja2's."""
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).with_name("templates")),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        **options,  # type: ignore[arg-type]
     )
-    return environment.get_template("table.html").render(title=title, table=body, notes=table.notes)
 
 
 def escape_latex(text: object) -> str:

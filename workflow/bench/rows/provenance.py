@@ -112,11 +112,19 @@ def with_imports(start: Iterable[Path]) -> list[Path]:
         if file in files:
             continue
         files.append(file)
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.ImportFrom) and node.module:
-                names = [node.module, *(f"{node.module}.{name.name}" for name in node.names)]
-                found = [find_file(name) for name in names if name.startswith(MAKING)]
-                queue += [path for path in found if path is not None]
+        queue += imported(file)
+    return files
+
+
+@functools.cache
+def imported(file: Path) -> list[Path]:
+    """Return the files of MAKING that a file imports itself."""
+    files = []
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module, *(f"{node.module}.{name.name}" for name in node.names)]
+            found = [find_file(name) for name in names if name.startswith(MAKING)]
+            files += [path for path in found if path is not None]
     return files
 
 

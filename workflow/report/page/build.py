@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import itables.options
-import jinja2
 import pandas as pd
 from plotly.offline import get_plotlyjs
 
 from pointer.errors import InputError
 from workflow.bench.rows import write_atomically
-from workflow.report import claims, claims_figure, figures, models, tables
+from workflow.report import claims, claims_figure, figures, models, render, tables
 from workflow.report.estimates import WORK
 from workflow.report.estimates.runs import prepare
 from workflow.report.frame import csv_text, unpack
@@ -109,13 +108,7 @@ def html(
         "traced": traced["models"],
         "origin": origins(runs),
     }
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = render.templates(autoescape=True)
     compact = {"allow_nan": False, "separators": (",", ":"), "ensure_ascii": False}
     environment.policies["json.dumps_kwargs"] = compact
     bundle = Path(str(itables.options.dt_bundle))
