@@ -115,8 +115,10 @@ def finish(folder: Path, *target: str) -> None:
 
 
 def rows(folder: Path) -> Rows:
-    """Return every row of a folder; raise RowError for half a row."""
-    return {path.name: row for path, row in read_rows(folder / "results" / "runs")}
+    """Return every row of a folder, of a disturbed session the last; raise RowError for half a
+    row."""
+    found = read_rows(folder / "results" / "runs")
+    return {path.name.replace("-again", ""): row for path, row in found}
 
 
 def digests(rows: Rows) -> set[str]:
