@@ -185,7 +185,7 @@ def copied(model: str, distance: int, accuracy: float, **values: Any) -> Row:
 
 
 def wilson(share: float, n: int) -> tuple[float, float]:
-    """Wilson's 95% interval, written out (Wilson 1927)."""
+    """Wilson's 97.5% interval, written out (Wilson 1927)."""
     z = 1.959964
     middle, half = (
         share + z * z / (2 * n),

@@ -119,8 +119,8 @@ def test_accuracies_and_counted_work(
     code, found = said(capsys, folders, a, b)
     told = agreements(found)
     assert code == 1
-    assert told["accuracy_by_sequence, copy, pointer, 512"] == "agree"
-    assert told["accuracy_by_sequence, copy, longformer, 512"] == "differ"
+    assert told["accuracy, copy, pointer, 512"] == "agree"
+    assert told["accuracy, copy, longformer, 512"] == "differ"
     assert told["flops_step, complexity, pointer, 512"] == "agree"
     assert told["flops_step, complexity, transformer, 512"] == "differ"
     assert told["saved_bytes_per_sequence, complexity, transformer, 512"] == "agree"

@@ -273,6 +273,30 @@ def test_hops_are_given_by_layer_and_by_half() -> None:
     assert one(rows, "longest_hop_upper").most == 640
 
 
+def test_hops_on_text_need_a_model_that_has_learned_more_than_the_trunk_alone() -> None:
+    def trained(experiment: str, model: str, bits: float) -> Row:
+        made = traced if experiment == "interpretability" else row
+        text = {"experiment": experiment, "model": model, "task": "bytes", "length": 512}
+        return made(**{"distance": None, **text, "tokens_budget": 10**6, "bits_per_byte": bits})
+
+    for bits, doubt in ((2.0, ""), (3.0, "no better than identity on text")):
+        rows = [trained("interpretability", "pointer", bits), trained("bytes", "identity", 2.5)]
+        assert one(rows, "mean_hop_lower").doubt == doubt
+    assert one(rows[:1], "mean_hop_lower").doubt == "no better than identity on text"
+
+
+def test_a_change_is_compared_with_the_model_without_it_seed_by_seed() -> None:
+    def hopped(accuracy: float, seed: int, **mixer: Any) -> Row:
+        settings = {"mixer": mixer}
+        return row(experiment="khop", hops=2, accuracy=accuracy, seed=seed, settings=settings)
+
+    rows = [hopped(0.9 + seed / 100, seed) for seed in range(3)]
+    rows += [hopped(0.7 + seed / 100, seed, chain=False) for seed in range(3)]
+    lost = one(rows, "accuracy_difference")
+    assert (lost.variant, lost.against, lost.n) == ("chain=false", "pointer", 3)
+    assert lost.value == pytest.approx(-0.2)
+
+
 def test_a_spread_needs_every_distance_and_models_that_learned() -> None:
     distances = (512, 1024, 1536, 2048)
     rows = [copied("pointer", d, 0.99, seed=s) for d in distances for s in range(2)]

@@ -1,5 +1,5 @@
-"""Intervals: known values, and coverage by simulation: a 95% interval must hold the truth in about
-95 of 100 worlds."""
+"""Intervals: known values, and coverage by simulation: a 97.5% interval must hold the truth in
+about 97.5 of 100 worlds."""
 
 import itertools
 import math
@@ -20,13 +20,13 @@ def coverage(holds: list[bool]) -> float:
 
 def test_wilson_at_the_papers_800_symbols() -> None:
     found = intervals.wilson(762, 800)  # 95.25%
-    assert (round(100 * found.low, 2), round(100 * found.high, 2)) == (93.55, 96.52)
+    assert (round(100 * found.low, 2), round(100 * found.high, 2)) == (93.26, 96.67)
 
 
 def test_difference_of_the_papers_accuracies_holds_zero() -> None:
     found = intervals.difference(762, 800, 758, 800)
     assert 100 * found.value == pytest.approx(0.5)
-    assert (100 * found.low, 100 * found.high) == pytest.approx((-1.6, 2.6), abs=0.1)
+    assert (100 * found.low, 100 * found.high) == pytest.approx((-1.6, 2.6), abs=0.5)
     assert found.holds(0.0)
 
 
@@ -34,7 +34,7 @@ def test_difference_of_the_papers_accuracies_holds_zero() -> None:
 def test_wilson_covers(truth: float, n: int) -> None:
     generator = np.random.default_rng(1)
     right = generator.binomial(n, truth, size=WORLDS)
-    assert 0.93 <= coverage([intervals.wilson(int(k), n).holds(truth) for k in right]) <= 0.98
+    assert 0.955 <= coverage([intervals.wilson(int(k), n).holds(truth) for k in right]) <= 0.99
 
 
 def test_sequences_are_the_units_where_symbols_fall_together() -> None:
@@ -48,7 +48,7 @@ def test_sequences_are_the_units_where_symbols_fall_together() -> None:
         naive.append(intervals.wilson(int(right.sum()), 20 * 512).holds(0.8))
         units.append(intervals.accuracy(list(right), 512).holds(0.8))
     assert coverage(naive) < 0.5
-    assert 0.90 <= coverage(units) <= 0.98
+    assert 0.94 <= coverage(units) <= 0.99
 
 
 def test_one_long_sequence_is_one_unit() -> None:
@@ -66,7 +66,7 @@ def test_t_covers_at_three_seeds_where_a_bootstrap_does_not() -> None:
         drawn = generator.choice(seeds, size=(400, 3)).mean(axis=1)
         low, high = np.quantile(drawn, [0.025, 0.975])
         bootstrap.append(low <= 1.0 <= high)
-    assert 0.93 <= coverage(t) <= 0.97
+    assert 0.96 <= coverage(t) <= 0.99
     assert coverage(bootstrap) < 0.80
 
 
@@ -77,7 +77,7 @@ def test_the_ratio_of_paired_repeats_covers(pairs: int) -> None:
         intervals.ratio(list(np.exp(generator.normal(math.log(2.0), 0.1, size=pairs)))).holds(2.0)
         for _ in range(500)
     ]
-    assert 0.91 <= coverage(holds) <= 0.985
+    assert 0.955 <= coverage(holds) <= 0.995
 
 
 def test_the_exponent_is_found_and_covered() -> None:
@@ -87,7 +87,7 @@ def test_the_exponent_is_found_and_covered() -> None:
         intervals.exponent(lengths, lengths**1.4 * np.exp(generator.normal(0, 0.05, 12))).holds(1.4)
         for _ in range(500)
     ]
-    assert 0.92 <= coverage(holds) <= 0.98
+    assert 0.955 <= coverage(holds) <= 0.99
     assert intervals.exponent([256, 512, 1024], [1, 4, 16]).value == pytest.approx(2.0)
 
 
@@ -105,8 +105,10 @@ def test_an_exponent_over_repeats_is_covered_where_a_repeat_drifts_as_a_whole() 
         intervals.exponent(*(list(itertools.chain(*axis)) for axis in zip(*w, strict=True)))
         for w in worlds
     ]
-    assert 0.92 <= coverage([intervals.exponent_over(world).holds(1.4) for world in worlds]) <= 0.98
-    assert coverage([interval.holds(1.4) for interval in pooled]) < 0.85
+    assert (
+        0.955 <= coverage([intervals.exponent_over(world).holds(1.4) for world in worlds]) <= 0.99
+    )
+    assert coverage([interval.holds(1.4) for interval in pooled]) < 0.9
     assert intervals.exponent_over(worlds[0][:1]) == intervals.exponent(*worlds[0][0])
 
 
@@ -134,7 +136,7 @@ def test_coverage_would_notice_an_interval_that_is_too_narrow(kind: str) -> None
         ),
     }
     truth, draw = worlds[kind]
-    assert coverage([shrunk(draw(), 0.6).holds(truth) for _ in range(300)]) < 0.90
+    assert coverage([shrunk(draw(), 0.6).holds(truth) for _ in range(300)]) < 0.95
 
 
 def shrunk(found: Interval, share: float) -> Interval:

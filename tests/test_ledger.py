@@ -95,7 +95,7 @@ def test_table_and_figure_are_written_and_a_line_a_claim_is_printed(
 
 def test_the_figure_shows_our_number_over_what_the_claim_asks() -> None:
     asked = {
-        "quantity": "accuracy_by_sequence",
+        "quantity": "accuracy",
         "experiment": "copy",
         "model": "pointer",
         "at": [512],

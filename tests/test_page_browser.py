@@ -346,12 +346,14 @@ def test_verdicts_can_be_picked_and_their_commands_copied(page: Page) -> None:
     assert set(kinds) == {kind}
     chosen.click()
     assert page.locator(".card:visible").count() == page.locator(".card").count() > len(kinds)
+    page.locator("#claim-speed-2048-L > summary").click()
     page.locator("#claim-speed-2048-L [data-copy]").click()
     expect(page.locator("#claim-speed-2048-L [data-copy]")).to_have_text("Copied")
     assert page.evaluate("navigator.clipboard.readText()") == ledger.COMMAND
 
 
 def test_a_verdict_leads_to_its_rows(page: Page) -> None:
+    page.locator("#claim-copy-95-L > summary").click()
     page.locator("#claim-copy-95-L [data-rows]").click()
     expect(page.locator("#table-rows .dt-info")).to_contain_text("of 12 entries")
     assert set(column(page, "experiment")) == {"copy"}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import os
 import re
+import time
 from typing import Any
 
 import pytest
@@ -12,7 +14,7 @@ from hypothesis import strategies as st
 
 from workflow.bench import config, grid, registry
 from workflow.bench.cell import Cell
-from workflow.bench.rows import provenance
+from workflow.bench.rows import provenance, run
 
 SMALL: dict[str, Any] = {
     "tier": "t",
@@ -223,3 +225,23 @@ def test_jobs_side_by_side_never_use_more_threads_than_allowed(
     used = min(wanted or allowed, allowed)
     at_once = cores // claimed
     assert at_once * used <= max(allowed, used)
+
+
+def test_only_optional_rows_wait_and_have_a_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = grid.Grid({})
+    paths = list(asked.cells("default"))
+    jobs = {path: asked.job(path) for path in paths}
+    timings = tuple(path for path in paths if jobs[path].cells[0].timing)
+    for job in jobs.values():
+        assert job.after == (timings if job.optional else ())
+    cut = {job.cells[0].experiment for job in jobs.values() if job.optional}
+    assert cut == {"memory", "repository", "interpretability"}
+
+    monkeypatch.setattr(os, "environ", {})
+    asked._set_deadline([paths[0], "results/paper/manifest.txt"])
+    assert run.DEADLINE not in os.environ  # no minutes in that tier
+    asked._set_deadline([paths[0], "results/manifest.txt"])
+    assert 24 * 60 < float(os.environ[run.DEADLINE]) - time.time() <= 25 * 60
+    assert asked.end() == []
+    asked.deadline = time.time() - 300
+    assert asked.end() == [f"took 5 minutes more than {grid.LEAST}"]

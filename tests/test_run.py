@@ -333,3 +333,25 @@ def test_a_model_that_fails_its_contract_gets_no_number_whatever_is_there(
         rows.append((row["status"], row["reason"], row["accuracy"]))
     assert rows == [("ok", None, 1.0), ("error", "fails the contract: causal: leaks", None)]
     assert [path.name for path in tmp_path.iterdir()] == ["row.json"]
+
+
+def test_the_deadline_skips_an_optional_row_and_the_next_run_makes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    cell, out = Cell.of("copy", "chance", tokens=0, distance=4, evaluate_symbols=10), Path("r.json")
+    monkeypatch.setenv(run.DEADLINE, "0")
+    row, _ = run.row_of(cell, out, keep=True, optional=True)
+    assert row["status"] == "skipped"
+    assert row["reason"].startswith("deadline: ")
+    assert run.tried(out) == 1  # another parameter of the job, so that Snakemake runs it again
+    row, _ = run.row_of(cell, out, keep=True)
+    assert row["status"] == "ok"  # what a verdict needs is never cut
+
+    out.unlink()
+    run.row_of(cell, out, keep=True, optional=True)
+    monkeypatch.delenv(run.DEADLINE)
+    row, kept = run.row_of(cell, out, keep=True, optional=True)
+    assert (row["status"], row["attempt"], kept) == ("ok", 1, False)
+    assert run.tried(out) == 1
+    assert run.row_of(cell, out, keep=True, optional=True) == (row, True)

@@ -173,20 +173,23 @@ def cell_of(options: dict[str, Any]) -> Cell:
 @click.option("--out", type=FILE, help="the row's file; without it the row is printed")
 @click.option("--contract", type=FILE, help="the verdict on the model, made if need be")
 @click.option("--keep", is_flag=True, help="leave a finished row in --out as it is")
-def run(out: Path | None, contract: Path | None, keep: bool, **options: Any) -> int:
+@click.option("--optional", is_flag=True, help="skip the row after the deadline of its tier")
+def run(out: Path | None, contract: Path | None, keep: bool, optional: bool, **options: Any) -> int:
     """Measure one row."""
+    from workflow.bench import progress
     from workflow.bench.rows import run as rows
 
     cell = cell_of(options)
     if out is not None and out.is_dir():
         raise InputError.about("--out", str(out), "a file, not a folder", "`--out`")
     with tempfile.TemporaryDirectory(prefix="pointer-bench-") as scratch:
-        row, kept = rows.row_of(cell, out or Path(scratch) / "row.json", contract, keep=keep)
+        file = out or Path(scratch) / "row.json"
+        row, kept = rows.row_of(cell, file, contract, keep=keep, optional=optional)
     if out is None:
         print(json.dumps(row, indent=1))
     else:
         before = " (measured before, kept)" if kept else ""
-        print(f"{rows.outcome(row, cell.label())}{before}", flush=True)
+        print(f"{progress.words()}{rows.outcome(row, cell.label())}{before}", flush=True)
     return OK
 
 
@@ -200,6 +203,7 @@ def session_(members: Sequence[str], out: Path, keep: bool, **options: Any) -> i
 
     MEMBERS are models, each with settings of its mixer behind it, such as "pointer k=32".
     """
+    from workflow.bench import progress
     from workflow.bench.rows import run as rows
     from workflow.bench.rows import timed
 
@@ -211,8 +215,9 @@ def session_(members: Sequence[str], out: Path, keep: bool, **options: Any) -> i
         )
     made, kept = timed.rows_of(Session(with_twin(cells)), out, keep=keep)
     before = " (measured before, kept)" if kept else ""
+    print(f"{progress.words()}session {out.stem}{before}", flush=True)
     for row in made:
-        print(f"{rows.outcome(row, from_dict(row['settings']).label())}{before}", flush=True)
+        print(f"  {rows.outcome(row, from_dict(row['settings']).label())}", flush=True)
     return OK
 
 
@@ -250,6 +255,7 @@ def check(model: str, mixer: tuple[str, ...], out: Path | None) -> int:
     MODEL is a name that `pointer-bench list` prints, or NAME=package.module:Class.
     """
     registry.info(model)
+    from workflow.bench import progress
     from workflow.bench.rows import child, contracts
 
     settings = dict(parse_setting(text) for text in mixer)
@@ -260,10 +266,12 @@ def check(model: str, mixer: tuple[str, ...], out: Path | None) -> int:
     words = verdict.reason or "keeps the contract"
     if failed:
         words = f"fails {failed} of {len(verdict.checks)} checks: no number of it is published"
-    print(" ".join([model, *mixer, words]))
+    line = " ".join([model, *mixer, words])
     if out is not None:
         contracts.write(verdict, out)
+        print(f"{progress.words()}{line}", flush=True)
         return OK
+    print(line)
     return FAILED if verdict.reason else OK
 
 

@@ -29,7 +29,9 @@ from workflow.bench.rows import provenance
 from workflow.bench.sources import ROOT
 from workflow.bench.validation import (
     Closed,
+    Flag,
     ListOf,
+    Number,
     Settings,
     Text,
     Whole,
@@ -125,11 +127,16 @@ BLOCK = _keys(
     variants=(dict[str, list[Settings]], "by model, mixer settings that it is also run with"),
     restrict=(dict[str, Restriction], "the only values for a model, group, cost, control or dtype"),
 )
+BLOCK |= _keys(optional=(Flag, "the tier's deadline may cut these rows: no verdict needs them"))
 BLOCK |= {name: (_accepted(name), None) for name in SETTINGS if name in SCALARS}
 Block: Any = create_model("Block", __base__=Restriction, **BLOCK)
 TIER = _keys(
     tier=(TierName, "the tier's name: at most 64 lower-case letters, digits, - and _"),
     extends=(Text, "the tier of `config/` that this one starts from"),
+    minutes=(
+        Annotated[Number, Field(ge=0)],
+        "after them no optional row starts; left out or 0: there is no deadline",
+    ),
     own_models=(dict[str, Text], 'models outside the repository: name: "package.module:Class"'),
     experiments=(dict[str, Block | None], "experiment names with their settings; null: left out"),
 )
@@ -202,12 +209,15 @@ def overlay(base: Config, added: Config) -> Config:
         if block is None or ("extends" in added and named and name not in named):
             continue
         replaced = top - {"lengths"} if experiments.info(name).trains else top
-        kept = {key: value for key, value in block.items() if key not in replaced}
-        if "restrict" in kept:
+        blocks[name] = {key: value for key, value in block.items() if key not in replaced}
+        if "restrict" in block:
             listed = {key: added[key] for key in replaced if key in added}
-            kept["restrict"] = _lifted(kept["restrict"], {**listed, **(named.get(name) or {})})
-        blocks[name] = kept
-    return merge({**base, "experiments": blocks}, added)
+            own = {**listed, **(named.get(name) or {})}
+            blocks[name]["restrict"] = _lifted(block["restrict"], own)
+    kept = {**base, "experiments": blocks}
+    if "extends" in added:
+        kept.pop("minutes", None)  # the deadline is the base's alone
+    return merge(kept, added)
 
 
 def _lifted(restrict: Config, listed: Config) -> Config:

@@ -7,6 +7,7 @@ suit one tier break no other.
 from __future__ import annotations
 
 import json
+import math
 import os
 import socket
 import time
@@ -18,15 +19,18 @@ from pathlib import Path
 from typing import Any
 
 from pointer.errors import InputError
-from workflow.bench import config, sessions
+from workflow.bench import config, progress, sessions
 from workflow.bench.cell import Cell, threads
 from workflow.bench.experiments import EXPERIMENTS
 from workflow.bench.rows import contracts, estimate, lock, provenance
+from workflow.bench.rows.run import DEADLINE, tried
 from workflow.bench.sources import ROOT, content_hash
 from workflow.bench.validation import read_yaml
 
 RESULTS = "results"
 CACHES = {"__pycache__", ".ruff_cache"}
+LEAST = "the tier's `minutes`: three sessions and three seeds, which verdicts need, are never cut"
+CHECK_S = 5.0  # of a model's contract, two at once
 PIPELINE = Path(RESULTS) / ".pipeline"
 
 
@@ -39,7 +43,9 @@ class Job:
     """What makes a row, those of a session, or the verdict on a model: options of `pointer-bench`,
     and the hash of its sources, so that it runs again when that changes.
 
-    Rows also need the files of their models' verdicts, and earlier rows of a tier come first.
+    Rows also need the files of their models' verdicts, and earlier rows of a tier come first. An
+    optional row waits for the timing sessions of its tier (`after`), which a full machine would
+    put off, and is skipped after the tier's deadline.
     """
 
     cells: tuple[Cell, ...]
@@ -47,6 +53,8 @@ class Job:
     sources: str
     contracts: tuple[str, ...] = ()
     priority: int = 0
+    optional: bool = False
+    after: tuple[str, ...] = ()
 
 
 class Grid:
@@ -65,6 +73,7 @@ class Grid:
         self._held = ExitStack()
         self.cells = cache(self._plan)
         self._jobs: dict[str, Job] = {}
+        self.deadline = math.inf
         published = (ROOT / RESULTS / "paper").glob("*.csv")
         self.published = sorted(
             str(path) for path in published if path.stem not in ("rows", "estimates")
@@ -108,6 +117,10 @@ class Grid:
             raise InputError.about("row", path, accepted, "the target, or the config")
         return self._jobs[path]
 
+    def tried(self, path: str) -> int:
+        """Return how often a deadline cut a row."""
+        return tried(Path(path)) if self.job(path).optional else 0
+
     def begin(self, outputs: Iterable[str]) -> list[str]:
         """Take the lock of the results folder; return lines on the time that `outputs` take.
 
@@ -124,13 +137,33 @@ class Grid:
         owner = f"process {os.getpid()} on {socket.gethostname()}, since {now}"
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, owner.encode(), 0)
-        jobs = [self._jobs[path] for path in outputs if path in self._jobs]
-        cells = [cell for job in jobs if job.contracts for cell in job.cells]
+        outputs = list(outputs)
+        self._set_deadline(outputs)
+        jobs = {path: self._jobs[path] for path in outputs if path in self._jobs}
+        rows = {path: job for path, job in jobs.items() if job.contracts}
+        checks = dict.fromkeys(jobs.keys() - rows.keys(), CHECK_S)
+        cells = [cell for job in rows.values() for cell in job.cells]
+        progress.begin({**checks, **estimate.seconds(cells)})
         return estimate.summary(cells) if cells else []
+
+    def _set_deadline(self, outputs: Iterable[str]) -> None:
+        """Tell all jobs when the minutes of the tiers whose rows are to be collected end."""
+        collected = [Path(path).parent for path in outputs if Path(path).name == "manifest.txt"]
+        minutes = [self.tiers[tier_name(str(folder))].get("minutes", 0) for folder in collected]
+        if minutes and all(minutes):
+            self.deadline = time.time() + 60 * max(minutes)
+            os.environ[DEADLINE] = str(self.deadline)
+
+    def end(self) -> list[str]:
+        """Return a line on a run that took longer than its tier asks for."""
+        late = (time.time() - self.deadline) / 60
+        return [f"took {late:.0f} minutes more than {LEAST}"] if late >= 1 else []
 
     def _plan(self, name: str) -> dict[str, tuple[Cell, ...]]:
         """Return a tier's cells by the files of their rows, and remember their jobs."""
-        planned = sessions.by_file(config.cells(self.tiers[name]))
+        tier = self.tiers[name]
+        planned = sessions.by_file(config.cells(tier))
+        timings = tuple(path for path, cells in planned.items() if cells[0].timing)
         for place, (path, cells) in enumerate(planned.items()):
             verdicts = {}
             for cell in cells:
@@ -140,9 +173,13 @@ class Grid:
                 self._jobs.setdefault(verdict, Job((cell,), [cell.model, *options], key))
                 verdicts[verdict] = provenance.sources(cell)
             timed = cells[0].timing
+            optional = bool(tier["experiments"][cells[0].experiment].get("optional"))
             argv = sessions.Session(cells).argv() if timed else cells[0].argv()
             sources = " ".join(dict.fromkeys(verdicts.values()))
-            row = Job(cells, argv, sources, tuple(verdicts), priority=len(planned) - place)
+            row = Job(
+                cells, argv, sources, tuple(verdicts), len(planned) - place,
+                optional, after=timings if optional else (),
+            )  # fmt: skip
             self._jobs.setdefault(path, row)
         return planned
 

@@ -67,6 +67,7 @@ class Entry(Closed):
 
     name: Annotated[str, AfterValidator(_name)]
     path: Annotated[str, AfterValidator(_path)] = Field(description='"package.module:Class"')
+    title: Text = Field(default="", description="what tables and figures call it, if not its name")
     cost: Cost
     position: Line = Field(description="what it knows of position, such as rotary, or none")
     citation: Line = Field(description="author, year, title, where")

@@ -188,8 +188,8 @@ def _accuracy(experiment: str, prefix: str = "", published: Published = None) ->
 ENDS = ("low", "high")
 TRAINING, INFERENCE = {"phase": "training"}, {"phase": "inference"}
 TIME, RATE = "Time for 20 sequences (s)", "Throughput (tokens/s)"
-BANDS = "Bands are 95% intervals over sessions."
-INTERVALS = "Hard argmax inference on fresh sequences; bars are 95% intervals."
+BANDS = "Bands are 97.5% intervals over sessions."
+INTERVALS = "Hard argmax inference on fresh sequences; bars are 97.5% intervals."
 CHARTS = {
     "time": Chart(
         "Training time",

@@ -34,6 +34,7 @@ from workflow.report.layout import Table, named, significant
 from workflow.report.ledger import Claim, Ledger, Reading, Statement
 from workflow.report.rules import ENOUGH, Cell, NotTestable, Outcome, Verdict
 
+LOOK_AGAIN = "snakemake --cores 4 decide"
 MOST_CELLS = 4  # in the table for people; the CSV has all
 REQUIRED = ("oracle-copy", "chance")
 BLIND = ("chance", "identity")  # do not see other positions
@@ -44,12 +45,12 @@ NOTES = (
     "Reproduced: every interval satisfies the claim. Partially: the direction holds, but not the "
     "size or not every cell or machine. Not reproduced: the intervals exclude it. Inconclusive: "
     "they straddle it, or there are fewer than three runs. Not testable: a device, protocol or "
-    "reference is missing. At 95%, one in twenty verdicts that rest on one interval may be wrong "
-    "by chance.",
+    "reference is missing. At 97.5%, one in forty verdicts that rest on one interval may be wrong "
+    "by chance; after `all` and `decide`, the second and last look, one in twenty.",
     "Of a reading that has more than the paper describes, a claim is attainable instead: with what "
     "the reading takes.",
-    "Intervals are 95%: Wilson's for accuracies, with the symbols of one sequence counted as fewer "
-    "where they stand or fall together; Student's t on the logarithms of paired rounds for "
+    "Intervals are 97.5%: Wilson's for accuracies, with the symbols of one sequence counted as "
+    "fewer where they stand or fall together; Student's t on the logarithms of paired rounds for "
     "ratios, whose value is the geometric mean; Student's t for means over seeds.",
     "Rules and margins: config/claims.yaml. c1 to c6 are contradictions inside the paper.",
 )
@@ -211,7 +212,17 @@ def _judge(claim: Claim, reading: str, tests: Sequence[Statement], numbers: pd.D
     if len(set(verdicts.values())) > 1:
         texts += [f"{verdict} on {place}" for place, verdict in verdicts.items()]
     verdict = rules.over_machines(list(verdicts.values()))
+    if verdict == Verdict.INCONCLUSIVE:
+        texts.append(f"next: {_next(claim, cells, outcomes)}")
     return Line(claim, reading, verdict, tuple(cells), tuple(outcomes), "; ".join(texts))
+
+
+def _next(claim: Claim, cells: Sequence[Cell], outcomes: Sequence[tuple[str, Outcome]]) -> str:
+    """Return the command that makes what an open verdict lacks: the claim's own for rows that are
+    not there, else a second look at intervals that straddle a bound."""
+    open_cells = [label for label, outcome in outcomes if outcome == Outcome.OPEN]
+    complete = [cell.label for cell in cells if not cell.short_of()]
+    return LOOK_AGAIN if set(open_cells) <= set(complete) else claim.command
 
 
 def table(lines: Sequence[Line], most: int = MOST_CELLS) -> Table:
@@ -253,6 +264,10 @@ def value_text(cell: Cell) -> str:
     """Return a cell's value with its interval, or why it has none."""
     if not math.isfinite(cell.value):
         return cell.open_because or "n/a"
+    value, low, high = (
+        f"{100 * number:.2f}%" if cell.unit == "share" else significant(number)
+        for number in (cell.value, cell.low, cell.high)
+    )
     if cell.low == cell.high or not math.isfinite(cell.low):
-        return significant(cell.value)
-    return f"{significant(cell.value)} ({significant(cell.low)} to {significant(cell.high)})"
+        return value
+    return f"{value} ({low} to {high})"

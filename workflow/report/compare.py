@@ -6,7 +6,7 @@ experiment, not on that either. So another budget, size, task or text is another
 one side has is counted, with what keeps it from the other's.
 
 Compared are speed ratios, accuracies and counted work, each with its interval; never an absolute
-time. Two numbers agree where their 95% intervals share a value, and differ where they do not; a
+time. Two numbers agree where their 97.5% intervals share a value, and differ where they do not; a
 ratio of fewer than two repeats has no interval and stays undecided. Counted work is the same on
 every machine and has to be equal."""
 
@@ -28,7 +28,7 @@ from workflow.report.estimates import KEY, WORK
 from workflow.report.layout import named, significant
 from workflow.report.ledger import name_position
 
-COMPARED = ("speedup", "accuracy_by_sequence", *WORK)
+COMPARED = ("speedup", "accuracy", *WORK)
 TRACED = "interpretability"  # trains a model of `copy` once more
 AGREEMENTS = ("agree", "differ", "undecided")
 CORE = ["quantity", "experiment", "task", "model", "variant", "against", "phase", "axis", "x"]
@@ -128,7 +128,7 @@ def as_text(comparison: Comparison) -> str:
     if any(comparison.alone):
         counts += f"; only in A: {comparison.alone[0]}, only in B: {comparison.alone[1]}"
     note = (
-        "Ratios, accuracies and counted work with 95% intervals. Absolute times are not compared."
+        "Ratios, accuracies and counted work with 97.5% intervals. Absolute times are not compared."
     )
     paragraphs = [f"A: {comparison.a}\nB: {comparison.b}\n\n{table}\n\n{counts}. {note}"]
     for text, number in comparison.apart.items():

@@ -47,7 +47,7 @@ def curves(estimates: pd.DataFrame, _: pd.DataFrame) -> Figure:
     parts = {f"trunk {trunk}": group for trunk, group in ran.groupby("trunk")}
     keys = [
         style.key("run that never reached 95%", marker="o", **style.HOLLOW),
-        style.key("extrapolation, 95% prediction interval", "--"),
+        style.key("extrapolation, 97.5% prediction interval", "--"),
     ]
     return style.figure(
         TITLE, parts, draw, height=3.6, width=6.4, missing=charts.NO_COPIES,

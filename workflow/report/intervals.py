@@ -1,4 +1,4 @@
-"""Intervals, all at 95%: what a difference has to exceed before it is called one.
+"""Intervals, all at LEVEL: what a difference has to exceed before it is called one.
 
 - accuracies: Wilson (1927); where the right symbols of each sequence are known, on the effective
   number of symbols, because those of one sequence stand or fall together (Kish's design effect)
@@ -22,7 +22,9 @@ from scipy import stats
 
 from workflow.bench.measure import statistics
 
-LEVEL = 0.95
+# Two looks at the claims, `all` and `decide`, each at this level, err together in at most 5%.
+LEVEL = 0.975
+Z = float(stats.norm.ppf((1 + LEVEL) / 2))
 DRAWS = 2000
 FAMILY_ERROR = 1e-4  # chance that any control of a whole run is called off by bad luck
 
@@ -42,7 +44,7 @@ class Interval:
 
 def wilson(right: float, n: float) -> Interval:
     """Return a share of `right` among `n` with Wilson's interval; n may be an effective number."""
-    return Interval(right / n, *statistics.wilson(right, n))
+    return Interval(right / n, *statistics.wilson(right, n, Z))
 
 
 def accuracy(right_by_sequence: Sequence[int], symbols_a_sequence: float) -> Interval:
@@ -107,7 +109,7 @@ def predictions(
     lengths: Sequence[float], values: Sequence[float], at: Sequence[float]
 ) -> list[Interval]:
     """Return what a fit of values ~ N^b by least squares on logarithms predicts for a single new
-    run at other lengths, with its 95% prediction interval. Needs four points at two lengths."""
+    run at other lengths, with its prediction interval. Needs four points at two lengths."""
     x, y = np.log(np.asarray(lengths, dtype=float)), np.log(np.asarray(values, dtype=float))
     fit = stats.linregress(x, y)
     freedom = len(x) - 2

@@ -84,6 +84,7 @@ def pivot(
 
     names = estimates[columns].astype("str").mask(estimates[columns].isna(), "")
     names["machine"] = names["machine"].map(short)
+    names["model"] = names["model"].map(models.title)
     places = zip(estimates["device"], estimates["threads"], strict=True)
     names["device"] = [device(*place) for place in places]
     kept = names["variant"]

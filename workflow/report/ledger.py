@@ -3,7 +3,8 @@ the cells that tests select. A claim is judged once for each reading that it nam
 
 A test names a quantity of the table of estimates, values of key columns, and the positions `at` on
 the axis; or one of the checks of workflow.report.paper_checks. Nothing is mixed: each machine,
-device, dtype and number of threads, and each budget, gives cells of its own."""
+device, dtype and number of threads gives cells of its own. Of several budgets the largest
+counts."""
 
 from __future__ import annotations
 
@@ -26,7 +27,7 @@ from pydantic_core import core_schema
 from workflow.bench import experiments, registry
 from workflow.bench.cell import Trunk
 from workflow.bench.validation import Closed, Flag, Number, Whole, input_error, read_yaml
-from workflow.report import layout, paper
+from workflow.report import layout, models, paper
 from workflow.report.estimates import KEY, NAMES, PLACE, QUANTITIES, WORK, select
 from workflow.report.paper_checks import CHECKS
 from workflow.report.rules import KINDS, Cell, NotTestable, Rule, missing
@@ -40,11 +41,11 @@ SOURCES = {
 PUBLISHED = {  # quantity -> the paper's figures: model, x, value
     "speedup": paper.speedup,
     "throughput": paper.throughput,
-    "accuracy_by_sequence": paper.copy_accuracy,
+    "accuracy": paper.copy_accuracy,
 }
 # Key columns that a test may name.
 CHOOSES = ("experiment", "task", "model", "variant", "against", "phase", "dtype", "trunk")
-UNNAMED = ("speedup", "accuracy_by_sequence")  # quantities that a label need not name
+UNNAMED = ("speedup", "accuracy")  # quantities that a label need not name
 APART = ("experiment", "learning_rate", "position", "batch", "symbols", "data")
 
 
@@ -124,10 +125,14 @@ class Reading(Closed):
     """A model that the paper's words may mean, or what it takes to reach its figures."""
 
     model: Model
-    title: Words = Field(description="what it is, for tables")
     takes: Words = Field(
         "", description="what it has that the paper does not describe; then a claim is attainable"
     )
+
+    @property
+    def title(self) -> str:
+        """What it is, for tables."""
+        return models.title(self.model)
 
 
 class Claim(Closed):
@@ -255,7 +260,7 @@ def _chosen(test: Statement, estimates: pd.DataFrame, device: str) -> pd.DataFra
     keys = {key: getattr(test, key) for key in CHOOSES if getattr(test, key) is not None}
     chosen = select(estimates, str(test.quantity))
     chosen = select(chosen if test.dtype else full_precision(chosen), str(test.quantity), **keys)
-    chosen = chosen.fillna({"x": 0})
+    chosen = _largest_budget(chosen.fillna({"x": 0}))
     if str(test.quantity).startswith(WORK):  # counted work is the same on every machine, so once
         same = [key for key in KEY if key not in PLACE]
         chosen = chosen[chosen["status"] == "ok"].drop_duplicates(same)
@@ -271,6 +276,15 @@ def _chosen(test: Statement, estimates: pd.DataFrame, device: str) -> pd.DataFra
     else:
         return chosen.assign(paper=math.nan)
     return chosen.merge(levels.rename(columns={"value": "paper"}), how="left")
+
+
+def _largest_budget(chosen: pd.DataFrame) -> pd.DataFrame:
+    """Return estimates without those that a finished one of more training tokens stands for: what
+    was not learned in fewer says nothing against it."""
+    finished = chosen["tokens"].where(chosen["status"] == "ok")
+    same = [chosen[key] for key in KEY if key != "tokens"]
+    most = finished.groupby(same, dropna=False).transform("max")
+    return chosen[most.isna() | (chosen["tokens"] >= most)]
 
 
 def _lacking(test: Statement, line: pd.Series, estimates: pd.DataFrame) -> list[int]:
@@ -291,7 +305,7 @@ def _cell(line: pd.Series, label: str, place: str) -> Cell:
         label, line["value"], *bounds, line["n"], counted,
         paper=None if pd.isna(line["paper"]) else float(line["paper"]),
         open_because=line["doubt"] if pd.notna(line["value"]) else line["reason"] or line["status"],
-        place=place, rows=line["rows"],
+        place=place, rows=line["rows"], unit=line["unit"],
     )  # fmt: skip
 
 

@@ -28,7 +28,7 @@ GREYS = ("#6e6e6e", "#8f8f8f", "#4d4d4d", "#a6a6a6", "#7d7d7d")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "h", "p", "*", "d")
 LineStyle = Literal["-", "--", "-.", ":"]
 Series = tuple[str, str]  # model, variant
-LONGEST_NAME = 44  # characters of a name in a legend
+LONGEST_NAME = 60  # characters of a name in a legend
 
 
 @dataclass(frozen=True)
@@ -64,9 +64,14 @@ def series(estimates: pd.DataFrame) -> list[Series]:
     return sorted(pairs, key=lambda pair: (rank[pair[0]], pair[1]))
 
 
+def title(model: str) -> str:
+    """Return what readers see of a model: its title in the registry, else its name."""
+    return (registry.info(model).title if model in registry.names() else "") or model
+
+
 def label(model: str, variant: str = "") -> str:
-    """Return a model's name with its changed settings, `pointer {k=32}`; never read back."""
-    return f"{model} {{{variant}}}" if variant else model
+    """Return a model's title with its changed settings, `gla {k=32}`; never read back."""
+    return f"{title(model)} {{{variant}}}" if variant else title(model)
 
 
 def looks(wanted: Iterable[Series]) -> dict[Series, Look]:

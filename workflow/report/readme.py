@@ -184,7 +184,7 @@ SECTIONS = (
             ),
         ),
         "copy_accuracy",
-        "Copy accuracy by distance with 95% intervals, beside the paper's values",
+        "Copy accuracy by distance with 97.5% intervals, beside the paper's values",
         _drawn(COPIED, ("",)),
     ),
     Section(

@@ -71,7 +71,7 @@ class Cell:
     runs: seeds or repeats; exact: counted or computed, so that one run is enough; paper: the level
     that a rule without a value of its own compares with; open_because: why the cell decides
     nothing; place: the machine that it was timed on, "" for what no machine changes; rows: the row
-    files, parted by "; ".
+    files, parted by "; "; unit: of the value.
     """
 
     label: str
@@ -84,6 +84,7 @@ class Cell:
     open_because: str = ""
     place: str = ""
     rows: str = ""
+    unit: str = ""
 
     def short_of(self) -> str:
         """Return why no rule can judge this cell; "" where one can."""

@@ -213,7 +213,7 @@ STEADY = (
 PAPER = "paper: Apple Silicon; batch, repeats and timing protocol are not stated."
 RATIOS = "Geometric mean over sessions. Compare ratios across machines, not {}."
 INTERVALS = (
-    "Hard argmax inference on fresh sequences; in brackets the 95% Wilson interval (over several "
+    "Hard argmax inference on fresh sequences; in brackets the 97.5% Wilson interval (over several "
     "seeds the mean, and the widest of the seeds' intervals)."
 )
 SEEDS = (
@@ -353,7 +353,7 @@ TABLES = {
         (Block("exponent", EXPONENTS, layout.exponent),),
         (
             "Exponent b of N^b for one sequence, by least squares on logarithms over all N, with "
-            "its 95% interval: "
+            "its 97.5% interval: "
             "1 is linear, 2 quadratic. The trunk is linear, so a quadratic mixer tends to 2 only "
             "at large N.",
             "Times have a slope for each repeat, and the interval is over the slopes.",

@@ -6,12 +6,15 @@ import csv
 import shutil
 import textwrap
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pointer.errors import InputError
+from workflow.bench import config
+from workflow.bench.rows import estimate
 from workflow.report.layout import one_line
+from workflow.report.rules import Verdict
 
 WIDEST = 160  # columns; a longer text is cut, the table has all of it
 ALOUD = ("F", "L")  # readings whose verdicts are printed; the table has all
@@ -37,9 +40,28 @@ def text(path: Path) -> str:
     counts = Counter(claim["verdict"] for claim in claims)
     summary = ", ".join(f"{number} {name}" for name, number in counts.most_common())
     lines.append(f"All {len(claims)} verdicts: {summary}.")
-    lines.append(f"Rules, reasons, commands: {path.parent}/claims.md")
+    lines.append(f"Rules, reasons, commands: {path.parent}/claims.md{_next(claims)}")
     width = min(WIDEST, shutil.get_terminal_size((WIDEST, 24)).columns)
     return "\n".join(_cut(line, width) for line in lines)
+
+
+def most_wanted(judged: Iterable[tuple[str, str]]) -> tuple[str, int]:
+    """Return the command that most open verdicts wait for, and how many do; judged: verdicts with
+    their reasons."""
+    waiting = Counter(
+        why.rpartition("next: ")[2] for verdict, why in judged if verdict == Verdict.INCONCLUSIVE
+    )
+    return waiting.most_common(1)[0] if waiting else ("", 0)
+
+
+def _next(claims: Sequence[Mapping[Any, str]]) -> str:
+    """Return the same with its time, as a sentence."""
+    command, number = most_wanted((claim["verdict"], claim["why"]) for claim in claims)
+    if not command:
+        return ""
+    tier = config.tier(command.rpartition(" ")[2])
+    time = estimate.duration(sum(estimate.seconds(config.cells(tier)).values()))
+    return f". Next, for {number} open verdicts: {command}, about {time}"
 
 
 def aloud(claims: Sequence[Mapping[Any, str]]) -> list[str]:
@@ -60,11 +82,11 @@ def of_reading(claims: Sequence[Mapping[Any, str]]) -> list[str]:
     by_verdict: dict[str, list[str]] = {}
     for claim in claims:
         number = one_line(claim["ours"].split(";")[0].rpartition(": ")[2])
-        by_verdict.setdefault(claim["verdict"], []).append(f"{claim['short']} ({number})")
+        by_verdict.setdefault(claim["verdict"], []).append(f"{claim['short']}: {number}")
     by_verdict.pop("not testable", None)
     lines = [claims[0]["title"]]
     for verdict, told in sorted(by_verdict.items(), key=lambda pair: -len(pair[1])):
-        lines.append(f"  {verdict}: {', '.join(told)}")
+        lines.append(f"  {verdict}: {'; '.join(told)}")
     return lines
 
 

@@ -75,6 +75,8 @@ onstart:
 
 onsuccess:
     # `make` prints the verdicts itself, also where nothing was left to do.
+    for line in GRID.end():
+        print(line)
     made = {Path(str(file)) for job in workflow.dag.jobs for file in job.output}
     for table in sorted(file for file in made if file.name == "claims.csv"):
         if "MAKELEVEL" not in os.environ:

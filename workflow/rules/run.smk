@@ -18,6 +18,7 @@ rule check_model:
 rule run_shared:
     input:
         contract=lambda wildcards: job(wildcards).contracts,
+        after=lambda wildcards: ancient(job(wildcards).after),
     output:
         # An existing row is not removed before the job: `--keep` leaves a finished one as it is.
         row=update("results/runs/{experiment}/{model}/{cell}.json"),
@@ -32,8 +33,10 @@ rule run_shared:
     params:
         argv=lambda wildcards: job(wildcards).argv,
         sources=lambda wildcards: job(wildcards).sources,
+        optional=lambda wildcards: ["--optional"] if job(wildcards).optional else [],
+        tried=lambda wildcards: GRID.tried(row_file(wildcards)),
     shell:
-        "python -m workflow.bench run {params.argv:q} --keep --contract {input.contract:q}"
+        "python -m workflow.bench run {params.argv:q} {params.optional} --keep --contract {input.contract:q}"
         " --out {output.row:q} 2> {log:q}"
 
 

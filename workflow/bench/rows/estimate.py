@@ -78,6 +78,11 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
+def seconds(cells: Iterable[Cell], root: Path = Path()) -> dict[str, float]:
+    """Return the seconds that each row file of cells adds to a pipeline."""
+    return {file: wall_seconds(file, group, root) for file, group in by_file(cells).items()}
+
+
 def summary(cells: Iterable[Cell], root: Path = Path()) -> list[str]:
     """Return a line an experiment, and one on all: rows to measure and time."""
     seconds: dict[str, list[float]] = {}

@@ -62,13 +62,13 @@ class Record(Closed):
     tokens_budget: Count | None = _opt("training budget in tokens")
     tokens_used: Count | None = _opt("tokens trained on")
     steps: Count | None = _opt("training steps")
-    status: Literal["ok", "oom", "unsupported", "diverged", "timeout", "error"] = Field(
+    status: Literal["ok", "oom", "unsupported", "diverged", "timeout", "error", "skipped"] = Field(
         description="how it ended"
     )
     reason: Word | None = _opt("why the status is not ok")
     warnings: list[Word] = Field(default=[], description="what a reader of the row must know")
     session: Word | None = _opt("the timing session: its rows were timed in turn, in one process")
-    attempt: Count | None = _opt("1: the session was disturbed and timed again")
+    attempt: Count | None = _opt("how often it was tried before: disturbed, or cut by a deadline")
     others_share: Share | None = _opt("share of the cores' time that other programs took")
     rounds_ms: list[Amount] | None = _opt("training step in each round, wall milliseconds")
     rounds_processor_ms: list[Amount] | None = _opt("the same in processor milliseconds")

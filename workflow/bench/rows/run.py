@@ -11,6 +11,7 @@ import math
 import os
 import shutil
 import signal
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,6 +36,7 @@ from workflow.bench.rows import (
 from workflow.bench.sessions import Session, with_twin
 
 FINAL = ("ok", "oom", "unsupported", "diverged")  # an error or a timeout is tried again
+DEADLINE = "POINTER_BENCH_DEADLINE"  # holds the time in seconds after which no optional row starts
 FIGURES = {
     "bits_per_byte": "{:.3f} bits a byte",
     "accuracy": "accuracy {:.4f}",
@@ -44,11 +46,17 @@ FIGURES = {
 
 
 def row_of(
-    cell: Cell, out: Path, contract: Path | None = None, *, keep: bool = False
+    cell: Cell,
+    out: Path,
+    contract: Path | None = None,
+    *,
+    keep: bool = False,
+    optional: bool = False,
 ) -> tuple[Row, bool]:
     """Measure a cell and write its row to `out`; return the row, and whether it was there before.
 
     `contract` is the file of the model's verdict. With `keep` a final row of today's sources stays.
+    An `optional` row is skipped after the tier's deadline; it counts in `attempt` how often.
     """
     with work_folder(cell, out) as folder:
         file = contract or contracts.path(cell.model, cell.mixer)
@@ -59,11 +67,16 @@ def row_of(
         before = row is not None
         if row is not None:
             out.touch()  # younger than the verdict, so that Snakemake asks no more
+        elif optional and time.time() > float(os.environ.get(DEADLINE, "inf")):
+            reason = "deadline: the tier's minutes are over; the next run makes this row"
+            row = write(refused(cell, "skipped", reason) | {"attempt": tried(out)}, folder, out)
         elif verdict.status == "ok":
             cells = with_twin([cell]) if cell.timing else (cell,)
             measured = run(cells, folder)[0]
             if cell.timing:
                 measured |= {"session": Session(cells).name, "attempt": 0}
+            elif optional:
+                measured |= {"attempt": tried(out)}
             row = write(measured, folder, out)
         else:
             row = write(refused(cell, verdict.status, verdict.reason), folder, out)
@@ -80,6 +93,18 @@ def kept(cell: Cell, path: Path) -> Row | None:
     except (RowError, InputError):
         return None
     return row if same and final(row, cell) else None
+
+
+def tried(path: Path) -> int:
+    """Return how often a deadline cut the row of a file.
+
+    Snakemake runs a job again when this number, which is among its parameters, has changed.
+    """
+    try:
+        row = read_row(path)
+    except RowError:
+        return 0
+    return (row["attempt"] or 0) + (row["status"] == "skipped")
 
 
 def final(row: Row, cell: Cell) -> bool:

@@ -16,7 +16,7 @@ and never repeat:
 
 and then
 
-    value, low, high    the number and its 95% interval; of throughput and times the steps' band
+    value, low, high    the number and its 97.5% interval; of throughput and times the steps' band
     least, most         the smallest and the largest of the runs (repeats, seeds, pairs)
     n, runs             how many runs have the value, and how many finished
     status, reason      "ok" where any run finished, else how they ended; reason also warns

@@ -31,11 +31,10 @@ COPIED = 0.9  # below this accuracy a model did not learn to copy
 UNPAIRED = [key for key in KEY if key not in ("model", "variant", "against", "position")]
 
 QUANTITIES = {
-    "accuracy": Quantity("share"),  # low, high: the widest of the seeds' Wilson intervals
-    "accuracy_by_sequence": Quantity("share"),  # with sequences as units, where a row has them
+    "accuracy": Quantity("share"),  # low, high: the widest of the seeds' intervals
     # In training mode at the end, less that of hard inference.
     "accuracy_gap": Quantity("share", "mean, t"),
-    # Less the reference's, by seed.
+    # Less the reference's, or that of the model without the change, by seed.
     "accuracy_difference": Quantity("share", "mean, t"),
     "chance": Quantity("share"),  # of guessing
     "counting": Quantity("share"),  # of naming the commonest symbol so far: the most without order
@@ -76,11 +75,9 @@ def samples(runs: pd.DataFrame) -> Iterator[pd.DataFrame]:
     """Yield the samples of every quantity of learning."""
     timed = runs[runs["task"] != ""]
     trained = pooled(timed)
-    bounds = {"low": trained["accuracy_low"], "high": trained["accuracy_high"]}
-    yield sample(trained, "accuracy", trained["accuracy"], **bounds)
-    yield _by_sequence(trained)
+    yield _accuracy(trained)
     yield sample(trained, "accuracy_gap", trained["accuracy_train_mode"] - trained["accuracy"])
-    yield _difference(trained[trained["experiment"] == "copy"])
+    yield from _differences(trained)
     for quantity in ("chance", "loss", "n_evaluated", "tokens_used"):
         yield sample(trained, quantity, trained[quantity])
     text = trained[trained["task"] == TEXT]
@@ -92,7 +89,7 @@ def samples(runs: pd.DataFrame) -> Iterator[pd.DataFrame]:
     yield from _strings(trained[trained["task"] == "string-copy"])
     yield from _counting(trained[trained["task"] == "copy"])
     yield from _spread(trained[trained["experiment"] == "copy"])
-    yield from _hops(trained[trained["experiment"] == "interpretability"])
+    yield from _hops(trained[trained["experiment"] == "interpretability"], text)
     repeated = trained[trained["experiment"] == "repository"]
     means = [
         float(np.mean(layers)) if layers else math.nan
@@ -113,20 +110,25 @@ def pooled(trained: pd.DataFrame) -> pd.DataFrame:
     return runs.drop_duplicates([*same, "seed", "repeat"], keep="last").sort_index()
 
 
-def _by_sequence(trained: pd.DataFrame) -> pd.DataFrame:
-    """Return accuracies with intervals that take sequences as units, else the row's own bounds."""
-    columns = {"accuracy": "value", "accuracy_low": "low", "accuracy_high": "high"}
-    numbers = trained[[*columns]].rename(columns=columns)
-    known = zip(
-        trained.index, unpack_all(trained["correct_by_sequence"]), trained["n_evaluated"],
+def _accuracy(trained: pd.DataFrame) -> pd.DataFrame:
+    """Return accuracies with intervals that take sequences as units where a row has them."""
+    bounds = []
+    for right, share, n in zip(
+        unpack_all(trained["correct_by_sequence"]), trained["accuracy"], trained["n_evaluated"],
         strict=True,
-    )  # fmt: skip
-    for row, right, n in known:
-        if right and pd.notna(n):
-            interval = intervals.accuracy(right, float(n) / len(right))
-            numbers.loc[row] = [interval.value, interval.low, interval.high]
-    bounds = {"low": numbers["low"], "high": numbers["high"]}
-    return sample(trained, "accuracy_by_sequence", numbers["value"], **bounds)
+    ):  # fmt: skip
+        if pd.isna(share) or pd.isna(n):
+            bounds.append((math.nan, math.nan))
+            continue
+        scored = float(n)
+        interval = (
+            intervals.accuracy(right, scored / len(right))
+            if right
+            else intervals.wilson(share * scored, scored)
+        )
+        bounds.append((interval.low, interval.high))
+    limits = pd.DataFrame(bounds, index=trained.index, columns=["low", "high"], dtype="float64")
+    return sample(trained, "accuracy", trained["accuracy"], low=limits["low"], high=limits["high"])
 
 
 def _until_learned(trained: pd.DataFrame) -> Iterator[pd.DataFrame]:
@@ -164,20 +166,34 @@ def _counting(copies: pd.DataFrame) -> Iterator[pd.DataFrame]:
     yield sample(copies, "counting", pd.Series(shares, index=copies.index, dtype="float64"))
 
 
-def _difference(copies: pd.DataFrame) -> pd.DataFrame:
-    """Return how far each run's accuracy lies above that of the reference's run of its seed; one
-    that did not learn in the budget is no reference."""
-    same = [*(key for key in UNPAIRED if key != "learning_rate"), "seed", "repeat"]
+def _differences(trained: pd.DataFrame) -> Iterator[pd.DataFrame]:
+    """Yield how far each copy run's accuracy lies above that of the reference's run of its seed,
+    and that of a model with changed settings above its own without the change.
+
+    A reference that did not learn in the budget is none."""
+    copies = trained[trained["experiment"] == "copy"]
     is_reference = (copies["model"] == SPREAD) & (copies["variant"] == "")
-    partner = copies[is_reference & (copies["status"] == "ok")]
-    partner = partner[[*same, "accuracy", "path"]].drop_duplicates(same)
-    pairs = copies[~is_reference].merge(partner, on=same, suffixes=("", "_other"))
-    pairs["path"] = pairs["path"] + SEPARATOR + pairs["path_other"]
+    others = copies[copies["model"] != SPREAD]
+    pairs = _beside(others, copies[is_reference].drop(columns="model"))
     unlearned = (pairs["accuracy_other"] < COPIED) & (pairs["status"] == "ok")
     pairs["status"] = pairs["status"].mask(unlearned, "not learned")
     pairs["reason"] = pairs["reason"].mask(unlearned, f"{SPREAD} did not learn in this budget")
     difference = pairs["accuracy"] - pairs["accuracy_other"]
-    return sample(pairs, "accuracy_difference", difference, against=SPREAD)
+    yield sample(pairs, "accuracy_difference", difference, against=SPREAD)
+    changed = trained["variant"] != ""
+    pairs = _beside(trained[changed], trained[~changed])
+    lost = pairs["accuracy"] - pairs["accuracy_other"]
+    yield sample(pairs, "accuracy_difference", lost, against=pairs["model"])
+
+
+def _beside(runs: pd.DataFrame, references: pd.DataFrame) -> pd.DataFrame:
+    """Return runs, each with `accuracy_other` of the reference's run of its seed."""
+    keys = [key for key in (*UNPAIRED, "model") if key != "learning_rate"]
+    same = [key for key in (*keys, "seed", "repeat") if key in references]
+    partner = references.loc[references["status"] == "ok", [*same, "accuracy", "path"]]
+    pairs = runs.merge(partner.drop_duplicates(same), on=same, suffixes=("", "_other"))
+    pairs["path"] = pairs["path"] + SEPARATOR + pairs["path_other"]
+    return pairs
 
 
 def _spread(copies: pd.DataFrame) -> Iterator[pd.DataFrame]:
@@ -212,9 +228,10 @@ def _spread(copies: pd.DataFrame) -> Iterator[pd.DataFrame]:
     yield sample(pairs, "copy_spread", pairs["spread"] - pairs["spread_other"], against=SPREAD)
 
 
-def _hops(traced: pd.DataFrame) -> Iterator[pd.DataFrame]:
+def _hops(traced: pd.DataFrame, text: pd.DataFrame) -> Iterator[pd.DataFrame]:
     """Yield hop distances by layer, counted from 1, and by half of the layers; a failed row stands
-    in every layer."""
+    in every layer. On text a model that has not learned more than `identity`, which mixes nothing,
+    in as many tokens decides nothing."""
     hops = {
         "mean_hop": unpack_all(traced["hops_mean"]),
         "longest_hop": unpack_all(traced["hops_max"]),
@@ -229,7 +246,15 @@ def _hops(traced: pd.DataFrame) -> Iterator[pd.DataFrame]:
     for quantity in hops:
         yield sample(by_layer, quantity, by_layer[quantity])
 
-    reach = {"low": 0.0, "high": traced["length"] - 1}
+    alike = ["data", "length", "trunk", "tokens"]
+    alone = text[(text["model"] == "identity") & (text["status"] == "ok")]
+    floors = alone.groupby(alike, dropna=False)["bits_per_byte"].min().rename("floor")
+    beside = traced.join(floors, on=alike)
+    better = beside["bits_per_byte"] < beside["floor"]
+    doubt = pd.Series("", traced.index).mask(
+        (traced["task"] == TEXT) & ~better.fillna(value=False), "no better than identity on text"
+    )
+    reach = {"low": 0.0, "high": traced["length"] - 1, "disturbed": doubt}
     for quantity, rows in hops.items():
         for half in ("lower", "upper"):
             values = []

@@ -13,8 +13,9 @@ import pandas as pd
 from plotly.offline import get_plotlyjs
 
 from pointer.errors import InputError
+from workflow.bench.outcomes import DISTURBED
 from workflow.bench.rows import write_atomically
-from workflow.report import claims, claims_figure, figures, models, render, tables
+from workflow.report import claims, claims_figure, figures, models, render, tables, verdicts
 from workflow.report.estimates import WORK
 from workflow.report.estimates.runs import prepare
 from workflow.report.frame import csv_text, unpack
@@ -50,7 +51,6 @@ CHART_OF = {  # quantity -> the part of the page that shows it
     "throughput": "throughput",
     "time_exponent": "time",
     **{f"{work}_{kind}": "operations" for work in WORK for kind in ("growth", "reduction")},
-    "accuracy_by_sequence": "copy_accuracy",
     "accuracy_gap": "copy_accuracy",
     "accuracy_difference": "copy_accuracy",
     "copy_spread": "copy_accuracy",
@@ -60,6 +60,19 @@ CHART_OF = {  # quantity -> the part of the page that shows it
     "utilisation": "explorer",
     "mean_hop_all": "explorer",
 }
+
+
+QUESTIONS = {  # of the first screen -> the claim whose verdicts answer it
+    "Does it train faster at N = 2,048?": "speed-2048",
+    "Does it copy over 512 tokens?": "copy-512",
+    "Is its cost linear?": "linear-compute",
+    "Do its early layers look about 50 tokens back?": "hops-local",
+}
+PAPERS: dict[str, tables.Where] = {  # the paper's two tables, with its models and its columns
+    "throughput": {"phase": "training", "x": [256, 512, 1024, 2048]},
+    "copy_accuracy": {"quantity": "accuracy", "x": [512, 1024, 1536, 2048]},
+}
+PAPERS_MODELS = ["pointer-formula", "pointer", "transformer"]
 
 
 class Shown(NamedTuple):
@@ -114,6 +127,10 @@ def html(
     bundle = Path(str(itables.options.dt_bundle))
     return environment.get_template("page.html").render(
         tier=tier,
+        state=state(estimates, frame),
+        answers=answers(lines),
+        papers=[papers_table(name, where, estimates) for name, where in PAPERS.items()],
+        next_command=verdicts.most_wanted((line.verdict, line.why) for line in lines)[0],
         cards=[card(line, runs, numbers) for line in lines],
         counts=counts(lines),
         colours=colours(),
@@ -150,6 +167,54 @@ def looks(runs: pd.DataFrame, plotted: list[dict[str, Any]]) -> list[dict[str, A
     return found
 
 
+def state(estimates: pd.DataFrame, frame: pd.DataFrame) -> str:
+    """Return whether all rows are there, the machine was quiet, and the controls are right."""
+    missing = int((frame["status"] != "ok").sum())
+    disturbed = frame.loc[
+        frame["warnings"].astype(str).str.contains(DISTURBED), "session"
+    ].nunique()
+    rows = f"{len(frame) - missing:,} of {len(frame):,} rows have their numbers"
+    quiet = f"{disturbed} timing sessions were disturbed" if disturbed else "the machine was quiet"
+    off = claims.controls_off(estimates)
+    return f"{rows}; {quiet}; {'controls are off' if off else 'the controls are right'}."
+
+
+def answers(lines: Sequence[claims.Line]) -> list[dict[str, Any]]:
+    """Return the questions of the first screen, each with the formula's and the linear model's
+    answer."""
+    found = []
+    for question, claim in QUESTIONS.items():
+        own = [line for line in lines if line.claim.id == claim and line.reading in verdicts.ALOUD]
+        if own:
+            told = [
+                {
+                    "reading": line.read_as.title if line.read_as else "",
+                    "number": claims.ours(claims.deciding(line), 1).rpartition(": ")[2],
+                    "verdict": line.words,
+                    "kind": kind(line.verdict),
+                    "mark": line.verdict.mark,
+                    "id": line.name.replace(" ", "-"),
+                }
+                for line in own
+            ]
+            found.append({"question": question, "figure": own[0].claim.figure, "told": told})
+    return found
+
+
+def papers_table(name: str, where: tables.Where, estimates: pd.DataFrame) -> dict[str, Any]:
+    """Return one of the paper's tables beside ours: headings, and lines as texts."""
+    chosen = {key: value for key, value in where.items() if key != "quantity"}
+    ours = estimates[estimates["quantity"] == where.get("quantity", name)]
+    wide = tables.make(name, ours, {**chosen, "model": PAPERS_MODELS}).wide
+    columns = ["model", "machine", *(str(x) for x in where["x"])]
+    wide = wide.reindex(columns=columns).fillna("")
+    return {
+        "title": tables.TABLES[name].title,
+        "columns": columns,
+        "lines": wide.to_numpy().tolist(),
+    }
+
+
 def card(line: claims.Line, runs: pd.DataFrame, rows: plots.Rows) -> dict[str, Any]:
     """Return a claim as the template shows it.
 
@@ -167,6 +232,7 @@ def card(line: claims.Line, runs: pd.DataFrame, rows: plots.Rows) -> dict[str, A
     return {
         "claim": line.claim,
         "ours": claims.ours(claims.deciding(line), 3),
+        "number": claims.ours(claims.deciding(line), 1).rpartition(": ")[2],
         "verdict": line.words,
         "name": line.name.replace(" ", "-"),
         "reading": line.read_as.title if line.read_as else "",

@@ -3,6 +3,7 @@ function startCards() {
   for (const button of all("[data-copy]")) button.addEventListener("click", () => copy(button.dataset.copy, button));
   for (const button of all("[data-origin]")) button.addEventListener("click", () => showOrigin(JSON.parse(button.dataset.origin)));
   for (const link of all("[data-rows]")) link.addEventListener("click", () => showRows(JSON.parse(link.dataset.rows)));
+  for (const link of all("a[href^='#claim-']")) link.addEventListener("click", () => { document.querySelector(link.getAttribute("href")).open = true; });
   const counts = all(".count");
   for (const button of counts) {
     button.addEventListener("click", () => {
