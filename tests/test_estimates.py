@@ -275,9 +275,8 @@ def test_hops_are_given_by_layer_and_by_half() -> None:
 
 def test_hops_on_text_need_a_model_that_has_learned_more_than_the_trunk_alone() -> None:
     def trained(experiment: str, model: str, bits: float) -> Row:
-        made = traced if experiment == "interpretability" else row
         text = {"experiment": experiment, "model": model, "task": "bytes", "length": 512}
-        return made(**{"distance": None, **text, "tokens_budget": 10**6, "bits_per_byte": bits})
+        return traced(512, **text, tokens_budget=10**6, bits_per_byte=bits)
 
     for bits, doubt in ((2.0, ""), (3.0, "no better than identity on text")):
         rows = [trained("interpretability", "pointer", bits), trained("bytes", "identity", 2.5)]
@@ -293,7 +292,7 @@ def test_a_change_is_compared_with_the_model_without_it_seed_by_seed() -> None:
     rows = [hopped(0.9 + seed / 100, seed) for seed in range(3)]
     rows += [hopped(0.7 + seed / 100, seed, chain=False) for seed in range(3)]
     lost = one(rows, "accuracy_difference")
-    assert (lost.variant, lost.against, lost.n) == ("chain=false", "pointer", 3)
+    assert (lost.variant, lost.against, lost.n) == ("chain=False", "pointer", 3)
     assert lost.value == pytest.approx(-0.2)
 
 

@@ -235,7 +235,7 @@ def test_only_optional_rows_wait_and_have_a_deadline(monkeypatch: pytest.MonkeyP
     for job in jobs.values():
         assert job.after == (timings if job.optional else ())
     cut = {job.cells[0].experiment for job in jobs.values() if job.optional}
-    assert cut == {"memory", "repository", "interpretability"}
+    assert cut == {"memory", "repository", "interpretability", "bytes"}
 
     monkeypatch.setattr(os, "environ", {})
     asked._set_deadline([paths[0], "results/paper/manifest.txt"])

@@ -17,7 +17,9 @@ def test_the_time_left_follows_the_pace(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(progress.time, "time", lambda: now)
     progress.begin({"a": 600.0, "b": 600.0, "c": 1200.0})
     assert re.fullmatch(r"\[0 of 3, 0 s, about 40 min left\] ", progress.words())
-    now += 2400  # half done in twice the time: the rest takes 40 minutes more, a little less by plan
+    now += (
+        2400  # half done in twice the time: the rest takes 40 minutes more, a little less by plan
+    )
     Path("a").touch()
     Path("b").touch()
     minutes = re.fullmatch(r"\[2 of 3, 40 min, about (\d+) min left\] ", progress.words())

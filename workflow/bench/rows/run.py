@@ -104,7 +104,8 @@ def tried(path: Path) -> int:
         row = read_row(path)
     except RowError:
         return 0
-    return (row["attempt"] or 0) + (row["status"] == "skipped")
+    before: int = row["attempt"] or 0
+    return before + (row["status"] == "skipped")
 
 
 def final(row: Row, cell: Cell) -> bool:

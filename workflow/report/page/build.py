@@ -68,9 +68,9 @@ QUESTIONS = {  # of the first screen -> the claim whose verdicts answer it
     "Is its cost linear?": "linear-compute",
     "Do its early layers look about 50 tokens back?": "hops-local",
 }
-PAPERS: dict[str, tables.Where] = {  # the paper's two tables, with its models and its columns
-    "throughput": {"phase": "training", "x": [256, 512, 1024, 2048]},
-    "copy_accuracy": {"quantity": "accuracy", "x": [512, 1024, 1536, 2048]},
+PAPERS = {  # the paper's two tables: quantity, sizes, and what else chooses
+    "throughput": ("throughput", [256, 512, 1024, 2048], {"phase": "training"}),
+    "copy_accuracy": ("accuracy", [512, 1024, 1536, 2048], {}),
 }
 PAPERS_MODELS = ["pointer-formula", "pointer", "transformer"]
 
@@ -129,7 +129,7 @@ def html(
         tier=tier,
         state=state(estimates, frame),
         answers=answers(lines),
-        papers=[papers_table(name, where, estimates) for name, where in PAPERS.items()],
+        papers=[papers_table(name, estimates) for name in PAPERS],
         next_command=verdicts.most_wanted((line.verdict, line.why) for line in lines)[0],
         cards=[card(line, runs, numbers) for line in lines],
         counts=counts(lines),
@@ -201,18 +201,14 @@ def answers(lines: Sequence[claims.Line]) -> list[dict[str, Any]]:
     return found
 
 
-def papers_table(name: str, where: tables.Where, estimates: pd.DataFrame) -> dict[str, Any]:
+def papers_table(name: str, estimates: pd.DataFrame) -> dict[str, Any]:
     """Return one of the paper's tables beside ours: headings, and lines as texts."""
-    chosen = {key: value for key, value in where.items() if key != "quantity"}
-    ours = estimates[estimates["quantity"] == where.get("quantity", name)]
-    wide = tables.make(name, ours, {**chosen, "model": PAPERS_MODELS}).wide
-    columns = ["model", "machine", *(str(x) for x in where["x"])]
-    wide = wide.reindex(columns=columns).fillna("")
-    return {
-        "title": tables.TABLES[name].title,
-        "columns": columns,
-        "lines": wide.to_numpy().tolist(),
-    }
+    quantity, sizes, further = PAPERS[name]
+    where = {**further, "x": sizes, "model": PAPERS_MODELS}
+    wide = tables.make(name, estimates[estimates["quantity"] == quantity], where).wide
+    columns = ["model", "machine", *map(str, sizes)]
+    lines = wide.reindex(columns=columns).fillna("").to_numpy().tolist()
+    return {"title": tables.TABLES[name].title, "columns": columns, "lines": lines}
 
 
 def card(line: claims.Line, runs: pd.DataFrame, rows: plots.Rows) -> dict[str, Any]:
