@@ -16,7 +16,7 @@ import pandas as pd
 
 from workflow.bench.experiments import EXPERIMENTS, TASKS
 from workflow.bench.rows import complete, write_row
-from workflow.report import claims, estimates, frame, ledger, tables
+from workflow.report import claims, estimates, frame, ledger, models, tables
 from workflow.report.layout import Table
 
 Row = dict[str, Any]
@@ -374,6 +374,16 @@ def table_of(rows: Iterable[Row]) -> pd.DataFrame:
 def make(name: str, rows: Iterable[Row]) -> Table:
     """The named table of these rows."""
     return tables.make(name, estimates.build(table_of(rows)))
+
+
+def cell(table: Table, column: object, **labels: str) -> str:
+    """The text in `column` of the one line whose labels are these."""
+    wide = table.wide
+    for label, value in labels.items():
+        if label in wide or label not in ("machine", "device", "dtype"):  # else in a note
+            wide = wide[wide[label] == (models.title(value) if label == "model" else value)]
+    assert len(wide) == 1, wide
+    return str(wide[str(column)].iloc[0])
 
 
 def judged(frame: pd.DataFrame, path: Path, tier: str = "") -> list[claims.Line]:

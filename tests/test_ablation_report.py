@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from synthetic import Row, copied, make
-
-from workflow.report.layout import Table
+from synthetic import Row, cell, copied, make
 
 LOOK = 10_000
 Line = dict[str, Any]
@@ -52,25 +50,17 @@ ROWS = [
 ]
 
 
-def text(table: Table, column: object, **labels: str) -> str:
-    wide = table.wide
-    for label, value in labels.items():
-        wide = wide[wide[label] == value]
-    assert len(wide) == 1, wide
-    return str(wide[str(column)].iloc[0])
-
-
 def test_a_cell_says_mean_spread_and_how_many_seeds_got_there() -> None:
     table = make("ablation", ROWS)
     until = {"quantity": "tokens until 95%"}
-    assert text(table, 512, model="pointer", variant="", **until) == "50,000 (40,000 to 60,000)"
-    assert text(table, 512, model="pointer", variant="credit=none", **until) == "never"
+    assert cell(table, 512, model="pointer", variant="", **until) == "50,000 (40,000 to 60,000)"
+    assert cell(table, 512, model="pointer", variant="credit=none", **until) == "never"
     assert (
-        text(table, 512, model="pointer", variant="credit=candidates", **until)
+        cell(table, 512, model="pointer", variant="credit=candidates", **until)
         == "40,000, 1 of 3 seeds"
     )
     assert (
-        text(table, 512, model="pointer", variant="credit=candidates", quantity="accuracy, %")
+        cell(table, 512, model="pointer", variant="credit=candidates", quantity="accuracy, %")
         == "36.67 (5.00 to 100.00)"
     )
 

@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from synthetic import HOSTILE, LENGTHS, Row, copied, failed, peak, row, table_of, timed, traced
 
 from workflow.bench import registry
-from workflow.report import estimates, figures, frame, models, paper, style
+from workflow.report import estimates, figures, frame, intervals, models, paper, style
 
 DTYPES = ("float32", "bfloat16")
 
@@ -185,9 +185,11 @@ def test_panels_of_memory_say_in_what_they_differ() -> None:
 
 def test_copy_accuracy_is_in_percent_with_its_interval() -> None:
     axis = draw("copy_accuracy", [copied("pointer", 512, 0.97)]).axes[0]
-    low, high = synthetic.wilson(0.97, 10_240)
+    known = intervals.wilson(0.97 * 10_240, 10_240)
     (bars,) = [c for c in axis.collections if hasattr(c, "get_segments")]
-    assert bars.get_segments()[0][:, 1].tolist() == pytest.approx([100 * low, 100 * high])
+    assert bars.get_segments()[0][:, 1].tolist() == pytest.approx(
+        [100 * known.low, 100 * known.high]
+    )
 
 
 def test_pointer_map_draws_the_hops_of_the_trace(tmp_path: Path) -> None:
@@ -285,7 +287,7 @@ def test_untrained_controls_have_no_loss_curve() -> None:
         "loss_curves", [copied("pointer", 512, 0.99), copied("chance", 512, 0.05, loss_curve=[])]
     )
     keys = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert keys == ["pointer", "guessing, ln V"]
+    assert keys == [models.title("pointer"), "guessing, ln V"]
     assert figure.axes[0].get_ylim()[1] > 3.1
 
 
@@ -370,7 +372,7 @@ def test_an_ablation_has_a_point_a_seed_and_a_cross_beyond_the_budget_for_never(
 def test_an_ablation_lists_defaults_first_and_names_what_changed() -> None:
     labels = [label.get_text() for label in draw("ablation", ABLATED).axes[0].get_yticklabels()]
     changed = ["credit=candidates", "credit=none", "k=16, window=8", "k=128"]
-    assert labels == ["pointer, defaults", *changed]
+    assert labels == [f"{models.title('pointer')}, defaults", *changed]
 
 
 def test_settings_that_all_variants_share_are_told_once() -> None:

@@ -24,13 +24,14 @@ pytest.importorskip(
 from page_browser import WIDTHS, chromium, opened, scrolled
 from playwright.sync_api import Browser, Page, Request, expect
 
-from workflow.report import estimates, frame, ledger, tables
+from workflow.report import estimates, frame, ledger, models, tables
 from workflow.report.page import build
 
 pytestmark = pytest.mark.browser
 ROOT = Path(__file__).resolve().parents[1]
 DISTANCE, LAYERS, HEADS = 2048, 6, 2
 LENGTH = DISTANCE + 128
+LINEAR, FORMULA = models.title("pointer"), models.title("pointer-formula")
 SVG = (
     '<svg xmlns="http://www.w3.org/2000/svg" width="40" height="30">'
     '<rect width="20" height="30"/></svg>'
@@ -208,15 +209,15 @@ def test_a_folded_table_opens_from_its_link_with_its_numbers(page: Page, tmp_pat
 def test_a_model_and_the_papers_points_can_be_switched_off(page: Page) -> None:
     before = traces(page, "time")
     assert {t["visible"] for t in before} == {True}
-    page.locator('#models input[value="pointer"]').uncheck()
+    page.locator(f'#models input[value="{LINEAR}"]').uncheck()
     page.locator("#paper-on").uncheck()
     after = traces(page, "time")
     assert {(t["model"], t["role"]) for t in after if not t["visible"]} == {
-        ("pointer", "ours"),
-        ("pointer-formula", "paper"),
+        (LINEAR, "ours"),
+        (FORMULA, "paper"),
         ("transformer", "paper"),
     }
-    of_pointer = [t for t in traces(page, "throughput") if t["model"] == "pointer"]
+    of_pointer = [t for t in traces(page, "throughput") if t["model"] == LINEAR]
     assert [t["visible"] for t in of_pointer] == [False]
 
 
@@ -338,10 +339,10 @@ def test_hops_are_drawn_by_layer_beside_the_papers(page: Page) -> None:
 
 def test_verdicts_can_be_picked_and_their_commands_copied(page: Page) -> None:
     chosen = page.locator(".count").first
-    kind = chosen.get_attribute("data-kind")
+    kind = chosen.get_attribute("data-words")
     chosen.click()
     kinds = page.locator(".card:visible").evaluate_all(
-        "cards => cards.map(card => card.dataset.kind)"
+        "cards => cards.map(card => card.dataset.words)"
     )
     assert set(kinds) == {kind}
     chosen.click()

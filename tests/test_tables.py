@@ -14,6 +14,7 @@ from synthetic import (
     LAPTOP,
     SERVER,
     TEXNICAL,
+    cell,
     copied,
     failed,
     make,
@@ -24,20 +25,10 @@ from synthetic import (
     traced,
 )
 
-from workflow.report import estimates, render, tables
-from workflow.report.layout import Table, significant
+from workflow.report import estimates, intervals, models, render, tables
+from workflow.report.layout import significant
 
 SHORT = "Intel Xeon Processor @ 2.10GHz, 2 cores"  # SERVER in a table
-
-
-def cell(table: Table, column: object, **labels: str) -> str:
-    """The text in `column` of the one line whose labels are these."""
-    wide = table.wide
-    for label, value in labels.items():
-        if label in wide or label not in ("machine", "device", "dtype"):  # else in a note
-            wide = wide[wide[label] == value]
-    assert len(wide) == 1, wide
-    return str(wide[str(column)].iloc[0])
 
 
 def test_training_time_is_20_sequences_over_the_throughput_of_the_sessions() -> None:
@@ -217,11 +208,11 @@ def test_copy_accuracy_gives_interval_budget_position_and_the_papers_figure() ->
         copied("chance", 512, 0.05, tokens_used=0),
     ]
     table = make("copy_accuracy", rows)
-    low, high = synthetic.wilson(0.99, 10_240)
+    known = intervals.wilson(0.99 * 10_240, 10_240)
     ours = {"model": "pointer", "position": "learned offset table"}
     assert (
         cell(table, 512, quantity="accuracy, %", **ours)
-        == f"99.00 ({100 * low:.2f} to {100 * high:.2f})"
+        == f"99.00 ({100 * known.low:.2f} to {100 * known.high:.2f})"
     )
     assert cell(table, 512, quantity="tokens used", **ours) == "49,152"
     assert cell(table, 512, quantity="tokens until 95%", **ours) == "40,960"
@@ -419,5 +410,5 @@ def test_untrained_controls_have_no_size_to_compare() -> None:
     table = make(
         "parameters", [row(), row(model="chance", n_params=0, n_tables=0, position="none")]
     )
-    assert list(table.wide["model"]) == ["pointer", "chance"]
+    assert list(table.wide["model"]) == [models.title("pointer"), "chance"]
     assert cell(table, "against the paper's", model="chance") == "–"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from synthetic import Row, make, row, wilson
+from synthetic import Row, cell, make, row, wilson
 
-from workflow.report.layout import Table
+from workflow.report import intervals
 
 
 def learned(task: str, model: str, accuracy: float, **values: Any) -> Row:
@@ -33,13 +33,6 @@ def mqar(model: str, pairs: int, accuracy: float, **values: Any) -> Row:
     return learned("mqar", model, accuracy, **{"pairs": pairs, "length": 16 * pairs} | values)
 
 
-def cell(table: Table, column: object, quantity: str, model: str) -> str:
-    """The text in `column` of the one line of a quantity and model."""
-    wide = table.wide[(table.wide["quantity"] == quantity) & (table.wide["model"] == model)]
-    assert len(wide) == 1, table.wide
-    return str(wide[str(column)].iloc[0])
-
-
 def test_recall_gives_accuracy_interval_tokens_and_chance_of_each_task() -> None:
     rows = [
         mqar("pointer", 4, 0.31),
@@ -48,17 +41,24 @@ def test_recall_gives_accuracy_interval_tokens_and_chance_of_each_task() -> None
         learned("induction", "transformer", 0.07, length=256, chance=1 / 15),
     ]
     table = make("recall", rows)
-    assert cell(table, 16, "mqar by pairs: tokens until 95%", "transformer") == "never"
-    low, high = (100 * bound for bound in wilson(0.99, 1000))
     assert (
-        cell(table, 4, "mqar by pairs: accuracy, %", "transformer")
+        cell(table, 16, quantity="mqar by pairs: tokens until 95%", model="transformer") == "never"
+    )
+    known = intervals.wilson(990, 1000)
+    low, high = 100 * known.low, 100 * known.high
+    assert (
+        cell(table, 4, quantity="mqar by pairs: accuracy, %", model="transformer")
         == f"99.00 ({low:.2f} to {high:.2f})"
     )
-    assert cell(table, 4, "mqar by pairs: tokens used", "transformer") == "200,000"
-    assert cell(table, 4, "mqar by pairs: tokens until 95%", "transformer") == "150,000"
-    assert cell(table, 4, "mqar by pairs: tokens until 95%", "pointer") == "never"
-    assert cell(table, 16, "mqar by pairs: accuracy, %", "pointer") == "–"
-    assert cell(table, 256, "induction by length N: accuracy, %", "transformer").startswith("7.00")
+    assert cell(table, 4, quantity="mqar by pairs: tokens used", model="transformer") == "200,000"
+    assert (
+        cell(table, 4, quantity="mqar by pairs: tokens until 95%", model="transformer") == "150,000"
+    )
+    assert cell(table, 4, quantity="mqar by pairs: tokens until 95%", model="pointer") == "never"
+    assert cell(table, 16, quantity="mqar by pairs: accuracy, %", model="pointer") == "–"
+    assert cell(
+        table, 256, quantity="induction by length N: accuracy, %", model="transformer"
+    ).startswith("7.00")
     assert any("mqar 0.78%; induction 6.67%" in note for note in table.notes)
     assert any("may stop early: mqar 300,000; induction 300,000." in note for note in table.notes)
 
@@ -81,9 +81,9 @@ def test_longer_strings_than_training_had_are_sizes_without_tokens() -> None:
     )
     table = make("recall", [made])
     by = "string-copy by letters"
-    assert cell(table, 50, f"{by}: tokens used", "transformer") == "200,000"
-    assert cell(table, 100, f"{by}: accuracy, %", "transformer") == "40.00"
-    assert cell(table, 100, f"{by}: tokens used", "transformer") == "–"
+    assert cell(table, 50, quantity=f"{by}: tokens used", model="transformer") == "200,000"
+    assert cell(table, 100, quantity=f"{by}: accuracy, %", model="transformer") == "40.00"
+    assert cell(table, 100, quantity=f"{by}: tokens used", model="transformer") == "–"
 
 
 def test_whole_strings_are_counted_over_the_strings_of_all_seeds() -> None:
@@ -94,8 +94,8 @@ def test_whole_strings_are_counted_over_the_strings_of_all_seeds() -> None:
     ]
     table = make("recall", [*rows, mqar("transformer", 16, 0.9, correct_by_sequence=[16, 16])])
     by = "string-copy by letters: whole strings right, %"
-    assert cell(table, 50, by, "transformer") == "37.5"
-    assert cell(table, 100, by, "transformer") == "–"
+    assert cell(table, 50, quantity=by, model="transformer") == "37.5"
+    assert cell(table, 100, quantity=by, model="transformer") == "–"
     assert not table.wide["quantity"].str.contains("mqar by pairs: whole").any()
 
 
@@ -121,9 +121,9 @@ def test_bits_a_byte_come_from_both_experiments_that_train_on_text() -> None:
         row(experiment="interpretability", model="pointer", distance=512, task="copy", length=640),
     ]
     table = make("bytes", rows)
-    assert cell(table, 1024, "bits a byte", "transformer") == "3.21"
-    assert cell(table, 1024, "bits a byte", "pointer") == "2.50"
-    assert cell(table, 1024, "next byte right, %", "pointer") == "40.0"
+    assert cell(table, 1024, quantity="bits a byte", model="transformer") == "3.21"
+    assert cell(table, 1024, quantity="bits a byte", model="pointer") == "2.50"
+    assert cell(table, 1024, quantity="next byte right, %", model="pointer") == "40.0"
     assert set(table.data["x"]) == {1024}
     assert any("4.60 bits" in note for note in table.notes)
     assert any("abc" in note for note in table.notes)

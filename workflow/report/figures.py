@@ -298,7 +298,7 @@ def ablation(experiment: str, title: str, estimates: Table, _: Table) -> Figure:
     labels = []
     for model, variant in order:
         name = models.label(model, variant) if several else variant
-        labels.append(models.plain(name or f"{model}, defaults"))
+        labels.append(models.plain(name or f"{models.title(model)}, defaults"))
 
     def draw(axis: Axes, group: Table) -> None:
         budget = float(group["tokens"].max())

@@ -260,7 +260,7 @@ def _chosen(test: Statement, estimates: pd.DataFrame, device: str) -> pd.DataFra
     keys = {key: getattr(test, key) for key in CHOOSES if getattr(test, key) is not None}
     chosen = select(estimates, str(test.quantity))
     chosen = select(chosen if test.dtype else full_precision(chosen), str(test.quantity), **keys)
-    chosen = _largest_budget(chosen.fillna({"x": 0}))
+    chosen = largest_budget(chosen.fillna({"x": 0}))
     if str(test.quantity).startswith(WORK):  # counted work is the same on every machine, so once
         same = [key for key in KEY if key not in PLACE]
         chosen = chosen[chosen["status"] == "ok"].drop_duplicates(same)
@@ -278,7 +278,7 @@ def _chosen(test: Statement, estimates: pd.DataFrame, device: str) -> pd.DataFra
     return chosen.merge(levels.rename(columns={"value": "paper"}), how="left")
 
 
-def _largest_budget(chosen: pd.DataFrame) -> pd.DataFrame:
+def largest_budget(chosen: pd.DataFrame) -> pd.DataFrame:
     """Return estimates without those that a finished one of more training tokens stands for: what
     was not learned in fewer says nothing against it."""
     finished = chosen["tokens"].where(chosen["status"] == "ok")

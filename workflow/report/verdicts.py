@@ -81,13 +81,18 @@ def of_reading(claims: Sequence[Mapping[Any, str]]) -> list[str]:
         return []
     by_verdict: dict[str, list[str]] = {}
     for claim in claims:
-        number = one_line(claim["ours"].split(";")[0].rpartition(": ")[2])
-        by_verdict.setdefault(claim["verdict"], []).append(f"{claim['short']}: {number}")
+        told = f"{claim['short']}: {number(claim['ours'])}"
+        by_verdict.setdefault(claim["verdict"], []).append(told)
     by_verdict.pop("not testable", None)
     lines = [claims[0]["title"]]
-    for verdict, told in sorted(by_verdict.items(), key=lambda pair: -len(pair[1])):
-        lines.append(f"  {verdict}: {'; '.join(told)}")
+    for verdict, shown in sorted(by_verdict.items(), key=lambda pair: -len(pair[1])):
+        lines.append(f"  {verdict}: {'; '.join(shown)}")
     return lines
+
+
+def number(cells: str) -> str:
+    """Return the number of the first of a claim's cells in words."""
+    return one_line(cells.split(";")[0].rpartition(": ")[2])
 
 
 def _cut(line: str, width: int) -> str:

@@ -15,7 +15,16 @@ from plotly.offline import get_plotlyjs
 from pointer.errors import InputError
 from workflow.bench.outcomes import DISTURBED
 from workflow.bench.rows import write_atomically
-from workflow.report import claims, claims_figure, figures, models, render, tables, verdicts
+from workflow.report import (
+    claims,
+    claims_figure,
+    figures,
+    ledger,
+    models,
+    render,
+    tables,
+    verdicts,
+)
 from workflow.report.estimates import WORK
 from workflow.report.estimates.runs import prepare
 from workflow.report.frame import csv_text, unpack
@@ -51,6 +60,7 @@ CHART_OF = {  # quantity -> the part of the page that shows it
     "throughput": "throughput",
     "time_exponent": "time",
     **{f"{work}_{kind}": "operations" for work in WORK for kind in ("growth", "reduction")},
+    "accuracy": "copy_accuracy",
     "accuracy_gap": "copy_accuracy",
     "accuracy_difference": "copy_accuracy",
     "copy_spread": "copy_accuracy",
@@ -116,6 +126,7 @@ def html(
     listed += [report_table(name, estimates, numbers) for name in shown.tables]
     data = {
         "looks": looks(runs, plotted),
+        "paper": [models.title(model) for model in PAPERS_MODELS],
         "charts": plotted,
         "tables": listed,
         "traced": traced["models"],
@@ -156,7 +167,7 @@ def looks(runs: pd.DataFrame, plotted: list[dict[str, Any]]) -> list[dict[str, A
     page."""
     panels = [panel for chart in plotted for panel in chart["panels"]]
     drawn = {trace["meta"].get("model") for panel in panels for trace in panel["data"]}
-    paper = pd.DataFrame({"model": ["pointer", "transformer"], "variant": ""})
+    paper = pd.DataFrame({"model": PAPERS_MODELS, "variant": ""})
     series = models.series(pd.concat([runs, paper]))
     known = models.looks(series)
     found = []
@@ -169,11 +180,12 @@ def looks(runs: pd.DataFrame, plotted: list[dict[str, Any]]) -> list[dict[str, A
 
 def state(estimates: pd.DataFrame, frame: pd.DataFrame) -> str:
     """Return whether all rows are there, the machine was quiet, and the controls are right."""
-    missing = int((frame["status"] != "ok").sum())
-    disturbed = frame.loc[
-        frame["warnings"].astype(str).str.contains(DISTURBED), "session"
-    ].nunique()
-    rows = f"{len(frame) - missing:,} of {len(frame):,} rows have their numbers"
+    there = int((frame["status"] == "ok").sum())
+    timed = frame[frame["session"].notna()]
+    last = timed[timed["attempt"] == timed.groupby("session")["attempt"].transform("max")]
+    marked = last["warnings"].astype(str).str.contains(DISTURBED)
+    disturbed = last.loc[marked, "session"].nunique()
+    rows = f"{there:,} of {len(frame):,} rows have their numbers"
     quiet = f"{disturbed} timing sessions were disturbed" if disturbed else "the machine was quiet"
     off = claims.controls_off(estimates)
     return f"{rows}; {quiet}; {'controls are off' if off else 'the controls are right'}."
@@ -189,7 +201,7 @@ def answers(lines: Sequence[claims.Line]) -> list[dict[str, Any]]:
             told = [
                 {
                     "reading": line.read_as.title if line.read_as else "",
-                    "number": claims.ours(claims.deciding(line), 1).rpartition(": ")[2],
+                    "number": verdicts.number(claims.ours(claims.deciding(line), 1)),
                     "verdict": line.words,
                     "kind": kind(line.verdict),
                     "mark": line.verdict.mark,
@@ -205,9 +217,11 @@ def papers_table(name: str, estimates: pd.DataFrame) -> dict[str, Any]:
     """Return one of the paper's tables beside ours: headings, and lines as texts."""
     quantity, sizes, further = PAPERS[name]
     where = {**further, "x": sizes, "model": PAPERS_MODELS}
-    wide = tables.make(name, estimates[estimates["quantity"] == quantity], where).wide
+    chosen = ledger.largest_budget(estimates[estimates["quantity"] == quantity])
+    wide = tables.make(name, chosen, where).wide
     columns = ["model", "machine", *map(str, sizes)]
-    lines = wide.reindex(columns=columns).fillna("").to_numpy().tolist()
+    texts = wide.reindex(columns=columns).fillna("").to_numpy().tolist()
+    lines = [[text.split(" (")[0] for text in line] for line in texts]  # intervals: in the tables
     return {"title": tables.TABLES[name].title, "columns": columns, "lines": lines}
 
 
@@ -228,7 +242,7 @@ def card(line: claims.Line, runs: pd.DataFrame, rows: plots.Rows) -> dict[str, A
     return {
         "claim": line.claim,
         "ours": claims.ours(claims.deciding(line), 3),
-        "number": claims.ours(claims.deciding(line), 1).rpartition(": ")[2],
+        "number": verdicts.number(claims.ours(claims.deciding(line), 1)),
         "verdict": line.words,
         "name": line.name.replace(" ", "-"),
         "reading": line.read_as.title if line.read_as else "",
@@ -247,17 +261,14 @@ def kind(verdict: Verdict) -> str:
 
 
 def counts(lines: Sequence[claims.Line]) -> list[dict[str, Any]]:
-    """Return how many claims got each verdict, in the vocabulary's order."""
-    count = Counter(line.verdict for line in lines)
+    """Return how many lines have each verdict in words, in the vocabulary's order."""
+    order = list(Verdict)
+    ranked = sorted(lines, key=lambda line: (order.index(line.verdict), line.words))
+    number = Counter(line.words for line in lines)
+    first = {line.words: line.verdict for line in reversed(ranked)}
     return [
-        {
-            "kind": kind(verdict),
-            "verdict": str(verdict),
-            "mark": verdict.mark,
-            "number": count[verdict],
-        }
-        for verdict in Verdict
-        if count[verdict]
+        {"kind": kind(verdict), "verdict": words, "mark": verdict.mark, "number": number[words]}
+        for words, verdict in reversed(first.items())
     ]
 
 

@@ -193,11 +193,11 @@ def _published(points: Table, unit: str) -> list[Trace]:
     for model, group in points.groupby("model"):
         look = models.looks([])[str(model), ""]
         hover = [
-            shown(f"{model} at {x:,}: {value:,.4g}; {unit}; paper ({source})")
+            shown(f"{models.title(str(model))} at {x:,}: {value:,.4g}; {unit}; paper ({source})")
             for x, value, source in zip(group["x"], group["value"], group["source"], strict=True)
         ]
         x, y = group["x"].astype(int), group["value"].astype(float)
-        trace = _series(look, str(model), x, y, hover, "paper")
+        trace = _series(look, models.title(str(model)), x, y, hover, "paper")
         trace["name"] += f", {paper.PLACE}"
         trace["line"] |= {"dash": "dot", "width": 1.2}
         trace["marker"] |= {"symbol": f"{SYMBOLS[look.marker]}-open", "size": 9}

@@ -63,7 +63,7 @@ function drawSeen() {
 
 function choose(which) {
   for (const box of all("#models input[value]:not(#paper-on)")) {
-    box.checked = which === "all" || (which === "paper" && ["pointer", "transformer"].includes(box.value));
+    box.checked = which === "all" || (which === "paper" && data.paper.includes(box.value));
     off[box.checked ? "delete" : "add"](box.value);
   }
   drawSeen();

@@ -9,7 +9,7 @@ function startCards() {
     button.addEventListener("click", () => {
       const on = button.getAttribute("aria-pressed") !== "true";
       for (const other of counts) other.setAttribute("aria-pressed", String(on && other === button));
-      for (const card of all(".card")) card.hidden = on && card.dataset.kind !== button.dataset.kind;
+      for (const card of all(".card")) card.hidden = on && card.dataset.words !== button.dataset.words;
     });
   }
 }
