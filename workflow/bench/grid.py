@@ -90,8 +90,10 @@ class Grid:
         return json.dumps(config.settled(self.tiers[tier_name(results)]), sort_keys=True)
 
     def micro_benchmarks(self, results: str) -> list[str]:
-        """Return the file of micro-benchmarks, which only the default tier shows."""
-        return [f"{RESULTS}/benchmarks.json"] if results == RESULTS else []
+        """Return the file of micro-benchmarks, which only the default tier shows, where the target
+        `benchmarks` has made it."""
+        made = Path(RESULTS, "benchmarks.json")
+        return [str(made)] if results == RESULTS and made.exists() else []
 
     def threads(self, path: str, cores: int | None) -> int:
         """Return what a job claims of `--cores`: all of it where it must run alone.

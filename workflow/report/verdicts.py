@@ -40,7 +40,8 @@ def text(path: Path) -> str:
     counts = Counter(claim["verdict"] for claim in claims)
     summary = ", ".join(f"{number} {name}" for name, number in counts.most_common())
     lines.append(f"All {len(claims)} verdicts: {summary}.")
-    lines.append(f"Rules, reasons, commands: {path.parent}/claims.md{_next(claims)}")
+    page = path.parents[1] / "report" / "index.html"
+    lines.append(f"Page: {page}. Rules and reasons: {path.with_suffix('.md')}{_next(claims)}")
     width = min(WIDEST, shutil.get_terminal_size((WIDEST, 24)).columns)
     return "\n".join(_cut(line, width) for line in lines)
 

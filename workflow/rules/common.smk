@@ -14,6 +14,9 @@ from pointer.errors import InputError
 from workflow.bench.grid import Grid, PipelineBusyError, folder, tier_name
 from workflow.report import verdicts
 
+# What Snakemake says around every job; each row has a line of its own.
+NOISE = ("Select jobs to execute", "Execute ", "Will exit after finishing")
+logger.addFilter(lambda record: not str(record.msg).startswith(NOISE))
 ENDINGS = {"tables": (".csv", ".md", ".tex", ".html"), "figures": (".png", ".svg")}
 
 
@@ -65,6 +68,7 @@ def reported(results):
 
 GRID = explained(Grid, config, workflow.configfiles)
 CHOSEN = folder(GRID.chosen)
+WHOLE = not any("/runs/" in argument for argument in sys.argv)  # no row is asked for by name
 
 
 onstart:

@@ -18,7 +18,7 @@ rule check_model:
 rule run_shared:
     input:
         contract=lambda wildcards: job(wildcards).contracts,
-        after=lambda wildcards: ancient(job(wildcards).after),
+        after=lambda wildcards: ancient(job(wildcards).after if WHOLE else ()),
     output:
         # An existing row is not removed before the job: `--keep` leaves a finished one as it is.
         row=update("results/runs/{experiment}/{model}/{cell}.json"),
