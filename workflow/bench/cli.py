@@ -32,6 +32,7 @@ from workflow.bench.sessions import Session, by_file, with_twin
 OK, FAILED, BAD_INPUT, SIGNALLED = 0, 1, 2, 128
 REPORT = {  # commands of the report, loaded when they are asked for
     "compare": "workflow.report.commands:compare",
+    "merge": "workflow.report.commands:merge",
     "why": "workflow.report.commands:why",
 }
 SCHEMAS = {
