@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import subprocess
 from collections import Counter
@@ -143,6 +144,13 @@ def test_a_line_that_is_no_row_is_named(tmp_path: Path, row: dict[str, Any], lin
     )
     with pytest.raises(RowError, match=r"rows\.jsonl:2|a\.json"):
         rows.read_rows(tmp_path)
+
+
+def test_a_group_may_write_where_the_umask_says_so(tmp_path: Path, row: dict[str, Any]) -> None:
+    before = os.umask(0o002)
+    write_row(tmp_path / "row.json", row)
+    os.umask(before)
+    assert (tmp_path / "row.json").stat().st_mode & 0o777 == 0o664
 
 
 def test_an_interrupted_write_leaves_the_old_row(
