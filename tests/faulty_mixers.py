@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -148,6 +149,20 @@ class Forgets(Good):
         return y * self.hidden[0], carry
 
 
+class Counts(Good):
+    """Halves its output from the fourth training pass on, which it counts where no checkpoint
+    looks."""
+
+    def __init__(self, shape: LayerShape) -> None:
+        super().__init__(shape)
+        self.passes: list[None] = []
+
+    def forward(self, x: Tensor, carry: Any) -> tuple[Tensor, Any]:
+        y, carry = super().forward(x, carry)
+        self.passes += [None] * self.training
+        return y / (2 if len(self.passes) > 3 else 1), carry
+
+
 class EvenOnly(Good):
     """Needs an even length."""
 
@@ -262,6 +277,50 @@ class Stale(Good):
         if x.shape not in self.kept:
             self.kept[x.shape] = super().forward(x, carry)[0]
         return self.kept[x.shape], carry
+
+
+class Outside(Good):
+    """Multiplies N x N numbers where nobody counts."""
+
+    def forward(self, x: Tensor, carry: Any) -> tuple[Tensor, Any]:
+        y, carry = super().forward(x, carry)
+        numbers = x.detach().numpy()
+        squares = np.tril(numbers @ numbers.transpose(0, 2, 1)) @ numbers
+        return y + 1e-3 * torch.from_numpy(squares), carry
+
+
+class KeepsOutputs(Good):
+    """Keeps its output for tokens that it has seen, in inference."""
+
+    def __init__(self, shape: LayerShape) -> None:
+        super().__init__(shape)
+        self.kept: dict[bytes, Tensor] = {}
+
+    def forward(self, x: Tensor, carry: Any) -> tuple[Tensor, Any]:
+        if self.training:
+            return super().forward(x, carry)
+        key = x.numpy().tobytes()
+        if key not in self.kept:
+            self.kept[key] = super().forward(x, carry)[0]
+        return self.kept[key], carry
+
+
+class Seeds(Good):
+    """Sets the seed that everybody draws from."""
+
+    def forward(self, x: Tensor, carry: Any) -> tuple[Tensor, Any]:
+        torch.manual_seed(0)
+        return super().forward(x, carry)
+
+
+class InPlace(Good):
+    """Changes its input."""
+
+    def forward(self, x: Tensor, carry: Any) -> tuple[Tensor, Any]:
+        y, carry = super().forward(x.clone(), carry)
+        with torch.no_grad():
+            x.mul_(2)
+        return y, carry
 
 
 class Lazy(Good):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -234,3 +236,31 @@ def test_a_path_is_never_too_long() -> None:
 def test_threads_never_exceed_the_affinity() -> None:
     assert cells.threads(10_000) == cells.affinity()
     assert cells.threads(1) == 1
+
+
+@pytest.mark.parametrize(
+    ("group", "files", "cores"),
+    [
+        ("0::/", {"cpu.max": "250000 100000"}, 2),
+        ("0::/", {"cpu.max": "50000 100000"}, 1),
+        ("0::/", {"cpu.max": "max 100000"}, 8),
+        ("0::/slurm/job/step", {"slurm/job/cpu.max": "300000 100000"}, 3),
+        (
+            "3:memory:/\n2:cpu,cpuacct:/docker/ab",
+            {"cpu/cpu.cfs_quota_us": "200000", "cpu/cpu.cfs_period_us": "100000"},
+            2,
+        ),
+        ("2:cpu:/", {"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, 8),
+    ],
+)
+def test_a_containers_quota_limits_the_threads(
+    group: str, files: dict[str, str], cores: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(f"{text}\n")
+    (tmp_path / "group").write_text(f"{group}\n")
+    monkeypatch.setattr(cells, "CGROUP", tmp_path / "group")
+    monkeypatch.setattr(cells, "CGROUPS", tmp_path)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+    assert cells.threads(0) == cores

@@ -10,6 +10,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -209,10 +210,13 @@ def test_schemas_are_printed(what: str, capsys: pytest.CaptureFixture[str]) -> N
     assert json.loads(capsys.readouterr().out)["additionalProperties"] is False
 
 
-@pytest.mark.parametrize(("signal_number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("signal_number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130)]
+)
 def test_a_signal_is_an_exit_code_and_one_line(
     signal_number: int,
     code: int,
+    tmp_path: Path,
     measured: list[Cell],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -221,8 +225,10 @@ def test_a_signal_is_an_exit_code_and_one_line(
         signal.SIGINT, signal.default_int_handler
     )  # ignored where tests run in the background
     monkeypatch.setattr(rows_run, "run", lambda *_: os.kill(os.getpid(), signal_number))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     assert cli.main(RUN) == code
     assert capsys.readouterr().err == "pointer-bench: interrupted; no result was written\n"
+    assert not [*tmp_path.iterdir()]  # no folder is left behind
 
 
 def test_listing_and_help_are_quick() -> None:

@@ -11,6 +11,7 @@ import pytest
 import synthetic
 from synthetic import HOSTILE, copied, failed, row, timed
 
+from workflow.bench import cli
 from workflow.bench.rows import as_json, seal
 from workflow.report import estimates, frame, tables
 from workflow.report.__main__ import main
@@ -42,7 +43,7 @@ def test_the_rows_of_a_session_are_collected_and_kept_from_its_one_file(tmp_path
     manifest.write_text(f"{runs / session}.jsonl\n")
     collected = frame.collect(manifest, tmp_path / "out")
     assert [Path(path) for path in collected["path"]] == [runs / session / name for name in rows]
-    (kept,) = frame.keep(manifest, tmp_path / "kept")
+    (kept,) = frame.keep(frame.listed_rows(manifest), tmp_path / "kept", replace=True)
     assert [json.loads(line)["file"] for line in kept.read_text().splitlines()] == [
         f"efficiency/{session}/{name}" for name in rows
     ]
@@ -81,8 +82,28 @@ def test_nested_values_come_back_as_they_were() -> None:
 
 def test_machines_named_in_any_script_have_folders_of_their_own(tmp_path: Path) -> None:
     rows = [timed("pointer", 512, 100.0, machine=machine) for machine in ("Москва", "東京")]
-    frame.keep(synthetic.store(rows, tmp_path), tmp_path / "kept")
+    synthetic.store(rows, tmp_path / "rows")
+    frame.merge([tmp_path / "rows"], tmp_path / "kept")
     assert {path.name for path in (tmp_path / "kept").iterdir()} == {"москва", "東京"}
+
+
+def test_folders_are_merged_and_a_conflict_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Both machines call their row 0.json."""
+    a, b, c, into = (tmp_path / name for name in "abci")
+    synthetic.store([timed("pointer", 512, 100.0, machine="one")], a)
+    synthetic.store([timed("pointer", 512, 90.0, machine="two")], b)
+    synthetic.store([timed("pointer", 512, 80.0, machine="two")], c)
+    argv = ["merge", str(a), str(b), "--into", str(into)]
+    for new in (1, 0):  # again: nothing is new
+        assert cli.main(argv) == 0
+        told = [f"{into}/{name}/rows.jsonl: 1 rows, {new} of them new" for name in ("one", "two")]
+        assert capsys.readouterr().out.splitlines() == told
+    assert sorted(frame.read(into)["step_ms"]) == [90.0, 100.0]
+    assert cli.main(["merge", str(c), "--into", str(into)]) == 2
+    assert f"{c}/0.json is not {into}/two/efficiency" in capsys.readouterr().err
+    assert sorted(frame.read(into)["step_ms"]) == [90.0, 100.0]
 
 
 def test_order_does_not_depend_on_the_manifest() -> None:

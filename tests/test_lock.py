@@ -10,10 +10,14 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from workflow.bench import grid
 from workflow.bench.rows import lock
 
 HOLDER = """
@@ -101,6 +105,43 @@ def test_anybody_may_take_the_lock_after_us(
     monkeypatch.setattr(lock, "lock_path", lambda: path)
     with lock.hold(exclusive=True):
         assert path.stat().st_mode & 0o777 == 0o666
+
+
+DAEMON = """
+import os, sys, time
+from pathlib import Path
+from workflow.bench.rows import lock
+with lock.taken(Path(sys.argv[1])):
+    if os.fork() == 0:
+        time.sleep(60)
+        os._exit(0)
+"""
+
+
+def test_a_daemon_that_a_holder_forks_does_not_keep_the_lock(tmp_path: Path) -> None:
+    arguments = [sys.executable, "-c", DAEMON, str(tmp_path / "lock")]
+    process = subprocess.Popen(arguments, start_new_session=True)
+    try:
+        assert process.wait(timeout=20) == 0
+        with lock.taken(tmp_path / "lock", wait=False):
+            pass
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def test_a_pipelines_lock_that_another_user_owns_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextmanager
+    def for_reading(path: Path, **_: Any) -> Iterator[int]:
+        path.parent.mkdir()
+        descriptor = os.open(path, os.O_RDONLY | os.O_CREAT)
+        yield descriptor
+        os.close(descriptor)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(lock, "taken", for_reading)
+    assert grid.Grid({}).begin([]) == []
 
 
 def test_a_planted_link_is_not_followed(tmp_path: Path) -> None:

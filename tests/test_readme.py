@@ -23,7 +23,7 @@ from workflow.report import (
     why,
 )
 from workflow.report.__main__ import main
-from workflow.report.frame import LARGEST_TRACE_BYTES, keep, load
+from workflow.report.frame import LARGEST_TRACE_BYTES, keep, listed_rows, load
 
 REFERENCE = Path("results/reference")
 MACHINE = "Intel Xeon Processor @ 2.10GHz, 2 cores"  # SERVER, without what tells nothing apart
@@ -164,7 +164,7 @@ def test_kept_rows_are_the_same_with_small_traces_and_without_weights(tmp_path: 
     manifest = store([*rows(), traced(512, files=files), traced(1024)], tmp_path / "runs")
     (tmp_path / "runs" / "6.weights.safetensors").write_bytes(b"weights")
     (tmp_path / "runs" / "7.trace.json").write_text(" " * LARGEST_TRACE_BYTES, encoding="utf-8")
-    kept = keep(manifest, tmp_path / "kept")
+    kept = keep(listed_rows(manifest), tmp_path / "kept", replace=True)
     files_kept = {
         path: path.read_bytes() for path in (tmp_path / "kept").rglob("*") if path.is_file()
     }
@@ -178,7 +178,7 @@ def test_kept_rows_are_the_same_with_small_traces_and_without_weights(tmp_path: 
     assert len(lines) == len(rows()) + 2
     made = json.loads((tmp_path / "runs" / "0.json").read_text())
     assert lines[0] == {**made, "file": f"efficiency/{made['session']}/0.json"}
-    keep(manifest, tmp_path / "kept")
+    keep(listed_rows(manifest), tmp_path / "kept", replace=True)
     assert {
         path: path.read_bytes() for path in (tmp_path / "kept").rglob("*") if path.is_file()
     } == files_kept

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import re
+import subprocess
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,7 @@ from workflow.bench import rows
 from workflow.bench.cell import Cell
 from workflow.bench.rows import RowError, read_row, write_row
 from workflow.bench.rows.provenance import identity
+from workflow.bench.sources import ROOT
 
 TIMES = {"started": "2026-01-01T00:00:00.000000+00:00", "ended": "2026-01-01T00:00:01.000000+00:00"}
 
@@ -119,6 +123,20 @@ def test_rows_of_a_folder_are_read_from_files_and_from_lines(
     assert +skipped == Counter({"trace beside a row": 1})
 
 
+def test_rows_of_some_statuses_are_removed_as_the_docs_say(
+    tmp_path: Path, row: dict[str, Any]
+) -> None:
+    command = re.search(r"^grep .*$", (ROOT / "docs" / "operations.md").read_text(), re.MULTILINE)
+    assert command is not None
+    runs = tmp_path / "results" / "runs"
+    for status in ("ok", "oom", "error"):
+        made = write_row(runs / f"{status}.json", row | {"status": status})
+        lines = [rows.as_json(one, file="a.json") for one in (rows.seal(row, ""), made)]
+        (runs / f"session-{status}.jsonl").write_text("\n".join(lines))
+    subprocess.run(command[0], shell=True, cwd=tmp_path, check=True)
+    assert sorted(path.name for path in runs.iterdir()) == ["ok.json", "session-ok.jsonl"]
+
+
 @pytest.mark.parametrize("line", ["", "{", "[]", '{"file": "a.json"}'])
 def test_a_line_that_is_no_row_is_named(tmp_path: Path, row: dict[str, Any], line: str) -> None:
     (tmp_path / "rows.jsonl").write_text(
@@ -126,6 +144,13 @@ def test_a_line_that_is_no_row_is_named(tmp_path: Path, row: dict[str, Any], lin
     )
     with pytest.raises(RowError, match=r"rows\.jsonl:2|a\.json"):
         rows.read_rows(tmp_path)
+
+
+def test_a_group_may_write_where_the_umask_says_so(tmp_path: Path, row: dict[str, Any]) -> None:
+    before = os.umask(0o002)
+    write_row(tmp_path / "row.json", row)
+    os.umask(before)
+    assert (tmp_path / "row.json").stat().st_mode & 0o777 == 0o664
 
 
 def test_an_interrupted_write_leaves_the_old_row(

@@ -63,6 +63,17 @@ def test_recall_gives_accuracy_interval_tokens_and_chance_of_each_task() -> None
     assert any("may stop early: mqar 300,000; induction 300,000." in note for note in table.notes)
 
 
+def test_notes_name_what_is_no_better_than_identity_and_the_sources_budget() -> None:
+    shares = {"identity": 0.05, "gla": 0.06, "transformer": 0.5}
+    rows = [
+        mqar(model, 16, share, tokens_budget=500_000, batch=4) for model, share in shares.items()
+    ]
+    notes = make("recall", rows).notes
+    assert "No better than identity, which mixes nothing, on mqar: gla (at 16)." in notes
+    (source,) = [note for note in notes if "times fewer" in note]
+    assert "here it is 1,952 sequences, 4 a step, at one rate: 3,279 times fewer" in source
+
+
 def test_lengths_that_do_not_follow_from_the_size_are_cells_of_their_own() -> None:
     table = make("recall", [mqar("transformer", 16, 0.9), mqar("transformer", 16, 0.6, length=512)])
     lines = table.wide[table.wide["quantity"] == "mqar by pairs: accuracy, %"]

@@ -8,6 +8,7 @@ import io
 import json
 import os
 import sys
+import time
 from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -76,6 +77,35 @@ def test_a_model_that_sets_the_threads_puts_a_warning_into_its_row(
     plant(monkeypatch, lambda *_: {"steps": torch.get_num_threads()})
     row = run(tmp_path)[1]
     assert (row["warnings"], row["steps"]) == ([], 1)
+
+
+@pytest.mark.parametrize(("spent", "warned"), [(4.2, 0), (7.6, 1)])
+def test_a_model_with_threads_of_its_own_puts_a_warning_into_its_row(
+    spent: float, warned: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.set_num_threads(1)
+    times = iter([(0, 0, 0, 0, 0), (0, spent / 2, spent / 2, 0, 4)])
+    monkeypatch.setattr(os, "times", lambda: os.times_result(next(times)))
+    warnings = worker.threads_used(Cell.of(**CELL), os.times())
+    assert (
+        warnings
+        == ["threads: 1 asked for, 1.9 cores busy: the model has threads of its own"] * warned
+    )
+
+
+def test_a_model_that_replaces_the_clock_gets_no_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = time.perf_counter
+
+    def measure(*_: Any) -> dict[str, Any]:
+        monkeypatch.setattr(time, "perf_counter", lambda: real() / 2)
+        return {"steps": 1}
+
+    plant(monkeypatch, measure)
+    row = run(tmp_path)[1]
+    assert (row["status"], row.get("steps")) == ("error", None)
+    assert "replaced a clock" in row["reason"]
 
 
 def test_files_of_the_row_go_beside_the_result(

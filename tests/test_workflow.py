@@ -16,7 +16,7 @@ from pathlib import Path
 import pipelines
 import pytest
 
-from workflow.bench import config, sources
+from workflow.bench import config, sessions, sources
 from workflow.report import figures, tables
 
 TINY = """
@@ -80,6 +80,17 @@ def test_a_tier_from_nothing_to_figures_through_a_kill(
     assert f"/results: process {first.pid} on " in second
     assert f"{ROWS} of    {ROWS} rows to measure" in pipelines.output(tmp_path)
     measured = finished.stat().st_mtime_ns
+
+    planned = sessions.by_file(config.cells(config.from_files([tiny[-1]])))
+    works = [tmp_path / file for file in planned if "/copy/" in file]
+    works = [file.with_name(f".{file.stem}.work") for file in works if not file.exists()]
+    (in_the_way,) = [work for work in works if not work.exists()][:1]
+    in_the_way.touch()
+    code, partly = pipelines.snakemake(tmp_path, *tiny)
+    assert code != 0
+    assert f"results/tiny: a report of {ROWS - 1} of {ROWS} rows" in partly
+    assert (tmp_path / "results" / "tiny" / "report" / "index.html").exists(), partly
+    in_the_way.unlink()
 
     code, again = pipelines.snakemake(tmp_path, *tiny)
     assert code == 0, again

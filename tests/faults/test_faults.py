@@ -107,8 +107,12 @@ def fill(disk: Path) -> None:
 def test_a_full_disk_stops_with_a_line_and_loses_nothing(
     disk: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    fills = iter([False, True, False])  # does the disk, while a row is measured?
+
     def at_once(cells: list[Cell], folder: Path) -> list[dict[str, Any]]:
         (folder / "weights.safetensors").write_bytes(b"w" * 60_000)
+        if next(fills):
+            fill(disk)
         known = {**provenance.identity(cells[0]), **outcomes.Clock().times()}
         return [complete({**known, "status": "ok", "files": {"weights": "weights.safetensors"}})]
 
@@ -121,12 +125,12 @@ def test_a_full_disk_stops_with_a_line_and_loses_nothing(
     monkeypatch.setattr(contracts, "verdict", lambda *_: kept_contract)
     assert bench(0) == 0
     kept = read_row(disk / "0.json")
-    fill(disk)
     capsys.readouterr()
     assert bench(1) == 1
-    err = capsys.readouterr().err
-    assert "No space left on device" in err
+    out, err = capsys.readouterr()
+    assert "No space left on device; its content is printed" in err
     assert len(err.splitlines()) == 1
+    assert json.loads(out)["seed"] == 1
     assert read_row(disk / "0.json") == kept
     left = sorted(path.name for path in disk.iterdir() if path.name != "filler")
     assert left == ["0.json", "0.weights.safetensors"]  # no half row, and nothing half beside it

@@ -7,10 +7,13 @@ The options of `pointer-bench run`, the keys of a tier and the validation come f
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
+import math
 import os
 import re
+from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
@@ -37,6 +40,8 @@ LONGEST = 2**22
 DEFAULT_LENGTH = 2048  # the paper's longest
 STEP_TOKENS = Task.step_tokens
 LONGEST_LABEL = 80  # characters of a variant in a path
+CGROUP, CGROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
+CFS = ("cpu.cfs_quota_us", "cpu.cfs_period_us")  # microseconds that a group may use of a period
 
 
 def _setting(default: Any, description: str, **bounds: Any) -> Any:
@@ -366,10 +371,35 @@ def where(name: str) -> str:
 
 
 def affinity() -> int:
-    """Return how many CPU cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Return how many CPU cores this process may use: those it may run on, and no more than the
+    quota of its container, rounded down."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, int(min(cores or 1, _quota(CGROUP, CGROUPS))))
+
+
+@functools.cache
+def _quota(group: Path, groups: Path) -> float:
+    """Return the cores' worth of time that the process's control groups allow; infinity if all.
+
+    group: the file that names the process's own; groups: the folder of all.
+    """
+    allowed = math.inf
+    for line in group.read_text(encoding="utf-8").splitlines() if group.is_file() else ():
+        _, controllers, path = line.split(":", 2)
+        if not controllers:  # version 2: one tree, both numbers in one file
+            own, names = groups / path.lstrip("/"), ["cpu.max"]
+        elif "cpu" in controllers.split(","):  # version 1: a tree a controller, two files
+            own, names = groups / "cpu" / path.lstrip("/"), list(CFS)
+        else:
+            continue
+        for folder in (own, *own.parents):
+            files = [folder / name for name in names if (folder / name).is_file()]
+            numbers = " ".join(file.read_text(encoding="ascii") for file in files).split()
+            if len(numbers) == 2 and numbers[0] not in ("max", "-1"):  # which are no limit
+                allowed = min(allowed, int(numbers[0]) / int(numbers[1]))
+    return allowed
 
 
 def threads(wanted: int) -> int:
-    """Return the thread count to use: at most the affinity, all of it for 0."""
+    """Return the thread count to use: at most `affinity`, all of it for 0."""
     return min(wanted, affinity()) if wanted else affinity()

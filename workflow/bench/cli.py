@@ -2,7 +2,7 @@
 model, estimate a tier.
 
 Exit codes: 0 when it did what was asked (for `run`: a row was written, whatever its status), 2 for
-bad input, 1 for anything else, 130 and 143 where SIGINT or SIGTERM ended it.
+bad input, 1 for anything else, 128 + its number where a signal ended it (SIGTERM: 143).
 """
 
 from __future__ import annotations
@@ -29,9 +29,10 @@ from workflow.bench.outcomes import EnvironmentFault, StoppedError
 from workflow.bench.rows import RowError, provenance
 from workflow.bench.sessions import Session, by_file, with_twin
 
-OK, FAILED, BAD_INPUT, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
+OK, FAILED, BAD_INPUT, SIGNALLED = 0, 1, 2, 128
 REPORT = {  # commands of the report, loaded when they are asked for
     "compare": "workflow.report.commands:compare",
+    "merge": "workflow.report.commands:merge",
     "why": "workflow.report.commands:why",
 }
 SCHEMAS = {
@@ -51,7 +52,7 @@ JSON = click.option("--json", "as_json", is_flag=True, help="for programs")
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM has come."""
+    """SIGTERM has come, or SIGHUP, as where a terminal closes."""
 
 
 class Group(click.Group):
@@ -75,6 +76,8 @@ class Group(click.Group):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a subcommand and return the exit code; bad input is one line on stderr."""
     signal.signal(signal.SIGTERM, _terminate)
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as `nohup` asks for
+        signal.signal(signal.SIGHUP, _terminate)
     _make_printing_safe()
     typed = list(sys.argv[1:] if argv is None else argv)
     message: object
@@ -100,13 +103,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         message, code = error, FAILED
     except KeyboardInterrupt as error:
         message = "interrupted; no result was written"
-        code = TERMINATED if isinstance(error, Terminated) else INTERRUPTED
+        code = SIGNALLED + (error.args[0] if isinstance(error, Terminated) else signal.SIGINT)
     print(f"pointer-bench: {' '.join(str(message).split())}", file=sys.stderr, flush=True)
     return code
 
 
-def _terminate(_signal: int, _frame: object) -> NoReturn:
-    raise Terminated
+def _terminate(number: int, _frame: object) -> NoReturn:
+    raise Terminated(number)
 
 
 def _make_printing_safe() -> None:

@@ -6,6 +6,7 @@ suit one tier break no other.
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -137,8 +138,12 @@ class Grid:
             raise PipelineBusyError(f"{message}. Wait for it, or end it.") from None
         now = time.strftime("%Y-%m-%d %H:%M:%S")
         owner = f"process {os.getpid()} on {socket.gethostname()}, since {now}"
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, owner.encode(), 0)
+        try:
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, owner.encode(), 0)
+        except OSError as error:
+            if error.errno != errno.EINVAL:  # another user's file, which is open for reading alone
+                raise
         outputs = list(outputs)
         self._set_deadline(outputs)
         jobs = {path: self._jobs[path] for path in outputs if path in self._jobs}

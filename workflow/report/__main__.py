@@ -76,7 +76,8 @@ def run(arguments: argparse.Namespace) -> list[Path]:
         frame.collect(arguments.manifest, arguments.out, arguments.benchmarks)
         return [arguments.out / "rows.parquet", arguments.out / "rows.csv"]
     if arguments.command == "keep":
-        return frame.keep(arguments.manifest, arguments.out)
+        rows = frame.listed_rows(arguments.manifest)
+        return frame.keep(rows, arguments.out, replace=True)
     if arguments.command == "readme":
         return readme.write(arguments.rows, arguments.readme, arguments.results, arguments.figures)
     return make(arguments.files, arguments.given, arguments.tier)

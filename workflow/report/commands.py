@@ -26,6 +26,21 @@ def compare(a: Path, b: Path, as_json: bool) -> int:
     return 1 if compared.counts()["differ"] else 0
 
 
+@click.command()
+@click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--into", required=True, type=click.Path(path_type=Path), help="folder to add to")
+def merge(folders: tuple[Path, ...], into: Path) -> int:
+    """Add the rows of folders to one, those of a machine to a rows.jsonl of its own.
+
+    Small traces come along, weights do not. Two different rows of one name and machine are named,
+    and nothing is written.
+    """
+    from workflow.report import frame  # slow: pandas
+
+    print("\n".join(frame.merge(folders, into)))
+    return 0
+
+
 COLUMNS = {  # of the estimates, as options of `why`
     "experiment": "where it was measured",
     "task": "what was learned",

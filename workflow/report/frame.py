@@ -138,15 +138,20 @@ def load(path: Path) -> pd.DataFrame:
 
 
 def read(folder: Path) -> pd.DataFrame:
-    """Return the frame of all row files below a folder, checked, and say on stderr how many there
-    were, and what else."""
+    """Return the frame of all row files below a folder, checked."""
+    return tidy(row | {"path": str(path)} for path, row in rows_below(folder))
+
+
+def rows_below(folder: Path) -> list[tuple[Path, dict[str, Any]]]:
+    """Return path and row of every row below a folder, checked, and say on stderr how many there
+    are, and what else. Raise InputError for none."""
     skipped = Counter[str]()
     rows = read_rows(folder, skipped)
     if not rows:
         accepted = "a folder with row files below it"
-        raise InputError.about("--rows", str(folder), accepted, WHERE)
+        raise InputError.about("rows", str(folder), accepted, WHERE)
     print(", ".join([f"{folder}: {len(rows)} rows", *skipped_words(skipped)]), file=sys.stderr)
-    return tidy(row | {"path": str(path)} for path, row in rows)
+    return rows
 
 
 def mixer_rows(path: Path) -> list[dict[str, Any]]:
@@ -173,33 +178,55 @@ def mixer_rows(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def keep(manifest: Path, out: Path) -> list[Path]:
-    """Add the rows that `manifest` names to `out`; return the files. Keeping rows twice changes
-    nothing. Raise RowError for a row that is not sound."""
+def keep(rows: Iterable[tuple[Path, dict[str, Any]]], out: Path, *, replace: bool) -> list[Path]:
+    """Add rows to `out`; return the files. Keeping rows twice changes nothing.
+
+    Raise InputError, before anything is written, for no rows, and without `replace` for two rows of
+    one machine and name."""
     machines: dict[Path, dict[str, str]] = {}  # a rows.jsonl -> its lines by their key `file`
     traces: dict[Path, Path] = {}  # copy -> source
-    for path, row in listed_rows(manifest):
+    conflicts = []
+    for path, row in rows:
         folder = out / _folder(row["machine"])
         file = Path(_folder(row["experiment"]), row["session"] or _folder(row["model"]), path.name)
         lines = machines.setdefault(folder / LINES, _lines(folder / LINES))
         line = as_json(row, file=str(file))
         if lines.get(str(file)) != line:
-            lines.pop(str(file), None)
+            if lines.pop(str(file), None) is not None:
+                conflicts.append(f"{path} is not {folder / file}")
             lines[str(file)] = line
         name = (row["files"] or {}).get("trace")
         trace = attachment(path, str(name))
         if name and trace.is_file() and trace.stat().st_size < LARGEST_TRACE_BYTES:
             traces[attachment(folder / file, name)] = trace
     if not machines:
-        raise InputError.about(
-            "--manifest", str(manifest), "a file that names at least one row", WHERE
+        raise InputError.about("rows", None, "at least one row", WHERE)
+    if conflicts and not replace:
+        names = "; ".join(conflicts)
+        advice = "Remove one of the two, or give the machines labels of their own (`--machine`)"
+        raise InputError(
+            f"{len(conflicts)} rows have the name and machine of others: {names}. {advice}."
         )
     for kept, lines in machines.items():
         write_atomically(kept, "".join(f"{line}\n" for line in lines.values()))
     for copy, source in traces.items():
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source, copy)
+        if copy != source:
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, copy)
     return [*machines, *traces]
+
+
+def merge(folders: Iterable[Path], into: Path) -> list[str]:
+    """Add all rows below folders to `into`; return a line a machine on what is there now. Raise
+    InputError as `keep` does."""
+    before = {path: len(_lines(path)) for path in into.glob(f"*/{LINES}")}
+    made = keep([row for folder in folders for row in rows_below(folder)], into, replace=False)
+    told = []
+    for path in made:
+        if path.name == LINES:
+            now = len(_lines(path))
+            told.append(f"{path}: {now} rows, {now - before.get(path, 0)} of them new")
+    return told
 
 
 def _lines(path: Path) -> dict[str, str]:

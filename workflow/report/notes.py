@@ -23,11 +23,13 @@ from workflow.report.layout import (
 
 RECALL = tuple(name for name in experiments.TASKS if name not in ("copy", "bytes"))
 POINTER = "pointer"
+# Task -> its source's training: sequences, sequences a step, learning rates that were tried.
+SOURCES = {"mqar": (64 * 100_000, 256, 4)}  # Zoology, figure 2: epochs x examples
 CAVEATS = {  # task or model -> how to read its numbers
     "mqar": "On mqar, knowing which values a sequence has but not whose they are scores one over "
     "the pairs: no recall. Attention learns it in its authors' training (Zoology, arXiv "
-    "2312.04927), which is far longer than these budgets. Zoology has 8192 symbols, more than half "
-    "of a model of this size, and 64 pairs in 512 tokens.",
+    "2312.04927). Zoology has 8192 symbols, more than half of a model of this size, and 64 pairs "
+    "in 512 tokens.",
     "khop": "On khop (4 symbols, N = 128) the current symbol alone gives the answer at 32%, 48%, "
     "27% and 31% of positions for k = 1 to 4.",
     "induction": "On induction one symbol a sequence carries loss, so training is noisy: a model "
@@ -163,7 +165,7 @@ def recall(estimates: Estimates, own: Estimates) -> list[str]:
         return "; ".join(f"{task} {text}" for task, text in texts if text)
 
     trained = own.dropna(subset=["tokens"])
-    steps = trained["tokens"] / (trained["batch"] * trained["length"])
+    steps = trained["tokens"] // (trained["batch"] * trained["length"])
     between = select(estimates, "evaluation_interval", experiment=tasks)
     chances = select(estimates, "chance", experiment=tasks)
     texts = {
@@ -182,8 +184,46 @@ def recall(estimates: Estimates, own: Estimates) -> list[str]:
     named_here = {*own["task"], *own["model"]}
     return [
         *(note.format(text) for note, text in texts.items() if text),
+        *(_beside_source(task, trained[trained["task"] == task]) for task in tasks),
+        *(_not_above_identity(task, own[own["task"] == task]) for task in tasks),
         *(note for name, note in CAVEATS.items() if name in named_here),
     ]
+
+
+def _beside_source(task: str, trained: Estimates) -> str:
+    """Return how much more the source of a task trains, computed from settings."""
+    if task not in SOURCES or trained.empty:
+        return ""
+    sequences, batch, rates = SOURCES[task]
+    ours = trained["batch"] * (trained["tokens"] // (trained["batch"] * trained["length"]))
+    return (
+        f"The source of {task} trains on {whole(sequences)} sequences, {batch} a step, at the best "
+        f"of {rates} rates; here it is {_values(ours, whole)} sequences, "
+        f"{_values(trained['batch'], whole)} a step, at one rate: "
+        f"{_values(sequences / ours, whole)} times fewer."
+    )
+
+
+def _not_above_identity(task: str, own: Estimates) -> str:
+    """Return which models have no higher accuracy than `identity`, which mixes nothing."""
+    accuracy = select(own, "accuracy")
+    floor = accuracy[accuracy["model"] == "identity"]
+    alike = ["x", "length", "tokens"]
+    pairs = accuracy[accuracy["model"] != "identity"].merge(
+        floor, on=alike, suffixes=("", "_floor")
+    )
+    texts = []
+    for x, group in pairs[~(pairs["low"] > pairs["high_floor"])].groupby("x"):
+        texts.append(f"{_named(group)} (at {x})")
+    names = "; ".join(texts)
+    return f"No better than identity, which mixes nothing, on {task}: {names}." if names else ""
+
+
+def _named(lines: Estimates) -> str:
+    """Return the models of lines, with their variants, in the order of all tables."""
+    rank = models.ordered(lines["model"])
+    found = sorted(records(lines), key=lambda line: rank.index(line.model))
+    return ", ".join(dict.fromkeys(named(line.model, line.variant) for line in found))
 
 
 def bytes_(estimates: Estimates, own: Estimates) -> list[str]:
@@ -199,10 +239,7 @@ def bytes_(estimates: Estimates, own: Estimates) -> list[str]:
     floor = bits[bits["model"] == "identity"]
     alike = [*PLACE, "data", "length", "used"]
     pairs = bits[bits["model"] != "identity"].merge(floor, on=alike, suffixes=("", "_floor"))
-    above = pairs[pairs["value"] >= pairs["value_floor"]]
-    rank = models.ordered(above["model"])
-    lines = sorted(records(above), key=lambda line: rank.index(line.model))
-    names = ", ".join(dict.fromkeys(named(line.model, line.variant) for line in lines))
+    names = _named(pairs[pairs["value"] >= pairs["value_floor"]])
     return [
         f"Guessing by the frequency of bytes takes {levels} bits a byte." if levels else "",
         f"Text (hash): {hashes}; rows of different texts do not compare." if hashes else "",

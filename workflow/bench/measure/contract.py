@@ -42,6 +42,8 @@ from workflow.bench.measure.causality import (
     random_tokens,
     require_same,
 )
+from workflow.bench.measure.cheats import shared_state, work_in_torch, work_on_known_tokens
+from workflow.bench.measure.checkpoint import Checkpoint, History
 from workflow.bench.measure.training import set_progress, supervised_loss
 from workflow.bench.outcomes import EnvironmentFault, of_environment
 from workflow.bench.sources import ROOT
@@ -55,6 +57,7 @@ COUNTED = 2048  # work is counted at this length and at twice as much
 GROWTH = {"linear": 2.02, "n log n": 2.25, "quadratic": 4.1, "quadratic-unfused": 4.1}
 IN_LOOP = "x[:, i] in a loop has a gradient as large as x, x.unbind(1) has not"
 SUITE = ROOT / "workflow"
+CPU = torch.device("cpu")
 Test = Callable[[Subject], None]
 
 
@@ -75,7 +78,7 @@ def check(name: str, mixer: Mapping[str, Any] | None = None) -> Iterator[Check]:
     def build(length: int, **sizes: int) -> nn.Module:
         seed = next(seeds)
         cell = Cell.of("efficiency", name, symbols=SYMBOLS, length=length, seed=seed, mixer=mixer)
-        return models.build(cell, torch.device("cpu"), **sizes)
+        return models.build(cell, CPU, **sizes)
 
     if mixer:
         try:
@@ -108,7 +111,8 @@ def applicable(subject: Subject) -> list[Test]:
         return tests
     if subject.causal:
         tests.append(causal)
-    tests += [independent_of_batch, as_measured, saved_and_loaded, cost]
+    tests += [independent_of_batch, as_measured, saved_and_loaded, shared_state]
+    tests += [work_on_known_tokens, work_in_torch, cost]
     if not subject.variant:
         tests.append(same_in_training)
         if not subject.control:
@@ -312,10 +316,12 @@ def same_in_training(subject: Subject) -> None:
 
 
 def saved_and_loaded(subject: Subject) -> None:
-    """Weights saved as safetensors and loaded into another initialisation give the same bits."""
+    """Weights saved as safetensors and loaded into another initialisation give the same bits, and a
+    training that goes on from its checkpoint does."""
     from safetensors.torch import load_file, save_file
 
     model, other, tokens = subject.small(), subject.small(), random_tokens(2, ODD)
+    logits_of(other, tokens)  # whose outputs it may not keep
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "weights.safetensors"
         save_file({name: value.contiguous() for name, value in model.state_dict().items()}, path)
@@ -323,6 +329,33 @@ def saved_and_loaded(subject: Subject) -> None:
     if not torch.equal(logits_of(model, tokens), logits_of(other, tokens)):
         cause = "something is not in its state_dict"
         raise Broken(f"a model loaded from saved weights gives other outputs: {cause}")
+    whole, resumed = _trained_on(subject.small(), subject.small(), tokens)
+    for name, gradient in whole.items():
+        if not torch.equal(gradient, resumed[name]):
+            advice = "keep what changes in buffers, or in numbers"
+            raise Broken(f"a training that is resumed has another gradient of {name}: {advice}")
+
+
+def _trained_on(
+    model: nn.Module, other: nn.Module, tokens: Tensor
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Return the gradients of a model after some steps, and of another one that went on from a
+    checkpoint between them."""
+    steppers, others = optimizers(model, LEARNING_RATE), optimizers(other, LEARNING_RATE)
+    _take_steps(model, steppers, tokens)
+    with tempfile.TemporaryDirectory() as folder:
+        Checkpoint(Path(folder), model, steppers, History(), CPU).save(Path(folder))
+        Checkpoint(Path(folder), other, others, History(), CPU).restore()
+    _take_steps(model, steppers, tokens)
+    _take_steps(other, others, tokens)
+    return _gradients(model, tokens), _gradients(other, tokens)
+
+
+def _take_steps(model: nn.Module, steppers: list[torch.optim.Optimizer], tokens: Tensor) -> None:
+    for _ in range(2):
+        _gradients(model, tokens)
+        for optimizer in steppers:
+            optimizer.step()
 
 
 def parity(subject: Subject) -> None:

@@ -11,7 +11,7 @@ import functools
 import hashlib
 import json
 import os
-import tempfile
+import secrets
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -192,14 +192,19 @@ def file_hash(path: Path) -> str:
 def write_atomically(path: Path, text: str) -> None:
     """Write a text file so that a reader, or a crash, sees the whole of it or nothing."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    temporary = path.with_name(f".{secrets.token_hex(8)}.part")
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+        with temporary.open("w", encoding="utf-8") as stream:
             stream.write(text)
             stream.flush()
             os.fsync(stream.fileno())
-        os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
+
+
+def unwritten(error: OSError, path: Path, text: str) -> OSError:
+    """Print a result whose file cannot be written; return the error to raise, which says so."""
+    print(text, flush=True)
+    return OSError(error.errno, f"{error.strerror}; its content is printed", str(path))

@@ -92,7 +92,7 @@ def check(
 def key(model: str, mixer: str) -> str:
     """Return a hash over what decides a verdict: sources, the mixer's settings, versions."""
     versions = [(name, v) for name, v in provenance.versions().items() if name != "platform"]
-    checks = content_hash([provenance.CONTRACT])
+    checks = content_hash(sorted(provenance.with_imports([provenance.CONTRACT])))
     return provenance.source_hash(model, "efficiency", "", checks, mixer, repr(sorted(versions)))
 
 

@@ -54,6 +54,7 @@ def taken(
     Raise BlockingIOError where it is held by another and `wait` is false, OSError with the file's
     name where its file system has no locks.
     """
+    holder = os.getpid()
     kind = (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | (0 if wait else fcntl.LOCK_NB)
     while True:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -74,4 +75,6 @@ def taken(
     try:
         yield descriptor
     finally:
+        if os.getpid() == holder:  # processes that it has forked share the lock, and may stay
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
         os.close(descriptor)

@@ -23,6 +23,7 @@ from workflow.bench.outcomes import Clock
 from workflow.bench.rows import (
     Row,
     RowError,
+    as_json,
     attachment,
     child,
     complete,
@@ -31,6 +32,8 @@ from workflow.bench.rows import (
     lock,
     provenance,
     read_row,
+    seal,
+    unwritten,
     write_row,
 )
 from workflow.bench.sessions import Session, with_twin
@@ -187,14 +190,20 @@ def refused(cell: Cell, status: str, reason: str) -> Row:
 def write(row: Row, folder: Path, out: Path) -> Row:
     """Write the files that a row names beside `out`, then, atomically, the sealed row.
 
-    <kind>.<ending> in `folder` becomes <row's name>.<kind>.<ending>; the row holds their hashes.
+    <kind>.<ending> in `folder` becomes <row's name>.<kind>.<ending>; the row holds their hashes. A
+    row that cannot be written is printed.
     """
-    out.parent.mkdir(parents=True, exist_ok=True)
     named: dict[str, str] = row["files"] or {}
-    for name in named.values():
-        shutil.copyfile(folder / name, attachment(out, name))
-    hashes = {kind: file_hash(attachment(out, name)) for kind, name in named.items()}
-    return write_row(out, {**row, "files_sha256": hashes or None})
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        for name in named.values():
+            shutil.copyfile(folder / name, attachment(out, name))
+        hashes = {kind: file_hash(attachment(out, name)) for kind, name in named.items()}
+        return write_row(out, {**row, "files_sha256": hashes or None})
+    except OSError as error:
+        for name in named.values():
+            attachment(out, name).unlink(missing_ok=True)
+        raise unwritten(error, out, as_json(seal(row, out), indent=1)) from error
 
 
 def outcome(row: Row, name: str) -> str:

@@ -18,6 +18,7 @@ from workflow.bench.rows import (
     parse,
     row_texts,
     seal,
+    unwritten,
     write_atomically,
 )
 from workflow.bench.rows.run import attempt, final, refused, work_folder
@@ -45,8 +46,11 @@ def rows_of(session: Session, out: Path, *, keep: bool = False) -> tuple[list[Ro
             rows += [_sealed(session, cell, made[cell.key()], number) for cell in session.cells]
             if not any(disturbed(row) for row in made.values()):
                 break
-        lines = [as_json(row, file=name) for name, row in rows]
-        write_atomically(out, "".join(f"{line}\n" for line in lines))
+        text = "".join(f"{as_json(row, file=name)}\n" for name, row in rows)
+        try:
+            write_atomically(out, text)
+        except OSError as error:
+            raise unwritten(error, out, text) from error
         shutil.rmtree(folder)
         return [row for _, row in rows], False
 

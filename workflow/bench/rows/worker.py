@@ -11,6 +11,7 @@ The process takes the lock before it imports torch, and sets threads before any 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 import traceback
@@ -25,6 +26,8 @@ from workflow.bench.outcomes import FULL, Clock, Diverged, EnvironmentFault, Out
 from workflow.bench.rows import lock, write_atomically
 
 ROOT = Path(__file__).resolve().parents[3]
+CLOCKS = (time.perf_counter, time.monotonic, time.process_time)
+BUSY_SECONDS, SPARE_CORES = 1.0, 0.3  # from when on, and by how many cores, a row may not be busier
 QUIET_SECONDS = 10.0  # between two lines of a log
 WATCHED_SECONDS = 0.2
 
@@ -63,11 +66,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 def measure(cell: Cell, folder: Path) -> dict[str, Any]:
     """Return the row keys of a cell, whose files go to `folder`; a foreseen bad end is a row."""
     prepare(cell)
-    progress, clock = Progress(cell), Clock()
+    progress, clock, began = Progress(cell), Clock(), os.times()
     row: dict[str, Any] = {"status": "ok", "reason": None}
     try:
-        row |= experiments.info(cell.experiment).load()(cell, progress, folder)
-        row["warnings"] = [*row.get("warnings", ()), *threads_set(cell)]
+        measured = experiments.info(cell.experiment).load()(cell, progress, folder)
+        require_clock()
+        row |= measured
+        row["warnings"] = [*row.get("warnings", ()), *threads_used(cell, began)]
     except Outcome as outcome:
         row |= ending(outcome)
     finally:
@@ -83,20 +88,21 @@ def measure_session(
 ) -> list[dict[str, Any]]:
     """Return the row keys of each cell of a timing session; `begun` is told which one is built."""
     prepare(cells[0])
-    progress, clock = Progress(cells[0]), Clock()
+    progress, clock, began = Progress(cells[0]), Clock(), os.times()
     results: list[Any]
     try:
         results = experiments.info(cells[0].experiment).load()(cells, progress, begun)
+        require_clock()
     except Outcome as outcome:  # a device that is not there
         results = [outcome] * len(cells)
     finally:
         progress.close()
-    rows = []
+    rows, warnings = [], threads_used(cells[0], began)
     for result in results:
         if isinstance(result, InputError):
             raise result
         row = ending(result) if isinstance(result, Exception) else {"status": "ok", **result}
-        row["warnings"] = [*row.get("warnings", ()), *threads_set(cells[0])]
+        row["warnings"] = [*row.get("warnings", ()), *warnings]
         rows.append(row | of_device(cells[0]) | clock.times())
     return rows
 
@@ -111,14 +117,25 @@ def prepare(cell: Cell) -> None:
     memory.keep_freed_memory()
 
 
-def threads_set(cell: Cell) -> list[str]:
-    """Return a warning where a model has set the number of threads."""
+def require_clock() -> None:
+    """Raise Outcome where a model has replaced the clock that its numbers are taken with."""
+    if (time.perf_counter, time.monotonic, time.process_time) != CLOCKS:
+        raise Outcome("the model has replaced a clock of Python's module `time`")
+
+
+def threads_used(cell: Cell, began: os.times_result) -> list[str]:
+    """Return warnings where a model has set the number of threads, or has threads of its own."""
     import torch
 
-    threads, found = cell.resolved().threads, torch.get_num_threads()
-    if found == threads:
-        return []
-    return [f"threads: {threads} asked for, {found} at the end: the model sets them"]
+    asked, found = cell.resolved().threads, torch.get_num_threads()
+    warnings = []
+    if found != asked:
+        warnings.append(f"threads: {asked} asked for, {found} at the end: the model sets them")
+    *spent, wall = (end - start for start, end in zip(began, os.times(), strict=True))
+    if cell.device == "cpu" and wall > BUSY_SECONDS and sum(spent) > (asked + SPARE_CORES) * wall:
+        busy = f"{sum(spent) / wall:.1f} cores busy: the model has threads of its own"
+        warnings.append(f"threads: {asked} asked for, {busy}")
+    return warnings
 
 
 def of_device(cell: Cell) -> dict[str, Any]:
