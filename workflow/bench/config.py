@@ -49,6 +49,7 @@ AXES = {
     "dtypes": "dtype",
     "seeds": "seed",
     "lengths": "length",
+    "short_convolutions": "short_convolution",
     **tasks.axes(),
 }
 KEYS = {setting: key for key, setting in AXES.items()}
@@ -68,6 +69,7 @@ DEFAULTS: Config = {
     "seeds": [0],
     "repeats": 1,
     "tasks": ["copy"],
+    "short_convolutions": ["source"],
     "restrict": {},
     "mixer": {},
     "variants": {},
@@ -322,9 +324,11 @@ def _of_task(experiment: str, task: str, block: Config) -> Iterator[Cell]:
         block["seeds"],
         _devices(block),
         block["dtypes"],
+        block["short_convolutions"],
     )
-    for repeat, size, seed, device, dtype in grid:
+    for repeat, size, seed, device, dtype, convolution in grid:
         values = {axis: size, "seed": seed, "device": device, "dtype": dtype}
+        values["short_convolution"] = convolution
         settings = {**scalars, **values, "repeat": repeat}
         chosen = [
             model

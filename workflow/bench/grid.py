@@ -134,10 +134,10 @@ class Grid:
         for place, (path, cells) in enumerate(planned.items()):
             verdicts = {}
             for cell in cells:
-                verdict = str(contracts.path(cell.model, cell.mixer))
+                verdict = str(contracts.path(cell.built, cell.mixer))
                 options = [f"--set={key}={json.dumps(value)}" for key, value in cell.mixer.items()]
-                key = contracts.key(cell.model, json.dumps(cell.mixer, sort_keys=True))
-                self._jobs.setdefault(verdict, Job((cell,), [cell.model, *options], key))
+                key = contracts.key(cell.built, json.dumps(cell.mixer, sort_keys=True))
+                self._jobs.setdefault(verdict, Job((cell,), [cell.built, *options], key))
                 verdicts[verdict] = provenance.sources(cell)
             timed = cells[0].timing
             argv = sessions.Session(cells).argv() if timed else cells[0].argv()
