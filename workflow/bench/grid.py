@@ -66,9 +66,10 @@ class Grid:
         self.cells = cache(self._plan)
         self._jobs: dict[str, Job] = {}
         published = (ROOT / RESULTS / "paper").glob("*.csv")
-        self.published = sorted(
-            str(path) for path in published if path.stem not in ("rows", "estimates")
-        )
+        self.published = [
+            str(ROOT / "config" / "controls.yaml"),
+            *sorted(str(path) for path in published if path.stem not in ("rows", "estimates")),
+        ]
         self.report_code = folder_hash("workflow/report")
         self.mixer_code = folder_hash("pointer", "baselines")
 

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from workflow.bench import experiments
-from workflow.report import models
+from workflow.report import controls, models
 from workflow.report.estimates import KEY, PLACE, select
 from workflow.report.layout import (
     Estimates,
@@ -183,6 +183,7 @@ def recall(estimates: Estimates, own: Estimates) -> list[str]:
     return [
         *(note.format(text) for note, text in texts.items() if text),
         *(note for name, note in CAVEATS.items() if name in named_here),
+        controls.unvalidated(estimates, own),
     ]
 
 
@@ -210,6 +211,7 @@ def bytes_(estimates: Estimates, own: Estimates) -> list[str]:
         "used yet."
         if names
         else "",
+        controls.unvalidated(estimates, own),
     ]
 
 
