@@ -317,7 +317,7 @@ def test_all_tables_are_written_in_all_formats(written: Path) -> None:
     names = [
         "training_time", "throughput", "speedup", "memory", "copy_accuracy", "copy_loss", "hops",
         "operations", "scaling", "parameters", "mixers", "ablation", "two_hop",
-        "recall", "bytes",
+        "recall", "controls", "bytes",
     ]  # fmt: skip
     assert {path.name for path in written.iterdir()} == {
         f"{n}.{kind}" for n in names for kind in ("csv", "md", "tex", "html")

@@ -2,9 +2,58 @@
 
 from __future__ import annotations
 
+import functools
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from pointer.trunk import LayerShape
+
+TAPS = 4
+
+
+def with_convolution(kind: Any) -> Any:
+    """Return a mixer class with a causal convolution of 4 taps a channel on its input, float[B, N,
+    d]; one that has taps of its own on queries, keys and values is left as it is.
+
+    Zoology (arXiv 2312.04927) puts a convolution in front of every mixer as well. On the input it
+    is one place, equal for all, and defined where there are no queries, keys and values: a
+    pointer's values are the hidden states themselves.
+    """
+
+    class Convolved(kind):  # type: ignore[misc]
+        def __init__(self, shape: LayerShape, *args: Any, **settings: Any) -> None:
+            super().__init__(shape, *args, **settings)
+            own = hasattr(self, "taps")
+            self.input_taps = None if own else new_taps(TAPS, shape.width)
+
+        def forward(self, x: Tensor, carry: Any) -> tuple[Tensor, Any]:
+            if self.input_taps is not None:
+                x = short_convolution(x, self.input_taps)
+            mixed: tuple[Tensor, Any] = super().forward(x, carry)
+            return mixed
+
+    functools.update_wrapper(Convolved.__init__, kind.__init__)  # its settings are read from it
+    return Convolved
+
+
+def without_convolution(kind: Any) -> Any:
+    """Return a mixer class whose taps, if it has any, are fixed so that they pass the position's
+    own value alone."""
+
+    class Plain(kind):  # type: ignore[misc]
+        def __init__(self, shape: LayerShape, *args: Any, **settings: Any) -> None:
+            super().__init__(shape, *args, **settings)
+            if hasattr(self, "taps"):
+                fixed = torch.zeros_like(self.taps.detach())
+                fixed[0] = 1
+                del self.taps
+                self.register_buffer("taps", fixed, persistent=False)
+
+    functools.update_wrapper(Plain.__init__, kind.__init__)
+    return Plain
 
 
 def new_taps(count: int, channels: int) -> nn.Parameter:

@@ -16,7 +16,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
 from pointer.errors import InputError
 from workflow.bench import experiments, rates, registry, tasks
@@ -26,6 +26,7 @@ from workflow.bench.validation import Closed, Flag, Number, Settings, Text, Whol
 
 Device = Literal["cpu", "cuda", "mps"]
 Dtype = Literal["float32", "bfloat16"]
+Convolution = Literal["source", "on", "off"]
 # Groups of settings that only some experiments' keys hold; those of a limit are in none.
 TRAINING = ("task", "tokens", "lr", "stop_accuracy", "evaluate_symbols", "schedule")
 TIMING = ("session", "twin", "session_seconds")
@@ -76,7 +77,15 @@ def _known_experiment(name: str) -> str:
 
 def _known_model(name: str) -> str:
     registry.info(name)
+    if registry.without_ending(name)[0] != name:
+        accepted = "a name alone; `--short-convolution` gives it one or takes it away"
+        raise InputError.about("model", name, accepted, registry.WHERE)
     return name
+
+
+def _word(value: Any) -> Any:
+    """Return `on` or `off`, which YAML reads as true and false."""
+    return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
 
 
 def _vocabulary(symbols: int) -> int:
@@ -142,8 +151,10 @@ class Cell(Closed):
     schedule: Literal["cosine", "constant"] = _setting(
         "cosine", "learning rate over training, after a warm-up; cosine: down to a tenth"
     )
-    short_convolution: Literal["source"] = _setting(
-        "source", "convolution on queries, keys and values; source: as the mixer's source has it"
+    short_convolution: Annotated[Convolution, BeforeValidator(_word)] = _setting(
+        "source",
+        "convolution of 4 taps, its own or else on the mixer's input: on, off, or source, as the "
+        "mixer's source has it",
     )
     timeout_s: Whole = _setting(
         1800,
@@ -206,7 +217,8 @@ class Cell(Closed):
         name = task.get("name") if isinstance(task, dict) else getattr(task, "name", None)
         trunk = Trunk.model_validate(values.get("trunk", {}))
         model = str(values.get("model")).partition("=")[0]
-        return {**values, "lr": rates.chosen(str(name), str(trunk), model)}
+        ending = registry.CONVOLUTIONS.get(_word(values.get("short_convolution")), "")
+        return {**values, "lr": rates.chosen(str(name), str(trunk), model, ending)}
 
     @model_validator(mode="after")
     def _fits(self) -> Cell:
@@ -216,6 +228,10 @@ class Cell(Closed):
             accepted = f"{entry.task or 'none'} in {self.experiment}"
             raise InputError.about("task", self.task_name, accepted, where("task"))
         full = self.resolved()
+        if self.short_convolution != "source" and not registry.info(self.model).trained:
+            accepted = f"source: {self.model} has no mixer"
+            name = "short_convolution"
+            raise InputError.about(name, self.short_convolution, accepted, where(name))
         if full.task is not None:
             full.learned()
         step = full.batch * full.length
@@ -246,8 +262,15 @@ class Cell(Closed):
             return self.resolved().length
         return int(getattr(self.task, self.axis))
 
+    @property
+    def built(self) -> str:
+        """The model's name for `registry.build`, with what `short_convolution` puts behind it."""
+        name, _ = registry.without_ending(self.model)
+        return name + registry.CONVOLUTIONS[self.short_convolution]
+
     def resolved(self) -> Cell:
-        """Return the same cell with every size filled in where it is 0."""
+        """Return the same cell with every size filled in where it is 0, and the model as it is
+        built."""
         own = self.task or Task
         length = self.length or (self.task.default_length() if self.task else DEFAULT_LENGTH)
         sizes = {
@@ -256,6 +279,7 @@ class Cell(Closed):
             "batch": self.batch or max(1, own.step_tokens // length),
             "evaluate_symbols": self.evaluate_symbols or own.evaluate_symbols,
             "threads": threads(self.threads),
+            "model": self.built,
         }
         return self.model_copy(update=sizes)
 
@@ -332,6 +356,8 @@ class Cell(Closed):
         """Return what differs from the model's and the trunk's own settings, in words fit for a
         path."""
         words = [f"{key}={json.dumps(value)}" for key, value in sorted(self.mixer.items())]
+        if self.short_convolution != "source":
+            words.append(f"convolution={self.short_convolution}")
         if self.trunk != Trunk():
             words.append(f"trunk={self.trunk}")
         text = re.sub(r"[^A-Za-z0-9_=+,.]+", "", ",".join(words))

@@ -377,7 +377,8 @@ def rates_(paths: Sequence[Path]) -> int:
         for _, row in read_rows(folder):
             if row["experiment"] == "rates" and row["status"] == "ok":
                 cell = from_dict(row["settings"])
-                found.append((cell.task_name, str(cell.trunk), row["model"], row["lr_chosen"]))
+                model = row["model"] + registry.CONVOLUTIONS[cell.short_convolution]
+                found.append((cell.task_name, str(cell.trunk), model, row["lr_chosen"]))
     rates.write(found)
     print(f"{len(found)} searches -> {rates.FILE.name}")
     return OK

@@ -51,6 +51,7 @@ AXES = {
     "dtypes": "dtype",
     "seeds": "seed",
     "lengths": "length",
+    "short_convolutions": "short_convolution",
     **tasks.axes(),
 }
 KEYS = {setting: key for key, setting in AXES.items()}
@@ -70,6 +71,7 @@ DEFAULTS: Config = {
     "seeds": [0],
     "repeats": 1,
     "tasks": ["copy"],
+    "short_convolutions": ["source"],
     "restrict": {},
     "mixer": {},
     "variants": {},
@@ -326,20 +328,15 @@ def _of_task(experiment: str, task: str, block: Config) -> Iterator[Cell]:
     parameters = tasks.info(task).model_fields if task else {}
     used = SCALARS - (tasks.parameters().keys() - parameters.keys())
     scalars = {key: block[key] for key in used if block.get(key) is not None}
-    grid = itertools.product(
-        range(block["repeats"]),
-        _sizes(block, axis, task),
-        block["seeds"],
-        _devices(block),
-        block["dtypes"],
-    )
-    for repeat, size, seed, device, dtype in grid:
-        values = {axis: size, "seed": seed, "device": device, "dtype": dtype}
-        settings = {**scalars, **values, "repeat": repeat}
+    names = ("repeat", axis, "seed", "device", "dtype", "short_convolution")
+    lists = [range(block["repeats"]), _sizes(block, axis, task), block["seeds"], _devices(block)]
+    for point in itertools.product(*lists, block["dtypes"], block["short_convolutions"]):
+        values = dict(zip(names, point, strict=True))
+        settings = {**scalars, **values}
         chosen = [
             model
             for model in chosen_models(block)
-            if _takes_part(registry.info(model), repeat, values, block)
+            if _takes_part(registry.info(model), values, block)
         ]
         if experiments.info(experiment).timing:
             groups = sessions.members(chosen, functools.partial(variants, block=block))
@@ -350,7 +347,7 @@ def _of_task(experiment: str, task: str, block: Config) -> Iterator[Cell]:
             continue
         for model in chosen:
             entry = registry.info(model)
-            own = {**settings, **_tokens(entry, size, dtype, block)}
+            own = {**settings, **_tokens(entry, values[axis], values["dtype"], block)}
             for mixer in variants(entry.name, block):
                 yield Cell.of(experiment, model, task=task, mixer=mixer, **own)
 
@@ -366,10 +363,10 @@ def _sizes(block: Config, axis: str, task: str) -> list[int]:
     return [tasks.info(task).own_length if task else DEFAULT_LENGTH]
 
 
-def _takes_part(entry: registry.Entry, repeat: int, values: Config, block: Config) -> bool:
+def _takes_part(entry: registry.Entry, values: Config, block: Config) -> bool:
     """Return whether no rule under `restrict` excludes the model here."""
     for rule in _rules(entry, values["dtype"], block):
-        if repeat >= rule.get("repeats", math.inf):
+        if values["repeat"] >= rule.get("repeats", math.inf):
             return False
         for key, setting in AXES.items():
             if key in rule and setting in values and values[setting] not in rule[key]:

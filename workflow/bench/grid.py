@@ -76,9 +76,10 @@ class Grid:
         self._jobs: dict[str, Job] = {}
         self.deadline = math.inf
         published = (ROOT / RESULTS / "paper").glob("*.csv")
-        self.published = sorted(
-            str(path) for path in published if path.stem not in ("rows", "estimates")
-        )
+        self.published = [
+            str(ROOT / "config" / "controls.yaml"),
+            *sorted(str(path) for path in published if path.stem not in ("rows", "estimates")),
+        ]
         self.report_code = folder_hash("workflow/report")
         self.mixer_code = folder_hash("pointer", "baselines")
 
@@ -174,10 +175,10 @@ class Grid:
         for place, (path, cells) in enumerate(planned.items()):
             verdicts = {}
             for cell in cells:
-                verdict = str(contracts.path(cell.model, cell.mixer))
+                verdict = str(contracts.path(cell.built, cell.mixer))
                 options = [f"--set={key}={json.dumps(value)}" for key, value in cell.mixer.items()]
-                key = contracts.key(cell.model, json.dumps(cell.mixer, sort_keys=True))
-                self._jobs.setdefault(verdict, Job((cell,), [cell.model, *options], key))
+                key = contracts.key(cell.built, json.dumps(cell.mixer, sort_keys=True))
+                self._jobs.setdefault(verdict, Job((cell,), [cell.built, *options], key))
                 verdicts[verdict] = provenance.sources(cell)
             timed = cells[0].timing
             optional = bool(tier["experiments"][cells[0].experiment].get("optional"))

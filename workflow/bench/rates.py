@@ -50,9 +50,11 @@ def read() -> dict[str, dict[str, dict[str, float]]]:
     return content
 
 
-def chosen(task: str, trunk: str, model: str) -> float:
-    """Return the rate of a model; DEFAULT where nobody searched for it."""
-    return float(read().get(task, {}).get(trunk, {}).get(model, DEFAULT))
+def chosen(task: str, trunk: str, model: str, ending: str = "") -> float:
+    """Return the rate of a model with what `registry.CONVOLUTIONS` puts behind its name, else of
+    the model as it is; DEFAULT where nobody searched for it."""
+    found = read().get(task, {}).get(trunk, {})
+    return float(found.get(model + ending, found.get(model, DEFAULT)))
 
 
 def write(found: Iterable[tuple[str, str, str, float]]) -> None:

@@ -35,7 +35,10 @@ RESERVED = ("all", "trained", "none", "control", "model", *GROUPS, *COSTS)
 TARGET_PARAMETERS = 3_200_000  # paper section 3.1
 PARITY = 0.10  # every model's count is this near to the target, position tables left out
 FFN_MULTIPLE = 8
+# What a model's name has behind it, where it is built with or without a short convolution.
+CONVOLUTIONS = {"source": "", "on": "+convolution", "off": "+no-convolution"}
 WHERE = "`--model`, or `models` in the config"
+CONVOLUTION = "baselines/parts/convolution.py"
 FILE = ROOT / "baselines" / "registry.yaml"
 
 
@@ -115,7 +118,9 @@ def names() -> list[str]:
 
 def info(name: str) -> Entry:
     """Return the entry of a model, by its name or, outside the repository, by
-    `NAME=package.module:Class`; raise InputError with the nearest name for an unknown one."""
+    `NAME=package.module:Class`, whatever its convolution; raise InputError with the nearest name
+    for an unknown one."""
+    name, _ = without_ending(name)
     own, sign, path = name.partition("=")
     if sign:
         return _outside(own, path)
@@ -125,9 +130,22 @@ def info(name: str) -> Entry:
     return known[name]
 
 
+def without_ending(name: str) -> tuple[str, str]:
+    """Return a model's name without what CONVOLUTIONS puts behind it, and the key of that."""
+    for key in ("on", "off"):
+        if name.endswith(CONVOLUTIONS[key]):
+            return name.removesuffix(CONVOLUTIONS[key]), key
+    return name, "source"
+
+
 def load(name: str) -> type[nn.Module]:
-    """Import the class that an entry's path names."""
+    """Import the class that an entry's path names, and give it or take from it its convolution."""
     kind: type[nn.Module] = pkgutil.resolve_name(info(name).path)
+    _, convolution = without_ending(name)
+    if convolution != "source":
+        change = "with_convolution" if convolution == "on" else "without_convolution"
+        module = CONVOLUTION.removesuffix(".py").replace("/", ".")
+        kind = pkgutil.resolve_name(f"{module}:{change}")(kind)
     return kind
 
 

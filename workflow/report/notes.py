@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from workflow.bench import experiments
-from workflow.report import models
+from workflow.report import controls, models
 from workflow.report.estimates import KEY, PLACE, select
 from workflow.report.layout import (
     Estimates,
@@ -187,6 +187,7 @@ def recall(estimates: Estimates, own: Estimates) -> list[str]:
         *(_beside_source(task, trained[trained["task"] == task]) for task in tasks),
         *(_not_above_identity(task, own[own["task"] == task]) for task in tasks),
         *(note for name, note in CAVEATS.items() if name in named_here),
+        controls.unvalidated(estimates, own),
     ]
 
 
@@ -247,6 +248,7 @@ def bytes_(estimates: Estimates, own: Estimates) -> list[str]:
         "used yet."
         if names
         else "",
+        controls.unvalidated(estimates, own),
     ]
 
 

@@ -206,6 +206,11 @@ SECTIONS = (
         (Part("two_hop", "Copy beyond one pointer's reach, by distance D"),),
     ),
     Section(
+        "Are the baselines right?",
+        "Each is trained on a task, scaled down, on which the literature shows it to succeed.",
+        (Part("controls", "Positive controls"),),
+    ),
+    Section(
         "Recall by content",
         "Tasks in which the distance varies, so that a learned offset does not help. "
         "[Tasks](tasks.md) describes them.",

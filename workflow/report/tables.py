@@ -15,7 +15,7 @@ import pandas as pd
 from pointer.errors import InputError
 from workflow.bench.cell import Trunk
 from workflow.bench.measure import statistics
-from workflow.report import layout, notes, paper, render
+from workflow.report import controls, layout, notes, paper, render
 from workflow.report.estimates import ESTIMATE, KEY, TYPES, select
 from workflow.report.layout import NOT_RUN, Show, Table, pivot, significant, whole
 
@@ -57,7 +57,8 @@ class Declaration:
     """A table: blocks under one another, and notes, to which `more` adds what follows from all
     estimates and the table's.
 
-    `prepare` may add columns to the estimates, such as what stands across.
+    `prepare` may add columns to the estimates, such as what stands across. `made` makes a table
+    whose lines are not estimates.
     """
 
     title: str
@@ -66,11 +67,14 @@ class Declaration:
     more: Callable[[pd.DataFrame, pd.DataFrame], Sequence[str]] | None = None
     across: str = "x"
     prepare: Callable[[pd.DataFrame], pd.DataFrame] = lambda estimates: estimates
+    made: Callable[[pd.DataFrame], Table] | None = None
 
 
 def make(name: str, estimates: pd.DataFrame, where: Where | None = None) -> Table:
     """Return the named table, or the part of it that `where` chooses."""
     table, where = TABLES[name], where or {}
+    if table.made:
+        return table.made(estimates)
     prepared = table.prepare(estimates)
     chosen = [block.select(prepared, where) for block in table.blocks]
     nothing = not any(len(own) for own in chosen)
@@ -398,6 +402,11 @@ TABLES = {
         (f"{INTERVALS} Column N: sequence length where the size does not say it.",),
         notes.recall,
         prepare=layout.with_length_in_words,
+    ),
+    "controls": Declaration(
+        controls.TITLE,
+        (Block("accuracy, %", "accuracy", layout.percent, {"trunk": controls.TRUNK}),),
+        made=controls.table,
     ),
     "bytes": Declaration(
         "Bits a byte of real text by sequence length N",

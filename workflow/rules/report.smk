@@ -2,7 +2,7 @@
 # "results" for the default tier, "results/<tier>" for another. A table without rows has its heading and notes.
 TABLES = (
     "training_time throughput speedup memory copy_accuracy copy_loss hops operations scaling"
-    " parameters mixers ablation two_hop recall bytes"
+    " parameters mixers ablation two_hop recall controls bytes"
 ).split()
 FIGURES = (
     "time throughput speedup memory operations copy_accuracy curves loss_curves hops pointer_map"

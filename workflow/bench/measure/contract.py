@@ -72,13 +72,14 @@ class Check(NamedTuple):
 def check(name: str, mixer: Mapping[str, Any] | None = None) -> Iterator[Check]:
     """Run the checks that apply to a model with these mixer settings; yield each as it is done."""
     entry = registry.info(name)
+    model, convolution = registry.without_ending(name)
     mixer = dict(mixer or {})
     seeds = itertools.count()
 
     def build(length: int, **sizes: int) -> nn.Module:
-        seed = next(seeds)
-        cell = Cell.of("efficiency", name, symbols=SYMBOLS, length=length, seed=seed, mixer=mixer)
-        return models.build(cell, CPU, **sizes)
+        settings = {"mixer": mixer, "short_convolution": convolution, "seed": next(seeds)}
+        cell = Cell.of("efficiency", model, symbols=SYMBOLS, length=length, **settings)
+        return models.build(cell.resolved(), CPU, **sizes)
 
     if mixer:
         try:

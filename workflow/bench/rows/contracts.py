@@ -45,7 +45,7 @@ class Verdict:
 
 def path(model: str, mixer: Mapping[str, Any]) -> Path:
     """Return where the pipeline keeps a verdict: results/contracts/<model>[-<variant>].json."""
-    name = registry.info(model).name
+    name = registry.info(model).name + registry.CONVOLUTIONS[registry.without_ending(model)[1]]
     variant = hashlib.sha256(_text(mixer).encode()).hexdigest()[:8]
     return FOLDER / (f"{name}-{variant}.json" if mixer else f"{name}.json")
 

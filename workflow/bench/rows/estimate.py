@@ -19,6 +19,7 @@ TRAINING_TOKENS_PER_S = 5500.0  # a core of a 2-core AMD EPYC, linear cost, 3.2 
 INFERENCE_SHARE = 1 / 3  # a forward pass is a third of a training step
 ROUNDS = 5  # of a timing session, at least, the warm-up included
 PEAK_STEPS = 4  # of a memory row
+SEARCHED = 2.5  # budgets that a search over the rates uses
 EVALUATIONS = 1.15  # training stops now and then to evaluate
 # The length at which a model takes twice the time a token that it takes at length 0.
 LINEAR = float("inf")
@@ -63,6 +64,7 @@ def counted_seconds(cell: Cell) -> float:
         trained = scored = ROUNDS * cell.batch * cell.length
     elif experiment.trains:
         trained = EVALUATIONS * cell.tokens if entry.trained else 0
+        trained *= SEARCHED if cell.experiment == "rates" else 1
         scored = cell.length * max(1, cell.evaluate_symbols / cell.learned().supervised)
     elif cell.experiment == "memory":
         trained = PEAK_STEPS * cell.batch * cell.length

@@ -40,7 +40,7 @@ def identity(cell: Cell) -> dict[str, Any]:
         **{key: getattr(full, key) for key in KEYS},
         "model": entry.name,
         "model_path": entry.path,
-        "model_hash": content_hash(model_files(cell.model)[:1]),
+        "model_hash": content_hash(model_files(cell.built)[:1]),
         "settings": cell.to_dict(),
         "position": entry.position,
         "task": full.task.model_dump() if full.task is not None else None,
@@ -63,7 +63,7 @@ def identity(cell: Cell) -> dict[str, Any]:
 
 def sources(cell: Cell) -> str:
     """Return the hash over what makes a cell's row."""
-    return source_hash(cell.model, cell.experiment, cell.task_name)
+    return source_hash(cell.built, cell.experiment, cell.task_name)
 
 
 @functools.cache
@@ -91,16 +91,18 @@ def _measuring(experiment: str, task: str) -> list[Path]:
 
 def model_files(model: str) -> list[Path]:
     """Return the file of a model's class, then those that it imports (of its package, or beside it,
-    outside the suite)."""
+    outside the suite), and that of the convolution which it is given."""
     module = registry.info(model).path.partition(":")[0]
     own = registry.module_file(module)
     if own is None:
         return []
+    given = registry.without_ending(model)[1] != "source"
+    further = [ROOT / registry.CONVOLUTION] if given else []
     if own.is_relative_to(ROOT):
-        return with_imports([own])
+        return with_imports([own, *further])
     depth = module.count(".")
     near = own.parents[depth - 1].rglob("*.py") if depth else own.parent.glob("*.py")
-    return [own, *sorted(path for path in near if path != own)]
+    return [own, *sorted(path for path in near if path != own), *further]
 
 
 def with_imports(start: Iterable[Path]) -> list[Path]:

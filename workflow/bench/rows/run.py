@@ -62,10 +62,10 @@ def row_of(
     An `optional` row is skipped after the tier's deadline; it counts in `attempt` how often.
     """
     with work_folder(cell, out) as folder:
-        file = contract or contracts.path(cell.model, cell.mixer)
+        file = contract or contracts.path(cell.built, cell.mixer)
         if contract is None and not file.parent.is_dir():
             file = folder / "contract.json"
-        verdict = contracts.verdict(cell.model, cell.mixer, file, folder)
+        verdict = contracts.verdict(cell.built, cell.mixer, file, folder)
         row = kept(cell, out) if keep and verdict.status == "ok" else None
         before = row is not None
         if row is not None:

@@ -82,9 +82,9 @@ def _refusals(cells: Sequence[Cell], folder: Path) -> dict[str, Row]:
     """Return, by the cells' keys, the rows of models that do not keep the contract."""
     rows = {}
     for cell in cells:
-        file = contracts.path(cell.model, cell.mixer)
+        file = contracts.path(cell.built, cell.mixer)
         file = file if file.parent.is_dir() else folder / file.name
-        verdict = contracts.verdict(cell.model, cell.mixer, file, folder)
+        verdict = contracts.verdict(cell.built, cell.mixer, file, folder)
         if verdict.status != "ok":
             rows[cell.key()] = refused(cell, verdict.status, verdict.reason)
     return rows

@@ -45,7 +45,7 @@ def prepare(frame: pd.DataFrame) -> pd.DataFrame:
     only."""
     runs = frame.rename(columns={"data_hash": "data", "model_hash": "code"})
     settings = [unpack(text) or {} for text in runs["settings"]]
-    runs["variant"] = [describe(cell.get("mixer") or {}) for cell in settings]
+    runs["variant"] = [describe(cell) for cell in settings]
     sets = [str(cell.get("session", PAPER)) for cell in settings]
     runs["session_set"] = pd.Series(sets, runs.index, dtype="str")
     twins = [cell.get("twin") is True for cell in settings]
@@ -87,10 +87,14 @@ def without(runs: pd.DataFrame, *columns: str) -> pd.DataFrame:
     return runs.assign(**values)
 
 
-def describe(mixer: Mapping[str, Any]) -> str:
-    """Return changed mixer settings as text, `candidates=offsets+content, k=32`; empty for the
-    model as it is."""
-    return ", ".join(f"{name}={mixer[name]}" for name in sorted(mixer))
+def describe(cell: Mapping[str, Any]) -> str:
+    """Return a cell's changed mixer settings and convolution as text, `candidates=offsets+content,
+    k=32, with convolution`; empty for the model as it is."""
+    mixer = cell.get("mixer") or {}
+    words = [f"{name}={mixer[name]}" for name in sorted(mixer)]
+    convolution = cell.get("short_convolution", "source")
+    words += {"on": ["with convolution"], "off": ["without convolution"]}.get(convolution, [])
+    return ", ".join(words)
 
 
 def unpack_all(column: pd.Series) -> list[Any]:
