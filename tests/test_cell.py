@@ -24,7 +24,7 @@ def typed(argv: list[str]) -> Cell:
     """Return the cell that `pointer-bench run` makes of options."""
     with cli.run.make_context("run", list(argv)) as context:
         options = dict(context.params)
-    for key in ("out", "contract", "keep"):
+    for key in ("out", "contract", "keep", "optional"):
         del options[key]
     return cli.cell_of(options)
 

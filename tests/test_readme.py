@@ -19,6 +19,7 @@ from workflow.report import (
     estimates,
     figures,
     ledger,
+    models,
     readme,
     why,
 )
@@ -26,6 +27,7 @@ from workflow.report.__main__ import main
 from workflow.report.frame import LARGEST_TRACE_BYTES, keep, listed_rows, load
 
 REFERENCE = Path("results/reference")
+LINEAR = models.title("pointer")
 MACHINE = "Intel Xeon Processor @ 2.10GHz, 2 cores"  # SERVER, without what tells nothing apart
 BEGIN, END = "<!-- answer:begin -->", "<!-- answer:end -->"
 MARKERS = f"{BEGIN}\nreplaced\n{END}\n<!-- why:begin -->\nreplaced\n<!-- why:end -->\n"
@@ -107,17 +109,17 @@ def under(text: str, title: str) -> str:
 
 def test_numbers_are_those_of_the_rows(page: str, folder: Path) -> None:
     speed, rate = under(page, "Speed-up over transformer"), under(page, "Tokens/s in training")
-    assert line(speed, "pointer", MACHINE)[-1] == "2.50"
-    assert line(speed, "pointer-formula", "paper")[-1] == "2.45"
-    assert line(rate, "pointer", MACHINE)[-1] == "20,480"
-    copied = line(under(page, "Copy accuracy in %"), "pointer", "learned offset table")
+    assert line(speed, LINEAR, MACHINE)[-1] == "2.50"
+    assert line(speed, models.title("pointer-formula"), "paper")[-1] == "2.45"
+    assert line(rate, LINEAR, MACHINE)[-1] == "20,480"
+    copied = line(under(page, "Copy accuracy in %"), LINEAR, "learned offset table")
     assert any(cell.startswith("99.71 (99.") for cell in copied)
     assert f"Machines: {MACHINE} (6 rows)" in page
     answer = line(
         (folder / "README.md").read_text(), "Copy accuracy exceeds 95% at every distance up to 2048"
     )
     assert answer[1] == "over 95%"
-    assert answer[3].startswith("**invalid: controls off**: pointer, D=512, 100,000 tokens: 0.997")
+    assert answer[3].startswith("**invalid: controls off**: pointer, D=512, 100,000 tokens: 99.71%")
 
 
 def test_every_table_has_the_command_that_leads_to_its_rows(page: str) -> None:
@@ -224,7 +226,7 @@ def test_the_example_in_the_readme_prints_what_stands_below_it(
     command, _, output = block.partition("\n")
     assert cli.main([*shlex.split(command), "--results", str(tmp_path)]) == 0
     assert capsys.readouterr().out == output
-    assert "pointer-bench run" in output
+    assert "pointer-bench session" in output
 
 
 def test_commands_below_the_tables_are_answered(

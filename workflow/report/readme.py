@@ -42,7 +42,7 @@ COPY: Where = {"experiment": "copy", "dtype": "float32"}
 TRAINING: Where = {"experiment": "efficiency", "phase": "training", "dtype": "float32"}
 FASTER: Where = {**TRAINING, "quantity": "speedup", "against": "transformer"}
 LEARNED = ["accuracy", "tokens_to_95"]
-EXAMPLE = {"model": "pointer-formula", "experiment": "copy", "x": "512"}
+EXAMPLE = {"model": "pointer", "against": "transformer", "phase": "training", "length": "2048"}
 INTRODUCTION = """\
 # Results
 
@@ -298,12 +298,12 @@ def example(rows: pd.DataFrame, numbers: pd.DataFrame, source: Path) -> str:
     """Return the README's example of `pointer-bench why` with its output; nothing without its
     rows."""
     try:
-        chosen = why.select(numbers, "accuracy", EXAMPLE)
+        chosen = why.select(numbers, "speedup", EXAMPLE)
     except InputError:
         return ""
     commands = dict(zip(rows["path"], rows["command"], strict=True))
     options = " ".join(f"--{name} {value}" for name, value in EXAMPLE.items())
-    parts = [f"```console\n$ pointer-bench why accuracy {options}"]
+    parts = [f"```console\n$ pointer-bench why speedup {options}"]
     parts += [f"{why.one(estimate, commands)}\n" for estimate in chosen.to_dict("records")]
     return "\n".join([*parts, f"From {source}.\n```\n"])
 
