@@ -186,6 +186,10 @@ def test_another_budget_or_text_is_not_compared_and_the_reason_is_given(
     assert (
         "Not compared (1 times): tokens 100000 and 1000000 in A and B." in capsys.readouterr().out
     )
+    store(a, folders[0] / "alone")
+    store(b, folders[1] / "alone")
+    assert cli.main(["compare", *(str(folder / "alone") for folder in folders)]) == 2
+    assert "nearest: tokens 100000 and 1000000" in capsys.readouterr().err
 
 
 def test_tables_of_estimates_are_compared_like_rows(

@@ -62,12 +62,14 @@ def compare(a: Path, b: Path) -> Comparison:
             if not set(first[column].fillna(0)) & set(second[column].fillna(0)):
                 on.remove(column)
         parts.append(first.merge(second, on=on, suffixes=("", "_b")))
+    pairs = ours.merge(theirs, on=CORE, suffixes=("", "_b"))
     if not any(len(part) for part in parts):
         accepted = "rows or estimates that share at least one number"
+        if len(pairs):
+            accepted += f" (nearest: {_difference(pairs.iloc[0])})"
         raise InputError.about("A and B", f"{a} and {b}", accepted, "the command line")
     cells = pd.concat(parts, ignore_index=True)
     cells["agreement"] = _agreement(cells)
-    pairs = ours.merge(theirs, on=CORE, suffixes=("", "_b"))
     pairs = pairs[~pairs["line"].isin(cells["line"]) | ~pairs["line_b"].isin(cells["line_b"])]
     apart = Counter(_difference(pair) for _, pair in pairs.iterrows())
     alone = len(ours) - cells["line"].nunique(), len(theirs) - cells["line_b"].nunique()

@@ -204,9 +204,7 @@ def keep(rows: Iterable[tuple[Path, dict[str, Any]]], out: Path, *, replace: boo
     if conflicts and not replace:
         names = "; ".join(conflicts)
         advice = "Remove one of the two, or give the machines labels of their own (`--machine`)"
-        raise InputError(
-            f"{len(conflicts)} rows have the name and machine of others: {names}. {advice}."
-        )
+        raise InputError(f"Different rows have one name and machine: {names}. {advice}.")
     for kept, lines in machines.items():
         write_atomically(kept, "".join(f"{line}\n" for line in lines.values()))
     for copy, source in traces.items():
