@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from synthetic import Row, make, row
 
 from workflow.bench import config, registry
-from workflow.bench.cell import Trunk
+from workflow.bench.cell import Cell, Trunk
+from workflow.bench.measure import learning
 from workflow.report import controls
 from workflow.report.estimates import describe
 
@@ -87,3 +90,14 @@ def test_another_setting_of_the_same_model_is_not_its_control() -> None:
 def test_recall_names_the_models_that_missed_their_control() -> None:
     table = make("recall", [*runs("gla", 0.4, 1.0, 1.0), *runs("retnet", 1.0, 1.0, 1.0)])
     assert "Unvalidated (table of controls): gla." in table.notes
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(
+    ("task", "model", "size"), [("copy", "local", "distance"), ("mqar", "deltanet", "pairs")]
+)
+def test_a_control_is_learned(task: str, model: str, size: str, tmp_path: Path) -> None:
+    sizes = {size: {"distance": 32, "pairs": 4}[size], "layers": 2, "width": 64, "heads": 2}
+    training = {"lr": 0.005, "tokens": 600_000, "stop_accuracy": 0.99, "threads": 1}
+    row = learning.run(Cell.of(task, model, **sizes, **training), lambda *_, **__: None, tmp_path)
+    assert row["accuracy"] >= controls.NEEDED
