@@ -346,7 +346,7 @@ def test_verdicts_can_be_picked_and_their_commands_copied(page: Page) -> None:
     )
     assert set(kinds) == {kind}
     chosen.click()
-    assert page.locator(".card:visible").count() == page.locator(".card").count() > len(kinds)
+    assert page.locator(".card:visible").count() > len(kinds)
     page.locator("#claim-speed-2048-L > summary").click()
     page.locator("#claim-speed-2048-L [data-copy]").click()
     expect(page.locator("#claim-speed-2048-L [data-copy]")).to_have_text("Copied")

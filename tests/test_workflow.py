@@ -35,7 +35,7 @@ experiments:
   untrained: null
   repository: null
   memory: null
-  mqar: null
+  bytes: null
 """
 ROWS = 5  # two of the session: a twin
 TURNS = """
@@ -51,7 +51,7 @@ experiments:
   untrained: null
   repository: null
   memory: null
-  mqar: null
+  bytes: null
   efficiency:
     {models: [transformer, longformer], controls: none, batch: 1, session_seconds: 0}
 """
@@ -86,7 +86,7 @@ def test_a_tier_from_nothing_to_figures_through_a_kill(
     assert finished.stat().st_mtime_ns == measured  # kept, not measured again
     rows = pipelines.rows(tmp_path).values()  # of a session that others disturb the last
     assert [row["status"] for row in rows] == ["ok"] * ROWS
-    assert " (100%) done" in again
+    assert re.search(r"^\[\d+ of \d+, .* left\] complexity transformer n32-s0: ok", again, re.M)
     assert "verdicts, invalid: controls off: no finished copy row of oracle-copy" in again
     made = tmp_path / "results" / "tiny"
     assert (made / "rows.parquet").exists()

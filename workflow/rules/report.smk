@@ -112,33 +112,3 @@ rule readme:
     shell:
         "(python -m workflow.report keep --manifest {input.manifest:q}"
         " && python -m workflow.report readme) > {log:q} 2>&1"
-
-
-def report_of_what_is_there(results):
-    """Make a tier's report of the rows that are there, by the commands of the rules."""
-    cells = GRID.cells(tier_name(results))
-    there = [file for file in cells if Path(file).is_file()]
-    if not there:
-        return
-    found, planned = (sum(len(cells[file]) for file in files) for files in (there, cells))
-    print(f"{results}: a report of {found} of {planned} rows", file=sys.stderr)
-    # Not manifest.txt, which lists what should be there, as `pointer-bench verify` reads it.
-    manifest, log = (f"{results}/logs/partly.{ending}" for ending in ("txt", "log"))
-    Path(manifest).parent.mkdir(parents=True, exist_ok=True)
-    Path(manifest).write_text("".join(f"{file}\n" for file in there))
-    shown = [file for file in reported(results) if Path(file).parent.parent == Path(results)]
-    timed = [f"--benchmarks={file}" for file in GRID.micro_benchmarks(results)]
-    tier = tier_name(results)
-    shell(
-        "(python -m workflow.report collect --manifest {manifest:q} {timed:q} --out {results:q}"
-        " && python -m workflow.report estimates --rows {results:q}/rows.parquet --out {results:q}"
-        " && python -m workflow.report make {shown:q} --tier {tier:q} --from {GRID.published:q}"
-        " {results:q}/rows.parquet {results:q}/estimates.parquet) > {log:q} 2>&1"
-        " || echo 'it could not be made: see' {log:q} >&2"
-    )
-
-
-onerror:
-    for job in list(workflow.dag.needrun_jobs()):
-        if job.rule.name == "collect_rows":
-            report_of_what_is_there(job.wildcards.results)

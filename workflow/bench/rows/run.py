@@ -108,7 +108,7 @@ def tried(path: Path) -> int:
     except RowError:
         return 0
     before: int = row["attempt"] or 0
-    return before + (row["status"] == "skipped")
+    return before + 1 if row["status"] == "skipped" else before
 
 
 def final(row: Row, cell: Cell) -> bool:
