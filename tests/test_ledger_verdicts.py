@@ -38,7 +38,7 @@ def flat(factor: float) -> dict[int, float]:
 def text(mean: float, longest: int, count: int = 3, **values: object) -> list[Row]:
     """Seeds trained on text: mean hop of the lower layers, longest of the upper ones."""
     hops = {"hops_mean": [mean] * 3 + [100.0] * 3, "hops_max": [60] * 3 + [longest] * 3}
-    given = {"task": "bytes", "distance": None, "length": 512, "tokens_budget": 10**6}
+    given = {"task": "bytes", "distance": None, "length": 1024, "tokens_budget": 10**6}
     traced = given | hops | values | {"experiment": "interpretability", "bits_per_byte": 2.0}
     alone = row(**given, experiment="bytes", model="identity", bits_per_byte=2.5)
     return [alone, *(row(**traced, seed=seed) for seed in range(count))]
