@@ -39,7 +39,10 @@ def curves(estimates: pd.DataFrame, _: pd.DataFrame) -> Figure:
                 hollow: dict[str, Any] = {"color": look.colour, "markerfacecolor": "white"}
                 axis.plot([x] * len(never), never, look.marker, zorder=3, **hollow)
             fit = select(fits, "tokens_to_95_fit", model=model, trunk=trunk).sort_values("x")
-            _draw_fit(axis, fit, float(line["x"].max()), look.colour)
+            last = float(line["x"].max())
+            if not line["n"].eq(line["runs"]).all():  # a fit of those that learned predicts nothing
+                fit = fit[fit["x"] <= last]
+            _draw_fit(axis, fit, last, look.colour)
         style.sizes(axis, [*group["x"], *fits.loc[fits["trunk"] == trunk, "x"]])
         style.plain_log(axis)
         axis.set(xlabel="Copy distance D (tokens)", ylabel="Training tokens until 95% (thousands)")
