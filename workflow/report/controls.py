@@ -25,6 +25,8 @@ NOTES = (
     f"Validated: at least {NEEDED:.0%} on each of {SEEDS} seeds, on the trunk {TRUNK}, at the "
     "learning rate that a search chose.",
     "ours: accuracy in %, mean over the seeds, in brackets the least of them.",
+    "The sources' figures were written down from memory: they are not yet checked against the "
+    "papers.",
 )
 
 
