@@ -57,7 +57,7 @@ def test_durations_are_in_words(seconds: float, words: str) -> None:
 def test_the_summary_has_a_line_an_experiment_and_a_total(tmp_path: Path) -> None:
     cells = [Cell.of("copy", "chance"), Cell.of("complexity", "pointer")]
     put(tmp_path, cells[0], 10)
-    lines = [line.split() for line in estimate.summary(cells, tmp_path)]
+    lines = [line.split() for line in estimate.summary(cells, estimate.seconds(cells, tmp_path))]
     assert [line[:4] for line in lines] == [
         ["copy", "0", "of", "1"],
         ["complexity", "1", "of", "1"],

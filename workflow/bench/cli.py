@@ -329,7 +329,9 @@ def estimate(files: Sequence[str], added: str) -> int:
     from workflow.bench.rows import estimate as estimates
 
     tier = _tier(files, added)
-    print("\n".join([f"tier {tier['tier']}", *estimates.summary(config.cells(tier))]))
+    cells = config.cells(tier)
+    lines = estimates.summary(cells, estimates.seconds(cells))
+    print("\n".join([f"tier {tier['tier']}", *lines]))
     return OK
 
 

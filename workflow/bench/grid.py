@@ -151,8 +151,9 @@ class Grid:
         rows = {path: job for path, job in jobs.items() if job.contracts}
         checks = dict.fromkeys(jobs.keys() - rows.keys(), CHECK_S)
         cells = [cell for job in rows.values() for cell in job.cells]
-        progress.begin({**checks, **estimate.seconds(cells)})
-        return estimate.summary(cells) if cells else []
+        expected = estimate.seconds(cells)
+        progress.begin({**checks, **expected})
+        return estimate.summary(cells, expected) if cells else []
 
     def _set_deadline(self, outputs: Iterable[str]) -> None:
         """Tell all jobs when the minutes of the tiers whose rows are to be collected end."""

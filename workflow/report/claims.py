@@ -64,7 +64,7 @@ ATTAINED = {
 @dataclass(frozen=True)
 class Line:
     """One claim judged for one reading: its cells, whose `paper` is what the rule compares with,
-    what the rules said, and why."""
+    what the rules said, and why; `next` is the command that an open verdict waits for."""
 
     claim: Claim
     reading: str
@@ -72,6 +72,7 @@ class Line:
     cells: tuple[Cell, ...]
     outcomes: tuple[tuple[str, Outcome], ...]
     why: str
+    next: str = ""
     read_as: Reading | None = None
 
     @property
@@ -104,13 +105,16 @@ def judge(
         lines.append(replace(line, read_as=book.readings.get(reading)))
     off = controls_off(numbers)
     if unsound:
-        return [replace(line, verdict=Verdict.UNSOUND, why="; ".join(unsound)) for line in lines]
+        return _overruled(lines, Verdict.UNSOUND, "; ".join(unsound))
     if off:
-        return [replace(line, verdict=Verdict.INVALID, why="; ".join(off)) for line in lines]
+        return _overruled(lines, Verdict.INVALID, "; ".join(off))
     if tier == "smoke":
-        reason = "runs of smoke size decide nothing"
-        return [replace(line, verdict=Verdict.SMOKE, why=reason) for line in lines]
+        return _overruled(lines, Verdict.SMOKE, "runs of smoke size decide nothing")
     return lines
+
+
+def _overruled(lines: Sequence[Line], verdict: Verdict, why: str) -> list[Line]:
+    return [replace(line, verdict=verdict, why=why, next="") for line in lines]
 
 
 def controls_off(numbers: pd.DataFrame) -> list[str]:
@@ -212,9 +216,11 @@ def _judge(claim: Claim, reading: str, tests: Sequence[Statement], numbers: pd.D
     if len(set(verdicts.values())) > 1:
         texts += [f"{verdict} on {place}" for place, verdict in verdicts.items()]
     verdict = rules.over_machines(list(verdicts.values()))
+    command = ""
     if verdict == Verdict.INCONCLUSIVE:
-        texts.append(f"next: {_next(claim, cells, outcomes)}")
-    return Line(claim, reading, verdict, tuple(cells), tuple(outcomes), "; ".join(texts))
+        command = _next(claim, cells, outcomes)
+        texts.append(f"next: {command}")
+    return Line(claim, reading, verdict, tuple(cells), tuple(outcomes), "; ".join(texts), command)
 
 
 def _next(claim: Claim, cells: Sequence[Cell], outcomes: Sequence[tuple[str, Outcome]]) -> str:
@@ -235,12 +241,14 @@ def table(lines: Sequence[Line], most: int = MOST_CELLS) -> Table:
         outcomes = "; ".join(f"{label}: {outcome}" for label, outcome in line.outcomes)
         everything = ours(line.cells, len(line.cells))
         title = line.read_as.title if line.read_as else ""
-        words = [title, claim.short]
+        words = [title, claim.short, number(line.cells), line.next]
         further.append([everything, claim.read_in, claim.device, claim.command, outcomes, *words])
     columns = ["claim", "reading", "what", "paper", "ours", "verdict", "why"]
     wide = pd.DataFrame(shown, columns=columns, dtype="str")
     data = wide.copy()
-    data[["ours", "source", "device", "command", "cells", "title", "short"]] = further
+    data[["ours", "source", "device", "command", "cells", "title", "short", "number", "next"]] = (
+        further
+    )
     return Table("claims", "Verdicts on the paper's claims", wide, data, NOTES)
 
 
@@ -260,13 +268,18 @@ def ours(cells: Sequence[Cell], most: int) -> str:
     return "; ".join(texts[:most] + more) or "–"
 
 
+def number(cells: Sequence[Cell]) -> str:
+    """Return the value of the first of some cells; a dash for none."""
+    return value_text(cells[0]) if cells else "–"
+
+
 def value_text(cell: Cell) -> str:
     """Return a cell's value with its interval, or why it has none."""
     if not math.isfinite(cell.value):
         return cell.open_because or "n/a"
     value, low, high = (
-        f"{100 * number:.2f}%" if cell.unit == "share" else significant(number)
-        for number in (cell.value, cell.low, cell.high)
+        f"{100 * value:.2f}%" if cell.unit == "share" else significant(value)
+        for value in (cell.value, cell.low, cell.high)
     )
     if cell.low == cell.high or not math.isfinite(cell.low):
         return value

@@ -14,7 +14,6 @@ from pointer.errors import InputError
 from workflow.bench import config
 from workflow.bench.rows import estimate
 from workflow.report.layout import one_line
-from workflow.report.rules import Verdict
 
 WIDEST = 160  # columns; a longer text is cut, the table has all of it
 ALOUD = ("F", "L")  # readings whose verdicts are printed; the table has all
@@ -46,18 +45,15 @@ def text(path: Path) -> str:
     return "\n".join(_cut(line, width) for line in lines)
 
 
-def most_wanted(judged: Iterable[tuple[str, str]]) -> tuple[str, int]:
-    """Return the command that most open verdicts wait for, and how many do; judged: verdicts with
-    their reasons."""
-    waiting = Counter(
-        why.rpartition("next: ")[2] for verdict, why in judged if verdict == Verdict.INCONCLUSIVE
-    )
+def most_wanted(commands: Iterable[str]) -> tuple[str, int]:
+    """Return the command that most open verdicts wait for, and how many do; others wait for ""."""
+    waiting = Counter(filter(None, commands))
     return waiting.most_common(1)[0] if waiting else ("", 0)
 
 
 def _next(claims: Sequence[Mapping[Any, str]]) -> str:
     """Return the same with its time, as a sentence."""
-    command, number = most_wanted((claim["verdict"], claim["why"]) for claim in claims)
+    command, number = most_wanted(claim["next"] for claim in claims)
     if not command:
         return ""
     tier = config.tier(command.rpartition(" ")[2])
@@ -82,18 +78,13 @@ def of_reading(claims: Sequence[Mapping[Any, str]]) -> list[str]:
         return []
     by_verdict: dict[str, list[str]] = {}
     for claim in claims:
-        told = f"{claim['short']}: {number(claim['ours'])}"
+        told = f"{claim['short']}: {one_line(claim['number'])}"
         by_verdict.setdefault(claim["verdict"], []).append(told)
     by_verdict.pop("not testable", None)
     lines = [claims[0]["title"]]
     for verdict, shown in sorted(by_verdict.items(), key=lambda pair: -len(pair[1])):
         lines.append(f"  {verdict}: {'; '.join(shown)}")
     return lines
-
-
-def number(cells: str) -> str:
-    """Return the number of the first of a claim's cells in words."""
-    return one_line(cells.split(";")[0].rpartition(": ")[2])
 
 
 def _cut(line: str, width: int) -> str:

@@ -174,19 +174,19 @@ def _differences(trained: pd.DataFrame) -> Iterator[pd.DataFrame]:
     copies = trained[trained["experiment"] == "copy"]
     is_reference = (copies["model"] == SPREAD) & (copies["variant"] == "")
     others = copies[copies["model"] != SPREAD]
-    pairs = _beside(others, copies[is_reference].drop(columns="model"))
+    pairs = _with_reference(others, copies[is_reference].drop(columns="model"))
     unlearned = (pairs["accuracy_other"] < COPIED) & (pairs["status"] == "ok")
     pairs["status"] = pairs["status"].mask(unlearned, "not learned")
     pairs["reason"] = pairs["reason"].mask(unlearned, f"{SPREAD} did not learn in this budget")
     difference = pairs["accuracy"] - pairs["accuracy_other"]
     yield sample(pairs, "accuracy_difference", difference, against=SPREAD)
     changed = trained["variant"] != ""
-    pairs = _beside(trained[changed], trained[~changed])
+    pairs = _with_reference(trained[changed], trained[~changed])
     lost = pairs["accuracy"] - pairs["accuracy_other"]
     yield sample(pairs, "accuracy_difference", lost, against=pairs["model"])
 
 
-def _beside(runs: pd.DataFrame, references: pd.DataFrame) -> pd.DataFrame:
+def _with_reference(runs: pd.DataFrame, references: pd.DataFrame) -> pd.DataFrame:
     """Return runs, each with `accuracy_other` of the reference's run of its seed."""
     keys = [key for key in (*UNPAIRED, "model") if key != "learning_rate"]
     same = [key for key in (*keys, "seed", "repeat") if key in references]
@@ -249,8 +249,8 @@ def _hops(traced: pd.DataFrame, text: pd.DataFrame) -> Iterator[pd.DataFrame]:
     alike = ["data", "length", "trunk", "tokens"]
     alone = text[(text["model"] == "identity") & (text["status"] == "ok")]
     floors = alone.groupby(alike, dropna=False)["bits_per_byte"].min().rename("floor")
-    beside = traced.join(floors, on=alike)
-    better = beside["bits_per_byte"] < beside["floor"]
+    floored = traced.join(floors, on=alike)
+    better = floored["bits_per_byte"] < floored["floor"]
     doubt = pd.Series("", traced.index).mask(
         (traced["task"] == TEXT) & ~better.fillna(value=False), "no better than identity on text"
     )

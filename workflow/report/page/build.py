@@ -141,7 +141,7 @@ def html(
         state=state(estimates, frame),
         answers=answers(lines),
         papers=[papers_table(name, estimates) for name in PAPERS],
-        next_command=verdicts.most_wanted((line.verdict, line.why) for line in lines)[0],
+        next_command=verdicts.most_wanted(line.next for line in lines)[0],
         cards=[card(line, runs, numbers) for line in lines],
         counts=counts(lines),
         colours=colours(),
@@ -201,7 +201,7 @@ def answers(lines: Sequence[claims.Line]) -> list[dict[str, Any]]:
             told = [
                 {
                     "reading": line.read_as.title if line.read_as else "",
-                    "number": verdicts.number(claims.ours(claims.deciding(line), 1)),
+                    "number": claims.number(claims.deciding(line)),
                     "verdict": line.words,
                     "kind": kind(line.verdict),
                     "mark": line.verdict.mark,
@@ -242,7 +242,7 @@ def card(line: claims.Line, runs: pd.DataFrame, rows: plots.Rows) -> dict[str, A
     return {
         "claim": line.claim,
         "ours": claims.ours(claims.deciding(line), 3),
-        "number": verdicts.number(claims.ours(claims.deciding(line), 1)),
+        "number": claims.number(claims.deciding(line)),
         "verdict": line.words,
         "name": line.name.replace(" ", "-"),
         "reading": line.read_as.title if line.read_as else "",
