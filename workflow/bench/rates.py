@@ -13,7 +13,7 @@ from workflow.bench.sources import ROOT
 from workflow.bench.validation import read_yaml
 
 FILE = ROOT / "config" / "learning_rates.yaml"
-RATES = (1e-3, 3e-3, 5e-3, 1e-2)
+RATES = (5e-4, 1e-3, 3e-3, 5e-3, 1e-2)
 DEFAULT = 1e-3
 HEAD = """\
 # The learning rate of each model, by task and trunk (layers x width x heads), as a search chose it
