@@ -155,7 +155,7 @@ def test_every_verdict_has_a_card(verdict: Verdict) -> None:
 def test_every_claim_is_a_card_with_its_command(page: str) -> None:
     known = [
         (claim, f"{claim.id} {name}".strip().replace(" ", "-"))
-        for claim, name, _ in ledger.read(LEDGER).judged()
+        for claim, name in ledger.read(LEDGER).judged()
     ]
     ids = re.findall(r'id="claim-([A-Za-z0-9-]+)"', page)
     plain = [name for claim, name in known if not claim.explained]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import re
 import time
 from typing import Any
 
@@ -75,14 +74,6 @@ def test_models_are_timed_in_turn_at_each_length(name: str) -> None:
     for cells in _grouped(timed, "device", "length", "repeat").values():
         places = [timed.index(cell) for cell in cells]
         assert places == list(range(places[0], places[0] + len(cells)))
-
-
-def test_repeats_of_a_timing_have_the_tiers_other_work_between_them() -> None:
-    cells = config.cells(config.tier("paper"))
-    around = "".join(str(c.repeat) if c.timing else "." for c in cells)
-    shape = re.fullmatch(r"0+(\.+)1+(\.+)2+", around)
-    assert shape is not None
-    assert abs(len(shape[1]) - len(shape[2])) <= 1
 
 
 def test_snakemake_is_told_to_run_rows_in_the_order_of_the_plan() -> None:
@@ -227,13 +218,15 @@ def test_jobs_side_by_side_never_use_more_threads_than_allowed(
     assert at_once * used <= max(allowed, used)
 
 
-def test_only_optional_rows_wait_and_have_a_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_wait_for_sessions_and_some_have_a_deadline(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     asked = grid.Grid({})
     paths = list(asked.cells("default"))
     jobs = {path: asked.job(path) for path in paths}
     timings = tuple(path for path in paths if jobs[path].cells[0].timing)
     for job in jobs.values():
-        assert job.after == (timings if job.optional else ())
+        assert job.after == (() if job.cells[0].timing else timings)
     cut = {job.cells[0].experiment for job in jobs.values() if job.optional}
     assert cut == {"memory", "repository", "interpretability", "bytes"}
 

@@ -272,7 +272,7 @@ def from_files(paths: Sequence[str], added: Mapping[str, Any] | None = None) -> 
 
 def cells(config: Config) -> list[Cell]:
     """Return every cell of a tier in the order to run: experiments as the config lists them,
-    repeats round-robin over models, repeats of a timing apart (`_spread`).
+    repeats round-robin over models.
 
     Raise InputError for a value that a cell refuses, and for a tier without any cell.
     """
@@ -286,24 +286,7 @@ def cells(config: Config) -> list[Cell]:
         accepted = "experiments, models and sizes that leave at least one cell"
         where = "`experiments`, `models` or `restrict`"
         raise InputError.about(name, "without any cell", accepted, where)
-    return _spread(list(planned.values()))
-
-
-def _spread(ordered: list[Cell]) -> list[Cell]:
-    """Put timing cells of the first repeat before all other work, those of the last after it, the
-    rest evenly between.
-
-    Back-to-back repeats underestimate the variance on a machine that others use too.
-    """
-    last = max((cell.repeat for cell in ordered if cell.timing), default=0)
-    if not last:
-        return ordered
-    others = sum(not cell.timing for cell in ordered)
-    shares, done = [], 0
-    for cell in ordered:
-        done += not cell.timing
-        shares.append(cell.repeat / last if cell.timing else (done - 0.5) / others)
-    return [ordered[place] for place in sorted(range(len(ordered)), key=shares.__getitem__)]
+    return list(planned.values())
 
 
 def _block(config: Config, own: Config) -> Config:

@@ -31,10 +31,11 @@ from workflow.report import intervals, rules
 from workflow.report.estimates import KEY, PLACE, from_json, select
 from workflow.report.frame import unpack
 from workflow.report.layout import Table, named, significant
-from workflow.report.ledger import Claim, Ledger, Reading, Statement
-from workflow.report.rules import ENOUGH, Cell, NotTestable, Outcome, Verdict
+from workflow.report.ledger import Claim, Ledger, Reading
+from workflow.report.rules import ATTAINED, ENOUGH, Cell, NotTestable, Outcome, Verdict
 
 LOOK_AGAIN = "snakemake --cores 4 decide"
+UNITS = {"share": "%", "ratio": "x", "tokens": " tokens", "nats": " nats"}  # behind a value
 MOST_CELLS = 4  # in the table for people; the CSV has all
 REQUIRED = ("oracle-copy", "chance")
 BLIND = ("chance", "identity")  # do not see other positions
@@ -54,11 +55,6 @@ NOTES = (
     "ratios, whose value is the geometric mean; Student's t for means over seeds.",
     "Rules and margins: config/claims.yaml. c1 to c6 are contradictions inside the paper.",
 )
-ATTAINED = {
-    Verdict.REPRODUCED: "attainable",
-    Verdict.PARTIALLY: "partly attainable",
-    Verdict.NOT_REPRODUCED: "not attained",
-}
 
 
 @dataclass(frozen=True)
@@ -100,8 +96,8 @@ def judge(
     """Return a line for every claim and reading, in the ledger's order. unsound: what
     `unsound_rows` finds."""
     lines = []
-    for claim, reading, tests in book.judged():
-        line = _judge(claim, reading, tests, numbers)
+    for claim, reading in book.judged():
+        line = _judge(claim, reading, numbers)
         lines.append(replace(line, read_as=book.readings.get(reading)))
     off = controls_off(numbers)
     if unsound:
@@ -184,12 +180,12 @@ def unsound_rows(frame: pd.DataFrame) -> list[str]:
     ]
 
 
-def _judge(claim: Claim, reading: str, tests: Sequence[Statement], numbers: pd.DataFrame) -> Line:
+def _judge(claim: Claim, reading: str, numbers: pd.DataFrame) -> Line:
     cells: list[Cell] = []
     places: dict[str, str] = {}  # label -> place
     outcomes: list[tuple[str, Outcome]] = []
     lacking = []
-    for test in tests:
+    for test in claim.tests:
         try:
             selected = test.cells(numbers, claim.device)
         except NotTestable as reason:
@@ -240,13 +236,13 @@ def table(lines: Sequence[Line], most: int = MOST_CELLS) -> Table:
         shown.append([*named, text, line.words, line.why])
         outcomes = "; ".join(f"{label}: {outcome}" for label, outcome in line.outcomes)
         everything = ours(line.cells, len(line.cells))
-        title = line.read_as.title if line.read_as else ""
-        words = [title, claim.short, number(line.cells), line.next]
+        heading = line.read_as.heading if line.read_as else ""
+        words = [heading, claim.short, number(line.cells), line.next]
         further.append([everything, claim.read_in, claim.device, claim.command, outcomes, *words])
     columns = ["claim", "reading", "what", "paper", "ours", "verdict", "why"]
     wide = pd.DataFrame(shown, columns=columns, dtype="str")
     data = wide.copy()
-    data[["ours", "source", "device", "command", "cells", "title", "short", "number", "next"]] = (
+    data[["ours", "source", "device", "command", "cells", "heading", "short", "number", "next"]] = (
         further
     )
     return Table("claims", "Verdicts on the paper's claims", wide, data, NOTES)
@@ -277,10 +273,12 @@ def value_text(cell: Cell) -> str:
     """Return a cell's value with its interval, or why it has none."""
     if not math.isfinite(cell.value):
         return cell.open_because or "n/a"
-    value, low, high = (
-        f"{100 * value:.2f}%" if cell.unit == "share" else significant(value)
-        for value in (cell.value, cell.low, cell.high)
-    )
+    show = _share if cell.unit == "share" else significant
+    value = show(cell.value) + UNITS.get(cell.unit, "")
     if cell.low == cell.high or not math.isfinite(cell.low):
         return value
-    return f"{value} ({low} to {high})"
+    return f"{value} ({show(cell.low)} to {show(cell.high)})"
+
+
+def _share(value: float) -> str:
+    return f"{100 * value:.2f}"

@@ -114,6 +114,15 @@ class Statement(Closed):
         """Return the quantity in words."""
         return str(self.quantity).replace("_", " ")
 
+    @property
+    def command(self) -> str:
+        """Return the command that prints the rows behind its cells; empty for a check."""
+        if not self.quantity:
+            return ""
+        chosen = {key: getattr(self, key) for key in CHOOSES if getattr(self, key)}
+        options = [f"--{key} {value}" for key, value in chosen.items()]
+        return " ".join(["pointer-bench why", self.quantity, *options])
+
     def cells(self, estimates: pd.DataFrame, device: str = "any") -> list[Cell]:
         """Return the cells that the test is about; raise NotTestable where there are none."""
         if self.check:
@@ -133,6 +142,11 @@ class Reading(Closed):
     def title(self) -> str:
         """What it is, for tables."""
         return models.title(self.model)
+
+    @property
+    def heading(self) -> str:
+        """The same with what it takes, to stand above its verdicts."""
+        return f"{self.title}, with {self.takes}" if self.takes else self.title
 
 
 class Claim(Closed):
@@ -184,16 +198,16 @@ class Ledger(Closed):
                     raise ValueError(f"a model or readings in {claim.id}")
         return self
 
-    def judged(self) -> Iterator[tuple[Claim, str, list[Statement]]]:
-        """Yield each claim with each reading that it is judged for ("" for none), and its tests
-        with the reading's model."""
+    def judged(self) -> Iterator[tuple[Claim, str]]:
+        """Yield each claim for each reading that it is judged for, its tests with the reading's
+        model, and the reading's name ("" for none)."""
         for claim in self.claims:
             for name in claim.readings or [""]:
                 own = {"model": self.readings[name].model} if name else {}
                 tests = [
                     test if test.model else test.model_copy(update=own) for test in claim.tests
                 ]
-                yield claim, name, tests
+                yield claim.model_copy(update={"tests": tests}), name
 
 
 def read(path: Path) -> Ledger:

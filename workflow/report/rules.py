@@ -61,6 +61,12 @@ class Verdict(StrEnum):
     SMOKE = "no verdict: smoke", "·"
 
 
+# Of a reading that takes more than the paper describes.
+ATTAINED = {
+    Verdict.REPRODUCED: "attainable",
+    Verdict.PARTIALLY: "partly attainable",
+    Verdict.NOT_REPRODUCED: "not attained",
+}
 DECIDED = (Verdict.REPRODUCED, Verdict.PARTIALLY, Verdict.NOT_REPRODUCED)
 
 

@@ -14,8 +14,10 @@ from pointer.errors import InputError
 from workflow.bench import config
 from workflow.bench.rows import estimate
 from workflow.report.layout import one_line
+from workflow.report.rules import ATTAINED, Verdict
 
 WIDEST = 160  # columns; a longer text is cut, the table has all of it
+ORDER = [words for verdict in Verdict for words in (str(verdict), ATTAINED.get(verdict, ""))]
 ALOUD = ("F", "L")  # readings whose verdicts are printed; the table has all
 
 
@@ -81,10 +83,9 @@ def of_reading(claims: Sequence[Mapping[Any, str]]) -> list[str]:
         told = f"{claim['short']}: {one_line(claim['number'])}"
         by_verdict.setdefault(claim["verdict"], []).append(told)
     by_verdict.pop("not testable", None)
-    lines = [claims[0]["title"]]
-    for verdict, shown in sorted(by_verdict.items(), key=lambda pair: -len(pair[1])):
-        lines.append(f"  {verdict}: {'; '.join(shown)}")
-    return lines
+    lines = [claims[0]["heading"]]
+    ranked = sorted(by_verdict.items(), key=lambda pair: ORDER.index(pair[0]))
+    return lines + [f"  {len(shown)} {verdict}: {'; '.join(shown)}" for verdict, shown in ranked]
 
 
 def _cut(line: str, width: int) -> str:
