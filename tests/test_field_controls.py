@@ -92,6 +92,18 @@ def test_recall_names_the_models_that_missed_their_control() -> None:
     assert "Unvalidated (table of controls): gla." in table.notes
 
 
+def test_models_whose_source_figure_is_unchecked_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    entries = [
+        control.model_copy(update={"checked": "" if control.model == "gla" else "figure 1"})
+        for control in controls.read()
+    ]
+    learned = runs("gla", 1.0)
+    monkeypatch.setattr(controls, "read", lambda: entries)
+    notes = make("controls", learned).notes
+    assert "Source figures from memory, not yet checked: gla." in notes
+    assert controls.unchecked([entry for entry in entries if entry.model != "gla"]) == []
+
+
 @pytest.mark.full
 @pytest.mark.parametrize(
     ("task", "model", "size"), [("copy", "local", "distance"), ("mqar", "deltanet", "pairs")]
