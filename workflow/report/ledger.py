@@ -44,7 +44,7 @@ PUBLISHED = {  # quantity -> the paper's figures: model, x, value
     "accuracy": paper.copy_accuracy,
 }
 # Key columns that a test may name.
-CHOOSES = ("experiment", "task", "model", "variant", "against", "phase", "dtype", "trunk")
+CHOOSES = ("experiment", "task", "model", "variant", "against", "phase", "trunk")
 UNNAMED = ("speedup", "accuracy")  # quantities that a label need not name
 APART = ("experiment", "learning_rate", "position", "batch", "symbols", "data")
 
@@ -72,15 +72,11 @@ class Statement(Closed):
     variant: Words = Field("", description="changed settings, such as candidates=offsets+content")
     against: Model | None = Field(None, description="the model of a ratio's other side")
     phase: Literal["training", "inference"] | None = None
-    dtype: Literal["float32", "bfloat16"] | None = Field(
-        None, description="left out: float32 wherever it was run"
-    )
     at: list[Position] = Field(
         [], description="positions on the axis that must be there; left out: all that were run"
     )
     # Least and most: whatever else was run between them is judged too.
     span: Annotated[list[Position], Field(min_length=2, max_length=2)] | None = None
-    lengths: list[Position] = Field([], description="lengths N that an exponent must rest on")
     beside: Literal["paper", "counting"] = Field(
         "paper", description="the level where no value is given"
     )
@@ -261,11 +257,7 @@ def _cells(test: Statement, estimates: pd.DataFrame, device: str) -> Iterator[Ce
                 )
             for _, line in here.iterrows():
                 label = _label(test, line, x, *_differences(line, here), where)
-                lacking = _lacking(test, line, estimates) if test.lengths else []
-                if lacking:
-                    yield missing(label, f"N={', '.join(map(str, lacking))} not run", place)
-                else:
-                    yield _cell(line, label, place)
+                yield _cell(line, label, place)
 
 
 def _chosen(test: Statement, estimates: pd.DataFrame, device: str) -> pd.DataFrame:
@@ -273,7 +265,7 @@ def _chosen(test: Statement, estimates: pd.DataFrame, device: str) -> pd.DataFra
     there is no axis."""
     keys = {key: getattr(test, key) for key in CHOOSES if getattr(test, key) is not None}
     chosen = select(estimates, str(test.quantity))
-    chosen = select(chosen if test.dtype else full_precision(chosen), str(test.quantity), **keys)
+    chosen = select(full_precision(chosen), str(test.quantity), **keys)
     chosen = largest_budget(chosen.fillna({"x": 0}))
     if str(test.quantity).startswith(WORK):  # counted work is the same on every machine, so once
         same = [key for key in KEY if key not in PLACE]
@@ -301,13 +293,6 @@ def largest_budget(chosen: pd.DataFrame) -> pd.DataFrame:
     return chosen[most.isna() | (chosen["tokens"] >= most)]
 
 
-def _lacking(test: Statement, line: pd.Series, estimates: pd.DataFrame) -> list[int]:
-    """Return the lengths that an exponent must rest on and that were not timed at its place."""
-    keys = {key: line[key] for key in (*PLACE, "model", "variant", "phase")}
-    timed = select(estimates, "throughput", status="ok", **keys)
-    return sorted(set(test.lengths) - set(timed["x"]))
-
-
 def _cell(line: pd.Series, label: str, place: str) -> Cell:
     counted = line["quantity"].startswith(WORK)
     bounds = line["low"], line["high"]
@@ -329,8 +314,6 @@ def _label(test: Statement, line: pd.Series, x: int, *further: str) -> str:
     quantity = "" if test.quantity in UNNAMED else test.words
     task = "" if line["task"] == "copy" else line["task"]
     position = name_position(line["axis"], x) if x else ""
-    if test.quantity == "time_exponent":
-        position = f"from {position} on"
     # What was not learned was not learned in this budget.
     budget = f"{line['tokens']:,} tokens" if pd.notna(line.get("tokens")) else ""
     return ", ".join(part for part in (of, quantity, task, position, budget, *further) if part)

@@ -16,7 +16,7 @@ from enum import StrEnum
 from typing import Self
 
 ENOUGH = 3  # seeds or repeats that a verdict needs
-KINDS = ("at least", "at most", "above", "below", "within", "between", "includes", "excludes")
+KINDS = ("at least", "at most", "above", "below", "within", "between", "includes")
 
 
 class NotTestable(Exception):
@@ -137,8 +137,6 @@ class Rule:
         level = self.level(cell)
         if cell.short_of() or level is None:
             return Outcome.OPEN
-        if self.kind == "excludes":  # the level is what guessing gives: below or across it fails
-            return Outcome.HOLDS if cell.low > level else Outcome.FAILS
         if self.kind == "includes":
             return Outcome.HOLDS if cell.low <= level <= cell.high else Outcome.FAILS
         if self.kind in ("above", "below") and cell.low == cell.high == level:
