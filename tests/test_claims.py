@@ -21,6 +21,7 @@ from workflow.report import (
     claims,
     estimates,
     ledger,
+    notes,
     paper_checks,
     render,
     verdicts,
@@ -147,17 +148,17 @@ def test_the_factor_is_judged_at_the_length_that_it_was_claimed_for() -> None:
     assert factor.value < 100
 
 
-def test_time_that_grows_faster_than_work_is_seen() -> None:
-    steep = {
-        n: (n / 256) ** 0.6 * 25.0 for n in LENGTHS
-    }  # of 4096 tokens: an exponent of 1.6 a sequence
-    given = {"model": "pointer", "phase": "training", "at": [256]}
-    (found,) = cells(races(steep), "time_exponent", **given)
-    assert (found.value, found.low, found.high) == (
-        pytest.approx(1.6),
-        pytest.approx(1.6),
-        pytest.approx(1.6),
-    )
+def test_time_that_grows_faster_than_work_is_named() -> None:
+    steep = {n: (n / 256) ** 0.6 * 25.0 for n in LENGTHS}  # of 4096 tokens: N^1.6 a sequence
+    for counted_power, noted in ((1, True), (2, False)):
+        table = estimates.build(table_of([*races(steep), *work(counted_power, 2)]))
+        (found,) = estimates.select(
+            table, "time_exponent", model="pointer", phase="training", x=256
+        )["low"]
+        assert found == pytest.approx(1.6)
+        (note,) = notes.scaling(table, table)
+        assert ("pointer (1.60 against 1.00)" in note) is noted
+        assert "transformer" not in note
 
 
 def test_every_distance_means_also_those_that_the_paper_leaves_out() -> None:

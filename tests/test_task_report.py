@@ -71,7 +71,7 @@ def test_notes_name_what_is_no_better_than_identity_and_the_sources_budget() -> 
     notes = make("recall", rows).notes
     assert "No better than identity, which mixes nothing, on mqar: gla (at 16)." in notes
     (source,) = [note for note in notes if "times fewer" in note]
-    assert "here it is 1,952 sequences, 4 a step, at one rate: 3,279 times fewer" in source
+    assert "here it is 1,952 sequences, 4 a step: 3,279 times fewer" in source
 
 
 def test_lengths_that_do_not_follow_from_the_size_are_cells_of_their_own() -> None:

@@ -362,6 +362,7 @@ TABLES = {
             "at large N.",
             "Times have a slope for each repeat, and the interval is over the slopes.",
         ),
+        notes.scaling,
         across="measure",
         prepare=layout.over_all_lengths,
     ),
