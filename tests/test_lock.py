@@ -115,14 +115,19 @@ with lock.taken(Path(sys.argv[1])):
     if os.fork() == 0:
         time.sleep(60)
         os._exit(0)
+    if sys.argv[2] == "killed":
+        os.kill(os.getpid(), 9)
 """
 
 
-def test_a_daemon_that_a_holder_forks_does_not_keep_the_lock(tmp_path: Path) -> None:
-    arguments = [sys.executable, "-c", DAEMON, str(tmp_path / "lock")]
+@pytest.mark.parametrize(("end", "code"), [("ended", 0), ("killed", -9)])
+def test_a_daemon_that_a_holder_forks_does_not_keep_the_lock(
+    tmp_path: Path, end: str, code: int
+) -> None:
+    arguments = [sys.executable, "-c", DAEMON, str(tmp_path / "lock"), end]
     process = subprocess.Popen(arguments, start_new_session=True)
     try:
-        assert process.wait(timeout=20) == 0
+        assert process.wait(timeout=20) == code
         with lock.taken(tmp_path / "lock", wait=False):
             pass
     finally:

@@ -54,7 +54,6 @@ def taken(
     Raise BlockingIOError where it is held by another and `wait` is false, OSError with the file's
     name where its file system has no locks.
     """
-    holder = os.getpid()
     kind = (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | (0 if wait else fcntl.LOCK_NB)
     while True:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -72,9 +71,23 @@ def taken(
         if os.fstat(descriptor).st_nlink:
             break
         os.close(descriptor)  # the holder before us has removed the file: lock the next one
+    _held.add(descriptor)
     try:
         yield descriptor
     finally:
-        if os.getpid() == holder:  # processes that it has forked share the lock, and may stay
-            fcntl.flock(descriptor, fcntl.LOCK_UN)
+        if descriptor in _held:
+            _held.remove(descriptor)
+            os.close(descriptor)
+
+
+_held: set[int] = set()  # descriptors of the locks that this process holds
+
+
+def _let_go() -> None:
+    """Close the locks in a forked process, which would keep them after the end of its parent."""
+    for descriptor in _held:
         os.close(descriptor)
+    _held.clear()
+
+
+os.register_at_fork(after_in_child=_let_go)
