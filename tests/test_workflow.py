@@ -110,7 +110,7 @@ def test_a_tier_from_nothing_to_figures_through_a_kill(
         (made / file).unlink()
     code, partly = pipelines.snakemake(tmp_path, *tiny)
     assert code != 0
-    assert f"results/tiny: a report of {ROWS - 1} of {ROWS} rows" in partly
+    assert f"results/tiny: {ROWS - 1} of {ROWS} rows are kept" in partly
     assert (made / "report" / "index.html").exists(), partly
 
 

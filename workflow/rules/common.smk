@@ -70,10 +70,11 @@ def report_of_what_is_there(results):
     """Make a tier's report of the rows that are there, by the commands of the rules."""
     cells = GRID.cells(tier_name(results))
     there = [file for file in cells if Path(file).is_file()]
+    found, planned = (sum(len(cells[file]) for file in files) for files in (there, cells))
+    print(f"{results}: {found} of {planned} rows are kept; the same command goes on", file=sys.stderr)
     if not there:
         return
-    found, planned = (sum(len(cells[file]) for file in files) for files in (there, cells))
-    print(f"{results}: a report of {found} of {planned} rows", file=sys.stderr)
+    print(f"{results}: a report of these rows", file=sys.stderr)
     # Not manifest.txt, which lists what should be there, as `pointer-bench verify` reads it.
     manifest, log = (f"{results}/logs/partly.{ending}" for ending in ("txt", "log"))
     Path(manifest).parent.mkdir(parents=True, exist_ok=True)
