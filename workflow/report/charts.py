@@ -15,9 +15,9 @@ import pandas as pd
 
 from workflow.bench.cell import Trunk
 from workflow.report import models, paper
-from workflow.report.estimates import PLACE, select
+from workflow.report.estimates import PLACE, largest_budget, select
 from workflow.report.layout import axis
-from workflow.report.models import LineStyle, Look
+from workflow.report.models import LineStyle, Look, Series
 from workflow.report.notes import RECALL
 
 Table = pd.DataFrame
@@ -93,7 +93,7 @@ def panels(chart: Chart, estimates: Table) -> list[Panel]:
     """Return the panels of a chart that have something to show."""
     found = []
     for curves in chart.curves:
-        ran = finished(chosen(curves, estimates))
+        ran = largest_budget(finished(chosen(curves, estimates)))
         ran = ran.assign(**{column: ran[column] / curves.unit for column in NUMBERS})
         if curves.counted and len(ran):
             groups = {curves.prefix: ran.drop_duplicates(["model", "variant", "x"])}
@@ -128,6 +128,13 @@ def lines(estimates: Table) -> list[tuple[str, Look, Table]]:
     shown = models.series(estimates)
     looks = models.looks(shown)
     return [(models.label(*series), looks[series], groups[series]) for series in shown]
+
+
+def guessing(panel: Panel) -> list[Series]:
+    """Return the models that nowhere score more than guessing."""
+    levels = [height for height, text, _ in panel.levels if text == "guessing"]
+    low = panel.estimates.groupby(["model", "variant"])["low"].max()
+    return list(low.index[low <= max(levels)]) if levels else []
 
 
 def guides(estimates: Table) -> list[tuple[str, LineStyle, list[int], list[float]]]:

@@ -37,7 +37,6 @@ from workflow.report.page import explorer
 
 Table = pd.DataFrame
 FAILURES_NAMED = 6
-SPREAD = 0.16  # octaves over which models are moved sideways, so that equal accuracies stay apart
 DEFAULTS, CHANGED = models.COLOURS[2], models.COLOURS[0]  # blue, vermilion
 
 
@@ -90,7 +89,15 @@ def chart(name: str, estimates: Table, _: Table) -> Figure:
             style.level(axis, height, dash)
         axis.set(xlabel=declared.x, ylabel=panel.curves.label)
 
-    looks, height = looks_of(finished(everything)), 3.2 if percent else 2.75
+    shown = {
+        models.label(*series)
+        for panel in drawn.values()
+        for series in models.series(panel.estimates)
+        if series not in charts.guessing(panel)
+    }
+    looks = looks_of(finished(everything))
+    looks = {name: look for name, look in looks.items() if name in shown}
+    height = 3.2 if percent else 2.75
     return style.figure(
         declared.title, drawn, draw, height=height, share_y=percent, missing=declared.missing,
         looks=looks, keys=list(keys.values()), note=failures(everything),
@@ -116,18 +123,27 @@ def _values(axis: Axes, panel: Panel, guides: bool) -> None:
 
 
 def _accuracies(axis: Axes, panel: Panel) -> None:
-    """Draw accuracies with their intervals, the models of a size side by side."""
-    lines = charts.lines(panel.estimates)
-    for slot, (_, look, line) in enumerate(lines):
-        shift = 2 ** (SPREAD * ((slot + 0.5) / len(lines) - 0.5))
-        _with_intervals(axis, look, shift * line["x"].astype(float), line)
-    axis.set_ylim(-3, 104)
+    """Draw accuracies with their intervals; models that guess are one grey band with their
+    number."""
+    names = pd.MultiIndex.from_frame(panel.estimates[["model", "variant"]])
+    guess = names.isin(charts.guessing(panel))
+    for _, look, line in reversed(charts.lines(panel.estimates[~guess])):
+        _with_intervals(axis, look, line["x"].astype(float), line)
+    band = panel.estimates[guess]
+    if len(band):
+        axis.axhspan(band["low"].min(), band["high"].max(), color="#bbbbbb", alpha=0.6, zorder=1)
+        words = f"{names[guess].nunique()} models at guessing"
+        options: dict[str, Any] = {"color": "#444444", "fontsize": 8, "va": "bottom", "ha": "right"}
+        across = axis.get_yaxis_transform()
+        axis.text(0.99, band["high"].max() + 8, words, transform=across, **options)
+    style.accuracies(axis)
 
 
 def _with_intervals(axis: Axes, look: Look, x: Any, line: Table) -> None:
     reach = [line["value"] - line["low"], line["high"] - line["value"]]
     error = [ends.fillna(0).clip(lower=0) for ends in reach]
-    axis.errorbar(x, line["value"], error, capsize=2, elinewidth=0.9, zorder=3, **look.options)
+    drawn: dict[str, Any] = look.options | {"capsize": 2, "elinewidth": 0.9, "zorder": 3}
+    axis.errorbar(x, line["value"], error, **drawn)
 
 
 def trade_off(estimates: Table, _: Table) -> Figure:

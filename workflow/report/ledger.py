@@ -28,7 +28,15 @@ from workflow.bench import experiments, registry
 from workflow.bench.cell import Trunk
 from workflow.bench.validation import Closed, Flag, Number, Whole, input_error, read_yaml
 from workflow.report import layout, models, paper
-from workflow.report.estimates import KEY, NAMES, PLACE, QUANTITIES, WORK, select
+from workflow.report.estimates import (
+    KEY,
+    NAMES,
+    PLACE,
+    QUANTITIES,
+    WORK,
+    largest_budget,
+    select,
+)
 from workflow.report.paper_checks import CHECKS
 from workflow.report.rules import KINDS, Cell, NotTestable, Rule, missing
 
@@ -282,15 +290,6 @@ def _chosen(test: Statement, estimates: pd.DataFrame, device: str) -> pd.DataFra
     else:
         return chosen.assign(paper=math.nan)
     return chosen.merge(levels.rename(columns={"value": "paper"}), how="left")
-
-
-def largest_budget(chosen: pd.DataFrame) -> pd.DataFrame:
-    """Return estimates without those that a finished one of more training tokens stands for: what
-    was not learned in fewer says nothing against it."""
-    finished = chosen["tokens"].where(chosen["status"] == "ok")
-    same = [chosen[key] for key in KEY if key != "tokens"]
-    most = finished.groupby(same, dropna=False).transform("max")
-    return chosen[most.isna() | (chosen["tokens"] >= most)]
 
 
 def _cell(line: pd.Series, label: str, place: str) -> Cell:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import matplotlib.style
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -39,6 +40,7 @@ STYLE: dict[str, Any] = {
 PANEL_WIDTH, ALONE_WIDTH = 3.45, 5.2  # inches; two panels fill a printed page's width
 LEGEND_LINE, MOST_COLUMNS = 0.17, 8  # height in inches
 NOTE_CHARACTERS = 20  # an inch of the legend's note
+BEYOND = 100.3  # per cent: where the axis of accuracies would end at infinity
 NARROW = 4  # a range of values that needs no logarithm
 COARSE, FINE = (1.0, 2.0, 5.0), (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0)  # ticks of each decade
 TOUCHING, OVERLAPPING = 0.15, 0.04  # of the axis: ticks so near are turned, or left out
@@ -54,6 +56,21 @@ Part = TypeVar("Part")
 def drawing() -> AbstractContextManager[None]:
     """Return the context to draw and save figures in."""
     return matplotlib.style.context(["default", STYLE])
+
+
+def accuracies(axis: Axes) -> None:
+    """Make y per cent with the room of 90 to 100% that claims are about."""
+
+    def stretch(percent: Any) -> Any:
+        return -np.log10(BEYOND - percent)
+
+    def shrink(height: Any) -> Any:
+        return BEYOND - 10**-height
+
+    axis.set_yscale("function", functions=(stretch, shrink))
+    axis.set_ylim(-3, BEYOND - 0.15)
+    axis.yaxis.set_major_locator(FixedLocator([0, 50, 80, 90, 95, 98, 99, 100]))
+    axis.yaxis.set_minor_locator(NullLocator())
 
 
 def figure(

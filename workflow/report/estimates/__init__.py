@@ -50,6 +50,7 @@ from workflow.report.estimates.runs import (
     combine,
     describe,
     from_json,
+    largest_budget,
     prepare,
 )
 from workflow.report.frame import csv_text
@@ -67,6 +68,7 @@ __all__ = [
     "build",
     "describe",
     "from_json",
+    "largest_budget",
     "select",
 ]
 

@@ -296,3 +296,12 @@ def as_estimates(
         values="[]",
         rows=pairs["rows"] + SEPARATOR + pairs["rows_other"],
     )[ESTIMATE]
+
+
+def largest_budget(chosen: pd.DataFrame) -> pd.DataFrame:
+    """Return estimates without those that a finished one of more training tokens stands for: what
+    was not learned in fewer says nothing against it."""
+    finished = chosen["tokens"].where(chosen["status"] == "ok")
+    same = [chosen[key] for key in KEY if key != "tokens"]
+    most = finished.groupby(same, dropna=False).transform("max")
+    return chosen[most.isna() | (chosen["tokens"] >= most)]

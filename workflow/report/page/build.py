@@ -19,13 +19,12 @@ from workflow.report import (
     claims,
     claims_figure,
     figures,
-    ledger,
     models,
     render,
     tables,
     verdicts,
 )
-from workflow.report.estimates import WORK
+from workflow.report.estimates import WORK, largest_budget
 from workflow.report.estimates.runs import prepare
 from workflow.report.frame import csv_text, unpack
 from workflow.report.page import explorer, plots
@@ -217,7 +216,7 @@ def papers_table(name: str, estimates: pd.DataFrame) -> dict[str, Any]:
     """Return one of the paper's tables beside ours: headings, and lines as texts."""
     quantity, sizes, further = PAPERS[name]
     where = {**further, "x": sizes, "model": PAPERS_MODELS}
-    chosen = ledger.largest_budget(estimates[estimates["quantity"] == quantity])
+    chosen = largest_budget(estimates[estimates["quantity"] == quantity])
     wide = tables.make(name, chosen, where).wide
     columns = ["model", "machine", *map(str, sizes)]
     texts = wide.reindex(columns=columns).fillna("").to_numpy().tolist()
