@@ -174,7 +174,13 @@ def test_every_registered_model_keeps_the_contract(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "mixer", [{"candidates": "offsets+content"}, {"credit": "none"}, {"hard": False, "k": 40}]
+    "mixer",
+    [
+        {"candidates": "offsets+content"},
+        {"credit": "none"},
+        {"hard": False, "k": 40},
+        pytest.param({"k": 4096}, marks=pytest.mark.full),  # the largest that is accepted
+    ],
 )
 def test_a_variant_keeps_what_makes_its_numbers_fair(mixer: dict[str, Any]) -> None:
     found = list(contract.check("pointer", mixer))
