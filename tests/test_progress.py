@@ -12,6 +12,7 @@ from workflow.bench import progress
 
 def test_the_time_left_follows_the_pace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(progress.INSIDE, "1")
     assert progress.words() == ""
     now = 1_000_000_000.0
     monkeypatch.setattr(progress.time, "time", lambda: now)
@@ -25,3 +26,5 @@ def test_the_time_left_follows_the_pace(tmp_path: Path, monkeypatch: pytest.Monk
     minutes = re.fullmatch(r"\[2 of 3, 40 min, about (\d+) min left\] ", progress.words())
     assert minutes is not None
     assert 36 <= int(minutes[1]) <= 40
+    monkeypatch.delenv(progress.INSIDE)
+    assert progress.words() == ""  # of a row that is made by hand
