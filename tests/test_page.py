@@ -137,7 +137,7 @@ def test_a_page_of_rows_that_cannot_stand_side_by_side_says_so() -> None:
 
 def test_a_page_of_no_rows_says_what_is_missing() -> None:
     text = page_of(table_of([]))
-    assert "No efficiency row has finished yet." in text
+    assert "No efficiency row has finished yet" in text
     assert "there is no chain to show" in text
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -91,9 +92,11 @@ def _leaves(request: Request) -> bool:
 
 def traces(page: Page, name: str) -> list[dict[str, Any]]:
     """What a chart has drawn: model, role, whether it is visible."""
-    figure = page.locator(f"#chart-{name} .plot")
+    figure = page.locator("#chart .plot")
     figure.scroll_into_view_if_needed()
-    expect(page.locator(f"#chart-{name}[data-drawn]")).to_have_count(1, timeout=30_000)
+    expect(page.locator("#chart[data-drawn]")).to_have_count(1, timeout=30_000)
+    page.locator("#chart-name").select_option(name)
+    expect(page.locator(f"#chart[data-drawn={name}]")).to_have_count(1, timeout=30_000)
     found: list[dict[str, Any]] = figure.evaluate(
         "p => p.data.map(t => ({...t.meta, visible: t.visible}))"
     )
@@ -116,14 +119,14 @@ def sort_by(page: Page, title: str, order: str) -> None:
 
 
 def test_every_chart_is_drawn(page: Page) -> None:
-    scrolled(page)
-    drawn = page.locator("[data-chart] .plot:has(.main-svg)")
-    assert drawn.count() == page.locator("[data-chart] .plot").count() == 9
+    charts = json.loads(page.locator("#data").text_content() or "")["charts"]
+    names = [chart["name"] for chart in charts if chart["panels"]]
+    assert len(names) == 9
+    for name in names:
+        assert traces(page, name)
+        assert len(page.locator("#chart .plot").get_attribute("aria-label") or "") > 40
+    page.locator("#hops").scroll_into_view_if_needed()
     expect(page.locator("#hops .main-svg").first).to_be_visible(timeout=30_000)
-    alternatives = page.locator("[role=group].plot").evaluate_all(
-        "nodes => nodes.map(n => n.getAttribute('aria-label'))"
-    )
-    assert all(text and len(text) > 40 for text in alternatives)
 
 
 def test_rows_sort_by_number_and_turn_round(page: Page) -> None:
@@ -185,7 +188,7 @@ def test_a_row_tells_its_origin_by_keyboard(page: Page) -> None:
 
 def test_a_point_and_a_line_of_a_table_lead_to_their_rows(page: Page) -> None:
     traces(page, "speedup")
-    page.locator("#chart-speedup .plot").evaluate(
+    page.locator("#chart .plot").evaluate(
         "p => p.emit('plotly_click', {points: [{customdata: p.data[0].customdata[0]}]})"
     )
     expect(page.locator("#origins details")).to_have_count(6)  # three repeats and their partners
@@ -198,7 +201,8 @@ def test_a_point_and_a_line_of_a_table_lead_to_their_rows(page: Page) -> None:
 
 
 def test_a_folded_table_opens_from_its_link_with_its_numbers(page: Page, tmp_path: Path) -> None:
-    page.locator("#chart-speedup .note a").click()
+    traces(page, "speedup")
+    page.locator("#chart .note a").click()
     expect(page.locator("#table-speedup tbody tr").first).to_be_visible()
     with page.expect_download() as download:
         page.locator("#table-speedup").get_by_role("button", name="CSV, all columns").click()
@@ -206,38 +210,37 @@ def test_a_folded_table_opens_from_its_link_with_its_numbers(page: Page, tmp_pat
     assert (tmp_path / "speedup.csv").read_text().startswith("quantity,")
 
 
-def test_a_model_and_the_papers_points_can_be_switched_off(page: Page) -> None:
-    before = traces(page, "time")
-    assert {t["visible"] for t in before} == {True}
-    page.locator(f'#models input[value="{LINEAR}"]').uncheck()
-    page.locator("#paper-on").uncheck()
-    after = traces(page, "time")
-    assert {(t["model"], t["role"]) for t in after if not t["visible"]} == {
-        (LINEAR, "ours"),
-        (FORMULA, "paper"),
-        ("transformer", "paper"),
-    }
-    of_pointer = [t for t in traces(page, "throughput") if t["model"] == LINEAR]
-    assert [t["visible"] for t in of_pointer] == [False]
+def test_the_legend_shows_and_hides_models_in_all_charts_and_the_address(page: Page) -> None:
+    def visible(name: str) -> set[str]:
+        return {t["model"] for t in traces(page, name) if t["visible"] is True}
+
+    assert visible("time") == {LINEAR, FORMULA, "transformer"}
+    page.locator("#chart .legend .traces", has_text=LINEAR).locator(".legendtoggle").click()
+    expect(page).to_have_url(re.compile("models="))
+    assert visible("throughput") == {FORMULA, "transformer"}
+    page.reload()
+    page.wait_for_selector("html[data-ready=yes]", timeout=60_000)
+    assert page.locator("#chart-name").input_value() == "throughput"
+    assert visible("throughput") == {FORMULA, "transformer"}
 
 
 def test_axes_turn_linear_and_back(page: Page) -> None:
     traces(page, "time")
     kinds = "p => [p.layout.xaxis.type, p.layout.yaxis.type]"
-    plot = page.locator("#chart-time .plot")
+    plot = page.locator("#chart .plot")
     assert plot.evaluate(kinds) == ["log", "log"]
-    page.locator("#chart-time [data-log=y]").uncheck()
+    page.locator("#chart [data-log=y]").uncheck()
     assert plot.evaluate(kinds) == ["log", "linear"]
-    page.locator("#chart-time [data-log=y]").check()
+    page.locator("#chart [data-log=y]").check()
     assert plot.evaluate(kinds) == ["log", "log"]
 
 
 def test_another_machine_has_its_own_panel(page: Page) -> None:
     traces(page, "time")
     highest = "p => Math.max(...p.data[0].y)"
-    plot = page.locator("#chart-time .plot")
+    plot = page.locator("#chart .plot")
     first = plot.evaluate(highest)
-    page.locator("#panel-time").select_option(value="1")
+    page.locator("#panel").select_option(value="1")
     assert plot.evaluate(highest) == pytest.approx(first * 1.7, rel=1e-3) or plot.evaluate(
         highest
     ) == pytest.approx(first / 1.7, rel=1e-3)
@@ -362,14 +365,14 @@ def test_a_verdict_leads_to_its_rows(page: Page) -> None:
 
 
 def test_hostile_names_are_shown_as_they_are(page: Page) -> None:
-    choices = page.locator("#models").inner_text()
-    assert HOSTILE in choices
-    assert TEXNICAL in choices
+    traces(page, "time")
+    legend = page.locator("#chart .legendtext").all_text_contents()
+    assert HOSTILE in legend
+    assert TEXNICAL in page.locator("#chart .plot").evaluate("p => p.data.map(t => t.meta.model)")
     add_filter(page, "model", HOSTILE)
     expect(page.locator("#table-rows .dt-info")).to_contain_text("filtered from")
     assert set(column(page, "model")) == {HOSTILE}
-    names = page.locator("#chart-time .plot")
-    traces(page, "time")
+    names = page.locator("#chart .plot")
     assert json.dumps(HOSTILE.replace("<", "&lt;").replace(">", "&gt;")) in json.dumps(
         names.evaluate("p => p.data.map(t => t.name)")
     )
@@ -396,7 +399,7 @@ def test_the_page_fits_its_width(browser: Browser, path: Path, name: str, scheme
     assert page.evaluate("document.documentElement.scrollWidth") <= WIDTHS[name]
     ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert ground == {"light": "rgb(255, 255, 255)", "dark": "rgb(21, 24, 29)"}[scheme]
-    ink = page.locator("#chart-time .plot").evaluate("p => p.layout.font.color")
+    ink = page.locator("#chart .plot").evaluate("p => p.layout.font.color")
     assert ink == {"light": "#1d2127", "dark": "#e8eaed"}[scheme]
     page.locator("#theme").select_option("dark" if scheme == "light" else "light")
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") != ground

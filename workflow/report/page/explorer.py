@@ -91,6 +91,7 @@ def traced(frame: pd.DataFrame) -> dict[str, Any]:
         entry["distance"] = None if pd.isna(row["distance"]) else int(row["distance"])
         counts, edges = trace.get("hop_counts") or [], trace.get("hop_edges_tokens") or []
         entries.append(entry | {"histogram": histogram(counts, edges)})
+    entries.sort(key=lambda entry: entry["distance"] is not None)  # real text first
     return {"models": entries, "left_out": left_out}
 
 

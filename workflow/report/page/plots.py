@@ -32,11 +32,12 @@ SYMBOLS = dict(zip(models.MARKERS, NAMES.split(), strict=True))
 DASHES = {"-": "solid", "--": "dash", "-.": "dashdot", ":": "dot"}
 GREY = "#808080"
 WHITE = 0.35  # share of white in a colour on the dark page
-MOST_POINTS = 120  # of one loss curve
+MOST_POINTS = 60  # of one loss curve
 RATIO = "Ratio of tokens/s to the reference"
 MACHINES = Chart(
     "Speed-up, machine by machine", LENGTH, (), NO_TIMES,
-    "Each point is a ratio of two rows of one machine; bars are the smallest and largest pair.",
+    "Each point is a ratio of two rows of one machine; bars are the smallest and largest pair. "
+    "Copy another machine's results/runs beside these and both stand here.",
     "speedup",
 )  # fmt: skip
 LOSSES = Chart(
@@ -83,7 +84,7 @@ def all_charts(estimates: Table, frame: Table, rows: Rows) -> list[dict[str, Any
             made[name] = _chart(name, chart, panels, [True, chart.log_y], failures=failures)
     recall = made.pop("recall")
     losses = _chart("loss_curves", LOSSES, _losses(frame, rows), [False, False])
-    ratios = _chart("machines", MACHINES, _machines(estimates, rows), [True, True], legend=True)
+    ratios = _chart("machines", MACHINES, _machines(estimates, rows), [True, True])
     return [*made.values(), losses, recall, ratios]
 
 
@@ -93,10 +94,9 @@ def _chart(
     panels: list[dict[str, Any]],
     log: list[bool],
     failures: Sequence[str] = (),
-    legend: bool = False,
 ) -> dict[str, Any]:
     texts = {key: getattr(chart, key) for key in ("title", "x", "missing", "note", "table")}
-    further = {"panels": panels, "log": log, "failures": failures, "legend": legend}
+    further = {"panels": panels, "log": log, "failures": failures}
     return {"name": name} | texts | further
 
 
@@ -216,12 +216,12 @@ def _losses(frame: Table, rows: Rows) -> list[dict[str, Any]]:
         data = []
         for run in group.to_dict("records"):
             name = models.label(run["model"], run["variant"])
-            of = f"{name}, seed {run['seed']}"
-            hover = [shown(f"{of}: {loss:.3g} nats after {x:,} tokens") for x, loss in run["curve"]]
+            hover = shown(f"{name}, seed {run['seed']}: tokens, nats")
             tokens, losses = zip(*run["curve"], strict=True)
             trace = _series(looks[run["model"], run["variant"]], name, tokens, losses, hover)
-            behind = [numbers(run["path"], rows)] * len(hover)
-            data.append(trace | {"mode": "lines", "customdata": behind})
+            behind = [numbers(run["path"], rows)] * len(tokens)
+            trace |= {"mode": "lines", "hoverinfo": "x+y+text", "customdata": behind}
+            data.append(trace)
         levels = [(math.log(v), f"guessing, ln {v}", "--") for v in sorted(set(group["symbols"]))]
         title = f"D = {distance}: {place(where)}"
         panels.append(_panel(title, "Training loss (nats a symbol)", data, levels))

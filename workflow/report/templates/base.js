@@ -10,6 +10,18 @@ function make(tag, properties = {}, ...children) {
   return node;
 }
 
+// What the reader chose stands in the address: chart, panel, models, words, trace, head, layer, position.
+const state = {};
+function readState() {
+  if (location.hash.includes("=")) Object.assign(state, Object.fromEntries(new URLSearchParams(location.hash.slice(1))));
+}
+
+function keep(changes) {
+  Object.assign(state, changes);
+  for (const key of Object.keys(state)) if (state[key] === "") delete state[key];
+  history.replaceState(null, "", `#${new URLSearchParams(state)}`);
+}
+
 async function unpacked(packed) {
   const bytes = Uint8Array.from(atob(packed), (sign) => sign.charCodeAt(0));
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
@@ -66,5 +78,5 @@ async function copy(text, button) {
   await navigator.clipboard.writeText(text);
   const before = button.textContent;
   button.textContent = "Copied";
-  setTimeout(() => { button.textContent = before; }, 1200);
+  setTimeout(() => { button.textContent = before; }, 2500);
 }

@@ -1,22 +1,38 @@
-// The charts: which models are on, which panel, which axes are logarithmic. Plotly draws; a click on a point tells its rows.
+// One chart: which, which panel, which axes are logarithmic. Plotly draws, and its legend shows and hides models; a click on a point tells its rows.
 const LOOKS = new Map(DATA.looks.map((look) => [look.model, look]));
 const CHARTS = new Map(DATA.charts.map((chart) => [chart.name, chart]));
-const off = new Set(); // models switched off
-const seen = new Set(); // charts that were drawn once
-let paperOn = true;
+let shownChart = null; // the chart whose axes the boxes are about
 
 const colour = (model) => LOOKS.get(model)?.[isDark() ? "dark" : "light"];
 
-function dressed(trace) {
-  const { model, role } = trace.meta;
-  const visible = !off.has(model) && (paperOn || role !== "paper");
-  const color = colour(model);
-  return color ? { ...trace, visible, line: { ...trace.line, color }, marker: { ...trace.marker, color } } : { ...trace, visible };
+// The traces as drawn: the chosen models, or the paper's; all where none of these has a line here.
+function dressed(traces) {
+  const chosen = state.models?.split("|") ?? DATA.paper;
+  const here = traces.some(({ meta }) => chosen.includes(meta.model));
+  const named = new Set();
+  return traces.map((trace) => {
+    const { model, role } = trace.meta;
+    const visible = !here || !model || role === "guide" || chosen.includes(model) || "legendonly";
+    const first = !named.has(trace.name);
+    named.add(trace.name);
+    const color = colour(model);
+    const lit = color ? { line: { ...trace.line, color }, marker: { ...trace.marker, color } } : {};
+    return { ...trace, ...lit, visible, showlegend: first, legendgroup: trace.name };
+  });
+}
+
+// After a click in the legend: the models that it leaves, and those of other charts.
+function keepModels(traces) {
+  const models = traces.filter(({ meta }) => meta.model && meta.role !== "guide");
+  const on = models.filter((trace) => trace.visible === true).map(({ meta }) => meta.model);
+  const others = (state.models?.split("|") ?? DATA.paper).filter((name) => !models.some(({ meta }) => meta.model === name));
+  keep({ models: [...new Set([...on, ...others])].join("|") });
 }
 
 function axis(title, log, ticks = []) {
   const { grid } = ink();
-  const marks = log && ticks.length ? { tickvals: ticks, ticktext: ticks.map((t) => t.toLocaleString("en")) } : {};
+  const some = ticks.length ? { tickvals: ticks, ticktext: ticks.map((t) => t.toLocaleString("en")) } : { dtick: "D2" };
+  const marks = log ? some : {};
   return {
     title: { text: title, standoff: 8 }, type: log ? "log" : "linear", gridcolor: grid, linecolor: grid,
     zeroline: false, automargin: true, exponentformat: "SI", ...marks,
@@ -44,32 +60,47 @@ async function draw(plot, data, layout, alt, filename) {
   await Plotly.react(plot, data, layout, config);
 }
 
-async function drawChart(figure) {
-  const chart = CHARTS.get(figure.dataset.chart);
-  const panel = chart.panels[Number(byId(`panel-${chart.name}`)?.value ?? 0)];
+const chosenChart = () => CHARTS.get(state.chart) ?? CHARTS.get("speedup");
+
+async function drawChart() {
+  const figure = byId("chart"), plot = figure.querySelector(".plot");
+  const chart = chosenChart();
+  const panel = chart.panels[Number(state.panel ?? 0)] ?? chart.panels[0];
+  if (shownChart !== chart) describe(figure, chart);
+  shownChart = chart;
+  if (!panel) return;
+  byId("panel").value = chart.panels.indexOf(panel);
   const [x, y] = ["x", "y"].map((a) => figure.querySelector(`[data-log=${a}]`).checked);
-  const plot = figure.querySelector(".plot");
-  const below = chart.legend ? { showlegend: true, legend: { orientation: "h", y: -0.28 }, height: 400 } : {};
+  const below = matchMedia("(max-width: 60rem)").matches ? { orientation: "h", y: -0.2 } : {};
   const axes = { xaxis: axis(chart.x, x, panel.ticks), yaxis: { ...axis(panel.y, y), rangemode: "tozero" } };
-  await draw(plot, panel.data.map(dressed), layoutOf(panel.shapes, { ...axes, ...below }), panel.alt, chart.name);
-  if (!seen.has(figure)) plot.on("plotly_click", ({ points: [point] }) => point.customdata && showOrigin(point.customdata));
-  seen.add(figure);
-  figure.dataset.drawn = "yes";
-}
-
-function drawSeen() {
-  for (const figure of seen) drawChart(figure);
-}
-
-function choose(which) {
-  for (const box of all("#models input[value]:not(#paper-on)")) {
-    box.checked = which === "all" || (which === "paper" && data.paper.includes(box.value));
-    off[box.checked ? "delete" : "add"](box.value);
+  const extra = { ...axes, showlegend: true, legend: below, height: 560 };
+  await draw(plot, dressed(panel.data), layoutOf(panel.shapes, extra), panel.alt, chart.name);
+  if (!figure.dataset.drawn) {
+    plot.on("plotly_click", ({ points: [point] }) => point.customdata && showOrigin(point.customdata));
+    plot.on("plotly_restyle", () => keepModels(plot.data));
   }
-  drawSeen();
+  figure.dataset.drawn = chart.name;
 }
 
-// Draws a chart when it comes near the window.
+// What stands around a chart: its panels, its note, and what has no point.
+function describe(figure, chart) {
+  byId("chart-name").value = chart.name;
+  byId("panel").replaceChildren(...chart.panels.map(({ label }, place) => make("option", { value: place }, label)));
+  byId("panel-label").hidden = chart.panels.length < 2;
+  for (const [place, box] of all("[data-log]", figure).entries()) box.checked = chart.log[place];
+  figure.querySelector(".plot").hidden = !chart.panels.length;
+  figure.querySelector(".empty").textContent = chart.panels.length ? "" : `${chart.missing}.`;
+  const [text, link] = figure.querySelector(".note").children;
+  text.textContent = chart.note;
+  link.href = `#table-${chart.table}`;
+  link.hidden = !TABLES.has(chart.table);
+  const failures = figure.querySelector(".failures");
+  failures.hidden = !chart.failures.length;
+  failures.firstElementChild.textContent = `${chart.failures.length} without a point`;
+  failures.lastElementChild.replaceChildren(...chart.failures.map((line) => make("li", {}, line)));
+}
+
+// Acts when a node comes near the window.
 function whenNear(node, act) {
   const near = new IntersectionObserver(([entry]) => {
     if (!entry.isIntersecting) return;
@@ -80,17 +111,11 @@ function whenNear(node, act) {
 }
 
 function startCharts() {
-  for (const box of all("#models input")) {
-    box.addEventListener("change", () => {
-      if (box.id === "paper-on") paperOn = box.checked;
-      else off[box.checked ? "delete" : "add"](box.value);
-      drawSeen();
-    });
-  }
-  for (const button of all("[data-models]")) button.addEventListener("click", () => choose(button.dataset.models));
-  for (const figure of all("[data-chart]").filter((f) => f.querySelector(".plot"))) {
-    for (const control of all("select, input", figure)) control.addEventListener("change", () => drawChart(figure));
-    whenNear(figure, () => drawChart(figure));
-  }
-  onTheme(drawSeen);
+  const redraw = () => { if (byId("chart").dataset.drawn) drawChart(); };
+  byId("chart-name").addEventListener("change", ({ target }) => { keep({ chart: target.value, panel: "" }); drawChart(); });
+  byId("panel").addEventListener("change", ({ target }) => { keep({ panel: target.value }); drawChart(); });
+  for (const box of all("[data-log]")) box.addEventListener("change", drawChart);
+  describe(byId("chart"), chosenChart());
+  whenNear(byId("chart"), drawChart);
+  onTheme(redraw);
 }

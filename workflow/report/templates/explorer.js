@@ -5,10 +5,13 @@ const SMALLEST = 24; // positions in the closest zoom
 async function openTrace(index) {
   const trace = DATA.traced[index];
   const { hops, tokens } = JSON.parse(await unpacked(trace.packed));
-  Object.assign(view, { trace, hops, tokens, head: 0, layer: longestLayer(hops), position: trace.length - 1 });
+  const asked = String(index) === state.trace ? state : {};
+  const { head = 0, layer = longestLayer(hops), position = trace.length - 1 } = asked;
+  Object.assign(view, { trace, hops, tokens, head: Number(head), layer: Number(layer), position: Number(position) });
   view.width = Math.min(trace.length, Math.max(SMALLEST, Math.round(byId("arcs").clientWidth / 16)));
   byId("head").replaceChildren(...hops[0].map((_, head) => make("option", { value: head }, String(head + 1))));
   byId("head-label").hidden = trace.heads < 2;
+  byId("head").value = view.head;
   byId("layer").max = trace.layers;
   byId("position").max = trace.length - 1;
   follow();
@@ -18,6 +21,10 @@ async function openTrace(index) {
 function longestLayer(hops) {
   const last = hops.map((heads) => Math.max(...heads.map((head) => head.at(-1))));
   return last.indexOf(Math.max(...last));
+}
+
+function keepView() {
+  keep({ trace: byId("trace").value, head: view.head, layer: view.layer, position: view.position });
 }
 
 function chainOf(position) {
@@ -69,6 +76,7 @@ function clicked(event, { svg, at }) {
   view.position = at(((event.clientX - box.left) * svg.viewBox.baseVal.width) / box.width);
   follow();
   byId("arcs").firstChild.focus({ preventScroll: true });
+  keepView();
 }
 
 function tell(chain, asked) {
@@ -122,7 +130,7 @@ function setLayer(layer) {
 }
 
 async function drawHistogram() {
-  if (!view.near) return;
+  if (!view.near || !view.trace) return;
   const { data: [heat], shapes, alt } = view.trace.histogram;
   const { text, ground } = ink();
   const here = { type: "rect", xref: "paper", x0: 0, x1: 1, y0: view.layer + 0.5, y1: view.layer + 1.5, line: { color: text, width: 1.5 } };
@@ -133,7 +141,7 @@ async function drawHistogram() {
 
 async function startExplorer() {
   if (!DATA.traced.length) return;
-  const on = (id, event, act) => byId(id).addEventListener(event, () => act(Number(byId(id).value)));
+  const on = (id, event, act) => byId(id).addEventListener(event, async () => { await act(Number(byId(id).value)); keepView(); });
   on("trace", "change", openTrace);
   on("head", "change", (head) => { view.head = head; follow(); });
   on("layer", "input", (layer) => setLayer(layer - 1));
@@ -142,11 +150,13 @@ async function startExplorer() {
   on("zoom", "input", (share) => zoom(SMALLEST * (view.trace.length / SMALLEST) ** (1 - share / 100)));
   byId("arcs").addEventListener("keydown", (event) => {
     const act = KEYS[event.key === "=" ? "+" : event.key];
-    if (act && !event.ctrlKey && !event.metaKey && !event.altKey) { event.preventDefault(); act(event.shiftKey); }
+    if (act && !event.ctrlKey && !event.metaKey && !event.altKey) { event.preventDefault(); act(event.shiftKey); keepView(); }
   });
   let waiting = 0;
   addEventListener("resize", () => { cancelAnimationFrame(waiting); waiting = requestAnimationFrame(drawExplorer); });
   onTheme(drawHistogram);
   whenNear(byId("hops"), () => { view.near = true; drawHistogram(); });
-  await openTrace(0);
+  const first = Number(state.trace ?? 0);
+  byId("trace").value = DATA.traced[first] ? first : 0;
+  await openTrace(Number(byId("trace").value));
 }

@@ -5,13 +5,17 @@ function startCards() {
   for (const link of all("[data-rows]")) link.addEventListener("click", () => showRows(JSON.parse(link.dataset.rows)));
   for (const link of all("a[href^='#claim-']")) link.addEventListener("click", () => { document.querySelector(link.getAttribute("href")).open = true; });
   const counts = all(".count");
+  const filter = (words) => {
+    for (const button of counts) button.setAttribute("aria-pressed", String(words === button.dataset.words));
+    for (const card of all(".card")) card.hidden = Boolean(words) && card.dataset.words !== words;
+  };
   for (const button of counts) {
     button.addEventListener("click", () => {
-      const on = button.getAttribute("aria-pressed") !== "true";
-      for (const other of counts) other.setAttribute("aria-pressed", String(on && other === button));
-      for (const card of all(".card")) card.hidden = on && card.dataset.words !== button.dataset.words;
+      keep({ words: state.words === button.dataset.words ? "" : button.dataset.words });
+      filter(state.words);
     });
   }
+  filter(state.words);
 }
 
 // The same drawing as pixels, PIXELS to each of its own: the page holds no second copy.
@@ -39,8 +43,13 @@ function startDownloads() {
   }
 }
 
-// A link to a folded table opens it.
+// A link to a folded table opens it, one to a chart draws it.
 function openLinked() {
+  if (location.hash.startsWith("#chart=")) {
+    readState();
+    drawChart();
+    byId("curves").scrollIntoView();
+  }
   const target = location.hash.startsWith("#table-") && byId(location.hash.slice(1));
   if (target) target.open = true;
 }
@@ -48,6 +57,7 @@ function openLinked() {
 async function start() {
   applyTheme();
   onTheme(applyTheme);
+  readState();
   startCards();
   startDownloads();
   startCharts();
