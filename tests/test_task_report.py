@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from synthetic import Row, cell, make, row, wilson
 
 from workflow.report import intervals
@@ -72,6 +73,21 @@ def test_notes_name_what_is_no_better_than_identity_and_the_sources_budget() -> 
     assert "No better than identity, which mixes nothing, on mqar: gla (at 16)." in notes
     (source,) = [note for note in notes if "times fewer" in note]
     assert "here it is 1,952 sequences, 4 a step: 3,279 times fewer" in source
+
+
+@pytest.mark.parametrize(
+    ("task", "words"),
+    [
+        ("selective-copy", "trains on 25,600,000 sequences, 64 a step; here"),
+        ("induction", "trains on 1,638,400 sequences, 8 a step; here"),
+        ("khop", "trains on 3,200,032 sequences, 32 a step; here"),
+        ("listops", "trains on 160,000 sequences, 32 a step; here"),
+        ("string-copy", "states neither sequences nor steps of its training."),
+    ],
+)
+def test_a_note_sets_the_budget_of_every_tasks_source_beside_ours(task: str, words: str) -> None:
+    notes = make("recall", [learned(task, "transformer", 0.5)]).notes
+    assert [note for note in notes if note.startswith(f"The source of {task} {words}")]
 
 
 def test_lengths_that_do_not_follow_from_the_size_are_cells_of_their_own() -> None:

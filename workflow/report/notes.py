@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from workflow.bench import experiments
+from workflow.bench import experiments, tasks
 from workflow.report import controls, models
 from workflow.report.estimates import KEY, PLACE, select
 from workflow.report.layout import (
@@ -23,14 +23,6 @@ from workflow.report.layout import (
 
 RECALL = tuple(name for name in experiments.TASKS if name not in ("copy", "bytes"))
 POINTER = "pointer"
-# Task -> its source's training: sequences, sequences a step. The source of string-copy states none.
-SOURCES = {
-    "mqar": (64 * 100_000, 256),  # Zoology, figure 2: epochs x examples
-    "selective-copy": (400_000 * 64, 64),  # Mamba, appendix E.1: steps x batch
-    "induction": (204_800 * 8, 8),  # the same, for attention and Mamba
-    "khop": (100_001 * 32, 32),  # chsanford/hop-induction-heads, conf/runs/width4-depth4.yaml
-    "listops": (5_000 * 32, 32),  # Long Range Arena, base_listops_config.py
-}
 FASTER_THAN_WORK = 0.5  # by how much an exponent of time may lie above that of counted work
 CAVEATS = {  # task or model -> how to read its numbers
     "mqar": "On mqar, knowing which values a sequence has but not whose they are scores one over "
@@ -182,16 +174,16 @@ def _percent(share: float) -> str:
 
 def recall(estimates: Estimates, own: Estimates) -> list[str]:
     """Return budgets, resolution and the level of guessing by task, and caveats of tasks."""
-    tasks = [task for task in RECALL if task in set(own["task"])]
+    own_tasks = [task for task in RECALL if task in set(own["task"])]
 
     def by_task(lines: Estimates, values: pd.Series, show: Callable[[Any], str]) -> str:
-        texts = [(task, _values(values[lines["task"] == task], show)) for task in tasks]
+        texts = [(task, _values(values[lines["task"] == task], show)) for task in own_tasks]
         return "; ".join(f"{task} {text}" for task, text in texts if text)
 
     trained = own.dropna(subset=["tokens"])
     steps = trained["tokens"] // (trained["batch"] * trained["length"])
-    between = select(estimates, "evaluation_interval", experiment=tasks)
-    chances = select(estimates, "chance", experiment=tasks)
+    between = select(estimates, "evaluation_interval", experiment=own_tasks)
+    chances = select(estimates, "chance", experiment=own_tasks)
     texts = {
         "Budgets in tokens, the same for every model, which may stop early: {}.": by_task(
             trained, trained["tokens"], whole
@@ -208,8 +200,8 @@ def recall(estimates: Estimates, own: Estimates) -> list[str]:
     named_here = {*own["task"], *own["model"]}
     return [
         *(note.format(text) for note, text in texts.items() if text),
-        *(_beside_source(task, trained[trained["task"] == task]) for task in tasks),
-        *(_not_above_identity(task, own[own["task"] == task]) for task in tasks),
+        *(_beside_source(task, trained[trained["task"] == task]) for task in own_tasks),
+        *(_not_above_identity(task, own[own["task"] == task]) for task in own_tasks),
         *(note for name, note in CAVEATS.items() if name in named_here),
         controls.unvalidated(estimates, own),
     ]
@@ -217,9 +209,12 @@ def recall(estimates: Estimates, own: Estimates) -> list[str]:
 
 def _beside_source(task: str, trained: Estimates) -> str:
     """Return how much more the source of a task trains, computed from settings."""
-    if task not in SOURCES or trained.empty:
+    if trained.empty:
         return ""
-    sequences, batch = SOURCES[task]
+    stated = getattr(tasks.info(task), "trained_in_source", None)
+    if stated is None:
+        return f"The source of {task} states neither sequences nor steps of its training."
+    sequences, batch = stated
     ours = trained["batch"] * (trained["tokens"] // (trained["batch"] * trained["length"]))
     return (
         f"The source of {task} trains on {whole(sequences)} sequences, {batch} a step; here it is "

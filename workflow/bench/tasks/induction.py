@@ -15,7 +15,7 @@ budgets are larger than those of other tasks.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.random import Generator
@@ -30,6 +30,8 @@ class Induction(Task):
     own_length = 256
     own_symbols = 16
     evaluate_symbols = 1000
+    # Steps x batch, batch, for attention and Mamba.
+    trained_in_source: ClassVar = (25 * 8192 * 8, 8)
 
     name: Literal["induction"] = "induction"
 

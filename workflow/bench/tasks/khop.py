@@ -22,7 +22,7 @@ function of the symbol at hand is right for 32% (k = 1), 48% (2), 27% (3) and 31
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.random import Generator
@@ -62,6 +62,8 @@ class Khop(Task):
     own_length = 128
     own_symbols = 5
     step_tokens = 1024
+    # Steps x batch, batch of the code's conf/runs/width4-depth4.yaml.
+    trained_in_source: ClassVar = (100_001 * 32, 32)
 
     name: Literal["khop"] = "khop"
     hops: Whole = Field(default=1, ge=1, le=1000, description="induction steps in a row, k")

@@ -19,7 +19,7 @@ evaluate.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.random import Generator
@@ -74,6 +74,8 @@ class ListOps(Task):
     own_symbols = FILLER + 1
     fixed_symbols = True
     evaluate_symbols = 500
+    # Steps x batch, batch of Long Range Arena's base_listops_config.py.
+    trained_in_source: ClassVar = (5_000 * 32, 32)
 
     name: Literal["listops"] = "listops"
 

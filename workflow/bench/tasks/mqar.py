@@ -17,7 +17,7 @@ constant guess, and is where training rests before a model recalls.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.random import Generator
@@ -56,6 +56,10 @@ class Mqar(Task):
     symbol, axis_words = "P", "pairs"
     own_symbols = 256
     step_tokens = 1024
+    trained_in_source: ClassVar = (
+        64 * 100_000,
+        256,
+    )  # epochs x examples, examples a step of figure 2
 
     name: Literal["mqar"] = "mqar"
     pairs: Whole = Field(default=16, ge=1, le=LARGEST, description="pairs of key and value")

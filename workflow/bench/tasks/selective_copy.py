@@ -14,7 +14,7 @@ markers. No marker tells which one it is: a model must count, or know positions.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.random import Generator
@@ -33,6 +33,7 @@ class SelectiveCopy(Task):
     own_length = 256
     own_symbols = 16
     step_tokens = 1024
+    trained_in_source: ClassVar = (400_000 * 64, 64)  # steps x batch, batch
 
     name: Literal["selective-copy"] = "selective-copy"
     items: Whole = Field(default=16, ge=1, le=LARGEST, description="data symbols among the noise")
