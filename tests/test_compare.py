@@ -80,14 +80,6 @@ def test_other_ratios_differ_and_one_repeat_decides_nothing(
     assert (code, set(agreements(found).values()), found["counts"]["differ"]) == (1, {"differ"}, 2)
 
 
-def test_one_repeat_decides_nothing(
-    capsys: pytest.CaptureFixture[str], folders: tuple[Path, Path]
-) -> None:
-    code, found = said(capsys, folders, machine(SERVER), machine(LAPTOP, ratio=3.0, repeats=1))
-    assert (code, set(agreements(found).values())) == (0, {"undecided"})
-    assert found["cells"][0]["low_b"] is None
-
-
 def test_no_absolute_time_is_shown(
     capsys: pytest.CaptureFixture[str], folders: tuple[Path, Path]
 ) -> None:

@@ -12,9 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch.nn.attention import SDPBackend
 
-from baselines.parts.attention import forced_backend
 from pointer import mixer, select
 from workflow.bench.cell import DEVICES, Cell
 from workflow.bench.measure import devices, memory, timing
@@ -94,18 +92,6 @@ def test_a_cell_runs_through_on_an_apple_gpu_by_the_table(
     (row,) = timing.efficiency([cell], lambda done, **values: None, lambda at: None)
     assert row["step_ms"] > 0
     assert len(waited) > 10
-
-
-@pytest.mark.parametrize(
-    ("device", "attention"), [("cpu", None), ("cuda", SDPBackend.FLASH_ATTENTION), ("mps", None)]
-)
-def test_only_cuda_forces_flash_attention(device: str, attention: SDPBackend | None) -> None:
-    assert forced_backend(device, torch.bfloat16) is attention
-
-
-def test_an_apple_gpu_takes_the_plain_selection() -> None:
-    assert select.fused_select("mps") is None
-    assert select.fused_select("cpu") is not None
 
 
 def test_peak_memory_of_an_apple_gpu_is_sampled_and_labelled_so(

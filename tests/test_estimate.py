@@ -47,13 +47,6 @@ def test_a_measured_row_replaces_the_guess(tmp_path: Path) -> None:
     assert estimate.wall_seconds(cell.path, [cell], tmp_path) == estimate.KEPT_S
 
 
-@pytest.mark.parametrize(
-    ("seconds", "words"), [(0, "0 s"), (89, "89 s"), (600, "10 min"), (7200, "2.0 h")]
-)
-def test_durations_are_in_words(seconds: float, words: str) -> None:
-    assert estimate.duration(seconds) == words
-
-
 def test_the_summary_has_a_line_an_experiment_and_a_total(tmp_path: Path) -> None:
     cells = [Cell.of("copy", "chance"), Cell.of("complexity", "pointer")]
     put(tmp_path, cells[0], 10)

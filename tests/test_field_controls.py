@@ -83,10 +83,6 @@ def test_a_control_is_validated_by_the_least_of_three_seeds(
     assert {"source_figure", "ours", "seeds"} <= set(table.data)
 
 
-def test_another_setting_of_the_same_model_is_not_its_control() -> None:
-    assert not len(make("controls", runs("gla", 1.0, 1.0, 1.0, short_convolution="source")).wide)
-
-
 def test_recall_names_the_models_that_missed_their_control() -> None:
     table = make("recall", [*runs("gla", 0.4, 1.0, 1.0), *runs("retnet", 1.0, 1.0, 1.0)])
     assert "Unvalidated (table of controls): gla." in table.notes

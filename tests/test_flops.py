@@ -79,31 +79,6 @@ def work(name: str, length: int, **settings: Any) -> flops.Work:
     return flops.count(built(name, length, **settings), 1, length)
 
 
-@pytest.mark.parametrize("name", ["transformer", "transformer-unfused"])
-def test_full_attention_comes_out_quadratic(name: str) -> None:
-    half, whole = work(name, 4096), work(name, 8192)
-    assert whole.traced
-    assert whole.forward / half.forward > 2.5
-    assert whole.step / half.step > 2.5
-
-
-def test_only_the_materialised_matrix_is_kept_for_the_backward_pass() -> None:
-    ratios = {
-        name: work(name, 8192).saved_bytes / work(name, 4096).saved_bytes
-        for name in ("transformer", "transformer-unfused")
-    }
-    assert ratios["transformer"] == pytest.approx(2, rel=0.01)
-    assert ratios["transformer-unfused"] > 3.5
-
-
-@pytest.mark.parametrize("name", ["identity", "uniform", "longformer"])
-def test_linear_models_come_out_linear(name: str) -> None:
-    half, whole = work(name, 4096), work(name, 8192)
-    assert whole.forward / half.forward <= 2.02
-    assert whole.step / half.step <= 2.02
-    assert whole.saved_bytes / half.saved_bytes <= 2.02
-
-
 def test_pointer_comes_out_linear_its_kernel_included() -> None:
     half, whole = work("pointer", 512), work("pointer", 1024)
     assert whole.forward / half.forward <= 2.02
@@ -168,15 +143,6 @@ def test_a_model_that_reads_its_data_is_run_instead_of_traced() -> None:
             return super().forward(tokens) * (1.0 if int(tokens.sum()) >= 0 else 2.0)
 
     assert not flops.count(Reads(), 1, 8).traced
-
-
-def test_counting_leaves_the_model_as_it_was() -> None:
-    model = built("transformer", 32).train()
-    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    flops.count(model, 1, 32)
-    assert model.training
-    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
-    assert all(p.grad is None for p in model.parameters())
 
 
 GROWTH = {

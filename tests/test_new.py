@@ -121,11 +121,6 @@ def test_a_registry_that_cannot_be_written_leaves_no_file(
     assert sorted(path.name for path in folder.iterdir()) == ["chunks.py", "registry.yaml"]
 
 
-def test_class_names_never_hide_what_the_file_imports() -> None:
-    names = ("my_mixer", "a", "mixer", "x2_y")
-    assert [new.class_name(name) for name in names] == ["MyMixer", "A", "MixerLayer", "X2Y"]
-
-
 def test_the_command_tells_what_it_wrote(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["new", "my_mixer"]) == 0
     assert capsys.readouterr().out.splitlines()[0].startswith(f"wrote {folder.name}/my_mixer.py")

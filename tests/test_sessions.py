@@ -61,10 +61,6 @@ def test_a_model_of_the_user_joins_a_session_of_its_own_and_leaves_the_papers() 
     assert [path.rpartition("/")[2][:8] for path, _ in added][:2] == ["gla-n64-", "mine-n64"]
 
 
-def test_other_members_are_another_session() -> None:
-    assert not sessions().keys() & sessions(models=["pointer", "transformer"]).keys()
-
-
 def test_the_command_names_the_members_with_their_settings() -> None:
     cells = [*CELLS[:1], Cell.of("efficiency", "pointer", length=64, mixer={"candidates": "a b"})]
     assert Session(with_twin(cells)).argv() == [

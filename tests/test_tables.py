@@ -84,63 +84,6 @@ def test_noise_floor_and_share_of_the_trunk_stand_under_every_table_of_speed(nam
     assert share.endswith(" (identity): 0.95 at N=512, 0.95 at N=1024.")
 
 
-def test_speedup_is_the_geometric_mean_of_pairs_of_one_repeat_and_machine() -> None:
-    steps = {
-        ("a", "transformer"): (100.0, 200.0, 300.0),
-        ("a", "pointer"): (50.0, 50.0, 300.0),
-        ("b", "transformer"): (80.0,),
-    }
-    rows = [
-        timed(model, 512, step, machine=machine, repeat=repeat)
-        for (machine, model), times in steps.items()
-        for repeat, step in enumerate(times)
-    ]
-    table = make("speedup", rows)
-    (line,) = table.data[table.data["phase"] == "training"].to_dict("records")
-    assert (line["machine"], line["model"], line["n"]) == ("a", "pointer", 3)
-    assert [line[key] for key in ("value", "least", "most")] == pytest.approx([2.0, 1.0, 4.0])
-    assert cell(table, 512, machine="a", quantity="training, against transformer") == "2.00 [1]"
-    said = "[1] ratio over sessions varies: its standard deviation is 65% of the mean of 3"
-    assert any(note.startswith(said) for note in table.notes)
-    assert cell(table, 2048, machine="paper", quantity="training, against transformer") == "2.45"
-    assert cell(table, 2048, machine="a", quantity="training, against transformer") == "–"
-
-
-def test_a_row_without_a_finished_partner_says_so() -> None:
-    rows = [
-        timed("pointer", 512, 50.0, machine="m"),
-        failed("oom", "too big", model="transformer", length=512, machine="m"),
-    ]
-    table = make("speedup", rows)
-    text = cell(table, 512, model="pointer", machine="m", quantity="training, against transformer")
-    mark = text.removeprefix("no pair ")
-    assert any(
-        note.startswith(mark) and "transformer of the same session is oom" in note
-        for note in table.notes
-    )
-
-
-def test_timings_that_vary_are_marked_and_steady_ones_are_not() -> None:
-    rows = [
-        timed("pointer", 512, step, machine="m", repeat=r)
-        for r, step in enumerate((50.0, 50.5, 51.0))
-    ]
-    rows += [
-        timed("longformer", 512, step, machine="m", repeat=r)
-        for r, step in enumerate((50.0, 50.5, 90.0))
-    ]
-    table = make("throughput", rows)
-
-    def said(model: str, phase: str) -> str:
-        return cell(table, 512, model=model, machine="m", quantity=f"{phase}, tokens/s")
-
-    assert [said("pointer", phase) for phase in ("training", "inference")] == ["81,112", "243,335"]
-    assert said("longformer", "training").endswith("[1]")
-    assert any(
-        note.startswith("[1] rate over sessions varies: its standard") for note in table.notes
-    )
-
-
 def test_failures_print_their_status_and_a_cell_not_run_prints_a_dash() -> None:
     rows = [
         timed("pointer", 256, 10.0, machine="m"),

@@ -58,14 +58,6 @@ def test_bits_a_byte_are_the_loss_in_bits_beside_those_of_guessing(tmp_path: Pat
     assert task(str(text)).chance == pytest.approx(0.5, abs=0.01)
 
 
-def test_another_text_has_another_hash(tmp_path: Path) -> None:
-    hashes = []
-    for name, content in (("a", b"x" * 1000), ("b", b"y" * 1000), ("c", b"x" * 1000)):
-        (tmp_path / name).write_bytes(content)
-        hashes.append(corpus(str(tmp_path / name)).data_hash)
-    assert hashes[0] == hashes[2] != hashes[1]
-
-
 def test_a_text_that_cannot_be_read_or_is_too_short_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"data is '.*none'; accepted: a file that can be read"):
         Cell.of("bytes", "chance", data=str(tmp_path / "none")).key()
