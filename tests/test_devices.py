@@ -29,10 +29,7 @@ def claim(monkeypatch: pytest.MonkeyPatch) -> Claim:
 
     def replace(kind: str, **more: Any) -> list[str]:
         waited: list[str] = []
-        own = {
-            "present": lambda: True,
-            "synchronise": lambda: waited.append(kind),
-        }
+        own = {"present": lambda: True, "synchronise": lambda: waited.append(kind)}
         can = dataclasses.replace(devices.ABILITIES[kind], **own | more)
         monkeypatch.setitem(devices.ABILITIES, "cpu", can)
         return waited

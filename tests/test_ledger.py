@@ -77,12 +77,7 @@ def test_table_and_figure_are_written_and_a_line_a_claim_is_printed(
 
 
 def test_the_figure_shows_our_number_over_what_the_claim_asks() -> None:
-    asked = {
-        "quantity": "accuracy",
-        "experiment": "copy",
-        "model": "pointer",
-        "at": [512],
-    }
+    asked = {"quantity": "accuracy", "experiment": "copy", "model": "pointer", "at": [512]}
     test = Statement.model_validate({**asked, "rule": "at least", "value": 0.5})
     claim = Claim(id="a", claim="c", figure="50%", source="s", tests=[test])
     book = ledger.Ledger(readings={}, claims=[claim])

@@ -8,17 +8,7 @@ import statistics
 import numpy as np
 
 from workflow.bench.tasks.base import IGNORED, Seeds, generator
-from workflow.bench.tasks.listops import (
-    END,
-    FILLER,
-    MAX,
-    MED,
-    MIN,
-    SM,
-    ListOps,
-    TooLong,
-    draw,
-)
+from workflow.bench.tasks.listops import END, FILLER, MAX, MED, MIN, SM, ListOps, TooLong, draw
 
 NAMES = {MIN: "MIN", MAX: "MAX", MED: "MED", SM: "SM"}
 

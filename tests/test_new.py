@@ -3,16 +3,11 @@ cannot be."""
 
 from __future__ import annotations
 
-import ast
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-import torch
 
 from pointer.errors import InputError
-from pointer.trunk import LayerShape
 from workflow.bench import cli, new, registry
 
 
@@ -52,24 +47,6 @@ def test_a_file_and_a_line_are_written_and_nothing_else_changes(folder: Path) ->
         "registry.yaml",
     ]
     assert any("pointer-bench check my_mixer" in line for line in told)
-
-
-def test_the_file_is_short_formatted_and_a_causal_mixer(folder: Path) -> None:
-    new.make("my_mixer")
-    file = folder / "my_mixer.py"
-    assert len(file.read_text(encoding="utf-8").splitlines()) < 40
-    for command in (["format", "--check"], ["check", "--select", "E,F,I,B,D100"]):
-        ruff = [sys.executable, "-m", "ruff", *command, "--config", "line-length=120", str(file)]
-        assert subprocess.run(ruff, capture_output=True, check=False).returncode == 0
-    names: dict[str, object] = {}
-    code = compile(ast.parse(file.read_text(encoding="utf-8")), str(file), "exec")
-    exec(code, names)  # noqa: S102 (the file that was just written)
-    kind = names["MyMixer"]
-    mixer = kind(LayerShape(8, 2, 16, 0, 2))  # type: ignore[operator]
-    x = torch.randn(2, 5, 8)
-    y, _ = mixer(x, None)
-    assert y.shape == x.shape
-    torch.testing.assert_close(mixer(x[:, :3], None)[0], y[:, :3])
 
 
 @pytest.mark.parametrize(

@@ -12,13 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from pointer import trace
-from pointer.content import (
-    CHUNK,
-    ContentCredit,
-    nearest_members,
-    propose,
-    taylor_attention,
-)
+from pointer.content import CHUNK, ContentCredit, nearest_members, propose, taylor_attention
 from pointer.errors import InputError
 from pointer.mixer import PointerMixer
 from pointer.settings import CandidateSettings

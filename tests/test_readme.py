@@ -13,16 +13,7 @@ from synthetic import HOSTILE, Row, copied, failed, store, timed, traced
 
 from pointer.errors import InputError
 from workflow.bench import cli
-from workflow.report import (
-    LEDGER,
-    claims,
-    estimates,
-    figures,
-    ledger,
-    models,
-    readme,
-    why,
-)
+from workflow.report import LEDGER, claims, estimates, figures, ledger, models, readme, why
 from workflow.report.__main__ import main
 from workflow.report.frame import LARGEST_TRACE_BYTES, keep, listed_rows, load
 

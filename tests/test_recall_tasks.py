@@ -275,15 +275,6 @@ def test_chance_is_what_the_best_constant_guess_scores(task: Task) -> None:
 
 
 @pytest.mark.parametrize(
-    ("length", "symbols", "hops"), [(4, 5, 3), (16, 5, 1), (16, 5, 4), (128, 5, 2), (64, 3, 3)]
-)
-def test_khop_knows_its_chance_exactly(length: int, symbols: int, hops: int) -> None:
-    task = Khop(hops=hops).at(2, length=length, symbols=symbols, seeds=ANY)
-    wanted = drawn(task, "evaluate", 0, 20_000)[1]
-    assert task.chance == pytest.approx(np.bincount(wanted.ravel()).max() / wanted.size, abs=0.005)
-
-
-@pytest.mark.parametrize(
     ("task", "length", "symbols", "words"),
     [
         (Mqar(pairs=17), 64, 64, "pairs is 17; accepted: 1 to 16 at length 64"),

@@ -32,10 +32,7 @@ def test_every_entry_names_a_class_of_its_own_file_and_its_source(name: str) -> 
         ({"cots": "linear"}, "'cots' is unknown. Did you mean 'cost'"),
         ({"cost": "cheap"}, "cost of model mine 'cheap' is unknown. Known: linear, n log n"),
         ({"cost": ["linear"]}, "cost of model mine"),
-        (
-            {"path": "baselines.mine"},
-            "path of model mine is 'baselines.mine'; accepted: ",
-        ),
+        ({"path": "baselines.mine"}, "path of model mine is 'baselines.mine'; accepted: "),
         ({"path": "../mine.py:Mine"}, "path of model mine"),
         ({"path": None}, "path of model mine is None"),
         ({"citation": " "}, "citation of model mine"),
