@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
 
 from pointer import mixer, select
-from workflow.bench.cell import DEVICES, Cell
+from workflow.bench.cell import Cell, Device
 from workflow.bench.measure import devices, memory, timing
 from workflow.bench.outcomes import Unsupported
 from workflow.bench.rows import provenance
@@ -38,7 +38,7 @@ def claim(monkeypatch: pytest.MonkeyPatch) -> Claim:
 
 
 def test_every_device_of_the_settings_has_abilities() -> None:
-    assert set(devices.ABILITIES) == set(DEVICES)
+    assert set(devices.ABILITIES) == set(get_args(Device))
 
 
 def test_an_absent_device_is_unsupported_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

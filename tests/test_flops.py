@@ -142,3 +142,12 @@ def test_a_models_declared_cost_is_what_is_counted(name: str) -> None:
     half, whole = work(name, 2048), work(name, 4096)
     assert low <= whole.forward / half.forward <= high
     assert low <= whole.step / half.step <= high
+
+
+def test_only_the_materialised_matrix_is_kept_for_the_backward_pass() -> None:
+    ratios = {
+        name: work(name, 8192).saved_bytes / work(name, 4096).saved_bytes
+        for name in ("transformer", "transformer-unfused")
+    }
+    assert ratios["transformer"] == pytest.approx(2, rel=0.01)
+    assert ratios["transformer-unfused"] > 3.5

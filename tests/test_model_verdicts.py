@@ -221,13 +221,6 @@ def test_a_verdict_is_of_one_version_of_the_sources(monkeypatch: pytest.MonkeyPa
     contracts.key.cache_clear()
 
 
-def test_variants_have_verdicts_of_their_own() -> None:
-    assert contracts.path("pointer", {}) == Path("results/contracts/pointer.json")
-    variant = contracts.path("pointer", {"k": 32})
-    assert variant.parent == Path("results/contracts")
-    assert variant.name.startswith("pointer-")
-
-
 def test_settings_of_an_own_model_lift_no_check() -> None:
     found = list(contract.check(outside.joined("fragile", "planted:Fragile"), {"power": 1}))
     assert {"same in training", "gradients"} <= {check.name for check in found if check.ok}

@@ -35,17 +35,11 @@ def test_a_file_and_a_line_are_written_and_nothing_else_changes(folder: Path) ->
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(registry, "ROOT", folder)
         found = entry()["my_mixer"]
-    assert (found.cost, found.position, found.citation) == (
-        "n log n",
-        "rotary",
-        'Me 2026, "It: works", arXiv 1',
-    )
+    assert (found.cost, found.position) == ("n log n", "rotary")
+    assert found.citation == 'Me 2026, "It: works", arXiv 1'
     assert (found.path, found.group, found.kind) == ("baselines.my_mixer:MyMixer", "own", "model")
-    assert sorted(path.name for path in folder.iterdir()) == [
-        "chunks.py",
-        "my_mixer.py",
-        "registry.yaml",
-    ]
+    made = sorted(path.name for path in folder.iterdir())
+    assert made == ["chunks.py", "my_mixer.py", "registry.yaml"]
     assert any("pointer-bench check my_mixer" in line for line in told)
 
 

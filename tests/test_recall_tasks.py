@@ -143,7 +143,7 @@ def test_what_the_first_operator_tells_is_what_listops_says_it_does() -> None:
 
 def test_a_string_is_wanted_again_and_its_end_in_training_alone() -> None:
     task = StringCopy(letters=3).at(1, length=10, symbols=13, seeds=ANY)
-    for stream, draws, end in (("train", [3, [7, 2, 9]], 12), ("evaluate", [[7, 2, 9]], ".")):
+    for stream, draws, end in (("train", [[3], [7, 2, 9]], 12), ("evaluate", [[7, 2, 9]], ".")):
         tokens, targets = made(task, *draws, stream=stream)
         assert tokens == [[10, 7, 2, 9, 11, 7, 2, 9, 12, 12]]
         assert targets == [[".", ".", ".", ".", 7, 2, 9, end, ".", "."]]

@@ -40,9 +40,8 @@ def test_a_distance_outside_the_sequence_is_refused(distance: int) -> None:
 def test_symbols_are_uniform() -> None:
     tokens, _ = copy_batch(generator("evaluate", 0, 0), 100, 1000, 1, 20)
     counts = np.bincount(tokens.flatten(), minlength=20)
-    assert (
-        float(((counts - 5000) ** 2 / 5000).sum()) < 43.8
-    )  # chi-squared, 19 degrees of freedom, 0.1%
+    # Chi-squared, 19 degrees of freedom, 0.1%.
+    assert float(((counts - 5000) ** 2 / 5000).sum()) < 43.8
 
 
 def test_the_same_seed_gives_the_same_batches_and_another_seed_others() -> None:
@@ -52,11 +51,9 @@ def test_the_same_seed_gives_the_same_batches_and_another_seed_others() -> None:
 
 
 def test_seeds_of_data_initialisation_and_order_are_apart() -> None:
-    drawn = [
-        word
-        for seed in range(200)
-        for word in (Seeds.of(seed).data, Seeds.of(seed).init, Seeds.of(seed).order)
-    ]
+    drawn: list[int] = []
+    for seed in map(Seeds.of, range(200)):
+        drawn += (seed.data, seed.init, seed.order)
     assert len(set(drawn)) == len(drawn)
 
 

@@ -67,10 +67,8 @@ def test_training_is_repeatable_to_the_bit() -> None:
     first, second = (run(m, recipe(96 * 12)) for m in models)
     assert first.losses == second.losses
     assert first.evaluations == second.evaluations
-    assert all(
-        torch.equal(a, b)
-        for a, b in zip(models[0].parameters(), models[1].parameters(), strict=True)
-    )
+    for own, other in zip(*(m.parameters() for m in models), strict=True):
+        assert torch.equal(own, other)
 
 
 def test_looking_at_the_accuracy_does_not_change_training(monkeypatch: pytest.MonkeyPatch) -> None:
