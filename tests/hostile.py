@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import copy
 import math
-import string
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -44,22 +43,6 @@ values = st.one_of(
     st.floats(),
     st.lists(st.one_of(st.integers(-2, 5), st.text(max_size=3), st.floats()), max_size=3),
 )
-
-
-@st.composite
-def typos(draw: st.DrawFn, words: list[str]) -> tuple[str, str]:
-    """Draw a word of four letters or more, and a typo: a letter doubled, dropped or replaced, or
-    two swapped."""
-    word = draw(st.sampled_from([w for w in words if len(w) >= 4]))
-    i = draw(st.integers(1, len(word) - 2))
-    changes = (
-        word[:i] + word[i] + word[i:],
-        word[:i] + word[i + 1 :],
-        word[:i] + draw(st.sampled_from(string.ascii_lowercase)) + word[i + 1 :],
-        word[:i] + word[i + 1] + word[i] + word[i + 2 :],
-    )
-    wrong = draw(st.sampled_from(changes))
-    return word, wrong if wrong not in words else f"{word}x"
 
 
 def places(content: Any, prefix: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:

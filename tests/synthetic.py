@@ -3,6 +3,7 @@ several machines."""
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import zlib
@@ -57,10 +58,9 @@ def row(**values: Any) -> Row:
         "batch": 2,
         "symbols": 20,
         "seed": 0,
-        **{
-            f"seed_{what}": 3 * values.get("seed", 0) + n
-            for n, what in enumerate(("data", "init", "order"))
-        },
+        "seed_data": 3 * values.get("seed", 0),
+        "seed_init": 3 * values.get("seed", 0) + 1,
+        "seed_order": 3 * values.get("seed", 0) + 2,
         "repeat": 0,
         "status": "ok",
         **times_of(sorted(values.items(), key=str)),
@@ -72,19 +72,13 @@ def row(**values: Any) -> Row:
         "digest": "0" * 64,
     }
     if isinstance(values.get("task"), dict):  # of a row that is made again
-        values = {**values, "task": values["task"]["name"]} | {
-            key: size for key, size in values["task"].items() if key != "name"
-        }
-    made = {key: value for key, value in (known | values).items() if key != "digest"}
+        values = {**values, **values["task"], "task": values["task"]["name"]}
+    made = {key: value for key, value in (known | values).items() if key not in ("digest", "name")}
     sizes = {key: made.pop(key) for key in SIZES if key in made}
     task = made.pop("task", None) or getattr(EXPERIMENTS.get(made["experiment"]), "task", "")
     if task:
-        parameters = {
-            key: size
-            for key, size in sizes.items()
-            if key in TASKS[task].model_fields and size is not None
-        }
-        made["task"] = {"name": task, **parameters}
+        known = {key: sizes[key] for key in sizes.keys() & TASKS[task].model_fields.keys()}
+        made["task"] = {"name": task, **{k: size for k, size in known.items() if size is not None}}
         made["settings"] = {**made["settings"], "task": made["task"]}
     made["axis"] = TASKS[task].axis if task else "length"
     made["x"] = sizes.get(made["axis"]) or made["length"]
@@ -187,11 +181,8 @@ def copied(model: str, distance: int, accuracy: float, **values: Any) -> Row:
 def wilson(share: float, n: int) -> tuple[float, float]:
     """Wilson's 97.5% interval, written out (Wilson 1927)."""
     z = 1.959964
-    middle, half = (
-        share + z * z / (2 * n),
-        z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n)),
-    )
-    scale = 1 + z * z / n
+    middle, scale = share + z * z / (2 * n), 1 + z * z / n
+    half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
     return max(0.0, (middle - half) / scale), min(1.0, (middle + half) / scale)
 
 
@@ -237,84 +228,45 @@ def trace(distance: int, heads: int = 2) -> Row:
     others near."""
     hops, n = (3, 41, distance, 12, 55, 1), distance + 128
     edges = [0, *(2**k for k in range((n - 1).bit_length() + 1))]
+    targets = [
+        [[max(0, i - hop - head) for i in range(n)] for head in range(heads)] for hop in hops
+    ]
+    counts = [[128 * (low <= hop < high) for low, high in pairwise(edges)] for hop in hops]
+    tokens = [i * i % 20 for i in range(n)]
     return {
-        "tokens": [i * i % 20 for i in range(n)],
-        "targets": [
-            [[max(0, i - hop - head) for i in range(n)] for head in range(heads)] for hop in hops
-        ],
-        "hop_edges_tokens": edges,
-        "hop_counts": [
-            [128 * (low <= hop < high) for low, high in pairwise(edges)] for hop in hops
-        ],
-    }
+        "tokens": tokens, "targets": targets, "hop_edges_tokens": edges, "hop_counts": counts,
+    }  # fmt: skip
 
 
 def grid() -> list[Row]:
     """Everything at once: two machines, three repeats, three seeds, all statuses, hostile names."""
-    rows = [*_efficiency(), *_copies(), *_complexity()]
-    for distance in (512, 2048):
-        rows.append(traced(distance))
-    rows.append(
-        failed(
-            "error",
-            "RuntimeError: no trace\nfor this model (mixer.py:9)",
-            experiment="interpretability",
-            distance=512,
-            model=HOSTILE,
-        )
-    )
-    return rows
+    lost = {"experiment": "interpretability", "distance": 512, "model": HOSTILE}
+    rows = [*_efficiency(), *_copies(), *_complexity(), traced(512), traced(2048)]
+    return [*rows, failed("error", "RuntimeError: no trace\nfor this model (mixer.py:9)", **lost)]
+
+
+STEPS_MS = {
+    "pointer": 450.0, "pointer-dense": 700.0, "transformer": 430.0, "transformer-unfused": 440.0,
+    "longformer": 480.0, HOSTILE: 600.0, "identity": 300.0,
+}  # fmt: skip
+GROWTH = {"pointer-dense": 0.9, "transformer": 0.35, "transformer-unfused": 0.6}
 
 
 def _efficiency() -> Iterable[Row]:
-    base = {
-        "pointer": 450.0,
-        "pointer-dense": 700.0,
-        "transformer": 430.0,
-        "transformer-unfused": 440.0,
-        "longformer": 480.0,
-        HOSTILE: 600.0,
-        "identity": 300.0,
-    }
-    growth = {"pointer-dense": 0.9, "transformer": 0.35, "transformer-unfused": 0.6}
-    for machine, factor in ((SERVER, 1.0), (LAPTOP, 1.7)):
-        for model, step in base.items():
-            for length in LENGTHS:
-                if model == "pointer-dense" and length == 2048:
-                    yield failed(
-                        "oom",
-                        "DefaultCPUAllocator: can't allocate memory",
-                        model=model,
-                        length=length,
-                        machine=machine,
-                    )
-                    continue
-                for repeat in range(3):
-                    time = (
-                        factor
-                        * step
-                        * (length / 256) ** growth.get(model, 0.0)
-                        * (1 + 0.03 * repeat)
-                    )
-                    yield timed(
-                        model,
-                        length,
-                        time,
-                        machine=machine,
-                        repeat=repeat,
-                    )
-                    if model == "pointer":
-                        yield twin(model, length, 1.01 * time, machine=machine, repeat=repeat)
-                yield peak(model, length, 300 * 2**20 * (1 + (model in growth)), machine=machine)
-    yield failed("timeout", "ran past 60 s", model="transformer", length=2048, repeat=3)
-    yield failed(
-        "unsupported",
-        "no CUDA device here",
-        model="pointer",
-        length=2048,
-        device="cuda",
-        machine=LAPTOP,
-    )
+    cells = itertools.product(((SERVER, 1.0), (LAPTOP, 1.7)), STEPS_MS.items(), LENGTHS)
+    for (machine, factor), (model, step), length in cells:
+        at: Row = {"model": model, "length": length, "machine": machine}
+        if model == "pointer-dense" and length == 2048:
+            yield failed("oom", "DefaultCPUAllocator: can't allocate memory", **at)
+            continue
+        for repeat in range(3):
+            growth = (length / 256) ** GROWTH.get(model, 0.0) * (1 + 0.03 * repeat)
+            yield timed(step_ms=factor * step * growth, repeat=repeat, **at)
+            if model == "pointer":
+                yield twin(step_ms=1.01 * factor * step * growth, repeat=repeat, **at)
+        yield peak(size=300 * 2**20 * (1 + (model in GROWTH)), **at)
+    yield failed("timeout", "ran past 60 s", model="transformer", repeat=3)
+    yield failed("unsupported", "no CUDA device here", device="cuda", machine=LAPTOP)
 
 
 def _copies() -> Iterable[Row]:
@@ -327,41 +279,19 @@ def _copies() -> Iterable[Row]:
         yield copied("chance", distance, 0.0503, loss_curve=None, tokens_used=0)
     yield copied("pointer-dense", 512, 0.62)
     yield copied(TEXNICAL, 512, 0.33)
-    yield failed(
-        "diverged",
-        "loss is NaN at step 17",
-        experiment="copy",
-        model="pointer-dense",
-        distance=1024,
-        length=1152,
-    )
-    yield failed(
-        "error",
-        f"ValueError: {HOSTILE} | in `x.py`",
-        experiment="copy",
-        model=HOSTILE,
-        distance=512,
-        length=640,
-    )
+    copy: Row = {"experiment": "copy", "model": "pointer-dense", "distance": 1024, "length": 1152}
+    yield failed("diverged", "loss is NaN at step 17", **copy)
+    copy |= {"model": HOSTILE, "distance": 512, "length": 640}
+    yield failed("error", f"ValueError: {HOSTILE} | in `x.py`", **copy)
 
 
 def _complexity() -> Iterable[Row]:
-    for model, power in (
-        ("pointer", 1),
-        ("longformer", 1),
-        ("transformer", 2),
-        ("transformer-unfused", 2),
-        ("pointer-dense", 2),
-    ):
+    for model in MODELS:
+        power = 1 if model in ("pointer", "longformer") else 2
         for length in (*LENGTHS, 4096, 8192):
             if model == "pointer-dense" and length == 8192:
-                yield failed(
-                    "oom",
-                    "DefaultCPUAllocator: can't allocate memory",
-                    experiment="complexity",
-                    model=model,
-                    length=length,
-                )
+                at = {"experiment": "complexity", "model": model, "length": length}
+                yield failed("oom", "DefaultCPUAllocator: can't allocate memory", **at)
             else:
                 yield counted(model, length, power)
 

@@ -134,11 +134,6 @@ def test_sliding_window_with_several_chunks_a_window(
     assert_twins(mixer, inputs(length, 4), slow)
 
 
-def test_sliding_window_by_layer_and_head_from_text() -> None:
-    mixer = build("longformer", windows="3,5", dilations="1,2")
-    assert (mixer.window, mixer.dilations) == (5, (1, 2))
-
-
 @pytest.mark.parametrize("value", ["1,2,3", "0,1", "a,b", ""])
 def test_lists_of_wrong_length_or_value_are_named(value: str) -> None:
     with pytest.raises(InputError, match="dilations"):
@@ -233,13 +228,6 @@ def test_performer_approaches_softmax_attention() -> None:
     torch.testing.assert_close(mixer.attend(q, k, v), exact, rtol=0, atol=0.02)
 
 
-def test_performer_gives_a_mean_where_no_feature_fits() -> None:
-    generator = torch.Generator().manual_seed(0)
-    q, k = 5 * torch.randn(2, 1, 2, 24, 4, generator=generator, dtype=torch.float64)
-    mixed = build("performer", features=6).attend(q, k, torch.ones_like(q))
-    torch.testing.assert_close(mixed, torch.ones_like(mixed), rtol=0, atol=2e-2)
-
-
 def test_gated_linear_attention_survives_the_strongest_decay() -> None:
     q, k, v = torch.randn(3, 1, 1, 300, 4)
     rate = torch.full_like(k, gla.STRONGEST, requires_grad=True)
@@ -248,25 +236,6 @@ def test_gated_linear_attention_survives_the_strongest_decay() -> None:
     assert torch.isfinite(y).all()
     assert rate.grad is not None
     assert torch.isfinite(rate.grad).all()
-
-
-def test_hyenas_window_falls_at_the_rates_of_the_authors_code() -> None:
-    """To 1% at 1.5 times the length in the slowest channel and at 0.3 times in the fastest, rates
-    evenly between."""
-    mixer = build("hyena")
-    nn.init.zeros_(mixer.third.weight)
-    nn.init.constant_(mixer.third.bias, 1.0)
-    nn.init.ones_(mixer.last.weight)
-    filters = mixer.filters(SHAPE.length)
-    share = torch.arange(SHAPE.length, dtype=torch.float64) / (SHAPE.length - 1)
-    spans = 1 / torch.linspace(1 / 1.5, 1 / 0.3, SHAPE.width, dtype=torch.float64)[:, None]
-    torch.testing.assert_close(filters / filters[:, :1], 0.01 ** (share / spans))
-
-
-@pytest.mark.parametrize("name", ["hyena", "s4d"])
-def test_filters_are_the_same_for_every_length(name: str) -> None:
-    mixer = build(name)
-    torch.testing.assert_close(mixer.filters(9), mixer.filters(31)[:, :9])
 
 
 def test_random_targets_are_causal_frozen_and_independent_of_length() -> None:
@@ -281,14 +250,6 @@ def test_random_targets_are_causal_frozen_and_independent_of_length() -> None:
     assert not torch.equal(targets, kind(SHAPE, target_seed=1).targets(x, None))
     spread = long.targets_table[-200:].double() / torch.arange(200, 400)[:, None]
     assert 0.45 < spread.mean() < 0.55
-
-
-def test_identity_adds_zero_without_writing_it() -> None:
-    x = torch.randn(2, 3, 8)
-    y, carry = registry.load("identity")(SHAPE)(x, None)
-    assert torch.equal(y, torch.zeros_like(x))
-    assert y.untyped_storage().nbytes() == x.element_size()
-    assert carry is None
 
 
 def test_oracle_copy_repeats_the_token_of_distance_ago() -> None:

@@ -62,61 +62,6 @@ def test_argv_says_only_what_differs_from_the_defaults() -> None:
     assert traced.argv() == options.split()
 
 
-@pytest.mark.parametrize(
-    ("setting", "words"),
-    [
-        ({"experiment": "coppy"}, "Did you mean 'copy'"),
-        ({"model": "pointr"}, "Did you mean 'pointer'"),
-        ({"device": "gpu"}, "cpu, cuda, mps"),
-        ({"length": -1}, "length is -1; accepted: greater than or equal to 0"),
-        ({"length": 1.5}, "a valid integer"),
-        ({"length": "0512"}, "a valid integer"),
-        ({"length": 100}, "distance is 512; accepted: 1 to 99 at length 100"),
-        ({"distance": True}, "a valid integer"),
-        ({"tokens": 100}, "one step of batch x N"),
-        ({"lr": math.inf}, "less than or equal to 10"),
-        ({"lr": False}, "a valid number"),
-        ({"symbols": 1}, "from 2"),
-        ({"task": "bytes"}, "copy in copy"),
-        ({"task": "byte"}, "Did you mean 'bytes'"),
-        ({"machine": 3}, "a valid string"),
-        ({"machine": "a\nb"}, "printable characters"),
-        ({"mixer": {"k": math.nan}}, "finite"),
-        ({"mixer": {"k": [1]}}, "finite"),
-        ({"mixer": {"a b": 1}}, "match pattern"),
-        ({"lenght": 256}, "Did you mean 'length'"),
-        ({"heads": 3}, "width is 256; accepted: a multiple of heads, 3"),
-        ({"layers": 0}, "layers is 0; accepted: greater than or equal to 1"),
-        ({"schedule": "linear"}, "constant"),
-        ({"pairs": 7}, "--pairs 7 does nothing in copy; accepted: with mqar"),
-    ],
-)
-def test_bad_values_are_refused_by_name(setting: dict[str, Any], words: str) -> None:
-    with pytest.raises(InputError, match=words) as caught:
-        Cell.of(**{**COPY, **setting})
-    assert "accepted: " in str(caught.value) or "Known: " in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("values", "words"),
-    [
-        ({**COPY, "lenght": 3}, r"'lenght' is unknown\. Did you mean 'length'"),
-        (
-            {"experiment": "mqar", "model": "pointer", "task": {"name": "mqar", "pair": 3}},
-            r"'pair' is unknown\. Did you mean 'pairs'",
-        ),
-        ({"experiment": "mqar"}, "model is None"),
-        ({**COPY, "task": {"distance": 5}}, "task"),
-        ({**COPY, "task": {"name": ["copy"]}}, "task"),
-        ({**COPY, "task": 3}, "task"),
-        ({**COPY, "trunk": 5}, "valid dictionary"),
-    ],
-)
-def test_an_unknown_key_of_a_settings_file_is_named(values: dict[str, Any], words: str) -> None:
-    with pytest.raises(InputError, match=words):
-        cells.from_dict(values)
-
-
 def test_every_task_and_every_parameter_has_a_name_of_its_own() -> None:
     assert not set(tasks.parameters()) & {*Cell.model_fields, *cells.Trunk.model_fields}
     assert set(tasks.TASKS) <= set(experiments.EXPERIMENTS)
@@ -127,12 +72,6 @@ def test_every_task_and_every_parameter_has_a_name_of_its_own() -> None:
         assert kind.question
 
 
-@pytest.mark.parametrize("text", ["k", "=3", "a-b=3", ""])
-def test_overrides_are_key_value_pairs(text: str) -> None:
-    with pytest.raises(InputError, match="key=value"):
-        cli.parse_setting(text)
-
-
 @pytest.mark.parametrize(
     ("text", "value"),
     [("k=3", 3), ("k=true", True), ("k=0.5", 0.5), ("k=fft", "fft"), ("k=[1]", "[1]"), ("k=", "")],
@@ -141,32 +80,12 @@ def test_an_override_is_a_scalar_or_text(text: str, value: object) -> None:
     assert cli.parse_setting(text) == ("k", value)
 
 
-def test_the_key_ignores_what_does_not_matter_to_the_experiment() -> None:
-    timed = Cell.of("efficiency", "pointer")
-    assert timed.key() == Cell.of("efficiency", "pointer", tokens=10**6, lr=0.1, timeout_s=3).key()
-    for changed in ({"session_seconds": 9}, {"session": "gla"}, {"twin": True}):
-        assert timed.key() != Cell.of("efficiency", "pointer", **changed).key()
-        assert Cell.of(**COPY).key() == Cell.of(**COPY, **changed).key()
-
-
-@pytest.mark.parametrize(
-    "change", [{"tokens": 5000}, {"mixer": {"k": 1}}, {"machine": "x"}, {"layers": 2}]
-)
-def test_the_key_changes_with_what_matters(change: dict[str, Any]) -> None:
-    assert Cell.of(**COPY).key() != Cell.of(**COPY, **change).key()
-
-
 def test_sizes_left_open_are_filled_in() -> None:
     copy = Cell.of(**COPY, distance=2048).resolved()
     assert (copy.length, copy.batch, copy.axis, copy.x) == (2176, 1, "distance", 2048)
     timed = Cell.of("efficiency", "pointer", length=256).resolved()
     assert (timed.length, timed.batch, timed.threads) == (256, 16, cells.affinity())
     assert (timed.axis, timed.x) == ("length", 256)
-
-
-def test_equal_sizes_are_the_same_row_however_they_are_said() -> None:
-    cell = Cell.of("efficiency", "pointer", length=256)
-    assert cell.path == Cell.of("efficiency", "pointer", length=256, batch=16).path
 
 
 @pytest.mark.parametrize(
@@ -189,53 +108,6 @@ def test_each_task_has_sizes_of_its_own(
 ) -> None:
     cell = Cell.of(experiment, "pointer", **given).resolved()
     assert (cell.length, cell.symbols) == (length, symbols)
-
-
-@pytest.mark.parametrize(
-    ("experiment", "given", "words"),
-    [
-        ("mqar", {"pairs": 17, "length": 64}, "pairs is 17; accepted: 1 to 16 at length 64"),
-        ("mqar", {"task": "bytes"}, "task is 'bytes'; accepted: mqar in mqar"),
-        ("efficiency", {"task": "bytes"}, "task is 'bytes'; accepted: none in efficiency"),
-    ],
-)
-def test_sizes_that_a_task_cannot_have_are_refused(
-    experiment: str, given: dict[str, Any], words: str
-) -> None:
-    with pytest.raises(InputError, match=words):
-        Cell.of(experiment, "pointer", **given)
-
-
-def test_a_tasks_parameters_are_part_of_its_key() -> None:
-    assert Cell.of("mqar", "pointer").key() != Cell.of("mqar", "pointer", pairs=8).key()
-    traced = Cell.of("interpretability", "pointer", task="bytes")
-    assert traced.key() != Cell.of("interpretability", "pointer").key()
-
-
-@pytest.mark.parametrize(
-    ("settings", "label"),
-    [
-        ({}, "n2048-r0"),
-        ({"mixer": {"candidates": "offsets+content"}}, "n2048-candidates=offsets+content-r0"),
-        (
-            {"mixer": {"k": 8, "hard": False}, "width": 64},
-            "n2048-hard=false,k=8,trunk=6x64x8-r0",
-        ),
-        ({"mixer": {"k": "../../x"}}, "n2048-k=....x-r0"),
-    ],
-)
-def test_a_path_says_the_variant_in_words(settings: dict[str, Any], label: str) -> None:
-    path = Cell.of("efficiency", "pointer", **settings).path
-    assert path.startswith(f"results/runs/efficiency/pointer/{label}-")
-
-
-def test_a_path_is_never_too_long() -> None:
-    assert len(Cell.of("efficiency", "pointer", mixer={"k": "x" * 200}).path) < 200
-
-
-def test_threads_never_exceed_the_affinity() -> None:
-    assert cells.threads(10_000) == cells.affinity()
-    assert cells.threads(1) == 1
 
 
 @pytest.mark.parametrize(
@@ -264,3 +136,76 @@ def test_a_containers_quota_limits_the_threads(
     monkeypatch.setattr(cells, "CGROUPS", tmp_path)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
     assert cells.threads(0) == cores
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ({"experiment": "coppy"}, "Did you mean 'copy'"),
+        ({"model": "pointr"}, "Did you mean 'pointer'"),
+        ({"device": "gpu"}, "cpu, cuda, mps"),
+        ({"length": -1}, "length is -1; accepted: greater than or equal to 0"),
+        ({"length": "0512"}, "a valid integer"),
+        ({"length": 100}, "distance is 512; accepted: 1 to 99 at length 100"),
+        ({"distance": True}, "a valid integer"),
+        ({"tokens": 100}, "one step of batch x N"),
+        ({"lr": math.inf}, "less than or equal to 10"),
+        ({"symbols": 1}, "from 2"),
+        ({"task": "byte"}, "Did you mean 'bytes'"),
+        ({"experiment": "mqar", "task": "bytes"}, "task is 'bytes'; accepted: mqar in mqar"),
+        ({"experiment": "efficiency", "task": "bytes"}, "accepted: none in efficiency"),
+        ({"machine": "a\nb"}, "printable characters"),
+        ({"mixer": {"k": math.nan}}, "finite"),
+        ({"mixer": {"a b": 1}}, "match pattern"),
+        ({"lenght": 256}, "Did you mean 'length'"),
+        ({"heads": 3}, "width is 256; accepted: a multiple of heads, 3"),
+        ({"schedule": "linear"}, "constant"),
+        ({"pairs": 7}, "--pairs 7 does nothing in copy; accepted: with mqar"),
+    ],
+)
+def test_bad_values_are_refused_by_name(setting: dict[str, Any], words: str) -> None:
+    with pytest.raises(InputError, match=words) as caught:
+        Cell.of(**{**COPY, **setting})
+    assert "accepted: " in str(caught.value) or "Known: " in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"lenght": 3}, r"'lenght' is unknown\. Did you mean 'length'"),
+        ({"experiment": "mqar", "task": {"name": "mqar", "pair": 3}}, "Did you mean 'pairs'"),
+        ({"task": {"distance": 5}}, "task"),
+        ({"task": 3}, "task"),
+    ],
+)
+def test_an_unknown_key_of_a_settings_file_is_named(values: dict[str, Any], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        cells.from_dict({**COPY, **values})
+
+
+def test_the_key_holds_what_matters_to_the_experiment_and_nothing_else() -> None:
+    timed = Cell.of("efficiency", "pointer")
+    assert timed.key() == Cell.of("efficiency", "pointer", tokens=10**6, lr=0.1, timeout_s=3).key()
+    assert timed.key() == Cell.of("efficiency", "pointer", length=2048, batch=2).key()
+    for changed in ({"session_seconds": 9}, {"session": "gla"}, {"twin": True}):
+        assert timed.key() != Cell.of("efficiency", "pointer", **changed).key()
+        assert Cell.of(**COPY).key() == Cell.of(**COPY, **changed).key()
+    changes: list[dict[str, Any]] = [{"tokens": 5000}, {"mixer": {"k": 1}}, {"machine": "x"}]
+    for change in (*changes, {"layers": 2}, {"distance": 9}):
+        assert Cell.of(**COPY).key() != Cell.of(**COPY, **change).key()
+
+
+@pytest.mark.parametrize(
+    ("settings", "label"),
+    [
+        ({}, "n2048-r0"),
+        ({"mixer": {"candidates": "offsets+content"}}, "n2048-candidates=offsets+content-r0"),
+        ({"mixer": {"k": 8, "on": False}, "width": 64}, "n2048-k=8,on=false,trunk=6x64x8-r0"),
+        ({"mixer": {"k": "../../x"}}, "n2048-k=....x-r0"),
+        ({"mixer": {"k": "x" * 200}}, "n2048-k=xxx"),
+    ],
+)
+def test_a_path_says_the_variant_in_words(settings: dict[str, Any], label: str) -> None:
+    path = Cell.of("efficiency", "pointer", **settings).path
+    assert path.startswith(f"results/runs/efficiency/pointer/{label}")
+    assert len(path) < 200

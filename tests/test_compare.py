@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ from synthetic import LAPTOP, SERVER, Row, copied, counted, store, timed
 
 from workflow.bench import cli
 from workflow.report import estimates, frame
+
+Compared = Callable[[list[Row], list[Row]], tuple[int, dict[str, Any]]]
 
 
 def machine(
@@ -24,12 +26,9 @@ def machine(
     rows = []
     for repeat in range(repeats):
         noise = 1 + 0.01 * repeat
-        rows.append(timed("transformer", 512, 100 * factor, repeat=repeat, machine=name, **values))
-        rows.append(
-            timed(
-                "pointer", 512, 100 * factor * noise / ratio, repeat=repeat, machine=name, **values
-            )
-        )
+        at = {"length": 512, "repeat": repeat, "machine": name, **values}
+        rows.append(timed("transformer", step_ms=100 * factor, **at))
+        rows.append(timed("pointer", step_ms=100 * factor * noise / ratio, **at))
     return rows
 
 
@@ -38,17 +37,17 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
     return tmp_path / "a", tmp_path / "b"
 
 
-def said(
-    capsys: pytest.CaptureFixture[str],
-    folders: tuple[Path, Path],
-    a: Iterable[Row],
-    b: Iterable[Row],
-) -> tuple[int, dict[str, Any]]:
-    """Exit code and JSON of comparing two lists of rows."""
-    for folder, rows in zip(folders, (a, b), strict=True):
-        store(rows, folder)
-    code = cli.main(["compare", *map(str, folders), "--json"])
-    return code, json.loads(capsys.readouterr().out)
+@pytest.fixture
+def compared(capsys: pytest.CaptureFixture[str], folders: tuple[Path, Path]) -> Compared:
+    """Return a function: two lists of rows -> exit code and JSON of comparing them."""
+
+    def compare(a: Iterable[Row], b: Iterable[Row]) -> tuple[int, dict[str, Any]]:
+        for folder, rows in zip(folders, (a, b), strict=True):
+            store(rows, folder)
+        code = cli.main(["compare", *map(str, folders), "--json"])
+        return code, json.loads(capsys.readouterr().out)
+
+    return compare
 
 
 def agreements(found: dict[str, Any]) -> dict[str, str]:
@@ -59,10 +58,8 @@ def agreements(found: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def test_a_slower_machine_with_the_same_ratios_agrees(
-    capsys: pytest.CaptureFixture[str], folders: tuple[Path, Path]
-) -> None:
-    code, found = said(capsys, folders, machine(SERVER), machine(LAPTOP, factor=7.0))
+def test_a_slower_machine_with_the_same_ratios_agrees(compared: Compared) -> None:
+    code, found = compared(machine(SERVER), machine(LAPTOP, factor=7.0))
     assert code == 0
     assert agreements(found) == {
         "speedup, training, efficiency, transformer, pointer, 512": "agree",
@@ -73,17 +70,13 @@ def test_a_slower_machine_with_the_same_ratios_agrees(
     assert (found["a"], found["b"]) == (SERVER, LAPTOP)
 
 
-def test_other_ratios_differ_and_one_repeat_decides_nothing(
-    capsys: pytest.CaptureFixture[str], folders: tuple[Path, Path]
-) -> None:
-    code, found = said(capsys, folders, machine(SERVER), machine(LAPTOP, ratio=3.0))
+def test_other_ratios_differ(compared: Compared) -> None:
+    code, found = compared(machine(SERVER), machine(LAPTOP, ratio=3.0))
     assert (code, set(agreements(found).values()), found["counts"]["differ"]) == (1, {"differ"}, 2)
 
 
-def test_one_repeat_decides_nothing(
-    capsys: pytest.CaptureFixture[str], folders: tuple[Path, Path]
-) -> None:
-    code, found = said(capsys, folders, machine(SERVER), machine(LAPTOP, ratio=3.0, repeats=1))
+def test_one_repeat_decides_nothing(compared: Compared) -> None:
+    code, found = compared(machine(SERVER), machine(LAPTOP, ratio=3.0, repeats=1))
     assert (code, set(agreements(found).values())) == (0, {"undecided"})
     assert found["cells"][0]["low_b"] is None
 
@@ -101,22 +94,15 @@ def test_no_absolute_time_is_shown(
     assert all(str(step) not in text for step in (700, 350, 100.0))
 
 
-def test_accuracies_and_counted_work(
-    capsys: pytest.CaptureFixture[str], folders: tuple[Path, Path]
-) -> None:
+def test_accuracies_and_counted_work(compared: Compared) -> None:
     a = [copied("pointer", 512, 0.99, seed=seed) for seed in range(3)]
-    a += [
-        copied("longformer", 512, 0.05),
-        counted("pointer", 512, 1),
-        counted("transformer", 512, 2),
-    ]
+    a += [copied("longformer", 512, 0.05), counted("pointer", 512, 1)]
+    a += [counted("transformer", 512, 2)]
     b = [copied("pointer", 512, 0.991, seed=seed, machine=LAPTOP) for seed in range(3)]
-    b += [
-        copied("longformer", 512, 0.2, machine=LAPTOP),
-        counted("pointer", 512, 1, machine=LAPTOP),
-    ]
+    b += [copied("longformer", 512, 0.2, machine=LAPTOP)]
+    b += [counted("pointer", 512, 1, machine=LAPTOP)]
     b += [counted("transformer", 512, 2, machine=LAPTOP, flops_step=1)]
-    code, found = said(capsys, folders, a, b)
+    code, found = compared(a, b)
     told = agreements(found)
     assert code == 1
     assert told["accuracy, copy, pointer, 512"] == "agree"
@@ -126,17 +112,12 @@ def test_accuracies_and_counted_work(
     assert told["saved_bytes_per_sequence, complexity, transformer, 512"] == "agree"
 
 
-def test_devices_are_compared_where_none_is_shared(
-    capsys: pytest.CaptureFixture[str], folders: tuple[Path, Path]
-) -> None:
+def test_devices_are_compared_where_none_is_shared(compared: Compared) -> None:
     cuda = machine("H100", factor=0.01, device="cuda")
-    code, found = said(capsys, folders, machine(SERVER), cuda)
-    assert (
-        code,
-        found["counts"]["agree"],
-        {(cell["device"], cell["device_b"]) for cell in found["cells"]},
-    ) == (0, 2, {("cpu", "cuda")})
-    code, found = said(capsys, folders, machine(SERVER), cuda + machine(LAPTOP, ratio=3.0))
+    code, found = compared(machine(SERVER), cuda)
+    assert (code, found["counts"]["agree"]) == (0, 2)
+    assert {(cell["device"], cell["device_b"]) for cell in found["cells"]} == {("cpu", "cuda")}
+    code, found = compared(machine(SERVER), cuda + machine(LAPTOP, ratio=3.0))
     assert (code, found["counts"]["differ"], found["alone"]) == (1, 2, [0, 2])
 
 
@@ -154,32 +135,24 @@ def test_what_cannot_be_compared_is_bad_input(
     assert "pointer-bench verify" in capsys.readouterr().err
 
 
-def test_sizes_of_k_hop_are_numbers_of_their_own(
-    capsys: pytest.CaptureFixture[str], folders: tuple[Path, Path]
-) -> None:
+def test_sizes_of_k_hop_are_numbers_of_their_own(compared: Compared) -> None:
     """Four sizes pooled would have one mean on both sides."""
     known = {"experiment": "khop", "task": "khop", "length": 256}
     right = (0.9, 0.7, 0.5, 0.3)
     a = [copied("pointer", 0, share, hops=k, **known) for k, share in enumerate(right, start=1)]
-    b = [
-        copied("pointer", 0, share, hops=k, **known)
-        for k, share in enumerate(reversed(right), start=1)
-    ]
-    code, found = said(capsys, folders, a, b)
-    assert (code, found["counts"]["differ"], [cell["x"] for cell in found["cells"]]) == (
-        1,
-        4,
-        [1, 2, 3, 4],
-    )
+    b = [copied("pointer", 0, share, hops=4 - k, **known) for k, share in enumerate(right)]
+    code, found = compared(a, b)
+    assert (code, found["counts"]["differ"]) == (1, 4)
+    assert [cell["x"] for cell in found["cells"]] == [1, 2, 3, 4]
 
 
 def test_another_budget_or_text_is_not_compared_and_the_reason_is_given(
-    capsys: pytest.CaptureFixture[str], folders: tuple[Path, Path]
+    capsys: pytest.CaptureFixture[str], folders: tuple[Path, Path], compared: Compared
 ) -> None:
     shared = [copied("pointer", 256, 0.99)]
     a = [copied("pointer", 512, 0.99, seed=seed) for seed in range(3)]
     b = [copied("pointer", 512, 0.2, seed=seed, tokens_budget=10**6) for seed in range(3)]
-    code, found = said(capsys, folders, shared + a, shared + b)
+    code, found = compared(shared + a, shared + b)
     assert (code, found["counts"]["differ"], found["alone"]) == (0, 0, [1, 1])
     assert found["not_compared"] == {"tokens 100000 and 1000000": 1}
     assert cli.main(["compare", *map(str, folders)]) == 0
@@ -201,11 +174,9 @@ def test_tables_of_estimates_are_compared_like_rows(
     assert "2 agree" in capsys.readouterr().out
 
 
-def test_threads_are_compared_only_where_both_sides_share_them(
-    capsys: pytest.CaptureFixture[str], folders: tuple[Path, Path]
-) -> None:
-    code, found = said(capsys, folders, machine(SERVER), machine(LAPTOP, threads=8))
+def test_threads_are_compared_only_where_both_sides_share_them(compared: Compared) -> None:
+    code, found = compared(machine(SERVER), machine(LAPTOP, threads=8))
     assert (code, found["counts"]["agree"]) == (0, 2)
     both = machine(LAPTOP, threads=8, ratio=3.0) + machine(LAPTOP, threads=2)
-    code, found = said(capsys, folders, machine(SERVER), both)
+    code, found = compared(machine(SERVER), both)
     assert (code, found["counts"]["agree"], found["alone"]) == (0, 2, [0, 2])

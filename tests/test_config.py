@@ -12,59 +12,6 @@ from workflow.bench import config
 from workflow.bench.validation import read_yaml
 
 
-@pytest.mark.parametrize("name", config.tier_names())
-def test_every_tier_is_valid_and_has_cells(name: str) -> None:
-    assert config.cells(config.tier(name))
-
-
-@pytest.mark.parametrize(
-    ("added", "words"),
-    [
-        ({"lenghts": [1]}, "'lenghts' is unknown. Did you mean 'lengths'"),
-        (
-            {"experiments": {"coppy": {}}},
-            "'coppy' is unknown. Did you mean 'copy'.*`experiments` in",
-        ),
-        (
-            {"experiments": {"copy": {"token": 5}}},
-            "'token' is unknown. Did you mean 'tokens'.*`experiments.copy` in",
-        ),
-        ({"experiments": {"copy": {"restrict": {"linaer": {}}}}}, "Did you mean 'linear'"),
-        ({"experiments": {"copy": {"restrict": {"linear": {"lr": 1}}}}}, "'lr' is unknown"),
-        (
-            {"experiments": {"copy": {"tokens": "many"}}},
-            "experiments.copy.tokens is 'many'; accepted: a valid integer",
-        ),
-        ({"experiments": {"copy": {"tokens": None}}}, "tokens is None; accepted"),
-        ({"models": None}, "models.0 is None; accepted: a valid string"),
-        ({"experiments": 3}, "experiments is 3; accepted: a valid dictionary"),
-        ({"devices": ["gpu"]}, "'gpu' is unknown.*auto, cpu, cuda, mps"),
-        ({"models": ["pointr"]}, "'pointr' is unknown. Did you mean 'pointer'"),
-        ({"mixer": {"pointr": {}}}, "Did you mean 'pointer'"),
-        (
-            {"mixer": {"pointer": {"k": [1]}}},
-            r"mixer.pointer.k is \[1\]; accepted: a finite number",
-        ),
-        ({"variants": {"pointer": [{"k": [1]}]}}, r"variants.pointer.0.k is \[1\]"),
-        ({"lengths": [0]}, "lengths.0 is 0; accepted"),
-        ({"lengths": []}, r"lengths is \[\]; accepted: Value should have at least 1 item"),
-        ({"repeats": 0}, "repeats is 0; accepted: greater than or equal to 1"),
-        ({"tier": "Mine!"}, "tier is 'Mine!'; accepted: String should match pattern"),
-        ({"tier": "tables"}, "a name other than"),
-        ({"lr": "nan"}, "lr is 'nan'; accepted: a valid number"),
-        ({"tokens": 10}, "one step of batch x N"),
-        ({"trunk": {"width": 100, "heads": 3}}, "a multiple of heads"),
-        ({"extends": "smok"}, "'smok' is unknown. Did you mean 'smoke'"),
-    ],
-)
-def test_mistakes_are_named_with_value_accepted_and_place(
-    added: dict[str, Any], words: str
-) -> None:
-    with pytest.raises(InputError, match=words) as caught:
-        config.cells(config.from_files([], added))
-    assert "Change it in" in str(caught.value)
-
-
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -106,21 +53,6 @@ def test_a_rules_budget_holds_wherever_the_rule_does(rule: str) -> None:
     assert [cell.tokens for cell in config.cells(tier)] == [5000]
 
 
-def test_a_budget_added_at_the_top_holds_at_every_distance() -> None:
-    cells = config.cells(config.tier("paper", {"tokens": 300_000}))
-    assert {c.tokens for c in cells if c.task_name == "copy"} == {300_000}
-
-
-def test_a_missing_file_is_named() -> None:
-    with pytest.raises(InputError, match=r"'nowhere\.yaml' cannot be read: No such file"):
-        config.from_files(["nowhere.yaml"])
-
-
-def test_an_unknown_tier_has_a_nearest_name() -> None:
-    with pytest.raises(InputError, match="Did you mean 'smoke'"):
-        config.tier("smok")
-
-
 def test_texts_and_single_values_of_the_command_line_are_read() -> None:
     copy = {"tokens": "5000", "lr": "1e-3"}
     typed = {"lengths": "4096", "seeds": ["0", "1"], "experiments": {"copy": copy}}
@@ -152,13 +84,6 @@ def test_an_own_tier_names_itself_and_leaves_the_others_alone() -> None:
     assert chosen == "mine"
     assert tiers["mine"]["lengths"] == [64]
     assert tiers["default"] == config.tier("default")
-
-
-def test_an_experiment_can_be_left_out() -> None:
-    tier = config.tier("default", {"experiments": {"copy": None}})
-    left = {cell.experiment for cell in config.cells(tier)}
-    assert "copy" not in left
-    assert "efficiency" in left
 
 
 @pytest.mark.parametrize("name", config.tier_names())
@@ -206,14 +131,6 @@ def test_a_tier_without_any_cell_is_refused() -> None:
         config.cells(config.from_files([], {**tier, "controls": "none"}))
 
 
-def test_a_size_of_the_trunk_reaches_every_cell() -> None:
-    cells = config.cells(config.tier("smoke", {"trunk": {"layers": 2, "width": 64, "heads": 4}}))
-    assert {(cell.trunk.layers, cell.trunk.width, cell.trunk.heads) for cell in cells} == {
-        (2, 64, 4)
-    }
-    assert all("-trunk=2x64x4-" in cell.path for cell in cells)
-
-
 def test_a_length_added_at_the_top_adds_cost_cells_only() -> None:
     before, after = (
         {cell.path for cell in config.cells(config.tier("default", added))}
@@ -221,3 +138,35 @@ def test_a_length_added_at_the_top_adds_cost_cells_only() -> None:
     )
     assert {path.split("/")[2] for path in after - before} == {"efficiency", "memory", "complexity"}
     assert all("n4096" in path for path in after - before)
+
+
+@pytest.mark.parametrize(
+    ("added", "words"),
+    [
+        ({"lenghts": [1]}, "'lenghts' is unknown. Did you mean 'lengths'"),
+        ({"experiments": {"coppy": {}}}, "Did you mean 'copy'.*`experiments` in"),
+        ({"experiments": {"copy": {"token": 5}}}, "Did you mean 'tokens'.*`experiments.copy` in"),
+        ({"experiments": {"copy": {"restrict": {"linaer": {}}}}}, "Did you mean 'linear'"),
+        ({"experiments": {"copy": {"restrict": {"linear": {"lr": 1}}}}}, "'lr' is unknown"),
+        (
+            {"experiments": {"copy": {"tokens": "many"}}},
+            "experiments.copy.tokens is 'many'; accepted: a valid integer",
+        ),
+        ({"models": None}, "models.0 is None; accepted: a valid string"),
+        ({"devices": ["gpu"]}, "'gpu' is unknown.*auto, cpu, cuda, mps"),
+        ({"mixer": {"pointr": {}}}, "Did you mean 'pointer'"),
+        ({"variants": {"pointer": [{"k": [1]}]}}, r"variants.pointer.0.k is \[1\]"),
+        ({"lengths": []}, r"lengths is \[\]; accepted: Value should have at least 1 item"),
+        ({"tier": "Mine!"}, "tier is 'Mine!'; accepted: String should match pattern"),
+        ({"tier": "tables"}, "a name other than"),
+        ({"tokens": 10}, "one step of batch x N"),
+        ({"trunk": {"width": 100, "heads": 3}}, "a multiple of heads"),
+        ({"extends": "smok"}, "'smok' is unknown. Did you mean 'smoke'"),
+    ],
+)
+def test_mistakes_are_named_with_value_accepted_and_place(
+    added: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(InputError, match=words) as caught:
+        config.cells(config.from_files([], added))
+    assert "Change it in" in str(caught.value)

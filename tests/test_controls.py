@@ -40,11 +40,6 @@ def test_a_control_that_is_off_is_named(accuracies: dict[str, float], said: str)
     assert found.startswith(said)
 
 
-def test_an_average_may_count_symbols_but_identity_may_not() -> None:
-    assert off(*copies(uniform=0.066)) == []
-    assert len(off(*copies(identity=0.066))) == 1
-
-
 def test_counting_is_what_a_counter_scores() -> None:
     generator = np.random.default_rng(7)
     tokens = generator.integers(20, size=(4000, 513))

@@ -10,7 +10,7 @@ from synthetic import row, table_of
 
 from baselines.parts.convolution import short_convolution
 from pointer.errors import InputError
-from pointer.trunk import LayerShape, count_parameters
+from pointer.trunk import LayerShape
 from workflow.bench import config, rates, registry
 from workflow.bench.cell import Cell
 from workflow.bench.rows import contracts, provenance
@@ -49,13 +49,6 @@ def test_no_output_depends_on_a_later_input(name: str) -> None:
     torch.testing.assert_close(*outputs)
 
 
-def test_models_keep_their_size() -> None:
-    sizes = {"symbols": 20, "length": 64, "layers": 2, "width": 64, "heads": 2}
-    names = ("gla", "gla+convolution", "deltanet", "deltanet+no-convolution")
-    counts = [count_parameters(registry.build(name, **sizes), tables=False) for name in names]
-    assert max(counts) / min(counts) < 1.05
-
-
 def test_a_cell_says_its_convolution_in_label_key_and_sources() -> None:
     plain, given = (Cell.of("mqar", "gla", short_convolution=word) for word in ("source", "on"))
     assert "convolution=on" in given.label()
@@ -76,21 +69,15 @@ def test_a_tier_lists_what_every_model_is_run_with() -> None:
     block = {"models": ["gla", "deltanet"], "short_convolutions": [False, "on"]}  # as YAML has off
     tier = config.from_files((), {"tier": "mine", "experiments": {"mqar": block}})
     cells = [cell for cell in config.cells(tier) if cell.experiment == "mqar"]
-    assert {cell.built for cell in cells if cell.model == "deltanet"} == {
-        "deltanet+no-convolution",
-        "deltanet+convolution",
-    }
+    built = {cell.built for cell in cells if cell.model == "deltanet"}
+    assert built == {"deltanet+no-convolution", "deltanet+convolution"}
 
 
 def test_a_rate_is_that_of_the_model_with_its_convolution(monkeypatch: pytest.MonkeyPatch) -> None:
     found = {"mqar": {"6x256x8": {"gla": 0.01, "gla+convolution": 0.003}}}
     monkeypatch.setattr(rates, "read", lambda: found)
-    words = ("source", "on", "off")
-    assert [Cell.of("mqar", "gla", short_convolution=word).lr for word in words] == [
-        0.01,
-        0.003,
-        0.01,
-    ]
+    for word, rate in {"source": 0.01, "on": 0.003, "off": 0.01}.items():
+        assert Cell.of("mqar", "gla", short_convolution=word).lr == rate
 
 
 def test_tables_name_the_convolution() -> None:

@@ -13,14 +13,8 @@ from workflow.bench.cell import Cell
 from workflow.bench.measure import learning
 from workflow.bench.rows import keys
 
-CELL: dict[str, Any] = {
-    "experiment": "copy",
-    "distance": 32,
-    "length": 64,
-    "batch": 4,
-    "tokens": 2048,
-    "threads": 1,
-}
+CELL: dict[str, Any] = {"experiment": "copy", "threads": 1, "tokens": 2048}
+CELL |= {"distance": 32, "length": 64, "batch": 4}
 
 
 def row(model: str, tmp_path: Path, **more: Any) -> dict[str, Any]:

@@ -39,11 +39,6 @@ def test_the_exponent_is_that_of_the_runs_that_learned() -> None:
     assert line.loc[2048, "low"] < line.loc[2048, "value"] < line.loc[2048, "high"]
 
 
-def test_two_distances_give_no_fit() -> None:
-    few = [row for row in runs(0.5) if row["x"] <= 32]
-    assert estimates.select(estimates.build(table_of(few)), "tokens_to_95_exponent").empty
-
-
 def test_a_prediction_holds_a_further_run_at_its_level() -> None:
     rng = np.random.default_rng(1)
     held = 0

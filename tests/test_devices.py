@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
-from torch.nn.attention import SDPBackend
 
-from baselines.parts.attention import forced_backend
 from pointer import mixer, select
-from workflow.bench.cell import DEVICES, Cell
+from workflow.bench.cell import Cell, Device
 from workflow.bench.measure import devices, memory, timing
 from workflow.bench.outcomes import Unsupported
 from workflow.bench.rows import provenance
@@ -31,10 +29,7 @@ def claim(monkeypatch: pytest.MonkeyPatch) -> Claim:
 
     def replace(kind: str, **more: Any) -> list[str]:
         waited: list[str] = []
-        own = {
-            "present": lambda: True,
-            "synchronise": lambda: waited.append(kind),
-        }
+        own = {"present": lambda: True, "synchronise": lambda: waited.append(kind)}
         can = dataclasses.replace(devices.ABILITIES[kind], **own | more)
         monkeypatch.setitem(devices.ABILITIES, "cpu", can)
         return waited
@@ -43,7 +38,7 @@ def claim(monkeypatch: pytest.MonkeyPatch) -> Claim:
 
 
 def test_every_device_of_the_settings_has_abilities() -> None:
-    assert set(devices.ABILITIES) == set(DEVICES)
+    assert set(devices.ABILITIES) == set(get_args(Device))
 
 
 def test_an_absent_device_is_unsupported_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,18 +89,6 @@ def test_a_cell_runs_through_on_an_apple_gpu_by_the_table(
     (row,) = timing.efficiency([cell], lambda done, **values: None, lambda at: None)
     assert row["step_ms"] > 0
     assert len(waited) > 10
-
-
-@pytest.mark.parametrize(
-    ("device", "attention"), [("cpu", None), ("cuda", SDPBackend.FLASH_ATTENTION), ("mps", None)]
-)
-def test_only_cuda_forces_flash_attention(device: str, attention: SDPBackend | None) -> None:
-    assert forced_backend(device, torch.bfloat16) is attention
-
-
-def test_an_apple_gpu_takes_the_plain_selection() -> None:
-    assert select.fused_select("mps") is None
-    assert select.fused_select("cpu") is not None
 
 
 def test_peak_memory_of_an_apple_gpu_is_sampled_and_labelled_so(

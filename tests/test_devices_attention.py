@@ -87,13 +87,6 @@ def test_a_device_may_take_one_kernel_only(
     assert attention.forced_backend(device, dtype) is backend
 
 
-def test_autocast_decides_what_a_product_is_computed_in() -> None:
-    x = torch.zeros(1)
-    with torch.autocast("cpu", torch.bfloat16):
-        assert attention.computed_in(x) is torch.bfloat16
-    assert attention.computed_in(x) is torch.float32
-
-
 def test_the_forced_kernel_is_the_only_one_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
     forced: list[SDPBackend] = []
 

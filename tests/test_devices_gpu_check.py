@@ -107,16 +107,6 @@ def test_a_model_that_fails_is_a_row_and_the_others_go_on(monkeypatch: pytest.Mo
     assert any("RuntimeError: No available kernel" in line for line in lines)
 
 
-def test_ratios_are_by_rounds() -> None:
-    units = {"transformer": [10.0, 20.0, 30.0], "pointer": [2.0, 5.0, 5.0]}
-    row = {"model": "pointer", "length": 16384, "batch": 4, "reason": None, "memory_bytes": 1}
-    row |= gpu_check.times(units, "pointer", 65536)
-    assert row["times_reference"] == 5.0
-    assert row["tokens_per_s"] == pytest.approx(1000 * 65536 / 5.0)
-    lines = gpu_check.report({"device_name": "x", "rows": [row], "checks": []})
-    assert lines[2].endswith("5.00 times as fast as transformer")
-
-
 def test_a_kernel_that_did_not_run_is_a_failed_check() -> None:
     ran = ["pytorch_flash::flash_fwd_kernel"]
     rows = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -14,44 +15,29 @@ from workflow.bench.sessions import by_file
 
 
 def put(root: Path, cell: Cell, seconds: int, status: str = "ok") -> None:
-    times = {
-        "started": "2026-01-01T00:00:00.000000+00:00",
-        "ended": f"2026-01-01T00:{seconds // 60:02}:{seconds % 60:02}.000000+00:00",
-    }
-    write_row(
-        root / cell.path, {**provenance.identity(cell), **times, "status": status, "reason": "x"}
-    )
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    end = start + timedelta(seconds=seconds)
+    times = {"started": start.isoformat(), "ended": end.isoformat()}
+    known = provenance.identity(cell)
+    write_row(root / cell.path, {**known, **times, "status": status, "reason": "x"})
 
 
 def test_more_work_takes_longer() -> None:
-    seconds = [
-        estimate.counted_seconds(Cell.of("efficiency", "identity", length=2048)),
-        estimate.counted_seconds(Cell.of("efficiency", "transformer", length=2048)),
-        estimate.counted_seconds(Cell.of("efficiency", "transformer-unfused", length=2048)),
-    ]
+    names = ("identity", "transformer", "transformer-unfused")
+    seconds = [estimate.counted_seconds(Cell.of("efficiency", name)) for name in names]
     assert 0 < seconds[0] < seconds[1] < seconds[2]
-    assert estimate.counted_seconds(Cell.of("copy", "chance")) < estimate.counted_seconds(
-        Cell.of("copy", "pointer")
-    )
+    chance, pointer = (Cell.of("copy", name) for name in ("chance", "pointer"))
+    assert estimate.counted_seconds(chance) < estimate.counted_seconds(pointer)
 
 
 def test_a_measured_row_replaces_the_guess(tmp_path: Path) -> None:
     cell = Cell.of("copy", "pointer", threads=1)
     share = threads(cell.threads) / affinity()
-    put(
-        tmp_path, cell, 777, status="timeout"
-    )  # measured again, but it tells how long such a cell takes
+    put(tmp_path, cell, 777, status="timeout")  # measured again, but it tells how long it takes
     found = estimate.wall_seconds(cell.path, [cell], tmp_path)
     assert found == pytest.approx((777 + estimate.START_S) * share)
     put(tmp_path, cell, 777)
     assert estimate.wall_seconds(cell.path, [cell], tmp_path) == estimate.KEPT_S
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"), [(0, "0 s"), (89, "89 s"), (600, "10 min"), (7200, "2.0 h")]
-)
-def test_durations_are_in_words(seconds: float, words: str) -> None:
-    assert estimate.duration(seconds) == words
 
 
 def test_the_summary_has_a_line_an_experiment_and_a_total(tmp_path: Path) -> None:
@@ -71,12 +57,10 @@ def test_the_default_tier_is_within_three_quarters_of_an_hour_and_a_new_mixer_a_
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
     monkeypatch.setattr(provenance, "devices", lambda: ["cpu"])
     tier = config.tier("default")
-    own = {
-        "own_models": {"mine": "baselines.local:LocalAttention"}
-    }  # as a line in the registry: group own, linear
-    tier["experiments"] = {  # the deadline may cut the others
-        name: block for name, block in tier["experiments"].items() if not block.get("optional")
-    }
+    # As a line in the registry: group own, linear.
+    own = {"own_models": {"mine": "baselines.local:LocalAttention"}}
+    blocks = tier["experiments"].items()  # of which the deadline may cut some
+    tier["experiments"] = {name: block for name, block in blocks if not block.get("optional")}
     before, after = (
         [estimate.wall_seconds(*file, tmp_path) for file in by_file(config.cells(cells)).items()]
         for cells in (tier, {**tier, **own})

@@ -3,7 +3,6 @@ ones linear?"""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -43,14 +42,6 @@ def test_fused_attention_on_a_cpu_counts_its_two_products(causal: bool, share: f
     )  # the backward pass computes the scores again
 
 
-def test_a_real_fft_counts_half_of_a_complex_one() -> None:
-    x = torch.randn(3, 64)
-    assert operations(lambda: torch.fft.fft(x.to(torch.complex64))) == 3 * 5 * 64 * math.log2(64)
-    assert operations(lambda: torch.fft.rfft(x)) == 3 * 2.5 * 64 * math.log2(64)
-    spectrum = torch.fft.rfft(x)
-    assert operations(lambda: torch.fft.irfft(spectrum, n=64)) == 3 * 2.5 * 64 * math.log2(64)
-
-
 def test_elementwise_work_and_reductions_count_an_operation_an_element() -> None:
     x, y = torch.randn(6, 7), torch.randn(6, 7)
     assert operations(lambda: x * y) == 42
@@ -61,14 +52,6 @@ def test_elementwise_work_and_reductions_count_an_operation_an_element() -> None
     assert operations(lambda: x.softmax(-1)) == flops.SOFTMAX * 42
 
 
-def test_a_triangular_solve_counts_half_a_product_with_the_matrix() -> None:
-    system, right = torch.eye(16).expand(3, 16, 16), torch.randn(3, 16, 5)
-    assert (
-        operations(lambda: torch.linalg.solve_triangular(system, right, upper=False))
-        == 3 * 16 * 16 * 5
-    )
-
-
 def built(name: str, length: int, **settings: Any) -> nn.Module:
     return registry.build(
         name, symbols=V, length=length, layers=1, width=64, heads=2, mixer=settings
@@ -77,31 +60,6 @@ def built(name: str, length: int, **settings: Any) -> nn.Module:
 
 def work(name: str, length: int, **settings: Any) -> flops.Work:
     return flops.count(built(name, length, **settings), 1, length)
-
-
-@pytest.mark.parametrize("name", ["transformer", "transformer-unfused"])
-def test_full_attention_comes_out_quadratic(name: str) -> None:
-    half, whole = work(name, 4096), work(name, 8192)
-    assert whole.traced
-    assert whole.forward / half.forward > 2.5
-    assert whole.step / half.step > 2.5
-
-
-def test_only_the_materialised_matrix_is_kept_for_the_backward_pass() -> None:
-    ratios = {
-        name: work(name, 8192).saved_bytes / work(name, 4096).saved_bytes
-        for name in ("transformer", "transformer-unfused")
-    }
-    assert ratios["transformer"] == pytest.approx(2, rel=0.01)
-    assert ratios["transformer-unfused"] > 3.5
-
-
-@pytest.mark.parametrize("name", ["identity", "uniform", "longformer"])
-def test_linear_models_come_out_linear(name: str) -> None:
-    half, whole = work(name, 4096), work(name, 8192)
-    assert whole.forward / half.forward <= 2.02
-    assert whole.step / half.step <= 2.02
-    assert whole.saved_bytes / half.saved_bytes <= 2.02
 
 
 def test_pointer_comes_out_linear_its_kernel_included() -> None:
@@ -170,15 +128,6 @@ def test_a_model_that_reads_its_data_is_run_instead_of_traced() -> None:
     assert not flops.count(Reads(), 1, 8).traced
 
 
-def test_counting_leaves_the_model_as_it_was() -> None:
-    model = built("transformer", 32).train()
-    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    flops.count(model, 1, 32)
-    assert model.training
-    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
-    assert all(p.grad is None for p in model.parameters())
-
-
 GROWTH = {
     "linear": (1.9, 2.02),
     "n log n": (1.9, 2.25),
@@ -193,3 +142,12 @@ def test_a_models_declared_cost_is_what_is_counted(name: str) -> None:
     half, whole = work(name, 2048), work(name, 4096)
     assert low <= whole.forward / half.forward <= high
     assert low <= whole.step / half.step <= high
+
+
+def test_only_the_materialised_matrix_is_kept_for_the_backward_pass() -> None:
+    ratios = {
+        name: work(name, 8192).saved_bytes / work(name, 4096).saved_bytes
+        for name in ("transformer", "transformer-unfused")
+    }
+    assert ratios["transformer"] == pytest.approx(2, rel=0.01)
+    assert ratios["transformer-unfused"] > 3.5

@@ -76,16 +76,6 @@ def test_chunks_give_what_all_scores_at_once_give(
         torch.testing.assert_close(gradient, oracle)
 
 
-def test_a_table_that_outweighs_the_scores_decides_the_hop() -> None:
-    q, k, v = drawn(131)
-    table = torch.zeros(2, 131, dtype=torch.float64)
-    table[0, 3] = table[1, 70] = 1000.0
-    _, targets = Point.apply(q, k, v, table, Noise(), None, True)
-    hops = torch.arange(131) - targets
-    assert hops[:, 0, 3:].unique().tolist() == [3]
-    assert hops[:, 1, 70:].unique().tolist() == [70]
-
-
 def test_gradients_agree_with_finite_differences() -> None:
     q, k, v = drawn(9, heads=1)
     start = starts(3)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from workflow.bench import experiments, sources
+from workflow.bench import sources
 from workflow.bench.rows import read_row
 
 MACHINE = "$(touch pwned) `touch pwned` 'a\" && touch pwned #"
@@ -28,7 +28,8 @@ TIER = {
     "models": ["pointer"],
     "controls": "none",
     "machine": MACHINE,
-    "experiments": {**dict.fromkeys(experiments.EXPERIMENTS), "complexity": {}},
+    "extends": "default",
+    "experiments": {"complexity": {}},
 }
 
 
@@ -70,25 +71,3 @@ def test_a_hostile_machine_and_folder_end_in_a_row(planted: Path) -> None:
     (path,) = (planted / "results" / "runs").glob("*/*/*.json")
     row = read_row(path)
     assert (row["status"], row["machine"]) == ("ok", MACHINE)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["--config", "models=y; touch pwned"], "'y; touch pwned' is unknown"),
-        (["results/runs/copy/x; touch pwned/$(touch pwned).json"], "pointer-bench plan"),
-        (["--configfile", "object.yaml"], "not valid JSON or YAML"),
-        (["--configfile", "endless.yaml"], "lengths.0 is"),
-    ],
-)
-def test_what_is_refused_runs_nothing(tmp_path: Path, arguments: list[str], words: str) -> None:
-    folder = tmp_path / FOLDER
-    folder.mkdir()
-    (folder / "object.yaml").write_text(
-        "lengths: !!python/object/apply:os.system ['touch pwned']\n"
-    )
-    (folder / "endless.yaml").write_text("tier: mine\nlengths: &a [*a]\n")
-    fixed = ["--snakefile", str(sources.ROOT / "Snakefile"), "--dry-run"]
-    told = snakemake(folder, *arguments, *fixed)
-    assert not told.startswith("exit code 0")
-    assert words in told

@@ -161,12 +161,6 @@ def test_guessing_is_judged_at_the_family_wise_level() -> None:
     assert not intervals.chance_is_plausible(700, 10_240, 0.05, family=100)
 
 
-@pytest.mark.parametrize("pairs", [3, 30])
-def test_a_ratio_is_the_geometric_mean_however_many_pairs_there_are(pairs: int) -> None:
-    ratios = [1.0 + i**2 for i in range(pairs)]
-    assert intervals.ratio(ratios).value == pytest.approx(float(np.prod(ratios)) ** (1 / pairs))
-
-
 def test_bounds_of_a_mean_stay_where_values_can_lie() -> None:
     values = [0.5, 1.0, 8.0]
     assert intervals.mean(values).low < 0

@@ -24,12 +24,6 @@ def test_the_ledger_holds_every_claim_and_contradiction() -> None:
     assert all(claim.short for claim in claims if not claim.contradiction)
 
 
-def test_every_verdict_has_words_and_a_mark() -> None:
-    assert all(verdict.mark and str(verdict) == verdict.value for verdict in Verdict)
-    assert Verdict("invalid: rows unsound") is Verdict.UNSOUND
-    assert set(claims_figure.VERDICTS) == set(Verdict)
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -58,17 +52,6 @@ def test_a_wrong_ledger_is_refused_by_name(
     assert str(path) in str(error.value)
 
 
-def test_a_claim_may_not_appear_twice(tmp_path: Path) -> None:
-    entry = {"id": "a", "claim": "c", "figure": "f", "source": "s", "tests": []}
-    path = tmp_path / "claims.yaml"
-    path.write_text(
-        yaml.safe_dump({"readings": {}, "claims": [entry, {**entry, "tests": []}]}),
-        encoding="utf-8",
-    )
-    with pytest.raises(InputError, match="an id that no other claim has, not 'a' again"):
-        ledger.read(path)
-
-
 def test_table_and_figure_are_written_and_a_line_a_claim_is_printed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -94,12 +77,7 @@ def test_table_and_figure_are_written_and_a_line_a_claim_is_printed(
 
 
 def test_the_figure_shows_our_number_over_what_the_claim_asks() -> None:
-    asked = {
-        "quantity": "accuracy",
-        "experiment": "copy",
-        "model": "pointer",
-        "at": [512],
-    }
+    asked = {"quantity": "accuracy", "experiment": "copy", "model": "pointer", "at": [512]}
     test = Statement.model_validate({**asked, "rule": "at least", "value": 0.5})
     claim = Claim(id="a", claim="c", figure="50%", source="s", tests=[test])
     book = ledger.Ledger(readings={}, claims=[claim])
@@ -108,3 +86,9 @@ def test_the_figure_shows_our_number_over_what_the_claim_asks() -> None:
     assert shown.value / (shown.paper or 0) == pytest.approx(1.998)
     words = [text.get_text() for text in claims_figure.verdicts(lines).axes[0].texts]
     assert words == ["reproduced"]
+
+
+def test_every_verdict_has_words_and_a_mark() -> None:
+    assert all(verdict.mark and str(verdict) == verdict.value for verdict in Verdict)
+    assert Verdict("invalid: rows unsound") is Verdict.UNSOUND
+    assert set(claims_figure.VERDICTS) == set(Verdict)

@@ -144,11 +144,7 @@ CASES: list[tuple[str, Verdict, list[Row]]] = [
     ("comparable", NO, copies(0.5, 0.98)),
     ("comparable", UNTESTED, CONTROLS + seeds("pointer", 0.97)),
     ("comparable", UNTESTED, copies(0.97, 0.3)),
-    (
-        "same-in-inference",
-        YES,
-        CONTROLS + with_soft(0.99, 0.99),
-    ),
+    ("same-in-inference", YES, CONTROLS + with_soft(0.99, 0.99)),
     ("same-in-inference", NO, CONTROLS + with_soft(0.9, 1.0)),
     ("noise-needed", UNTESTED, CONTROLS),
     ("chain-needed", UNTESTED, CONTROLS),

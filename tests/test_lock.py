@@ -98,15 +98,6 @@ def test_who_waits_long_says_so(
     assert first.wait(timeout=20) == 0
 
 
-def test_anybody_may_take_the_lock_after_us(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "machine.lock"
-    monkeypatch.setattr(lock, "lock_path", lambda: path)
-    with lock.hold(exclusive=True):
-        assert path.stat().st_mode & 0o777 == 0o666
-
-
 DAEMON = """
 import os, sys, time
 from pathlib import Path
@@ -156,14 +147,6 @@ def test_a_planted_link_is_not_followed(tmp_path: Path) -> None:
     assert not (tmp_path / "victim").exists()
 
 
-def test_the_lock_follows_no_tmpdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(lock.OVERRIDE, raising=False)
-    monkeypatch.setattr(lock, "FOLDERS", (tmp_path / "absent", tmp_path))
-    here = lock.lock_path()
-    monkeypatch.setenv("TMPDIR", str(tmp_path / "mine"))
-    assert lock.lock_path() == here == tmp_path / "pointer-bench.lock"
-
-
 def test_a_file_system_without_locks_is_recorded_and_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -197,3 +180,11 @@ def test_a_lock_whose_file_its_holder_removes_is_taken_anew(tmp_path: Path) -> N
         taken.append(1)
     thread.join(timeout=20)
     assert taken == [1, 2]
+
+
+def test_the_lock_follows_no_tmpdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(lock.OVERRIDE, raising=False)
+    monkeypatch.setattr(lock, "FOLDERS", (tmp_path / "absent", tmp_path))
+    here = lock.lock_path()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "mine"))
+    assert lock.lock_path() == here == tmp_path / "pointer-bench.lock"

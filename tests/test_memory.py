@@ -79,12 +79,6 @@ def test_memory_freed_in_between_counts_and_is_not_added_up() -> None:
     assert found == pytest.approx(60 * MIB, rel=0.1)
 
 
-def test_a_sampled_peak_is_at_least_what_was_held_at_the_end() -> None:
-    held = {"bytes": 100}
-    found = memory._sampled_peak(lambda: held["bytes"], "sampled", lambda: held.update(bytes=170))
-    assert found == memory.Peak(70, "sampled")
-
-
 def test_without_the_kernels_mark_the_resident_size_is_sampled(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -3,16 +3,11 @@ cannot be."""
 
 from __future__ import annotations
 
-import ast
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-import torch
 
 from pointer.errors import InputError
-from pointer.trunk import LayerShape
 from workflow.bench import cli, new, registry
 
 
@@ -40,36 +35,12 @@ def test_a_file_and_a_line_are_written_and_nothing_else_changes(folder: Path) ->
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(registry, "ROOT", folder)
         found = entry()["my_mixer"]
-    assert (found.cost, found.position, found.citation) == (
-        "n log n",
-        "rotary",
-        'Me 2026, "It: works", arXiv 1',
-    )
+    assert (found.cost, found.position) == ("n log n", "rotary")
+    assert found.citation == 'Me 2026, "It: works", arXiv 1'
     assert (found.path, found.group, found.kind) == ("baselines.my_mixer:MyMixer", "own", "model")
-    assert sorted(path.name for path in folder.iterdir()) == [
-        "chunks.py",
-        "my_mixer.py",
-        "registry.yaml",
-    ]
+    made = sorted(path.name for path in folder.iterdir())
+    assert made == ["chunks.py", "my_mixer.py", "registry.yaml"]
     assert any("pointer-bench check my_mixer" in line for line in told)
-
-
-def test_the_file_is_short_formatted_and_a_causal_mixer(folder: Path) -> None:
-    new.make("my_mixer")
-    file = folder / "my_mixer.py"
-    assert len(file.read_text(encoding="utf-8").splitlines()) < 40
-    for command in (["format", "--check"], ["check", "--select", "E,F,I,B,D100"]):
-        ruff = [sys.executable, "-m", "ruff", *command, "--config", "line-length=120", str(file)]
-        assert subprocess.run(ruff, capture_output=True, check=False).returncode == 0
-    names: dict[str, object] = {}
-    code = compile(ast.parse(file.read_text(encoding="utf-8")), str(file), "exec")
-    exec(code, names)  # noqa: S102 (the file that was just written)
-    kind = names["MyMixer"]
-    mixer = kind(LayerShape(8, 2, 16, 0, 2))  # type: ignore[operator]
-    x = torch.randn(2, 5, 8)
-    y, _ = mixer(x, None)
-    assert y.shape == x.shape
-    torch.testing.assert_close(mixer(x[:, :3], None)[0], y[:, :3])
 
 
 @pytest.mark.parametrize(
@@ -119,11 +90,6 @@ def test_a_registry_that_cannot_be_written_leaves_no_file(
     with pytest.raises(OSError, match="no space"):
         new.make("my_mixer")
     assert sorted(path.name for path in folder.iterdir()) == ["chunks.py", "registry.yaml"]
-
-
-def test_class_names_never_hide_what_the_file_imports() -> None:
-    names = ("my_mixer", "a", "mixer", "x2_y")
-    assert [new.class_name(name) for name in names] == ["MyMixer", "A", "MixerLayer", "X2Y"]
 
 
 def test_the_command_tells_what_it_wrote(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -89,12 +89,6 @@ def test_a_row_names_the_model_its_path_and_the_hash_of_its_file(package: Path) 
     assert cell.path.startswith("results/runs/copy/mine/d64-s0-")
 
 
-def test_registered_models_have_a_path_and_a_hash_too() -> None:
-    known = provenance.identity(Cell.of("copy", "transformer"))
-    assert known["model_path"] == "baselines.transformer:Attention"
-    assert known["model_hash"] != provenance.identity(Cell.of("copy", "pointer"))["model_hash"]
-
-
 @pytest.mark.parametrize(
     ("name", "words"),
     [

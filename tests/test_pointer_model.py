@@ -313,14 +313,6 @@ def test_degenerate_pointers_are_named() -> None:
     assert warning == "degenerate pointer in layer 2: every position points at itself"
 
 
-def test_table_momentum_divides_by_the_rms_of_the_row() -> None:
-    table = torch.nn.Parameter(torch.zeros(2, 4))
-    table.grad = torch.tensor([[2.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 1e-6]])
-    TableMomentum([table], step=0.1, momentum=0.0).step()
-    expected = torch.tensor([[-0.2, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, -0.2]])
-    torch.testing.assert_close(table.detach(), expected, atol=1e-5, rtol=0)
-
-
 def test_every_parameter_has_one_optimiser() -> None:
     model = small()
     adam, *tables = optimizers(model, 1e-3)
@@ -348,3 +340,11 @@ def test_every_parameter_has_one_optimiser() -> None:
 def test_bad_settings_are_named_errors(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         small(**settings)
+
+
+def test_table_momentum_divides_by_the_rms_of_the_row() -> None:
+    table = torch.nn.Parameter(torch.zeros(2, 4))
+    table.grad = torch.tensor([[2.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 1e-6]])
+    TableMomentum([table], step=0.1, momentum=0.0).step()
+    expected = torch.tensor([[-0.2, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, -0.2]])
+    torch.testing.assert_close(table.detach(), expected, atol=1e-5, rtol=0)

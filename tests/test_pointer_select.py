@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from selections import Inputs, Shape, assert_same, by_loops, inputs, select_naive
 from torch import Tensor
 
-from pointer.credit import FullRangeCredit, correlate, fast_length
+from pointer.credit import FullRangeCredit
 from pointer.noise import gumbel, starts
 from pointer.select import (
     FusedSelect,
@@ -26,7 +26,6 @@ from pointer.select import (
     select,
     select_listed,
     select_plain,
-    shifted,
     targets,
 )
 from pointer.sources import chain_proposals, offset_proposals
@@ -202,11 +201,6 @@ def test_fused_gradients_are_the_same_bit_for_bit_twice(path: Select) -> None:
     assert all(torch.equal(a, b) for a, b in zip(*runs, strict=True))
 
 
-def test_shifted_moves_each_head_by_its_own_offset() -> None:
-    x = torch.arange(1.0, 9.0).view(1, 2, 4, 1)
-    assert shifted(x, torch.tensor([1, 9])).flatten().tolist() == [0, 1, 2, 3, 0, 0, 0, 0]
-
-
 def test_credit_is_the_gradient_of_dense_soft_attention_over_offsets() -> None:
     generator = torch.Generator().manual_seed(1)
     sizes, double = (2, 2, 11, 4), torch.float64
@@ -222,15 +216,3 @@ def test_credit_is_the_gradient_of_dense_soft_attention_over_offsets() -> None:
     assert torch.equal(g_out, upstream)
     # The correlation runs in float32.
     torch.testing.assert_close(g_table, expected, atol=1e-4, rtol=1e-4)
-
-
-def test_correlate_by_hand() -> None:
-    g, v = torch.zeros(1, 1, 4, 1), torch.zeros(1, 1, 4, 1)
-    g[0, 0, 3], v[0, 0, 1] = 2.0, 5.0
-    expected = torch.tensor([[0.0, 0.0, 10.0, 0.0]])
-    torch.testing.assert_close(correlate(g, v), expected, atol=1e-5, rtol=0)
-
-
-def test_fast_length_is_the_next_small_product() -> None:
-    lengths = {1: 1, 2: 2, 3: 3, 7: 8, 9: 10, 1023: 1024, 1025: 1280, 4095: 4096}
-    assert {length: fast_length(length) for length in lengths} == lengths

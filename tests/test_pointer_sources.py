@@ -12,15 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from pointer import trace
-from pointer.content import (
-    CHUNK,
-    ContentCredit,
-    buckets,
-    nearest_members,
-    propose,
-    taylor_attention,
-    without_repeats,
-)
+from pointer.content import CHUNK, ContentCredit, nearest_members, propose, taylor_attention
 from pointer.errors import InputError
 from pointer.mixer import PointerMixer
 from pointer.settings import CandidateSettings
@@ -72,18 +64,6 @@ def test_the_nearest_earlier_members_of_a_bucket_are_found(
         nearest_first = range(i - beyond, -1, -1)
         behind = [j for j in nearest_first if held[b, r, j] == wanted[b, r, i]][:members]
         assert matches[b, r, i].tolist() == behind + [-1] * (members - len(behind))
-
-
-def test_repeats_are_dropped() -> None:
-    kept = without_repeats(torch.tensor([[4, -1, 2, 4, 2, 4], [-1, -1, -1, -1, -1, -1]]))
-    assert sorted(kept[0].tolist()) == [-1, -1, -1, -1, 2, 4]
-    assert set(kept[1].tolist()) == {-1}
-
-
-def test_the_bucket_of_a_vector_is_the_signs_along_the_directions() -> None:
-    directions = torch.tensor([[1.0, 0.0], [0.0, 1.0]], dtype=torch.float64).view(1, 2, 1, 2)
-    x = torch.tensor([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]], dtype=torch.float64)
-    assert buckets(x.view(1, 1, 4, 2), directions).flatten().tolist() == [3, 1, 2, 0]
 
 
 def test_a_key_that_equals_the_query_is_proposed_however_far() -> None:
@@ -196,15 +176,6 @@ def test_the_credit_adds_nothing_to_the_value_and_reaches_queries_and_keys_alone
     assert torch.equal(g_out, upstream)
     torch.testing.assert_close((g_q, g_k), expected, atol=1e-9, rtol=1e-9)
     assert g_v is None
-
-
-def test_the_credit_is_a_switch() -> None:
-    gradients = []
-    for credited in (True, False):
-        layer, x = mixer(100, noise=0.0, content_credit=credited), normal(1, 100, 32).float()
-        layer(x, None)[0].square().sum().backward()
-        gradients.append(layer.project.weight.grad)
-    assert not torch.equal(*gradients)
 
 
 def best_block(q: Tensor, k: Tensor, i: int, target: int, size: int, region: int) -> int:

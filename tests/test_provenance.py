@@ -23,11 +23,6 @@ def test_identity_holds_known_keys_only() -> None:
     assert {known[key] for key in ("task", "tokens_budget", "chance")} == {None}
 
 
-def test_the_user_names_the_machine() -> None:
-    assert provenance.machine_label("cpu", "our node") == "our node"
-    assert provenance.cpu_name() in provenance.machine_label("cpu")
-
-
 def test_a_gpu_is_hidden_where_the_user_hides_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     provenance.gpus.cache_clear()

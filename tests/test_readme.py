@@ -13,16 +13,7 @@ from synthetic import HOSTILE, Row, copied, failed, store, timed, traced
 
 from pointer.errors import InputError
 from workflow.bench import cli
-from workflow.report import (
-    LEDGER,
-    claims,
-    estimates,
-    figures,
-    ledger,
-    models,
-    readme,
-    why,
-)
+from workflow.report import LEDGER, claims, estimates, figures, ledger, models, readme, why
 from workflow.report.__main__ import main
 from workflow.report.frame import LARGEST_TRACE_BYTES, keep, listed_rows, load
 
@@ -35,18 +26,13 @@ MARKERS = f"{BEGIN}\nreplaced\n{END}\n<!-- why:begin -->\nreplaced\n<!-- why:end
 
 def rows() -> list[Row]:
     """One machine: two models timed, one copy run, and three cells that failed or are hostile."""
+    lost = {"experiment": "copy", "model": "transformer", "distance": 512}
     return [
         timed("pointer", 2048, 200.0),
         timed("transformer", 2048, 500.0),
         failed("oom", "out of memory: 9 GiB", model="longformer", length=2048),
         copied("pointer", 512, 0.9971),
-        failed(
-            "diverged",
-            "loss is NaN at step 17",
-            experiment="copy",
-            model="transformer",
-            distance=512,
-        ),
+        failed("diverged", "loss is NaN at step 17", **lost),
         copied(HOSTILE, 512, 0.05),
     ]
 
@@ -57,23 +43,15 @@ def written(made: list[Row], folder: Path) -> dict[str, str]:
     if not (folder / "README.md").is_file():
         (folder / "README.md").write_text(f"above\n{MARKERS}below\n", encoding="utf-8")
     (folder / "docs").mkdir(exist_ok=True)
-    places = {
-        "rows": "rows",
-        "readme": "README.md",
-        "results": "docs/results.md",
-        "figures": "docs/figures",
-    }
-    arguments = [
-        text for name, place in places.items() for text in (f"--{name}", str(folder / place))
-    ]
+    places = {"rows": "rows", "readme": "README.md", "results": "docs/results.md"}
+    places["figures"] = "docs/figures"
+    arguments = [f"--{name}={folder / place}" for name, place in places.items()]
     with pytest.MonkeyPatch.context() as patch:
         nothing = dict.fromkeys(figures.FIGURES, lambda *_: Figure())
         patch.setattr(figures, "FIGURES", nothing)
         assert main(["readme", *arguments]) == 0
-    return {
-        name: (folder / name).read_text(encoding="utf-8")
-        for name in ("README.md", "docs/results.md")
-    }
+    pages = ("README.md", "docs/results.md")
+    return {name: (folder / name).read_text(encoding="utf-8") for name in pages}
 
 
 @pytest.fixture(scope="module")
@@ -161,15 +139,17 @@ def test_missing_markers_are_named(text: str) -> None:
         readme.with_block(text, "answer", "content", Path("README.md"))
 
 
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 def test_kept_rows_are_the_same_with_small_traces_and_without_weights(tmp_path: Path) -> None:
     files = {"trace": "trace.json", "weights": "weights.safetensors"}
     manifest = store([*rows(), traced(512, files=files), traced(1024)], tmp_path / "runs")
     (tmp_path / "runs" / "6.weights.safetensors").write_bytes(b"weights")
     (tmp_path / "runs" / "7.trace.json").write_text(" " * LARGEST_TRACE_BYTES, encoding="utf-8")
     kept = keep(listed_rows(manifest), tmp_path / "kept", replace=True)
-    files_kept = {
-        path: path.read_bytes() for path in (tmp_path / "kept").rglob("*") if path.is_file()
-    }
+    files_kept = contents(tmp_path / "kept")
     assert set(kept) == set(files_kept)
     machine = tmp_path / "kept" / "intel-r-xeon-r-processor-2-10ghz-2-cores"
     assert set(files_kept) == {
@@ -181,9 +161,7 @@ def test_kept_rows_are_the_same_with_small_traces_and_without_weights(tmp_path: 
     made = json.loads((tmp_path / "runs" / "0.json").read_text())
     assert lines[0] == {**made, "file": f"efficiency/{made['session']}/0.json"}
     keep(listed_rows(manifest), tmp_path / "kept", replace=True)
-    assert {
-        path: path.read_bytes() for path in (tmp_path / "kept").rglob("*") if path.is_file()
-    } == files_kept
+    assert contents(tmp_path / "kept") == files_kept
 
 
 @pytest.fixture(scope="module")
@@ -217,12 +195,8 @@ def test_the_example_in_the_readme_prints_what_stands_below_it(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(root)
-    block = (
-        Path("README.md")
-        .read_text(encoding="utf-8")
-        .partition("```console\n$ pointer-bench ")[2]
-        .partition("```")[0]
-    )
+    text = Path("README.md").read_text(encoding="utf-8")
+    block = text.partition("```console\n$ pointer-bench ")[2].partition("```")[0]
     command, _, output = block.partition("\n")
     assert cli.main([*shlex.split(command), "--results", str(tmp_path)]) == 0
     assert capsys.readouterr().out == output
@@ -238,8 +212,6 @@ def test_commands_below_the_tables_are_answered(
     commands = re.findall(r"^Rows: `pointer-bench why (.+)`$", text, re.MULTILINE)
     assert commands
     for quantity, *words in map(shlex.split, commands):
-        given = {
-            name.removeprefix("--"): value
-            for name, value in zip(words[::2], words[1::2], strict=True)
-        }
+        names = [name.removeprefix("--") for name in words[::2]]
+        given = dict(zip(names, words[1::2], strict=True))
         assert len(why.select(table, quantity, given)) > 0

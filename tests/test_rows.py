@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from workflow.bench import rows
 from workflow.bench.cell import Cell
@@ -35,12 +33,6 @@ def test_a_row_comes_back_as_it_was_written(tmp_path: Path, row: dict[str, Any])
     assert set(written) == set(rows.keys())
 
 
-def test_writing_again_gives_the_same_digest(tmp_path: Path, row: dict[str, Any]) -> None:
-    first = write_row(tmp_path / "a.json", row)
-    assert write_row(tmp_path / "b.json", first)["digest"] == first["digest"]
-    assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
-
-
 def test_an_altered_row_is_refused(tmp_path: Path, row: dict[str, Any]) -> None:
     path = tmp_path / "row.json"
     content = write_row(path, row)
@@ -48,18 +40,6 @@ def test_an_altered_row_is_refused(tmp_path: Path, row: dict[str, Any]) -> None:
         path.write_text(json.dumps({**content, key: value}))
         with pytest.raises(RowError, match="digest"):
             read_row(path)
-
-
-@given(cut=st.floats(0, 1, exclude_max=True))
-def test_a_truncated_row_is_refused(
-    tmp_path_factory: pytest.TempPathFactory, row: dict[str, Any], cut: float
-) -> None:
-    path = tmp_path_factory.mktemp("rows") / "row.json"
-    write_row(path, row)
-    whole = path.read_bytes().rstrip()
-    path.write_bytes(whole[: int(cut * len(whole))])
-    with pytest.raises(RowError, match=r"row\.json"):
-        read_row(path)
 
 
 @pytest.mark.parametrize(
@@ -83,23 +63,10 @@ def test_what_the_schema_lacks_is_not_written(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("content", ["", "[]", "3", "{}", "\x00", '{"schema": 2}'])
-def test_other_files_are_no_rows(tmp_path: Path, content: str) -> None:
-    path = tmp_path / "row.json"
-    with pytest.raises(RowError, match=r"row\.json"):
-        read_row(path)
-    path.write_text(content)
-    with pytest.raises(RowError, match=r"row\.json"):
-        read_row(path)
-
-
 def test_what_does_not_apply_is_not_written(tmp_path: Path, row: dict[str, Any]) -> None:
     written = write_row(tmp_path / "row.json", row)
-    assert (written["step_ms"], written["peak_memory_bytes"], written["warnings"]) == (
-        None,
-        None,
-        [],
-    )
+    assert written["step_ms"] is written["peak_memory_bytes"] is None
+    assert written["warnings"] == []
     content = json.loads((tmp_path / "row.json").read_text())
     assert None not in content.values()
     assert content["task"] == {"name": "copy", "distance": 512}

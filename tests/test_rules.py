@@ -97,12 +97,7 @@ def test_cells_become_one_verdict(outcomes: list[Outcome], verdict: Verdict) -> 
     assert combine(outcomes) == verdict
 
 
-STRENGTH = (
-    Verdict.NOT_REPRODUCED,
-    Verdict.INCONCLUSIVE,
-    Verdict.PARTIALLY,
-    Verdict.REPRODUCED,
-)
+STRENGTH = (Verdict.NOT_REPRODUCED, Verdict.INCONCLUSIVE, Verdict.PARTIALLY, Verdict.REPRODUCED)
 OUTCOMES = st.lists(st.sampled_from(list(Outcome)), min_size=1, max_size=6)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import signal
 import subprocess
@@ -15,7 +14,6 @@ from typing import Any
 
 import pytest
 
-from pointer.errors import InputError
 from workflow.bench.cell import Cell
 from workflow.bench.outcomes import StoppedError
 from workflow.bench.rows import child, contracts, provenance, read_row, run, write_row
@@ -113,34 +111,9 @@ def test_a_kill_by_somebody_is_no_result(
         measured(tmp_path, f"{UNIGNORED}; os.kill(os.getpid(), signal.{name})")
 
 
-def test_the_kernels_count_is_read_or_missing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(child, "VMSTAT", tmp_path / "vmstat")
-    assert child.memory_kills() is None
-    (tmp_path / "vmstat").write_text("nr_free_pages 12\noom_kill 7\n")
-    assert child.memory_kills() == 7
-
-
 def test_a_full_disk_is_no_result(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No space left on device"):
         measured(tmp_path, ended("full", ""))
-
-
-def test_a_folder_named_from_here_is_found_by_the_worker(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "worker.py").write_text(BEFORE + OK)
-    Path("files").mkdir()
-    cell = Cell.of("copy", "chance", memory_limit_bytes=2**30)
-    (row,) = run.run([cell], Path("files"), [sys.executable, str(tmp_path / "worker.py")])
-    assert (row["status"], row["steps"]) == ("ok", 1)
-
-
-def test_bad_settings_that_only_the_worker_sees_are_bad_input(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"^no such setting$"):
-        measured(tmp_path, ended("bad_input", "no such setting"))
 
 
 def test_rows_that_a_killed_child_had_finished_are_kept(tmp_path: Path) -> None:
@@ -248,17 +221,6 @@ def test_the_cell_alone_says_how_many_threads_numba_has(
     result.write_text(json.dumps({"kind": "ok", "rows": [row]}))
     """
     assert measured(tmp_path, body)["warnings"] == ["free"]
-
-
-def test_the_worker_is_told_every_setting(tmp_path: Path) -> None:
-    body = """
-    request = json.loads(Path(sys.argv[1]).read_text())
-    row = {"status": "ok", "warnings": [json.dumps(request["cells"][0])]}
-    result.write_text(json.dumps({"kind": "ok", "rows": [row]}))
-    """
-    row = measured(tmp_path, body, seed=7)
-    assert json.loads(row["warnings"][0]) == row["settings"]
-    assert row["settings"]["seed"] == 7
 
 
 CELL = Cell.of("copy", "chance")

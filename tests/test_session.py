@@ -36,31 +36,6 @@ def test_every_round_steps_every_model_once_in_an_order_of_its_own() -> None:
     assert all(len(one.wall_ms) == len(one.processor_ms) == 40 for one in members)
 
 
-def test_the_same_seed_gives_the_same_orders() -> None:
-    orders = []
-    for _ in range(2):
-        calls: list[str] = []
-        session.run([member(name, calls) for name in "abc"], seconds=0, seed=1, least_rounds=20)
-        orders.append(calls)
-    assert orders[0] == orders[1]
-
-
-def test_a_model_without_memory_leaves_the_session_and_harms_no_other() -> None:
-    calls: list[str] = []
-    left = [3]
-
-    def step() -> float:
-        left[0] -= 1
-        if not left[0]:
-            raise MemoryError("no room")
-        return 1e-3
-
-    members = [member("a", calls), Member("big", step), member("b", calls)]
-    session.run(members, seconds=0, seed=0, least_rounds=6)
-    assert [len(one.wall_ms) for one in members] == [6, 0, 6]
-    assert isinstance(members[1].failure, MemoryError)
-
-
 def burn(until: float) -> None:
     while time.monotonic() < until:
         pass

@@ -22,23 +22,18 @@ def test_a_text_is_cut_at_90_and_95_percent(tmp_path: Path) -> None:
     text = tmp_path / "text"
     text.write_bytes(bytes(range(100)))
     parts = {name: part.tolist() for name, part in corpus(str(text)).splits.items()}
-    assert parts == {
-        "train": list(range(90)),
-        "check": list(range(90, 95)),
-        "evaluate": list(range(95, 100)),
-    }
+    assert parts["train"] == list(range(90))
+    assert parts["check"] == list(range(90, 95))
+    assert parts["evaluate"] == list(range(95, 100))
 
 
 def test_streams_read_their_own_split(tmp_path: Path) -> None:
     text = tmp_path / "text"
     text.write_bytes(b"a" * 900 + b"b" * 50 + b"c" * 50)
-    read = {
-        stream: set(
-            np.unique(task(str(text), 20).sequences(generator(stream, 0, 0), 50, stream)[0])
-        )
-        for stream in ("train", "timing", "check", "trace", "evaluate")
-    }
-    assert read == {"train": {97}, "timing": {97}, "check": {98}, "trace": {98}, "evaluate": {99}}
+    split = {"train": b"a", "timing": b"a", "check": b"b", "trace": b"b", "evaluate": b"c"}
+    for stream, letter in split.items():
+        tokens, _ = task(str(text), 20).sequences(generator(stream, 0, 0), 50, stream)
+        assert set(np.unique(tokens)) == {*letter}
 
 
 def test_the_public_codes_targets_are_its_inputs() -> None:
@@ -56,14 +51,6 @@ def test_bits_a_byte_are_the_loss_in_bits_beside_those_of_guessing(tmp_path: Pat
     assert facts["bits_per_byte"] == pytest.approx(2.0)
     assert facts["bits_per_byte_guessing"] == pytest.approx(1.5, abs=0.01)
     assert task(str(text)).chance == pytest.approx(0.5, abs=0.01)
-
-
-def test_another_text_has_another_hash(tmp_path: Path) -> None:
-    hashes = []
-    for name, content in (("a", b"x" * 1000), ("b", b"y" * 1000), ("c", b"x" * 1000)):
-        (tmp_path / name).write_bytes(content)
-        hashes.append(corpus(str(tmp_path / name)).data_hash)
-    assert hashes[0] == hashes[2] != hashes[1]
 
 
 def test_a_text_that_cannot_be_read_or_is_too_short_is_refused(tmp_path: Path) -> None:

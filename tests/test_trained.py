@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
 
 from workflow.bench import experiments, outside, registry
 from workflow.bench.cell import Cell
@@ -66,12 +65,6 @@ def test_a_control_that_says_that_it_sees_the_future_gets_its_score(tmp_path: Pa
     assert (found["status"], found["reason"]) == ("ok", None)
 
 
-def test_an_honest_model_gets_its_score(tmp_path: Path) -> None:
-    found = row(tmp_path, "mqar", outside.joined("honest", "planted:Honest"))
-    assert (found["status"], found["reason"]) == ("ok", None)
-    assert found["accuracy"] >= 0
-
-
 HONEST = [
     name for name in registry.names() if registry.info(name).trained and registry.info(name).causal
 ]
@@ -85,13 +78,3 @@ def test_no_model_of_the_suite_is_refused(name: str) -> None:
         for parameter in model.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
     audit(model, settings.learned(), CPU)
-
-
-def test_untrained_controls_are_exempt() -> None:
-    class Control(nn.Module):
-        trainable = False
-
-        def forward(self, tokens: Tensor) -> Tensor:
-            raise AssertionError("it was run")
-
-    audit(Control(), cell("mqar", "oracle-copy").resolved().learned(), CPU)

@@ -10,7 +10,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-import torch
 
 from pointer import select
 
@@ -90,23 +89,3 @@ def test_each_kind_of_device_gets_its_own_selection(monkeypatch: pytest.MonkeyPa
     assert [kernel(device) for device in ("cpu", "cuda", "mps")] == ["numba", "triton", None]
     monkeypatch.setitem(sys.modules, "pointer.select_triton", None)  # the package is absent
     assert kernel("cuda") is None
-
-
-def test_select_hands_a_device_what_its_kernel_takes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Groups folded, contiguous, and the noise's starts on the device; the shape of the answer."""
-    shapes: list[tuple[int, ...]] = []
-
-    class Kernel:
-        @staticmethod
-        def apply(*arguments: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-            shapes.extend(tuple(t.shape) for t in arguments[:6])
-            assert all(t.is_contiguous() for t in arguments[:6])
-            return arguments[2].clone(), torch.zeros(arguments[0].shape[:2], dtype=torch.int64)
-
-    monkeypatch.setattr(select, "fused_select", lambda device: Kernel if device == "cpu" else None)
-    q, v = torch.randn(2, 5, 3, 4).transpose(1, 2), torch.randn(2, 3, 5, 6)
-    offsets = torch.arange(2).expand(3, -1)
-    out, choice = select.select(q, q, v, torch.zeros(3, 2), offsets, select.Noise())
-    assert shapes == [(6, 5, 4), (6, 5, 4), (6, 5, 6), (3, 2), (3, 2), (6,)]
-    assert out.shape == v.shape
-    assert choice.shape == (2, 3, 5)

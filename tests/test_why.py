@@ -3,6 +3,7 @@ again."""
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -14,44 +15,27 @@ from workflow.report import commands
 from workflow.report.__main__ import main as report
 from workflow.report.estimates import KEY
 
+STEPS_MS = {"pointer": 100.0, "transformer": 250.0}
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Rows of a reference, with nothing computed from them yet."""
     out = tmp_path_factory.mktemp("why")
-    rows = [
-        timed(
-            model,
-            2048,
-            step,
-            machine=machine,
-            repeat=repeat,
-            command=f"run {model} {machine} {repeat}",
-        )
-        for model, step in (("pointer", 100.0), ("transformer", 250.0))
-        for machine in ("first machine", "second machine")
-        for repeat in range(3)
-    ]
-    rows += [
-        copied("pointer", distance, 0.99, tokens_budget=tokens)
-        for distance in (512, 1024)
-        for tokens in (5, 6)
-    ]
+    rows = []
+    machines = ("first machine", "second machine")
+    for model, machine, repeat in itertools.product(STEPS_MS, machines, range(3)):
+        at = {"machine": machine, "repeat": repeat, "command": f"run {model} {machine} {repeat}"}
+        rows.append(timed(model, 2048, STEPS_MS[model], **at))
+    for distance, tokens in itertools.product((512, 1024), (5, 6)):
+        rows.append(copied("pointer", distance, 0.99, tokens_budget=tokens))
     synthetic.store(rows, out / "reference")
     return out
 
 
 def ask(folder: Path, *arguments: str) -> int:
-    return main(
-        [
-            "why",
-            *arguments,
-            "--results",
-            str(folder / "results"),
-            "--reference",
-            str(folder / "reference"),
-        ]
-    )
+    places = ["--results", str(folder / "results"), "--reference", str(folder / "reference")]
+    return main(["why", *arguments, *places])
 
 
 SPEEDUP = ("speedup", "--model", "pointer", "--against", "transformer", "--length", "2048")
@@ -81,10 +65,8 @@ def test_every_machine_is_shown_where_none_is_named(
 def test_the_estimates_of_a_results_folder_come_first(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    rows = [
-        timed("pointer", 512, 100.0, machine="m"),
-        timed("transformer", 512, 300.0, machine="m"),
-    ]
+    times = {"pointer": 100.0, "transformer": 300.0}
+    rows = [timed(model, 512, step, machine="m") for model, step in times.items()]
     manifest = synthetic.store(rows, tmp_path / "rows")
     results = tmp_path / "results"
     assert report(["collect", "--manifest", str(manifest), "--out", str(results)]) == 0

@@ -3,7 +3,6 @@ beside another."""
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import re
@@ -21,6 +20,7 @@ from workflow.report import figures, tables
 
 TINY = """
 tier: tiny
+extends: default
 devices: [cpu]
 threads: 1
 lengths: [32]
@@ -31,30 +31,8 @@ experiments:
     {models: [chance], controls: none, tokens: 4000, evaluate_symbols: 100,
      restrict: {control: {distances: [8, 16]}}}
   efficiency: {models: [transformer], controls: none, batch: 1, repeats: 1, session_seconds: 0}
-  interpretability: null
-  untrained: null
-  repository: null
-  memory: null
-  bytes: null
 """
 ROWS = 5  # two of the session: a twin
-TURNS = """
-tier: turns
-devices: [cpu]
-threads: 1
-lengths: [16, 32]
-repeats: 2
-experiments:
-  complexity: null
-  copy: null
-  interpretability: null
-  untrained: null
-  repository: null
-  memory: null
-  bytes: null
-  efficiency:
-    {models: [transformer, longformer], controls: none, batch: 1, session_seconds: 0}
-"""
 RULES = sources.ROOT / "workflow" / "rules"
 
 
@@ -121,19 +99,6 @@ def _first_row(runs: Path, pipeline: subprocess.Popen[str]) -> Path:
             return row
         time.sleep(0.05)
     raise AssertionError("no row was ever finished")
-
-
-@pytest.mark.full
-def test_sessions_run_one_at_a_time_in_the_order_of_the_plan(tmp_path: Path) -> None:
-    (tmp_path / "turns.yaml").write_text(TURNS)
-    asked = ["collect", "--configfile", str(tmp_path / "turns.yaml"), "--cores", "4"]
-    code, output = pipelines.snakemake(tmp_path, *asked)
-    assert code == 0, output
-    rows = sorted(pipelines.rows(tmp_path).values(), key=lambda row: str(row["started"]))
-    ran = [(row["repeat"], row["length"]) for row in rows if row["model"] == "longformer"]
-    assert ran == list(itertools.product((0, 1), (16, 32)))
-    for before, after in itertools.pairwise(rows):
-        assert before["session"] == after["session"] or before["ended"] < after["started"]
 
 
 def test_a_timing_row_claims_every_core_and_no_rule_of_a_baseline(

@@ -14,7 +14,7 @@ import math
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
@@ -32,8 +32,6 @@ TRAINING = ("task", "tokens", "lr", "stop_accuracy", "evaluate_symbols", "schedu
 TIMING = ("session", "twin", "session_seconds")
 LIMITS = ("timeout_s", "memory_limit_bytes")
 AnyTask: Any = tasks.any_task()
-DEVICES: tuple[str, ...] = get_args(Device)
-DTYPES: tuple[str, ...] = get_args(Dtype)
 RUNS = "results/runs"
 PAPER = "paper"  # the session of the paper's models
 SESSION = "^[a-z][a-z0-9_-]{0,39}$"
@@ -53,11 +51,9 @@ def _setting(default: Any, description: str, **bounds: Any) -> Any:
 class Trunk(Closed):
     """The trunk that all models share (paper section 3.1)."""
 
-    layers: Whole = Field(default=6, ge=1, le=128, description="layers of the trunk")
-    width: Whole = Field(
-        default=256, ge=8, le=8192, description="channels of the trunk, a multiple of its heads"
-    )
-    heads: Whole = Field(default=8, ge=1, le=256, description="attention heads")
+    layers: Whole = _setting(6, "layers of the trunk", ge=1, le=128)
+    width: Whole = _setting(256, "channels of the trunk, a multiple of its heads", ge=8, le=8192)
+    heads: Whole = _setting(8, "attention heads", ge=1, le=256)
 
     @model_validator(mode="after")
     def _heads_divide_the_width(self) -> Trunk:
@@ -77,7 +73,7 @@ def _known_experiment(name: str) -> str:
 
 def _known_model(name: str) -> str:
     registry.info(name)
-    if registry.without_ending(name)[0] != name:
+    if registry.without_ending(name)[1] != "source":
         accepted = "a name alone; `--short-convolution` gives it one or takes it away"
         raise InputError.about("model", name, accepted, registry.WHERE)
     return name

@@ -23,13 +23,7 @@ from pointer import selfcheck
 from pointer.errors import InputError
 from workflow.bench.cell import Cell
 from workflow.bench.measure import devices, memory, models, session, timing
-from workflow.bench.measure.causality import (
-    SYMBOLS,
-    logits_of,
-    pasts,
-    random_tokens,
-    require_same,
-)
+from workflow.bench.measure.causality import SYMBOLS, logits_of, pasts, random_tokens, require_same
 from workflow.bench.measure.contract import Check
 from workflow.bench.rows import lock, provenance, write_atomically
 

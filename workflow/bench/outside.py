@@ -12,10 +12,10 @@ from __future__ import annotations
 import ast
 import re
 import sys
-from pathlib import Path
 from typing import Any
 
 from pointer.errors import InputError
+from workflow.bench.sources import find_file
 
 PATH = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*"
 DEFAULTS = {"cost": "linear", "position": "not stated", "citation": "not stated"}
@@ -33,7 +33,7 @@ def fields(name: str, path: str, where: str) -> dict[str, Any]:
     if not re.fullmatch(PATH, path):
         raise InputError.about(f"path of model {name}", path, '"package.module:Class"', where)
     module, _, attribute = path.partition(":")
-    source = file(module)
+    source = find_file(module, sys.path)
     if source is None:
         accepted = f"a module on Python's path ({len(sys.path)} folders; PYTHONPATH adds yours)"
         raise InputError.about(f"module of model {name}", module, accepted, where)
@@ -59,14 +59,3 @@ def _declared(node: ast.ClassDef) -> dict[str, Any]:
         if isinstance(target, ast.Name) and isinstance(statement.value, ast.Constant):
             values[target.id] = statement.value.value
     return {name: value for name, value in values.items() if name in DECLARED}
-
-
-def file(module: str) -> Path | None:
-    """Return the source file of a module on Python's path, found without running any code; None
-    if there is none."""
-    for folder in sys.path:
-        stem = Path(folder, *module.split("."))
-        for candidate in (stem.with_suffix(".py"), stem / "__init__.py"):
-            if candidate.is_file():
-                return candidate
-    return None

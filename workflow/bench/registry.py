@@ -13,14 +13,13 @@ import inspect
 import pkgutil
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_type_hints
 
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from pointer.errors import MIXER_SETTINGS, InputError
 from workflow.bench import outside
-from workflow.bench.sources import ROOT, find_file
+from workflow.bench.sources import ROOT
 from workflow.bench.validation import Closed, Flag, Text, expected, input_error, read_yaml
 
 if TYPE_CHECKING:
@@ -224,8 +223,3 @@ def check_settings(name: str, kind: Any, settings: Mapping[str, Any]) -> None:
             adapter.validate_python(value)
         except ValidationError as error:
             raise InputError.about(setting, value, expected(error), MIXER_SETTINGS) from error
-
-
-def module_file(module: str) -> Path | None:
-    """Return the file of a module, in the repository or outside."""
-    return find_file(module) or outside.file(module)

@@ -90,9 +90,7 @@ def by_file(cells: Iterable[Cell]) -> dict[str, tuple[Cell, ...]]:
         shared = cell.model_dump(mode="json", exclude={"model", "mixer", "twin"})
         name = json.dumps(shared, sort_keys=True) if cell.timing else cell.path
         groups.setdefault(name, []).append(cell)
-    return {path(tuple(group)): tuple(group) for group in groups.values()}
-
-
-def path(cells: tuple[Cell, ...]) -> str:
-    """Return the file of the rows of a session, or of a single cell that is not timed."""
-    return Session(cells).path if cells[0].timing else cells[0].path
+    files = {}
+    for group in map(tuple, groups.values()):
+        files[Session(group).path if group[0].timing else group[0].path] = group
+    return files

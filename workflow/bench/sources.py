@@ -20,8 +20,11 @@ def content_hash(paths: Iterable[Path], *further: str) -> str:
     return seal.hexdigest()[:16]
 
 
-def find_file(module: str) -> Path | None:
-    """Return the file of a module of this project; None where it has none of that name."""
-    stem = ROOT.joinpath(*module.split("."))
-    files = (stem.with_suffix(".py"), stem / "__init__.py")
-    return next((file for file in files if file.is_file()), None)
+def find_file(module: str, folders: Iterable[Path | str] = (ROOT,)) -> Path | None:
+    """Return the file of a module in the first folder that has one, without running any code."""
+    for folder in folders:
+        stem = Path(folder, *module.split("."))
+        for file in (stem.with_suffix(".py"), stem / "__init__.py"):
+            if file.is_file():
+                return file
+    return None

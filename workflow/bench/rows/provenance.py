@@ -14,6 +14,7 @@ import shlex
 import shutil
 import socket
 import subprocess
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -93,7 +94,7 @@ def model_files(model: str) -> list[Path]:
     """Return the file of a model's class, then those that it imports (of its package, or beside it,
     outside the suite), and that of the convolution which it is given."""
     module = registry.info(model).path.partition(":")[0]
-    own = registry.module_file(module)
+    own = find_file(module, (ROOT, *sys.path))
     if own is None:
         return []
     given = registry.without_ending(model)[1] != "source"
