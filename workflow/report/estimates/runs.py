@@ -299,9 +299,9 @@ def as_estimates(
 
 
 def largest_budget(chosen: pd.DataFrame) -> pd.DataFrame:
-    """Return estimates without those that a finished one of more training tokens stands for: what
-    was not learned in fewer says nothing against it."""
+    """Return estimates without those that a finished one of more training tokens stands for, at
+    whatever rate: what was not learned in fewer says nothing against it."""
     finished = chosen["tokens"].where(chosen["status"] == "ok")
-    same = [chosen[key] for key in KEY if key != "tokens"]
+    same = [chosen[key] for key in KEY if key not in ("tokens", "learning_rate")]
     most = finished.groupby(same, dropna=False).transform("max")
     return chosen[most.isna() | (chosen["tokens"] >= most)]
