@@ -340,7 +340,10 @@ def ablation(experiment: str, title: str, estimates: Table, _: Table) -> Figure:
     keys.append(style.key("budget", ":"))
     common = next(iter(chosen["shared"]), "")
     note = f"All rows: {common}. " if common else ""
-    parts = {f"D = {distance} tokens": group for distance, group in ran.groupby("x")}
+    groups = {f"D = {distance} tokens": group for distance, group in ran.groupby("x")}
+    # A distance with one setting compares nothing.
+    compared = {name: group for name, group in groups.items() if len(group) > 1}
+    parts = compared or groups
     missing, height = f"No {experiment} row has finished yet", 0.75 + 0.175 * len(order)
     return style.figure(
         title, parts, draw,
@@ -352,7 +355,7 @@ def _tokens_axis(axis: Axes, least: float, budget: float) -> None:
     """Make x logarithmic in tokens, with `never` as the last tick. least: NaN where all never."""
     low = 0.7 * np.fmin(least, budget)
     steps = [step * 10.0**power for power, step in itertools.product(range(2, 12), (1, 2, 5))]
-    ticks = [tick for tick in steps if low <= tick <= budget]
+    ticks = [tick for tick in steps if low <= tick < budget]
     axis.set_xscale("log")
     axis.set_xlim(low, 1.25 * NEVER * budget)
     axis.xaxis.set_major_locator(FixedLocator([*ticks, NEVER * budget]))

@@ -102,7 +102,11 @@ class Section:
             paragraphs.append(f"Rows: `{part.command(table.data)}`\n")
         if self.figure:
             paragraphs.append(f"![{self.caption}]({figures_link}/{self.figure}.png)\n")
-        return "\n".join(paragraphs) if made else ""
+        return "\n".join(paragraphs) if self.has_numbers(numbers) else ""
+
+    def has_numbers(self, numbers: pd.DataFrame) -> bool:
+        """Return whether there are estimates for its tables, or for its figure alone."""
+        return bool(self.tables(numbers) if self.parts else len(self.drawn(numbers)))
 
 
 def _side_by_side(wide: pd.DataFrame) -> tuple[pd.DataFrame, str]:
@@ -191,6 +195,15 @@ SECTIONS = (
         "copy_accuracy",
         "Copy accuracy by distance with 97.5% intervals, beside the paper's values",
         _drawn(COPIED, ("",)),
+    ),
+    Section(
+        "How much training a distance takes",
+        "Tokens until 95% on a small trunk, at the rate that a search chose at D=256, with a fit "
+        "and its prediction. Rows: `pointer-bench why tokens_to_95_exponent`.",
+        (),
+        "curves",
+        "Tokens until 95% copy accuracy by distance, with fitted exponents",
+        lambda numbers: numbers[(numbers["experiment"] == "copy") & (numbers["trunk"] == "2x64x2")],
     ),
     Section(
         "What makes it learn",
@@ -331,7 +344,7 @@ def write(source: Path, readme: Path, page_file: Path, drawings: Path) -> list[P
     report = page_file.with_name("report.md")
     write_atomically(report, document(rows, book, lines))
     write_atomically(readme, text)
-    shown = [section for section in SECTIONS if section.figure and section.tables(numbers)]
+    shown = [section for section in SECTIONS if section.figure and section.has_numbers(numbers)]
     return [
         readme,
         page_file,

@@ -115,7 +115,7 @@ def figure(
 def _legend(drawn: Figure, looks: Mapping[str, Look], keys: Sequence[Line2D], note: str) -> None:
     """Put the legend below all panels; the figure grows by the height that it needs."""
     handles = [
-        Line2D([], [], label=models.plain(name), **look.options) for name, look in looks.items()
+        Line2D([], [], label=models.plain(name, 80), **look.options) for name, look in looks.items()
     ]
     handles += keys
     if not handles:
