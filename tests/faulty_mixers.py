@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -150,17 +151,38 @@ class Forgets(Good):
 
 
 class Counts(Good):
-    """Halves its output from the fourth training pass on, which it counts where no checkpoint
-    looks."""
+    """Counts its training passes where no checkpoint looks, for later."""
+
+    _passes = 0
+
+    def forward(self, x: Tensor, carry: Any) -> tuple[Tensor, Any]:
+        self._passes += self.training
+        return super().forward(x, carry)
+
+
+class Lists(Good):
+    """Keeps its last inputs in a list in a dictionary."""
 
     def __init__(self, shape: LayerShape) -> None:
         super().__init__(shape)
-        self.passes: list[None] = []
+        self.seen: dict[str, list[Tensor]] = {"inputs": []}
+
+    def forward(self, x: Tensor, carry: Any) -> tuple[Tensor, Any]:
+        self.seen["inputs"].append(x.detach())
+        return super().forward(x, carry)
+
+
+class Closure(Good):
+    """Halves its output from the fourth training pass on, which it counts out of sight."""
+
+    def __init__(self, shape: LayerShape) -> None:
+        super().__init__(shape)
+        passes = itertools.count()
+        self.factor = lambda: 1 if next(passes) < 3 else 2
 
     def forward(self, x: Tensor, carry: Any) -> tuple[Tensor, Any]:
         y, carry = super().forward(x, carry)
-        self.passes += [None] * self.training
-        return y / (2 if len(self.passes) > 3 else 1), carry
+        return (y / self.factor() if self.training else y), carry
 
 
 class EvenOnly(Good):
@@ -287,6 +309,13 @@ class Outside(Good):
         numbers = x.detach().numpy()
         squares = np.tril(numbers @ numbers.transpose(0, 2, 1)) @ numbers
         return y + 1e-3 * torch.from_numpy(squares), carry
+
+
+class Understates(Outside):
+    """Declares less than that."""
+
+    def flops(self, batch: int, length: int) -> tuple[int, int]:
+        return 10 * batch * length, 20 * batch * length
 
 
 class KeepsOutputs(Good):

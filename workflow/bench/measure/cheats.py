@@ -3,6 +3,8 @@ counts, outputs that are kept, and what others share, changed."""
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -19,6 +21,11 @@ from workflow.bench.measure.training import supervised_loss
 # By which data leaves torch, for numpy, numba, C or another process.
 EXITS = (Tensor.numpy, Tensor.__array__, Tensor.__dlpack__, Tensor.data_ptr, Tensor.tolist)
 COUNTED_OPERATORS = ("aten", "prim", "prims", "profiler")
+TIMED = (2048, 8192)  # lengths at which a forward pass takes long enough to be timed
+REPEATS = 5
+# How many times more processor time may grow than counted work: measured are 0.9 to 1.2 for
+# pointer, 6 for a hidden N x N product.
+FASTER = 2.5
 
 
 class _Exits(TorchFunctionMode):
@@ -55,7 +62,7 @@ class _Operators(TorchDispatchMode):
 def work_in_torch(subject: Subject) -> None:
     """All work is torch's, which is counted, unless the mixer declares its own by `flops`."""
     model, tokens = subject.small().train(), random_tokens(2, ODD)
-    if any(hasattr(module, "flops") for module in model.modules()):
+    if _declares(model):
         return
     with _Exits(tokens.numel()) as exits, _Operators() as operators:
         logits = model(tokens)
@@ -65,6 +72,32 @@ def work_in_torch(subject: Subject) -> None:
     if left:
         advice = "declare its operations by `flops(batch, length)`"
         raise Broken(f"data leaves torch by {left}, where no work is counted: {advice}")
+
+
+def work_as_declared(subject: Subject) -> None:
+    """Processor time grows with N no faster than counted work, where mixers declare their own."""
+    model = {length: subject.build(length).eval() for length in TIMED}
+    short, long = TIMED
+    if not _declares(model[short]):
+        return
+    seconds = dict.fromkeys(TIMED, math.inf)
+    for length in TIMED * REPEATS:
+        tokens = random_tokens(1, length)
+        started = time.process_time()
+        logits_of(model[length], tokens)
+        seconds[length] = min(seconds[length], time.process_time() - started)
+    taken = seconds[long] / seconds[short]
+    counted = (
+        flops.count(model[long], 1, long).forward / flops.count(model[short], 1, short).forward
+    )
+    if taken > FASTER * counted:
+        grows = f"grows {taken:.1f}-fold from N = {short} to {long}"
+        declared = f"the work that is counted or declared {counted:.1f}-fold"
+        raise Broken(f"processor time {grows}, {declared}: declare all of it by `flops`")
+
+
+def _declares(model: nn.Module) -> bool:
+    return any(hasattr(module, "flops") for module in model.modules())
 
 
 def work_on_known_tokens(subject: Subject) -> None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import json
+import operator
 import tempfile
 import threading
 import traceback
@@ -21,7 +23,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from pointer.errors import InputError
+from pointer.errors import MIXER_SETTINGS, InputError
 from pointer.optim import optimizers
 from pointer.trunk import Mixer, count_parameters
 from workflow.bench import registry
@@ -42,7 +44,12 @@ from workflow.bench.measure.causality import (
     random_tokens,
     require_same,
 )
-from workflow.bench.measure.cheats import shared_state, work_in_torch, work_on_known_tokens
+from workflow.bench.measure.cheats import (
+    shared_state,
+    work_as_declared,
+    work_in_torch,
+    work_on_known_tokens,
+)
 from workflow.bench.measure.checkpoint import Checkpoint, History
 from workflow.bench.measure.training import set_progress, supervised_loss
 from workflow.bench.outcomes import EnvironmentFault, of_environment
@@ -55,6 +62,7 @@ PARITY_LENGTH = 2048
 COUNTED = 2048  # work is counted at this length and at twice as much
 # The most that doubling N may multiply counted work by.
 GROWTH = {"linear": 2.02, "n log n": 2.25, "quadratic": 4.1, "quadratic-unfused": 4.1}
+GROWS = "counted work of a training step grows"
 IN_LOOP = "x[:, i] in a loop has a gradient as large as x, x.unbind(1) has not"
 SUITE = ROOT / "workflow"
 CPU = torch.device("cpu")
@@ -89,11 +97,18 @@ def check(name: str, mixer: Mapping[str, Any] | None = None) -> Iterator[Check]:
         except Exception:  # a fault of the model: `builds` reports it
             pass
     variant = bool(mixer) and entry.group != "own"
-    cost = "n log n" if variant and entry.cost == "linear" else entry.cost
+    declared: registry.Cost = "n log n" if variant and entry.cost == "linear" else entry.cost
     control = entry.kind == "control"
     small = partial(build, **SMALL)
-    kind = (entry.trained, control, cost, variant, entry.causal)
-    return check_subject(Subject(name, small, build, *kind))
+    kind = (entry.trained, control, declared, variant, entry.causal)
+    subject = Subject(name, small, build, *kind)
+    for key, value in mixer.items():
+        if type(value) is not int or value <= COUNTED // 4:
+            continue
+        if run_check(cost, subject).reason.startswith(GROWS):  # it reaches all that is counted
+            accepted = f"sizes far below N = {COUNTED}, from which on the growth of work is counted"
+            raise InputError.about(key, value, accepted, MIXER_SETTINGS)
+    return check_subject(subject)
 
 
 def check_subject(subject: Subject) -> Iterator[Check]:
@@ -113,7 +128,7 @@ def applicable(subject: Subject) -> list[Test]:
     if subject.causal:
         tests.append(causal)
     tests += [independent_of_batch, as_measured, saved_and_loaded, shared_state]
-    tests += [work_on_known_tokens, work_in_torch, cost]
+    tests += [work_on_known_tokens, work_in_torch, cost, work_as_declared]
     if not subject.variant:
         tests.append(same_in_training)
         if not subject.control:
@@ -330,11 +345,27 @@ def saved_and_loaded(subject: Subject) -> None:
     if not torch.equal(logits_of(model, tokens), logits_of(other, tokens)):
         cause = "something is not in its state_dict"
         raise Broken(f"a model loaded from saved weights gives other outputs: {cause}")
-    whole, resumed = _trained_on(subject.small(), subject.small(), tokens)
-    for name, gradient in whole.items():
-        if not torch.equal(gradient, resumed[name]):
-            advice = "keep what changes in buffers, or in numbers"
+    whole, resumed = subject.small(), subject.small()
+    gradients, others = _trained_on(whole, resumed, tokens)
+    advice = "keep what changes in buffers, or in numbers without an underscore"
+    kept = _attributes(resumed)
+    for name, value in _attributes(whole).items():
+        if value != kept.get(name):
+            raise Broken(f"a training that is resumed loses {name}: {advice}")
+    for name, gradient in gradients.items():
+        if not torch.equal(gradient, others[name]):
             raise Broken(f"a training that is resumed has another gradient of {name}: {advice}")
+
+
+def _attributes(model: nn.Module) -> dict[str, str]:
+    """Return the numbers, texts, lists and dictionaries that modules keep beside tensors, as JSON;
+    of anything else its length."""
+    found = {}
+    for name, module in model.named_modules():
+        for key, value in vars(module).items():
+            text = json.dumps(value, default=operator.length_hint, skipkeys=True)
+            found[f"{name}.{key}"] = text
+    return found
 
 
 def _trained_on(
@@ -400,12 +431,12 @@ def cost(subject: Subject) -> None:
         if growth <= most:
             return
     fitting = [name for name, limit in GROWTH.items() if growth <= limit]
-    grows = f"grows {growth:.2f}-fold from N = {length} to {2 * length}"
+    grows = f"{GROWS} {growth:.2f}-fold from N = {length} to {2 * length}"
     advice = f"say `cost: {fitting[0] if fitting else 'none of the known ones'}`"
     if forward <= most:
         advice += "; a forward pass alone does not: " + IN_LOOP
     allowed = f"`cost: {subject.cost}` allows {most}"
-    raise Broken(f"counted work of a training step {grows}; {allowed}: {advice}")
+    raise Broken(f"{grows}; {allowed}: {advice}")
 
 
 DECISIVE: tuple[Test, ...] = (builds, shapes, finite, repeatable)

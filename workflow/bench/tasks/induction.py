@@ -9,8 +9,8 @@ symbol that followed the first S is wanted:
              target    . . . . . . . 6        (. is IGNORED)
 
 Other symbols are uniform from 0 to V - 2; the first S is at a uniform place from 0 to N - 3.
-Mamba's setting is V = 16, N = 256. One symbol a sequence carries loss, so a step teaches little:
-budgets are larger than those of other tasks.
+Mamba's setting is V = 16, N = 256. Deviation: the last symbol alone carries loss, where the source
+trains on every token, so a step teaches little: budgets are larger than those of other tasks.
 """
 
 from __future__ import annotations

@@ -10,9 +10,9 @@ Keys are different symbols from 1 to V/2 - 1, values different ones from V/2 to 
 0. Queries stand at even places behind the pairs; a query's place i (from 1) has a probability that
 falls as i^(a - 1), a = 0.01, each place at most once. Layout, places, a and the zeros are those of
 Zoology's figure 2 (HazyResearch/zoology, configuration iclr24_zoology_figure2), where N = 16 P as
-well. Ours differs in V, 8192 there: at 256 channels so large an embedding would be most of the
-model's parameters. Guessing among a sequence's own values scores 1/P, far above the chance of a
-constant guess, and is where training rests before a model recalls.
+well, but 8 P at its longest, 512 tokens. Ours differs in V, 8192 there: at 256 channels so large an
+embedding would be most of the model's parameters. Guessing among a sequence's own values scores
+1/P, far above the chance of a constant guess, and is where training rests before a model recalls.
 """
 
 from __future__ import annotations
