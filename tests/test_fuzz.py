@@ -1,14 +1,33 @@
 """Bad input, by the hundred: config, rows and command line never end in a traceback.
 
-Every refusal names the key, the value and what is accepted.
-Whatever is accepted gives cells whose command makes the same cell again, in a path that stays
-under results/runs. About 500 cases; twenty times as many under --full."""
+Every refusal names the key, the value and what is accepted. Whatever is accepted gives cells whose
+command makes the same cell again, in a path that stays under results/runs. About 500 cases; twenty
+times as many under --full."""
 
 from __future__ import annotations
 
+import functools
+import itertools
+import json
+import re
+import string
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
 from typing import Any
 
+import pytest
 import yaml
+from hostile import TEXTS, Counted, changed, places, values
+from hypothesis import strategies as st
+from synthetic import copied
+
+from pointer.errors import InputError
+from workflow.bench import cli, config
+from workflow.bench.cell import OPTIONS, Cell, option
+from workflow.bench.rows import RowError, complete, contracts, provenance, read_row, write_row
+from workflow.bench.rows import run as rows_run
+from workflow.bench.validation import read_yaml
+from workflow.report import __main__ as report
 
 TIER: dict[str, Any] = yaml.safe_load("""
 tier: mine
@@ -37,3 +56,231 @@ experiments:
   efficiency: {batch: 2}
   interpretability: {models: [pointer]}
 """)
+NO_FILES = dict.fromkeys(("out", "contract", "keep"))
+RUN = ("run", "--experiment", "copy", "--model", "chance")
+MOST_CELLS = 5000  # of a fuzzed tier: more is right, and slow
+
+
+@pytest.fixture
+def fuzz(request: pytest.FixtureRequest) -> Callable[[str], Counted]:
+    """A counter of cases by name."""
+    return functools.partial(Counted, request.config)
+
+
+def refused(error: InputError, *named: str) -> None:
+    """The message is a line with what a user needs."""
+    message = str(error)
+    assert "\n" not in message
+    assert len(message) < 4000
+    assert re.search(r"accepted: |Known: |cannot be read|Change it there", message), message
+    assert re.search(r"Change it in|Change it there|cannot be read", message), message
+    for word in named:
+        assert word in message, (word, message)
+
+
+def size(tier: dict[str, Any]) -> int:
+    """At most how many cells a tier has, for each of its experiments."""
+    blocks = [{**tier, **(block or {})} for block in tier["experiments"].values()]
+    axes = ("seeds", "dtypes", "lengths", "distances")
+    most = 0
+    for block in blocks:
+        cells = block.get("repeats", 1) * 40
+        for axis in axes:
+            cells *= max(1, len(block.get(axis, "x")))
+        most = max(most, cells)
+    return most
+
+
+def plan_it(tier: dict[str, Any]) -> None:
+    """Plans a tier; whatever is accepted must make sense."""
+    chosen, tiers = config.tiers(tier)
+    if size(tiers[chosen]) > MOST_CELLS:
+        return
+    for cell in config.cells(tiers[chosen]):
+        made = PurePosixPath(cell.path)
+        assert made.parts[:2] == ("results", "runs"), cell.path
+        assert ".." not in made.parts, cell.path
+        assert len(made.parts) == 5, cell.path
+        assert cell.path.isprintable(), cell.path
+        asked = cli.cell_of(cli.run.make_context("run", cell.argv()).params | NO_FILES)
+        assert asked == cell.model_copy(update={"twin": False})
+    json.dumps(config.settled(tiers[chosen]), allow_nan=False).encode()
+
+
+def test_any_value_at_any_key_of_a_config(fuzz: Callable[[str], Counted]) -> None:
+    def check(case: tuple[tuple[Any, ...], Any]) -> None:
+        place, value = case
+        tier = changed(TIER, place, value)
+        try:
+            plan_it(tier)
+        except InputError as error:
+            refused(error)
+
+    for key, text in itertools.product(("lengths", "threads", "machine", "tier"), TEXTS):
+        check(((key,), text))
+    fuzz("fuzzed config values")(150, st.tuples(st.sampled_from(list(places(TIER))), values), check)
+
+
+# fmt: off
+YAMLS = (
+    "a: &x [1]\nb: *x\n", "a: &a [*a]\n", "<<: {lengths: [1]}\n", "!!binary aGk=\n",
+    "lengths: !!python/tuple [1]\n", "lengths: !!python/object/apply:os.system ['touch pwned']\n",
+    "lengths: [2026-13-45]\n", "lr: 1:99:99.5\n", "? [a]\n: 1\n",
+    "lengths: [0x" + "f" * 5000 + "]\n", "lengths: [" + "9" * 5000 + "]\n", "a: " * 60 + "1",
+    "[" * 3000, "{a: " * 100 + "1" + "}" * 100, "%YAML 9.9\n---\na: 1\n", "--- 1\n--- 2\n",
+    "\ufeffa: 1\n", "a: 'x\n", "\t\n", "~", "!!int ''", "!!timestamp x", 'machine: "\\ud800"\n',
+    'machine: "\\0"\n', "machine: |\n  two\n  lines\n", "lengths: [1, 1]\nlengths: [2]\n",
+    'tier: "mine\\n"\n', "tier: ../../x\n", "lr: .nan\n", "lr: .inf\n", "symbols: yes\n",
+    "repeats: 2.0\n", "mixer: {pointer: {'a b': 1}}\n", "mixer: {pointer: {1: 1}}\n",
+)
+# fmt: on
+
+
+def test_any_text_as_a_config_file(tmp_path: Path, fuzz: Callable[[str], Counted]) -> None:
+    path, whole = tmp_path / "mine.yaml", yaml.safe_dump(TIER)
+    damage = st.tuples(
+        st.integers(0, len(whole)),
+        st.sampled_from(["", *TEXTS, "\n", ": ", "- ", "&a ", "*a ", "!!"]),
+    )
+    damaged = damage.map(lambda case: whole[: case[0]] + case[1] + whole[case[0] + 1 :])
+    texts = st.one_of(damaged, st.text(max_size=30), st.text(string.punctuation, max_size=12))
+
+    def check(text: str) -> None:
+        path.write_bytes(text.encode("utf-8", "surrogatepass"))
+        try:
+            plan_it(read_yaml(path))
+        except InputError as error:
+            refused(error)
+        assert not Path("pwned").exists()
+
+    fuzz("fuzzed config files")(150, texts, check)
+    for text in YAMLS:
+        check(text)
+
+
+def test_any_damage_to_a_row(tmp_path: Path, fuzz: Callable[[str], Counted]) -> None:
+    path = tmp_path / "row.json"
+    sound = write_row(path, copied("pointer", 512, 0.9, files={"trace": "trace.json"}))
+    whole = path.read_bytes()
+    cut = st.tuples(st.integers(0, len(whole) - 1), st.binary(max_size=3)).map(
+        lambda case: whole[: case[0]] + case[1] + whole[case[0] + 1 :]
+    )
+    short = st.integers(0, len(whole) - 2).map(lambda end: whole[:end])
+
+    def check(content: bytes) -> None:
+        path.write_bytes(content)
+        try:
+            assert read_row(path) == sound  # a changed blank between two keys
+        except RowError as error:
+            named = str(path) in str(error)
+            assert named, str(error)  # noqa: PT017
+
+    nested = [b"[" * 100_000, b'{"seed": ' + b"9" * 5000 + b"}", b"null", b"[]", b"NaN"]
+    nested += [b'"\\ud800"', b"\xff\xfe"]
+    fuzz("fuzzed row files")(
+        60, st.one_of(cut, short, st.sampled_from(nested), st.binary(max_size=20)), check
+    )
+
+
+@pytest.mark.parametrize(
+    "name", ["../../x.json", "/etc/passwd", "a/b.json", "..", "x", "trace.json\n", ".json", ""]
+)
+def test_a_file_of_a_row_cannot_lie_elsewhere(tmp_path: Path, name: str) -> None:
+    row = complete(copied("pointer", 512, 0.9)) | {"files": {"trace": name}}
+    with pytest.raises(RowError, match="files"):
+        write_row(tmp_path / "row.json", row)
+
+
+def test_any_command_line(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    fuzz: Callable[[str], Counted],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    times = {"started": "2026-01-01T00:00:00+00:00", "ended": "2026-01-01T00:00:01+00:00"}
+
+    def instead(cells: list[Cell], folder: Path) -> list[dict[str, Any]]:
+        row = {**provenance.identity(cells[0]), **times, "status": "oom", "reason": "too big"}
+        return [complete(row)]
+
+    monkeypatch.setattr(rows_run, "run", instead)
+    monkeypatch.setattr(
+        contracts, "verdict", lambda *_: contracts.Verdict("chance", {}, "", "ok", [])
+    )
+    texts = [
+        text for text in TEXTS if "\x00" not in text and "\ud800" not in text
+    ]  # argv holds neither
+    text = st.one_of(
+        st.sampled_from(texts), st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=8)
+    )
+    options = [option(name) for name in OPTIONS] + ["--contract", "--out", "--nonsense", "-x"]
+    pair = st.one_of(
+        st.tuples(st.sampled_from(options), text),
+        st.tuples(st.just("--set"), text.map(lambda value: f"k={value}")),
+    )
+    run = st.lists(pair, min_size=1, max_size=3).map(
+        lambda pairs: [*RUN, *itertools.chain.from_iterable(pairs)]
+    )
+    tier = st.tuples(
+        st.sampled_from(["plan", "estimate"]), st.sampled_from(["--config", "--configfile"]), text
+    ).map(list)
+    traced = st.lists(
+        st.one_of(text, st.sampled_from(["--row", "--position", "--head"])), max_size=4
+    ).map(lambda rest: ["trace", *rest])
+    other = st.lists(text, max_size=3)
+
+    def check(argv: list[str]) -> None:
+        try:
+            code = cli.main(argv)
+        except SystemExit as ended:  # --help
+            code = ended.code if {"--help", "-h"} & set(argv) else None
+        out, err = capsys.readouterr()
+        assert code in (0, 1, 2), (argv, code)
+        assert "Traceback" not in err
+        assert len(err.splitlines()) <= 1, err
+        if code == 2:
+            assert re.search(
+                r"accepted: |Known: |See `pointer-bench|cannot be read|Change it there", err
+            ), err
+        if code == 0 and argv[0] == "run" and not {"--help", "-h"} & set(argv):
+            row = json.loads(out)
+            assert row["command"].startswith("pointer-bench run")
+        assert not (tmp_path / "pwned").exists()
+
+    fuzz("fuzzed command lines")(150, st.one_of(run, tier, traced, other), check)
+
+
+@pytest.mark.parametrize("command", ["collect", "estimates", "keep", "readme"])
+def test_the_report_names_a_file_that_is_missing_or_damaged(
+    tmp_path: Path, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = tmp_path / "bad"
+    bad.write_bytes(b"\xff\x00PAR1")
+    out = [] if command == "readme" else ["--out", str(tmp_path / "out")]
+    what = "--manifest" if command in ("collect", "keep") else "--rows"
+    for path in (tmp_path / "nowhere", bad):
+        if command == "readme" and path == bad:
+            continue
+        assert report.main([command, what, str(path), *out]) == 2
+        err = capsys.readouterr().err
+        assert str(path) in err
+        assert "Traceback" not in err
+        assert len(err.splitlines()) == 1
+
+
+def test_settings_that_a_row_holds_are_checked_like_any_other(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    row = complete(copied("pointer", 512, 0.9, settings={"experiment": "copy", "model": "../x"}))
+    (tmp_path / "row.weights.safetensors").write_bytes(b"{}")
+    write_row(tmp_path / "row.json", row)
+    assert cli.main(["trace", "--row", str(tmp_path / "row.json"), "--position", "3"]) == 2
+    assert "'../x' is unknown" in capsys.readouterr().err
+    good = {"experiment": "interpretability", "model": "pointer", "length": 16, "batch": 1}
+    good["task"] = {"name": "copy", "distance": 8}
+    write_row(tmp_path / "row.json", row | {"settings": good})
+    assert cli.main(["trace", "--row", str(tmp_path / "row.json"), "--position", "3"]) == 1
+    err = capsys.readouterr().err
+    assert "not the weights of row.json" in err
+    assert len(err.splitlines()) == 1

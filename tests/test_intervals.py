@@ -3,13 +3,11 @@ about 97.5 of 100 worlds."""
 
 import itertools
 import math
-from collections.abc import Callable
 
 import numpy as np
 import pytest
 
 from workflow.report import intervals
-from workflow.report.intervals import Interval
 
 WORLDS = 1500
 
@@ -112,53 +110,11 @@ def test_an_exponent_over_repeats_is_covered_where_a_repeat_drifts_as_a_whole() 
     assert intervals.exponent_over(worlds[0][:1]) == intervals.exponent(*worlds[0][0])
 
 
-@pytest.mark.parametrize("kind", ["wilson", "accuracy", "mean", "ratio", "exponent"])
-def test_coverage_would_notice_an_interval_that_is_too_narrow(kind: str) -> None:
-    """The same worlds with every interval shrunk to 0.6 of its width: none may pass the bounds
-    asked above."""
-    generator = np.random.default_rng(9)
-    lengths = np.repeat([256, 512, 1024, 2048], 3)
-    worlds: dict[str, tuple[float, Callable[[], Interval]]] = {
-        "wilson": (0.5, lambda: intervals.wilson(int(generator.binomial(100, 0.5)), 100)),
-        "accuracy": (
-            0.8,
-            lambda: intervals.accuracy(
-                list(generator.binomial(512, generator.beta(16, 4, size=20))), 512
-            ),
-        ),
-        "mean": (1.0, lambda: intervals.mean(list(generator.normal(1.0, 0.1, size=3)))),
-        "ratio": (2.0, lambda: intervals.ratio(list(2 * np.exp(generator.normal(0, 0.1, size=3))))),
-        "exponent": (
-            1.4,
-            lambda: intervals.exponent(
-                lengths, lengths**1.4 * np.exp(generator.normal(0, 0.05, 12))
-            ),
-        ),
-    }
-    truth, draw = worlds[kind]
-    assert coverage([shrunk(draw(), 0.6).holds(truth) for _ in range(300)]) < 0.95
-
-
-def shrunk(found: Interval, share: float) -> Interval:
-    return Interval(
-        found.value,
-        found.value - share * (found.value - found.low),
-        found.value + share * (found.high - found.value),
-    )
-
-
 def test_what_has_no_interval_says_so() -> None:
     assert math.isnan(intervals.mean([1.0]).low)
     assert math.isnan(intervals.exponent([256, 512], [1.0, 2.0]).low)
     assert intervals.exponent([256, 512], [1.0, 2.0]).value == pytest.approx(1.0)
     assert math.isnan(intervals.exponent([256], [1.0]).value)
-
-
-def test_guessing_is_judged_at_the_family_wise_level() -> None:
-    generator = np.random.default_rng(5)
-    right = generator.binomial(10_240, 0.05, size=3000)
-    assert all(intervals.chance_is_plausible(int(k), 10_240, 0.05, family=100) for k in right)
-    assert not intervals.chance_is_plausible(700, 10_240, 0.05, family=100)
 
 
 def test_bounds_of_a_mean_stay_where_values_can_lie() -> None:

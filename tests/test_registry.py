@@ -3,7 +3,6 @@ line."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -78,12 +77,3 @@ def test_a_line_that_is_no_mapping_is_named() -> None:
         InputError, match=r"model mine is .baselines\.mine:Mine.; accepted: \{path: "
     ):
         registry.entry("mine", "baselines.mine:Mine", "here")
-
-
-def test_a_file_that_lists_a_model_twice_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(registry, "FILE", tmp_path / "registry.yaml")
-    registry.FILE.write_text("a: {path: b.c:D}\na: {path: b.c:D}\n", encoding="utf-8")
-    with pytest.raises(InputError, match="'a' stands twice"):
-        registry._entries.__wrapped__()
