@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from synthetic import Row, cell, make, row, wilson
+from synthetic import Row, cell, copied, make, row, wilson
 
 from workflow.report import intervals
 
@@ -131,3 +131,9 @@ def test_a_note_names_the_models_that_use_no_context_of_text_yet() -> None:
     (note,) = [note for note in make("bytes", [*rows, fewer]).notes if "identity" in note]
     assert note.startswith("transformer, local do not do better than identity")
     assert not any("identity" in note for note in make("bytes", rows[2:]).notes)
+
+
+def test_a_note_says_what_distance_no_layer_of_a_window_sees() -> None:
+    rows = [copied(model, d, 0.05) for model in ("longformer", "local") for d in (512, 1536)]
+    note = "longformer at D=1536 (1,530 back); local at D=512, 1536 (378 back)"
+    assert f"Out of reach by construction: {note}." in make("copy_accuracy", rows).notes

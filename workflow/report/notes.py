@@ -24,6 +24,8 @@ from workflow.report.layout import (
 RECALL = tuple(name for name in experiments.TASKS if name not in ("copy", "bytes"))
 POINTER = "pointer"
 FASTER_THAN_WORK = 0.5  # by how much an exponent of time may lie above that of counted work
+# Tokens back that all layers together see: layers x (window - 1), on the paper's trunk.
+REACH = {"longformer": 6 * 255, "local": 6 * 63}
 CAVEATS = {  # task or model -> how to read its numbers
     "mqar": "On mqar, knowing which values a sequence has but not whose they are scores one over "
     "the pairs: no recall. Attention learns it in its authors' training (Zoology, arXiv "
@@ -126,12 +128,18 @@ def copy_accuracy(estimates: Estimates, own: Estimates) -> list[str]:
         budgets.append(f"{whole(tokens)} tokens (D={distances})")
     far = own.loc[own["model"] == "logsparse", "x"].dropna()
     powers = ", ".join(str(d) for d in sorted(set(far)) if int(d) & (int(d) - 1) == 0)
+    beyond = []
+    for model, tokens_back in REACH.items():
+        at = sorted(set(own.loc[(own["model"] == model) & (own["x"] > tokens_back), "x"]))
+        if at:
+            beyond.append(f"{model} at D={', '.join(map(str, at))} ({whole(tokens_back)} back)")
     return [
         f"Guessing gives {levels}." if levels else "",
         f"Every model has the same budget, {' and '.join(budgets)}, and may stop early: few "
         "optimiser steps, which do not show what a model would learn from more."
         if budgets
         else "",
+        f"Out of reach by construction: {'; '.join(beyond)}." if beyond else "",
         f"logsparse attends to positions a power of two back: D={powers} is one step for it."
         if powers
         else "",
