@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import axe_core_python
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -24,7 +25,7 @@ FLAGS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
-WIDTHS = {"narrow": 360, "wide": 1600}
+WIDTHS = {"narrow": 360, "usual": 1280, "wide": 1600}
 LOADS = 5
 
 
@@ -57,6 +58,13 @@ def scrolled(page: Page) -> None:
     page.locator("#chart").scroll_into_view_if_needed()
     expect(page.locator("#chart[data-drawn]")).to_have_count(1, timeout=60_000)
     page.evaluate("scrollTo(0, 0)")
+
+
+def faults(page: Page) -> list[str]:
+    """What axe-core finds: rule and first place of each."""
+    page.evaluate((Path(axe_core_python.__file__).parent / "axe.min.js").read_text())
+    found = page.evaluate("axe.run()")["violations"]
+    return [f"{rule['id']}: {rule['nodes'][0]['html']}" for rule in found]
 
 
 def shots(browser: Browser, path: Path, out: Path) -> list[Path]:

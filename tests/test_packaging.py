@@ -70,8 +70,9 @@ def test_conda_environment_names_the_same_packages_at_the_same_versions() -> Non
     brings triton itself."""
     environment = yaml.safe_load((ROOT / "environment.yml").read_text())
     conda = {}
-    for entry in environment["dependencies"]:
-        name, _, pin = entry.partition("=")
+    *entries, by_pip = environment["dependencies"]
+    for entry in [*entries, *by_pip["pip"]]:
+        name, pin = re.fullmatch(r"([^=]+)=*(.*)", entry).groups()
         conda[name] = pin
     assert conda.pop("python") in SpecifierSet(PROJECT["requires-python"])
     assert conda.pop("pip") == ""

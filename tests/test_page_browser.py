@@ -22,7 +22,7 @@ pytest.importorskip(
     "playwright", reason="the browser tests need Playwright (pip install -e '.[test]')"
 )
 
-from page_browser import WIDTHS, chromium, opened, scrolled
+from page_browser import WIDTHS, chromium, faults, opened, scrolled
 from playwright.sync_api import Browser, Page, Request, expect
 
 from workflow.report import estimates, frame, ledger, models, tables
@@ -81,6 +81,8 @@ def page(browser: Browser, path: Path) -> Iterator[Page]:
     shown.on("request", lambda request: said.append(request.url) if _leaves(request) else None)
     shown.goto(path.as_uri())
     shown.wait_for_selector("html[data-ready=yes]", timeout=60_000)
+    shown.locator("#table-rows > summary").click()
+    expect(shown.locator("#table-rows .dt-info")).to_be_visible(timeout=30_000)
     yield shown
     context.close()
     assert said == []
@@ -402,6 +404,7 @@ def test_the_page_fits_its_width(browser: Browser, path: Path, name: str, scheme
     assert ground == {"light": "rgb(255, 255, 255)", "dark": "rgb(21, 24, 29)"}[scheme]
     ink = page.locator("#chart .plot").evaluate("p => p.layout.font.color")
     assert ink == {"light": "#1d2127", "dark": "#e8eaed"}[scheme]
+    assert faults(page) == []
     page.locator("#theme").select_option("dark" if scheme == "light" else "light")
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") != ground
     page.close()

@@ -173,7 +173,7 @@ def looks(runs: pd.DataFrame, plotted: list[dict[str, Any]]) -> list[dict[str, A
     for pair in series:
         name, colour = models.label(*pair), known[pair].colour
         if name in drawn:
-            found.append({"model": name, "light": colour, "dark": plots.on_dark(colour)})
+            found.append({"model": name, **plots.on_page(colour)})
     return found
 
 
@@ -274,7 +274,7 @@ def counts(lines: Sequence[claims.Line]) -> list[dict[str, Any]]:
 def colours() -> list[dict[str, str]]:
     """Return each verdict's class with its colour on the light and on the dark page."""
     return [
-        {"kind": kind(verdict), "light": colour, "dark": plots.on_dark(colour)}
+        {"kind": kind(verdict), **plots.on_page(colour)}
         for verdict, (colour, _) in claims_figure.VERDICTS.items()
     ]
 

@@ -31,7 +31,8 @@ NAMES = (  # plotly's, of matplotlib's markers in models.MARKERS
 SYMBOLS = dict(zip(models.MARKERS, NAMES.split(), strict=True))
 DASHES = {"-": "solid", "--": "dash", "-.": "dashdot", ":": "dot"}
 GREY = "#808080"
-WHITE = 0.35  # share of white in a colour on the dark page
+GROUNDS = {"light": ("#f6f7f9", 0), "dark": ("#1e2229", 255)}  # of cards; where marks move to
+LEAST_CONTRAST = 3.1  # WCAG 2.1, 1.4.11 asks for 3
 MOST_POINTS = 60  # of one loss curve
 RATIO = "Ratio of tokens/s to the reference"
 MACHINES = Chart(
@@ -68,10 +69,26 @@ def place(key: Iterable[Any]) -> str:
     return one_line(charts.place(*key).replace("\n", ", "))
 
 
-def on_dark(colour: str) -> str:
-    """Return the colour lightened, so that it stands out from the dark page's ground."""
-    parts = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
-    return "#" + "".join(f"{round(part + WHITE * (255 - part)):02x}" for part in parts)
+def contrast(colour: str, ground: str) -> float:
+    """Return the contrast of WCAG 2.1 of two colours #rrggbb, at least 1."""
+    light = []
+    for text in (colour, ground):
+        parts = [int(text[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        parts = [((x + 0.055) / 1.055) ** 2.4 if x > 0.04045 else x / 12.92 for x in parts]
+        light.append(0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2])
+    return (max(light) + 0.05) / (min(light) + 0.05)
+
+
+def on_page(colour: str) -> dict[str, str]:
+    """Return the colour on the light and on the dark page, moved until it stands out."""
+    found = {}
+    for scheme, (ground, end) in GROUNDS.items():
+        moved = colour
+        while contrast(moved, ground) < LEAST_CONTRAST:
+            parts = [int(moved[i : i + 2], 16) for i in (1, 3, 5)]
+            moved = "#" + "".join(f"{round(0.95 * part + 0.05 * end):02x}" for part in parts)
+        found[scheme] = moved
+    return found
 
 
 def all_charts(estimates: Table, frame: Table, rows: Rows) -> list[dict[str, Any]]:

@@ -63,7 +63,8 @@ async function start() {
   startCharts();
   addEventListener("hashchange", openLinked);
   openLinked();
-  await Promise.all([startTables(), startExplorer()]);
+  startTables();
+  await startExplorer();
   performance.mark("interactive");
   document.documentElement.dataset.ready = "yes";
 }

@@ -68,6 +68,9 @@ async function build(details) {
     if (target.matches(".info")) showOrigin(table.rows[Number(target.dataset.line)]);
   });
   built.set(table.name, made);
+  const named = () => { for (const nav of all("nav", details)) nav.setAttribute("aria-label", `Pages of ${table.title}`); };
+  made.on("draw", named);
+  named();
   return made;
 }
 
@@ -87,5 +90,4 @@ function startTables() {
     details.addEventListener("toggle", () => { if (details.open) build(details); });
   }
   byId("close").addEventListener("click", () => byId("provenance").close());
-  return build(byId("table-rows"));
 }
