@@ -78,3 +78,12 @@ def test_an_output_reads_the_positions_of_its_chains_and_no_more_than_the_bound(
         assert len(read) <= (1 + heads) ** LAYERS
         sizes.append(len(read))
     assert max(sizes) > 2, "the targets of this model say nothing about the bound"
+
+
+@pytest.mark.parametrize(("name", "window"), [("longformer", 8), ("local", 16)])
+def test_a_window_reaches_as_far_as_its_layers_add_up(name: str, window: int) -> None:
+    sizes = {"symbols": 9, "length": LENGTH, "layers": LAYERS, "width": 24, "heads": 2}
+    model = registry.build(name, **sizes, mixer={"window": window})  # type: ignore[arg-type]
+    assert isinstance(model, Trunk)
+    read = read_positions(model.eval(), torch.randint(9, (1, LENGTH)), LENGTH - 1)
+    assert LENGTH - 1 - min(read) == LAYERS * (window - 1)
