@@ -176,7 +176,8 @@ def test_the_walkthrough_of_the_readme(checkout: Path, root: Path, undisturbed: 
     assert "copy my_mixer d64-s0: ok" in output
     made = {(row["experiment"], row["status"]) for row in rows(checkout)}
     assert made == {(name, "ok") for name in ("complexity", "copy", "efficiency", "memory", "mqar")}
-    assert without(checkout) == []
+    # The template guesses, and models that guess are one grey band.
+    assert {path.name for path in without(checkout)} == {"copy_accuracy.svg", "mqar.svg"}
     assert {path: path.read_bytes() for path in before} == before  # nothing else was edited
 
     mixer = checkout / "baselines" / "my_mixer.py"
@@ -240,5 +241,6 @@ def test_on_the_default_tier_a_new_mixer_is_everywhere_within_a_quarter_of_an_ho
     seconds = time.monotonic() - start
     print(f"the walk-through: {seconds:.0f} s, {len(rows(checkout))} rows of the new mixer")
     assert {row["status"] for row in rows(checkout)} == {"ok"}
-    assert without(checkout) == []
+    # The template guesses, and models that guess are one grey band.
+    assert {path.name for path in without(checkout)} == {"copy_accuracy.svg", "mqar.svg"}
     assert seconds < QUARTER_HOUR

@@ -95,7 +95,7 @@ def test_a_tier_from_nothing_to_figures_through_a_kill(
 def _first_row(runs: Path, pipeline: subprocess.Popen[str]) -> Path:
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and pipeline.poll() is None:
-        for row in (*runs.glob("*/*/[!.]*.json"), *runs.glob("*/[!.]*.jsonl")):
+        for row in (*runs.glob("*/[!.]*/[!.]*.json"), *runs.glob("*/[!.]*.jsonl")):
             return row
         time.sleep(0.05)
     raise AssertionError("no row was ever finished")

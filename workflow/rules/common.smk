@@ -71,7 +71,9 @@ def report_of_what_is_there(results):
     cells = GRID.cells(tier_name(results))
     there = [file for file in cells if Path(file).is_file()]
     found, planned = (sum(len(cells[file]) for file in files) for files in (there, cells))
-    print(f"{results}: {found} of {planned} rows are kept; the same command goes on", file=sys.stderr)
+    print(
+        f"{results}: {found} of {planned} rows are kept; the same command goes on", file=sys.stderr
+    )
     if not there:
         return
     print(f"{results}: a report of these rows", file=sys.stderr)
@@ -93,7 +95,8 @@ def report_of_what_is_there(results):
 
 GRID = explained(Grid, config, workflow.configfiles)
 CHOSEN = folder(GRID.chosen)
-WHOLE = not any("/runs/" in argument for argument in sys.argv)  # no row is asked for by name
+# No row is asked for by name, nor by Slurm as the one job of a node.
+WHOLE = not any("/runs/" in argument or argument == "--target-jobs" for argument in sys.argv)
 
 
 onstart:
