@@ -44,9 +44,9 @@ class Job:
     """What makes a row, those of a session, or the verdict on a model: options of `pointer-bench`,
     and the hash of its sources, so that it runs again when that changes.
 
-    Rows also need the files of their models' verdicts, and earlier rows of a tier come first. The
-    timing sessions of a tier come before its other rows, which wait for them (`after`). An optional
-    row is skipped after the tier's deadline.
+    Rows also need the files of their models' verdicts, and earlier rows of a tier come first. An
+    optional row waits for the timing sessions of its tier (`after`), which a full machine would
+    put off, and is skipped after the tier's deadline.
     """
 
     cells: tuple[Cell, ...]
@@ -187,7 +187,7 @@ class Grid:
             sources = " ".join(dict.fromkeys(verdicts.values()))
             row = Job(
                 cells, argv, sources, tuple(verdicts), len(planned) - place,
-                optional, after=() if timed else timings,
+                optional, after=timings if optional else (),
             )  # fmt: skip
             self._jobs.setdefault(path, row)
         return planned

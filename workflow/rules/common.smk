@@ -95,8 +95,8 @@ def report_of_what_is_there(results):
 
 GRID = explained(Grid, config, workflow.configfiles)
 CHOSEN = folder(GRID.chosen)
-# No row is asked for by name, nor by Slurm as the one job of a node.
-WHOLE = not any("/runs/" in argument or argument == "--target-jobs" for argument in sys.argv)
+NODE = "--target-jobs" in sys.argv  # a job of Slurm's, which makes its row alone
+WHOLE = not NODE and not any("/runs/" in argument for argument in sys.argv)  # no row by name
 
 
 onstart:
