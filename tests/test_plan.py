@@ -187,7 +187,7 @@ def test_jobs_side_by_side_never_use_more_threads_than_allowed(
     assert at_once * used <= max(allowed, used)
 
 
-def test_optional_rows_wait_for_sessions_and_have_a_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_optional_rows_wait_and_have_a_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = grid.Grid({})
     paths = list(asked.cells("default"))
     jobs = {path: asked.job(path) for path in paths}
