@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import pytest
@@ -11,6 +12,8 @@ from torch import Tensor
 import pointer
 from pointer.trunk import Trunk
 from workflow.bench import registry
+from workflow.bench.cell import Trunk as Shape
+from workflow.report import notes
 
 LENGTH, LAYERS = 60, 3
 
@@ -87,3 +90,5 @@ def test_a_window_reaches_as_far_as_its_layers_add_up(name: str, window: int) ->
     assert isinstance(model, Trunk)
     read = read_positions(model.eval(), torch.randint(9, (1, LENGTH)), LENGTH - 1)
     assert LENGTH - 1 - min(read) == LAYERS * (window - 1)
+    usual = inspect.signature(registry.load(name)).parameters["window"].default
+    assert notes.REACH[name] == Shape().layers * (usual - 1)

@@ -30,7 +30,7 @@ from workflow.bench.rows import checks
 from workflow.report import intervals, rules
 from workflow.report.estimates import KEY, PLACE, from_json, select
 from workflow.report.frame import unpack
-from workflow.report.layout import Table, named, significant
+from workflow.report.layout import Table, named, share, significant
 from workflow.report.ledger import Claim, Ledger, Reading
 from workflow.report.rules import ATTAINED, ENOUGH, Cell, NotTestable, Outcome, Verdict
 
@@ -273,12 +273,8 @@ def value_text(cell: Cell) -> str:
     """Return a cell's value with its interval, or why it has none."""
     if not math.isfinite(cell.value):
         return cell.open_because or "n/a"
-    show = _share if cell.unit == "share" else significant
+    show = share if cell.unit == "share" else significant
     value = show(cell.value) + UNITS.get(cell.unit, "")
     if cell.low == cell.high or not math.isfinite(cell.low):
         return value
     return f"{value} ({show(cell.low)} to {show(cell.high)})"
-
-
-def _share(value: float) -> str:
-    return f"{100 * value:.2f}"

@@ -89,12 +89,11 @@ def chart(name: str, estimates: Table, _: Table) -> Figure:
             style.level(axis, height, dash)
         axis.set(xlabel=declared.x, ylabel=panel.curves.label)
 
-    shown = {
-        models.label(*series)
-        for panel in drawn.values()
-        for series in models.series(panel.estimates)
-        if series not in charts.guessing(panel)
-    }
+    shown = set()
+    for panel in drawn.values():
+        guessing = charts.guessing(panel)
+        series = [pair for pair in models.series(panel.estimates) if pair not in guessing]
+        shown |= {models.label(*pair) for pair in series}
     looks = looks_of(finished(everything))
     looks = {name: look for name, look in looks.items() if name in shown}
     height = 3.2 if percent else 2.75

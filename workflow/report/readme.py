@@ -102,11 +102,11 @@ class Section:
             paragraphs.append(f"Rows: `{part.command(table.data)}`\n")
         if self.figure:
             paragraphs.append(f"![{self.caption}]({figures_link}/{self.figure}.png)\n")
-        return "\n".join(paragraphs) if self.has_numbers(numbers) else ""
+        return "\n".join(paragraphs) if made or self.has_figure_alone(numbers) else ""
 
-    def has_numbers(self, numbers: pd.DataFrame) -> bool:
-        """Return whether there are estimates for its tables, or for its figure alone."""
-        return bool(self.tables(numbers) if self.parts else len(self.drawn(numbers)))
+    def has_figure_alone(self, numbers: pd.DataFrame) -> bool:
+        """Return whether it has no table, and estimates for its figure."""
+        return not self.parts and len(self.drawn(numbers)) > 0
 
 
 def _side_by_side(wide: pd.DataFrame) -> tuple[pd.DataFrame, str]:
@@ -344,7 +344,10 @@ def write(source: Path, readme: Path, page_file: Path, drawings: Path) -> list[P
     report = page_file.with_name("report.md")
     write_atomically(report, document(rows, book, lines))
     write_atomically(readme, text)
-    shown = [section for section in SECTIONS if section.figure and section.has_numbers(numbers)]
+    shown = []
+    for section in SECTIONS:
+        if section.figure and (section.has_figure_alone(numbers) or section.tables(numbers)):
+            shown.append(section)
     return [
         readme,
         page_file,

@@ -62,7 +62,6 @@ PARITY_LENGTH = 2048
 COUNTED = 2048  # work is counted at this length and at twice as much
 # The most that doubling N may multiply counted work by.
 GROWTH = {"linear": 2.02, "n log n": 2.25, "quadratic": 4.1, "quadratic-unfused": 4.1}
-GROWS = "counted work of a training step grows"
 IN_LOOP = "x[:, i] in a loop has a gradient as large as x, x.unbind(1) has not"
 SUITE = ROOT / "workflow"
 CPU = torch.device("cpu")
@@ -89,25 +88,26 @@ def check(name: str, mixer: Mapping[str, Any] | None = None) -> Iterator[Check]:
         cell = Cell.of("efficiency", model, symbols=SYMBOLS, length=length, **settings)
         return models.build(cell.resolved(), CPU, **sizes)
 
-    if mixer:
-        try:
-            build(PARITY_LENGTH)
-        except InputError:
-            raise
-        except Exception:  # a fault of the model: `builds` reports it
-            pass
     variant = bool(mixer) and entry.group != "own"
     declared: registry.Cost = "n log n" if variant and entry.cost == "linear" else entry.cost
     control = entry.kind == "control"
     small = partial(build, **SMALL)
     kind = (entry.trained, control, declared, variant, entry.causal)
     subject = Subject(name, small, build, *kind)
-    for key, value in mixer.items():
-        if type(value) is not int or value <= COUNTED // 4:
-            continue
-        if run_check(cost, subject).reason.startswith(GROWS):  # it reaches all that is counted
+    if mixer:
+        large = {key: n for key, n in mixer.items() if type(n) is int and n > COUNTED // 4}
+        try:
+            build(PARITY_LENGTH)
+            if large:
+                cost(subject)
+        except InputError:
+            raise
+        except Broken:  # a size reaches all that is counted
+            key = max(large, key=large.__getitem__)
             accepted = f"sizes far below N = {COUNTED}, from which on the growth of work is counted"
-            raise InputError.about(key, value, accepted, MIXER_SETTINGS)
+            raise InputError.about(key, large[key], accepted, MIXER_SETTINGS) from None
+        except Exception:  # a fault of the model: `builds` reports it
+            pass
     return check_subject(subject)
 
 
@@ -431,12 +431,12 @@ def cost(subject: Subject) -> None:
         if growth <= most:
             return
     fitting = [name for name, limit in GROWTH.items() if growth <= limit]
-    grows = f"{GROWS} {growth:.2f}-fold from N = {length} to {2 * length}"
+    grows = f"grows {growth:.2f}-fold from N = {length} to {2 * length}"
     advice = f"say `cost: {fitting[0] if fitting else 'none of the known ones'}`"
     if forward <= most:
         advice += "; a forward pass alone does not: " + IN_LOOP
     allowed = f"`cost: {subject.cost}` allows {most}"
-    raise Broken(f"{grows}; {allowed}: {advice}")
+    raise Broken(f"counted work of a training step {grows}; {allowed}: {advice}")
 
 
 DECISIVE: tuple[Test, ...] = (builds, shapes, finite, repeatable)

@@ -5,9 +5,11 @@ let shownChart = null; // the chart whose axes the boxes are about
 
 const colour = (model) => LOOKS.get(model)?.[isDark() ? "dark" : "light"];
 
+const chosenModels = () => state.models?.split("|") ?? DATA.paper;
+
 // The traces as drawn: the chosen models, or the paper's; all where none of these has a line here.
 function dressed(traces) {
-  const chosen = state.models?.split("|") ?? DATA.paper;
+  const chosen = chosenModels();
   const here = traces.some(({ meta }) => chosen.includes(meta.model));
   const named = new Set();
   return traces.map((trace) => {
@@ -25,7 +27,7 @@ function dressed(traces) {
 function keepModels(traces) {
   const models = traces.filter(({ meta }) => meta.model && meta.role !== "guide");
   const on = models.filter((trace) => trace.visible === true).map(({ meta }) => meta.model);
-  const others = (state.models?.split("|") ?? DATA.paper).filter((name) => !models.some(({ meta }) => meta.model === name));
+  const others = chosenModels().filter((name) => !models.some(({ meta }) => meta.model === name));
   keep({ models: [...new Set([...on, ...others])].join("|") });
 }
 
