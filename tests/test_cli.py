@@ -213,7 +213,7 @@ def test_listing_and_help_are_quick() -> None:
 
 
 @pytest.mark.parametrize(("passed", "code"), [(True, 0), (False, 1)])
-def test_check_tells_the_verdict_and_writes_it(
+def test_check_tells_the_verdict_and_checks_again_only_when_asked(
     passed: bool,
     code: int,
     tmp_path: Path,
@@ -221,20 +221,23 @@ def test_check_tells_the_verdict_and_writes_it(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     checks = [("shapes", True, ""), ("causality", passed, "position 3 sees 4")]
-    result = {"kind": "ok", "checks": checks}
-    monkeypatch.setattr(child, "execute", lambda *_, **__: child.Ending(0, result))
-    assert cli.main(["check", "pointer"]) == code
-    told = capsys.readouterr().out
-    assert ("pointer fails 1 of 2 checks: no number of it is published" in told) == (not passed)
-    assert ("pointer keeps the contract" in told) == passed
-    assert cli.main(["check", "pointer", "--out", str(tmp_path / "pointer.json")]) == 0
-    assert json.loads((tmp_path / "pointer.json").read_text())["status"] == (
-        "ok" if passed else "error"
-    )
+    endings = [child.Ending(0, {"kind": "ok", "checks": checks})] * 2
+    monkeypatch.setattr(child, "execute", lambda *_, **__: endings.pop())
+    monkeypatch.chdir(tmp_path)
+    Path("results").mkdir()
+    words = "keeps the contract" if passed else "fails 1 of 2 checks: no number of it is published"
+    again = " (checked before, no source has changed; --fresh checks again)"
+    failed = "" if passed else "FAIL  causality: position 3 sees 4\n"
+    for argv, said in (([], f"{words}\n"), ([], f"{words}{again}\n"), (["--fresh"], f"{words}\n")):
+        assert cli.main(["check", "pointer", *argv]) == code
+        assert capsys.readouterr().out == (failed if again in said else "") + f"pointer {said}"
+    assert cli.main(["check", "pointer", "--out", "results/contracts/pointer.json"]) == 0
+    written = json.loads(Path("results/contracts/pointer.json").read_text())
+    assert written["status"] == ("ok" if passed else "error")
 
 
 def test_check_prints_each_result_as_it_comes(capfd: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["check", "chance"]) == 0
+    assert cli.main(["check", "chance", "--fresh"]) == 0
     lines = capfd.readouterr().out.splitlines()
     assert "ok    shapes" in lines
     assert lines[-1] == "chance keeps the contract"

@@ -316,7 +316,8 @@ def test_the_trade_off_has_a_point_for_each_model_that_was_timed_and_scored() ->
         timed("transformer", 3072, 1.0),  # fewer models have it
     ]
     figure = draw("trade_off", rows)
-    assert [axis.get_title().splitlines()[::2] for axis in figure.axes] == [
+    assert figure.get_suptitle().splitlines()[1:] == [models.plain(synthetic.SERVER)]
+    assert [axis.get_title().splitlines() for axis in figure.axes] == [
         ["copy over 2048 tokens", "cpu, float32, timed at N=2048"],
         ["MQAR with 16 pairs", "cpu, float32, timed at N=256"],
     ]

@@ -39,7 +39,7 @@ def test_the_check_of_a_planted_model_fails_with_its_reason(
     kind: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     name, (check, words) = outside.joined("bad", f"planted:{kind}"), BROKEN[kind]
-    assert cli.main(["check", name]) == 1
+    assert cli.main(["check", name, "--fresh"]) == 1
     lines = capfd.readouterr().out.splitlines()
     assert any(line.startswith(f"FAIL  {check}: ") and words in line for line in lines), lines
     assert lines[-1].endswith("no number of it is published")
@@ -75,7 +75,7 @@ def test_settings_that_break_the_contract_are_refused_and_others_are_not(
         assert cli.main([*argv, *given, *files]) == 0
         assert read_row(out)["status"] == status
     assert read_row(out)["reason"].startswith("fails the contract: causal: output 0 differs by")
-    assert cli.main(["check", name, "--set", "leak=true"]) == 1
+    assert cli.main(["check", name, "--fresh", "--set", "leak=true"]) == 1
     assert "FAIL  causal" in capfd.readouterr().out
     assert cli.main([*argv, "--set", "leek=1"]) == 2
     assert "'leek' is unknown. Did you mean 'leak'?" in capfd.readouterr().err

@@ -32,7 +32,17 @@ RESULTS = "results"
 CACHES = {"__pycache__", ".ruff_cache"}
 LEAST = "the tier's `minutes`: three sessions and three seeds, which verdicts need, are never cut"
 CHECK_S = 5.0  # of a model's contract, two at once
+REPORT_S = 40.0  # frame, estimates, tables, figures and page
 PIPELINE = Path(RESULTS) / ".pipeline"
+REPORT = ROOT / "workflow" / "report"
+PARTS = {  # of the report: the files that make no other part, or make it from this one
+    "estimates": ("estimates/*.py",),
+    "tables": ("tables.py", "notes.py", "controls.py"),
+    "figures": ("figures.py", "charts.py", "curves.py"),
+    "claims": ("claims*.py", "ledger.py", "rules.py", "paper_checks.py"),
+    "page": ("page/build.py", "page/plots.py", "templates/*.js", "templates/page.*"),
+    "none": ("readme.py", "compare.py", "why.py", "commands.py", "templates/report.md"),
+}
 
 
 class PipelineBusyError(RuntimeError):
@@ -78,9 +88,9 @@ class Grid:
         published = (ROOT / RESULTS / "paper").glob("*.csv")
         self.published = [
             str(ROOT / "config" / "controls.yaml"),
+            *sorted(map(str, (ROOT / RESULTS / "reference").glob("*/*.jsonl"))),
             *sorted(str(path) for path in published if path.stem not in ("rows", "estimates")),
         ]
-        self.report_code = folder_hash("workflow/report")
         self.mixer_code = folder_hash("pointer", "baselines")
 
     def rows(self, results: str) -> list[str]:
@@ -90,6 +100,13 @@ class Grid:
     def tier_json(self, results: str) -> str:
         """Return a tier's config, devices resolved, for `pointer-bench plan --config`."""
         return json.dumps(config.settled(self.tiers[tier_name(results)]), sort_keys=True)
+
+    def report_code(self, part: str) -> str:
+        """Return a hash over the code that makes a part of the report: Snakemake makes the part
+        again when it changes."""
+        own = {name: files for name, files in PARTS.items() if name != part}
+        others = {file for names in own.values() for name in names for file in REPORT.glob(name)}
+        return content_hash(sorted({*code_files("workflow/report")} - others))
 
     def micro_benchmarks(self, results: str) -> list[str]:
         """Return the file of micro-benchmarks, which only the default tier shows, where the target
@@ -152,8 +169,14 @@ class Grid:
         checks = dict.fromkeys(jobs.keys() - rows.keys(), CHECK_S)
         cells = [cell for job in rows.values() for cell in job.cells]
         expected = estimate.seconds(cells)
-        progress.begin({**checks, **expected})
-        return estimate.summary(cells, expected) if cells else []
+        page = [path for path in outputs if path.endswith("/index.html")]
+        report = dict.fromkeys(page, REPORT_S)
+        progress.begin({**checks, **expected, **report})
+        if not cells:
+            return []
+        further = estimate.duration(sum(checks.values()) + sum(report.values()))
+        lines = [f"{'checks and report':18} {len(checks)} models to check, about {further}"]
+        return [*lines, *estimate.summary(cells, expected)]
 
     def _set_deadline(self, outputs: Iterable[str]) -> None:
         """Tell all jobs when the minutes of the tiers whose rows are to be collected end."""
@@ -205,6 +228,10 @@ def tier_name(results: str) -> str:
 
 def folder_hash(*folders: str) -> str:
     """Return a hash over all files of folders: Snakemake runs a rule again when it changes."""
+    return content_hash(sorted(code_files(*folders)))
+
+
+def code_files(*folders: str) -> list[Path]:
+    """Return all files of folders but those of caches."""
     files = [path for name in folders for path in (ROOT / name).rglob("*.*")]
-    kept = [path for path in files if path.is_file() and not CACHES & {*path.parts}]
-    return content_hash(sorted(kept))
+    return [path for path in files if path.is_file() and not CACHES & {*path.parts}]

@@ -110,7 +110,9 @@ def make(files: Sequence[Path], given: Sequence[Path], tier: str) -> list[Path]:
     out = files[0].parents[1]
     asked = {kind: _names(files, kind) for kind in ("tables", "figures", "report")}
     plain = {kind: sorted(names - {"claims"}) for kind, names in asked.items()}
-    made = tables.write(numbers, out / "tables", tier, plain["tables"])
+    smoke = tier == "smoke"  # too little to stand beside anything
+    reference = None if smoke or not estimates.REFERENCE.is_dir() else estimates.of_reference()
+    made = tables.write(numbers, out / "tables", tier, plain["tables"], reference)
     made += figures.write(numbers, rows, out / "figures", tier, plain["figures"])
     if not asked["report"] and "claims" not in asked["tables"]:
         return made
@@ -122,7 +124,8 @@ def make(files: Sequence[Path], given: Sequence[Path], tier: str) -> list[Path]:
         present_files = [*given, *made]
         drawn = [path for path in present_files if path.suffix == ".svg"]
         listed = _names(present_files, "tables")
-        shown = build.Shown(drawn, [name for name in tables.NAMES if name in listed])
+        names = [name for name in tables.NAMES if name in listed]
+        shown = build.Shown(drawn, names, reference)
         made.append(build.write(numbers, rows, lines, out / "report", tier, shown))
     return made
 
@@ -133,6 +136,7 @@ def _names(files: Sequence[Path], folder: str) -> set[str]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Return exit code 0, or 2 for bad input, with one line that says what."""
+    from workflow.bench import progress
     from workflow.bench.rows import RowError
     from workflow.report import verdicts
 
@@ -146,7 +150,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (InputError, RowError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(f"wrote {len(made)} files under {made[0].parent}")
+    progress.show(f"wrote {len(made)} files under {made[0].parent}")
     return 0
 
 

@@ -382,6 +382,8 @@ FIGURES: dict[str, Callable[[Table, Table], Figure]] = {  # of estimates and row
     "trade_off": trade_off,
 }
 NAMES = tuple(FIGURES)
+# Of the main report; the rest is its section "more".
+MAIN = ("speedup", "copy_accuracy", "operations", "pointer_map", "ablation", "trade_off")
 
 
 def write(

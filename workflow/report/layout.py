@@ -13,7 +13,8 @@ import pandas as pd
 
 from workflow.bench import experiments
 from workflow.report import models, paper
-from workflow.report.estimates import KEY, SEPARATOR
+from workflow.report.estimates import KEY, PLACE, SEPARATOR, largest_budget, select
+from workflow.report.estimates.runs import without
 
 NOT_RUN = "–"
 UNKNOWN = "n/a"  # ran, but this value does not exist here
@@ -27,6 +28,15 @@ MEASURES = {  # quantity, phase -> what stands across the tables of exponents an
     ("parameters", ""): "parameters",
     ("parameters_over_paper", ""): "against the paper's",
     ("position_table_entries", ""): "in position tables",
+}
+
+SUMMARY: dict[tuple[str, str, int | None], str] = {  # quantity, experiment, x -> heading
+    ("accuracy", "copy", 512): "copy D=512",
+    ("accuracy", "mqar", 16): "mqar, 16 pairs",
+    ("bits_per_byte", "bytes", None): "bits a byte",
+    ("speedup", "efficiency", 512): "speed N=512",
+    ("speedup", "efficiency", 2048): "speed N=2048",
+    ("saved_bytes_per_token", "complexity", 2048): "kept N=2048",
 }
 
 
@@ -233,6 +243,13 @@ def size(estimate: Any) -> str:
     return f"{whole(estimate.least)} to {whole(estimate.most)}"
 
 
+def summarised(estimate: Any) -> str:
+    """Return a model's number in the unit of the table of all models."""
+    if estimate.unit == "share":
+        return UNKNOWN if pd.isna(estimate.value) else f"{100 * estimate.value:.1f}"
+    return significant(estimate.value / (1024 if estimate.unit == "bytes/token" else 1))
+
+
 # Columns that tables add to the estimates.
 
 
@@ -254,6 +271,25 @@ def with_measures(estimates: Estimates) -> Estimates:
     keys = zip(estimates["quantity"], estimates["phase"], strict=True)
     measures = [MEASURES.get(key) for key in keys]
     return estimates.assign(measure=pd.Categorical(measures, [*MEASURES.values()], ordered=True))
+
+
+def with_summary(estimates: Estimates) -> Estimates:
+    """Return the estimates of models as they are with `measure`, a heading of SUMMARY; of several
+    trunks or machines those that most models have, without the machine."""
+    plain = estimates[(estimates["variant"] == "") & (estimates["dtype"] == "float32")]
+    plain = plain[plain["against"].isin(["", "transformer"]) & (plain["phase"] != "inference")]
+    parts: list[Estimates] = []
+    for (quantity, experiment, x), heading in SUMMARY.items():
+        own = select(plain, quantity, experiment=experiment)
+        own = largest_budget(own if x is None else own[own["x"] == x])
+        settings = own.groupby(["trunk", "x", *PLACE], dropna=False)["model"]
+        models_there = settings.transform("nunique")
+        own = own[models_there == models_there.max()]
+        own = own.sort_values("tokens", kind="stable").drop_duplicates("model", keep="last")
+        parts.append(own.assign(measure=heading))
+    table: Estimates = pd.concat(parts)
+    table["measure"] = pd.Categorical(table["measure"], [*SUMMARY.values()], ordered=True)
+    return without(table, *PLACE)
 
 
 def over_all_lengths(estimates: Estimates) -> Estimates:

@@ -17,7 +17,8 @@ from workflow.report.frame import csv_text
 from workflow.report.layout import Table, one_line
 
 STAMP = "smoke: not for verdicts"
-SENTENCE = 45  # characters; a longer cell of LaTeX breaks its lines
+POINTS = 3.5  # of a character of LaTeX's \\tiny, digits and most letters
+WIDTH, HEIGHT = 345, 550  # points of a page's text, of class article
 _MARKDOWN = re.compile(r"([\\`*_\[\]#|~$])")
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -84,7 +85,8 @@ def page(table: Table, title: str) -> str:
     styler = (
         table.wide.style.hide(axis="index").format(escape_html).format_index(escape_html, axis=1)
     )
-    styler = styler.set_properties(subset=numeric, **{"text-align": "right"}) if numeric else styler
+    if numeric:
+        styler.set_properties(subset=numeric, **{"text-align": "right", "white-space": "nowrap"})
     body = styler.set_uuid(table.name).to_html(table_attributes='class="dataframe"')
     template = templates(autoescape=True).get_template("table.html")
     return template.render(title=title, table=body, notes=table.notes)
@@ -109,30 +111,46 @@ def escape_latex(text: object) -> str:
 
 
 def latex(table: Table, title: str) -> str:
-    """Return a longtable with booktabs rules, its caption, its label, and the notes below."""
-    styler = (
-        table.wide.style.hide(axis="index").format(escape_latex).format_index(escape_latex, axis=1)
-    )
+    """Return a longtable with booktabs rules, its caption, its label, and the notes below; on its
+    side where it is too wide for a page."""
+    wide = table.wide.rename(columns=lambda column: str(column).replace("_", " "))
+    styler = wide.style.hide(axis="index").format(escape_latex).format_index(escape_latex, axis=1)
+    columns, sideways = _columns(wide)
     body = styler.to_latex(
         hrules=True,
         environment="longtable",
-        column_format=_columns(table.wide),
+        column_format=columns,
         caption=escape_latex(title),
         label=f"tab:{table.name}",
     )
     notes = "\n".join(f"{escape_latex(note)}\\par" for note in table.notes)
-    needs = "% needs \\usepackage{array,booktabs,longtable}"
-    opening = f"{needs}\n{{\\tiny\\setlength{{\\tabcolsep}}{{3pt}}\n"
-    return f"{opening}{body}\\noindent\\raggedright\n{notes}\n}}\n"
-
-
-def _columns(wide: pd.DataFrame) -> str:
-    """Return the alignment of columns: numbers right, and columns with sentences break their
-    lines."""
-    sentences = [column for column in wide if wide[column].str.len().max() > SENTENCE]
-    width = 0.8 / max(1, len(sentences))
-    paragraph = f">{{\\raggedright\\arraybackslash}}p{{{width:.2f}\\linewidth}}"
-    return "".join(
-        paragraph if column in sentences else "r" if str(column).isdigit() else "l"
-        for column in wide.columns
+    needs = "% needs \\usepackage{array,booktabs,longtable,lscape}"
+    content = (
+        f"{{\\tiny\\setlength{{\\tabcolsep}}{{3pt}}\n{body}\\noindent\\raggedright\n{notes}\n}}"
     )
+    if sideways:
+        content = f"\\begin{{landscape}}\n{content}\n\\end{{landscape}}"
+    return f"{needs}\n{content}\n"
+
+
+def _columns(wide: pd.DataFrame) -> tuple[str, bool]:
+    """Return the alignment of columns, numbers right, and whether the table stands on its side.
+    Where cells do not fit beside each other they break their lines between words."""
+    whole, words = [], []  # points of each column: unbroken, and of its longest word
+    for column in wide:
+        texts = [str(column), *wide[column]]
+        whole.append(POINTS * max(map(len, texts)))
+        words.append(POINTS * max(len(word) for text in texts for word in text.split() or [""]))
+    sides = ["r" if str(column).isdigit() else "l" for column in wide]
+    between = 6 * len(sides)
+    if sum(whole) + between <= WIDTH:
+        return "".join(sides), False
+    sideways = sum(words) + between > WIDTH
+    room = (HEIGHT if sideways else WIDTH) - between - sum(words)
+    missing = sum(whole) - sum(words)
+    aligned = {"r": "raggedleft", "l": "raggedright"}
+    columns = []
+    for side, full, least in zip(sides, whole, words, strict=True):
+        width = least + max(0.0, min(1.0, room / missing)) * (full - least)
+        columns.append(f">{{\\{aligned[side]}\\arraybackslash}}p{{{width:.1f}pt}}")
+    return "".join(columns), sideways

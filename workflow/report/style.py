@@ -73,6 +73,14 @@ def accuracies(axis: Axes) -> None:
     axis.yaxis.set_minor_locator(NullLocator())
 
 
+def _shared_lines(titles: Sequence[str]) -> list[str]:
+    """Return the lines that the titles of all panels have, which then stand once above them; those
+    of a single panel stay there."""
+    if len(titles) < 2:
+        return []
+    return [line for line in titles[0].splitlines() if all(line in t.splitlines() for t in titles)]
+
+
 def figure(
     title: str,
     parts: Mapping[str, Part],
@@ -105,8 +113,11 @@ def figure(
     axes = list(drawn.subplots(rows, columns, squeeze=False, sharey=share_y).flat)
     for spare in axes[len(parts) :]:
         spare.set_visible(False)
+    shared = _shared_lines(list(parts))
+    if shared:
+        drawn.suptitle(f"{title}\n{', '.join(shared)}")
     for axis, (text, part) in zip(axes, parts.items(), strict=False):
-        axis.set_title(text)
+        axis.set_title("\n".join(line for line in text.splitlines() if line not in shared))
         draw(axis, part)
     _legend(drawn, looks or {}, keys, note)
     return drawn

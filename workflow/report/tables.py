@@ -17,7 +17,7 @@ from workflow.bench.cell import Trunk
 from workflow.bench.measure import statistics
 from workflow.report import controls, layout, notes, paper, render
 from workflow.report.estimates import ESTIMATE, KEY, TYPES, select
-from workflow.report.layout import NOT_RUN, Show, Table, pivot, significant, whole
+from workflow.report.layout import NOT_RUN, Show, Table, pivot, whole
 
 MIB, KIB, GIGA = 2**20, 2**10, 10**9
 NOT_IN_CSV = ("values", "rows", "doubt")  # see estimates.csv
@@ -70,8 +70,14 @@ class Declaration:
     made: Callable[[pd.DataFrame], Table] | None = None
 
 
-def make(name: str, estimates: pd.DataFrame, where: Where | None = None) -> Table:
-    """Return the named table, or the part of it that `where` chooses."""
+def make(
+    name: str,
+    estimates: pd.DataFrame,
+    where: Where | None = None,
+    reference: pd.DataFrame | None = None,
+) -> Table:
+    """Return the named table, or the part of it that `where` chooses. Where the paper has figures,
+    they and the estimates of the committed `reference` stand beside the others."""
     table, where = TABLES[name], where or {}
     if table.made:
         return table.made(estimates)
@@ -82,7 +88,7 @@ def make(name: str, estimates: pd.DataFrame, where: Where | None = None) -> Tabl
     for block, own in zip(table.blocks, chosen, strict=True):
         # The paper's figures stand alone only where there is nothing of ours at all.
         if len(own) or (nothing and not parts):
-            shown = _with_paper(own, block, where)
+            shown = _with_others(own, block, where, reference)
             part = pivot(shown, block.labels, table.across, block.show, marked)
             parts.append(part.assign(quantity=block.name))
     wide, shared = _stacked(parts)
@@ -135,8 +141,11 @@ def _stacked(parts: list[pd.DataFrame]) -> tuple[pd.DataFrame, str]:
     return wide.drop(columns=dropped), f"{lines}: {', '.join(shared)}." if shared else ""
 
 
-def _with_paper(own: pd.DataFrame, block: Block, where: Where) -> pd.DataFrame:
-    """Return the estimates, and the paper's figures as those of one more machine."""
+def _with_others(
+    own: pd.DataFrame, block: Block, where: Where, reference: pd.DataFrame | None
+) -> pd.DataFrame:
+    """Return the estimates, those of the reference, and the paper's figures as those of one more
+    machine."""
     if block.published is None:
         return own
     figures = block.published().assign(machine=paper.PLACE, variant="", status="ok", n=1, runs=1)
@@ -144,7 +153,10 @@ def _with_paper(own: pd.DataFrame, block: Block, where: Where) -> pd.DataFrame:
     texts = {column: "" for column, kind in TYPES.items() if kind == "str"}
     asked = {column: value for column, value in where.items() if column in ("model", "x")}
     figures = _restricted(figures.fillna(texts), asked).reindex(columns=own.columns)
-    return pd.concat([own, figures.astype(own.dtypes)], ignore_index=True)
+    parts = [own, figures.astype(own.dtypes)]
+    if reference is not None:
+        parts.append(block.select(reference, where))
+    return pd.concat(parts, ignore_index=True)
 
 
 def _beside_paper(own: pd.DataFrame, block: Block) -> pd.DataFrame:
@@ -158,15 +170,18 @@ def _beside_paper(own: pd.DataFrame, block: Block) -> pd.DataFrame:
 
 
 def write(
-    estimates: pd.DataFrame, out: Path, tier: str = "", names: Iterable[str] | None = None
+    estimates: pd.DataFrame,
+    out: Path,
+    tier: str = "",
+    names: Iterable[str] | None = None,
+    reference: pd.DataFrame | None = None,
 ) -> list[Path]:
-    """Write the named tables, or all, in every format; return the files. Raise InputError for an
-    unknown name."""
+    """Write the named tables, or all, in every format; return the files, or raise InputError."""
     files = list[Path]()
     for name in NAMES if names is None else names:
         if name not in NAMES:
             raise InputError.unknown("table", name, NAMES, "`--names`")
-        files += render.write(make(name, estimates), out, tier)
+        files += render.write(make(name, estimates, reference=reference), out, tier)
     return files
 
 
@@ -174,11 +189,7 @@ def _recall() -> tuple[Block, ...]:
     """Return the blocks of every task but copy and text."""
     blocks = []
     for task in notes.RECALL:
-        name, where, labels = (
-            f"{task} by {layout.axis(task)}",
-            {"experiment": task},
-            ("N", "position"),
-        )
+        name, where = f"{task} by {layout.axis(task)}", {"experiment": task}
         shown: tuple[tuple[str, str, Show], ...] = (
             ("accuracy, %", "accuracy", layout.percent),
             ("whole strings right, %", "strings_right", lambda e: f"{100 * e.value:.1f}"),
@@ -186,7 +197,7 @@ def _recall() -> tuple[Block, ...]:
             ("tokens until 95%", "tokens_to_95", layout.until),
         )
         for words, quantity, show in shown:
-            blocks.append(Block(f"{name}: {words}", quantity, show, where, labels))
+            blocks.append(Block(f"{name}: {words}", quantity, show, where, ("N", *POSITION)))
     return tuple(blocks)
 
 
@@ -231,7 +242,22 @@ POSITION = ("position",)
 EXPONENTS = ("time_exponent", "flops_step_exponent", "saved_bytes_per_sequence_exponent")
 SIZES = ("parameters", "parameters_over_paper", "position_table_entries")
 
+# Of the main report, beside the claims; the rest is its section "more".
+MAIN = ("models", "speedup", "copy_accuracy", "scaling", "hops")
+
 TABLES = {
+    "models": Declaration(
+        "All models, a line each",
+        (Block("", tuple({quantity for quantity, *_ in layout.SUMMARY}), layout.summarised),),
+        (
+            "Accuracy in %, hard argmax inference, after the most tokens that were run: table "
+            "copy_accuracy, recall and bytes have budgets and intervals.",
+            "Speed: training tokens/s over those of transformer, on the machine of most models. "
+            "Kept: for the backward pass, KiB a token.",
+        ),
+        across="measure",
+        prepare=layout.with_summary,
+    ),
     "training_time": Declaration(
         "Training time in seconds for 20 sequences of N tokens",
         (Block("s", "training_time", layout.number, published=paper.training_time),),
@@ -311,22 +337,13 @@ TABLES = {
     ),
     "hops": Declaration(
         "Hop distance in tokens by layer (1 is the lowest)",
+        (Block("mean (longest)", "mean_hop", layout.hop, {}, ("trained on",), "longest_hop"),),
         (
-            Block(
-                "mean (longest)",
-                "mean_hop",
-                layout.hop,
-                labels=("trained on",),
-                beside="longest_hop",
-            ),
-        ),
-        (
-            "Tokens from a scored position to its target: mean over positions, heads and seeds; "
-            "in brackets the "
-            "longest.",
+            "Tokens from a scored position to its target: mean over positions, heads and seeds; in "
+            "brackets the longest.",
             "The paper gives means of 47 to 58 for its early layers and a longest hop of 483 for "
-            "its later ones, on a "
-            "task that it does not name and that reads like text: not comparable with a copy task.",
+            "its later ones, on a task that it does not name and that reads like text: not "
+            "comparable with a copy task.",
         ),
         notes.hops,
         across="layer",
@@ -347,9 +364,8 @@ TABLES = {
         (
             "Counted, not timed; one sequence through all layers. Growth 2 is linear in N, 4 "
             "quadratic.",
-            "The paper claims about 4 million operations a layer against 34 G at N=8192 and "
-            "d=512; the first counts "
-            "the gather only, not the scoring that chooses the target.",
+            "The paper claims about 4 million operations a layer against 34 G at N=8192 and d=512; "
+            "the first counts the gather only, not the scoring that chooses the target.",
         ),
     ),
     "scaling": Declaration(
@@ -357,9 +373,8 @@ TABLES = {
         (Block("exponent", EXPONENTS, layout.exponent),),
         (
             "Exponent b of N^b for one sequence, by least squares on logarithms over all N, with "
-            "its 97.5% interval: "
-            "1 is linear, 2 quadratic. The trunk is linear, so a quadratic mixer tends to 2 only "
-            "at large N.",
+            "its 97.5% interval: 1 is linear, 2 quadratic. The trunk is linear, so a quadratic "
+            "mixer tends to 2 only at large N.",
             "Times have a slope for each repeat, and the interval is over the slopes.",
         ),
         notes.scaling,
@@ -413,13 +428,7 @@ TABLES = {
         "Bits a byte of real text by sequence length N",
         (
             Block("bits a byte", "bits_per_byte", layout.number, TEXT, POSITION),
-            Block(
-                "next byte right, %",
-                "accuracy",
-                lambda e: significant(100 * e.value),
-                TEXT,
-                POSITION,
-            ),
+            Block("next byte right, %", "accuracy", layout.percent, TEXT, POSITION),
             Block("tokens used", "tokens_used", layout.count, TEXT, POSITION),
         ),
         (

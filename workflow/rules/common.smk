@@ -11,12 +11,22 @@ for name, first in {"PATH": Path(sys.executable).parent, "PYTHONPATH": workflow.
     os.environ[name] = os.pathsep.join(filter(None, [str(first), os.environ.get(name)]))
 
 from pointer.errors import InputError
+from workflow.bench import progress
 from workflow.bench.grid import Grid, PipelineBusyError, folder, tier_name
 from workflow.report import verdicts
 
 # What Snakemake says around every job; each row has a line of its own.
 NOISE = ("Select jobs to execute", "Execute ", "Will exit after finishing")
-logger.addFilter(lambda record: not str(record.msg).startswith(NOISE))
+
+
+def is_said(record):
+    """Return whether a message of Snakemake's is shown; a warning wipes the bar from its line."""
+    if record.levelname in ("WARNING", "ERROR", "CRITICAL"):
+        progress.wipe()
+    return not str(record.msg).startswith(NOISE)
+
+
+logger.addFilter(is_said)
 ENDINGS = {"tables": (".csv", ".md", ".tex", ".html"), "figures": (".png", ".svg")}
 
 
@@ -106,6 +116,7 @@ onstart:
 
 
 onsuccess:
+    progress.wipe()
     # `make` prints the verdicts itself, also where nothing was left to do.
     for line in GRID.end():
         print(line)
@@ -116,6 +127,7 @@ onsuccess:
 
 
 onerror:
+    progress.wipe()
     for job in list(workflow.dag.needrun_jobs()):
         if job.rule.name == "collect_rows":
             report_of_what_is_there(job.wildcards.results)

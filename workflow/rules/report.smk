@@ -1,7 +1,7 @@
 # The rows of a tier -> one frame -> estimates -> tables, figures, verdicts, the results page, in
 # "results" for the default tier, "results/<tier>" for another. A table without rows has its heading and notes.
 TABLES = (
-    "training_time throughput speedup memory copy_accuracy copy_loss hops operations scaling"
+    "models training_time throughput speedup memory copy_accuracy copy_loss hops operations scaling"
     " parameters mixers ablation two_hop recall controls bytes"
 ).split()
 FIGURES = (
@@ -27,7 +27,7 @@ rule collect_rows:
     shell:
         "(python -m workflow.bench plan --config {params.tier:q} > {output.manifest:q}"
         " && python -m workflow.report collect --manifest {output.manifest:q}"
-        " {params.benchmarks:q} --out {wildcards.results:q}) > {log:q} 2>&1"
+        " {params.benchmarks:q} --out {wildcards.results:q}) 2> {log:q}"
 
 
 rule make_estimates:
@@ -41,10 +41,10 @@ rule make_estimates:
     conda:
         "../../environment.yml"
     params:
-        code=GRID.report_code,
+        code=GRID.report_code("estimates"),
     shell:
         "python -m workflow.report estimates --rows {input.rows:q} --out {wildcards.results:q}"
-        " > {log:q} 2>&1"
+        " 2> {log:q}"
 
 
 rule make_tables:
@@ -60,10 +60,10 @@ rule make_tables:
         "../../environment.yml"
     params:
         tier=lambda wildcards: tier_name(wildcards.results),
-        code=GRID.report_code,
+        code=GRID.report_code("tables"),
     shell:
         "python -m workflow.report make {output:q} --from {input:q} --tier {params.tier:q}"
-        " > {log:q} 2>&1"
+        " 2> {log:q}"
 
 
 use rule make_tables as make_figures with:
@@ -71,6 +71,9 @@ use rule make_tables as make_figures with:
         in_formats("figures", FIGURES),
     log:
         "{results}/logs/figures.log",
+    params:
+        tier=lambda wildcards: tier_name(wildcards.results),
+        code=GRID.report_code("figures"),
 
 
 use rule make_tables as make_claims with:
@@ -83,6 +86,9 @@ use rule make_tables as make_claims with:
         in_formats("figures", ["claims"]),
     log:
         "{results}/logs/claims.log",
+    params:
+        tier=lambda wildcards: tier_name(wildcards.results),
+        code=GRID.report_code("claims"),
 
 
 use rule make_tables as make_page with:
@@ -96,6 +102,9 @@ use rule make_tables as make_page with:
         "{results}/report/index.html",
     log:
         "{results}/logs/page.log",
+    params:
+        tier=lambda wildcards: tier_name(wildcards.results),
+        code=GRID.report_code("page"),
 
 
 # The chosen tier's rows -> rows to commit -> the README's section of results. It has no output:

@@ -52,15 +52,20 @@ def path(model: str, mixer: Mapping[str, Any]) -> Path:
 
 def verdict(model: str, mixer: Mapping[str, Any], file: Path, folder: Path) -> Verdict:
     """Return the verdict in `file` if it is of today's sources, else check and write it there."""
-    try:
-        known = Verdict(**json.loads(file.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
-        known = None
-    if known is not None and known.key == key(model, _text(mixer)):
-        return known
-    made = check(model, mixer, folder)
-    write(made, file)
+    made = known(model, mixer, file)
+    if made is None:
+        made = check(model, mixer, folder)
+        write(made, file)
     return made
+
+
+def known(model: str, mixer: Mapping[str, Any], file: Path) -> Verdict | None:
+    """Return the verdict in `file` if it is of today's sources."""
+    try:
+        found = Verdict(**json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+    return found if found.key == key(model, _text(mixer)) else None
 
 
 def write(made: Verdict, file: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import math
 import shlex
 import shutil
 from collections.abc import Sequence
@@ -23,8 +25,12 @@ from workflow.bench.rows import (
 )
 from workflow.bench.rows.run import attempt, final, refused, work_folder
 from workflow.bench.sessions import Session
+from workflow.bench.sources import ROOT
 
 ATTEMPTS = 2  # of a session that is disturbed
+COMPARED = ("pointer-formula", "pointer", "identity")  # with SLOWER, on the console
+SLOWER = "transformer"
+PAPER = ROOT / "results" / "paper" / "throughput.csv"
 
 
 def rows_of(session: Session, out: Path, *, keep: bool = False) -> tuple[list[Row], bool]:
@@ -76,6 +82,34 @@ def kept(session: Session, path: Path) -> list[Row]:
 def disturbed(row: Row) -> bool:
     """Return whether a row's session was disturbed."""
     return any(warning.startswith(DISTURBED) for warning in row["warnings"])
+
+
+def ratios(rows: Sequence[Row]) -> list[str]:
+    """Return, a line a model of COMPARED, how many times as fast as SLOWER it trained in the rounds
+    of the last attempt, the paper's ratio beside the formula's."""
+    last = max(row["attempt"] for row in rows)
+    timed = {}
+    for row in rows:
+        plain = not row["settings"]["mixer"] and not row["settings"]["twin"]
+        if plain and row["attempt"] == last and row["rounds_ms"]:
+            timed[row["model"]] = row
+    lines = []
+    for model in COMPARED if SLOWER in timed else ():
+        own = timed.get(model)
+        if own is None:
+            continue
+        pairs = list(zip(timed[SLOWER]["rounds_ms"], own["rounds_ms"], strict=True))
+        ratio = math.exp(sum(math.log(slow / fast) for slow, fast in pairs) / len(pairs))
+        paper = _paper_ratio(own["length"]) if model == COMPARED[0] else ""
+        lines.append(f"N={own['length']}: {model} trains {ratio:.2f}x as fast as {SLOWER}{paper}")
+    return lines
+
+
+def _paper_ratio(length: int) -> str:
+    with PAPER.open(encoding="utf-8", newline="") as stream:
+        lines = [line for line in csv.DictReader(stream) if line["length"] == str(length)]
+    rates = {line["model"]: float(line["value"]) for line in lines}
+    return f" (paper {rates['pointer'] / rates[SLOWER]:.2f}x)" if rates else ""
 
 
 def _refusals(cells: Sequence[Cell], folder: Path) -> dict[str, Row]:

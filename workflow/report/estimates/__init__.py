@@ -38,6 +38,7 @@ from pathlib import Path
 import pandas as pd
 
 from pointer.errors import InputError
+from workflow.bench.sources import ROOT
 from workflow.report.estimates import learning, timing
 from workflow.report.estimates.runs import (
     ESTIMATE,
@@ -53,7 +54,7 @@ from workflow.report.estimates.runs import (
     largest_budget,
     prepare,
 )
-from workflow.report.frame import csv_text
+from workflow.report.frame import csv_text, read
 
 __all__ = [
     "ESTIMATE",
@@ -75,6 +76,8 @@ __all__ = [
 QUANTITIES = timing.QUANTITIES | learning.QUANTITIES
 NAMES = (*QUANTITIES, *timing.DERIVED, *learning.DERIVED)  # of all quantities
 WORK = timing.WORK
+REFERENCE = ROOT / "results" / "reference"
+COMPARED = ("pointer-formula", "pointer", "transformer", "transformer-unfused")
 TYPES = (
     dict.fromkeys(
         (*TEXT_KEYS, "unit", "status", "reason", "doubt", "values", "code", "method", "rows"), "str"
@@ -109,6 +112,16 @@ def select(estimates: pd.DataFrame, quantity: str, **keys: object) -> pd.DataFra
             value if isinstance(value, list | tuple | set) else [value]
         )
     return estimates[chosen]
+
+
+def of_reference() -> pd.DataFrame:
+    """Return the estimates of costs and copying of the paper's models that the repository keeps,
+    to stand beside others: their machines are called "reference: ..."."""
+    rows = read(REFERENCE)
+    chosen = rows["experiment"].isin(["efficiency", "copy"]) & rows["model"].isin(COMPARED)
+    kept = largest_budget(build(rows[chosen].reset_index(drop=True)))
+    names = ("reference: " + kept["machine"]).str.removesuffix(": ")
+    return kept.assign(machine=names)
 
 
 def write(frame: pd.DataFrame, out: Path) -> list[Path]:

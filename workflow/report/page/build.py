@@ -27,6 +27,7 @@ from workflow.report import (
 from workflow.report.estimates import WORK, largest_budget
 from workflow.report.estimates.runs import prepare
 from workflow.report.frame import csv_text, unpack
+from workflow.report.layout import NOT_RUN
 from workflow.report.page import explorer, plots
 from workflow.report.rules import Verdict
 
@@ -85,11 +86,12 @@ PAPERS_MODELS = ["pointer-formula", "pointer", "transformer"]
 
 
 class Shown(NamedTuple):
-    """What the page holds beside the charts: the files of drawn figures, and the names of
-    tables."""
+    """What the page holds beside the charts: the files of drawn figures, the names of tables, and
+    the reference's estimates."""
 
     figures: Sequence[Path]
     tables: Iterable[str]
+    reference: pd.DataFrame | None = None
 
 
 EVERY_TABLE = Shown((), tables.NAMES)
@@ -122,7 +124,7 @@ def html(
     traced = explorer.traced(frame)
     plotted = plots.all_charts(estimates, frame, numbers)
     listed = [rows_table(runs)]
-    listed += [report_table(name, estimates, numbers) for name in shown.tables]
+    listed += [report_table(name, estimates, numbers, shown.reference) for name in shown.tables]
     data = {
         "looks": looks(runs, plotted),
         "paper": [models.title(model) for model in PAPERS_MODELS],
@@ -139,7 +141,7 @@ def html(
         tier=tier,
         state=state(estimates, frame),
         answers=answers(lines),
-        papers=[papers_table(name, estimates) for name in PAPERS],
+        papers=[papers_table(name, estimates, shown.reference) for name in PAPERS],
         next_command=verdicts.most_wanted(line.next for line in lines)[0],
         cards=[card(line, runs, numbers) for line in lines],
         counts=counts(lines),
@@ -212,14 +214,18 @@ def answers(lines: Sequence[claims.Line]) -> list[dict[str, Any]]:
     return found
 
 
-def papers_table(name: str, estimates: pd.DataFrame) -> dict[str, Any]:
-    """Return one of the paper's tables beside ours: headings, and lines as texts."""
+def papers_table(
+    name: str, estimates: pd.DataFrame, reference: pd.DataFrame | None
+) -> dict[str, Any]:
+    """Return one of the paper's tables beside ours and the reference's: headings, and lines as
+    texts."""
     quantity, sizes, further = PAPERS[name]
     where = {**further, "x": sizes, "model": PAPERS_MODELS}
     chosen = largest_budget(estimates[estimates["quantity"] == quantity])
-    wide = tables.make(name, chosen, where).wide
+    wide = tables.make(name, chosen, where, reference).wide
     columns = ["model", "machine", *map(str, sizes)]
-    texts = wide.reindex(columns=columns).fillna("").to_numpy().tolist()
+    wide = wide.reindex(columns=columns).fillna("").replace({"machine": {NOT_RUN: "any machine"}})
+    texts = wide.to_numpy().tolist()
     lines = [[text.split(" (")[0] for text in line] for line in texts]  # intervals: in the tables
     return {"title": tables.TABLES[name].title, "columns": columns, "lines": lines}
 
@@ -290,7 +296,14 @@ def rows_table(runs: pd.DataFrame) -> dict[str, Any]:
         cells = [value if isinstance(value, str | None) else int(value) for value in cells]
         cells += [plots.number(run[name], unit) for name, (_, unit) in MEASURES.items()]
         lines.append(cells)
-    made = {"name": "rows", "title": "All rows", "columns": titles, "lines": lines, "notes": []}
+    made = {
+        "name": "rows",
+        "main": True,
+        "title": "All rows",
+        "columns": titles,
+        "lines": lines,
+        "notes": [],
+    }
     return made | {"rows": [[number] for number in range(len(runs))], "csv": ""}
 
 
@@ -300,14 +313,16 @@ def _column(key: str, title: str, numeric: bool) -> dict[str, Any]:
     return {"key": key, "title": title, "numeric": numeric}
 
 
-def report_table(name: str, estimates: pd.DataFrame, numbers: plots.Rows) -> dict[str, Any]:
+def report_table(
+    name: str, estimates: pd.DataFrame, numbers: plots.Rows, reference: pd.DataFrame | None
+) -> dict[str, Any]:
     """Return a table of the report; each line knows its rows."""
-    table = tables.make(name, estimates)
+    table = tables.make(name, estimates, reference=reference)
     titles = [_column(column, column, column.isdigit()) for column in map(str, table.wide)]
     behind = [plots.numbers(files, numbers) for files in table.rows or [""] * len(table.wide)]
-    lines, notes = table.wide.to_numpy().tolist(), list(table.notes)
-    made = {"name": name, "title": table.title, "columns": titles, "lines": lines, "notes": notes}
-    return made | {"rows": behind, "csv": csv_text(table.data)}
+    made = {"name": name, "main": name in tables.MAIN, "title": table.title, "columns": titles}
+    lines = {"lines": table.wide.to_numpy().tolist(), "notes": list(table.notes)}
+    return made | lines | {"rows": behind, "csv": csv_text(table.data)}
 
 
 def origins(runs: pd.DataFrame) -> dict[str, Any]:
@@ -358,17 +373,17 @@ def about(frame: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def embedded(drawn: Sequence[Path]) -> list[dict[str, str]]:
+def embedded(drawn: Sequence[Path]) -> list[dict[str, Any]]:
     """Return the drawn figures in the order of the report: name, caption, and the SVG as base64."""
     for path in drawn:
         if not path.is_file():
             raise InputError.about("--from", str(path), "a figure that is drawn", "the files")
     svgs = {path.stem: path for path in drawn if path.suffix == ".svg"}
-    order = [name for name in (*figures.FIGURES, "claims") if name in svgs]
+    order = dict.fromkeys([*figures.MAIN, *figures.NAMES, *sorted(svgs)])
     found = []
-    for name in [*order, *sorted(svgs.keys() - set(order))]:
+    for name in [name for name in order if name in svgs]:
         caption = CAPTIONS / f"{name}.rst"
         text = " ".join(_text(caption).replace("``", "").split()) if caption.is_file() else name
         svg = base64.b64encode(svgs[name].read_bytes()).decode()
-        found.append({"name": name, "caption": text, "svg": svg})
+        found.append({"name": name, "main": name in figures.MAIN, "caption": text, "svg": svg})
     return found

@@ -51,7 +51,7 @@ function openLinked() {
     byId("curves").scrollIntoView();
   }
   const target = location.hash.startsWith("#table-") && byId(location.hash.slice(1));
-  if (target) target.open = true;
+  for (let details = target; details; details = details.parentElement.closest("details")) details.open = true;
 }
 
 async function start() {

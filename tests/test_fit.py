@@ -1,0 +1,116 @@
+"""Tables that people read fit: LaTeX its page, the verdicts a screen; the committed reference and
+the paper stand beside what was measured here, and the report is made again part by part."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import synthetic
+from synthetic import cell, timed
+
+from workflow.bench.grid import PARTS, REPORT, Grid
+from workflow.report import claims, estimates, render, tables
+
+ROOT = Path(__file__).resolve().parents[1]
+NEEDED = "array,booktabs,longtable,lscape"
+DOCUMENT = r"""\documentclass{article}
+\usepackage[T1]{fontenc}\usepackage[utf8]{inputenc}\usepackage{%s}
+\begin{document}%s\end{document}"""
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with every table of synthetic rows and the verdicts."""
+    folder = tmp_path_factory.mktemp("tables")
+    rows = synthetic.table_of(synthetic.grid())
+    tables.write(estimates.build(rows), folder)
+    lines = synthetic.judged(rows, ROOT / "config" / "claims.yaml")
+    render.write(claims.table(lines), folder)
+    return folder
+
+
+def test_every_table_fits_a_page_of_latex(written: Path) -> None:
+    if not shutil.which("pdflatex"):
+        pytest.skip("no pdflatex here (Debian: texlive-latex-recommended)")
+    inputs = "".join(rf"\input{{{path.name}}}" for path in sorted(written.glob("*.tex")))
+    (written / "all.tex").write_text(DOCUMENT % (NEEDED, inputs), encoding="utf-8")
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "all.tex"]
+    for _ in range(2):  # longtable knows its widths the second time
+        done = subprocess.run(command, cwd=written, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert re.findall(r"Overfull \\hbox \(([\d.]+)pt", done.stdout) == []
+
+
+def test_columns_of_latex_are_no_wider_than_a_page(written: Path) -> None:
+    for path in written.glob("*.tex"):
+        text = path.read_text(encoding="utf-8")
+        widths = [float(width) for width in re.findall(r"p\{([\d.]+)pt\}", text)]
+        room = render.HEIGHT if "landscape}" in text else render.WIDTH
+        assert sum(widths) + 6 * len(widths) <= room + 1, path.name
+    assert "landscape" in (written / "claims.tex").read_text(encoding="utf-8")
+
+
+@pytest.mark.browser
+def test_the_verdicts_fit_a_screen(written: Path, chromium: str) -> None:
+    from page_browser import chromium as browser_of
+
+    with browser_of(chromium) as browser:
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        page.goto((written / "claims.html").as_uri())
+        box = page.locator(".scroll")
+        assert box.evaluate("box => box.scrollWidth <= box.clientWidth")
+        assert page.evaluate("document.documentElement.scrollWidth") <= 1280
+
+
+def test_the_reference_stands_beside_ones_own_where_the_paper_has_figures() -> None:
+    here = estimates.build(synthetic.table_of([timed("pointer", 2048, 100.0, machine="mine")]))
+    reference = estimates.of_reference()
+    places = set(reference["machine"]) - {"reference"}
+    assert places
+    assert all(place.startswith("reference: ") for place in places)
+    table = tables.make("throughput", here, {"phase": "training"}, reference)
+    (place,) = places
+    assert cell(table, 2048, machine="mine") == "40,960"
+    assert float(cell(table, 2048, machine=place, model="pointer").replace(",", "")) > 0
+    assert cell(table, 2048, machine="paper", model="transformer") == "11,549"
+    assert set(table.data["machine"]) == {"mine"}  # its numbers are not one's own
+    copied = tables.make("copy_accuracy", here, {"quantity": "accuracy"}, reference).wide
+    assert (
+        copied.loc[copied["model"].eq("transformer"), "machine"].isin(["reference", "paper"]).all()
+    )
+    assert tables.make("memory", here, None, reference).data["machine"].isin(["mine"]).all()
+
+
+def test_a_table_has_a_line_a_model() -> None:
+    rows = [
+        *(timed(m, 512, t) for m, t in (("pointer", 50.0), ("transformer", 100.0))),
+        synthetic.copied("pointer", 512, 0.99),
+        synthetic.copied("pointer", 512, 0.5, tokens_budget=10),
+    ]
+    wide = synthetic.make("models", rows).wide.set_index("model")
+    assert wide.loc["Pointer, linear (this suite)", ["copy D=512", "speed N=512"]].tolist() == [
+        "99.0",
+        "2.00",
+    ]
+    assert not wide.index.duplicated().any()
+
+
+def test_a_change_remakes_one_part_of_the_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    grid = Grid({})
+    for part, names in PARTS.items():
+        assert all(list(REPORT.glob(name)) for name in names), part
+    before = {part: grid.report_code(part) for part in PARTS}
+    read, changed = Path.read_bytes, set[str]()
+
+    def edited(path: Path) -> bytes:
+        return b"edited" if path.name in changed else read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", edited)
+    for name, parts in (("figures.py", {"figures"}), ("layout.py", set(PARTS))):
+        changed = {name}
+        after = {part: grid.report_code(part) for part in PARTS}
+        assert {part for part in PARTS if after[part] != before[part]} == parts
