@@ -66,5 +66,5 @@ def test_settings_that_all_rows_share_are_told_once() -> None:
     rows += seeds(chain, (60_000,), "two_hop", distance=48)
     rows += seeds({"window": 32, "k": 32}, (None,), "two_hop", distance=256)
     table = make("two_hop", rows)
-    assert set(table.wide["variant"]) == {"k=32", "candidates=offsets+chain, k=37"}
+    assert set(table.wide["variant"]) == {"k=32", "candidates near the chain, k=37"}
     assert "All rows: window=32." in table.notes

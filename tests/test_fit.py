@@ -13,7 +13,8 @@ import synthetic
 from synthetic import cell, timed
 
 from workflow.bench.grid import PARTS, REPORT, Grid
-from workflow.report import claims, estimates, render, tables
+from workflow.report import claims, estimates, render, tables, verdicts
+from workflow.report.page import build
 
 ROOT = Path(__file__).resolve().parents[1]
 NEEDED = "array,booktabs,longtable,lscape"
@@ -64,6 +65,18 @@ def test_the_verdicts_fit_a_screen(written: Path, chromium: str) -> None:
         box = page.locator(".scroll")
         assert box.evaluate("box => box.scrollWidth <= box.clientWidth")
         assert page.evaluate("document.documentElement.scrollWidth") <= 1280
+
+
+def test_the_answer_is_at_most_twelve_lines_with_what_is_next(written: Path) -> None:
+    lines = verdicts.text(written / "claims.csv").splitlines()
+    assert len(lines) <= 12
+    assert re.search(r"Next, for \d+ open verdicts: snakemake --cores 4 \w+, about ", lines[-1])
+
+
+def test_the_page_says_how_many_of_the_planned_rows_are_there() -> None:
+    rows = synthetic.table_of([timed("pointer", 512, 9.0), synthetic.failed("oom", "too large")])
+    words = build.state(estimates.build(rows), rows, 500)
+    assert words.startswith("1 of 500 rows have their numbers; the machine was quiet; ")
 
 
 def test_the_reference_stands_beside_ones_own_where_the_paper_has_figures() -> None:

@@ -53,6 +53,7 @@ def parser() -> argparse.ArgumentParser:
         help="rows.parquet and estimates.parquet; for index.html also tables and figures",
     )  # fmt: skip
     made.add_argument("--tier", default="", help="smoke stamps every title, and gives no verdict")
+    made.add_argument("--planned", type=int, default=0, help="rows of the tier, for the page")
     command(
         "verdicts", "the claims table on the terminal",
         table=("results/tables/claims.csv", "the table"),
@@ -80,10 +81,10 @@ def run(arguments: argparse.Namespace) -> list[Path]:
         return frame.keep(rows, arguments.out, replace=True)
     if arguments.command == "readme":
         return readme.write(arguments.rows, arguments.readme, arguments.results, arguments.figures)
-    return make(arguments.files, arguments.given, arguments.tier)
+    return make(arguments.files, arguments.given, arguments.tier, arguments.planned)
 
 
-def make(files: Sequence[Path], given: Sequence[Path], tier: str) -> list[Path]:
+def make(files: Sequence[Path], given: Sequence[Path], tier: str, planned: int) -> list[Path]:
     """Make tables, figures, verdicts and page by the names of their files, in all formats.
 
     Several kinds may be asked for at once, all into one results folder.
@@ -125,7 +126,7 @@ def make(files: Sequence[Path], given: Sequence[Path], tier: str) -> list[Path]:
         drawn = [path for path in present_files if path.suffix == ".svg"]
         listed = _names(present_files, "tables")
         names = [name for name in tables.NAMES if name in listed]
-        shown = build.Shown(drawn, names, reference)
+        shown = build.Shown(drawn, names, reference, planned)
         made.append(build.write(numbers, rows, lines, out / "report", tier, shown))
     return made
 

@@ -312,7 +312,7 @@ def ablation(experiment: str, title: str, estimates: Table, _: Table) -> Figure:
     several = len({model for model, _ in order}) > 1
     labels = []
     for model, variant in order:
-        name = models.label(model, variant) if several else variant
+        name = models.label(model, variant) if several else models.in_words(variant)
         labels.append(models.plain(name or f"{models.title(model)}, defaults"))
 
     def draw(axis: Axes, group: Table) -> None:

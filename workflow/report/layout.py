@@ -97,7 +97,7 @@ def pivot(
     names["model"] = names["model"].map(models.title)
     places = zip(estimates["device"], estimates["threads"], strict=True)
     names["device"] = [device(*place) for place in places]
-    kept = names["variant"]
+    kept = names["variant"].map(models.in_words)
     names = names.replace("", NOT_RUN).assign(variant=kept)
 
     lines: dict[int, dict[str, str]] = {}
@@ -125,7 +125,7 @@ def device(name: Any, threads: Any) -> str:
 
 def named(model: str, variant: str) -> str:
     """Return a model with its changed settings in words, for sentences; never read back."""
-    return f"{model} with {variant}" if variant else model
+    return f"{model} with {models.in_words(variant)}" if variant else model
 
 
 def significant(value: Any, digits: int = 3) -> str:

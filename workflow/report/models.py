@@ -29,6 +29,30 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "h", "p", "*", "d")
 LineStyle = Literal["-", "--", "-.", ":"]
 Series = tuple[str, str]  # model, variant
 LONGEST_NAME = 60  # characters of a name in a legend
+SETTINGS = {  # changed settings in words; others stand as they are
+    "candidates=offsets+content": "candidates by content",
+    "candidates=offsets+chain": "candidates near the chain",
+    "candidates=offsets+blocks": "candidates by blocks",
+    "chain=False": "no chain",
+    "hard=True": "straight-through",
+    "hard=False": "relaxed in training",
+    "noise=0.0": "no noise",
+    "noise=1.0": "unit noise",
+    "noise_until=1.0": "noise to the end",
+    "cooling_from=0.0": "cooling from the start",
+    "cooling_from=1.0": "constant temperature",
+    "own=False": "never its own position",
+    "lower=position": "chain reads the position",
+    "lower_reads=mean": "chain reads the mean position",
+    "score=additive": "additive scores",
+    "score_width=64": "scores 64 wide",
+    "pointer_heads=2": "2 pointer heads",
+    "pointer_heads=8": "8 pointer heads",
+    "gate=False": "no gate",
+    "value=True": "values projected",
+    "table_rate=1.0": "table at the ordinary rate",
+    "table_rate=30.0": "table at 30 times the rate",
+}
 
 
 @dataclass(frozen=True)
@@ -69,9 +93,14 @@ def title(model: str) -> str:
     return (registry.info(model).title if model in registry.names() else "") or model
 
 
+def in_words(variant: str) -> str:
+    """Return changed settings in words where SETTINGS has them; never read back."""
+    return ", ".join(SETTINGS.get(setting, setting) for setting in variant.split(", "))
+
+
 def label(model: str, variant: str = "") -> str:
-    """Return a model's title with its changed settings, `gla {k=32}`; never read back."""
-    return f"{title(model)} {{{variant}}}" if variant else title(model)
+    """Return a model's title with its changed settings, `gla: k=32`; never read back."""
+    return f"{title(model)}: {in_words(variant)}" if variant else title(model)
 
 
 def looks(wanted: Iterable[Series]) -> dict[Series, Look]:

@@ -35,14 +35,16 @@ def text(path: Path) -> str:
         raise InputError.about("claims", str(path), accepted, "`--table`") from None
     if len({(claim["verdict"], claim["why"]) for claim in claims}) == 1:
         return f"{len(claims)} verdicts, {claims[0]['verdict']}: {claims[0]['why']}"
-    lines = ["Does Pointer work?"]
+    lines = []
     for reading in ALOUD:
         lines += of_reading([claim for claim in claims if claim["reading"] == reading])
+    lines[0] = f"Does Pointer work? {lines[0]}"
     counts = Counter(claim["verdict"] for claim in claims)
     summary = ", ".join(f"{number} {name}" for name, number in counts.most_common())
     lines.append(f"All {len(claims)} verdicts: {summary}.")
     page = path.parents[1] / "report" / "index.html"
-    lines.append(f"Page: {page}. Rules and reasons: {path.with_suffix('.md')}{_next(claims)}")
+    lines.append(f"Page: {page}. Rules and reasons: {path.with_suffix('.md')}")
+    lines += filter(None, [next_step(claim["next"] for claim in claims)])
     width = min(WIDEST, shutil.get_terminal_size((WIDEST, 24)).columns)
     return "\n".join(_cut(line, width) for line in lines)
 
@@ -53,14 +55,15 @@ def most_wanted(commands: Iterable[str]) -> tuple[str, int]:
     return waiting.most_common(1)[0] if waiting else ("", 0)
 
 
-def _next(claims: Sequence[Mapping[Any, str]]) -> str:
-    """Return the same with its time, as a sentence."""
-    command, number = most_wanted(claim["next"] for claim in claims)
+def next_step(commands: Iterable[str]) -> str:
+    """Return the command that most open verdicts wait for, with its time, as a sentence; "" where
+    none waits."""
+    command, number = most_wanted(commands)
     if not command:
         return ""
     tier = config.tier(command.rpartition(" ")[2])
     time = estimate.duration(sum(estimate.seconds(config.cells(tier)).values()))
-    return f". Next, for {number} open verdicts: {command}, about {time}"
+    return f"Next, for {number} open verdicts: {command}, about {time}"
 
 
 def aloud(claims: Sequence[Mapping[Any, str]]) -> list[str]:

@@ -16,7 +16,15 @@ from workflow.bench.grid import Grid, PipelineBusyError, folder, tier_name
 from workflow.report import verdicts
 
 # What Snakemake says around every job; each row has a line of its own.
-NOISE = ("Select jobs to execute", "Execute ", "Will exit after finishing")
+NOISE = (
+    "Select jobs to execute",
+    "Execute ",
+    "Will exit after finishing",
+    "Building DAG of jobs",
+    "Using shell",
+    "Conda environments",
+    "Assuming unrestricted shared filesystem",
+)
 
 
 def is_said(record):
@@ -76,6 +84,12 @@ def reported(results):
     return expand(files, results=results)
 
 
+def of_tier(results):
+    """Return what the report is told of a tier: its name, and how many rows it plans."""
+    planned = sum(len(cells) for cells in GRID.cells(tier_name(results)).values())
+    return [f"--tier={tier_name(results)}", f"--planned={planned}"]
+
+
 def report_of_what_is_there(results):
     """Make a tier's report of the rows that are there, by the commands of the rules."""
     cells = GRID.cells(tier_name(results))
@@ -93,11 +107,11 @@ def report_of_what_is_there(results):
     Path(manifest).write_text("".join(f"{file}\n" for file in there))
     shown = [file for file in reported(results) if Path(file).parent.parent == Path(results)]
     timed = [f"--benchmarks={file}" for file in GRID.micro_benchmarks(results)]
-    tier = tier_name(results)
+    tier = of_tier(results)
     shell(
         "(python -m workflow.report collect --manifest {manifest:q} {timed:q} --out {results:q}"
         " && python -m workflow.report estimates --rows {results:q}/rows.parquet --out {results:q}"
-        " && python -m workflow.report make {shown:q} --tier {tier:q} --from {GRID.published:q}"
+        " && python -m workflow.report make {shown:q} {tier:q} --from {GRID.published:q}"
         " {results:q}/rows.parquet {results:q}/estimates.parquet) > {log:q} 2>&1"
         " || echo 'it could not be made: see' {log:q} >&2"
     )

@@ -59,11 +59,10 @@ rule make_tables:
     conda:
         "../../environment.yml"
     params:
-        tier=lambda wildcards: tier_name(wildcards.results),
+        tier=lambda wildcards: of_tier(wildcards.results),
         code=GRID.report_code("tables"),
     shell:
-        "python -m workflow.report make {output:q} --from {input:q} --tier {params.tier:q}"
-        " 2> {log:q}"
+        "python -m workflow.report make {output:q} --from {input:q} {params.tier:q}" " 2> {log:q}"
 
 
 use rule make_tables as make_figures with:
@@ -72,7 +71,7 @@ use rule make_tables as make_figures with:
     log:
         "{results}/logs/figures.log",
     params:
-        tier=lambda wildcards: tier_name(wildcards.results),
+        tier=lambda wildcards: of_tier(wildcards.results),
         code=GRID.report_code("figures"),
 
 
@@ -87,7 +86,7 @@ use rule make_tables as make_claims with:
     log:
         "{results}/logs/claims.log",
     params:
-        tier=lambda wildcards: tier_name(wildcards.results),
+        tier=lambda wildcards: of_tier(wildcards.results),
         code=GRID.report_code("claims"),
 
 
@@ -103,7 +102,7 @@ use rule make_tables as make_page with:
     log:
         "{results}/logs/page.log",
     params:
-        tier=lambda wildcards: tier_name(wildcards.results),
+        tier=lambda wildcards: of_tier(wildcards.results),
         code=GRID.report_code("page"),
 
 

@@ -86,12 +86,13 @@ PAPERS_MODELS = ["pointer-formula", "pointer", "transformer"]
 
 
 class Shown(NamedTuple):
-    """What the page holds beside the charts: the files of drawn figures, the names of tables, and
-    the reference's estimates."""
+    """What the page holds beside the charts: the files of drawn figures, the names of tables, the
+    reference's estimates, and how many rows the tier plans (0: those that are there)."""
 
     figures: Sequence[Path]
     tables: Iterable[str]
     reference: pd.DataFrame | None = None
+    planned: int = 0
 
 
 EVERY_TABLE = Shown((), tables.NAMES)
@@ -139,10 +140,10 @@ def html(
     bundle = Path(str(itables.options.dt_bundle))
     return environment.get_template("page.html").render(
         tier=tier,
-        state=state(estimates, frame),
+        state=state(estimates, frame, shown.planned),
         answers=answers(lines),
         papers=[papers_table(name, estimates, shown.reference) for name in PAPERS],
-        next_command=verdicts.most_wanted(line.next for line in lines)[0],
+        next_step=verdicts.next_step(line.next for line in lines),
         cards=[card(line, runs, numbers) for line in lines],
         counts=counts(lines),
         colours=colours(),
@@ -179,14 +180,15 @@ def looks(runs: pd.DataFrame, plotted: list[dict[str, Any]]) -> list[dict[str, A
     return found
 
 
-def state(estimates: pd.DataFrame, frame: pd.DataFrame) -> str:
-    """Return whether all rows are there, the machine was quiet, and the controls are right."""
+def state(estimates: pd.DataFrame, frame: pd.DataFrame, planned: int) -> str:
+    """Return whether all planned rows are there, the machine was quiet, and the controls are
+    right."""
     there = int((frame["status"] == "ok").sum())
     timed = frame[frame["session"].notna()]
     last = timed[timed["attempt"] == timed.groupby("session")["attempt"].transform("max")]
     marked = last["warnings"].astype(str).str.contains(DISTURBED)
     disturbed = last.loc[marked, "session"].nunique()
-    rows = f"{there:,} of {len(frame):,} rows have their numbers"
+    rows = f"{there:,} of {planned or len(frame):,} rows have their numbers"
     quiet = f"{disturbed} timing sessions were disturbed" if disturbed else "the machine was quiet"
     off = claims.controls_off(estimates)
     return f"{rows}; {quiet}; {'controls are off' if off else 'the controls are right'}."
