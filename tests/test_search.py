@@ -40,13 +40,28 @@ def test_fewest_tokens_to_95_win_else_the_least_loss_at_the_whole_budget(
     assert best(Tried(*entry) for entry in tried) == rate
 
 
-def test_a_rate_has_the_leaders_tokens_and_is_dropped_at_half_of_them_if_behind() -> None:
+def test_a_rate_has_the_leaders_tokens_and_is_dropped_at_half_of_them_if_behind(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(search, "WARMUP_TOKENS", 50)
     leader = history([(100, 2.0), (200, 1.5), (300, 1.0), (400, 0.1)], learned=400)
     behind, ahead = search.Race(1000, leader), search.Race(1000, leader)
     assert not behind.is_over(history([(100, 3.0)]))
     assert behind.is_over(history([(100, 3.0), (200, 2.0)]))
     assert not ahead.is_over(history([(100, 3.0), (200, 0.4)]))
     assert ahead.is_over(history([(100, 3.0), (200, 0.4), (300, 0.4), (400, 0.4)]))
+
+
+@pytest.mark.parametrize(("warmup", "half"), [(300, 1.5), (50, 1.9)])
+def test_no_rate_is_dropped_in_its_warmup_or_before_the_leader_has_learned(
+    monkeypatch: pytest.MonkeyPatch, warmup: int, half: float
+) -> None:
+    """A rate that learns late once lost to one that had not learned either at half the tokens."""
+    monkeypatch.setattr(search, "WARMUP_TOKENS", warmup)
+    leader = history([(100, 2.0), (200, half), (300, half), (400, half)])
+    late, learned = search.Race(400, leader), history([(100, 3.0), (200, 3.0), (300, 0.1)], 300)
+    assert not late.is_over(history([(100, 3.0), (200, 3.0)]))
+    assert late.is_over(learned)
 
 
 def test_a_search_tries_every_rate_and_never_draws_a_test_sequence(

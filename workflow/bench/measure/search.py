@@ -1,9 +1,11 @@
 """The search for a learning rate, the same for every model: one row with what each rate came to.
 
 Rates are tried in turn on one seed. A rate that reaches 95% sets the tokens that the others have;
-at half of them a rate is dropped if its loss is behind the leader's at as many tokens. All is read
-from the validation stream; test sequences are never drawn. `pointer-bench rates` writes the chosen
-ones to config/learning_rates.yaml, where every cell without a rate of its own finds it.
+at half of them a rate is dropped if its loss is behind the leader's at as many tokens, but not
+while the rate still warms up, nor where the leader had learned nothing by then: who leaves a
+plateau first does not show before somebody has. All is read from the validation stream; test
+sequences are never drawn. `pointer-bench rates` writes the chosen ones to
+config/learning_rates.yaml, where every cell without a rate of its own finds it.
 """
 
 from __future__ import annotations
@@ -14,11 +16,12 @@ from typing import Any
 from workflow.bench.cell import Cell
 from workflow.bench.measure import devices, models
 from workflow.bench.measure.checkpoint import History
-from workflow.bench.measure.training import Recipe, Report, train
+from workflow.bench.measure.training import WARMUP_TOKENS, Recipe, Report, train
 from workflow.bench.outcomes import Diverged
 from workflow.bench.rates import RATES, Tried, best
 
 RECENT = 4  # evaluations that a loss is the mean of
+LEARNING = 0.9  # of its first loss: a leader below it has left the plateau of guessing
 
 
 def run(cell: Cell, report: Report, folder: Path) -> dict[str, Any]:
@@ -62,8 +65,11 @@ class Race:
         used = history.tokens_used
         if not self.halfway and used >= self.tokens / 2:
             self.halfway = True
-            if self.leader and recent_loss(history, used) > recent_loss(self.leader, used):
-                return True
+            if self.leader and used >= WARMUP_TOKENS:
+                leading = recent_loss(self.leader, used)
+                learning = leading < LEARNING * self.leader.evaluations[0][1]
+                if learning and recent_loss(history, used) > leading:
+                    return True
         return history.tokens_to_95 is not None or used >= self.tokens
 
 
