@@ -1,7 +1,4 @@
-"""What all tests share: the option --full, why a marked test is skipped, long files first, and a
-pipeline that is run once."""
-
-from __future__ import annotations
+"""What all tests share: --full, why a test is skipped, long files first, one shared pipeline."""
 
 import fcntl
 import functools
@@ -18,42 +15,33 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
 # A machine lock of this test process alone: the times of its rows are nobody's result.
-os.environ.setdefault(
-    "POINTER_BENCH_LOCK", f"{tempfile.gettempdir()}/pointer-bench-tests-{os.getpid()}.lock"
-)
+own_lock = f"{tempfile.gettempdir()}/pointer-bench-tests-{os.getpid()}.lock"
+os.environ.setdefault("POINTER_BENCH_LOCK", own_lock)
 
+TALLY = pytest.StashKey()  # of cases that were fuzzed and processes that were killed
 ROOT = Path(__file__).resolve().parent.parent
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 SLURM_COMMANDS = ("slurmctld", "slurmd", "munged", "squeue")
 # The files that take longest come first, so that the workers of pytest-xdist end together. Between
 # those that need the fixture `undisturbed` stand some that do not, so that no worker waits for it.
 LONG_FILES = (
-    "test_kills.py",
-    "test_contract.py",
-    "test_readme.py",
-    "test_walkthrough.py",
-    "test_slurm.py",
-    "test_workflow.py",
-    "test_fuzz.py",
-    "test_page_browser.py",
-    "test_style.py",
-    "test_triton.py",
+    "test_kills.py", "test_contract.py", "test_readme.py", "test_walkthrough.py", "test_slurm.py",
+    "test_workflow.py", "test_fuzz.py", "test_page_browser.py", "test_style.py", "test_triton.py",
     "test_baselines.py",
-)
+)  # fmt: skip
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption(
-        "--full", action="store_true", help="run the tests marked full as well (many minutes)"
-    )
+def pytest_addoption(parser):
+    words = "run the tests marked full as well (many minutes)"
+    parser.addoption("--full", action="store_true", help=words)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(items):
     places = {name: place for place, name in enumerate(LONG_FILES)}
     items.sort(key=lambda item: places.get(item.path.name, len(places)))
 
 
-def pytest_runtest_setup(item: pytest.Item) -> None:
+def pytest_runtest_setup(item):
     if item.get_closest_marker("full") and not item.config.getoption("--full"):
         pytest.skip("takes minutes: runs with --full (make test-full)")
     for marker, reason in (("browser", _no_browser), ("slurm", _no_slurm), ("gpu", _no_gpu)):
@@ -61,12 +49,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             pytest.skip(why)
 
 
-def pytest_terminal_summary(
-    terminalreporter: pytest.TerminalReporter, config: pytest.Config
-) -> None:
+def pytest_terminal_summary(terminalreporter, config):
     """Print how many cases the fuzzing tried and how many processes the fault tests killed."""
-    from hostile import TALLY
-
     counts = config.stash.get(TALLY, {})
     if counts:
         terminalreporter.section("counts")
@@ -75,15 +59,15 @@ def pytest_terminal_summary(
         terminalreporter.write_line(f"fuzzed in all: {fuzzed} cases")
 
 
-def _chromium() -> str | None:
+def _chromium():
     return next(filter(None, map(shutil.which, CHROMIUM_NAMES)), None)
 
 
-def _no_browser() -> str:
+def _no_browser():
     return "" if _chromium() else "no Chromium here (Debian: .ci/install-system-packages chromium)"
 
 
-def _no_slurm() -> str:
+def _no_slurm():
     missing = [command for command in SLURM_COMMANDS if not shutil.which(command)]
     if missing:
         package = "Debian: .ci/install-system-packages slurm-wlm munge"
@@ -92,7 +76,7 @@ def _no_slurm() -> str:
 
 
 @functools.cache
-def _no_gpu() -> str:
+def _no_gpu():
     import torch
 
     present = torch.cuda.is_available() or torch.backends.mps.is_available()
@@ -100,13 +84,12 @@ def _no_gpu() -> str:
 
 
 @pytest.fixture(scope="session")
-def root() -> Path:
-    """Return the repository's folder."""
+def root():
     return ROOT
 
 
 @pytest.fixture(scope="session")
-def chromium() -> str:
+def chromium():
     """Return the path of the browser; for tests marked browser."""
     path = _chromium()
     assert path, _no_browser()
@@ -114,11 +97,8 @@ def chromium() -> str:
 
 
 @pytest.fixture(scope="session")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the folder of a pipeline of `pipelines.TIER`, run once for all workers.
-
-    `seconds.txt` holds about how long it takes where the contracts are checked already.
-    """
+def undisturbed(tmp_path_factory):
+    """A pipeline of `pipelines.TIER`, run once; seconds.txt: what it takes, contracts known."""
     import pipelines
 
     shared = tmp_path_factory.getbasetemp()
@@ -137,3 +117,24 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
             checked = max(path.stat().st_mtime for path in contracts)
             seconds.write_text(str(starting + time.time() - checked))
     return folder
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    """Cells that were measured, by a stand-in for the child process and for the contract."""
+    from workflow.bench.outcomes import Clock
+    from workflow.bench.rows import complete, contracts, provenance, run
+
+    cells = []
+
+    def at_once(asked, folder):
+        cells.extend(asked)
+        (folder / "weights.safetensors").write_bytes(b"w")
+        known = {**provenance.identity(asked[0]), **Clock().times(), "status": "oom"}
+        known |= {"reason": "too big", "files": {"weights": "weights.safetensors"}}
+        return [complete(known)]
+
+    monkeypatch.setattr(run, "run", at_once)
+    passed = contracts.Verdict("chance", {}, "", "ok", [])
+    monkeypatch.setattr(contracts, "verdict", lambda *_: passed)
+    return cells

@@ -7,18 +7,15 @@ draws `page-verdicts.png` and `page-explorer.png`, and prints the page's size an
 could be used. Add `--shots results/page` for pictures of the whole page, narrow and wide, light and
 dark."""
 
-from __future__ import annotations
-
 import argparse
 import shutil
 import statistics
 import sys
-from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import axe_core_python
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import expect, sync_playwright
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 FLAGS = [
@@ -30,7 +27,7 @@ LOADS = 5
 
 
 @contextmanager
-def chromium(executable: str) -> Iterator[Browser]:
+def chromium(executable):
     """A browser with an empty profile of its own; Playwright's download is not used."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable, args=FLAGS)
@@ -40,7 +37,7 @@ def chromium(executable: str) -> Iterator[Browser]:
             browser.close()
 
 
-def opened(browser: Browser, path: Path, *, width: int = 1600, scheme: str = "light") -> Page:
+def opened(browser, path, *, width=1600, scheme="light"):
     """The page, ready to be used, in a window of its own."""
     page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
     page.goto(path.resolve().as_uri())
@@ -48,26 +45,26 @@ def opened(browser: Browser, path: Path, *, width: int = 1600, scheme: str = "li
     return page
 
 
-def interactive_ms(page: Page) -> float:
+def interactive_ms(page):
     """Milliseconds from the start of loading until tables, chains and controls worked."""
     return float(page.evaluate("performance.getEntriesByName('interactive')[0].startTime"))
 
 
-def scrolled(page: Page) -> None:
+def scrolled(page):
     """The chart in sight once, for it is drawn when it comes near."""
     page.locator("#chart").scroll_into_view_if_needed()
     expect(page.locator("#chart[data-drawn]")).to_have_count(1, timeout=60_000)
     page.evaluate("scrollTo(0, 0)")
 
 
-def faults(page: Page) -> list[str]:
+def faults(page):
     """What axe-core finds: rule and first place of each."""
     page.evaluate((Path(axe_core_python.__file__).parent / "axe.min.js").read_text())
     found = page.evaluate("axe.run()")["violations"]
     return [f"{rule['id']}: {rule['nodes'][0]['html']}" for rule in found]
 
 
-def shots(browser: Browser, path: Path, out: Path) -> list[Path]:
+def shots(browser, path, out):
     """The whole page in both widths, light and dark."""
     out.mkdir(parents=True, exist_ok=True)
     made = []
@@ -81,8 +78,7 @@ def shots(browser: Browser, path: Path, out: Path) -> list[Path]:
     return made
 
 
-def pictures(browser: Browser, path: Path, out: Path) -> list[Path]:
-    """The README's two pictures."""
+def pictures(browser, path, out):
     out.mkdir(parents=True, exist_ok=True)
     page = opened(browser, path, width=1200)
     page.screenshot(path=out / "page-verdicts.png")
@@ -94,10 +90,9 @@ def pictures(browser: Browser, path: Path, out: Path) -> list[Path]:
     return [out / "page-verdicts.png", out / "page-explorer.png"]
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def main():
+    layout = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=layout)
     parser.add_argument("--page", type=Path, default=Path("results/report/index.html"))
     parser.add_argument("--out", type=Path, help="folder for the README's pictures")
     parser.add_argument("--shots", type=Path, help="folder for pictures of the whole page")
@@ -110,10 +105,8 @@ def main() -> int:
         made += shots(browser, arguments.page, arguments.shots) if arguments.shots else []
         times = [interactive_ms(opened(browser, arguments.page)) for _ in range(LOADS)]
     print(f"{arguments.page}: {arguments.page.stat().st_size / 1e6:.2f} MB")
-    print(
-        f"interactive after {statistics.median(times):.0f} ms (median of "
-        f"{', '.join(f'{t:.0f}' for t in times)})"
-    )
+    listed = ", ".join(f"{t:.0f}" for t in times)
+    print(f"interactive after {statistics.median(times):.0f} ms (median of {listed})")
     print("\n".join(map(str, made)))
     return 0
 

@@ -1,18 +1,14 @@
 """Pipelines of a few tiny rows: start, kill, finish and compare them."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os
-import random
 import re
 import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import psutil
 
@@ -20,26 +16,11 @@ from workflow.bench import config, experiments, sources
 from workflow.bench.rows import read_rows
 from workflow.bench.sessions import by_file
 
-Rows = dict[str, dict[str, Any]]
-TIER: dict[str, Any] = {
-    "tier": "faulty",
-    "devices": ["cpu"],
-    "threads": 1,
-    "lengths": [32],
-    "distances": [8],
-    "controls": "none",
-    "experiments": {
-        **dict.fromkeys(experiments.EXPERIMENTS),  # none but these
-        "copy": {
-            "models": ["pointer"],
-            "batch": 1,
-            "tokens": 4000,
-            "evaluate_symbols": 100,
-            "seeds": [0, 1],
-        },
-        "efficiency": {"models": ["transformer"], "batch": 1, "repeats": 1, "session_seconds": 0},
-    },
-}
+COPY = {"models": ["pointer"], "batch": 1, "tokens": 4000, "evaluate_symbols": 100, "seeds": [0, 1]}
+TIMED = {"models": ["transformer"], "batch": 1, "repeats": 1, "session_seconds": 0}
+TIER = {"tier": "faulty", "devices": ["cpu"], "threads": 1, "lengths": [32], "distances": [8]}
+TIER |= {"controls": "none", "experiments": dict.fromkeys(experiments.EXPERIMENTS)}
+TIER["experiments"] |= {"copy": COPY, "efficiency": TIMED}  # none but these
 CONTRACTS = Path("results", "contracts")
 LONGEST_S = 900  # the smoke tier and every model's contract, beside other work of the machine
 # What two runs of one copy cell may differ in: when, how long, the command, and the digest.
@@ -47,7 +28,7 @@ FREE = {"started", "ended", "train_seconds", "seconds_to_95", "command", "digest
 MEASURED = ("step_ms", "step_ms_mean", "tokens_per_s", "inference_ms")
 
 
-def command(folder: Path, *arguments: str) -> list[str]:
+def command(folder, *arguments):
     """Return a Snakemake of this repository that works in `folder`."""
     own = ["--snakefile", str(sources.ROOT / "Snakefile"), "--directory", str(folder)]
     profile = ["--workflow-profile", str(sources.ROOT / "profiles" / "default")]
@@ -55,27 +36,21 @@ def command(folder: Path, *arguments: str) -> list[str]:
     return [sys.executable, "-m", "snakemake", *arguments, *own, *profile, *cores]
 
 
-def snakemake(folder: Path, *arguments: str) -> tuple[int, str]:
+def snakemake(folder, *arguments):
     """Run Snakemake to its end; return its exit code and all that it printed."""
-    done = subprocess.run(
-        command(folder, *arguments),
-        cwd=sources.ROOT,
-        env={key: value for key, value in os.environ.items() if key != "MAKELEVEL"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=LONGEST_S,
-        check=False,
-    )
+    settings = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    settings["env"] = {key: value for key, value in os.environ.items() if key != "MAKELEVEL"}
+    settings |= {"cwd": sources.ROOT, "timeout": LONGEST_S, "check": False}
+    done = subprocess.run(command(folder, *arguments), **settings)
     return done.returncode, done.stdout
 
 
-def planned(output: str) -> dict[str, int]:
+def planned(output):
     """Return how many rows each rule makes, by the table of jobs that a dry run prints."""
     return {rule: int(jobs) for rule, jobs in re.findall(r"^(run_\w+) +(\d+)$", output, re.M)}
 
 
-def tier_rows(folder: Path) -> list[str]:
+def tier_rows(folder):
     """Return the arguments that make the rows of TIER."""
     file = folder / "faulty.yaml"
     file.write_text(json.dumps(TIER))
@@ -83,7 +58,7 @@ def tier_rows(folder: Path) -> list[str]:
     return [*by_file(cells), "--configfile", str(file)]
 
 
-def new_folder(folder: Path, contracts: Path | None = None) -> Path:
+def new_folder(folder, contracts=None):
     """Make a folder for a pipeline, with verdicts on models that are there already."""
     folder.mkdir()
     if contracts is not None:
@@ -91,42 +66,35 @@ def new_folder(folder: Path, contracts: Path | None = None) -> Path:
     return folder
 
 
-def start(folder: Path, *target: str) -> subprocess.Popen[str]:
-    """Start the rows of TIER, or a target.
-
-    The output goes to a file, for jobs may outlive the pipeline and hold a pipe open.
-    """
+def start(folder, *target):
+    """Start the rows of TIER, or a target; jobs may outlive it, so the output goes to a file."""
     asked = target or tier_rows(folder)
     with (folder / "output.txt").open("w", encoding="utf-8") as output:
-        return subprocess.Popen(
-            command(folder, *asked), cwd=folder, stdout=output, stderr=subprocess.STDOUT, text=True
-        )
+        streams = {"stdout": output, "stderr": subprocess.STDOUT, "text": True}
+        return subprocess.Popen(command(folder, *asked), cwd=folder, **streams)
 
 
-def output(folder: Path) -> str:
-    """Return what the latest pipeline of a folder printed."""
+def output(folder):
     return (folder / "output.txt").read_text(encoding="utf-8")
 
 
-def finish(folder: Path, *target: str) -> None:
+def finish(folder, *target):
     """Run the pipeline to its end, which must be a good one."""
     code = start(folder, *target).wait(timeout=LONGEST_S)
     assert code == 0, output(folder)
 
 
-def rows(folder: Path) -> Rows:
-    """Return every row of a folder, of a disturbed session the last; raise RowError for half a
-    row."""
+def rows(folder):
+    """Return every row of a folder, of a disturbed session the last; fail for half a row."""
     found = read_rows(folder / "results" / "runs")
     return {path.name.replace("-again", ""): row for path, row in found}
 
 
-def digests(rows: Rows) -> set[str]:
-    """Return the digests of rows, which tell one measurement from another."""
+def digests(rows):
     return {row["digest"] for row in rows.values()}
 
 
-def kill(running: subprocess.Popen[str], who: str, draw: random.Random) -> str:
+def kill(running, who, draw):
     """SIGKILL the pipeline or a process of one of its jobs; return which, "" where none ran."""
     with contextlib.suppress(psutil.NoSuchProcess):
         victim = psutil.Process(running.pid)
@@ -140,14 +108,14 @@ def kill(running: subprocess.Popen[str], who: str, draw: random.Random) -> str:
     return ""
 
 
-def wait(seconds: float, running: subprocess.Popen[str]) -> None:
+def wait(seconds, running):
     """Wait, but not past the pipeline's end."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline and running.poll() is None:
         time.sleep(0.02)
 
 
-def compare(rows: Rows, undisturbed: Rows, free: set[str] = FREE) -> None:
+def compare(rows, undisturbed, free=FREE):
     """Assert that copy rows are equal in all but `free`, and that timing rows are complete."""
     assert rows.keys() == undisturbed.keys()
     for name, row in rows.items():

@@ -1,52 +1,32 @@
-"""Inputs of a selection, the loops that every path of selection is held to, and the comparison of
-two computations, for several test files."""
-
-from __future__ import annotations
+"""Inputs of a selection, the loops that every path of it is held to, and a comparison of two."""
 
 import torch
-from torch import Tensor
 
 from pointer.noise import gumbel
-from pointer.select import Noise
 from pointer.sources import offset_proposals
 
-Inputs = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
-Shape = tuple[int, int, int, int]  # B, H, N, K
 TOLERANCES = {torch.float64: (1e-9, 1e-9), torch.float32: (1e-6, 2e-4)}  # of values, of gradients
 
 
-def inputs(
-    shape: Shape,
-    seed: int,
-    widths: tuple[int, int] = (3, 5),
-    window: int = 1,
-    dtype: torch.dtype = torch.float64,
-) -> Inputs:
-    """Return q, k, v, bias with gradients, and ascending offsets: all below `window`, others
-    anywhere.
+def inputs(shape, seed, widths=(3, 5), window=1, dtype=torch.float64):
+    """Return q, k, v, bias with gradients, and ascending offsets, some beyond the sequence.
 
-    Some offsets lie beyond the sequence. widths: (r, w).
+    shape: (B, H, N, K). widths: (r, w). All offsets below `window` are there.
     """
     (batch, heads, length, candidates), (r, w) = shape, widths
     generator = torch.Generator().manual_seed(seed)
-    sizes = [
-        (batch, heads, length, r),
-        (batch, heads, length, r),
-        (batch, heads, length, w),
-        (heads, candidates),
-    ]
+    sizes = [(batch, heads, length, width) for width in (r, r, w)] + [(heads, candidates)]
     drawn = [torch.randn(size, generator=generator, dtype=torch.float64) for size in sizes]
     q, k, v, bias = (t.to(dtype).requires_grad_() for t in drawn)
     offsets = []
     for _ in range(heads):
-        far = (
-            torch.randperm(length + candidates, generator=generator)[: candidates - window] + window
-        )
+        far = torch.randperm(length + candidates, generator=generator)
+        far = far[: candidates - window] + window
         offsets.append(torch.cat([torch.arange(window), far.sort().values]))
     return q, k, v, bias, torch.stack(offsets)
 
 
-def by_loops(arguments: Inputs, start: Tensor, noise: Noise) -> tuple[Tensor, Tensor]:
+def by_loops(arguments, start, noise):
     """Return value and target by `select_naive`, with the noise that starts at `start`."""
     q, k, v, bias, offsets = arguments
     drawn = gumbel(start, q.shape[2], offsets.shape[1]).view(*q.shape[:3], -1).double()
@@ -54,15 +34,7 @@ def by_loops(arguments: Inputs, start: Tensor, noise: Noise) -> tuple[Tensor, Te
     return select_naive(q, k, v, bias, positions, noise.scale * drawn, noise.temperature)
 
 
-def select_naive(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    bias: Tensor,
-    positions: Tensor,
-    noise: Tensor,
-    temperature: float,
-) -> tuple[Tensor, Tensor]:
+def select_naive(q, k, v, bias, positions, noise, temperature):
     """Select by loops over batch, head and position, as the paper's sentences say.
 
     q, k: float[B, H, N, r]; v: float[B, H, N, w]; bias: float[H, C]; positions: int64[B, H, N, C],
@@ -75,24 +47,14 @@ def select_naive(
     for b in range(batch):
         for h in range(heads):
             for i in range(length):
-                own = positions[b, h, i].tolist()
-                value, target = _point(
-                    q[b, h, i], k[b, h], v[b, h], bias[h], own, noise[b, h, i], temperature
-                )
+                known = k[b, h], v[b, h], bias[h], positions[b, h, i].tolist(), noise[b, h, i]
+                value, target = _point(q[b, h, i], *known, temperature)
                 values.append(value)
                 targets[b, h, i] = target
     return torch.stack(values).view(v.shape), targets
 
 
-def _point(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    bias: Tensor,
-    positions: list[int],
-    noise: Tensor,
-    temperature: float,
-) -> tuple[Tensor, int]:
+def _point(q, k, v, bias, positions, noise, temperature):
     """One position: q float[r]; k float[N, r]; v float[N, w] -> (float[w], target)."""
     legal = [c for c, j in enumerate(positions) if j >= 0]
     scores = torch.stack([q @ k[positions[c]] + bias[c] + noise[c] for c in legal])
@@ -107,15 +69,13 @@ def _point(
     return value, positions[legal[best]]
 
 
-def assert_same(value: Tensor, expected: Tensor, leaves: list[Tensor]) -> None:
+def assert_same(value, expected, leaves):
     """Assert equal values, and equal gradients of the leaves for the same upstream gradient."""
     close, close_gradients = TOLERANCES[value.dtype]
     torch.testing.assert_close(value, expected, atol=close, rtol=0)
-    upstream = torch.randn(
-        value.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64
-    )
-    gradients, oracles = (
-        torch.autograd.grad(out, leaves, upstream.to(out.dtype)) for out in (value, expected)
-    )
+    generator = torch.Generator().manual_seed(1)
+    upstream = torch.randn(value.shape, generator=generator, dtype=torch.float64).to(value.dtype)
+    gradients = torch.autograd.grad(value, leaves, upstream)
+    oracles = torch.autograd.grad(expected, leaves, upstream.to(expected.dtype))
     for gradient, oracle in zip(gradients, oracles, strict=True):
         torch.testing.assert_close(gradient, oracle, atol=close_gradients, rtol=close_gradients)

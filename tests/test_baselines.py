@@ -1,40 +1,40 @@
-"""Every baseline equals the plain definition of its paper, in outputs and gradients; controls;
-sizes. That all keep the contract (causality among it) is tests/test_contract.py's part."""
-
-from __future__ import annotations
+"""Every baseline equals the plain definition of its paper, and starts as its authors start it."""
 
 import math
-from typing import Any
 
 import definitions
 import pytest
 import torch
 import torch.nn.functional as F
-from definitions import Slow, masked, qkv, softmax, turned
+from definitions import masked, qkv, softmax, turned
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor, nn
+from torch import nn
 
 from baselines import gla, transformer_relative
 from baselines.chance import Chance
+from baselines.deltanet import DeltaNet
+from baselines.hyena import Hyena
 from baselines.oracle_copy import OracleCopy
 from baselines.parts import delta as delta_chunks
 from baselines.parts import recurrence
 from baselines.parts.heads import merge_heads, split_heads, whole_numbers
 from baselines.parts.rotary import rotate
+from baselines.pointer_repository import RepositoryBlock
+from baselines.s4d import S4D
 from pointer.errors import InputError
-from pointer.optim import TableMomentum
-from pointer.trunk import LayerShape, Mixer
-from workflow.bench import registry
+from pointer.optim import TableMomentum, optimizers
+from pointer.trunk import LayerShape
+from workflow.bench import config, registry
 from workflow.bench.measure import flops
 
 SHAPE = LayerShape(width=8, heads=2, length=64, layer=1, layers=2)
 TRAINED = [
-    name
-    for name in registry.names()
-    if registry.info(name).trained and registry.info(name).path.startswith("baselines.")
+    entry.name
+    for entry in map(registry.info, registry.names())
+    if entry.trained and entry.path.startswith("baselines.")
 ]
-DEFINITIONS: dict[str, tuple[dict[str, Any], Slow]] = {
+DEFINITIONS = {
     "transformer": ({}, masked(lambda head, i, j: True)),
     "transformer-unfused": ({}, masked(lambda head, i, j: True)),
     "local": ({"window": 3}, masked(lambda head, i, j: i - j < 3)),
@@ -58,14 +58,14 @@ DEFINITIONS: dict[str, tuple[dict[str, Any], Slow]] = {
 
 
 @pytest.fixture
-def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+def small_chunks(monkeypatch):
     """Chunks of 4, so that short sequences cross several."""
     monkeypatch.setattr(recurrence, "CHUNK", 4)
     monkeypatch.setattr(delta_chunks, "CHUNK", 4)
     monkeypatch.setattr(transformer_relative, "ROWS", 4)
 
 
-def build(name: str, shape: LayerShape = SHAPE, **options: Any) -> Any:
+def build(name, shape=SHAPE, **options):
     """Return a mixer in float64, with weights so large that no softmax is near uniform."""
     torch.manual_seed(0)
     mixer = registry.load(name)(shape, **options).double()
@@ -74,12 +74,12 @@ def build(name: str, shape: LayerShape = SHAPE, **options: Any) -> Any:
     return mixer
 
 
-def inputs(length: int, width: int = SHAPE.width) -> Tensor:
+def inputs(length, width=SHAPE.width):
     generator = torch.Generator().manual_seed(length)
     return torch.randn(2, length, width, generator=generator, dtype=torch.float64)
 
 
-def assert_twins(mixer: Mixer, x: Tensor, slow: Slow) -> None:
+def assert_twins(mixer, x, slow):
     """Outputs, the input's gradient and every parameter's gradient agree within 1e-9 in float64."""
     upstream = torch.randn(x.shape, generator=torch.Generator().manual_seed(5), dtype=x.dtype)
     results = []
@@ -87,9 +87,8 @@ def assert_twins(mixer: Mixer, x: Tensor, slow: Slow) -> None:
         leaf = x.clone().requires_grad_()
         y = run(leaf)
         leaves = [leaf, *mixer.parameters()]
-        results.append(
-            [y, *torch.autograd.grad((y * upstream).sum(), leaves, materialize_grads=True)]
-        )
+        gradients = torch.autograd.grad((y * upstream).sum(), leaves, materialize_grads=True)
+        results.append([y, *gradients])
     for fast, expected in zip(*results, strict=True):
         torch.testing.assert_close(fast, expected, rtol=1e-9, atol=1e-9)
 
@@ -97,7 +96,7 @@ def assert_twins(mixer: Mixer, x: Tensor, slow: Slow) -> None:
 @pytest.mark.usefixtures("small_chunks")
 @pytest.mark.parametrize("length", [1, 2, 13, 33])
 @pytest.mark.parametrize("name", DEFINITIONS)
-def test_a_mixer_equals_its_definition(name: str, length: int) -> None:
+def test_a_mixer_equals_its_definition(name, length):
     options, slow = DEFINITIONS[name]
     assert_twins(build(name, **options), inputs(length), slow)
 
@@ -109,13 +108,11 @@ def test_a_mixer_equals_its_definition(name: str, length: int) -> None:
     dilations=st.tuples(st.integers(1, 4), st.integers(1, 4)),
     global_tokens=st.integers(0, 6),
 )
-def test_sliding_window_equals_masked_dense_form(
-    length: int, window: int, dilations: tuple[int, int], global_tokens: int
-) -> None:
+def test_sliding_window_equals_masked_dense_form(length, window, dilations, global_tokens):
     spread = ",".join(map(str, dilations))
     options = {"window": window, "dilations": spread, "global_tokens": global_tokens}
 
-    def visible(head: int, i: int, j: int) -> bool:
+    def visible(head, i, j):
         hops, rest = divmod(i - j, dilations[head])
         return j < global_tokens or (rest == 0 and 0 <= hops < window)
 
@@ -125,9 +122,7 @@ def test_sliding_window_equals_masked_dense_form(
 @pytest.mark.parametrize(
     ("length", "window", "global_tokens"), [(385, 256, 3), (129, 128, 0), (600, 257, 0)]
 )
-def test_sliding_window_with_several_chunks_a_window(
-    length: int, window: int, global_tokens: int
-) -> None:
+def test_sliding_window_with_several_chunks_a_window(length, window, global_tokens):
     shape = LayerShape(width=4, heads=1, length=1024, layer=0, layers=1)
     mixer = build("longformer", shape, window=window, global_tokens=global_tokens)
     slow = masked(lambda h, i, j: i - j < window or j < global_tokens)
@@ -135,42 +130,39 @@ def test_sliding_window_with_several_chunks_a_window(
 
 
 @pytest.mark.parametrize("value", ["1,2,3", "0,1", "a,b", ""])
-def test_lists_of_wrong_length_or_value_are_named(value: str) -> None:
+def test_lists_of_wrong_length_or_value_are_named(value):
     with pytest.raises(InputError, match="dilations"):
         whole_numbers("dilations", value, 2)
 
 
 @settings(deadline=None, max_examples=15)
 @given(length=st.integers(1, 30), block=st.integers(1, 6), picks=st.integers(0, 4))
-def test_block_attention_equals_masked_dense_form(length: int, block: int, picks: int) -> None:
-    def slow(mixer: Any, x: Tensor) -> Any:
+def test_block_attention_equals_masked_dense_form(length, block, picks):
+    def slow(mixer, x):
         q, k, v = qkv(mixer, x)
         q, k = turned(q), turned(k)
         mask = torch.zeros(2, 2, length, length, dtype=torch.bool)
         for b, h, i in torch.cartesian_prod(*(torch.arange(n) for n in (2, 2, length))).tolist():
             own = i // block
-            gates = [
-                (q[b, h, i] @ k[b, h, c * block : (c + 1) * block].mean(0)).item()
-                for c in range(own)
-            ]
+            blocks = [slice(c * block, (c + 1) * block) for c in range(own + 1)]
+            gates = [float(q[b, h, i] @ k[b, h, of].mean(0)) for of in blocks[:own]]
             best = sorted(range(own), key=gates.__getitem__, reverse=True)[:picks]
             for c in [own, *best]:
-                mask[b, h, i, c * block : (c + 1) * block] = True
-        return mixer.out(
-            softmax((q @ k.transpose(-2, -1) / 2).masked_fill(~mask, float("-inf")), v)
-        )
+                mask[b, h, i, blocks[c]] = True
+        scores = (q @ k.transpose(-2, -1) / 2).masked_fill(~mask, -math.inf)
+        return mixer.out(softmax(scores, v))
 
     assert_twins(build("moba", block=block, picks=picks), inputs(length), slow)
 
 
 @settings(deadline=None, max_examples=15)
 @given(length=st.integers(1, 30), window=st.integers(1, 9), rounds=st.integers(1, 3))
-def test_hash_attention_equals_search_by_loop(length: int, window: int, rounds: int) -> None:
-    def slow(mixer: Any, x: Tensor) -> Any:
+def test_hash_attention_equals_search_by_loop(length, window, rounds):
+    def slow(mixer, x):
         q, v = split_heads(mixer.query_key(x), 2), split_heads(mixer.value(x), 2)
         unit, bucket, rows = q / q.norm(dim=-1, keepdim=True), mixer.buckets(q), torch.zeros_like(v)
         for b, h, i in torch.cartesian_prod(*(torch.arange(n) for n in (2, 2, length))).tolist():
-            seen: list[int] = []
+            seen = []
             for series in bucket[:, b, h]:
                 seen += [j for j in range(i) if series[j] == series[i]][-window:]
             seen = seen or [i]
@@ -182,11 +174,9 @@ def test_hash_attention_equals_search_by_loop(length: int, window: int, rounds: 
 
 
 @pytest.mark.parametrize(("length", "halves"), [(2048, [16]), (2**20, [32, 32, 2])])
-def test_buckets_of_long_sequences_are_products_of_few_hashes(
-    length: int, halves: list[int]
-) -> None:
+def test_buckets_of_long_sequences_are_products_of_few_hashes(length, halves):
     torch.manual_seed(0)
-    mixer: Any = registry.load("reformer")(LayerShape(8, 2, length, 0, 1))
+    mixer = registry.load("reformer")(LayerShape(8, 2, length, 0, 1))
     assert mixer.halves == halves
     assert math.prod(2 * half for half in halves) >= length // 64
     q = torch.randn(2, 2, 30, 4)
@@ -201,7 +191,7 @@ def test_buckets_of_long_sequences_are_products_of_few_hashes(
 
 
 @pytest.mark.parametrize("length", [1, 2, 13])
-def test_rotary_turns_pairs_and_scores_by_distance(length: int) -> None:
+def test_rotary_turns_pairs_and_scores_by_distance(length):
     x = torch.randn(2, 3, length, 6, dtype=torch.float64)
     torch.testing.assert_close(rotate(x), turned(x), rtol=1e-9, atol=1e-9)
     same = rotate(torch.ones(5, 4, dtype=torch.float64))
@@ -209,18 +199,18 @@ def test_rotary_turns_pairs_and_scores_by_distance(length: int) -> None:
 
 
 @pytest.mark.parametrize("name", ["transformer-rotary", "retnet", "moba"])
-def test_odd_head_widths_are_named_where_channels_must_pair(name: str) -> None:
+def test_odd_head_widths_are_named_where_channels_must_pair(name):
     with pytest.raises(InputError, match="even"):
         build(name, LayerShape(width=6, heads=2, length=8, layer=0, layers=1))
 
 
-def test_relative_table_brings_the_rule_of_the_pointer() -> None:
+def test_relative_table_brings_the_rule_of_the_pointer():
     optimizer = build("transformer-relative").table_optimizer()
     assert isinstance(optimizer, TableMomentum)
     assert [tuple(p.shape) for p in optimizer.param_groups[0]["params"]] == [(2, 64)]
 
 
-def test_performer_approaches_softmax_attention() -> None:
+def test_performer_approaches_softmax_attention():
     mixer = build("performer", LayerShape(8, 1, 64, 0, 1), features=20_000)
     q, k, v = torch.randn(3, 1, 1, 24, 8, dtype=torch.float64)
     q, k = q / 2, k / 2
@@ -228,18 +218,17 @@ def test_performer_approaches_softmax_attention() -> None:
     torch.testing.assert_close(mixer.attend(q, k, v), exact, rtol=0, atol=0.02)
 
 
-def test_gated_linear_attention_survives_the_strongest_decay() -> None:
+def test_gated_linear_attention_survives_the_strongest_decay():
     q, k, v = torch.randn(3, 1, 1, 300, 4)
     rate = torch.full_like(k, gla.STRONGEST, requires_grad=True)
     y = recurrence.decayed_sums(q, k, v, rate)
     y.sum().backward()
     assert torch.isfinite(y).all()
-    assert rate.grad is not None
     assert torch.isfinite(rate.grad).all()
 
 
-def test_random_targets_are_causal_frozen_and_independent_of_length() -> None:
-    kind: Any = registry.load("random-pointer")
+def test_random_targets_are_causal_frozen_and_independent_of_length():
+    kind = registry.load("random-pointer")
     short, long = (kind(LayerShape(8, 2, length, 1, 2)) for length in (50, 400))
     x = torch.randn(3, 50, 8)
     targets = short(x, None)[1]
@@ -252,7 +241,7 @@ def test_random_targets_are_causal_frozen_and_independent_of_length() -> None:
     assert 0.45 < spread.mean() < 0.55
 
 
-def test_oracle_copy_repeats_the_token_of_distance_ago() -> None:
+def test_oracle_copy_repeats_the_token_of_distance_ago():
     tokens = torch.tensor([[3, 1, 2, 0, 1]])
     logits = OracleCopy(symbols=4, length=5, distance=2)(tokens)
     assert logits[0, :2].unique().numel() == 1
@@ -263,7 +252,7 @@ def test_oracle_copy_repeats_the_token_of_distance_ago() -> None:
         OracleCopy(symbols=4, length=5, distance=-1)
 
 
-def test_chance_knows_nothing_and_repeats_itself() -> None:
+def test_chance_knows_nothing_and_repeats_itself():
     model = Chance(symbols=5, length=2000)
     tokens, others = torch.randint(5, (2, 4, 2000)).unbind()
     assert torch.equal(model(tokens), model(others))
@@ -274,7 +263,7 @@ def test_chance_knows_nothing_and_repeats_itself() -> None:
 @pytest.mark.parametrize(
     "control", [OracleCopy(symbols=3, length=4, distance=1), Chance(symbols=3, length=4)]
 )
-def test_untrained_controls_refuse_what_the_trunk_refuses(control: nn.Module) -> None:
+def test_untrained_controls_refuse_what_the_trunk_refuses(control):
     assert control.trainable is False
     for tokens in (torch.full((1, 2), 3), torch.zeros(1, 5, dtype=torch.int64)):
         with pytest.raises(InputError):
@@ -282,7 +271,7 @@ def test_untrained_controls_refuse_what_the_trunk_refuses(control: nn.Module) ->
 
 
 @pytest.mark.parametrize("name", TRAINED)
-def test_a_model_is_near_itself_in_half_precision(name: str) -> None:
+def test_a_model_is_near_itself_in_half_precision(name):
     torch.manual_seed(0)
     model = registry.build(name, symbols=11, length=128, layers=2, width=32, heads=2)
     tokens = torch.randint(11, (2, 100), generator=torch.Generator().manual_seed(1))
@@ -297,14 +286,88 @@ def test_a_model_is_near_itself_in_half_precision(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["reformer", "logsparse", "hyena", "s4d", "longformer"])
-def test_work_and_memory_hold_their_class_at_long_lengths(name: str) -> None:
+def test_work_and_memory_hold_their_class_at_long_lengths(name):
     half, whole = (
         flops.count(registry.build(name, symbols=20, length=n, layers=1, width=64, heads=2), 1, n)
         for n in (2**14, 2**15)
     )
-    assert half.traced
-    assert whole.traced
+    assert (half.traced, whole.traced) == (True, True)
     assert 1.9 <= whole.forward / half.forward <= 2.2
     assert 1.9 <= whole.step / half.step <= 2.2
     if name == "longformer":
         assert whole.saved_bytes / half.saved_bytes <= 2.02
+
+
+@pytest.mark.parametrize("length", [1, 2, 13, 33])
+def test_the_lower_layer_of_based_is_a_window(length):
+    lower = LayerShape(SHAPE.width, SHAPE.heads, SHAPE.length, 0, 2)
+    assert_twins(build("based", lower, window=3), inputs(length), definitions.based_window)
+
+
+def test_strong_decays_neither_overflow_nor_lose_their_gradient():
+    q, k, v = (torch.randn(1, 2, 40, 4) for _ in range(3))
+    log_decay = torch.full((1, 2, 40), -200.0, requires_grad=True)
+    y = recurrence.gated_sums(q, k, v, log_decay)
+    torch.testing.assert_close(y, (q * k).sum(-1, keepdim=True) * v)
+    y.sum().backward()
+    assert bool(log_decay.grad.isfinite().all())
+
+
+def test_hyenas_filter_is_that_of_the_authors_on_their_grid():
+    """Time over the length less one, bands over the length, three sine layers of one rate."""
+    mixer, length = build("hyena", bands=2), SHAPE.length
+    time = torch.linspace(0, 1, length, dtype=torch.float64)[:, None]
+    angle = 2 * math.pi * torch.arange(length)[:, None] / length * torch.tensor([1e-4, 1.0])
+    wave = torch.exp(-1j * angle.double())
+    hidden = torch.cat([time, wave.real, wave.imag], dim=-1)
+    for layer in (mixer.first, mixer.second, mixer.third):
+        hidden = torch.sin(mixer.sine_rates * layer(hidden))
+    slowest, fastest = math.log(0.01) / 1.5, math.log(0.01) / 0.3
+    rates = torch.linspace(slowest, fastest, SHAPE.width, dtype=torch.float64)
+    expected = mixer.last(hidden) * torch.exp(-time * rates.abs())
+    torch.testing.assert_close(mixer.filters(length), expected.T, rtol=1e-6, atol=1e-6)
+
+
+def group_of(model, suffix, lr):
+    """Return the optimiser's group of the first parameter whose name ends so."""
+    parameter = next(p for name, p in model.named_parameters() if name.endswith(suffix))
+    groups = optimizers(model, lr)[0].param_groups
+    return next(group for group in groups if any(p is parameter for p in group["params"]))
+
+
+@pytest.mark.parametrize(
+    ("name", "suffix", "rate"),
+    [
+        *(("s4d", name, 1e-3) for name in ("log_step", "log_decay", "mix")),
+        *(("hyena", name, 1e-2) for name in ("third.weight", "sine_rates")),
+        ("mamba2", "log_rate", 1e-2),
+        ("gated-deltanet", "step_bias", 1e-2),
+    ],
+)
+def test_filters_and_states_have_the_authors_rates_and_no_decay(name, suffix, rate):
+    model = registry.build(name, symbols=5, length=32, layers=2, width=32, heads=2)
+    group = group_of(model, suffix, 1e-2)
+    assert (group["lr"], group["weight_decay"]) == (rate, 0.0)
+    assert group_of(model, "ffn.up.weight", 1e-2)["weight_decay"] > 0
+
+
+def test_branches_and_taps_start_as_large_as_the_authors():
+    torch.manual_seed(0)
+    shape = LayerShape(256, 8, 512, 0, 6)
+    y, _ = S4D(shape)(torch.randn(2, 512, 256), None)
+    assert float(y.detach().square().mean().sqrt()) == pytest.approx(0.267, rel=0.1)
+    assert float(DeltaNet(shape).taps.detach().std()) == pytest.approx(0.285, rel=0.05)
+    assert float(Hyena(shape).taps.detach().std()) == pytest.approx(0.337, rel=0.05)
+
+
+def test_the_repositorys_block_gives_its_own_figures_and_is_in_no_comparison():
+    """Utilisation 99.8% and a mean hop of 128 at N=512: a uniform average's expected position."""
+    block = RepositoryBlock(LayerShape(64, 8, 512, 0, 6))
+    y, targets = block(torch.randn(1, 512, 64), None)
+    positions = torch.arange(512)
+    assert float((targets != positions).double().mean()) == 511 / 512
+    assert float((positions - targets).abs().double().mean()) == 128.0
+    assert bool((y[:, 0] != block(torch.zeros(1, 512, 64), None)[0][:, 0]).any())
+    planned = [cell for name in config.tier_names() for cell in config.cells(config.tier(name))]
+    own = {cell.experiment for cell in planned if cell.model == "pointer-repository"}
+    assert own == {"repository"}

@@ -1,28 +1,21 @@
-"""`pointer-bench compare`: ratios, accuracies and counted work of two machines agree, differ, or
-stay undecided."""
+"""`pointer-bench compare` and `why`: numbers of two machines, and the rows behind a number."""
 
-from __future__ import annotations
-
+import itertools
 import json
 import re
-from collections.abc import Callable, Iterable
-from pathlib import Path
-from typing import Any
 
 import pytest
-from synthetic import LAPTOP, SERVER, Row, copied, counted, store, timed
+import synthetic
+from synthetic import LAPTOP, SERVER, copied, counted, store, timed
 
 from workflow.bench import cli
-from workflow.report import estimates, frame
+from workflow.report import commands, estimates, frame
+from workflow.report.__main__ import main as report
+from workflow.report.estimates import KEY
 
-Compared = Callable[[list[Row], list[Row]], tuple[int, dict[str, Any]]]
 
-
-def machine(
-    name: str, factor: float = 1.0, ratio: float = 2.0, repeats: int = 3, **values: Any
-) -> list[Row]:
-    """Timings of two models on a machine `factor` times as slow, where the pointer is `ratio` times
-    as fast."""
+def machine(name, factor=1.0, ratio=2.0, repeats=3, **values):
+    """Timings on a machine `factor` times as slow, where the pointer is `ratio` times as fast."""
     rows = []
     for repeat in range(repeats):
         noise = 1 + 0.01 * repeat
@@ -33,15 +26,15 @@ def machine(
 
 
 @pytest.fixture
-def folders(tmp_path: Path) -> tuple[Path, Path]:
+def folders(tmp_path):
     return tmp_path / "a", tmp_path / "b"
 
 
 @pytest.fixture
-def compared(capsys: pytest.CaptureFixture[str], folders: tuple[Path, Path]) -> Compared:
+def compared(capsys, folders):
     """Return a function: two lists of rows -> exit code and JSON of comparing them."""
 
-    def compare(a: Iterable[Row], b: Iterable[Row]) -> tuple[int, dict[str, Any]]:
+    def compare(a, b):
         for folder, rows in zip(folders, (a, b), strict=True):
             store(rows, folder)
         code = cli.main(["compare", *map(str, folders), "--json"])
@@ -50,15 +43,12 @@ def compared(capsys: pytest.CaptureFixture[str], folders: tuple[Path, Path]) -> 
     return compare
 
 
-def agreements(found: dict[str, Any]) -> dict[str, str]:
+def agreements(found):
     names = ("quantity", "phase", "experiment", "against", "model", "x")
-    return {
-        ", ".join(str(cell[name]) for name in names if cell[name]): cell["agreement"]
-        for cell in found["cells"]
-    }
+    return {", ".join(str(c[n]) for n in names if c[n]): c["agreement"] for c in found["cells"]}
 
 
-def test_a_slower_machine_with_the_same_ratios_agrees(compared: Compared) -> None:
+def test_a_slower_machine_with_the_same_ratios_agrees(compared):
     code, found = compared(machine(SERVER), machine(LAPTOP, factor=7.0))
     assert code == 0
     assert agreements(found) == {
@@ -70,20 +60,18 @@ def test_a_slower_machine_with_the_same_ratios_agrees(compared: Compared) -> Non
     assert (found["a"], found["b"]) == (SERVER, LAPTOP)
 
 
-def test_other_ratios_differ(compared: Compared) -> None:
+def test_other_ratios_differ(compared):
     code, found = compared(machine(SERVER), machine(LAPTOP, ratio=3.0))
     assert (code, set(agreements(found).values()), found["counts"]["differ"]) == (1, {"differ"}, 2)
 
 
-def test_one_repeat_decides_nothing(compared: Compared) -> None:
+def test_one_repeat_decides_nothing(compared):
     code, found = compared(machine(SERVER), machine(LAPTOP, ratio=3.0, repeats=1))
     assert (code, set(agreements(found).values())) == (0, {"undecided"})
     assert found["cells"][0]["low_b"] is None
 
 
-def test_no_absolute_time_is_shown(
-    capsys: pytest.CaptureFixture[str], folders: tuple[Path, Path]
-) -> None:
+def test_no_absolute_time_is_shown(capsys, folders):
     store(machine(SERVER), folders[0])
     store(machine(LAPTOP, factor=7.0), folders[1])
     assert cli.main(["compare", *map(str, folders)]) == 0
@@ -94,25 +82,28 @@ def test_no_absolute_time_is_shown(
     assert all(str(step) not in text for step in (700, 350, 100.0))
 
 
-def test_accuracies_and_counted_work(compared: Compared) -> None:
+def test_accuracies_and_counted_work(compared):
     a = [copied("pointer", 512, 0.99, seed=seed) for seed in range(3)]
-    a += [copied("longformer", 512, 0.05), counted("pointer", 512, 1)]
-    a += [counted("transformer", 512, 2)]
-    b = [copied("pointer", 512, 0.991, seed=seed, machine=LAPTOP) for seed in range(3)]
-    b += [copied("longformer", 512, 0.2, machine=LAPTOP)]
-    b += [counted("pointer", 512, 1, machine=LAPTOP)]
-    b += [counted("transformer", 512, 2, machine=LAPTOP, flops_step=1)]
-    code, found = compared(a, b)
-    told = agreements(found)
+    a += [copied("longformer", 512, 0.05)]
+    a += [counted("pointer", 512, 1), counted("transformer", 512, 2)]
+    b = [copied("pointer", 512, 0.991, seed=seed) for seed in range(3)]
+    b += [copied("longformer", 512, 0.2)]
+    b += [counted("pointer", 512, 1), counted("transformer", 512, 2, flops_step=1)]
+    code, found = compared(a, [row | {"machine": LAPTOP} for row in b])
     assert code == 1
-    assert told["accuracy, copy, pointer, 512"] == "agree"
-    assert told["accuracy, copy, longformer, 512"] == "differ"
-    assert told["flops_step, complexity, pointer, 512"] == "agree"
-    assert told["flops_step, complexity, transformer, 512"] == "differ"
-    assert told["saved_bytes_per_sequence, complexity, transformer, 512"] == "agree"
+    assert (
+        agreements(found).items()
+        >= {
+            "accuracy, copy, pointer, 512": "agree",
+            "accuracy, copy, longformer, 512": "differ",
+            "flops_step, complexity, pointer, 512": "agree",
+            "flops_step, complexity, transformer, 512": "differ",
+            "saved_bytes_per_sequence, complexity, transformer, 512": "agree",
+        }.items()
+    )
 
 
-def test_devices_are_compared_where_none_is_shared(compared: Compared) -> None:
+def test_devices_are_compared_where_none_is_shared(compared):
     cuda = machine("H100", factor=0.01, device="cuda")
     code, found = compared(machine(SERVER), cuda)
     assert (code, found["counts"]["agree"]) == (0, 2)
@@ -121,9 +112,7 @@ def test_devices_are_compared_where_none_is_shared(compared: Compared) -> None:
     assert (code, found["counts"]["differ"], found["alone"]) == (1, 2, [0, 2])
 
 
-def test_what_cannot_be_compared_is_bad_input(
-    capsys: pytest.CaptureFixture[str], folders: tuple[Path, Path], tmp_path: Path
-) -> None:
+def test_what_cannot_be_compared_is_bad_input(capsys, folders, tmp_path):
     store(machine(SERVER), folders[0])
     store([copied("pointer", 512, 0.9)], folders[1])
     assert cli.main(["compare", *map(str, folders)]) == 2
@@ -135,7 +124,7 @@ def test_what_cannot_be_compared_is_bad_input(
     assert "pointer-bench verify" in capsys.readouterr().err
 
 
-def test_sizes_of_k_hop_are_numbers_of_their_own(compared: Compared) -> None:
+def test_sizes_of_k_hop_are_numbers_of_their_own(compared):
     """Four sizes pooled would have one mean on both sides."""
     known = {"experiment": "khop", "task": "khop", "length": 256}
     right = (0.9, 0.7, 0.5, 0.3)
@@ -146,9 +135,7 @@ def test_sizes_of_k_hop_are_numbers_of_their_own(compared: Compared) -> None:
     assert [cell["x"] for cell in found["cells"]] == [1, 2, 3, 4]
 
 
-def test_another_budget_or_text_is_not_compared_and_the_reason_is_given(
-    capsys: pytest.CaptureFixture[str], folders: tuple[Path, Path], compared: Compared
-) -> None:
+def test_another_budget_or_text_is_not_compared_and_the_reason_is_given(capsys, folders, compared):
     shared = [copied("pointer", 256, 0.99)]
     a = [copied("pointer", 512, 0.99, seed=seed) for seed in range(3)]
     b = [copied("pointer", 512, 0.2, seed=seed, tokens_budget=10**6) for seed in range(3)]
@@ -156,27 +143,111 @@ def test_another_budget_or_text_is_not_compared_and_the_reason_is_given(
     assert (code, found["counts"]["differ"], found["alone"]) == (0, 0, [1, 1])
     assert found["not_compared"] == {"tokens 100000 and 1000000": 1}
     assert cli.main(["compare", *map(str, folders)]) == 0
-    assert (
-        "Not compared (1 times): tokens 100000 and 1000000 in A and B." in capsys.readouterr().out
-    )
+    words = "Not compared (1 times): tokens 100000 and 1000000 in A and B."
+    assert words in capsys.readouterr().out
     store(a, folders[0] / "alone")
     store(b, folders[1] / "alone")
     assert cli.main(["compare", *(str(folder / "alone") for folder in folders)]) == 2
     assert "nearest: tokens 100000 and 1000000" in capsys.readouterr().err
 
 
-def test_tables_of_estimates_are_compared_like_rows(
-    capsys: pytest.CaptureFixture[str], folders: tuple[Path, Path]
-) -> None:
+def test_tables_of_estimates_are_compared_like_rows(capsys, folders):
     store(machine(SERVER), folders[0])
     estimates.write(frame.read(folders[0]), folders[1])
     assert cli.main(["compare", str(folders[0]), str(folders[1] / "estimates.parquet")]) == 0
     assert "2 agree" in capsys.readouterr().out
 
 
-def test_threads_are_compared_only_where_both_sides_share_them(compared: Compared) -> None:
+def test_threads_are_compared_only_where_both_sides_share_them(compared):
     code, found = compared(machine(SERVER), machine(LAPTOP, threads=8))
     assert (code, found["counts"]["agree"]) == (0, 2)
     both = machine(LAPTOP, threads=8, ratio=3.0) + machine(LAPTOP, threads=2)
     code, found = compared(machine(SERVER), both)
     assert (code, found["counts"]["agree"], found["alone"]) == (0, 2, [0, 2])
+
+
+STEPS_MS = {"pointer": 100.0, "transformer": 250.0}
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory):
+    """Rows of a reference, with nothing computed from them yet."""
+    out = tmp_path_factory.mktemp("why")
+    rows = []
+    machines = ("first machine", "second machine")
+    for model, machine, repeat in itertools.product(STEPS_MS, machines, range(3)):
+        at = {"machine": machine, "repeat": repeat, "command": f"run {model} {machine} {repeat}"}
+        rows.append(timed(model, 2048, STEPS_MS[model], **at))
+    for distance, tokens in itertools.product((512, 1024), (5, 6)):
+        rows.append(copied("pointer", distance, 0.99, tokens_budget=tokens))
+    synthetic.store(rows, out / "reference")
+    return out
+
+
+def ask(reference, *arguments):
+    places = ["--results", str(reference / "results"), "--reference", str(reference / "reference")]
+    return cli.main(["why", *arguments, *places])
+
+
+SPEEDUP = ("speedup", "--model", "pointer", "--against", "transformer", "--length", "2048")
+
+
+def test_a_number_is_shown_with_interval_rows_and_commands(reference, capsys):
+    assert ask(reference, *SPEEDUP, "--machine", "first") == 0
+    text = capsys.readouterr().out
+    assert text.startswith("speedup: 2.500 ratio\n")
+    assert "interval 2.500 to 2.500; runs from 2.500 to 2.500; 3 of 3 finished runs have it" in text
+    assert "machine=first machine" in text
+    assert text.count(".json") == 6
+    assert "      run transformer first machine 2\n" in text
+    assert "second machine" not in text
+    assert text.rstrip().endswith(f"From {reference / 'reference'}.")
+
+
+def test_every_machine_is_shown_where_none_is_named(reference, capsys):
+    assert ask(reference, *SPEEDUP) == 0
+    assert capsys.readouterr().out.count("speedup: 2.500 ratio") == 2
+
+
+def test_the_estimates_of_a_results_folder_come_first(tmp_path, capsys):
+    times = {"pointer": 100.0, "transformer": 300.0}
+    rows = [timed(model, 512, step, machine="m") for model, step in times.items()]
+    manifest = synthetic.store(rows, tmp_path / "rows")
+    results = tmp_path / "results"
+    assert report(["collect", "--manifest", str(manifest), "--out", str(results)]) == 0
+    parquet = str(results / "rows.parquet")
+    assert report(["estimates", "--rows", parquet, "--out", str(results)]) == 0
+    capsys.readouterr()
+    assert ask(tmp_path, "speedup", "--model", "pointer") == 0
+    text = capsys.readouterr().out
+    assert text.startswith("speedup: 3.000 ratio\n")
+    assert text.rstrip().endswith("estimates.parquet.")
+
+
+def test_candidates_are_listed_where_more_than_the_place_is_open(reference, capsys):
+    assert ask(reference, "accuracy", "--distance", "512") == 0
+    text = capsys.readouterr().out
+    assert text.startswith("2 estimates match; say more by --tokens:")
+    assert ask(reference, "accuracy", "--distance", "512", "--tokens", "5") == 0
+    assert capsys.readouterr().out.startswith("accuracy: 0.990")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (("speedups",), "Did you mean 'speedup'?"),
+        (("speedup", "--model", "pointr"), "Did you mean 'pointer'?"),
+        (("speedup", "--length", "4096"), "accepted: 2048"),
+        (("speedup", "--length", "many"), "accepted: 2048"),
+        (("accuracy", "--pairs", "4"), "Known: distance"),
+        (("speedup", "--layer", "4"), "none: it does not apply"),
+    ],
+)
+def test_no_match_says_what_is_nearest(reference, capsys, arguments, hint):
+    assert ask(reference, *arguments) == 2
+    assert hint in capsys.readouterr().err
+
+
+def test_every_key_column_is_an_option():
+    assert {name.replace("-", "_") for name in commands.COLUMNS} == {*KEY} - {"quantity"}
+    assert commands.AXES == ["distance", "hops", "letters", "pairs"]

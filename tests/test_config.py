@@ -1,10 +1,5 @@
 """Tiers: a closed schema, deep merging, and a sentence for every mistake."""
 
-from __future__ import annotations
-
-from pathlib import Path
-from typing import Any
-
 import pytest
 
 from pointer.errors import InputError
@@ -23,22 +18,17 @@ from workflow.bench.validation import read_yaml
         ("lengths: [1:30]\n", "'1:30' is no plain decimal number"),
     ],
 )
-def test_a_malformed_file_is_named(tmp_path: Path, text: str, words: str) -> None:
+def test_a_malformed_file_is_named(tmp_path, text, words):
     path = tmp_path / "mine.yaml"
     path.write_text(text)
     with pytest.raises(InputError, match=words):
         read_yaml(path)
 
 
-def test_a_budget_at_a_single_distance_replaces_that_of_all() -> None:
-    copy = {
-        "models": ["pointer"],
-        "controls": ["none"],
-        "distances": [512, 8191],
-        "tokens_at": {"8191": 200000},
-    }
-    block = {"experiments": {"copy": {**copy, "tokens": 50000}}}
-    cells = config.cells(config.tier("default", block))
+def test_a_budget_at_a_single_distance_replaces_that_of_all():
+    copy = {"models": ["pointer"], "controls": ["none"], "distances": [512, 8191]}
+    copy |= {"tokens": 50_000, "tokens_at": {"8191": 200_000}}
+    cells = config.cells(config.tier("default", {"experiments": {"copy": copy}}))
     budgets = {c.x: c.tokens for c in cells if c.experiment == "copy"}
     assert budgets == {512: 50_000, 8191: 200_000}
     with pytest.raises(InputError, match="tokens_at"):
@@ -46,24 +36,22 @@ def test_a_budget_at_a_single_distance_replaces_that_of_all() -> None:
 
 
 @pytest.mark.parametrize("rule", ["longformer", "linear", "paper", "float32"])
-def test_a_rules_budget_holds_wherever_the_rule_does(rule: str) -> None:
+def test_a_rules_budget_holds_wherever_the_rule_does(rule):
     copy = {"models": ["longformer"], "controls": ["none"], "distances": [512], "seeds": [0]}
     block = {"copy": {**copy, "restrict": {rule: {"tokens": 5000}}}}
     tier = config.from_files([], {"tier": "mine", "experiments": block, "extends": "smoke"})
     assert [cell.tokens for cell in config.cells(tier)] == [5000]
 
 
-def test_texts_and_single_values_of_the_command_line_are_read() -> None:
+def test_texts_and_single_values_of_the_command_line_are_read():
     copy = {"tokens": "5000", "lr": "1e-3"}
     typed = {"lengths": "4096", "seeds": ["0", "1"], "experiments": {"copy": copy}}
-    assert config.checked(typed, "here") == {
-        "lengths": [4096],
-        "seeds": [0, 1],
-        "experiments": {"copy": {"tokens": 5000, "lr": 0.001}},
-    }
+    read = {"lengths": [4096], "seeds": [0, 1]}
+    read["experiments"] = {"copy": {"tokens": 5000, "lr": 0.001}}
+    assert config.checked(typed, "here") == read
 
 
-def test_additions_merge_deeply_and_lists_replace() -> None:
+def test_additions_merge_deeply_and_lists_replace():
     copy = {"stop_accuracy": 0.5}
     merged = config.tier("default", {"lengths": [64], "experiments": {"copy": copy}})
     before = config.tier("default")["experiments"]["copy"]
@@ -71,7 +59,7 @@ def test_additions_merge_deeply_and_lists_replace() -> None:
     assert merged["experiments"]["copy"] == {**before, **copy}
 
 
-def test_an_addition_at_the_top_holds_for_every_experiment() -> None:
+def test_an_addition_at_the_top_holds_for_every_experiment():
     copy = {"models": "longformer"}
     added = {"models": ["pointer"], "controls": "none", "experiments": {"copy": copy}}
     cells = config.cells(config.tier("default", added))
@@ -79,7 +67,7 @@ def test_an_addition_at_the_top_holds_for_every_experiment() -> None:
     assert chosen == {(True, "longformer"), (False, "pointer")}
 
 
-def test_an_own_tier_names_itself_and_leaves_the_others_alone() -> None:
+def test_an_own_tier_names_itself_and_leaves_the_others_alone():
     chosen, tiers = config.tiers({"tier": "mine", "lengths": [64]})
     assert chosen == "mine"
     assert tiers["mine"]["lengths"] == [64]
@@ -87,55 +75,50 @@ def test_an_own_tier_names_itself_and_leaves_the_others_alone() -> None:
 
 
 @pytest.mark.parametrize("name", config.tier_names())
-def test_a_tier_file_by_path_is_that_tier(name: str) -> None:
-    assert config.cells(config.from_files([str(config.FOLDER / f"{name}.yaml")])) == config.cells(
-        config.tier(name)
-    )
+def test_a_tier_file_by_path_is_that_tier(name):
+    by_path = config.from_files([str(config.FOLDER / f"{name}.yaml")])
+    assert config.cells(by_path) == config.cells(config.tier(name))
 
 
-def test_a_tier_that_extends_another_runs_the_experiments_that_it_names() -> None:
+def test_a_tier_that_extends_another_runs_the_experiments_that_it_names():
     base = config.tier("default")
     added = {"tier": "mine", "extends": "default", "experiments": {"copy": {"lr": 0.5}}}
     mine = config.from_files([], added)
     assert list(mine["experiments"]) == ["copy"]
     assert mine["experiments"]["copy"] == {**base["experiments"]["copy"], "lr": 0.5}
-    assert config.from_files([], {"tier": "mine", "extends": "smoke"})["experiments"].keys() == (
-        config.tier("smoke")["experiments"].keys()
-    )
+    all_of_it = config.from_files([], {"tier": "mine", "extends": "smoke"})
+    assert all_of_it["experiments"].keys() == config.tier("smoke")["experiments"].keys()
 
 
 @pytest.mark.parametrize(
     "added", [{"distances": [128]}, {"experiments": {"copy": {"distances": [128]}}}]
 )
-def test_a_restriction_to_other_sizes_than_the_users_is_lifted(added: dict[str, Any]) -> None:
-    before = {
-        cell.model for cell in config.cells(config.tier("default")) if cell.experiment == "copy"
-    }
-    after = [
-        cell for cell in config.cells(config.tier("default", added)) if cell.experiment == "copy"
-    ]
-    assert {cell.model for cell in after} == before
+def test_a_restriction_to_other_sizes_than_the_users_is_lifted(added):
+    before, after = (
+        [c for c in config.cells(config.tier("default", more)) if c.experiment == "copy"]
+        for more in ({}, added)
+    )
+    assert {cell.model for cell in after} == {cell.model for cell in before}
     assert {cell.x for cell in after} == {128}
 
 
-def test_a_restriction_that_leaves_some_of_the_users_sizes_stays() -> None:
+def test_a_restriction_that_leaves_some_of_the_users_sizes_stays():
     cells = config.cells(config.tier("default", {"distances": [512, 4096]}))
     formula = [c for c in cells if c.model == "pointer-formula" and c.experiment == "copy"]
     assert {cell.x for cell in formula} == {512}
 
 
-def test_a_tier_without_any_cell_is_refused() -> None:
+def test_a_tier_without_any_cell_is_refused():
     copy = {"models": ["pointer"], "restrict": {"pointer": {"distances": [7]}}}
     tier = {"tier": "mine", "extends": "default", "experiments": {"copy": copy}}
     with pytest.raises(InputError, match="without any cell"):
         config.cells(config.from_files([], {**tier, "controls": "none"}))
 
 
-def test_a_length_added_at_the_top_adds_cost_cells_only() -> None:
-    before, after = (
-        {cell.path for cell in config.cells(config.tier("default", added))}
-        for added in ({}, {"lengths": [256, 512, 1024, 2048, 4096]})
-    )
+def test_a_length_added_at_the_top_adds_cost_cells_only():
+    before = {cell.path for cell in config.cells(config.tier("default"))}
+    added = {"lengths": [256, 512, 1024, 2048, 4096]}
+    after = {cell.path for cell in config.cells(config.tier("default", added))}
     assert {path.split("/")[2] for path in after - before} == {"efficiency", "memory", "complexity"}
     assert all("n4096" in path for path in after - before)
 
@@ -148,10 +131,7 @@ def test_a_length_added_at_the_top_adds_cost_cells_only() -> None:
         ({"experiments": {"copy": {"token": 5}}}, "Did you mean 'tokens'.*`experiments.copy` in"),
         ({"experiments": {"copy": {"restrict": {"linaer": {}}}}}, "Did you mean 'linear'"),
         ({"experiments": {"copy": {"restrict": {"linear": {"lr": 1}}}}}, "'lr' is unknown"),
-        (
-            {"experiments": {"copy": {"tokens": "many"}}},
-            "experiments.copy.tokens is 'many'; accepted: a valid integer",
-        ),
+        ({"experiments": {"copy": {"tokens": "many"}}}, "copy.tokens is 'many'; accepted: a valid"),
         ({"models": None}, "models.0 is None; accepted: a valid string"),
         ({"devices": ["gpu"]}, "'gpu' is unknown.*auto, cpu, cuda, mps"),
         ({"mixer": {"pointr": {}}}, "Did you mean 'pointer'"),
@@ -164,9 +144,7 @@ def test_a_length_added_at_the_top_adds_cost_cells_only() -> None:
         ({"extends": "smok"}, "'smok' is unknown. Did you mean 'smoke'"),
     ],
 )
-def test_mistakes_are_named_with_value_accepted_and_place(
-    added: dict[str, Any], words: str
-) -> None:
+def test_mistakes_are_named_with_value_accepted_and_place(added, words):
     with pytest.raises(InputError, match=words) as caught:
         config.cells(config.from_files([], added))
     assert "Change it in" in str(caught.value)

@@ -1,66 +1,40 @@
 """Does the contract refuse planted faults, each with its reason, and pass models that keep it?"""
 
-from __future__ import annotations
-
 import re
 import time
-from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Any
 
 import faulty_mixers as faulty
 import pytest
-from torch import Tensor, nn
 
 from pointer.errors import InputError
-from pointer.trunk import LayerShape, Mixer, Trunk
+from pointer.trunk import Trunk
 from workflow.bench import registry
 from workflow.bench.measure import contract
 from workflow.bench.measure.causality import LENGTH, SYMBOLS, Subject
 from workflow.bench.outcomes import EnvironmentFault
 
 
-def trunk(
-    mixer: Callable[[LayerShape], Mixer], length: int = LENGTH, layers: int = 2, width: int = 64
-) -> Trunk:
-    ffn_width = 4 if mixer is faulty.Heavy else round(3.53 * width)
-    return Trunk(
-        mixer,
-        symbols=SYMBOLS,
-        length=length,
-        learned_positions=False,
-        layers=layers,
-        width=width,
-        heads=4,
-        ffn_width=ffn_width,
-    )
+def trunk(mixer, length=LENGTH, layers=2, width=64):
+    sizes = {"length": length, "layers": layers, "width": width, "heads": 4}
+    sizes["ffn_width"] = 4 if mixer is faulty.Heavy else round(3.53 * width)
+    return Trunk(mixer, symbols=SYMBOLS, learned_positions=False, **sizes)
 
 
-def planted(
-    mixer: Callable[[LayerShape], Mixer], wrap: Callable[[Trunk], nn.Module] = lambda model: model
-) -> Subject:
-    """A mixer on the trunk as a model under test, sized as the registry sizes it (6 layers of 256
-    in full)."""
-    return Subject(
-        "planted",
-        lambda length: wrap(trunk(mixer, length)),
-        lambda length: wrap(trunk(mixer, length, 6, 256)),
-    )
+def planted(mixer, wrap=lambda model: model):
+    """A mixer on the trunk as a model under test, sized as the registry sizes it."""
+    full = (6, 256)
+    small, large = (lambda n: wrap(trunk(mixer, n))), (lambda n: wrap(trunk(mixer, n, *full)))
+    return Subject("planted", small, large)
 
 
-def failed(
-    mixer: Callable[[LayerShape], Mixer], wrap: Callable[[Trunk], nn.Module] = lambda model: model
-) -> dict[str, str]:
-    """The checks that a planted model fails, with their reasons."""
-    return {
-        found.name: found.reason
-        for found in contract.check_subject(planted(mixer, wrap))
-        if not found.ok
-    }
+def failed(mixer, wrap=lambda model: model):
+    found = contract.check_subject(planted(mixer, wrap))
+    return {check.name: check.reason for check in found if not check.ok}
 
 
 @pytest.mark.parametrize("mixer", [faulty.Good, faulty.StartsAtZero])
-def test_a_model_that_keeps_the_contract_passes(mixer: type[Mixer]) -> None:
+def test_a_model_that_keeps_the_contract_passes(mixer):
     assert failed(mixer) == {}
 
 
@@ -79,11 +53,7 @@ def test_a_model_that_keeps_the_contract_passes(mixer: type[Mixer]) -> None:
         (faulty.Lonely, "shapes", r"^the mixer of layer 0 returns Tensor; expected a pair \(y,"),
         (faulty.Heavy, "parity", r"^12,\d{3},\d{3} parameters without position tables; accepted:"),
         (faulty.Hidden, "parity", r"^blocks.0.mixer.secret_table \[256, 256\] is not counted,"),
-        (
-            faulty.Square,
-            "cost",
-            r"^counted work .* grows [23]\.\d+-fold .* 2.02: say `cost: quadratic`$",
-        ),
+        (faulty.Square, "cost", r"^counted work .* grows [23]\.\d+-fold .* say `cost: quadratic`$"),
         (faulty.Unbuildable, "builds", r"^raised ValueError: no such thing \(faulty_mixers.py,"),
         (faulty.Random, "repeatable", r"^two training passes of one seed differ in the gradient"),
         (faulty.Explodes, "finite", r"^logits are not finite from position 40 in inference mode,"),
@@ -92,11 +62,7 @@ def test_a_model_that_keeps_the_contract_passes(mixer: type[Mixer]) -> None:
         (faulty.FourTogether, "as measured", r"^output 0 differs by .* when sequence 0 is run"),
         (faulty.Stale, "as measured", r"^output 8 differs by .* when sequence 0 is run alone"),
         (faulty.Outside, "work in torch", r"^data leaves torch by Tensor.numpy, where no work is"),
-        (
-            faulty.Understates,
-            "work as declared",
-            r"^processor time grows \d+.\d-fold from N = 2048",
-        ),
+        (faulty.Understates, "work as declared", r"^processor time grows \d+.\d-fold from N = 20"),
         (faulty.KeepsOutputs, "work on known tokens", r"^tokens that it has seen take [\d,]+ oper"),
         (faulty.Seeds, "shared state", r"^a forward pass sets the seed of torch's global gener"),
         (faulty.InPlace, "shared state", r"^the mixer of layer 0 changes its input in place$"),
@@ -114,19 +80,12 @@ def test_a_model_that_keeps_the_contract_passes(mixer: type[Mixer]) -> None:
         (faulty.Forgets, "saved and loaded", r"^a model loaded from saved weights gives other"),
         (faulty.Counts, "saved and loaded", r"^a training that is resumed loses .*mixer._passes:"),
         (faulty.Lists, "saved and loaded", r"^a training that is resumed loses .*mixer.seen: keep"),
-        (
-            faulty.Closure,
-            "saved and loaded",
-            r"^a training that is resumed has another gradient of",
-        ),
+        (faulty.Closure, "saved and loaded", r"^a training that is resumed has another gradient"),
         (faulty.EvenOnly, "any length", r"^at N = 1: raised .* \(faulty_mixers.py, line \d+\)$"),
-        (faulty.Narrow, "shapes", r"^the mixer of layer 0 returns y \[3, 9, 64\] for x"),
     ],
     ids=lambda value: value.__name__ if isinstance(value, type) else None,
 )
-def test_a_planted_fault_is_refused_with_its_reason(
-    mixer: type[Mixer], check: str, reason: str
-) -> None:
+def test_a_planted_fault_is_refused_with_its_reason(mixer, check, reason):
     function = getattr(contract, check.replace(" ", "_"))
     assert function in contract.applicable(planted(mixer))
     found = contract.run_check(function, planted(mixer))
@@ -134,32 +93,25 @@ def test_a_planted_fault_is_refused_with_its_reason(
     assert re.search(reason, found.reason), found.reason
 
 
-def test_what_differs_at_every_call_is_not_called_a_view_of_the_future() -> None:
+def test_what_differs_at_every_call_is_not_called_a_view_of_the_future():
     assert failed(faulty.Remembers).keys() == {"repeatable"}
     assert failed(faulty.Explodes).keys() == {"finite"}
 
 
-def test_a_loop_that_costs_more_in_its_backward_pass_is_told_why(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_loop_that_costs_more_in_its_backward_pass_is_told_why(monkeypatch):
     work = iter([SimpleNamespace(forward=1.0, step=3.0), SimpleNamespace(forward=2.0, step=10.0)])
     monkeypatch.setattr(contract.flops, "count", lambda *_: next(work))
     found = contract.run_check(contract.cost, planted(faulty.Good))
     assert found.reason.startswith("counted work of a training step grows 3.33-fold")
-    assert found.reason.endswith(
-        "x[:, i] in a loop has a gradient as large as x, x.unbind(1) has not"
-    )
+    assert found.reason.endswith("a loop has a gradient as large as x, x.unbind(1) has not")
 
 
-def test_a_model_that_clamps_its_input_is_refused() -> None:
-    assert failed(faulty.Good, faulty.Clamps) == {
-        "bad input": f"N = {LENGTH + 1} > length {LENGTH} is accepted without an error"
-    }
+def test_a_model_that_clamps_its_input_is_refused():
+    reason = f"N = {LENGTH + 1} > length {LENGTH} is accepted without an error"
+    assert failed(faulty.Good, faulty.Clamps) == {"bad input": reason}
 
 
-def test_a_check_that_takes_long_says_its_name_first(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_check_that_takes_long_says_its_name_first(monkeypatch, capsys):
     monkeypatch.setattr(contract, "PATIENCE_S", 0.01)
     with contract.announced("cost"):
         time.sleep(0.2)
@@ -168,9 +120,9 @@ def test_a_check_that_takes_long_says_its_name_first(
     assert capsys.readouterr().out == "...   cost\n"
 
 
-def test_a_machine_without_memory_is_no_verdict_on_the_model() -> None:
+def test_a_machine_without_memory_is_no_verdict_on_the_model():
     class Huge(faulty.Good):
-        def forward(self, x: Tensor, carry: Any) -> tuple[Tensor, Any]:
+        def forward(self, x, carry):
             raise MemoryError("no memory")
 
     with pytest.raises(EnvironmentFault, match="MemoryError: no memory"):
@@ -178,39 +130,31 @@ def test_a_machine_without_memory_is_no_verdict_on_the_model() -> None:
 
 
 @pytest.mark.parametrize("name", registry.names())
-def test_every_registered_model_keeps_the_contract(name: str) -> None:
+def test_every_registered_model_keeps_the_contract(name):
     found = list(contract.check(name))
     assert [check for check in found if not check.ok] == []
     assert len(found) >= 5
+    entry = registry.info(name)
+    assert ("causal" in {check.name for check in found}) == (entry.trained and entry.causal)
 
 
 @pytest.mark.parametrize(
     "mixer",
     [
-        {"candidates": "offsets+content"},
+        {"candidates": "offsets+chain+content+blocks", "k": 96},
         {"credit": "none"},
         {"hard": False, "k": 40},
         pytest.param({"k": 4096}, marks=pytest.mark.full),  # the largest that is accepted
     ],
 )
-def test_a_variant_keeps_what_makes_its_numbers_fair(mixer: dict[str, Any]) -> None:
+def test_a_variant_keeps_what_makes_its_numbers_fair(mixer):
     found = list(contract.check("pointer", mixer))
     assert [check for check in found if not check.ok] == []
     assert {"causal", "independent of batch", "parity", "cost"} <= {check.name for check in found}
 
 
-def test_a_bad_setting_is_no_fault_of_the_model() -> None:
+def test_a_bad_setting_is_no_fault_of_the_model():
     with pytest.raises(InputError, match="window is 99; accepted: 1 to 64"):
         contract.check("pointer", {"window": 99})
     with pytest.raises(InputError, match="window is 4096; accepted: sizes far below N = 2048"):
         contract.check("local", {"window": 4096})
-
-
-def test_untrained_controls_are_exempt_from_causality() -> None:
-    assert "causal" not in {check.name for check in contract.check("oracle-copy")}
-    assert "causal" in {check.name for check in contract.check("uniform")}
-
-
-def test_an_unknown_model_is_named_with_the_nearest() -> None:
-    with pytest.raises(InputError, match="Did you mean 'transformer'"):
-        contract.check("transfomer")

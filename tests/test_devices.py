@@ -1,34 +1,38 @@
-"""Does everything that differs between devices ask the table of abilities, and does an Apple GPU
-get the right row?
+"""What differs between devices, on a CPU told to claim their abilities; gpu-check."""
 
-No test machine has CUDA or MPS: a CPU is told to claim their abilities, and torch's device calls
-are replaced."""
-
-from __future__ import annotations
-
+import contextlib
 import dataclasses
-from collections.abc import Callable
-from typing import Any, get_args
+import json
+import os
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
+from torch.nn.attention import SDPBackend
+from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
-from pointer import mixer, select
+from baselines.longformer import window_attention
+from baselines.parts import attention
+from baselines.parts.flex_window import BLOCK, block_mask, visible
+from pointer import mixer, select, selfcheck
+from workflow.bench import cli, gpu_check
 from workflow.bench.cell import Cell, Device
 from workflow.bench.measure import devices, memory, timing
-from workflow.bench.outcomes import Unsupported
 from workflow.bench.rows import provenance
 
 CPU = torch.device("cpu")
-Claim = Callable[..., list[str]]
 
 
 @pytest.fixture
-def claim(monkeypatch: pytest.MonkeyPatch) -> Claim:
+def claim(monkeypatch):
     """Gives the CPU another kind's abilities; returns the list of what was waited for."""
 
-    def replace(kind: str, **more: Any) -> list[str]:
-        waited: list[str] = []
+    def replace(kind, **more):
+        waited = []
         own = {"present": lambda: True, "synchronise": lambda: waited.append(kind)}
         can = dataclasses.replace(devices.ABILITIES[kind], **own | more)
         monkeypatch.setitem(devices.ABILITIES, "cpu", can)
@@ -37,39 +41,32 @@ def claim(monkeypatch: pytest.MonkeyPatch) -> Claim:
     return replace
 
 
-def test_every_device_of_the_settings_has_abilities() -> None:
+def test_every_device_of_the_settings_has_abilities():
     assert set(devices.ABILITIES) == set(get_args(Device))
 
 
-def test_an_absent_device_is_unsupported_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    absent = dataclasses.replace(devices.ABILITIES["mps"], present=lambda: False)
-    monkeypatch.setitem(devices.ABILITIES, "mps", absent)
-    with pytest.raises(Unsupported, match="device 'mps' is absent"):
-        devices.resolve("mps")
-
-
-def test_an_apple_gpu_is_timed_by_the_hosts_clock_idle_on_both_sides(claim: Claim) -> None:
+def test_an_apple_gpu_is_timed_by_the_hosts_clock_idle_on_both_sides(claim):
     waited = claim("mps")
-    seen: list[int] = []
+    seen = []
     assert devices.seconds(CPU, lambda: seen.append(len(waited))) >= 0
     assert seen == [1]
     assert waited == ["mps", "mps"]
 
 
-def test_cuda_is_timed_by_its_own_events(claim: Claim, monkeypatch: pytest.MonkeyPatch) -> None:
-    order: list[str] = []
+def test_cuda_is_timed_by_its_own_events(claim, monkeypatch):
+    order = []
 
     class Event:
-        def __init__(self, enable_timing: bool) -> None:
+        def __init__(self, enable_timing):
             assert enable_timing
 
-        def record(self) -> None:
+        def record(self):
             order.append("record")
 
-        def synchronize(self) -> None:
+        def synchronize(self):
             order.append("wait")
 
-        def elapsed_time(self, other: Event) -> float:
+        def elapsed_time(self, other):
             return 250.0
 
     monkeypatch.setattr(torch.cuda, "Event", Event)
@@ -79,9 +76,7 @@ def test_cuda_is_timed_by_its_own_events(claim: Claim, monkeypatch: pytest.Monke
     assert order == ["record", "work", "record", "wait"]
 
 
-def test_a_cell_runs_through_on_an_apple_gpu_by_the_table(
-    claim: Claim, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_cell_runs_through_on_an_apple_gpu_by_the_table(claim, monkeypatch):
     waited = claim("mps")
     monkeypatch.setattr(select, "fused_select", lambda device: None)  # what mps gets: plain torch
     monkeypatch.setattr(mixer, "FusedMixer", None)
@@ -91,19 +86,171 @@ def test_a_cell_runs_through_on_an_apple_gpu_by_the_table(
     assert len(waited) > 10
 
 
-def test_peak_memory_of_an_apple_gpu_is_sampled_and_labelled_so(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_peak_memory_of_an_apple_gpu_is_sampled_and_labelled_so(monkeypatch):
     held = iter([100, 100, *[900] * 10**6])
     monkeypatch.setattr(torch.mps, "current_allocated_memory", lambda: next(held))
     found = memory.peak(torch.device("mps"), lambda: None)
     assert "sampled" in found.method
-    assert found.bytes is not None
     assert 0 <= found.bytes <= 800
 
 
-def test_the_cpus_name_does_without_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cpus_name_does_without_its_package(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "cpuinfo", None)
     provenance.cpu_name.cache_clear()
     assert provenance.cpu_name()
     provenance.cpu_name.cache_clear()
+
+
+# N, window, dilation, global tokens
+CASES = [(1, 1, 1, 0), (65, 8, 1, 0), (300, 64, 1, 3), (257, 130, 1, 0)]
+CASES += [(300, 16, 3, 0), (200, 20, 4, 130), (40, 64, 2, 0)]
+
+
+def inputs(length):
+    generator = torch.Generator().manual_seed(length)
+    return torch.randn(3, 2, 2, length, 8, generator=generator, dtype=torch.float64).unbind()
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_the_flex_mask_sees_what_the_chunks_see(case):
+    q, k, v = inputs(case[0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it warns that it is slow when it is not compiled
+        flexible = flex_attention(q, k, v, block_mask=block_mask(*case, CPU))
+    torch.testing.assert_close(flexible, window_attention(q, k, v, *case[1:]), atol=1e-9, rtol=0)
+
+
+@pytest.mark.parametrize("case", [*CASES, (1000, 256, 1, 0), (900, 200, 2, 5)], ids=str)
+def test_blocks_are_those_that_hold_a_visible_pair(case):
+    """Every block with a visible pair is listed; only one of visible pairs alone is full."""
+    length, mask, pairs = case[0], block_mask(*case, CPU), visible(*case[1:])
+    by_pairs = create_block_mask(pairs, None, None, length, length, device="cpu")
+    assert bool((mask.to_dense() >= by_pairs.to_dense()).all())
+    count = -(-length // BLOCK)
+    positions = torch.arange(count * BLOCK)
+    square = pairs(positions, positions, positions[:, None], positions)
+    whole = square.view(count, BLOCK, count, BLOCK).all(3).all(1)
+    for row in range(count):
+        full = mask.full_kv_indices[0, 0, row, : mask.full_kv_num_blocks[0, 0, row]]
+        assert bool(whole[row, full.long()].all())
+
+
+def test_a_window_touches_few_blocks_at_any_length():
+    mask = block_mask(65536, 256, 1, 0, CPU)
+    assert int((mask.kv_num_blocks + mask.full_kv_num_blocks).max()) <= 4
+
+
+@pytest.mark.parametrize(
+    ("device", "dtype", "backend"),
+    [
+        ("cuda", torch.bfloat16, SDPBackend.FLASH_ATTENTION),
+        ("cuda", torch.float32, SDPBackend.EFFICIENT_ATTENTION),
+        ("cuda", torch.float64, None),
+        ("cpu", torch.bfloat16, None),
+        ("mps", torch.float32, None),
+    ],
+)
+def test_a_device_may_take_one_kernel_only(device, dtype, backend):
+    assert attention.forced_backend(device, dtype) is backend
+
+
+def test_the_forced_kernel_is_the_only_one_allowed(monkeypatch):
+    forced = []
+
+    @contextlib.contextmanager
+    def only(backend):
+        forced.append(backend)
+        yield
+
+    monkeypatch.setattr(attention, "sdpa_kernel", only)
+    monkeypatch.setattr(attention, "forced_backend", lambda *_: SDPBackend.FLASH_ATTENTION)
+    attention.causal_attention(*inputs(20))
+    assert forced == [SDPBackend.FLASH_ATTENTION]
+
+
+ROOT = Path(__file__).resolve().parent.parent
+# What a bare GPU machine may lack: everything but torch, numpy, psutil, PyYAML and what those
+# bring.
+ABSENT = (
+    *("snakemake", "numba", "llvmlite", "jsonschema", "pandas", "pyarrow", "scipy", "statsmodels"),
+    *("matplotlib", "rich", "safetensors", "cpuinfo", "tabulate", "triton", "pytest", "hypothesis"),
+)
+BARE = f"""
+import runpy, sys
+sys.modules.update(dict.fromkeys({ABSENT!r}))
+sys.argv = ["pointer-bench", *sys.argv[1:]]
+runpy.run_module("workflow.bench", run_name="__main__")
+"""
+
+
+def test_without_cuda_it_is_one_line_and_exit_code_2(tmp_path, monkeypatch, capsys):
+    absent = dataclasses.replace(devices.ABILITIES["cuda"], present=lambda: False)
+    monkeypatch.setitem(devices.ABILITIES, "cuda", absent)
+    assert cli.main(["gpu-check", "--out", str(tmp_path / "out")]) == 2
+    err = capsys.readouterr().err
+    assert "needs a CUDA device" in err
+    assert len(err.splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def bare(code, *arguments):
+    command = [sys.executable, "-c", code, "gpu-check", *arguments]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    settings = {"capture_output": True, "text": True, "timeout": 300, "check": False}
+    return subprocess.run(command, cwd=ROOT, env=environment, **settings)
+
+
+def test_a_dry_run_goes_through_where_little_is_installed(tmp_path):
+    done = bare(BARE, "--dry", "--out", str(tmp_path))
+    found = json.loads((tmp_path / "gpu-check.json").read_text())
+    failed = [check["name"] for check in found["checks"] if not check["ok"]]
+    assert failed == ["selection: available"], done.stdout + done.stderr
+    assert done.returncode == 1
+    assert {row["reason"] for row in found["rows"]} == {None}
+    assert {row["model"] for row in found["rows"]} == set(gpu_check.MODELS)
+    assert all(row["step_ms"] > 0 and row["kernels"] for row in found["rows"])
+    text = (tmp_path / "gpu-check.md").read_text()
+    assert all(f", {name}: " in text for name in gpu_check.MODELS)
+
+
+def test_a_missing_package_is_named_in_one_line():
+    done = bare(BARE.replace("sys.argv =", "sys.modules['yaml'] = None; sys.argv ="))
+    words = "this Python lacks the package 'yaml'; constraints.txt has its version"
+    assert (done.returncode, done.stderr) == (2, f"pointer-bench: {words}\n")
+
+
+def test_the_selection_and_the_models_of_this_machine_pass():
+    assert [check for check in gpu_check.checks(CPU) if not check.ok] == []
+
+
+def test_a_check_that_fails_has_the_reason(monkeypatch):
+    def wrong(device):
+        raise selfcheck.Mismatch("value differs")
+
+    monkeypatch.setattr(selfcheck, "CHECKS", (wrong,))
+    assert next(gpu_check.checks(CPU)) == ("selection: wrong", False, "Mismatch: value differs")
+
+
+def test_a_model_that_fails_is_a_row_and_the_others_go_on(monkeypatch):
+    right = gpu_check._unit
+
+    def broken(name, length, batch, device):
+        if name == "transformer":
+            raise RuntimeError("No available kernel. Aborting execution.")
+        return right(name, length, batch, device)
+
+    monkeypatch.setattr(gpu_check, "_unit", broken)
+    monkeypatch.setattr(gpu_check, "MODELS", {"transformer": "flash", "identity": ""})
+    rows = {row["model"]: row for row in gpu_check.race(48, CPU)}
+    assert rows["transformer"]["reason"] == "RuntimeError: No available kernel. Aborting execution."
+    assert rows["identity"]["reason"] is None
+    assert rows["identity"]["times_reference"] is None
+    lines = gpu_check.report({"device_name": "cpu", "rows": list(rows.values()), "checks": []})
+    assert any("RuntimeError: No available kernel" in line for line in lines)
+
+
+def test_a_kernel_that_did_not_run_is_a_failed_check():
+    ran = ["pytorch_flash::flash_fwd_kernel"]
+    known = {"length": 2048, "reason": None, "kernels": ran}
+    rows = [{"model": model, **known} for model in ("transformer", "pointer", "identity")]
+    assert [check.ok for check in gpu_check.kernel_checks(rows)] == [True, False]

@@ -1,14 +1,8 @@
-"""Functions of tensors state shapes; README.md and docs/ hold no dead link, file, name or command.
-
-That every public function has a docstring is ruff's part (D101 to D103, in tests/test_style.py).
-"""
-
-from __future__ import annotations
+"""Functions of tensors state shapes; README.md and docs/ hold no dead link, name or command."""
 
 import ast
 import re
 import shlex
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,7 +18,7 @@ PARTS = {"all", "collect", "tables", "figures", "report", "benchmarks", "readme"
 MANY_LINES = re.DOTALL | re.MULTILINE
 
 
-def public(*packages: str) -> Iterator[tuple[str, ast.FunctionDef]]:
+def public(*packages):
     """Yield (where, function) of every public function and method."""
     for path in sorted(path for package in packages for path in (ROOT / package).rglob("*.py")):
         tree = ast.parse(path.read_text())
@@ -34,7 +28,7 @@ def public(*packages: str) -> Iterator[tuple[str, ast.FunctionDef]]:
                     yield f"{path.relative_to(ROOT)}:{node.name}", node
 
 
-def test_functions_of_tensors_state_their_shapes() -> None:
+def test_functions_of_tensors_state_their_shapes():
     """The backward of an autograd function is left out: its shapes are those of its forward."""
     silent = []
     for where, function in public(*MODELS):
@@ -47,13 +41,13 @@ def test_functions_of_tensors_state_their_shapes() -> None:
     assert silent == []
 
 
-def anchors(page: Path) -> set[str]:
+def anchors(page):
     """Return the anchors that GitHub gives to a page's headings."""
     headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-def test_links_lead_somewhere() -> None:
+def test_links_lead_somewhere():
     for page in PAGES:
         for link in re.findall(r"\]\((?!https?:)([^)]+)\)", page.read_text()):
             file, _, anchor = link.partition("#")
@@ -62,14 +56,14 @@ def test_links_lead_somewhere() -> None:
             assert not anchor or anchor in anchors(target), (page, link)
 
 
-def test_files_that_a_page_names_exist() -> None:
+def test_files_that_a_page_names_exist():
     folders = "config|workflow|pointer|baselines|tests|profiles|docs|benchmarks"
     for page in PAGES:
         for name in re.findall(rf"`((?:{folders}|\.ci)/[\w./-]*)`", page.read_text()):
             assert (ROOT / name).exists(), (page, name)
 
 
-def test_names_of_code_in_the_docs_exist() -> None:
+def test_names_of_code_in_the_docs_exist():
     """Classes, functions and settings in backquotes, such as `table_step`."""
     files = [path for name in (*MODELS, "workflow") for path in (ROOT / name).rglob("*.py")]
     code = "\n".join(path.read_text() for path in files)
@@ -80,8 +74,7 @@ def test_names_of_code_in_the_docs_exist() -> None:
         assert [name for name in sorted(named) if not re.search(rf"\b{name}\b", code)] == [], page
 
 
-def commands() -> list[str]:
-    """Return every command in a shell block of a page."""
+def commands():
     lines = set()
     for page in PAGES:
         for block in re.findall(r"^```sh\n(.*?)^```", page.read_text(), MANY_LINES):
@@ -89,16 +82,15 @@ def commands() -> list[str]:
     return sorted(lines)
 
 
-def parse(name: str, *arguments: str) -> None:
+def parse(name, *arguments):
     """Parse a command of pointer-bench without running it; raise what it raises."""
     with cli.pointer_bench.make_context("pointer-bench", [name]) as context:
         command = cli.pointer_bench.get_command(context, name)
-        assert command is not None
         command.make_context(name, list(arguments), parent=context)
 
 
 @pytest.mark.parametrize("command", commands())
-def test_commands_parse(command: str) -> None:
+def test_commands_parse(command):
     words = [word for word in shlex.split(command) if "=" not in word or word.startswith("-")]
     match words:
         case ["pointer-bench", *arguments]:
@@ -113,9 +105,8 @@ def test_commands_parse(command: str) -> None:
             assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
         case ["snakemake", *arguments]:
             # Options of these commands take one value each.
-            values = [
-                after for word, after in zip(words, arguments, strict=False) if word[0] == "-"
-            ]
+            pairs = zip(words, arguments, strict=False)
+            values = [after for word, after in pairs if word[0] == "-"]
             targets = {word for word in arguments if word[0] != "-" and word not in values}
             assert targets <= {*PARTS, *config.tier_names()}
         case ["." | "conda" | "pip" | "grep", *_]:
@@ -125,21 +116,18 @@ def test_commands_parse(command: str) -> None:
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/adding.md"])
-def test_tiers_in_yaml_blocks_can_be_planned(
-    page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_tiers_in_yaml_blocks_can_be_planned(page, tmp_path, monkeypatch):
     block = re.search(r"^```yaml\n(.*?)^```", (ROOT / page).read_text(), MANY_LINES)
     assert block
     (tmp_path / "mine.yaml").write_text(block[1])
     (tmp_path / "their_package").mkdir()
-    (tmp_path / "their_package" / "mixers.py").write_text(
-        "class TheirMixer:\n    cost = 'linear'\n"
-    )
+    mixer = "class TheirMixer:\n    cost = 'linear'\n"
+    (tmp_path / "their_package" / "mixers.py").write_text(mixer)
     monkeypatch.syspath_prepend(str(tmp_path))
     assert cli.main(["plan", "--configfile", str(tmp_path / "mine.yaml")]) == 0
 
 
-def test_the_readme_is_short_and_its_tree_names_what_exists() -> None:
+def test_the_readme_is_short_and_its_tree_names_what_exists():
     text = (ROOT / "README.md").read_text()
     assert len(text.splitlines()) <= 250
     assert len(text.encode()) <= 18 * 1024
@@ -150,7 +138,7 @@ def test_the_readme_is_short_and_its_tree_names_what_exists() -> None:
             assert (ROOT / name).exists(), name
 
 
-def test_every_figure_is_shown() -> None:
+def test_every_figure_is_shown():
     text = "\n".join(page.read_text() for page in PAGES)
     figures = {path.name for path in (ROOT / "docs" / "figures").iterdir()}
     assert figures == set(re.findall(r"!\[.+?\]\(.*?figures/([\w.-]+)\)", text))

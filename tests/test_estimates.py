@@ -1,16 +1,12 @@
-"""The table of estimates: one line a number, a key without duplicates, the rows behind each,
-nothing lost."""
-
-from __future__ import annotations
+"""The table of estimates: one line a number, its rows behind it, nothing lost."""
 
 import math
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
 import synthetic
-from synthetic import Row, copied, counted, failed, row, table_of, timed, traced
+from synthetic import copied, counted, failed, row, table_of, timed, traced
 
 from pointer.errors import InputError
 from workflow.report import estimates, frame, intervals
@@ -20,44 +16,31 @@ from workflow.report.estimates import KEY, select
 REFERENCE = Path(__file__).resolve().parent.parent / "results" / "reference"
 
 
-def of(rows: list[Row], quantity: str, **keys: Any) -> pd.DataFrame:
-    """The estimates of a quantity."""
+def of(rows, quantity, **keys):
     return select(estimates.build(table_of(rows)), quantity, **keys)
 
 
-def one(rows: list[Row], quantity: str, **keys: Any) -> Any:
-    """The only estimate that matches."""
+def one(rows, quantity, **keys):
     (line,) = of(rows, quantity, **keys).itertuples()
     return line
 
 
-def files(rows: list[Row]) -> list[Row]:
-    """The rows as if read from files 0.json, 1.json ..."""
-    return [line | {"path": f"{number}.json"} for number, line in enumerate(rows)]
-
-
-@pytest.fixture(scope="module")
-def reference() -> pd.DataFrame:
-    return estimates.build(frame.load(REFERENCE))
-
-
-def test_the_key_names_every_estimate_of_the_reference_once(reference: pd.DataFrame) -> None:
+def test_the_key_names_every_estimate_of_the_reference_and_its_rows():
+    rows = frame.load(REFERENCE)
+    reference = estimates.build(rows)
     assert not reference.duplicated(KEY).any()
     assert set(reference["quantity"]) <= set(estimates.NAMES)
     assert (reference["rows"] != "").all()
     assert not reference["model"].str.contains("{", regex=False).any()
-
-
-def test_every_estimate_rests_on_rows_that_exist(reference: pd.DataFrame) -> None:
     paths = {path for rows in reference["rows"] for path in rows.split(estimates.SEPARATOR)}
-    rows = frame.load(REFERENCE)
     last = rows.groupby("session")["attempt"].transform("max")
     repeated = rows["attempt"] < last  # a disturbed session, of which the last attempt counts
     assert paths == set(rows.loc[~repeated.fillna(value=False).astype(bool), "path"])
 
 
-def test_failures_keep_status_and_reason() -> None:
+def test_failures_keep_status_and_reason():
     table = estimates.build(table_of(synthetic.grid()))
+    assert not table.duplicated(KEY).any()
     lost = table[table["status"] == "oom"]
     assert set(lost.loc[lost["against"] == "", "model"]) == {"pointer-dense"}
     assert lost["value"].isna().all()
@@ -66,43 +49,36 @@ def test_failures_keep_status_and_reason() -> None:
     assert rates.str.contains("DefaultCPUAllocator").all()
 
 
-def test_the_key_has_no_duplicates_in_a_grid_of_everything() -> None:
-    table = estimates.build(table_of(synthetic.grid()))
-    assert not table.duplicated(KEY).any()
-
-
-def test_nothing_gives_an_empty_table_with_all_columns() -> None:
+def test_nothing_gives_an_empty_table_with_all_columns():
     table = estimates.build(table_of([]))
     assert list(table.columns) == estimates.ESTIMATE
     assert table.empty
 
 
 @pytest.mark.parametrize("pairs", [3, 20])
-def test_a_speedup_is_the_geometric_mean_of_pairs_with_its_interval(pairs: int) -> None:
+def test_a_speedup_is_the_geometric_mean_of_pairs_with_its_interval(pairs):
     ratios = [2 + 0.1 * repeat for repeat in range(pairs)]
     rows = [timed("pointer", 512, 100.0, repeat=repeat) for repeat in range(pairs)]
-    rows += [
-        timed("transformer", 512, 100 * ratio, repeat=repeat) for repeat, ratio in enumerate(ratios)
-    ]
-    speedup = one(files(rows), "speedup", phase="training", against="transformer")
+    other = enumerate(ratios)
+    rows += [timed("transformer", 512, 100 * ratio, repeat=repeat) for repeat, ratio in other]
+    rows = [line | {"path": f"{number}.json"} for number, line in enumerate(rows)]
+    speedup = one(rows, "speedup", phase="training", against="transformer")
     expected = intervals.ratio(ratios)
     found = (speedup.value, speedup.low, speedup.high, speedup.least, speedup.most)
     numbers = (expected.value, expected.low, expected.high, min(ratios), max(ratios))
     assert found == pytest.approx(numbers)
     assert (speedup.n, speedup.runs, speedup.doubt) == (pairs, pairs, "")
-    assert sorted(speedup.rows.split("; ")) == sorted(
-        f"{number}.json" for number in range(2 * pairs)
-    )
+    assert set(speedup.rows.split("; ")) == {f"{number}.json" for number in range(2 * pairs)}
     assert sorted(estimates.from_json(speedup.values)) == pytest.approx(ratios)
 
 
-def test_a_pair_is_of_one_session_on_one_machine() -> None:
+def test_a_pair_is_of_one_session_on_one_machine():
     rows = [timed("pointer", 512, 100.0), timed("transformer", 512, 300.0, machine="another")]
     rows += [timed("transformer", 512, 300.0, repeat=1), timed("transformer", 1024, 300.0)]
     assert of(rows, "speedup").empty
 
 
-def test_a_ratio_is_taken_inside_each_round() -> None:
+def test_a_ratio_is_taken_inside_each_round():
     """Something disturbs half of the rounds threefold, both models alike."""
     slow = [3.0, 3.0, 1.0, 1.0]
     rows = [timed("pointer", 512, 100.0, rounds_ms=[100 * by for by in slow])]
@@ -112,7 +88,7 @@ def test_a_ratio_is_taken_inside_each_round() -> None:
     assert (speedup.n, math.isnan(speedup.low), speedup.doubt) == (1, True, "one session")
 
 
-def test_the_twin_gives_the_noise_floor_over_all_rounds_and_stands_in_no_other_number() -> None:
+def test_the_twin_gives_the_noise_floor_over_all_rounds_and_stands_in_no_other_number():
     rows = [timed("pointer", 512, 100.0, repeat=repeat) for repeat in range(3)]
     rows += [synthetic.twin("pointer", 512, 101.0 + repeat, repeat=repeat) for repeat in range(3)]
     floor = one(rows, "twin", phase="training", model="pointer", against="pointer", x=512)
@@ -122,7 +98,7 @@ def test_the_twin_gives_the_noise_floor_over_all_rounds_and_stands_in_no_other_n
     assert one(rows, "throughput", phase="training").value == pytest.approx(40_960)
 
 
-def test_a_twin_that_is_off_puts_every_number_of_its_length_in_doubt() -> None:
+def test_a_twin_that_is_off_puts_every_number_of_its_length_in_doubt():
     rows = [timed("pointer", n, 100.0, repeat=repeat) for n in (256, 512) for repeat in range(3)]
     rows += [timed("transformer", 512, 200.0, repeat=repeat) for repeat in range(3)]
     rows += [synthetic.twin("pointer", 512, 110.0, repeat=repeat) for repeat in range(3)]
@@ -133,7 +109,7 @@ def test_a_twin_that_is_off_puts_every_number_of_its_length_in_doubt() -> None:
         assert one(rows, quantity, phase="training", model="pointer", x=512).doubt == doubts[512]
 
 
-def test_a_disturbed_session_has_no_say_beside_others_and_alone_decides_nothing() -> None:
+def test_a_disturbed_session_has_no_say_beside_others_and_alone_decides_nothing():
     marked = {"warnings": ["disturbed: others had 40% of the cores' time"]}
     rows = [timed("pointer", 512, 100.0, repeat=0), timed("pointer", 512, 102.0, repeat=1)]
     rows.append(timed("pointer", 512, 500.0, repeat=2, **marked))
@@ -143,14 +119,14 @@ def test_a_disturbed_session_has_no_say_beside_others_and_alone_decides_nothing(
     assert (alone.n, alone.doubt) == (1, "others had 40% of the cores' time")
 
 
-def test_only_the_last_attempt_of_a_session_counts() -> None:
+def test_only_the_last_attempt_of_a_session_counts():
     marked = {"warnings": ["disturbed: others had 40% of the cores' time"]}
     rows = [timed("pointer", 512, 500.0, **marked), timed("pointer", 512, 100.0, attempt=1)]
     rate = one(rows, "throughput", phase="training")
     assert (rate.n, rate.most, rate.doubt) == (1, pytest.approx(40_960), "one session")
 
 
-def test_the_references_of_a_guest_are_its_partners_and_nothing_else() -> None:
+def test_the_references_of_a_guest_are_its_partners_and_nothing_else():
     rows = [timed("pointer", 512, 100.0, repeat=repeat) for repeat in (0, 1)]
     guests = {"settings": {"mixer": {}, "session": "gla"}, "session": "gla-n512-r0-00000000"}
     times = {"pointer": 150.0, "transformer": 300.0, "gla": 200.0}
@@ -160,7 +136,7 @@ def test_the_references_of_a_guest_are_its_partners_and_nothing_else() -> None:
     assert (pair.model, pair.against, pair.value) == ("gla", "transformer", pytest.approx(1.5))
 
 
-def test_a_pair_whose_other_side_failed_is_doubtful() -> None:
+def test_a_pair_whose_other_side_failed_is_doubtful():
     rows = [timed("pointer", 512, 100.0, repeat=repeat) for repeat in (0, 1)]
     rows.append(timed("transformer", 512, 300.0))
     rows.append(failed("oom", "big", model="transformer", length=512, repeat=1))
@@ -170,12 +146,12 @@ def test_a_pair_whose_other_side_failed_is_doubtful() -> None:
     assert "transformer of the same session is oom (1 of 2 runs)" in speedup.reason
 
 
-def test_several_rows_of_one_repeat_are_doubtful() -> None:
+def test_several_rows_of_one_repeat_are_doubtful():
     twins = [timed("pointer", 512, step) for step in (100.0, 110.0)]
     assert one(twins, "throughput", phase="training").doubt == "several rows of one seed and repeat"
 
 
-def test_a_variant_is_a_column_of_sorted_settings() -> None:
+def test_a_variant_is_a_column_of_sorted_settings():
     changed = {"mixer": {"k": 32, "candidates": "offsets+content"}}
     rows = [timed("pointer", 512, 100.0, settings=changed)]
     both = [*rows, timed("pointer", 512, 50.0)]
@@ -185,7 +161,7 @@ def test_a_variant_is_a_column_of_sorted_settings() -> None:
     assert (rate.model, rate.variant) == ("pointer", "candidates=offsets+content, k=32")
 
 
-def test_budgets_and_learning_rates_are_never_averaged() -> None:
+def test_budgets_and_learning_rates_are_never_averaged():
     rows = [copied("pointer", 512, 0.9, tokens_budget=tokens) for tokens in (100_000, 200_000)]
     other = {"mixer": {}, "lr": 0.01}
     rows.append(copied("pointer", 512, 0.5, tokens_budget=100_000, settings=other))
@@ -195,33 +171,26 @@ def test_budgets_and_learning_rates_are_never_averaged() -> None:
     assert found["learning_rate"].dropna().tolist() == [0.01]
 
 
-def test_tokens_until_95_count_only_where_training_also_ends_there() -> None:
-    rows = [
-        copied("pointer", 512, 0.99, tokens_to_95=40_000),
-        copied("pointer", 512, 0.94, seed=1, tokens_to_95=10_000),
-    ]
+def test_tokens_until_95_count_only_where_training_also_ends_there():
+    rows = [copied("pointer", 512, 0.99, tokens_to_95=40_000)]
+    rows.append(copied("pointer", 512, 0.94, seed=1, tokens_to_95=10_000))
     learned = one(rows, "tokens_to_95")
     assert (learned.value, learned.n, learned.runs) == (40_000, 1, 2)
     assert learned.values == "[40000.0, null]"
 
 
-def test_a_failed_row_without_position_belongs_to_its_model() -> None:
+def test_a_failed_row_without_position_belongs_to_its_model():
     sizes = {"distance": 512, "seed": 1, "batch": 1, "length": 640, "tokens_budget": 100_000}
-    rows = [
-        copied("pointer", 512, 0.99),
-        failed("diverged", "NaN", experiment="copy", position=None, **sizes),
-    ]
+    lost = failed("diverged", "NaN", experiment="copy", position=None, **sizes)
+    rows = [copied("pointer", 512, 0.99), lost]
     accuracy = one(rows, "accuracy")
     assert (accuracy.n, accuracy.doubt) == (1, "1 of 2 runs diverged")
     assert accuracy.reason == "diverged: NaN (1 of 2 runs)"
 
 
-def test_counted_work_grows_and_is_reduced() -> None:
-    rows = [
-        counted(model, n, power)
-        for model, power in (("pointer", 1), ("transformer", 2))
-        for n in (4096, 8192)
-    ]
+def test_counted_work_grows_and_is_reduced():
+    rows = [counted("pointer", n, 1) for n in (4096, 8192)]
+    rows += [counted("transformer", n, 2) for n in (4096, 8192)]
     assert one(rows, "flops_step_growth", model="pointer").value == pytest.approx(2.0, rel=1e-3)
     work = {line.model: line.value for line in of(rows, "flops_forward", x=8192).itertuples()}
     reduction = one(rows, "flops_forward_reduction", model="pointer", x=8192)
@@ -229,12 +198,10 @@ def test_counted_work_grows_and_is_reduced() -> None:
     assert (reduction.machine, reduction.low) == ("any: counted", reduction.value)
 
 
-def test_exponents_are_fitted_from_every_length_on() -> None:
+def test_exponents_are_fitted_from_every_length_on():
     # 4096 tokens a step: a sequence takes its share
     steps = {256: 1000.0, 512: 2000.0, 1024: 2000.0, 2048: 2000.0}
-    rows = [
-        timed("pointer", n, step, repeat=repeat) for n, step in steps.items() for repeat in range(2)
-    ]
+    rows = [timed("pointer", n, step, repeat=r) for n, step in steps.items() for r in (0, 1)]
     fits = of(rows, "time_exponent", phase="training").set_index("x")
     assert set(fits.index) == {256, 512, 1024}
     assert fits.loc[512, "value"] == pytest.approx(1.0)
@@ -242,7 +209,7 @@ def test_exponents_are_fitted_from_every_length_on() -> None:
     assert fits.loc[512, "n"] == 2
 
 
-def test_hops_are_given_by_layer_and_by_half() -> None:
+def test_hops_are_given_by_layer_and_by_half():
     rows = [traced(512), traced(512, seed=1, hops_mean=[5.5, 41.0, 512, 12.0, 55.5, 1.0])]
     layers = of(rows, "mean_hop").set_index("layer")["value"]
     assert (layers[1], layers[6]) == (4.5, 1.0)
@@ -252,8 +219,8 @@ def test_hops_are_given_by_layer_and_by_half() -> None:
     assert one(rows, "longest_hop_upper").most == 640
 
 
-def test_hops_on_text_need_a_model_that_has_learned_more_than_the_trunk_alone() -> None:
-    def trained(experiment: str, model: str, bits: float) -> Row:
+def test_hops_on_text_need_a_model_that_has_learned_more_than_the_trunk_alone():
+    def trained(experiment, model, bits):
         text = {"experiment": experiment, "model": model, "task": "bytes", "length": 512}
         return traced(512, **text, tokens_budget=10**6, bits_per_byte=bits)
 
@@ -263,8 +230,8 @@ def test_hops_on_text_need_a_model_that_has_learned_more_than_the_trunk_alone() 
     assert one(rows[:1], "mean_hop_lower").doubt == "no better than identity on text"
 
 
-def test_a_change_is_compared_with_the_model_without_it_seed_by_seed() -> None:
-    def hopped(accuracy: float, seed: int, **mixer: Any) -> Row:
+def test_a_change_is_compared_with_the_model_without_it_seed_by_seed():
+    def hopped(accuracy, seed, **mixer):
         settings = {"mixer": mixer}
         return row(experiment="khop", hops=2, accuracy=accuracy, seed=seed, settings=settings)
 
@@ -275,19 +242,17 @@ def test_a_change_is_compared_with_the_model_without_it_seed_by_seed() -> None:
     assert lost.value == pytest.approx(-0.2)
 
 
-def test_a_spread_needs_every_distance_and_models_that_learned() -> None:
-    distances = (512, 1024, 1536, 2048)
-    rows = [copied("pointer", d, 0.99, seed=s) for d in distances for s in range(2)]
-    rows += [
-        copied("transformer", d, 0.95 + d / 10**5, seed=s) for d in distances for s in range(2)
-    ]
+def test_a_spread_needs_every_distance_and_models_that_learned():
+    cells = [(d, seed) for d in synthetic.DISTANCES for seed in (0, 1)]
+    rows = [copied("pointer", d, 0.99, seed=seed) for d, seed in cells]
+    rows += [copied("transformer", d, 0.95 + d / 10**5, seed=seed) for d, seed in cells]
     assert one(rows, "copy_spread", model="pointer").value < 0
     assert one(rows[1:], "copy_spread", model="pointer").doubt == "1 of 2 runs incomplete"
-    guessing = [copied("transformer", d, 0.05) for d in distances]
+    guessing = [copied("transformer", d, 0.05) for d in synthetic.DISTANCES]
     assert one(rows[:8] + guessing, "copy_spread", model="pointer").status == "not learned"
 
 
-def test_sizes_are_those_of_models_as_they_are() -> None:
+def test_sizes_are_those_of_models_as_they_are():
     rows = [row(n_params=3_200_000, n_tables=n) for n in (0, 512)]
     rows.append(row(n_params=9, settings={"mixer": {"k": 3}}))
     tables = one(rows, "position_table_entries")
@@ -295,12 +260,9 @@ def test_sizes_are_those_of_models_as_they_are() -> None:
     assert one(rows, "parameters_over_paper").value == 1.0
 
 
-def test_the_subcommand_writes_both_files_alike(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    synthetic.store(
-        [timed("pointer", 512, 100.0), timed("transformer", 512, 200.0)], tmp_path / "rows"
-    )
+def test_the_subcommand_writes_both_files_alike(tmp_path, capsys):
+    rows = [timed("pointer", 512, 100.0), timed("transformer", 512, 200.0)]
+    synthetic.store(rows, tmp_path / "rows")
     (tmp_path / "rows" / ".unfinished.json").touch()
     assert main(["estimates", "--rows", str(tmp_path / "rows"), "--out", str(tmp_path)]) == 0
     assert "rows: 2 rows, 1 skipped (hidden file)\n" in capsys.readouterr().err

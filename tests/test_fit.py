@@ -1,8 +1,6 @@
 """Tables that people read fit: LaTeX its page, the verdicts a screen; the committed reference and
 the paper stand beside what was measured here, and the report is made again part by part."""
 
-from __future__ import annotations
-
 import re
 import shutil
 import subprocess
@@ -24,7 +22,7 @@ DOCUMENT = r"""\documentclass{article}
 
 
 @pytest.fixture(scope="module")
-def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def written(tmp_path_factory):
     """Return a folder with every table of synthetic rows and the verdicts."""
     folder = tmp_path_factory.mktemp("tables")
     rows = synthetic.table_of(synthetic.grid())
@@ -34,7 +32,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_every_table_fits_a_page_of_latex(written: Path) -> None:
+def test_every_table_fits_a_page_of_latex(written):
     if not shutil.which("pdflatex"):
         pytest.skip("no pdflatex here (Debian: texlive-latex-recommended)")
     inputs = "".join(rf"\input{{{path.name}}}" for path in sorted(written.glob("*.tex")))
@@ -46,7 +44,7 @@ def test_every_table_fits_a_page_of_latex(written: Path) -> None:
     assert re.findall(r"Overfull \\hbox \(([\d.]+)pt", done.stdout) == []
 
 
-def test_columns_of_latex_are_no_wider_than_a_page(written: Path) -> None:
+def test_columns_of_latex_are_no_wider_than_a_page(written):
     for path in written.glob("*.tex"):
         text = path.read_text(encoding="utf-8")
         widths = [float(width) for width in re.findall(r"p\{([\d.]+)pt\}", text)]
@@ -56,7 +54,7 @@ def test_columns_of_latex_are_no_wider_than_a_page(written: Path) -> None:
 
 
 @pytest.mark.browser
-def test_the_verdicts_fit_a_screen(written: Path, chromium: str) -> None:
+def test_the_verdicts_fit_a_screen(written, chromium):
     from page_browser import chromium as browser_of
 
     with browser_of(chromium) as browser:
@@ -98,7 +96,7 @@ def test_the_reference_stands_beside_ones_own_where_the_paper_has_figures() -> N
     assert tables.make("memory", here, None, reference).data["machine"].isin(["mine"]).all()
 
 
-def test_a_table_has_a_line_a_model() -> None:
+def test_a_table_has_a_line_a_model():
     rows = [
         *(timed(m, 512, t) for m, t in (("pointer", 50.0), ("transformer", 100.0))),
         synthetic.copied("pointer", 512, 0.99),
@@ -112,14 +110,14 @@ def test_a_table_has_a_line_a_model() -> None:
     assert not wide.index.duplicated().any()
 
 
-def test_a_change_remakes_one_part_of_the_report(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_change_remakes_one_part_of_the_report(monkeypatch):
     grid = Grid({})
     for part, names in PARTS.items():
         assert all(list(REPORT.glob(name)) for name in names), part
     before = {part: grid.report_code(part) for part in PARTS}
     read, changed = Path.read_bytes, set[str]()
 
-    def edited(path: Path) -> bytes:
+    def edited(path):
         return b"edited" if path.name in changed else read(path)
 
     monkeypatch.setattr(Path, "read_bytes", edited)

@@ -15,11 +15,9 @@ from workflow.report import estimates, frame, tables
 from workflow.report.__main__ import main
 
 
-def test_collect_writes_the_same_cells_as_parquet_and_csv(tmp_path: Path) -> None:
-    manifest = synthetic.store(
-        [timed("pointer", 512, 100.0), failed("oom", "killed, with a comma", model=HOSTILE)],
-        tmp_path,
-    )
+def test_collect_writes_the_same_cells_as_parquet_and_csv(tmp_path):
+    lost = failed("oom", "killed, with a comma", model=HOSTILE)
+    manifest = synthetic.store([timed("pointer", 512, 100.0), lost], tmp_path)
     assert main(["collect", "--manifest", str(manifest), "--out", str(tmp_path / "out")]) == 0
     kept = frame.load(tmp_path / "out" / "rows.parquet")
     text = pd.read_csv(tmp_path / "out" / "rows.csv")
@@ -30,7 +28,7 @@ def test_collect_writes_the_same_cells_as_parquet_and_csv(tmp_path: Path) -> Non
     assert kept["tokens_per_s"][1] == text["tokens_per_s"][1] == pytest.approx(40_960)
 
 
-def test_the_rows_of_a_session_are_collected_and_kept_from_its_one_file(tmp_path: Path) -> None:
+def test_the_rows_of_a_session_are_collected_and_kept_from_its_one_file(tmp_path):
     runs = tmp_path / "results" / "runs" / "efficiency"
     runs.mkdir(parents=True)
     rows = {f"{name}.json": timed(name, 512, 100.0) for name in ("pointer", "transformer")}
@@ -42,13 +40,12 @@ def test_the_rows_of_a_session_are_collected_and_kept_from_its_one_file(tmp_path
     collected = frame.collect(manifest, tmp_path / "out")
     assert [Path(path) for path in collected["path"]] == [runs / session / name for name in rows]
     (kept,) = frame.keep(frame.listed_rows(manifest), tmp_path / "kept", replace=True)
-    assert [json.loads(line)["file"] for line in kept.read_text().splitlines()] == [
-        f"efficiency/{session}/{name}" for name in rows
-    ]
+    files = [json.loads(line)["file"] for line in kept.read_text().splitlines()]
+    assert files == [f"efficiency/{session}/{name}" for name in rows]
     assert frame.read(tmp_path / "kept")["digest"].tolist() == collected["digest"].tolist()
 
 
-def test_a_spreadsheet_computes_no_text_of_a_row() -> None:
+def test_a_spreadsheet_computes_no_text_of_a_row():
     texts = ["=1+1", "+1", "-2+3", "@x", "\tx", "a=b", "-1.5e-3", "-7", None]
     written = frame.csv_text(pd.DataFrame({"reason": texts, "value": -1.5}))
     read = pd.read_csv(io.StringIO(written), dtype={"reason": "string"}, keep_default_na=False)
@@ -57,30 +54,26 @@ def test_a_spreadsheet_computes_no_text_of_a_row() -> None:
     assert set(read["value"]) == {-1.5}
 
 
-def test_nested_values_come_back_as_they_were() -> None:
+def test_nested_values_come_back_as_they_were():
     curve = [[4096, 3.0], [8192, None]]
-    tidy = synthetic.table_of(
-        [row(loss_curve=curve, settings={"mixer": {"k": 64}}), copied("pointer", 64, 0.5)]
-    )
+    changed = row(loss_curve=curve, settings={"mixer": {"k": 64}})
+    tidy = synthetic.table_of([changed, copied("pointer", 64, 0.5)])
     assert frame.unpack(tidy["loss_curve"][1]) == curve
     assert frame.unpack(tidy["settings"][1]) == {"mixer": {"k": 64}}
     assert frame.unpack(tidy["hops_mean"][1]) is None
     assert list(tidy["task"].fillna("")) == ["copy", ""]
-    assert list(
-        zip(tidy["axis"], tidy["x"], tidy["distance"].fillna(0), tidy["trunk"], strict=True)
-    ) == [("distance", 64, 64, "6x256x8"), ("length", 2048, 0, "6x256x8")]
+    flat = tidy[["axis", "x", "distance", "trunk"]].fillna({"distance": 0}).to_numpy().tolist()
+    assert flat == [["distance", 64, 64, "6x256x8"], ["length", 2048, 0, "6x256x8"]]
 
 
-def test_machines_named_in_any_script_have_folders_of_their_own(tmp_path: Path) -> None:
+def test_machines_named_in_any_script_have_folders_of_their_own(tmp_path):
     rows = [timed("pointer", 512, 100.0, machine=machine) for machine in ("Москва", "東京")]
     synthetic.store(rows, tmp_path / "rows")
     frame.merge([tmp_path / "rows"], tmp_path / "kept")
     assert {path.name for path in (tmp_path / "kept").iterdir()} == {"москва", "東京"}
 
 
-def test_folders_are_merged_and_a_conflict_is_named(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_folders_are_merged_and_a_conflict_is_named(tmp_path, capsys):
     """Both machines call their row 0.json."""
     a, b, c, into = (tmp_path / name for name in "abci")
     synthetic.store([timed("pointer", 512, 100.0, machine="one")], a)
@@ -97,45 +90,30 @@ def test_folders_are_merged_and_a_conflict_is_named(
     assert sorted(frame.read(into)["step_ms"]) == [90.0, 100.0]
 
 
-def test_order_does_not_depend_on_the_manifest() -> None:
+def test_order_does_not_depend_on_the_manifest():
     rows = synthetic.grid()
     forth, back = (synthetic.table_of(some).drop(columns="path") for some in (rows, reversed(rows)))
     assert forth.equals(back)
 
 
-def test_missing_rows_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_rows_and_a_missing_frame_are_named(tmp_path, capsys):
     manifest = synthetic.store([row()], tmp_path)
     manifest.write_text(f"{manifest.read_text()}{tmp_path}/gone.json\n\n", encoding="utf-8")
     assert main(["collect", "--manifest", str(manifest), "--out", str(tmp_path)]) == 2
     assert "1 of 2 rows" in (said := capsys.readouterr().err)
     assert "gone.json" in said
-
-
-def test_an_altered_row_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    manifest = synthetic.store([timed("pointer", 512, 100.0)], tmp_path)
-    path = Path(manifest.read_text().strip())
-    content = json.loads(path.read_text())
-    path.write_text(json.dumps(content | {"tokens_per_s": 1e9}))
-    assert main(["collect", "--manifest", str(manifest), "--out", str(tmp_path)]) == 2
-    assert "digest" in capsys.readouterr().err
-
-
-def test_tables_without_a_frame_say_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     frames = [str(tmp_path / f"{name}.parquet") for name in ("rows", "estimates")]
     assert main(["make", str(tmp_path / "tables" / "speedup.csv"), "--from", *frames]) == 2
     assert "collect" in capsys.readouterr().err
 
 
-def test_the_benchmarks_of_the_mixers_join_the_frame(tmp_path: Path) -> None:
-    def entry(what: str, seconds: float) -> dict[str, object]:
+def test_the_benchmarks_of_the_mixers_join_the_frame(tmp_path):
+    def entry(what, seconds):
         given = {"machine": "m", "model": "pointer", "length": 256, "batch": 16, "threads": 2}
         return {"group": f"N=256 {what}", "extra_info": given, "stats": {"median": seconds}}
 
-    content = {
-        "commit_info": {"id": "abc"},
-        "datetime": "2026-11-24T05:00:00+00:00",
-        "benchmarks": [entry("forward", 0.01), entry("backward", 0.03)],
-    }
+    content = {"commit_info": {"id": "abc"}, "datetime": "2026-11-24T05:00:00+00:00"}
+    content["benchmarks"] = [entry("forward", 0.01), entry("backward", 0.03)]
     path = tmp_path / "benchmarks.json"
     path.write_text(json.dumps(content), encoding="utf-8")
     manifest = synthetic.store([timed("pointer", 256, 100.0)], tmp_path)

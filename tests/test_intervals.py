@@ -1,27 +1,27 @@
-"""Intervals: known values, and coverage by simulation: a 97.5% interval must hold the truth in
-about 97.5 of 100 worlds."""
+"""Intervals: known values, and coverage by simulation: 97.5 of 100 worlds hold the truth."""
 
-import itertools
 import math
 
 import numpy as np
 import pytest
+from scipy import stats
 
+from workflow.bench.measure.statistics import unstable, wilson
 from workflow.report import intervals
 
 WORLDS = 1500
 
 
-def coverage(holds: list[bool]) -> float:
+def coverage(holds):
     return sum(holds) / len(holds)
 
 
-def test_wilson_at_the_papers_800_symbols() -> None:
+def test_wilson_at_the_papers_800_symbols():
     found = intervals.wilson(762, 800)  # 95.25%
     assert (round(100 * found.low, 2), round(100 * found.high, 2)) == (93.26, 96.67)
 
 
-def test_difference_of_the_papers_accuracies_holds_zero() -> None:
+def test_difference_of_the_papers_accuracies_holds_zero():
     found = intervals.difference(762, 800, 758, 800)
     assert 100 * found.value == pytest.approx(0.5)
     assert (100 * found.low, 100 * found.high) == pytest.approx((-1.6, 2.6), abs=0.5)
@@ -29,19 +29,18 @@ def test_difference_of_the_papers_accuracies_holds_zero() -> None:
 
 
 @pytest.mark.parametrize(("truth", "n"), [(0.05, 800), (0.95, 800), (0.5, 100)])
-def test_wilson_covers(truth: float, n: int) -> None:
+def test_wilson_covers(truth, n):
     generator = np.random.default_rng(1)
     right = generator.binomial(n, truth, size=WORLDS)
     assert 0.955 <= coverage([intervals.wilson(int(k), n).holds(truth) for k in right]) <= 0.99
 
 
-def test_sequences_are_the_units_where_symbols_fall_together() -> None:
+def test_sequences_are_the_units_where_symbols_fall_together():
     generator = np.random.default_rng(2)
     naive, units = [], []
     for _ in range(WORLDS):
-        shares = generator.beta(
-            16, 4, size=20
-        )  # accuracy varies from sequence to sequence around 80%
+        # Accuracy varies from sequence to sequence around 80%.
+        shares = generator.beta(16, 4, size=20)
         right = generator.binomial(512, shares)
         naive.append(intervals.wilson(int(right.sum()), 20 * 512).holds(0.8))
         units.append(intervals.accuracy(list(right), 512).holds(0.8))
@@ -49,13 +48,13 @@ def test_sequences_are_the_units_where_symbols_fall_together() -> None:
     assert 0.94 <= coverage(units) <= 0.99
 
 
-def test_one_long_sequence_is_one_unit() -> None:
+def test_one_long_sequence_is_one_unit():
     alone = intervals.accuracy([9_990], 10_000)
     assert alone == intervals.wilson(0.999, 1)
     assert alone.high - alone.low > 0.5
 
 
-def test_t_covers_at_three_seeds_where_a_bootstrap_does_not() -> None:
+def test_t_covers_at_three_seeds_where_a_bootstrap_does_not():
     generator = np.random.default_rng(3)
     t, bootstrap = [], []
     for _ in range(WORLDS):
@@ -69,56 +68,68 @@ def test_t_covers_at_three_seeds_where_a_bootstrap_does_not() -> None:
 
 
 @pytest.mark.parametrize("pairs", [3, 5, 20])
-def test_the_ratio_of_paired_repeats_covers(pairs: int) -> None:
+def test_the_ratio_of_paired_repeats_covers(pairs):
     generator = np.random.default_rng(pairs)
-    holds = [
-        intervals.ratio(list(np.exp(generator.normal(math.log(2.0), 0.1, size=pairs)))).holds(2.0)
-        for _ in range(500)
-    ]
+    worlds = np.exp(generator.normal(math.log(2.0), 0.1, size=(500, pairs)))
+    holds = [intervals.ratio(list(world)).holds(2.0) for world in worlds]
     assert 0.955 <= coverage(holds) <= 0.995
 
 
-def test_the_exponent_is_found_and_covered() -> None:
+def test_the_exponent_is_found_and_covered():
     generator = np.random.default_rng(4)
     lengths = np.repeat([256, 512, 1024, 2048], 3)
-    holds = [
-        intervals.exponent(lengths, lengths**1.4 * np.exp(generator.normal(0, 0.05, 12))).holds(1.4)
-        for _ in range(500)
-    ]
+    worlds = lengths**1.4 * np.exp(generator.normal(0, 0.05, (500, 12)))
+    holds = [intervals.exponent(lengths, world).holds(1.4) for world in worlds]
     assert 0.955 <= coverage(holds) <= 0.99
     assert intervals.exponent([256, 512, 1024], [1, 4, 16]).value == pytest.approx(2.0)
 
 
-def test_an_exponent_over_repeats_is_covered_where_a_repeat_drifts_as_a_whole() -> None:
-    """What makes one repeat's long lengths slow disturbs all of them: as 12 points of one fit they
-    cover too little."""
+def test_an_exponent_over_repeats_is_covered_where_a_repeat_drifts_as_a_whole():
+    """What slows one repeat disturbs all its lengths: 12 points of one fit cover too little."""
     generator, lengths = np.random.default_rng(5), np.array([256, 512, 1024, 2048])
 
-    def drifting() -> list[tuple[list[float], list[float]]]:
+    def drifting():
         tilts = generator.normal(0.0, 0.03, 3)
         return [(list(lengths), list(lengths**1.4 * (lengths / 724) ** tilt)) for tilt in tilts]
 
     worlds = [drifting() for _ in range(500)]
-    pooled = [
-        intervals.exponent(*(list(itertools.chain(*axis)) for axis in zip(*w, strict=True)))
-        for w in worlds
-    ]
-    assert (
-        0.955 <= coverage([intervals.exponent_over(world).holds(1.4) for world in worlds]) <= 0.99
-    )
-    assert coverage([interval.holds(1.4) for interval in pooled]) < 0.9
+    over = [intervals.exponent_over(world).holds(1.4) for world in worlds]
+    pooled = [intervals.exponent(*np.hstack(world).tolist()).holds(1.4) for world in worlds]
+    assert 0.955 <= coverage(over) <= 0.99
+    assert coverage(pooled) < 0.9
     assert intervals.exponent_over(worlds[0][:1]) == intervals.exponent(*worlds[0][0])
 
 
-def test_what_has_no_interval_says_so() -> None:
+def test_what_has_no_interval_says_so():
     assert math.isnan(intervals.mean([1.0]).low)
     assert math.isnan(intervals.exponent([256, 512], [1.0, 2.0]).low)
     assert intervals.exponent([256, 512], [1.0, 2.0]).value == pytest.approx(1.0)
     assert math.isnan(intervals.exponent([256], [1.0]).value)
 
 
-def test_bounds_of_a_mean_stay_where_values_can_lie() -> None:
+def test_bounds_of_a_mean_stay_where_values_can_lie():
     values = [0.5, 1.0, 8.0]
     assert intervals.mean(values).low < 0
     bounded = intervals.mean(values, least=0.0)
     assert (bounded.low, bounded.high) == (0.0, intervals.mean(values).high)
+
+
+def test_spread_is_told_in_numbers():
+    for values in ([100.0, 101.0, 99.0, 102.0], [100.0], []):
+        assert unstable(values, "step") == []
+    (warning,) = unstable([100.0, 130.0, 100.0, 130.0], "step")
+    assert warning == "step varies: its standard deviation is 15% of the mean of 4"
+
+
+def test_one_excursion_among_many_is_told():
+    slow, fast = unstable([100.0] * 200 + [160.0], "step"), unstable([100.0] * 200 + [40.0], "step")
+    assert slow == ["step varies: the largest of 201 is 60% above their mean"]
+    assert fast == ["step varies: the smallest of 201 is 60% below their mean"]
+
+
+@pytest.mark.parametrize(
+    ("right", "n"), [(0, 10), (3, 10), (10, 10), (762, 800), (9_999, 10_000), (519, 10_000)]
+)
+def test_the_wilson_interval_is_that_of_scipy(right, n):
+    known = stats.binomtest(right, n).proportion_ci(method="wilson")
+    assert wilson(right, n) == pytest.approx((known.low, known.high), abs=1e-12)

@@ -1,7 +1,5 @@
 """The machine-wide lock: timing alone, the rest together, and never left behind."""
 
-from __future__ import annotations
-
 import errno
 import os
 import shutil
@@ -10,10 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -31,12 +26,12 @@ with lock.hold(exclusive=sys.argv[2] == "alone"):
 """
 
 
-def holder(folder: Path, kind: str, name: str, seconds: float) -> subprocess.Popen[bytes]:
+def holder(folder, kind, name, seconds):
     arguments = [str(folder / "machine.lock"), kind, str(folder / name), str(seconds)]
     return subprocess.Popen([sys.executable, "-c", HOLDER, *arguments])
 
 
-def wait_for(path: Path) -> None:
+def wait_for(path):
     deadline = time.monotonic() + 20
     while not path.exists():
         assert time.monotonic() < deadline, f"{path} never came"
@@ -46,9 +41,7 @@ def wait_for(path: Path) -> None:
 @pytest.mark.parametrize(
     ("first", "second"), [("beside", "beside"), ("alone", "beside"), ("beside", "alone")]
 )
-def test_only_rows_that_are_not_timed_run_side_by_side(
-    tmp_path: Path, first: str, second: str
-) -> None:
+def test_only_rows_that_are_not_timed_run_side_by_side(tmp_path, first, second):
     a = holder(tmp_path, first, "a", 60)
     wait_for(tmp_path / "a")
     b = holder(tmp_path, second, "b", 0)
@@ -66,7 +59,7 @@ def test_only_rows_that_are_not_timed_run_side_by_side(
     assert b.wait(timeout=20) == 0
 
 
-def test_rows_that_come_later_wait_behind_a_timing_row(tmp_path: Path) -> None:
+def test_rows_that_come_later_wait_behind_a_timing_row(tmp_path):
     first = holder(tmp_path, "beside", "first", 60)
     wait_for(tmp_path / "first")
     timing = holder(tmp_path, "alone", "timing", 60)
@@ -79,13 +72,10 @@ def test_rows_that_come_later_wait_behind_a_timing_row(tmp_path: Path) -> None:
     assert not (tmp_path / "later").exists()
     timing.kill()
     assert later.wait(timeout=20) == 0
-    for process in (first, timing):
-        process.wait()
+    assert [process.wait() for process in (first, timing)] == [-9, -9]
 
 
-def test_who_waits_long_says_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_who_waits_long_says_so(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(lock, "lock_path", lambda: tmp_path / "machine.lock")
     monkeypatch.setattr(lock, "PATIENCE_S", 0.05)
     with lock.hold(exclusive=False):
@@ -112,9 +102,7 @@ with lock.taken(Path(sys.argv[1])):
 
 
 @pytest.mark.parametrize(("end", "code"), [("ended", 0), ("killed", -9)])
-def test_a_daemon_that_a_holder_forks_does_not_keep_the_lock(
-    tmp_path: Path, end: str, code: int
-) -> None:
+def test_a_daemon_that_a_holder_forks_does_not_keep_the_lock(tmp_path, end, code):
     arguments = [sys.executable, "-c", DAEMON, str(tmp_path / "lock"), end]
     process = subprocess.Popen(arguments, start_new_session=True)
     try:
@@ -125,11 +113,9 @@ def test_a_daemon_that_a_holder_forks_does_not_keep_the_lock(
         os.killpg(process.pid, signal.SIGKILL)
 
 
-def test_a_pipelines_lock_that_another_user_owns_is_taken(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_pipelines_lock_that_another_user_owns_is_taken(tmp_path, monkeypatch):
     @contextmanager
-    def for_reading(path: Path, **_: Any) -> Iterator[int]:
+    def for_reading(path, **_):
         path.parent.mkdir()
         descriptor = os.open(path, os.O_RDONLY | os.O_CREAT)
         yield descriptor
@@ -140,17 +126,15 @@ def test_a_pipelines_lock_that_another_user_owns_is_taken(
     assert grid.Grid({}).begin([]) == []
 
 
-def test_a_planted_link_is_not_followed(tmp_path: Path) -> None:
+def test_a_planted_link_is_not_followed(tmp_path):
     (tmp_path / "link").symlink_to(tmp_path / "victim")
     with pytest.raises(OSError, match="symbolic links"), lock.taken(tmp_path / "link"):
         pass
     assert not (tmp_path / "victim").exists()
 
 
-def test_a_file_system_without_locks_is_recorded_and_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(_descriptor: int, _kind: int) -> None:
+def test_a_file_system_without_locks_is_recorded_and_named(tmp_path, monkeypatch):
+    def refuse(_descriptor, _kind):
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
     monkeypatch.setenv(lock.OVERRIDE, str(tmp_path / "machine.lock"))
@@ -160,17 +144,17 @@ def test_a_file_system_without_locks_is_recorded_and_named(
         assert str(tmp_path / "machine.turnstile") in warnings[0]
 
 
-def test_a_lock_whose_file_its_holder_removes_is_taken_anew(tmp_path: Path) -> None:
+def test_a_lock_whose_file_its_holder_removes_is_taken_anew(tmp_path):
     path = tmp_path / "work" / "lock"
     waiting = threading.Event()
 
-    def second() -> None:
+    def second():
         waiting.set()
         with lock.taken(path):
             assert path.exists()
             taken.append(2)
 
-    taken: list[int] = []
+    taken = []
     thread = threading.Thread(target=second)
     with lock.taken(path):
         thread.start()
@@ -182,7 +166,7 @@ def test_a_lock_whose_file_its_holder_removes_is_taken_anew(tmp_path: Path) -> N
     assert taken == [1, 2]
 
 
-def test_the_lock_follows_no_tmpdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_lock_follows_no_tmpdir(tmp_path, monkeypatch):
     monkeypatch.delenv(lock.OVERRIDE, raising=False)
     monkeypatch.setattr(lock, "FOLDERS", (tmp_path / "absent", tmp_path))
     here = lock.lock_path()

@@ -1,7 +1,4 @@
-"""A known number of bytes comes out of the memory measurements, and glibc keeps or returns freed
-memory as told."""
-
-from __future__ import annotations
+"""Known numbers of bytes come out of the memory measurements; glibc keeps or returns them."""
 
 import json
 import platform
@@ -38,28 +35,25 @@ print(json.dumps(peaks))
 """
 
 
-def peaks(*sizes_mib: list[int]) -> list[tuple[int, str]]:
-    """Return bytes and method of the peak of each list of tensors, one alive at a time.
-
-    Measured in a process of its own, as a row is: here, what other tests freed would count as well.
-    """
+def peaks(*sizes_mib):
+    """Bytes and method of the peak of each list of tensors, one alive at a time."""
     command = [sys.executable, "-c", MEASURE, json.dumps(sizes_mib)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     return [(found, method) for found, method in json.loads(done.stdout)]
 
 
 @linux
-@pytest.mark.parametrize("size_mib", [40, 160])
-def test_the_peak_of_a_known_tensor_is_read_within_ten_percent(size_mib: int) -> None:
-    ((found, method),) = peaks([size_mib])
-    assert method == "linux resident high-water mark"
-    assert found == pytest.approx(size_mib * MIB, rel=0.1)
+def test_the_peak_of_known_tensors_is_read_within_ten_percent():
+    """It forgets an earlier, higher one; what is freed in between is not added up."""
+    for (found, method), size in zip(peaks([160], [40], [60] * 5), (160, 40, 60), strict=True):
+        assert method == "linux resident high-water mark"
+        assert found == pytest.approx(size * MIB, rel=0.1)
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="reads CUDA's own allocator")
 @pytest.mark.parametrize("size_mib", [40, 160])
-def test_the_peak_of_a_known_tensor_on_a_gpu(size_mib: int) -> None:
+def test_the_peak_of_a_known_tensor_on_a_gpu(size_mib):
     device = torch.device("cuda")
     held = torch.ones(64 * MIB // 4, device=device)  # what was there before does not count
     found = memory.peak(device, lambda: torch.ones(size_mib * MIB // 4, device=device))
@@ -67,28 +61,14 @@ def test_the_peak_of_a_known_tensor_on_a_gpu(size_mib: int) -> None:
     assert found.bytes == pytest.approx(size_mib * MIB, rel=0.1)
 
 
-@linux
-def test_a_peak_forgets_an_earlier_higher_one() -> None:
-    _, (found, _) = peaks([200], [50])
-    assert found == pytest.approx(50 * MIB, rel=0.1)
-
-
-@linux
-def test_memory_freed_in_between_counts_and_is_not_added_up() -> None:
-    ((found, _),) = peaks([60] * 5)
-    assert found == pytest.approx(60 * MIB, rel=0.1)
-
-
-def test_without_the_kernels_mark_the_resident_size_is_sampled(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_without_the_kernels_mark_the_resident_size_is_sampled(monkeypatch):
     monkeypatch.setattr(memory.Path, "exists", lambda self: False)
     found = memory.peak(CPU, lambda: torch.ones(80 * MIB // 4).sum())
     assert found.method == "resident size, sampled"
     assert found.bytes >= 0
 
 
-def test_saved_bytes_are_those_of_distinct_activations() -> None:
+def test_saved_bytes_are_those_of_distinct_activations():
     layer, x = nn.Linear(64, 32), torch.randn(10, 64)
     with memory.SavedBytes(layer.parameters()) as saved:
         y = layer(x).exp()  # keeps x for the weight's gradient, and its own result
@@ -96,14 +76,14 @@ def test_saved_bytes_are_those_of_distinct_activations() -> None:
     y.sum().backward()
 
 
-def test_a_tensor_kept_twice_counts_once() -> None:
+def test_a_tensor_kept_twice_counts_once():
     x = torch.randn(100, requires_grad=True)
     with memory.SavedBytes([]) as saved:
         x * x * x.view(100)
     assert saved.bytes == 2 * 400  # x, and x * x
 
 
-def test_tensors_without_data_are_counted_too() -> None:
+def test_tensors_without_data_are_counted_too():
     with torch.device("meta"):
         layer, x = nn.Linear(64, 32), torch.empty(10, 64)
     with memory.SavedBytes(layer.parameters()) as saved:
@@ -111,9 +91,8 @@ def test_tensors_without_data_are_counted_too() -> None:
     assert saved.bytes == 4 * 10 * 64
 
 
-glibc = pytest.mark.skipif(
-    platform.libc_ver()[0] != "glibc", reason="sets parameters of glibc's allocator"
-)
+with_glibc = platform.libc_ver()[0] == "glibc"
+glibc = pytest.mark.skipif(not with_glibc, reason="sets parameters of glibc's allocator")
 
 STEPS = """
 import resource, sys, torch
@@ -133,19 +112,17 @@ print(min(counts))  # now and then the heap's top is cut once more
 """
 
 
-def page_faults(what: str) -> int:
+def page_faults(what):
     """The least of four steps that allocate 70 MiB, after eight equal ones in one process."""
-    done = subprocess.run(
-        [sys.executable, "-c", STEPS, what], capture_output=True, text=True, check=True
-    )
-    return int(done.stdout)
+    command = [sys.executable, "-c", STEPS, what]
+    return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
 @glibc
-def test_a_timed_step_finds_its_memory_where_it_left_it() -> None:
+def test_a_timed_step_finds_its_memory_where_it_left_it():
     assert page_faults("keep_freed_memory") < 100
 
 
 @glibc
-def test_a_weighed_step_holds_nothing_that_it_has_freed() -> None:
+def test_a_weighed_step_holds_nothing_that_it_has_freed():
     assert page_faults("return_freed_memory") * 4096 > 60 * 2**20

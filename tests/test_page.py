@@ -1,20 +1,14 @@
-"""The results page as a file: complete, self-contained, escaped; its numbers are those of the
-estimates."""
-
-from __future__ import annotations
+"""The results page as a file: self-contained, escaped, with the numbers of the estimates."""
 
 import base64
 import gzip
 import json
 import re
 from html.parser import HTMLParser
-from pathlib import Path
-from typing import Any
 
-import pandas as pd
 import pytest
 import synthetic
-from synthetic import HOSTILE, LAPTOP, SERVER, Row, copied, failed, table_of, timed, traced
+from synthetic import HOSTILE, LAPTOP, SERVER, copied, failed, table_of, timed, traced
 
 from workflow.report import LEDGER, claims, estimates, frame, ledger, models, paper
 from workflow.report.__main__ import main
@@ -26,75 +20,71 @@ BREAKOUT = "</script><script>alert(2)</script>"
 GROUND = "#15181d"  # of the dark page
 
 
-def page_of(rows: pd.DataFrame, tier: str = "default") -> str:
+def page_of(rows, tier="default"):
     return build.html(estimates.build(rows), rows, synthetic.judged(rows, LEDGER, tier), tier)
 
 
 @pytest.fixture(scope="module")
-def grid(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
+def grid(tmp_path_factory):
     """Rows of every kind, with traces, and two that try to break out of a script."""
-    rows = [
-        *synthetic.grid(),
-        copied(BREAKOUT, 512, 0.2),
-        failed("error", BREAKOUT, machine=BREAKOUT),
-    ]
+    hostile = [copied(BREAKOUT, 512, 0.2), failed("error", BREAKOUT, machine=BREAKOUT)]
+    rows = synthetic.grid() + hostile
     folder = tmp_path_factory.mktemp("page")
     return frame.collect(synthetic.store(rows, folder), folder)
 
 
 @pytest.fixture(scope="module")
-def numbers(grid: pd.DataFrame) -> pd.DataFrame:
+def numbers(grid):
     return estimates.build(grid)
 
 
 @pytest.fixture(scope="module")
-def page(grid: pd.DataFrame, numbers: pd.DataFrame) -> str:
-    return build.html(numbers, grid, synthetic.judged(grid, LEDGER, "default"), "default")
+def page(grid):
+    return page_of(grid)
+
+
+@pytest.fixture(scope="module")
+def data(page):
+    """All that the page's scripts read."""
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)
+    return json.loads(found[1])
 
 
 class Scripts(HTMLParser):
     """The text of every script element, by type, and every address that the page names."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text):
         super().__init__(convert_charrefs=True)
-        self.scripts: list[tuple[str, str]] = []
-        self.addresses: list[str] = []
+        self.scripts = []
+        self.addresses = []
         self.policy = ""
-        self._type: str | None = None
+        self._type = None
         self.feed(text)
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+    def handle_starttag(self, tag, attrs):
         given = dict(attrs)
         self._type = given.get("type") or "code" if tag == "script" else None
-        self.addresses += [
-            str(given[key]) for key in ("src", "href", "data", "action") if given.get(key)
-        ]
+        links = ("src", "href", "data", "action")
+        self.addresses += [str(given[key]) for key in links if given.get(key)]
         if given.get("http-equiv") == "Content-Security-Policy":
             self.policy = str(given["content"])
         assert not [key for key in given if key.startswith("on")], "a handler in an attribute"
 
-    def handle_endtag(self, tag: str) -> None:
+    def handle_endtag(self, tag):
         self._type = None
 
-    def handle_data(self, data: str) -> None:
+    def handle_data(self, data):
         if self._type:
             self.scripts.append((self._type, data))
 
 
-def data_of(page: str) -> dict[str, Any]:
-    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)
-    assert found
-    data: dict[str, Any] = json.loads(found[1])
-    return data
-
-
-def chart_of(rows: list[Row] | pd.DataFrame, name: str) -> dict[str, Any]:
-    table = rows if isinstance(rows, pd.DataFrame) else table_of(rows)
+def chart_of(rows, name):
+    table = table_of(rows)
     charts = plots.all_charts(estimates.build(table), table, {})
     return next(chart for chart in charts if chart["name"] == name)
 
 
-def test_the_page_is_one_file_that_asks_for_nothing(page: str) -> None:
+def test_the_page_is_one_file_that_asks_for_nothing(page):
     parsed = Scripts(page)
     outside = [a for a in parsed.addresses if not a.startswith(("#", "data:"))]
     assert outside == ["https://arxiv.org/abs/2508.02631"]  # a link, followed by a reader only
@@ -103,12 +93,11 @@ def test_the_page_is_one_file_that_asks_for_nothing(page: str) -> None:
     assert len(page.encode()) < 4_500_000
 
 
-def test_hostile_text_stays_text(page: str) -> None:
+def test_hostile_text_stays_text(page, data):
     kinds = [kind for kind, _ in Scripts(page).scripts]
     assert kinds == ["application/json", "text/plain", "text/plain", "code"]
     assert HOSTILE not in page
     assert BREAKOUT not in page
-    data = data_of(page)
     assert {HOSTILE, BREAKOUT} <= {look["model"] for look in data["looks"]}
     panels = [panel for chart in data["charts"] for panel in chart["panels"]]
     names = {trace["name"] for panel in panels for trace in panel["data"]}
@@ -116,18 +105,18 @@ def test_hostile_text_stays_text(page: str) -> None:
     assert not [name for name in names if "<" in name]
 
 
-def test_the_same_rows_give_the_same_page(grid: pd.DataFrame, page: str) -> None:
+def test_the_same_rows_give_the_same_page(grid, page):
     assert page_of(grid) == page
 
 
-def test_smoke_rows_give_no_verdict(grid: pd.DataFrame, page: str) -> None:
+def test_smoke_rows_give_no_verdict(grid, page):
     smoke = page_of(grid, "smoke")
     assert 'id="smoke"' in smoke
     assert 'id="smoke"' not in page
     assert set(re.findall(r'data-words="([^"]+)" aria-pressed', smoke)) == {Verdict.SMOKE}
 
 
-def test_a_page_of_rows_that_cannot_stand_side_by_side_says_so() -> None:
+def test_a_page_of_rows_that_cannot_stand_side_by_side_says_so():
     first = timed("pointer", 512, 30.0)
     same = {key: first[key] for key in ("started", "ended")}
     rows = [first, timed("longformer", 512, 50.0, repeat=1, **same)]
@@ -135,14 +124,14 @@ def test_a_page_of_rows_that_cannot_stand_side_by_side_says_so() -> None:
     assert set(re.findall(r'data-words="([^"]+)" aria-pressed', text)) == {Verdict.UNSOUND}
 
 
-def test_a_page_of_no_rows_says_what_is_missing() -> None:
+def test_a_page_of_no_rows_says_what_is_missing():
     text = page_of(table_of([]))
     assert "No efficiency row has finished yet" in text
     assert "there is no chain to show" in text
 
 
 @pytest.mark.parametrize("verdict", Verdict)
-def test_every_verdict_has_a_card(verdict: Verdict) -> None:
+def test_every_verdict_has_a_card(verdict):
     """Unsound rows too: the page must warn of them, not fail."""
     claim = ledger.read(LEDGER).claims[0]
     line = claims.Line(claim, "F", verdict, (), (), "why")
@@ -152,35 +141,27 @@ def test_every_verdict_has_a_card(verdict: Verdict) -> None:
     assert count["kind"] in {colour["kind"] for colour in build.colours()}
 
 
-def test_every_claim_is_a_card_with_its_command(page: str) -> None:
-    known = [
-        (claim, f"{claim.id} {name}".strip().replace(" ", "-"))
-        for claim, name in ledger.read(LEDGER).judged()
-    ]
-    ids = re.findall(r'id="claim-([A-Za-z0-9-]+)"', page)
-    plain = [name for claim, name in known if not claim.explained]
-    assert ids == plain + [name for claim, name in known if claim.explained]
+def test_every_claim_is_a_card_with_its_command(page):
+    known = sorted(ledger.read(LEDGER).judged(), key=lambda judged: bool(judged[0].explained))
+    names = [f"{claim.id} {name}".strip().replace(" ", "-") for claim, name in known]
+    assert re.findall(r'id="claim-([A-Za-z0-9-]+)"', page) == names
     assert len(re.findall(r"data-copy=", page)) == len(known)
 
 
-def test_every_quantity_of_a_claim_is_shown_somewhere(page: str) -> None:
+def test_every_quantity_of_a_claim_is_shown_somewhere(data):
     quantities = {test.quantity for claim in ledger.read(LEDGER).claims for test in claim.tests}
     assert quantities - {None} <= set(build.CHART_OF)
-    names = {chart["name"] for chart in data_of(page)["charts"]}
+    names = {chart["name"] for chart in data["charts"]}
     assert set(build.CHART_OF.values()) <= {*names, "explorer"}
 
 
-def test_plotly_accepts_every_chart(page: str) -> None:
+def test_plotly_accepts_every_chart(data):
     from plotly import graph_objects
 
-    data = data_of(page)
-    assert [chart["name"] for chart in data["charts"] if not chart["panels"]] == [
-        "recall"
-    ]  # the grid has no such row
+    empty = [chart["name"] for chart in data["charts"] if not chart["panels"]]
+    assert empty == ["recall"]  # the grid has no such row
     for panel in (panel for chart in data["charts"] for panel in chart["panels"]):
-        traces = [
-            {key: value for key, value in trace.items() if key != "meta"} for trace in panel["data"]
-        ]
+        traces = [{k: v for k, v in trace.items() if k != "meta"} for trace in panel["data"]]
         figure = graph_objects.Figure(data=traces, layout={"shapes": panel["shapes"]})
         assert len(figure.data) == len(panel["data"]) > 0
         assert panel["y"]
@@ -189,7 +170,7 @@ def test_plotly_accepts_every_chart(page: str) -> None:
         graph_objects.Figure(data=histogram["data"], layout={"shapes": histogram["shapes"]})
 
 
-def test_charts_hold_the_estimates_beside_the_papers_numbers() -> None:
+def test_charts_hold_the_estimates_beside_the_papers_numbers():
     times = ((512, 400.0), (1024, 410.0))
     rows = [timed(paper.MODEL, n, step, repeat=r) for n, step in times for r in (0, 1)]
     (panel,) = chart_of(rows, "time")["panels"]
@@ -199,80 +180,52 @@ def test_charts_hold_the_estimates_beside_the_papers_numbers() -> None:
     assert ours["error_y"]["array"] == pytest.approx([0, 0], abs=1e-4)  # sessions that agree
     known = paper.training_time()
     assert theirs["meta"]["role"] == "paper"
-    assert theirs["y"] == pytest.approx(
-        list(known.loc[known["model"] == paper.MODEL, "value"]), rel=1e-5
-    )
+    published = list(known.loc[known["model"] == paper.MODEL, "value"])
+    assert theirs["y"] == pytest.approx(published, rel=1e-5)
     assert "Pointer, formula as printed 1.00 at 512 to 2.05 at 1,024" in panel["alt"]
 
 
-def test_each_task_is_drawn_in_percent_over_its_sizes() -> None:
-    rows = [
-        copied("transformer", 512, 0.9, experiment="mqar", pairs=n, length=16 * n) for n in (4, 16)
-    ]
-    rows.append(copied("transformer", 512, 0.9, experiment="induction", length=256))
-    panels = chart_of(rows, "recall")["panels"]
-    assert {panel["label"].partition(",")[0] for panel in panels} == {
-        "mqar by pairs",
-        "induction by length N",
-    }
-    series = next(panel for panel in panels if panel["label"].startswith("mqar"))["data"][0]
+def test_each_task_is_drawn_in_percent_over_its_sizes():
+    keys = {"experiment": "mqar", "model": "transformer", "distance": 512, "accuracy": 0.9}
+    rows = [copied(**keys, pairs=n, length=16 * n) for n in (4, 16)]
+    rows.append(copied(**keys | {"experiment": "induction", "length": 256}))
+    panels = {p["label"].partition(",")[0]: p for p in chart_of(rows, "recall")["panels"]}
+    assert set(panels) == {"mqar by pairs", "induction by length N"}
+    series = panels["mqar by pairs"]["data"][0]
     assert (series["x"], series["y"]) == ([4, 16], pytest.approx([90.0, 90.0]))
 
 
-def test_no_panel_of_absolute_numbers_mixes_machines(page: str) -> None:
+def test_no_panel_of_absolute_numbers_mixes_machines(data):
     for name in ("time", "throughput", "inference"):
-        chart = next(chart for chart in data_of(page)["charts"] if chart["name"] == name)
+        chart = next(chart for chart in data["charts"] if chart["name"] == name)
         labels = [panel["label"] for panel in chart["panels"]]
         assert [sum(machine in label for machine in (SERVER, LAPTOP)) for label in labels] == [1, 1]
 
 
-def test_machines_stand_side_by_side_as_ratios(page: str, numbers: pd.DataFrame) -> None:
-    data = data_of(page)
-    panels = data["charts"][-1]["panels"]
-    panel = next(
-        p
-        for p in panels
-        if p["label"] == "Pointer, linear (this suite) against transformer, training"
-    )
+def test_machines_stand_side_by_side_as_ratios(data, numbers):
+    label = "Pointer, linear (this suite) against transformer, training"
+    panel = next(p for p in data["charts"][-1]["panels"] if p["label"] == label)
     assert [trace["name"].partition(",")[0] for trace in panel["data"]][:1] == ["2-core laptop"]
     assert paper.PLACE in panel["data"][-1]["name"]
-    mine = select(
-        numbers, "speedup", phase="training", against="transformer", model="pointer", machine=LAPTOP
-    )
+    asked = {"phase": "training", "against": "transformer", "model": "pointer", "machine": LAPTOP}
+    mine = select(numbers, "speedup", **asked)
     mine = mine[mine["status"] == "ok"].sort_values("x")
     assert panel["data"][0]["y"] == pytest.approx(list(mine["value"]), rel=1e-5)
 
 
-def test_failures_stand_in_the_rows_and_under_the_charts(page: str, grid: pd.DataFrame) -> None:
-    data = data_of(page)
+def test_failures_stand_in_the_rows_and_under_the_charts(data, grid):
     rows = data["tables"][0]
     keys = [column["key"] for column in rows["columns"]]
     assert len(rows["lines"]) == len(grid)
     bad = [line for line in rows["lines"] if line[keys.index("status")] != "ok"]
     assert len(bad) == (grid["status"] != "ok").sum() > 5
     assert all(line[keys.index("reason")] for line in bad)
-    failures = data["charts"][0]["failures"]
-    assert any(
-        "DefaultCPUAllocator" in line and "the offset table at length = 2048" in line
-        for line in failures
-    )
+    lost = [line for line in data["charts"][0]["failures"] if "DefaultCPUAllocator" in line]
+    assert any("the offset table at length = 2048" in line for line in lost)
 
 
-def test_every_row_tells_where_it_comes_from(page: str, grid: pd.DataFrame) -> None:
-    origin = data_of(page)["origin"]
-    assert len(origin["rows"]) == len(grid)
-    for line, row in zip(origin["rows"], grid.to_dict("records"), strict=True):
-        known = dict(zip(origin["keys"], line, strict=False))
-        assert known["command"] == "python -m workflow.bench run"
-        assert known["git commit"] == "0" * 40
-        assert known["path"] == row["path"]
-        assert origin["versions"][line[-2]] == "torch 2.13.0"
-
-
-def test_every_number_leads_to_its_rows(page: str, grid: pd.DataFrame) -> None:
-    """A point and a line of a table know the rows of their own cell, with those of the reference
-    for a ratio."""
-    data = data_of(page)
+def test_every_number_leads_to_its_rows(data, grid):
+    """A point and a line of a table know the rows of their cell, with the reference for a ratio."""
     rows = grid.to_dict("records")
     panel = next(chart for chart in data["charts"] if chart["name"] == "speedup")["panels"][0]
     trace = next(trace for trace in panel["data"] if trace["meta"]["model"] == "longformer")
@@ -287,21 +240,17 @@ def test_every_number_leads_to_its_rows(page: str, grid: pd.DataFrame) -> None:
     assert len(table["rows"][line]) == 12
 
 
-def unpacked(entry: dict[str, Any]) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(gzip.decompress(base64.b64decode(entry["packed"])))
-    return content
-
-
-def test_chains_come_from_the_trace_beside_the_row(grid: pd.DataFrame) -> None:
+def test_chains_come_from_the_trace_beside_the_row(grid):
     found = explorer.traced(grid)
     assert [entry["distance"] for entry in found["models"]] == [2048, 512]
-    content, written = unpacked(found["models"][0]), synthetic.trace(2048)
+    packed = base64.b64decode(found["models"][0]["packed"])
+    content, written = json.loads(gzip.decompress(packed)), synthetic.trace(2048)
     assert content["tokens"] == written["tokens"]
     assert [i - hop for i, hop in enumerate(content["hops"][2][1])] == written["targets"][2][1]
     assert any("error. RuntimeError: no trace for this model" in line for line in found["left_out"])
 
 
-def test_a_trace_that_points_ahead_is_left_out_with_its_reason(tmp_path: Path) -> None:
+def test_a_trace_that_points_ahead_is_left_out_with_its_reason(tmp_path):
     rows = frame.collect(synthetic.store([traced(512), traced(1024)], tmp_path), tmp_path)
     ahead = tmp_path / "0.trace.json"
     ahead.write_text(json.dumps({"targets": [[[0, 2, 2]]]}))
@@ -313,7 +262,7 @@ def test_a_trace_that_points_ahead_is_left_out_with_its_reason(tmp_path: Path) -
     assert reasons == ["no trace lies beside its row", ahead_reason]
 
 
-def test_the_histogram_shows_the_papers_hops_where_they_lie() -> None:
+def test_the_histogram_shows_the_papers_hops_where_they_lie():
     made = explorer.histogram([[1, 0, 2, 0, 0, 0, 3, 0, 0, 0, 4]], [0, *(2**k for k in range(11))])
     (heat,) = made["data"]
     assert heat["z"] == [[0.1, 0, 0.2, 0, 0, 0, 0.3, 0, 0, 0, 0.4]]
@@ -325,7 +274,7 @@ def test_the_histogram_shows_the_papers_hops_where_they_lie() -> None:
     assert "layer 1 mostly 512–1023 (40%)" in made["alt"]
 
 
-def test_marks_stand_out_on_both_pages() -> None:
+def test_marks_stand_out_on_both_pages():
     """WCAG 2.1, 1.4.11: at least 3 to 1."""
     assert plots.contrast("#ffffff", "#000000") == pytest.approx(21)
     for colour in (*models.COLOURS, *models.GREYS):
@@ -334,7 +283,7 @@ def test_marks_stand_out_on_both_pages() -> None:
         assert plots.contrast(shown["dark"], GROUND) >= 3
 
 
-def test_a_missing_figure_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_figure_is_named(tmp_path, capsys):
     rows, numbers = tmp_path / "rows.parquet", tmp_path / "estimates.parquet"
     table = table_of([timed("pointer", 512, 400.0)])
     table.to_parquet(rows)
@@ -344,8 +293,3 @@ def test_a_missing_figure_is_named(tmp_path: Path, capsys: pytest.CaptureFixture
     assert main(["make", str(page), "--from", str(rows), str(numbers), str(figure)]) == 2
     assert "a figure that is drawn" in capsys.readouterr().err
     assert not page.exists()
-
-
-def test_the_pictures_of_the_page_are_small(root: Path) -> None:
-    for name in ("page-verdicts.png", "page-explorer.png"):
-        assert 1_000 < (root / "docs" / "figures" / name).stat().st_size < 300_000

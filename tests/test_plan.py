@@ -1,185 +1,138 @@
-"""The plan: the same cells each time, and an edit changes only what it names."""
-
-from __future__ import annotations
+"""The plan: the same cells each time, an edit changes only what it names; how long it takes."""
 
 import itertools
 import os
 import time
-from typing import Any
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from workflow.bench import config, grid, registry
-from workflow.bench.cell import Cell
-from workflow.bench.rows import provenance, run
+from workflow.bench.cell import Cell, affinity, threads
+from workflow.bench.rows import estimate, provenance, run, write_row
+from workflow.bench.sessions import by_file
 
-SMALL: dict[str, Any] = {
-    "tier": "t",
-    "devices": ["cpu"],
-    "lengths": [128, 256],
-    "distances": [64],
-    "models": ["pointer", "transformer"],
-    "experiments": {"efficiency": {"repeats": 2}, "copy": {"controls": ["all"]}},
-}
+SMALL = {"tier": "t", "devices": ["cpu"], "lengths": [128, 256], "distances": [64]}
+SMALL["models"] = ["pointer", "transformer"]
+SMALL["experiments"] = {"efficiency": {"repeats": 2}, "copy": {"controls": ["all"]}}
 
 
-def paths(cells: list[Cell]) -> list[str]:
+def paths(cells):
     return [cell.path for cell in cells]
 
 
-def edited(**changes: Any) -> list[Cell]:
+def edited(**changes):
     return config.cells({**SMALL, **changes})
 
 
 @pytest.mark.parametrize("name", config.tier_names())
-def test_no_two_cells_share_a_row(name: str) -> None:
+def test_no_two_cells_share_a_row(name):
     cells = config.cells(config.tier(name))
     assert len({cell.path.lower() for cell in cells}) == len(cells)
     assert len({cell.key() for cell in cells}) == len(cells)
 
 
-def test_adding_a_length_adds_only_its_cells() -> None:
-    before, after = set(paths(config.cells(SMALL))), set(paths(edited(lengths=[128, 256, 512])))
-    assert before < after
-    assert all("/n512-" in path for path in after - before)
-
-
-def test_a_setting_of_one_task_at_the_top_of_a_tier_reaches_only_its_cells() -> None:
+def test_a_setting_of_one_task_at_the_top_of_a_tier_reaches_only_its_cells():
     cells = edited(items=4, models=["transformer"], experiments={"copy": {}, "selective-copy": {}})
     given = {cell.experiment: "--items" in cell.argv() for cell in cells}
     assert given == {"copy": False, "selective-copy": True}
 
 
-def test_the_order_of_a_list_of_models_changes_nothing() -> None:
+def test_the_order_of_a_list_of_models_changes_nothing():
     assert paths(edited(models=["transformer", "pointer"])) == paths(config.cells(SMALL))
 
 
-def test_timed_models_take_turns_within_a_repeat() -> None:
-    timed = [cell for cell in config.cells(SMALL) if cell.timing]
-    members = ("pointer", "pointer twin", "transformer")
-    assert [(s.repeat, s.length, s.model + " twin" * s.twin) for s in timed] == list(
-        itertools.product((0, 1), (128, 256), members)
-    )
-
-
-def test_snakemake_is_told_to_run_rows_in_the_order_of_the_plan() -> None:
+def test_snakemake_is_told_to_run_rows_in_the_order_of_the_plan():
     asked = grid.Grid({})
     priorities = [asked.job(row).priority for row in asked.rows(grid.RESULTS)]
     assert all(before > after for before, after in itertools.pairwise(priorities))
 
 
-def test_a_row_says_what_it_is_in_its_path() -> None:
+def test_a_row_says_what_it_is_in_its_path():
     found = paths(edited(seeds=[1], dtypes=["bfloat16"], devices=["cuda"]))
-    assert any(
-        path.startswith("results/runs/efficiency/pointer/n128-cuda-bfloat16-s1-r0-")
-        for path in found
-    )
-    assert any(path.startswith("results/runs/copy/chance/d64-cuda-bfloat16-s1-") for path in found)
+    for place in ("efficiency/pointer/n128-cuda-bfloat16-s1-r0-", "copy/chance/d64-cuda-bfloat16"):
+        assert any(path.startswith(f"results/runs/{place}") for path in found)
 
 
-def test_each_task_lies_along_its_own_axis() -> None:
-    blocks: dict[str, Any] = {
-        "mqar": {"pairs": [4, 16]},
-        "khop": {"hops": [2]},
-        "string-copy": {"letters": [9]},
-        "induction": {"lengths": [64]},
-    }
+def test_each_task_lies_along_its_own_axis():
+    blocks = {"mqar": {"pairs": [4, 16]}, "khop": {"hops": [2]}}
+    blocks |= {"string-copy": {"letters": [9]}, "induction": {"lengths": [64]}}
     cells = config.cells({**SMALL, "models": ["pointer"], "experiments": blocks})
-    assert [path.rpartition("-")[0] for path in paths(cells)] == [
-        "results/runs/mqar/pointer/p4-s0",
-        "results/runs/mqar/pointer/p16-s0",
-        "results/runs/khop/pointer/k2-s0",
-        "results/runs/string-copy/pointer/l9-s0",
-        "results/runs/induction/pointer/n64-s0",
-    ]
+    tasks, sizes = "mqar mqar khop string-copy induction", "p4 p16 k2 l9 n64"
+    for path, task, size in zip(paths(cells), tasks.split(), sizes.split(), strict=True):
+        assert path.startswith(f"results/runs/{task}/pointer/{size}-s0-")
     assert [cell.resolved().length for cell in cells] == [64, 256, 128, 20, 64]
 
 
-def test_interpretability_trains_on_the_tasks_that_the_config_lists() -> None:
+def test_interpretability_trains_on_the_tasks_that_the_config_lists():
     block = {"models": ["pointer"], "tasks": ["copy", "bytes"], "lengths": [64]}
     found = edited(experiments={"interpretability": block})
-    assert [(s.task_name, s.axis, s.length) for s in found] == [
-        ("copy", "distance", 0),
-        ("bytes", "length", 64),
-    ]
+    cells = [(cell.task_name, cell.axis, cell.length) for cell in found]
+    assert cells == [("copy", "distance", 0), ("bytes", "length", 64)]
     without = edited(experiments={"interpretability": {"models": ["pointer"]}})
     assert [cell.key() for cell in without] == [found[0].key()]
 
 
-def test_controls_are_chosen_by_kind() -> None:
-    kinds = {
-        choice: set(config.chosen_models({"models": [], "controls": [choice]}))
-        for choice in ("all", "trained", "none")
-    }
+def test_controls_are_chosen_by_kind():
+    def chosen(word):
+        return set(config.chosen_models({"models": [], "controls": [word]}))
+
     controls = {name for name in registry.names() if registry.info(name).kind == "control"}
     controls.remove("pointer-repository")  # sees the future: only where it is named
-    named = config.chosen_models({"models": [], "controls": ["pointer-repository"]})
-    assert named == ["pointer-repository"]
-    assert kinds["all"] == controls
-    assert kinds["trained"] == controls - {"oracle-copy", "chance"}
-    assert kinds["none"] == set()
+    assert chosen("pointer-repository") == {"pointer-repository"}
+    assert chosen("all") == controls
+    assert chosen("trained") == controls - {"oracle-copy", "chance"}
+    assert chosen("none") == set()
 
 
-def test_a_cost_class_is_held_to_its_values() -> None:
+def test_a_cost_class_is_held_to_its_values():
     restrict = {"quadratic": {"distances": [64], "seeds": [0]}, "control": {"distances": [65]}}
     block = {"controls": ["chance"], "restrict": restrict}
     cells = edited(distances=[64, 65], seeds=[0, 1], experiments={"copy": block})
-    seen = {
-        model: {(c.x, c.seed) for c in cells if c.model == model}
-        for model in ("pointer", "transformer", "chance")
-    }
-    assert seen["pointer"] == {(64, 0), (64, 1), (65, 0), (65, 1)}
-    assert seen["transformer"] == {(64, 0)}
-    assert seen["chance"] == {(65, 0), (65, 1)}
+    every = {"pointer": {(64, 0), (64, 1), (65, 0), (65, 1)}, "transformer": {(64, 0)}}
+    for model, held in (every | {"chance": {(65, 0), (65, 1)}}).items():
+        assert {(cell.x, cell.seed) for cell in cells if cell.model == model} == held
 
 
-def test_two_restrictions_on_one_model_both_hold() -> None:
+def test_two_restrictions_on_one_model_both_hold():
     rules = {"linear": {"lengths": [1, 2], "repeats": 2}, "control": {"lengths": [2, 3]}}
     block = {"controls": ["identity"], "models": ["transformer"], "repeats": 3, "restrict": rules}
     cells = edited(lengths=[1, 2, 3], experiments={"efficiency": block})
     assert {(c.length, c.repeat) for c in cells if c.model == "identity"} == {(2, 0), (2, 1)}
 
 
-def test_devices_auto_is_what_the_machine_has(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_devices_auto_is_what_the_machine_has(monkeypatch):
     monkeypatch.setattr(provenance, "devices", lambda: ["cpu", "cuda"])
     assert {cell.device for cell in edited(devices=["auto"])} == {"cpu", "cuda"}
-    settled = config.settled(
-        config.tier("default", {"experiments": {"copy": {"devices": "mps"}, "complexity": None}})
-    )
+    blocks = {"copy": {"devices": "mps"}, "complexity": None}
+    settled = config.settled(config.tier("default", {"experiments": blocks}))
     assert settled["devices"] == ["cpu", "cuda"]
     assert settled["experiments"]["copy"]["devices"] == ["mps"]
     assert settled["experiments"]["complexity"] is None
 
 
-def test_a_variant_is_a_further_cell_on_top_of_the_models_own_settings() -> None:
-    cells = edited(
-        mixer={"pointer": {"k": 3, "gate": False}},
-        variants={"pointer": [{"k": 5}, {"chain": False}]},
-    )
+def test_a_variant_is_a_further_cell_on_top_of_the_models_own_settings():
+    variants = {"pointer": [{"k": 5}, {"chain": False}]}
+    cells = edited(mixer={"pointer": {"k": 3, "gate": False}}, variants=variants)
     copied = [c for c in cells if c.experiment == "copy"]
-    assert [s.mixer for s in copied if s.model == "pointer"] == [
-        {"k": 3, "gate": False},
-        {"k": 5, "gate": False},
-        {"k": 3, "gate": False, "chain": False},
-    ]
+    own = {"k": 3, "gate": False}
+    mixers = [cell.mixer for cell in copied if cell.model == "pointer"]
+    assert mixers == [own, own | {"k": 5}, own | {"chain": False}]
     assert all(s.mixer == {} for s in copied if s.model != "pointer")
     assert len(set(paths(cells))) == len(cells)
 
 
-def test_an_experiments_variants_win_over_the_tiers() -> None:
+def test_an_experiments_variants_win_over_the_tiers():
     block = {"variants": {"pointer": [{"k": 5}]}}
-    cells = edited(
-        variants={"pointer": [{"k": 7}], "transformer": [{"x": 1}]}, experiments={"copy": block}
-    )
+    variants = {"pointer": [{"k": 7}], "transformer": [{"x": 1}]}
+    cells = edited(variants=variants, experiments={"copy": block})
     assert [c.mixer for c in cells if c.mixer] == [{"k": 5}, {"x": 1}]
 
 
 @given(wanted=st.integers(0, 64), cores=st.integers(1, 64), allowed=st.integers(1, 64))
-def test_jobs_side_by_side_never_use_more_threads_than_allowed(
-    wanted: int, cores: int, allowed: int
-) -> None:
+def test_jobs_side_by_side_never_use_more_threads_than_allowed(wanted, cores, allowed):
     claimed = config.rule_threads(wanted, cores, allowed)
     assert 1 <= claimed <= cores
     used = min(wanted or allowed, allowed)
@@ -187,7 +140,7 @@ def test_jobs_side_by_side_never_use_more_threads_than_allowed(
     assert at_once * used <= max(allowed, used)
 
 
-def test_only_optional_rows_wait_and_have_a_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_optional_rows_wait_and_have_a_deadline(monkeypatch):
     asked = grid.Grid({})
     paths = list(asked.cells("default"))
     jobs = {path: asked.job(path) for path in paths}
@@ -205,3 +158,89 @@ def test_only_optional_rows_wait_and_have_a_deadline(monkeypatch: pytest.MonkeyP
     assert asked.end() == []
     asked.deadline = time.time() - 300
     assert asked.end() == [f"took 5 minutes more than {grid.LEAST}"]
+
+
+MANY = 10_000  # cells, without twins
+LENGTHS = [64, 128, 256, 512, 1024]
+MODELS = ["pointer", "pointer-dense", "transformer", "longformer"]
+SESSIONS = MANY // len(MODELS)
+REPEATS = {"repeats": MANY // len(LENGTHS) // len(MODELS), "variants": {"pointer": []}}
+TIER = {"tier": "large", "extends": "default", "devices": ["cpu"], "threads": 1, "models": MODELS}
+TIER |= {"controls": "none", "lengths": LENGTHS, "experiments": {"efficiency": REPEATS}}
+
+
+@pytest.fixture
+def hashes(monkeypatch):
+    """How often a cell's hash was computed: the dearest step of planning."""
+    real, count = Cell.key, [0]
+
+    def counted(self):
+        count[0] += 1
+        return real(self)
+
+    monkeypatch.setattr(Cell, "key", counted)
+    return count
+
+
+@pytest.mark.slow
+def test_a_large_grid_is_planned_once(hashes):
+    made = grid.Grid(TIER)
+    paths = made.rows("results/large")
+    assert len(set(paths)) == SESSIONS
+    assert hashes[0] == 2 * (MANY + SESSIONS)  # to leave out equal cells, and for their paths
+    for path in paths:  # what Snakemake asks of every job
+        made.job(path), made.threads(path, 2)
+    assert made.job(paths[0]).priority == SESSIONS
+    assert hashes[0] == 2 * (MANY + SESSIONS)
+
+
+def put(root, cell, seconds, status="ok"):
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    end = start + timedelta(seconds=seconds)
+    times = {"started": start.isoformat(), "ended": end.isoformat()}
+    known = provenance.identity(cell)
+    write_row(root / cell.path, {**known, **times, "status": status, "reason": "x"})
+
+
+def test_more_work_takes_longer():
+    names = ("identity", "transformer", "transformer-unfused")
+    seconds = [estimate.counted_seconds(Cell.of("efficiency", name)) for name in names]
+    assert 0 < seconds[0] < seconds[1] < seconds[2]
+    chance, pointer = (Cell.of("copy", name) for name in ("chance", "pointer"))
+    assert estimate.counted_seconds(chance) < estimate.counted_seconds(pointer)
+
+
+def test_a_measured_row_replaces_the_guess(tmp_path):
+    cell = Cell.of("copy", "pointer", threads=1)
+    share = threads(cell.threads) / affinity()
+    put(tmp_path, cell, 777, status="timeout")  # measured again, but it tells how long it takes
+    found = estimate.wall_seconds(cell.path, [cell], tmp_path)
+    assert found == pytest.approx((777 + estimate.START_S) * share)
+    put(tmp_path, cell, 777)
+    assert estimate.wall_seconds(cell.path, [cell], tmp_path) == estimate.KEPT_S
+
+
+def test_the_summary_has_a_line_an_experiment_and_a_total(tmp_path):
+    cells = [Cell.of("copy", "chance"), Cell.of("complexity", "pointer")]
+    put(tmp_path, cells[0], 10)
+    lines = [line.split() for line in estimate.summary(cells, estimate.seconds(cells, tmp_path))]
+    told = [" ".join(line[:4]) for line in lines]
+    assert told == ["copy 0 of 1", "complexity 1 of 1", "all 1 of 2"]
+
+
+def test_the_default_tier_is_within_three_quarters_of_an_hour_and_a_new_mixer_a_quarter_more(
+    monkeypatch, tmp_path
+):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+    monkeypatch.setattr(provenance, "devices", lambda: ["cpu"])
+    tier = config.tier("default")
+    # As a line in the registry: group own, linear.
+    own = {"own_models": {"mine": "baselines.local:LocalAttention"}}
+    blocks = tier["experiments"].items()  # of which the deadline may cut some
+    tier["experiments"] = {name: block for name, block in blocks if not block.get("optional")}
+    before, after = (by_file(config.cells(cells)).items() for cells in (tier, {**tier, **own}))
+    before = [estimate.wall_seconds(*file, tmp_path) for file in before]
+    after = [estimate.wall_seconds(*file, tmp_path) for file in after]
+    assert sum(before) < 45 * 60  # the guess is crude
+    assert len(after) > len(before)
+    assert sum(after) - sum(before) < 15 * 60

@@ -1,15 +1,9 @@
 """Candidates by content and by blocks: the right ones, without a look ahead, and their credit."""
 
-from __future__ import annotations
-
-from collections.abc import Iterator
-from typing import Any
-
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
 
 from pointer import trace
 from pointer.content import CHUNK, ContentCredit, nearest_members, propose, taylor_attention
@@ -19,30 +13,21 @@ from pointer.settings import CandidateSettings
 from pointer.sources import ContentSource, choose_block
 from pointer.trunk import LayerShape
 from workflow.bench import registry
-from workflow.bench.measure import contract
 
 CONTENT = {"candidates": "offsets+content"}
 BLOCKS = {"candidates": "offsets+blocks", "k": 24, "window": 8, "block": 4, "block_region": 3}
 SMALL = {"symbols": 7, "width": 32, "heads": 4}
 
 
-def normal(*size: int, seed: int = 0) -> Tensor:
+def normal(*size, seed=0):
     return torch.randn(size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def source(length: int, **chosen: Any) -> ContentSource:
-    return ContentSource(
-        LayerShape(32, 4, length, 0, 2), CandidateSettings(**{**CONTENT, **chosen})
-    ).double()
+def source(length, kind=ContentSource, **chosen):
+    return kind(LayerShape(32, 4, length, 0, 2), CandidateSettings(**CONTENT | chosen)).double()
 
 
-def mixer(length: int, **chosen: Any) -> PointerMixer:
-    torch.manual_seed(0)
-    return PointerMixer(LayerShape(32, 4, length, 0, 2), CandidateSettings(**{**CONTENT, **chosen}))
-
-
-def each(*sizes: int) -> Iterator[tuple[int, ...]]:
-    """All indices of a tensor of these sizes."""
+def each(*sizes):
     yield from map(tuple, torch.cartesian_prod(*map(torch.arange, sizes)).tolist())
 
 
@@ -54,9 +39,7 @@ def each(*sizes: int) -> Iterator[tuple[int, ...]]:
     beyond=st.integers(0, 9),
     seed=st.integers(0, 10**6),
 )
-def test_the_nearest_earlier_members_of_a_bucket_are_found(
-    length: int, kinds: int, members: int, beyond: int, seed: int
-) -> None:
+def test_the_nearest_earlier_members_of_a_bucket_are_found(length, kinds, members, beyond, seed):
     generator = torch.Generator().manual_seed(seed)
     wanted, held = torch.randint(kinds, (2, 2, 3, length), generator=generator).unbind()
     matches = nearest_members(wanted, held, members, beyond)
@@ -66,7 +49,7 @@ def test_the_nearest_earlier_members_of_a_bucket_are_found(
         assert matches[b, r, i].tolist() == behind + [-1] * (members - len(behind))
 
 
-def test_a_key_that_equals_the_query_is_proposed_however_far() -> None:
+def test_a_key_that_equals_the_query_is_proposed_however_far():
     q, k = normal(2, 1, 500, 32, seed=1), normal(2, 1, 500, 32, seed=2)
     k[:, :, 3] = 5 * q[:, :, 499]
     proposals = propose(q, k, source(500).fixed.double(), members=1, span=3, beyond=32)
@@ -76,7 +59,7 @@ def test_a_key_that_equals_the_query_is_proposed_however_far() -> None:
 
 
 @pytest.mark.parametrize(("at", "expected"), [(4, [4, 5, 6]), (5, [5, 6]), (6, [6]), (7, [])])
-def test_positions_behind_a_key_are_proposed_up_to_the_window(at: int, expected: list[int]) -> None:
+def test_positions_behind_a_key_are_proposed_up_to_the_window(at, expected):
     q, k = normal(1, 1, 10, 32), -normal(1, 1, 10, 32)[:, :, 9:].expand(-1, -1, 10, -1).clone()
     k[:, :, at] = q[:, :, 9]
     proposals = propose(q, k, source(10).fixed.double(), members=1, span=3, beyond=3)[0, 0, 9]
@@ -84,7 +67,7 @@ def test_positions_behind_a_key_are_proposed_up_to_the_window(at: int, expected:
 
 
 @pytest.mark.parametrize("length", [1, 2, 31, 33, 130])
-def test_proposals_lie_beyond_the_window_and_come_once(length: int) -> None:
+def test_proposals_lie_beyond_the_window_and_come_once(length):
     q, k = normal(2, 1, length, 32), normal(2, 1, length, 32, seed=3)
     proposals, bias = source(130, window=7)(q, k, None, fresh=False)
     assert proposals.shape == (2, 1, length, 24)
@@ -95,7 +78,7 @@ def test_proposals_lie_beyond_the_window_and_come_once(length: int) -> None:
         assert len(legal) == len(set(legal))
 
 
-def test_a_position_is_found_by_the_token_before_it() -> None:
+def test_a_position_is_found_by_the_token_before_it():
     scoring, x = source(20).scoring, normal(1, 1, 20, 32)
     with torch.no_grad():
         scoring.taps.zero_()[..., 1] = 1.0
@@ -107,7 +90,7 @@ def test_a_position_is_found_by_the_token_before_it() -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_what_follows_an_equal_token_resembles_the_query_from_the_start(seed: int) -> None:
+def test_what_follows_an_equal_token_resembles_the_query_from_the_start(seed):
     torch.manual_seed(seed)
     scoring, x = source(200).scoring, normal(1, 1, 200, 32, seed=seed)
     x[:, :, 100:] = x[:, :, :100]
@@ -117,14 +100,13 @@ def test_what_follows_an_equal_token_resembles_the_query_from_the_start(seed: in
         assert float(cosines.detach().mean()) > 0.25, after  # random signs: 0 on average
 
 
-def test_directions_are_fresh_while_there_is_noise_and_fixed_afterwards() -> None:
-    layer = mixer(300)
-    q, k = normal(1, 1, 300, 32).float(), normal(1, 1, 300, 32, seed=5).float()
-    content: Any = layer.sources.every[0]
+def test_directions_are_fresh_while_there_is_noise_and_fixed_afterwards():
+    layer = source(300, PointerMixer)
+    q, k = normal(1, 1, 300, 32), normal(1, 1, 300, 32, seed=5)
+    content = layer.sources.every[0]
 
-    def proposals() -> Tensor:
-        proposed: Tensor = content(q, k, None, fresh=layer.selection_noise().scale > 0)[0]
-        return proposed
+    def proposals():
+        return content(q, k, None, fresh=layer.selection_noise().scale > 0)[0]
 
     assert not torch.equal(proposals(), proposals())
     layer.set_progress(1.0)
@@ -134,8 +116,9 @@ def test_directions_are_fresh_while_there_is_noise_and_fixed_afterwards() -> Non
     assert torch.equal(proposals(), trained)
 
 
-def test_of_keys_that_are_the_same_the_nearest_wins() -> None:
-    layer = mixer(40, window=1, content=6, content_rounds=1, content_taps=1).double().eval()
+def test_of_keys_that_are_the_same_the_nearest_wins():
+    chosen = {"window": 1, "content": 6, "content_rounds": 1, "content_taps": 1}
+    layer = source(40, PointerMixer, **chosen).eval()
     content = layer.sources.content
     with torch.no_grad():
         content.bias.fill_(100.0)
@@ -145,7 +128,7 @@ def test_of_keys_that_are_the_same_the_nearest_wins() -> None:
     assert pointed.targets[0, 0, 1:].tolist() == list(range(39))
 
 
-def dense_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+def dense_attention(q, k, v):
     """The formula of `taylor_attention` over all pairs."""
     t = q @ k.transpose(2, 3)
     weights = (1 + t + t.square() / 2).tril()
@@ -153,7 +136,7 @@ def dense_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("length", [1, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK + 5])
-def test_linear_attention_equals_the_formula_over_all_pairs(length: int) -> None:
+def test_linear_attention_equals_the_formula_over_all_pairs(length):
     q, k, v = (normal(2, 2, length, width, seed=width).requires_grad_() for width in (4, 4, 3))
     value, expected = taylor_attention(q, k, v), dense_attention(q, k, v)
     torch.testing.assert_close(value, expected, atol=1e-9, rtol=0)
@@ -162,25 +145,22 @@ def test_linear_attention_equals_the_formula_over_all_pairs(length: int) -> None
     torch.testing.assert_close(gradients, oracles, atol=1e-9, rtol=1e-9)
 
 
-def test_the_credit_adds_nothing_to_the_value_and_reaches_queries_and_keys_alone() -> None:
-    out, q, k, v = (
-        normal(1, 1, 70, width, seed=n).requires_grad_() for n, width in enumerate((3, 4, 4, 3))
-    )
+def test_the_credit_adds_nothing_to_the_value_and_reaches_queries_and_keys_alone():
+    drawn = (normal(1, 1, 70, width, seed=n) for n, width in enumerate((3, 4, 4, 3)))
+    out, q, k, v = (tensor.requires_grad_() for tensor in drawn)
     credited = ContentCredit.apply(out, q, k, v, 3)
     assert torch.equal(credited, out)
     upstream = normal(1, 1, 70, 3, seed=9)
-    g_out, g_q, g_k, g_v = torch.autograd.grad(
-        credited, (out, q, k, v), upstream, allow_unused=True
-    )
+    leaves = (out, q, k, v)
+    g_out, g_q, g_k, g_v = torch.autograd.grad(credited, leaves, upstream, allow_unused=True)
     expected = torch.autograd.grad(dense_attention(q, k, v.detach()), (q, k), upstream)
     assert torch.equal(g_out, upstream)
     torch.testing.assert_close((g_q, g_k), expected, atol=1e-9, rtol=1e-9)
     assert g_v is None
 
 
-def best_block(q: Tensor, k: Tensor, i: int, target: int, size: int, region: int) -> int:
-    """One position by loops: the complete block of the region whose mean key scores best, else the
-    target's own."""
+def best_block(q, k, i, target, size, region):
+    """The complete block of the region whose mean key scores best, else the target's own."""
     first = target // size - region // 2
     complete = [b for b in range(first, first + region) if b >= 0 and (b + 1) * size <= i + 1]
     scores = {b: float(q[i] @ k[b * size : (b + 1) * size].mean(0)) for b in complete}
@@ -194,20 +174,17 @@ def best_block(q: Tensor, k: Tensor, i: int, target: int, size: int, region: int
     region=st.integers(1, 6),
     seed=st.integers(0, 10**6),
 )
-def test_the_block_pointer_chooses_the_best_complete_block_of_its_region(
-    length: int, size: int, region: int, seed: int
-) -> None:
+def test_the_best_complete_block_of_the_region_is_chosen(length, size, region, seed):
     q, k = normal(2, 2, length, 5, seed=seed), normal(2, 2, length, 5, seed=seed + 1)
     share = torch.rand(2, 2, length, generator=torch.Generator().manual_seed(seed))
     targets = (share * (torch.arange(length) + 1)).long()
     chosen = choose_block(q, k, targets, size, region)
     for b, h, i in each(2, 2, length):
-        assert int(chosen[b, h, i]) == best_block(
-            q[b, h], k[b, h], i, int(targets[b, h, i]), size, region
-        )
+        best = best_block(q[b, h], k[b, h], i, int(targets[b, h, i]), size, region)
+        assert int(chosen[b, h, i]) == best
 
 
-def test_the_token_pointer_reaches_what_the_block_pointer_chose() -> None:
+def test_the_token_pointer_reaches_what_the_block_pointer_chose():
     torch.manual_seed(0)
     chosen = {**BLOCKS, "window": 1, "k": 6, "chain": False}
     model = registry.build("pointer", length=90, layers=2, **SMALL, mixer=chosen).eval()
@@ -221,14 +198,6 @@ def test_the_token_pointer_reaches_what_the_block_pointer_chose() -> None:
     assert set((targets[60:] % 4).tolist()) == {2}
 
 
-def test_the_contract_holds_with_all_sources() -> None:
-    """Causality and linear growth of work among it."""
-    settings = {"candidates": "offsets+chain+content+blocks", "k": 96}
-    checks = list(contract.check("pointer", settings))
-    assert checks
-    assert [check for check in checks if not check.ok] == []
-
-
 @pytest.mark.parametrize(
     ("chosen", "message"),
     [
@@ -240,6 +209,6 @@ def test_the_contract_holds_with_all_sources() -> None:
         ({**BLOCKS, "block_region": 0}, "block_region is 0; accepted: 1 to 1024"),
     ],
 )
-def test_bad_settings_are_named_errors(chosen: dict[str, Any], message: str) -> None:
+def test_bad_settings_are_named_errors(chosen, message):
     with pytest.raises(InputError, match=message):
-        CandidateSettings(**{**CONTENT, **chosen})
+        CandidateSettings(**CONTENT | chosen)

@@ -1,15 +1,13 @@
-"""docs/results.md and the README's answer: the numbers of the rows and nothing else. Kept rows are
-the same bytes."""
+"""docs/results.md and the README's answer: the numbers of the rows and nothing else."""
 
 import json
 import re
 import shlex
 from pathlib import Path
 
-import pandas as pd
 import pytest
 from matplotlib.figure import Figure
-from synthetic import HOSTILE, Row, copied, failed, store, timed, traced
+from synthetic import HOSTILE, copied, failed, store, timed, traced
 
 from pointer.errors import InputError
 from workflow.bench import cli
@@ -24,7 +22,7 @@ BEGIN, END = "<!-- answer:begin -->", "<!-- answer:end -->"
 MARKERS = f"{BEGIN}\nreplaced\n{END}\n<!-- why:begin -->\nreplaced\n<!-- why:end -->\n"
 
 
-def rows() -> list[Row]:
+def rows():
     """One machine: two models timed, one copy run, and three cells that failed or are hostile."""
     lost = {"experiment": "copy", "model": "transformer", "distance": 512}
     return [
@@ -37,7 +35,7 @@ def rows() -> list[Row]:
     ]
 
 
-def written(made: list[Row], folder: Path) -> dict[str, str]:
+def written(made, folder):
     """README.md and results.md of these rows, without drawing."""
     store(made, folder / "rows")
     if not (folder / "README.md").is_file():
@@ -55,7 +53,7 @@ def written(made: list[Row], folder: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory):
     """A folder with the pages of `rows`."""
     folder = tmp_path_factory.mktemp("pages")
     written(rows(), folder)
@@ -63,29 +61,23 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def page(folder: Path) -> str:
-    """docs/results.md of `rows`."""
+def page(folder):
     return (folder / "docs" / "results.md").read_text(encoding="utf-8")
 
 
-def line(text: str, *starts: str) -> list[str]:
+def line(text, *starts):
     """The cells of the one line of a table that begins so."""
-    lines = [
-        [cell.strip() for cell in row.strip("|").split("|")]
-        for row in text.splitlines()
-        if row[:1] == "|"
-    ]
-    matching = [cells for cells in lines if cells[: len(starts)] == list(starts)]
-    assert len(matching) == 1, matching
-    return matching[0]
+    rows = [row.strip("|").split("|") for row in text.splitlines() if row[:1] == "|"]
+    lines = [[cell.strip() for cell in row] for row in rows]
+    (matching,) = [cells for cells in lines if cells[: len(starts)] == list(starts)]
+    return matching
 
 
-def under(text: str, title: str) -> str:
-    """The table of this title."""
+def under(text, title):
     return text.partition(f"\n**{title}")[2].partition("\n**")[0]
 
 
-def test_numbers_are_those_of_the_rows(page: str, folder: Path) -> None:
+def test_numbers_are_those_of_the_rows(page, folder):
     speed, rate = under(page, "Speed-up over transformer"), under(page, "Tokens/s in training")
     assert line(speed, LINEAR, MACHINE)[-1] == "2.50"
     assert line(speed, models.title("pointer-formula"), "paper")[-1] == "2.45"
@@ -93,19 +85,18 @@ def test_numbers_are_those_of_the_rows(page: str, folder: Path) -> None:
     copied = line(under(page, "Copy accuracy in %"), LINEAR, "learned offset table")
     assert any(cell.startswith("99.71 (99.") for cell in copied)
     assert f"Machines: {MACHINE} (6 rows)" in page
-    answer = line(
-        (folder / "README.md").read_text(), "Copy accuracy exceeds 95% at every distance up to 2048"
-    )
+    claim = "Copy accuracy exceeds 95% at every distance up to 2048"
+    answer = line((folder / "README.md").read_text(), claim)
     assert answer[1] == "over 95%"
     assert answer[3].startswith("**invalid: controls off**: pointer, D=512, 100,000 tokens: 99.71%")
 
 
-def test_every_table_has_the_command_that_leads_to_its_rows(page: str) -> None:
+def test_every_table_has_the_command_that_leads_to_its_rows(page):
     sections = page.partition("## Speed")[2]
     assert sections.count("\n|:--") == sections.count("Rows: `pointer-bench why ") > 3
 
 
-def test_failures_show_their_status_and_reason_and_names_are_harmless(page: str) -> None:
+def test_failures_show_their_status_and_reason_and_names_are_harmless(page):
     assert line(under(page, "Speed-up over transformer"), "longformer")[-1].startswith(r"oom \[")
     assert "out of memory: 9 GiB" in page
     assert "diverged" in page
@@ -113,16 +104,12 @@ def test_failures_show_their_status_and_reason_and_names_are_harmless(page: str)
     assert "<script>" not in page
 
 
-@pytest.mark.parametrize(
-    "made", [[failed("error", "broken")], [copied("chance", 512, 0.05)]], ids=["failed", "copy"]
-)
-def test_the_page_can_be_made_of_little(made: list[Row], tmp_path: Path) -> None:
-    assert "## Real text" not in written(made, tmp_path)["docs/results.md"]
+@pytest.mark.parametrize("made", [failed("error", "broken"), copied("chance", 512, 0.05)])
+def test_the_page_can_be_made_of_little(made, tmp_path):
+    assert "## Real text" not in written([made], tmp_path)["docs/results.md"]
 
 
-def test_only_the_answer_of_the_readme_changes_and_twice_gives_the_same(
-    page: str, folder: Path
-) -> None:
+def test_only_the_answer_of_the_readme_changes_and_twice_gives_the_same(page, folder):
     text = (folder / "README.md").read_text(encoding="utf-8")
     assert written(rows(), folder) == {"README.md": text, "docs/results.md": page}
     assert text.startswith("above\n<!-- answer:begin -->\n| claim")
@@ -134,16 +121,16 @@ def test_only_the_answer_of_the_readme_changes_and_twice_gives_the_same(
 
 
 @pytest.mark.parametrize("text", ["", BEGIN, f"{END}{BEGIN}", 2 * (BEGIN + END)])
-def test_missing_markers_are_named(text: str) -> None:
+def test_missing_markers_are_named(text):
     with pytest.raises(InputError, match=r"markers of README.md .*answer:begin"):
         readme.with_block(text, "answer", "content", Path("README.md"))
 
 
-def contents(folder: Path) -> dict[Path, bytes]:
+def contents(folder):
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_kept_rows_are_the_same_with_small_traces_and_without_weights(tmp_path: Path) -> None:
+def test_kept_rows_are_the_same_with_small_traces_and_without_weights(tmp_path):
     files = {"trace": "trace.json", "weights": "weights.safetensors"}
     manifest = store([*rows(), traced(512, files=files), traced(1024)], tmp_path / "runs")
     (tmp_path / "runs" / "6.weights.safetensors").write_bytes(b"weights")
@@ -152,10 +139,8 @@ def test_kept_rows_are_the_same_with_small_traces_and_without_weights(tmp_path: 
     files_kept = contents(tmp_path / "kept")
     assert set(kept) == set(files_kept)
     machine = tmp_path / "kept" / "intel-r-xeon-r-processor-2-10ghz-2-cores"
-    assert set(files_kept) == {
-        machine / "rows.jsonl",
-        machine / "interpretability" / "pointer" / "6.trace.json",
-    }
+    trace = machine / "interpretability" / "pointer" / "6.trace.json"
+    assert set(files_kept) == {machine / "rows.jsonl", trace}
     lines = [json.loads(line) for line in files_kept[machine / "rows.jsonl"].splitlines()]
     assert len(lines) == len(rows()) + 2
     made = json.loads((tmp_path / "runs" / "0.json").read_text())
@@ -165,17 +150,14 @@ def test_kept_rows_are_the_same_with_small_traces_and_without_weights(tmp_path: 
 
 
 @pytest.fixture(scope="module")
-def reference(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The committed rows and their estimates."""
+def reference(root):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
         frame = load(REFERENCE)
     return frame, estimates.build(frame)
 
 
-def test_the_committed_pages_are_what_the_committed_rows_give(
-    root: Path, reference: tuple[pd.DataFrame, pd.DataFrame], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_committed_pages_are_what_the_committed_rows_give(root, reference, monkeypatch):
     monkeypatch.chdir(root)
     frame, table = reference
     book = ledger.read(LEDGER)
@@ -184,16 +166,11 @@ def test_the_committed_pages_are_what_the_committed_rows_give(
     example = readme.example(frame, table, REFERENCE)
     assert readme.with_block(text, "answer", readme.answer(lines), Path("README.md")) == text
     assert readme.with_block(text, "why", example, Path("README.md")) == text
-    results, report = (
-        Path("docs", f"{name}.md").read_text("utf-8") for name in ("results", "report")
-    )
-    assert results == readme.page(frame, table, "figures")
-    assert report == readme.document(frame, book, lines)
+    assert Path("docs/results.md").read_text("utf-8") == readme.page(frame, table, "figures")
+    assert Path("docs/report.md").read_text("utf-8") == readme.document(frame, book, lines)
 
 
-def test_the_example_in_the_readme_prints_what_stands_below_it(
-    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_example_in_the_readme_prints_what_stands_below_it(root, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(root)
     text = Path("README.md").read_text(encoding="utf-8")
     block = text.partition("```console\n$ pointer-bench ")[2].partition("```")[0]
@@ -203,9 +180,7 @@ def test_the_example_in_the_readme_prints_what_stands_below_it(
     assert "pointer-bench session" in output
 
 
-def test_commands_below_the_tables_are_answered(
-    root: Path, reference: tuple[pd.DataFrame, pd.DataFrame]
-) -> None:
+def test_commands_below_the_tables_are_answered(root, reference):
     """Each finds estimates, of which a reader then chooses one."""
     table = reference[1]
     text = (root / "docs" / "results.md").read_text(encoding="utf-8")

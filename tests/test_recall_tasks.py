@@ -1,11 +1,6 @@
-"""Do the recall tasks ask for what their papers ask, and nothing else? Expected sequences are
-written by hand."""
+"""The recall tasks ask for what their papers ask; expected sequences are written by hand."""
 
-from __future__ import annotations
-
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+import statistics
 
 import numpy as np
 import pytest
@@ -14,11 +9,11 @@ from hypothesis import strategies as st
 
 from pointer.errors import InputError
 from workflow.bench.tasks import khop, listops
-from workflow.bench.tasks.base import IGNORED, Seeds, Symbols, Task, generator
+from workflow.bench.tasks.base import IGNORED, Seeds, generator
 from workflow.bench.tasks.copy import Copy
 from workflow.bench.tasks.induction import Induction
 from workflow.bench.tasks.khop import Khop, find, hop
-from workflow.bench.tasks.listops import END, FILLER, MAX, MIN, ListOps
+from workflow.bench.tasks.listops import END, FILLER, MAX, MED, MIN, SM, ListOps, TooLong, draw
 from workflow.bench.tasks.mqar import Mqar, query_places
 from workflow.bench.tasks.selective_copy import SelectiveCopy
 from workflow.bench.tasks.string_copy import StringCopy
@@ -26,7 +21,7 @@ from workflow.bench.tasks.text import Bytes
 from workflow.report.notes import CAVEATS
 
 ANY = Seeds.of(0)
-TASKS: list[Task] = [
+TASKS = [
     Copy(distance=7).at(2, length=24, symbols=5, seeds=ANY),
     Mqar(pairs=8).at(2, length=64, symbols=64, seeds=ANY),
     SelectiveCopy(items=12).at(2, length=48, symbols=16, seeds=ANY),
@@ -40,53 +35,47 @@ every_task = pytest.mark.parametrize("task", TASKS, ids=lambda task: type(task).
 
 
 class Drawn(np.random.Generator):
-    """A generator whose next draws are given; each is what one call returns, whatever its
-    arguments."""
+    """A generator whose next draws are given, whatever its arguments."""
 
-    def __init__(self, *draws: Any) -> None:
+    def __init__(self, *draws):
         super().__init__(np.random.Philox(0))
-        self.draws: Iterator[Any] = iter(draws)
+        self.draws = iter(draws)
 
-    def _next(self, *args: Any, **kwargs: Any) -> Any:
+    def _next(self, *args, **kwargs):
         return np.array(next(self.draws))
 
-    integers = random = gumbel = _next  # type: ignore[assignment]
+    integers = random = gumbel = _next
 
 
-def made(
-    task: Task, *draws: Any, stream: str = "evaluate"
-) -> tuple[list[list[int]], list[list[int]]]:
+def made(task, *draws, stream="evaluate"):
     """The one sequence that the draws make, and its targets with . for IGNORED."""
     tokens, targets = task.sequences(Drawn(*draws), 1, stream)
-    return tokens.tolist(), [
-        ["." if t == IGNORED else t for t in line] for line in targets.tolist()
-    ]
+    (wanted,) = targets.tolist()
+    return tokens.tolist(), [["." if target == IGNORED else target for target in wanted]]
 
 
-def drawn(task: Task, stream: str, index: int, count: int) -> tuple[Symbols, Symbols]:
+def drawn(task, stream, index, count):
     """What `batch_of` gives, without torch."""
     return task.sequences(generator(stream, task.seeds.data, index), count, stream)
 
 
-def test_mqar_asks_for_the_value_of_each_key() -> None:
+def test_mqar_asks_for_the_value_of_each_key():
     task = Mqar(pairs=2).at(1, length=12, symbols=12, seeds=ANY)
-    keys, values = (
-        [[0.9, 0.1, 0.8, 0.2, 0.7]],
-        [[0.8, 0.2, 0.1, 0.7, 0.6, 0.9]],
-    )  # the smallest come first
+    # The smallest come first.
+    keys, values = [[0.9, 0.1, 0.8, 0.2, 0.7]], [[0.8, 0.2, 0.1, 0.7, 0.6, 0.9]]
     tokens, targets = made(task, keys, values, [[0.0, 50.0, 40.0, 0.0]])  # places 1 and 2 of 4
     assert tokens == [[2, 8, 4, 7, 0, 0, 2, 0, 4, 0, 0, 0]]
     assert targets == [[".", ".", ".", ".", ".", ".", 8, ".", 7, ".", ".", "."]]
 
 
-def test_selective_copying_wants_the_data_in_order_at_the_markers() -> None:
+def test_selective_copying_wants_the_data_in_order_at_the_markers():
     task = SelectiveCopy(items=3).at(1, length=10, symbols=8, seeds=ANY)
     tokens, targets = made(task, [[5, 3, 5]], [[0.5, 0.1, 0.6, 0.7, 0.2, 0.8, 0.3]])
     assert tokens == [[0, 5, 0, 0, 3, 0, 5, 7, 7, 7]]
     assert targets == [[".", ".", ".", ".", ".", ".", ".", 5, 3, 5]]
 
 
-def test_induction_wants_what_followed_the_special_symbol() -> None:
+def test_induction_wants_what_followed_the_special_symbol():
     task = Induction().at(1, length=8, symbols=10, seeds=ANY)
     tokens, targets = made(task, [[4, 0, 3, 6, 6, 2, 1, 5]], [2])
     assert tokens == [[4, 0, 9, 6, 6, 2, 1, 9]]
@@ -97,15 +86,14 @@ def test_induction_wants_what_followed_the_special_symbol() -> None:
     ("hops", "expected"),
     [(1, [4, 4, 4, 1, 4, 2, 0]), (2, [4, 4, 4, 4, 4, 4, 1]), (3, [4, 4, 4, 4, 4, 4, 4])],
 )
-def test_khop_follows_the_last_occurrence(hops: int, expected: list[int]) -> None:
+def test_khop_follows_the_last_occurrence(hops, expected):
     task = Khop(hops=hops).at(1, length=7, symbols=5, seeds=ANY)
-    steps = [
-        [9, 1, 1, 2, 3, 2, 1]
-    ]  # from each symbol to the next, of 4 in a ring; the first is drawn by itself
+    # From each symbol to the next, of 4 in a ring; the first is drawn by itself.
+    steps = [[9, 1, 1, 2, 3, 2, 1]]
     assert made(task, steps, [[0]]) == ([[0, 1, 2, 0, 3, 1, 2]], [expected])
 
 
-def test_khop_never_repeats_a_symbol_at_once_and_draws_the_others_alike() -> None:
+def test_khop_never_repeats_a_symbol_at_once_and_draws_the_others_alike():
     """A repeated symbol would be its own target for every k."""
     tokens = drawn(Khop(hops=2).at(1, length=128, symbols=5, seeds=ANY), "train", 0, 500)[0]
     pairs = np.zeros((4, 4), dtype=int)
@@ -117,10 +105,9 @@ def test_khop_never_repeats_a_symbol_at_once_and_draws_the_others_alike() -> Non
 
 
 @pytest.mark.parametrize(("hops", "percent"), [(1, 32), (2, 48), (3, 27), (4, 31)])
-def test_what_the_symbol_at_hand_tells_is_what_khop_says_it_does(hops: int, percent: int) -> None:
-    tokens, targets = drawn(
-        Khop(hops=hops).at(1, length=128, symbols=5, seeds=ANY), "evaluate", 0, 5000
-    )
+def test_what_the_symbol_at_hand_tells_is_what_khop_says_it_does(hops, percent):
+    task = Khop(hops=hops).at(1, length=128, symbols=5, seeds=ANY)
+    tokens, targets = drawn(task, "evaluate", 0, 5000)
     counts = np.zeros((4, 5), dtype=int)
     np.add.at(counts, (tokens.ravel(), targets.ravel()), 1)
     assert round(100 * counts.max(axis=1).sum() / tokens.size) == percent
@@ -128,20 +115,19 @@ def test_what_the_symbol_at_hand_tells_is_what_khop_says_it_does(hops: int, perc
     assert f"{percent}%" in CAVEATS["khop"]
 
 
-def test_what_the_first_operator_tells_is_what_listops_says_it_does() -> None:
+def test_what_the_first_operator_tells_is_what_listops_says_it_does():
     """Within five standard deviations."""
     task, percent = ListOps().at(1, length=2000, symbols=16, seeds=ANY), 36
     tokens, targets = drawn(task, "evaluate", 0, 3000)
     counts = np.zeros((16, 10), dtype=int)
     np.add.at(counts, (tokens[:, 0], targets.max(axis=1)), 1)
-    assert counts.max(axis=1).sum() / len(tokens) == pytest.approx(
-        percent / 100, abs=5 * (0.36 * 0.64 / 3000) ** 0.5
-    )
+    right, spread = counts.max(axis=1).sum() / len(tokens), (0.36 * 0.64 / 3000) ** 0.5
+    assert right == pytest.approx(percent / 100, abs=5 * spread)
     assert f"is right for {percent}% at N = 2000" in (listops.__doc__ or "")
     assert f"{percent}% of the answers" in CAVEATS["listops"]
 
 
-def test_a_string_is_wanted_again_and_its_end_in_training_alone() -> None:
+def test_a_string_is_wanted_again_and_its_end_in_training_alone():
     task = StringCopy(letters=3).at(1, length=10, symbols=13, seeds=ANY)
     for stream, draws, end in (("train", [[3], [7, 2, 9]], 12), ("evaluate", [[7, 2, 9]], ".")):
         tokens, targets = made(task, *draws, stream=stream)
@@ -149,21 +135,17 @@ def test_a_string_is_wanted_again_and_its_end_in_training_alone() -> None:
         assert targets == [[".", ".", ".", ".", 7, 2, 9, end, ".", "."]]
 
 
-def test_listops_wants_the_value_at_the_end_of_the_expression() -> None:
+def test_listops_wants_the_value_at_the_end_of_the_expression():
     task = ListOps().at(1, length=10, symbols=16, seeds=ANY)
-    outer = [
-        MAX - MIN,
-        4,
-        [0.9, 0.9, 0.1, 0.9],
-        [2, 9, 5, 0],
-    ]  # operator, arguments, which are nested, their digits
+    # Operator, arguments, which are nested, their digits.
+    outer = [MAX - MIN, 4, [0.9, 0.9, 0.1, 0.9], [2, 9, 5, 0]]
     inner = [0, 2, [0.9, 0.9], [4, 7]]
     tokens, targets = made(task, *outer, *inner)
     assert tokens == [[MAX, 2, 9, MIN, 4, 7, END, 0, END, FILLER]]
     assert targets == [[".", ".", ".", ".", ".", ".", ".", ".", 9, "."]]
 
 
-def test_of_a_text_the_next_byte_is_wanted_everywhere(tmp_path: Path) -> None:
+def test_of_a_text_the_next_byte_is_wanted_everywhere(tmp_path):
     (tmp_path / "text").write_bytes(b"for i in range(10):\n" * 40)
     task = Bytes(data=str(tmp_path / "text")).at(1, length=7, symbols=256, seeds=ANY)
     tokens, targets = made(task, [0])
@@ -171,17 +153,15 @@ def test_of_a_text_the_next_byte_is_wanted_everywhere(tmp_path: Path) -> None:
     assert bytes(targets[0]) == b"or i in"
 
 
-def test_training_strings_are_of_every_length_and_scored_ones_of_the_longest() -> None:
+def test_training_strings_are_of_every_length_and_scored_ones_of_the_longest():
     task = StringCopy(letters=5).at(1, length=12, symbols=29, seeds=ANY)
-    lengths = {
-        stream: (task.sequences(generator(stream, 0, 0), 300, stream)[1] != IGNORED).sum(1) - ends
-        for stream, ends in (("train", 1), ("evaluate", 0))
-    }
-    assert set(lengths["train"]) == {1, 2, 3, 4, 5}
-    assert set(lengths["evaluate"]) == {5}
+    wanted = (drawn(task, stream, 0, 300)[1] for stream in ("train", "evaluate"))
+    trained, scored = ((targets != IGNORED).sum(1) for targets in wanted)
+    assert set(trained) == {2, 3, 4, 5, 6}  # the end among them
+    assert set(scored) == {5}
 
 
-def test_longer_strings_than_training_had_are_scored_as_well() -> None:
+def test_longer_strings_than_training_had_are_scored_as_well():
     task = StringCopy(letters=5).at(1, length=12, symbols=29, seeds=ANY)
     further = task.further()
     assert {size: one.length for size, one in further.items()} == {10: 22, 20: 42}
@@ -190,32 +170,26 @@ def test_longer_strings_than_training_had_are_scored_as_well() -> None:
 
 
 @given(data=st.data(), pairs=st.integers(1, 12), seed=st.integers(0, 1000))
-def test_mqar_is_solved_by_a_dictionary(data: st.DataObject, pairs: int, seed: int) -> None:
-    length, symbols = (
-        data.draw(st.integers(4 * pairs, 64)),
-        data.draw(st.integers(2 * pairs + 2, 64)),
-    )
+def test_mqar_is_solved_by_a_dictionary(data, pairs, seed):
+    length = data.draw(st.integers(4 * pairs, 64))
+    symbols = data.draw(st.integers(2 * pairs + 2, 64))
     task = Mqar(pairs=pairs).at(1, length=length, symbols=symbols, seeds=ANY)
-    tokens, targets = (
-        a[0].tolist() for a in task.sequences(generator("train", seed, 0), 1, "train")
-    )
+    sequences = task.sequences(generator("train", seed, 0), 1, "train")
+    tokens, targets = (array[0].tolist() for array in sequences)
     pairs_of = dict(zip(tokens[0 : 2 * pairs : 2], tokens[1 : 2 * pairs : 2], strict=True))
-    asked = [
-        (token, wanted) for token, wanted in zip(tokens, targets, strict=True) if wanted != IGNORED
-    ]
+    asked = [pair for pair in zip(tokens, targets, strict=True) if pair[1] != IGNORED]
     assert sorted(asked) == sorted(pairs_of.items())
     assert len(asked) == pairs
     assert all(0 < key < symbols // 2 <= value < symbols for key, value in asked)
     assert set(tokens[2 * pairs :]) <= {0, *pairs_of}
 
 
-def test_queries_come_early_as_zoologys_power_law_says() -> None:
+def test_queries_come_early_as_zoologys_power_law_says():
     first = query_places(generator("train", 0, 0), 20_000, 8, 1)[:, 0]
     weights = np.arange(1, 9) ** (0.01 - 1.0)
     expected = 20_000 * weights / weights.sum()
-    assert (
-        float(((np.bincount(first, minlength=8) - expected) ** 2 / expected).sum()) < 24.3
-    )  # chi-squared, 7, 0.1%
+    counts = np.bincount(first, minlength=8)
+    assert float(((counts - expected) ** 2 / expected).sum()) < 24.3  # chi-squared, 7, 0.1%
 
 
 @given(
@@ -224,13 +198,11 @@ def test_queries_come_early_as_zoologys_power_law_says() -> None:
     hops=st.integers(1, 4),
     seed=st.integers(0, 1000),
 )
-def test_khop_equals_the_definition_read_aloud(
-    length: int, symbols: int, hops: int, seed: int
-) -> None:
+def test_khop_equals_the_definition_read_aloud(length, symbols, hops, seed):
     tokens = generator("train", seed, 0).integers(symbols - 1, size=(1, length), dtype=np.int64)
     line = tokens[0].tolist()
 
-    def last(i: int) -> int:
+    def last(i):
         return max((j for j in range(1, i + 1) if line[j - 1] == line[i]), default=-1)
 
     expected = list(range(length))
@@ -240,19 +212,16 @@ def test_khop_equals_the_definition_read_aloud(
 
 
 @every_task
-def test_streams_never_share_a_sequence(task: Task) -> None:
+def test_streams_never_share_a_sequence(task):
     streams = ("train", "check", "evaluate", "trace")
-    seen = {
-        name: {line.tobytes() for i in range(25) for line in drawn(task, name, i, 2)[0]}
-        for name in streams
-    }
-    assert sum(map(len, seen.values())) == len(set().union(*seen.values())) == 50 * len(streams)
+    drawings = [drawn(task, name, i, 2)[0] for name in streams for i in range(25)]
+    seen = {line.tobytes() for tokens in drawings for line in tokens}
+    assert len(seen) == 50 * len(streams)
 
 
 @every_task
-def test_a_task_keeps_its_word(task: Task) -> None:
-    """Symbols within the vocabulary, as many supervised ones as it says, and the same again from
-    the same seed."""
+def test_a_task_keeps_its_word(task):
+    """Symbols in the vocabulary, as many supervised as it says, the same of the same seed."""
     tokens, targets = drawn(task, "evaluate", 3, 5)
     assert tokens.dtype == targets.dtype == np.int64
     assert tokens.shape == targets.shape == (5, task.length)
@@ -264,9 +233,8 @@ def test_a_task_keeps_its_word(task: Task) -> None:
 
 
 @every_task
-def test_chance_is_what_the_best_constant_guess_scores(task: Task) -> None:
-    """Within five standard deviations: what is wanted most often is wanted about as often as
-    `chance` says."""
+def test_chance_is_what_the_best_constant_guess_scores(task):
+    """Within five standard deviations."""
     wanted = np.concatenate([drawn(task, "evaluate", i, 50)[1] for i in range(10)])
     wanted = wanted[wanted != IGNORED]
     best = np.bincount(wanted).max() / len(wanted)
@@ -289,10 +257,65 @@ def test_chance_is_what_the_best_constant_guess_scores(task: Task) -> None:
         (StringCopy(letters=10), 20, 29, "letters is 10; accepted: 1 to 9 at length 20"),
         (StringCopy(letters=4), 20, 3, "symbols is 3; accepted: 4 to"),
         (ListOps(), 8, 16, "length is 8; accepted: 9 to"),
+        (Copy(distance=24), 24, 5, "distance is 24; accepted: 1 to 23 at length 24"),
     ],
 )
-def test_sizes_that_do_not_fit_are_refused(
-    task: Task, length: int, symbols: int, words: str
-) -> None:
+def test_sizes_that_do_not_fit_are_refused(task, length, symbols, words):
     with pytest.raises(InputError, match=words):
         task.at(1, length, symbols, ANY)
+
+
+NAMES = {MIN: "MIN", MAX: "MAX", MED: "MED", SM: "SM"}
+
+
+def parse(tokens):
+    """(value, tokens read, depth) of the expression at the start of `tokens`, by a stack."""
+    stack = []
+    deepest = 0
+    for place, token in enumerate(tokens):
+        if token in NAMES:
+            stack.append((NAMES[token], []))
+            deepest = max(deepest, len(stack))
+        elif token < 10:
+            stack[-1][1].append(token)
+        else:
+            assert token == END
+            name, arguments = stack.pop()
+            assert 2 <= len(arguments) <= 10
+            ranked, total = sorted(arguments), str(sum(arguments))
+            answers = {"MIN": ranked[0], "MAX": ranked[-1], "SM": int(total[-1])}
+            known = (answers | {"MED": int(statistics.median(ranked))})[name]
+            if not stack:
+                return known, place + 1, deepest
+            stack[-1][1].append(known)
+    raise AssertionError("the expression does not end")
+
+
+def test_every_answer_is_that_of_the_other_evaluator_and_every_tree_is_bounded():
+    task = ListOps().at(1, length=200, symbols=16, seeds=Seeds.of(0))
+    tokens, targets = task.sequences(generator("train", 0, 0), 60, "train")
+    for line, wanted in zip(tokens.tolist(), targets.tolist(), strict=True):
+        answer, used, depth = parse(line)
+        assert 50 < used <= 200
+        assert depth <= 9
+        assert set(line[used:]) <= {FILLER}
+        assert wanted[used - 1] == answer
+        assert [t for t in wanted if t != IGNORED] == [answer]
+
+
+def test_lra_lengths_are_500_to_2000():
+    task = ListOps().at(1, length=2000, symbols=16, seeds=Seeds.of(0))
+    sizes = (task.sequences(generator("train", 0, 0), 20, "train")[0] != FILLER).sum(1)
+    assert 500 < sizes.min() <= sizes.max() <= 2000
+
+
+def test_an_expression_that_outgrows_its_bound_is_given_up():
+    rng, met = np.random.default_rng(0), 0
+    for _ in range(300):
+        try:
+            tokens = []
+            draw(rng, tokens, 30)
+            assert len(tokens) <= 30
+        except TooLong:
+            met += 1
+    assert met > 0

@@ -1,25 +1,34 @@
-"""The registry: one line a model, a closed set of fields, and a sentence for every mistake in a
-line."""
+"""Models: a line of the registry, `new`, a class outside, and the short convolution."""
 
-from __future__ import annotations
-
-from typing import Any
+import os
+import subprocess
+import sys
+from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
+import torch
+from synthetic import row, table_of
 
+from baselines.parts.convolution import short_convolution
 from pointer.errors import InputError
-from workflow.bench import registry
+from pointer.trunk import LayerShape
+from workflow.bench import cli, config, new, outside, rates, registry
+from workflow.bench.cell import Cell, from_dict
+from workflow.bench.rows import contracts, provenance
+from workflow.bench.sources import ROOT, content_hash
+from workflow.report import estimates
 
 LINE = {"path": "baselines.mine:Mine", "cost": "linear", "position": "none", "citation": "me"}
 
 
-def test_the_entries_are_the_models() -> None:
+def test_the_entries_are_the_models():
     lines = registry.FILE.read_text(encoding="utf-8").splitlines()
     assert [line.removesuffix(":") for line in lines if line[:1].isalpha()] == registry.names()
 
 
 @pytest.mark.parametrize("name", registry.names())
-def test_every_entry_names_a_class_of_its_own_file_and_its_source(name: str) -> None:
+def test_every_entry_names_a_class_of_its_own_file_and_its_source(name):
     entry = registry.info(name)
     assert registry.load(name).__module__ == entry.path.partition(":")[0]
     assert "arXiv" in entry.citation or entry.kind == "control"
@@ -40,7 +49,7 @@ def test_every_entry_names_a_class_of_its_own_file_and_its_source(name: str) -> 
         ({"group": "mine"}, "group of model mine 'mine' is unknown. Known: field, own, paper"),
     ],
 )
-def test_a_mistake_in_a_line_is_named(changed: dict[str, Any], words: str) -> None:
+def test_a_mistake_in_a_line_is_named(changed, words):
     with pytest.raises(InputError, match=words) as caught:
         registry.entry("mine", {**LINE, **changed}, "here")
     assert "Change it in here" in str(caught.value)
@@ -49,7 +58,7 @@ def test_a_mistake_in_a_line_is_named(changed: dict[str, Any], words: str) -> No
 @pytest.mark.parametrize(
     "name", ["../../e", "", "*", "all", "control", "x; touch pwned", "a" * 41, "Mine"]
 )
-def test_a_name_that_no_path_or_tier_can_hold_is_refused(name: str) -> None:
+def test_a_name_that_no_path_or_tier_can_hold_is_refused(name):
     with pytest.raises(InputError, match="name of model") as caught:
         registry.entry(name, LINE, "here")
     assert repr(name) in str(caught.value)
@@ -67,13 +76,308 @@ def test_a_name_that_no_path_or_tier_can_hold_is_refused(name: str) -> None:
         ({"heads": 8}, "setting of pointer 'heads' is unknown"),
     ],
 )
-def test_a_setting_of_a_mixer_is_held_to_its_type(setting: dict[str, Any], words: str) -> None:
+def test_a_setting_of_a_mixer_is_held_to_its_type(setting, words):
     with pytest.raises(InputError, match=words):
         registry.build("pointer", symbols=20, length=64, mixer=setting)
 
 
-def test_a_line_that_is_no_mapping_is_named() -> None:
-    with pytest.raises(
-        InputError, match=r"model mine is .baselines\.mine:Mine.; accepted: \{path: "
-    ):
-        registry.entry("mine", "baselines.mine:Mine", "here")
+def test_a_line_that_is_no_mapping_is_named():
+    with pytest.raises(InputError, match=r"model mine is 'a\.b:C'; accepted: \{path: "):
+        registry.entry("mine", "a.b:C", "here")
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(registry, "FILE", tmp_path / "registry.yaml")
+    lines = "# above\nlinear-attention: {path: a.b:C}\nother: {path: a.b:C}\n"
+    registry.FILE.write_text(lines, encoding="utf-8")
+    (tmp_path / "chunks.py").touch()
+    monkeypatch.setattr(registry, "names", lambda: ["linear-attention", "other"])
+    return tmp_path
+
+
+def test_a_file_and_a_line_are_written_and_nothing_else_changes(folder):
+    before = registry.FILE.read_text(encoding="utf-8")
+    given = {"cost": "n log n", "position": "rotary", "citation": 'Me 2026, "It: works", arXiv 1'}
+    told = new.make("my_mixer", **given)
+    added = registry.FILE.read_text(encoding="utf-8").removeprefix(before)
+    assert added.startswith("\nmy_mixer:\n  path: ")
+    entry = registry._entries.__wrapped__  # what reads the file, without its cache
+    registry.FILE.write_text(added, encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(registry, "ROOT", folder)
+        found = entry()["my_mixer"]
+    assert {key: getattr(found, key) for key in given} == given
+    assert (found.path, found.group, found.kind) == ("baselines.my_mixer:MyMixer", "own", "model")
+    made = sorted(path.name for path in folder.iterdir())
+    assert made == ["chunks.py", "my_mixer.py", "registry.yaml"]
+    assert any("pointer-bench check my_mixer" in line for line in told)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("my-mixer", "such as my_mixer"),
+        ("../evil", "such as evil"),
+        ("", "starts with a letter"),
+        ("x" * 41, "at most 40"),
+        ("mïxer", "lower-case letters"),
+        ("lambda", "no keyword of Python"),
+        ("true", "no keyword of Python"),
+        ("null", "YAML reads as text"),
+        ("paper", "words of the config"),
+        ("chunks", "not taken"),
+        ("linear_attention", "not taken"),
+    ],
+)
+def test_a_name_that_cannot_be_is_refused_and_nothing_is_written(folder, name, words):
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    with pytest.raises(InputError, match=words) as caught:
+        new.make(name)
+    assert f" is {name!r}" in str(caught.value)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("cost", "cheap"), ("position", ""), ("citation", "a\nb")]
+)
+def test_a_bad_value_is_refused_and_nothing_is_written(folder, option, value):
+    with pytest.raises(InputError, match=f"{option} of model my_mixer"):
+        new.make("my_mixer", **{option: value})
+    assert not (folder / "my_mixer.py").exists()
+
+
+def test_a_registry_that_cannot_be_written_leaves_no_file(folder, monkeypatch):
+    full = Mock(side_effect=OSError("no space left on device"))
+    monkeypatch.setattr(new, "write_atomically", full)
+    with pytest.raises(OSError, match="no space"):
+        new.make("my_mixer")
+    assert sorted(path.name for path in folder.iterdir()) == ["chunks.py", "registry.yaml"]
+
+
+def test_the_command_tells_what_it_wrote(folder, capsys):
+    assert cli.main(["new", "my_mixer"]) == 0
+    assert capsys.readouterr().out.splitlines()[0].startswith(f"wrote {folder.name}/my_mixer.py")
+    assert cli.main(["new", "my_mixer"]) == 2
+    assert "not taken" in capsys.readouterr().err
+
+
+HERE = str(Path(__file__).parent)
+CODE = """
+from . import helper
+from ..common import value
+
+raise RuntimeError("this module must not run while planning")
+
+
+class Mine:
+    cost = "n log n"
+    citation: str = "Me 2026"
+    learned_positions = True
+    position = str("computed")
+"""
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A package of the user whose `theirs.sub.mine` imports its neighbours by relative names."""
+    folder = tmp_path / "theirs" / "sub"
+    folder.mkdir(parents=True)
+    (folder.parent / "common.py").write_text("value = 1\n")
+    (folder / "helper.py").write_text("")
+    (folder / "mine.py").write_text(CODE)
+    (folder.parent / "__init__.py").write_text("raise RuntimeError('nor may this')\n")
+    (folder / "__init__.py").touch()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    _forget()
+    yield folder
+    _forget()
+
+
+def _forget():
+    for cached in (registry._outside, provenance.source_hash):
+        cached.cache_clear()
+
+
+PATH = "theirs.sub.mine:Mine"
+NAME = f"mine={PATH}"
+
+
+def test_the_class_says_what_a_registry_line_says_and_is_not_run(package):
+    entry = registry.info(NAME)
+    assert (entry.name, entry.path) == ("mine", PATH)
+    assert (entry.cost, entry.citation) == ("n log n", "Me 2026")
+    assert entry.learned_positions
+    assert (entry.kind, entry.group, entry.trained) == ("model", "own", True)
+    assert entry.position == outside.DEFAULTS["position"]  # computed: only plain values are read
+    assert "theirs" not in sys.modules
+
+
+def test_its_own_package_is_part_of_its_sources(package):
+    files = {path.name for path in provenance.model_files(NAME)}
+    assert files == {"mine.py", "__init__.py", "helper.py", "common.py"}
+    before = provenance.source_hash(NAME, "copy", "copy")
+    (package.parent / "common.py").write_text("value = 2\n")
+    _forget()
+    assert provenance.source_hash(NAME, "copy", "copy") != before
+
+
+def test_a_row_names_the_model_its_path_and_the_hash_of_its_file(package):
+    cell = Cell.of("copy", NAME, distance=64)
+    known = provenance.identity(cell)
+    assert (known["model"], known["model_path"]) == ("mine", "theirs.sub.mine:Mine")
+    assert known["model_hash"] == content_hash([package / "mine.py"])
+    command = f"pointer-bench run --experiment copy --model {NAME} --lr 0.001 --distance 64"
+    assert known["command"] == command
+    assert from_dict(cell.to_dict()) == cell
+    assert cell.path.startswith("results/runs/copy/mine/d64-s0-")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("mine=theirs.sub.mine:Mien", "'Mien' is unknown. Did you mean 'Mine'"),
+        ("mine=theirs.sub.mien:Mine", r"module of model mine is 'theirs.sub.mien'; .*PYTHONPATH"),
+        ("mine=theirs.sub.mine", 'accepted: "package.module:Class"'),
+        ("mine=sys:Mine", "PYTHONPATH"),
+        ("=theirs.sub.mine:Mine", "name of model  is ''"),
+        ("../up=theirs.sub.mine:Mine", "name of model ../up is '../up'"),
+        ("pointer=theirs.sub.mine:Mine", "other than those of the suite"),
+        ("paper=theirs.sub.mine:Mine", "words of the config"),
+    ],
+)
+def test_a_mistake_is_named(package, name, words):
+    with pytest.raises(InputError, match=words):
+        registry.info(name)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("class Mine:\n    cost = 'cheap'\n", "cost of model mine 'cheap' is unknown"),
+        ("class Mine(:\n", "cannot be read as Python"),
+    ],
+)
+def test_a_file_that_says_what_cannot_be_is_named(package, text, words):
+    (package / "mine.py").write_text(text)
+    with pytest.raises(InputError, match=words):
+        registry.info(NAME)
+
+
+def cells(**added):
+    """The cells of the default tier with additions, one experiment."""
+    off = dict.fromkeys(("complexity", "efficiency", "interpretability"))
+    return config.cells(config.tier("default", {"distances": [512], "experiments": off, **added}))
+
+
+@pytest.mark.parametrize("key", ["models", "own_models"])
+def test_a_model_that_the_config_declares_joins_the_group_own(package, key):
+    before = {cell.model for cell in cells()}
+    after = {cell.model for cell in cells(**{key: {"mine": PATH}})}
+    assert after - before == {NAME}
+    assert before < after
+
+
+def test_a_declared_model_can_be_chosen_restricted_and_set_by_name(package):
+    declared = {"own_models": {"mine": PATH}, "models": ["mine"], "mixer": {"mine": {"k": 3}}}
+    declared |= {"controls": "none", "distances": [256, 512], "seeds": [0]}
+    declared["experiments"] = {"copy": {"restrict": {"n log n": {"distances": [512]}}}}
+    found = config.cells(config.tier("default", declared))
+    copies = [cell for cell in found if cell.experiment == "copy"]
+    assert [(cell.model, cell.x, cell.mixer) for cell in copies] == [(NAME, 512, {"k": 3})]
+
+
+@pytest.mark.parametrize(
+    ("added", "words"),
+    [
+        ({"models": {"mine": 3}}, "own_models.mine is 3; accepted: a valid string"),
+        ({"models": {"mine": "theirs.sub.mine:Mien"}}, "Did you mean 'Mine'"),
+        ({"models": {"mine": PATH}, "mixer": {"mien": {}}}, "Did you mean 'mine'"),
+        ({"experiments": {"copy": {"models": {"mine": "a:B"}}}}, "experiments.copy.models"),
+    ],
+)
+def test_a_mistake_in_the_config_is_named(package, added, words):
+    with pytest.raises(InputError, match=words):
+        config.tier("default", added)
+
+
+@pytest.mark.slow
+def test_a_row_of_a_model_outside_is_measured_as_any_other(tmp_path):
+    argv = ["run", "--experiment=complexity", "--model=mine=planted:Honest", "--length=32"]
+    argv += ["--threads=1", "--out"]
+    command = [sys.executable, "-m", "workflow.bench", *argv, str(tmp_path / "row.json")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([".", str(ROOT)])}
+    settings = {"capture_output": True, "text": True, "timeout": 300}
+    done = subprocess.run(command, cwd=HERE, env=environment, check=True, **settings)
+    assert done.stdout.startswith("complexity mine n32-s0: ok")
+
+
+SHAPE = LayerShape(32, 2, 32, 0, 2)
+OWN = ["deltanet", "gated-deltanet", "mamba2", "hyena"]
+MIXERS = [name for name in registry.names() if registry.info(name).trained]
+
+
+def mixer(name):
+    torch.manual_seed(3)
+    kind = registry.load(name)
+    return kind(SHAPE, kind.Settings()) if hasattr(kind, "Settings") else kind(SHAPE)
+
+
+def test_a_mixer_is_given_a_convolution_on_its_input():
+    given, plain, x = mixer("gla+convolution"), mixer("gla"), torch.randn(2, 9, 32)
+    expected, _ = plain(short_convolution(x, given.input_taps), None)
+    torch.testing.assert_close(given(x, None)[0], expected)
+
+
+@pytest.mark.parametrize("name", MIXERS)
+def test_only_a_mixer_without_taps_is_given_some(name):
+    added = "input_taps" in dict(mixer(f"{name}+convolution").named_parameters())
+    assert added == (name not in OWN)
+    without = dict(mixer(f"{name}+no-convolution").named_parameters())
+    assert without.keys() == dict(mixer(name).named_parameters()).keys() - {"taps"}
+
+
+@pytest.mark.parametrize("name", ["deltanet+no-convolution", "pointer+convolution"])
+def test_no_output_depends_on_a_later_input(name):
+    changed, x = mixer(name).eval(), torch.randn(1, 16, 32)
+    later = torch.cat([x[:, :9], torch.randn(1, 7, 32)], dim=1)
+    outputs = [changed(values, None)[0][:, :9] for values in (x, later)]
+    torch.testing.assert_close(*outputs)
+
+
+def test_a_cell_says_its_convolution_in_label_key_and_sources():
+    plain, given = (Cell.of("mqar", "gla", short_convolution=word) for word in ("source", "on"))
+    assert "convolution=on" in given.label()
+    assert plain.key() != given.key()
+    assert provenance.sources(plain) != provenance.sources(given)
+    assert contracts.path(given.built, {}).name == "gla+convolution.json"
+    assert given.resolved().resolved().model == "gla+convolution"
+
+
+def test_an_untrained_control_and_a_name_with_an_ending_are_refused():
+    with pytest.raises(InputError, match="chance has no mixer"):
+        Cell.of("copy", "chance", short_convolution="on")
+    with pytest.raises(InputError, match="--short-convolution"):
+        Cell.of("mqar", "gla+convolution")
+
+
+def test_a_tier_lists_what_every_model_is_run_with():
+    block = {"models": ["gla", "deltanet"], "short_convolutions": [False, "on"]}  # as YAML has off
+    tier = config.from_files((), {"tier": "mine", "experiments": {"mqar": block}})
+    cells = [cell for cell in config.cells(tier) if cell.experiment == "mqar"]
+    built = {cell.built for cell in cells if cell.model == "deltanet"}
+    assert built == {"deltanet+no-convolution", "deltanet+convolution"}
+
+
+def test_a_rate_is_that_of_the_model_with_its_convolution(monkeypatch):
+    found = {"mqar": {"6x256x8": {"gla": 0.01, "gla+convolution": 0.003}}}
+    monkeypatch.setattr(rates, "read", lambda: found)
+    for word, rate in {"source": 0.01, "on": 0.003, "off": 0.01}.items():
+        assert Cell.of("mqar", "gla", short_convolution=word).lr == rate
+
+
+def test_tables_name_the_convolution():
+    settings = {"mixer": {"rank": 8}, "short_convolution": "on"}
+    keys = {"model": "gla", "pairs": 4, "accuracy": 0.9, "tokens_used": 1000}
+    made = estimates.build(table_of([row(experiment="mqar", settings=settings, **keys)]))
+    assert set(made.loc[made["quantity"] == "accuracy", "variant"]) == {"rank=8, with convolution"}

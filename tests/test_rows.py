@@ -1,21 +1,20 @@
-"""Rows: what is written comes back, and nothing else does."""
-
-from __future__ import annotations
+"""Rows: what is written comes back, and nothing else; where a row comes from."""
 
 import json
 import math
 import os
 import re
+import shutil
 import subprocess
+import sys
 from collections import Counter
-from pathlib import Path
-from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
 from workflow.bench import rows
 from workflow.bench.cell import Cell
-from workflow.bench.rows import RowError, read_row, write_row
+from workflow.bench.rows import RowError, provenance, read_row, write_row
 from workflow.bench.rows.provenance import identity
 from workflow.bench.sources import ROOT
 
@@ -23,23 +22,8 @@ TIMES = {"started": "2026-01-01T00:00:00.000000+00:00", "ended": "2026-01-01T00:
 
 
 @pytest.fixture(scope="module")
-def row() -> dict[str, Any]:
+def row():
     return {**identity(Cell.of("copy", "chance")), **TIMES, "status": "ok", "accuracy": 0.05}
-
-
-def test_a_row_comes_back_as_it_was_written(tmp_path: Path, row: dict[str, Any]) -> None:
-    written = write_row(tmp_path / "deep" / "row.json", row)
-    assert read_row(tmp_path / "deep" / "row.json") == written
-    assert set(written) == set(rows.keys())
-
-
-def test_an_altered_row_is_refused(tmp_path: Path, row: dict[str, Any]) -> None:
-    path = tmp_path / "row.json"
-    content = write_row(path, row)
-    for key, value in {"accuracy": 0.99, "command": "", "settings": {}}.items():
-        path.write_text(json.dumps({**content, key: value}))
-        with pytest.raises(RowError, match="digest"):
-            read_row(path)
 
 
 @pytest.mark.parametrize(
@@ -55,46 +39,40 @@ def test_an_altered_row_is_refused(tmp_path: Path, row: dict[str, Any]) -> None:
         ({"schema": 99}, "schema is 99; accepted: 2"),
     ],
 )
-def test_what_the_schema_lacks_is_not_written(
-    tmp_path: Path, row: dict[str, Any], change: dict[str, Any], words: str
-) -> None:
+def test_what_the_schema_lacks_is_not_written(tmp_path, row, change, words):
     with pytest.raises(RowError, match=words):
         write_row(tmp_path / "row.json", {**row, **change})
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_does_not_apply_is_not_written(tmp_path: Path, row: dict[str, Any]) -> None:
-    written = write_row(tmp_path / "row.json", row)
+def test_a_row_comes_back_as_it_was_without_what_does_not_apply(tmp_path, row):
+    path = tmp_path / "deep" / "row.json"
+    written = write_row(path, row)
+    assert read_row(path) == written
+    assert set(written) == set(rows.keys())
     assert written["step_ms"] is written["peak_memory_bytes"] is None
     assert written["warnings"] == []
-    content = json.loads((tmp_path / "row.json").read_text())
+    content = json.loads(path.read_text())
     assert None not in content.values()
     assert content["task"] == {"name": "copy", "distance": 512}
     assert (content["axis"], content["x"]) == ("distance", 512)
 
 
-def test_rows_of_a_folder_are_read_from_files_and_from_lines(
-    tmp_path: Path, row: dict[str, Any]
-) -> None:
+def test_rows_of_a_folder_are_read_from_files_and_from_lines(tmp_path, row):
     (tmp_path / "a").mkdir()
     one = write_row(tmp_path / "a" / "lr0.001.json", row)
     (tmp_path / "a" / "lr0.001.trace.json").write_text("{}")
     two = rows.seal({**row, "seed": 1}, "here")
     (tmp_path / "rows.jsonl").write_text(f"{rows.as_json(two, file='copy/chance/d512-s1.json')}\n")
-    skipped: Counter[str] = Counter()
+    skipped = Counter()
     read = dict(rows.read_rows(tmp_path, skipped))
-    assert read == {
-        tmp_path / "a" / "lr0.001.json": one,
-        tmp_path / "copy" / "chance" / "d512-s1.json": two,
-    }
+    files = (tmp_path / "a" / "lr0.001.json", tmp_path / "copy" / "chance" / "d512-s1.json")
+    assert read == dict(zip(files, (one, two), strict=True))
     assert +skipped == Counter({"trace beside a row": 1})
 
 
-def test_rows_of_some_statuses_are_removed_as_the_docs_say(
-    tmp_path: Path, row: dict[str, Any]
-) -> None:
+def test_rows_of_some_statuses_are_removed_as_the_docs_say(tmp_path, row):
     command = re.search(r"^grep .*$", (ROOT / "docs" / "operations.md").read_text(), re.MULTILINE)
-    assert command is not None
     runs = tmp_path / "results" / "runs"
     for status in ("ok", "oom", "error"):
         made = write_row(runs / f"{status}.json", row | {"status": status})
@@ -105,32 +83,85 @@ def test_rows_of_some_statuses_are_removed_as_the_docs_say(
 
 
 @pytest.mark.parametrize("line", ["", "{", "[]", '{"file": "a.json"}'])
-def test_a_line_that_is_no_row_is_named(tmp_path: Path, row: dict[str, Any], line: str) -> None:
-    (tmp_path / "rows.jsonl").write_text(
-        f"{rows.as_json(rows.seal(row, 'here'), file='b.json')}\n{line}\n"
-    )
+def test_a_line_that_is_no_row_is_named(tmp_path, row, line):
+    good = rows.as_json(rows.seal(row, "here"), file="b.json")
+    (tmp_path / "rows.jsonl").write_text(f"{good}\n{line}\n")
     with pytest.raises(RowError, match=r"rows\.jsonl:2|a\.json"):
         rows.read_rows(tmp_path)
 
 
-def test_a_group_may_write_where_the_umask_says_so(tmp_path: Path, row: dict[str, Any]) -> None:
+def test_a_group_may_write_where_the_umask_says_so(tmp_path, row):
     before = os.umask(0o002)
     write_row(tmp_path / "row.json", row)
     os.umask(before)
     assert (tmp_path / "row.json").stat().st_mode & 0o777 == 0o664
 
 
-def test_an_interrupted_write_leaves_the_old_row(
-    tmp_path: Path, row: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupted_write_leaves_the_old_row(tmp_path, row, monkeypatch):
     path = tmp_path / "row.json"
     before = write_row(path, row)
 
-    def fail(*_: object) -> None:
-        raise OSError("no space left on device")
-
-    monkeypatch.setattr("os.replace", fail)
+    monkeypatch.setattr("os.replace", Mock(side_effect=OSError("no space left on device")))
     with pytest.raises(OSError, match="no space"):
         write_row(path, {**row, "accuracy": 0.5})
     assert read_row(path) == before
     assert [p.name for p in tmp_path.iterdir()] == ["row.json"]
+
+
+def test_a_gpu_is_hidden_where_the_user_hides_it(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    provenance.gpus.cache_clear()
+    assert "cuda" not in provenance.devices()
+    provenance.gpus.cache_clear()
+
+
+def test_a_users_git_variables_name_no_other_commit(tmp_path, monkeypatch):
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    ours = provenance.git_state.__wrapped__()
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / ".git"))
+    monkeypatch.setenv("GIT_WORK_TREE", str(tmp_path))
+    assert provenance.git_state.__wrapped__() == ours
+
+
+HASHES = """
+import json
+from workflow.bench.rows.provenance import shared_hash, source_hash
+hashes = {name: source_hash(name, "copy", "copy") for name in ("local", "gla", "pointer")}
+hashes |= {"shared": shared_hash("copy", "copy"), "timed": shared_hash("efficiency", "")}
+print(json.dumps(hashes))
+"""
+
+
+def test_the_source_hash_changes_with_what_makes_a_number_and_with_nothing_else(tmp_path):
+    root = tmp_path / "copy"
+    for folder in ("pointer", "baselines", "workflow"):
+        compiled = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / folder, root / folder, ignore=compiled)
+
+    def hashes():
+        command = [sys.executable, "-c", HASHES]
+        done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
+        return json.loads(done.stdout)
+
+    def changed(file):
+        path = root / file
+        path.write_text(path.read_text() + "\n# changed\n")
+        before.append(hashes())
+        return {name for name, value in before[-1].items() if value != before[-2][name]}
+
+    before = [hashes()]
+
+    copying = {"shared", "local", "gla", "pointer"}
+    assert changed("pointer/trunk.py") == {*copying, "timed"}
+    assert changed("pointer/content.py") == {"pointer"}
+    assert changed("pointer/select_fused.py") == {"pointer"}  # imported where it is needed
+    assert changed("workflow/bench/measure/learning.py") == copying
+    assert changed("workflow/bench/measure/timing.py") == {"timed"}
+    assert changed("workflow/bench/measure/pointers.py") == set()  # of other experiments
+    assert changed("workflow/bench/tasks/mqar.py") == set()
+    assert changed("workflow/bench/measure/contract.py") == set()  # only verdicts
+    assert changed("workflow/bench/tasks/copy.py") == {*copying, "timed"}
+    assert changed("baselines/local.py") == {"local"}
+    assert changed("baselines/longformer.py") == {"local"}  # which local imports
+    assert changed("workflow/report/__main__.py") == set()
+    assert changed("workflow/bench/rows/run.py") == set()

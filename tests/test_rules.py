@@ -20,11 +20,11 @@ from workflow.report.rules import (
 HOLDS, DIRECTION, FAILS, OPEN = Outcome
 
 
-def cell(low: float, high: float, runs: int = 3, **values: object) -> Cell:
-    return Cell("cell", (low + high) / 2, low, high, runs, **values)  # type: ignore[arg-type]
+def cell(low, high, runs=3, **values):
+    return Cell("cell", (low + high) / 2, low, high, runs, **values)
 
 
-def says(rule: Rule, *cells: Cell) -> list[Outcome]:
+def says(rule, *cells):
     return [outcome for _, outcome in rule.judge(cells)]
 
 
@@ -59,23 +59,20 @@ def says(rule: Rule, *cells: Cell) -> list[Outcome]:
         (Rule("includes", 0.05), 0.06, 0.07, FAILS),
     ],
 )
-def test_a_rule_judges_the_interval_not_the_value(
-    rule: Rule, low: float, high: float, outcome: Outcome
-) -> None:
+def test_a_rule_judges_the_interval_not_the_value(rule, low, high, outcome):
     assert says(rule, cell(low, high)) == [outcome]
 
 
-def test_too_few_runs_stay_open_unless_the_value_is_exact() -> None:
+def test_too_few_runs_stay_open_unless_the_value_is_exact():
     assert says(Rule("at least", 2.0), cell(3.0, 3.1, runs=2)) == [OPEN]
     assert says(Rule("at least", 2.0), exactly("counted", 3.0)) == [HOLDS]
     assert says(Rule("at least", 2.0), missing("gone", "oom")) == [OPEN]
     assert says(Rule("at least", 2.0), Cell("no bounds", 3.0, math.nan, math.nan, 3)) == [OPEN]
 
 
-def test_without_a_value_the_papers_figure_of_the_cell_is_asked_for() -> None:
-    assert says(
-        Rule("within", margin=0.1), cell(0.99, 1.01, paper=1.0), cell(0.99, 1.01, paper=2.0)
-    ) == [HOLDS, FAILS]
+def test_without_a_value_the_papers_figure_of_the_cell_is_asked_for():
+    near, far = (cell(0.99, 1.01, paper=paper) for paper in (1.0, 2.0))
+    assert says(Rule("within", margin=0.1), near, far) == [HOLDS, FAILS]
     assert says(Rule("within"), cell(0.9, 1.1)) == [OPEN]  # the paper gives no figure here
 
 
@@ -93,7 +90,7 @@ def test_without_a_value_the_papers_figure_of_the_cell_is_asked_for() -> None:
         ([], Verdict.NOT_TESTABLE),
     ],
 )
-def test_cells_become_one_verdict(outcomes: list[Outcome], verdict: Verdict) -> None:
+def test_cells_become_one_verdict(outcomes, verdict):
     assert combine(outcomes) == verdict
 
 
@@ -102,7 +99,7 @@ OUTCOMES = st.lists(st.sampled_from(list(Outcome)), min_size=1, max_size=6)
 
 
 @given(OUTCOMES, st.integers(0, 5))
-def test_a_cell_that_opens_never_strengthens_a_verdict(outcomes: list[Outcome], place: int) -> None:
+def test_a_cell_that_opens_never_strengthens_a_verdict(outcomes, place):
     place %= len(outcomes)
     if outcomes[place] == HOLDS:
         opened = [*outcomes[:place], OPEN, *outcomes[place + 1 :]]
@@ -110,12 +107,12 @@ def test_a_cell_that_opens_never_strengthens_a_verdict(outcomes: list[Outcome], 
 
 
 @given(st.lists(OUTCOMES, min_size=1, max_size=3))
-def test_a_machine_that_decides_nothing_changes_nothing(machines: list[list[Outcome]]) -> None:
+def test_a_machine_that_decides_nothing_changes_nothing(machines):
     verdicts = [combine(outcomes) for outcomes in machines]
     assert over_machines([*verdicts, Verdict.INCONCLUSIVE]) == over_machines(verdicts)
 
 
-def test_machines_that_disagree_hold_in_part() -> None:
+def test_machines_that_disagree_hold_in_part():
     yes, no, undecided = Verdict.REPRODUCED, Verdict.NOT_REPRODUCED, Verdict.INCONCLUSIVE
     assert over_machines([yes, yes, undecided]) == yes
     assert over_machines([yes, no]) == Verdict.PARTIALLY

@@ -1,8 +1,5 @@
 """However the child ends, there is a row that says so; a finished row is left as it is."""
 
-from __future__ import annotations
-
-import hashlib
 import os
 import signal
 import subprocess
@@ -10,17 +7,17 @@ import sys
 import textwrap
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from workflow.bench.cell import Cell
 from workflow.bench.outcomes import StoppedError
-from workflow.bench.rows import child, contracts, provenance, read_row, run, write_row
+from workflow.bench.rows import child, contracts, provenance, run, write_row
 
-BEFORE = (
-    "import json, os, signal, sys, time\nfrom pathlib import Path\nresult = Path(sys.argv[2])\n"
-)
+BEFORE = """import json, os, signal, sys, time
+from pathlib import Path
+result = Path(sys.argv[2])
+"""
 # nohup and `&` have them ignored
 UNIGNORED = "[signal.signal(s, signal.SIG_DFL) for s in (signal.SIGINT, signal.SIGHUP)]"
 START = "result.write_text(json.dumps({'kind': 'started'}))\n"
@@ -30,18 +27,17 @@ result.write_text(json.dumps({'kind': 'ok', 'rows': rows}))
 """
 
 
-def done(**row: Any) -> str:
-    """The statement of a worker that measured one row."""
+def done(**row):
     return f"result.write_text(json.dumps({{'kind': 'ok', 'rows': [{row}]}}))"
 
 
-def ended(kind: str, message: str) -> str:
+def ended(kind, message):
     """The statements of a worker that ends without a row."""
     result = {"kind": kind, "message": message}
     return f"result.write_text(json.dumps({result})); sys.exit(1)"
 
 
-def measured(tmp_path: Path, body: str, **settings: Any) -> dict[str, Any]:
+def measured(tmp_path, body, **settings):
     """A row made by a worker with this body; it is fit to be written, whatever its status."""
     script = tmp_path / "worker.py"
     script.write_text(BEFORE + textwrap.dedent(body))
@@ -52,14 +48,13 @@ def measured(tmp_path: Path, body: str, **settings: Any) -> dict[str, Any]:
     return write_row(tmp_path / "row.json", row)
 
 
-def test_a_result_becomes_a_row_with_its_origin(tmp_path: Path) -> None:
+def test_a_result_becomes_a_row_with_its_origin(tmp_path):
     row = '{"accuracy": 0.5, "loss": NaN, "status": "ok"}'
     body = f'result.write_text(\'{{"kind": "ok", "rows": [{row}]}}\')'
     row = measured(tmp_path, body)
     assert (row["status"], row["accuracy"], row["loss"], row["reason"]) == ("ok", 0.5, None, None)
-    assert row["command"].endswith(
-        "--experiment copy --model chance --lr 0.001 --memory-limit-bytes 1073741824"
-    )
+    options = "--experiment copy --model chance --lr 0.001 --memory-limit-bytes 1073741824"
+    assert row["command"].endswith(options)
     assert (row["length"], row["x"], row["chance"]) == (640, 512, 0.05)
 
 
@@ -77,25 +72,21 @@ BAD_ENDS = [
 
 
 @pytest.mark.parametrize(("body", "status", "reason"), BAD_ENDS)
-def test_a_bad_end_has_a_status_and_a_reason(
-    tmp_path: Path, body: str, status: str, reason: str
-) -> None:
+def test_a_bad_end_has_a_status_and_a_reason(tmp_path, body, status, reason):
     row = measured(tmp_path, body)
     assert row["status"] == status
     assert reason in row["reason"]
     assert row["steps"] == (3 if status == "diverged" else None)
 
 
-def kills(monkeypatch: pytest.MonkeyPatch, *counts: int | None) -> None:
+def kills(monkeypatch, *counts):
     """The kernel's count of processes that it killed for want of memory, at each reading."""
     left = list(counts)
     monkeypatch.setattr(child, "memory_kills", lambda: left.pop(0))
 
 
 @pytest.mark.parametrize("counts", [(3, 4), (None, None)], ids=["counted", "not counted here"])
-def test_a_kill_by_the_kernel_is_want_of_memory(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, counts: tuple[int | None, int | None]
-) -> None:
+def test_a_kill_by_the_kernel_is_want_of_memory(tmp_path, monkeypatch, counts):
     kills(monkeypatch, *counts)
     row = measured(tmp_path, "os.kill(os.getpid(), signal.SIGKILL)")
     assert row["status"] == "oom"
@@ -103,20 +94,18 @@ def test_a_kill_by_the_kernel_is_want_of_memory(
 
 
 @pytest.mark.parametrize("name", ["SIGKILL", "SIGTERM", "SIGINT", "SIGHUP"])
-def test_a_kill_by_somebody_is_no_result(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
+def test_a_kill_by_somebody_is_no_result(tmp_path, monkeypatch, name):
     kills(monkeypatch, 3, 3)
     with pytest.raises(StoppedError, match=f"ended by {name}.*no row was written"):
         measured(tmp_path, f"{UNIGNORED}; os.kill(os.getpid(), signal.{name})")
 
 
-def test_a_full_disk_is_no_result(tmp_path: Path) -> None:
+def test_a_full_disk_is_no_result(tmp_path):
     with pytest.raises(OSError, match="No space left on device"):
         measured(tmp_path, ended("full", ""))
 
 
-def test_rows_that_a_killed_child_had_finished_are_kept(tmp_path: Path) -> None:
+def test_rows_that_a_killed_child_had_finished_are_kept(tmp_path):
     body = "rows = [{'status': 'ok', 'steps': 1}]; "
     body += "result.write_text(json.dumps({'kind': 'started', 'rows': rows})); sys.exit(3)"
     (tmp_path / "worker.py").write_text(BEFORE + body)
@@ -127,7 +116,7 @@ def test_rows_that_a_killed_child_had_finished_are_kept(tmp_path: Path) -> None:
     assert second["reason"] == "ended with exit code 3"
 
 
-def test_a_timeout_kills_the_whole_group(tmp_path: Path) -> None:
+def test_a_timeout_kills_the_whole_group(tmp_path):
     body = f"{START}child = os.fork()\npids = Path(sys.argv[1]).with_name('pids')\n"
     body += "pids.open('a').write(f'{os.getpid()} ')\ntime.sleep(60)"
     began = time.monotonic()
@@ -139,15 +128,14 @@ def test_a_timeout_kills_the_whole_group(tmp_path: Path) -> None:
     assert not any(_alive(int(pid)) for pid in pids)
 
 
-def test_waiting_for_the_lock_is_no_run_time(tmp_path: Path) -> None:
+def test_waiting_for_the_lock_is_no_run_time(tmp_path):
     assert measured(tmp_path, "time.sleep(2.5)\n" + START + OK, timeout_s=1)["status"] == "ok"
 
 
-def test_an_interrupted_supervisor_leaves_no_worker_behind(tmp_path: Path) -> None:
+def test_an_interrupted_supervisor_leaves_no_worker_behind(tmp_path):
     worker = tmp_path / "worker.py"
-    worker.write_text(
-        BEFORE + f"Path({str(tmp_path / 'pid')!r}).write_text(str(os.getpid()))\ntime.sleep(60)"
-    )
+    noted = f"Path({str(tmp_path / 'pid')!r}).write_text(str(os.getpid()))\ntime.sleep(60)"
+    worker.write_text(BEFORE + noted)
     for number, code in ((signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)):
         (tmp_path / "pid").unlink(missing_ok=True)
         command = [sys.executable, "-c", PARENT, str(worker)]
@@ -172,7 +160,7 @@ sys.exit(cli.main(["run", "--experiment", "copy", "--model", "chance"]))
 """
 
 
-def _alive(pid: int) -> bool:
+def _alive(pid):
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -181,7 +169,7 @@ def _alive(pid: int) -> bool:
     return status.exists() and "(zombie)" not in status.read_text()
 
 
-def _eventually(ask: Any) -> Any:
+def _eventually(ask):
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
         try:
@@ -194,14 +182,12 @@ def _eventually(ask: Any) -> Any:
     raise AssertionError("never came true")
 
 
-def test_stderr_of_the_worker_is_passed_on(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_stderr_of_the_worker_is_passed_on(tmp_path, capfd):
     measured(tmp_path, "print('half done', file=sys.stderr)\n" + OK)
     assert "half done" in capfd.readouterr().err
 
 
-def test_a_hard_limit_below_the_machines_memory_is_kept(tmp_path: Path) -> None:
+def test_a_hard_limit_below_the_machines_memory_is_kept(tmp_path):
     code = (
         "import resource, sys; from pathlib import Path; from workflow.bench.rows import child;"
         "resource.setrlimit(resource.RLIMIT_DATA, (2**30, 2**30));"
@@ -212,9 +198,7 @@ def test_a_hard_limit_below_the_machines_memory_is_kept(tmp_path: Path) -> None:
     assert (done.stdout, done.stderr) == ("0\n", "")
 
 
-def test_the_cell_alone_says_how_many_threads_numba_has(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_cell_alone_says_how_many_threads_numba_has(tmp_path, monkeypatch):
     monkeypatch.setenv("NUMBA_NUM_THREADS", "1")
     body = """
     row = {"status": "ok", "warnings": [os.environ.get("NUMBA_NUM_THREADS", "free")]}
@@ -227,15 +211,12 @@ CELL = Cell.of("copy", "chance")
 TIMES = {"started": "2026-01-01T00:00:00.000000+00:00", "ended": "2026-01-01T00:00:01.000000+00:00"}
 
 
-def put(path: Path, **changes: Any) -> dict[str, Any]:
-    return run.write(
-        {**provenance.identity(CELL), **TIMES, "status": "ok", "files": None, **changes},
-        path.parent,
-        path,
-    )
+def put(path, **changes):
+    row = {**provenance.identity(CELL), **TIMES, "status": "ok", "files": None, **changes}
+    return run.write(row, path.parent, path)
 
 
-def test_what_may_change_is_tried_again(tmp_path: Path) -> None:
+def test_what_may_change_is_tried_again(tmp_path):
     statuses = ("ok", "oom", "unsupported", "diverged", "error", "timeout")
     for status in statuses:
         put(tmp_path / f"{status}.json", status=status, reason="because")
@@ -243,9 +224,7 @@ def test_what_may_change_is_tried_again(tmp_path: Path) -> None:
     assert left == ["ok", "oom", "unsupported", "diverged"]
 
 
-def test_a_row_of_another_cell_or_of_other_sources_is_measured_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_row_of_another_cell_or_of_other_sources_is_measured_again(tmp_path, monkeypatch):
     path = tmp_path / "row.json"
     assert put(path) == run.kept(CELL, path)
     assert run.kept(CELL.model_copy(update={"seed": 1}), path) is None
@@ -256,20 +235,7 @@ def test_a_row_of_another_cell_or_of_other_sources_is_measured_again(
     assert run.kept(CELL, path) is None
 
 
-def test_files_of_a_row_go_where_it_goes(tmp_path: Path) -> None:
-    (tmp_path / "weights.safetensors").write_bytes(b"w")
-    out = tmp_path / "deep" / "d512-s0-ab.json"
-    row = {**provenance.identity(CELL), **TIMES, "status": "ok"}
-    row["files"] = {"weights": "weights.safetensors"}
-    sealed = run.write(row, tmp_path, out)
-    assert (tmp_path / "deep" / "d512-s0-ab.weights.safetensors").read_bytes() == b"w"
-    assert read_row(out) == sealed
-    assert sealed["files_sha256"] == {"weights": hashlib.sha256(b"w").hexdigest()}
-
-
-def test_a_checkpoint_outlives_a_killed_process_but_not_its_sources(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_checkpoint_outlives_a_killed_process_but_not_its_sources(tmp_path, monkeypatch):
     out = tmp_path / "row.json"
     for sources, left in (("a", False), ("a", True), ("b", False), ("a", False)):
         monkeypatch.setattr(provenance, "source_hash", lambda *_, sources=sources: sources)
@@ -281,9 +247,7 @@ def test_a_checkpoint_outlives_a_killed_process_but_not_its_sources(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_model_that_fails_its_contract_gets_no_number_whatever_is_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_model_that_fails_its_contract_gets_no_number_whatever_is_there(tmp_path, monkeypatch):
     made = {**provenance.identity(CELL), **TIMES, "status": "ok"}
     made |= {"accuracy": 1.0, "n_evaluated": 10}
     monkeypatch.setattr(run, "run", lambda *_: [run.complete(made)])
@@ -297,9 +261,7 @@ def test_a_model_that_fails_its_contract_gets_no_number_whatever_is_there(
     assert [path.name for path in tmp_path.iterdir()] == ["row.json"]
 
 
-def test_the_deadline_skips_an_optional_row_and_the_next_run_makes_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_deadline_skips_an_optional_row_and_the_next_run_makes_it(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     cell, out = Cell.of("copy", "chance", tokens=0, distance=4, evaluate_symbols=10), Path("r.json")
     monkeypatch.setenv(run.DEADLINE, "0")

@@ -1,12 +1,10 @@
 """Sessions in the plan and in files: who is timed with whom, one file of rows, tried again."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
+import synthetic
 
 from workflow.bench import config
 from workflow.bench.cell import Cell
@@ -14,27 +12,24 @@ from workflow.bench.outcomes import DISTURBED
 from workflow.bench.rows import child, contracts, provenance, read_rows, row_texts, run, timed
 from workflow.bench.sessions import Session, by_file, with_twin
 
-TIER: dict[str, Any] = {
-    "tier": "t",
-    "devices": ["cpu"],
-    "lengths": [64],
-    "models": ["pointer", "transformer", "longformer"],
-    "experiments": {"efficiency": {"repeats": 2, "variants": {"pointer": [{"k": 5}]}}},
-}
+TIER = {"tier": "t", "devices": ["cpu"], "lengths": [64]}
+TIER["models"] = ["pointer", "transformer", "longformer"]
+TIER["experiments"] = {"efficiency": {"repeats": 2, "variants": {"pointer": [{"k": 5}]}}}
 OWN = {"mine": "baselines.local:LocalAttention"}
 CELLS = [Cell.of("efficiency", name, length=64) for name in ("pointer", "identity", "uniform")]
 
 
-def sessions(**changes: Any) -> dict[str, list[str]]:
+def sessions(**changes):
     """The members of each session by its file."""
+
+    def name(cell):
+        return cell.model.partition("=")[0] + " twin" * cell.twin
+
     planned = by_file(config.cells({**TIER, **changes}))
-    return {
-        path: [cell.model.partition("=")[0] + " twin" * cell.twin for cell in cells]
-        for path, cells in planned.items()
-    }
+    return {path: list(map(name, cells)) for path, cells in planned.items()}
 
 
-def test_a_session_is_one_file_of_the_papers_models_and_a_twin() -> None:
+def test_a_session_is_one_file_of_the_papers_models_and_a_twin():
     members = ["pointer", "pointer twin", "pointer", "transformer", "longformer"]
     assert list(sessions().values()) == [members, members]
     first, second = sessions()
@@ -43,7 +38,7 @@ def test_a_session_is_one_file_of_the_papers_models_and_a_twin() -> None:
     assert first.endswith(".jsonl")
 
 
-def test_a_model_of_the_user_joins_a_session_of_its_own_and_leaves_the_papers() -> None:
+def test_a_model_of_the_user_joins_a_session_of_its_own_and_leaves_the_papers():
     before, after = sessions(), sessions(own_models=OWN, models=[*TIER["models"], "mine", "gla"])
     assert before.items() <= after.items()
     added = [path for path in after if path not in before]
@@ -53,7 +48,7 @@ def test_a_model_of_the_user_joins_a_session_of_its_own_and_leaves_the_papers() 
     assert [path.rpartition("/")[2][:8] for path in added][:2] == ["gla-n64-", "mine-n64"]
 
 
-def test_the_command_names_the_members_with_their_settings() -> None:
+def test_the_command_names_the_members_with_their_settings():
     cells = [*CELLS[:1], Cell.of("efficiency", "pointer", length=64, mixer={"candidates": "a b"})]
     assert Session(with_twin(cells)).argv() == [
         "--length", "64", "pointer", """pointer 'candidates="a b"'""",
@@ -63,11 +58,11 @@ def test_the_command_names_the_members_with_their_settings() -> None:
 class Worker:
     """Stands in for the worker: models that kill it, and sessions that are disturbed."""
 
-    def __init__(self, disturbed: int = 0, deadly: tuple[str, ...] = ()) -> None:
+    def __init__(self, disturbed=0, deadly=()):
         self.left, self.deadly = disturbed, deadly
-        self.asked: list[list[str]] = []
+        self.asked = []
 
-    def __call__(self, request: Any, folder: Path, **_: Any) -> child.Ending:
+    def __call__(self, request, folder, **_):
         names = [cell["model"] for cell in request["cells"]]
         self.asked.append(names)
         for at, name in enumerate(names):
@@ -80,15 +75,15 @@ class Worker:
 
 
 @pytest.fixture
-def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+def written(tmp_path, monkeypatch):
     """Return a function that times CELLS with a worker and returns the rows that are then there."""
-    broken: list[str] = []
+    broken = []
 
-    def verdict(model: str, *_: Any) -> contracts.Verdict:
+    def verdict(model, *_):
         checks = [("causal", False, "leaks")] if model in broken else []
         return contracts.Verdict(model, {}, "", "error" if checks else "ok", checks)
 
-    def time(worker: Worker, keep: bool = False, refused: str = "") -> list[dict[str, Any]]:
+    def time(worker, keep=False, refused=""):
         broken[:] = [refused]
         monkeypatch.setattr(child, "execute", worker)
         timed.rows_of(SESSION, tmp_path / Path(SESSION.path).name, keep=keep)
@@ -101,7 +96,7 @@ def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 SESSION = Session(with_twin(CELLS))
 
 
-def test_the_rows_of_a_session_are_lines_of_one_file(written: Any, tmp_path: Path) -> None:
+def test_the_rows_of_a_session_are_lines_of_one_file(written, tmp_path):
     rows = written(Worker())
     assert sorted((row["model"], row["settings"]["twin"]) for row in rows) == [
         ("identity", False), ("pointer", False), ("pointer", True), ("uniform", False),
@@ -116,7 +111,7 @@ def test_the_rows_of_a_session_are_lines_of_one_file(written: Any, tmp_path: Pat
     assert len(paths) == 4
 
 
-def test_a_model_that_kills_the_process_has_a_row_and_the_others_their_times(written: Any) -> None:
+def test_a_model_that_kills_the_process_has_a_row_and_the_others_their_times(written):
     worker = Worker(deadly=("identity",))
     rows = written(worker)
     first, again = worker.asked
@@ -127,7 +122,7 @@ def test_a_model_that_kills_the_process_has_a_row_and_the_others_their_times(wri
     assert status["pointer"] == status["uniform"] == ("ok", [1.0, 2.0])
 
 
-def test_a_model_that_fails_its_contract_is_not_timed(written: Any) -> None:
+def test_a_model_that_fails_its_contract_is_not_timed(written):
     worker = Worker()
     rows = written(worker, refused="uniform")
     assert worker.asked == [["pointer", "pointer", "identity"]]
@@ -136,18 +131,14 @@ def test_a_model_that_fails_its_contract_is_not_timed(written: Any) -> None:
 
 
 @pytest.mark.parametrize(("disturbed", "attempts"), [(0, [0]), (1, [0, 1]), (5, [0, 1])])
-def test_a_disturbed_session_is_repeated_once_and_both_are_kept(
-    written: Any, disturbed: int, attempts: list[int]
-) -> None:
+def test_a_disturbed_session_is_repeated_once_and_both_are_kept(written, disturbed, attempts):
     rows = written(Worker(disturbed))
     assert sorted(row["attempt"] for row in rows if row["model"] == "identity") == attempts
     last = [row for row in rows if row["attempt"] == attempts[-1]]
     assert {timed.disturbed(row) for row in last} == {disturbed > len(attempts) - 1}
 
 
-def test_a_finished_session_is_kept_until_its_sources_change(
-    written: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_finished_session_is_kept_until_its_sources_change(written, monkeypatch):
     worker = Worker()
     rows = written(worker)
     assert written(worker, keep=True) == rows
@@ -157,9 +148,7 @@ def test_a_finished_session_is_kept_until_its_sources_change(
     assert len(worker.asked) == 2
 
 
-def test_a_session_with_an_error_or_without_a_row_is_timed_again(
-    written: Any, tmp_path: Path
-) -> None:
+def test_a_session_with_an_error_or_without_a_row_is_timed_again(written, tmp_path):
     written(Worker())
     (file,) = tmp_path.iterdir()
     lines = file.read_text().splitlines()
@@ -171,9 +160,7 @@ def test_a_session_with_an_error_or_without_a_row_is_timed_again(
     assert len(timed.kept(SESSION, file)) == 4
 
 
-def test_one_model_is_timed_beside_its_twin(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_one_model_is_timed_beside_its_twin(tmp_path, monkeypatch):
     passed = contracts.Verdict("pointer", {}, "", "ok", [])
     monkeypatch.setattr(contracts, "verdict", lambda *_: passed)
     worker = Worker()
@@ -182,3 +169,15 @@ def test_one_model_is_timed_beside_its_twin(
     assert worker.asked == [["pointer", "pointer"]]
     assert (row["settings"]["twin"], row["rounds_ms"]) == (False, [1.0, 2.0])
     assert json.loads((tmp_path / "row.json").read_text())["session"] == row["session"]
+
+
+def test_a_session_tells_its_ratios_beside_the_papers():
+    plain = {"mixer": {}, "twin": False}
+    steps = {"transformer": 300.0, "pointer-formula": 200.0, "pointer": 100.0}
+    rows = [synthetic.timed(name, 2048, ms, settings=plain) for name, ms in steps.items()]
+    rows.append(synthetic.twin("pointer", 2048, 1.0))
+    assert timed.ratios(rows) == [
+        "N=2048: pointer-formula trains 1.50x as fast as transformer (paper 2.45x)",
+        "N=2048: pointer trains 3.00x as fast as transformer",
+    ]
+    assert timed.ratios(rows[1:]) == []

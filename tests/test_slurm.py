@@ -1,12 +1,7 @@
-"""The same rows from a real Slurm of one node as from this machine, and what the profiles ask of
-their engines."""
-
-from __future__ import annotations
+"""The same rows from a real Slurm of one node as from this machine."""
 
 import subprocess
 import sys
-from collections.abc import Iterator
-from pathlib import Path
 
 import pipelines
 import pytest
@@ -19,12 +14,10 @@ PROFILE = sources.ROOT / "profiles" / "slurm"
 
 
 @pytest.fixture
-def slurm() -> Iterator[None]:
-    """Start Slurm, and stop it afterwards."""
+def slurm():
     script = sources.ROOT / ".ci" / "slurm"
-    started = subprocess.run(
-        ["bash", script, "start"], capture_output=True, text=True, timeout=60, check=False
-    )
+    settings = {"capture_output": True, "text": True, "timeout": 60, "check": False}
+    started = subprocess.run(["bash", script, "start"], **settings)
     try:
         assert started.returncode == 0, started.stderr
         yield
@@ -34,9 +27,7 @@ def slurm() -> Iterator[None]:
 
 @pytest.mark.slurm
 @pytest.mark.slow
-def test_slurm_makes_the_rows_that_this_machine_makes(
-    tmp_path: Path, undisturbed: Path, slurm: None
-) -> None:
+def test_slurm_makes_the_rows_that_this_machine_makes(tmp_path, undisturbed, slurm):
     if " " in sys.executable:
         pytest.skip(f"the Slurm plugin passes Python's path unquoted: {sys.executable}")
     folder = pipelines.new_folder(tmp_path / "slurm", undisturbed / pipelines.CONTRACTS)
@@ -57,7 +48,7 @@ def test_slurm_makes_the_rows_that_this_machine_makes(
         assert all(f" OverSubscribe={share} " in line for line in lines)
 
 
-def test_a_job_names_its_node(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_names_its_node(monkeypatch):
     monkeypatch.delenv("SLURMD_NODENAME", raising=False)
     here = provenance.machine_label("cpu")
     monkeypatch.setenv("SLURMD_NODENAME", "node7")
@@ -65,7 +56,7 @@ def test_a_job_names_its_node(monkeypatch: pytest.MonkeyPatch) -> None:
     assert provenance.machine_label("cpu", "my cluster") == "node7: my cluster"
 
 
-def test_the_profile_plans_the_same_rows(tmp_path: Path) -> None:
+def test_the_profile_plans_the_same_rows(tmp_path):
     settings = yaml.safe_load((PROFILE / "config.yaml").read_text())
     assert settings["executor"] == "slurm"
     assert settings["default-resources"]["mem_mb"] >= 4000

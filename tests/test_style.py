@@ -1,22 +1,19 @@
-"""Is the code formatted, typed and linted, do quick commands load nothing heavy, and does nothing
-run code from data?"""
-
-from __future__ import annotations
+"""Code is formatted, typed, linted, small enough to read, and imports go down."""
 
 import ast
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
+import networkx
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PYTHON = (sys.executable, "-m")
 PACKAGES = ("pointer", "baselines", "workflow")
-QUICK = ("cell", "config", "rows", "rows.run", "rows.verify", "cli")
+QUICK = ("cell", "config", "grid", "rows", "rows.run", "rows.verify", "cli")
 # ruff holds the rest of what runs code from data: eval, exec, pickle, marshal, unsafe YAML.
 FORBIDDEN = (
     r"__import__\(|torch\.load\(|os\.system\(|shell=True|allow_pickle=True"
@@ -24,17 +21,15 @@ FORBIDDEN = (
 )
 
 
-def _run(*command: str) -> None:
+def _run(*command):
     """Run a tool of this environment in the repository; its output is the failure's message."""
     search = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {**os.environ, "PATH": search}
-    done = subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600, check=False
-    )
+    settings = {"capture_output": True, "text": True, "timeout": 600, "check": False}
+    done = subprocess.run(command, cwd=ROOT, env=environment, **settings)
     if done.returncode != 0:
-        pytest.fail(
-            f"{' '.join(command)}\n{done.stdout[-6000:]}\n{done.stderr[-3000:]}", pytrace=False
-        )
+        output = f"{done.stdout[-6000:]}\n{done.stderr[-3000:]}"
+        pytest.fail(f"{' '.join(command)}\n{output}", pytrace=False)
 
 
 @pytest.mark.parametrize(
@@ -48,17 +43,17 @@ def _run(*command: str) -> None:
     ],
     ids=["ruff format", "ruff check", "mypy", "snakefmt", "snakemake lint"],
 )
-def test_a_tool_finds_no_fault(command: tuple[str, ...]) -> None:
+def test_a_tool_finds_no_fault(command):
     _run(*command)
 
 
-def _sources(*folders: str) -> Iterator[tuple[str, str]]:
+def sources(*folders):
     """Yield the names and texts of Python files."""
     for path in sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py")):
         yield str(path.relative_to(ROOT)), path.read_text(encoding="utf-8")
 
 
-def _imports(text: str) -> Iterator[str]:
+def imports(text):
     """Yield every imported name in full; `from a import b` gives a.b, for b may be a module."""
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
@@ -67,27 +62,27 @@ def _imports(text: str) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
+# Models come through the registry only.
+MODELS = r"baselines\b|pointer(?!\.(errors|optim|trunk|tracing|trace|Trace|selfcheck)\b)\b"
+
+
 @pytest.mark.parametrize(
     ("folders", "forbidden"),
     [
         (["workflow/report"], r"(torch|baselines|pointer(?!\.errors\b)|.*\brows\.worker)\b"),
-        # Models come through the registry only.
-        (
-            ["workflow/bench"],
-            r"baselines\b|pointer(?!\.(errors|optim|trunk|tracing|trace|Trace|selfcheck)\b)\b",
-        ),
+        (["workflow/bench"], MODELS),
         (PACKAGES, r"snakemake\b"),
     ],
     ids=["report", "bench", "snakemake"],
 )
-def test_imports_keep_out(folders: list[str], forbidden: str) -> None:
+def test_imports_keep_out(folders, forbidden):
     wrong = []
-    for path, text in _sources(*folders):
-        wrong += [f"{path}: {name}" for name in _imports(text) if re.match(forbidden, name)]
+    for path, text in sources(*folders):
+        wrong += [f"{path}: {name}" for name in imports(text) if re.match(forbidden, name)]
     assert wrong == []
 
 
-def test_starting_a_job_and_the_report_load_no_torch() -> None:
+def test_starting_a_job_and_the_report_load_no_torch():
     report = [path.stem for path in (ROOT / "workflow" / "report").glob("[!_]*.py")]
     names = [f"workflow.bench.{name}" for name in QUICK] + [f"workflow.report.{n}" for n in report]
     code = "import importlib, sys\n"
@@ -97,13 +92,71 @@ def test_starting_a_job_and_the_report_load_no_torch() -> None:
     _run(sys.executable, "-c", code, *names)
 
 
-def test_the_command_line_works_without_snakemake() -> None:
-    code = (
-        "import runpy, sys; sys.modules['snakemake'] = None; sys.argv = ['pointer-bench', 'list']; "
-    )
-    _run(sys.executable, "-c", code + "runpy.run_module('workflow.bench', run_name='__main__')")
-
-
-def test_nothing_runs_code_from_data() -> None:
+def test_nothing_runs_code_from_data():
     pattern = re.compile(FORBIDDEN, re.MULTILINE)
-    assert [path for path, text in _sources(*PACKAGES) if pattern.search(text)] == []
+    assert [path for path, text in sources(*PACKAGES) if pattern.search(text)] == []
+
+
+ROOMS = ["pointer", "baselines", "workflow.bench", "workflow.report"]  # from the bottom up
+LONGEST_FILE = 450
+FULLEST_FOLDER = 30
+
+
+def python_files():
+    files = {}
+    for name, _ in sources(*PACKAGES):
+        module = name.removesuffix(".py").replace("/", ".").removesuffix(".__init__")
+        files[module] = ROOT / name
+    return files
+
+
+def import_graph():
+    files, graph = python_files(), networkx.DiGraph()
+    graph.add_nodes_from(files)
+    for module, path in files.items():
+        for name in imports(path.read_text(encoding="utf-8")):
+            # `from a import b` imports the module a.b if there is one, else the module a.
+            imported = name if name in files else name.rpartition(".")[0]
+            if imported in files and imported != module:
+                graph.add_edge(module, imported)
+    return graph
+
+
+def room(module):
+    """Return the floor of a module, or None for the entry point above all floors."""
+    for floor, name in enumerate(ROOMS):
+        if module == name or module.startswith(f"{name}."):
+            return floor
+    return None
+
+
+@pytest.fixture(scope="module")
+def graph():
+    return import_graph()
+
+
+def test_no_modules_import_each_other_in_a_circle(graph):
+    assert graph.has_edge("pointer.mixer", "pointer.block")  # so imports are seen
+    parts = networkx.strongly_connected_components(graph)
+    assert [sorted(part) for part in parts if len(part) > 1] == []
+
+
+def test_no_import_goes_up(graph):
+    upward = []
+    for importer, imported in graph.edges:
+        floor, target = room(importer), room(imported)
+        if floor is not None and (target is None or target > floor):
+            upward.append(f"{importer} imports {imported}")
+    assert upward == []
+
+
+def test_no_file_is_too_long_to_read():
+    files = sources(*PACKAGES, "tests", "benchmarks")
+    lines = {path: len(text.splitlines()) for path, text in files}
+    assert {path: count for path, count in lines.items() if count > LONGEST_FILE} == {}
+
+
+def test_no_folder_is_too_full_to_survey():
+    folders = {path.parent for path in python_files().values()}
+    full = {str(folder.relative_to(ROOT)): len(list(folder.glob("*.py"))) for folder in folders}
+    assert {folder: count for folder, count in full.items() if count > FULLEST_FOLDER} == {}

@@ -1,10 +1,9 @@
-"""Tables: values from known rows, failures with their reason, text from rows harmless in every
-format."""
+"""Tables: values from known rows, failures with their reason, harmless text in every format."""
 
 import html
 import io
+import itertools
 import re
-from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -25,17 +24,15 @@ from synthetic import (
     traced,
 )
 
-from workflow.report import estimates, intervals, models, render, tables
+from workflow.report import estimates, intervals, models, paper, render, tables
 from workflow.report.layout import significant
 
 SHORT = "Intel Xeon Processor @ 2.10GHz, 2 cores"  # SERVER in a table
 
 
-def test_training_time_is_20_sequences_over_the_throughput_of_the_sessions() -> None:
-    rows = [
-        timed("pointer-formula", 2048, step, machine="m", repeat=i)
-        for i, step in enumerate((400.0, 100.0, 200.0))
-    ]
+def test_training_time_is_20_sequences_over_the_throughput_of_the_sessions():
+    steps, keys = (400.0, 100.0, 200.0), {"model": "pointer-formula", "machine": "m"}
+    rows = [timed(length=2048, step_ms=ms, repeat=i, **keys) for i, ms in enumerate(steps)]
     table = make("training_time", rows)  # 4096 tokens a step: 20 sequences are 10 steps
     assert cell(table, 2048, machine="m") == "2.00 [1]"  # and they vary, which a note says
     assert cell(table, 2048, machine="paper", model="pointer-formula") == "1.45"
@@ -45,7 +42,7 @@ def test_training_time_is_20_sequences_over_the_throughput_of_the_sessions() -> 
     assert low < 2 < high
 
 
-def test_machines_devices_and_precisions_are_never_mixed() -> None:
+def test_machines_devices_and_precisions_are_never_mixed():
     rows = [
         timed("pointer", 2048, 100.0, machine="fast"),
         timed("pointer", 2048, 400.0, machine="slow"),
@@ -59,32 +56,30 @@ def test_machines_devices_and_precisions_are_never_mixed() -> None:
     assert cell(table, 2048, machine="fast", device="cuda", dtype="bfloat16") == "0.0500"
 
 
-def test_timings_of_other_code_on_another_machine_are_named() -> None:
+def test_timings_of_other_code_on_another_machine_are_named():
     at = {"transformer": ("a", "a"), "pointer": ("b", "c"), "longformer": ("d", "d")}
-    rows = [
-        timed(model, 512, 100.0, machine=machine, model_hash=made)
-        for model, hashes in at.items()
-        for machine, made in zip((SERVER, "small"), hashes, strict=True)
-    ]
+    rows = []
+    for model, (here, there) in at.items():
+        rows.append(timed(model, 512, 100.0, machine=SERVER, model_hash=here))
+        rows.append(timed(model, 512, 100.0, machine="small", model_hash=there))
     (note,) = [note for note in make("speedup", rows).notes if "code versions" in note]
     assert note == f"Timed with different code versions on {SHORT} and small: pointer."
     assert not any("code versions" in note for note in make("speedup", rows[:2]).notes)
 
 
 @pytest.mark.parametrize("name", ["training_time", "throughput", "speedup"])
-def test_noise_floor_and_share_of_the_trunk_stand_under_every_table_of_speed(name: str) -> None:
+def test_noise_floor_and_share_of_the_trunk_stand_under_every_table_of_speed(name):
     rows = [timed("identity", n, 95.0) for n in (512, 1024)]
     rows += [timed("pointer", n, 100.0) for n in (512, 1024)]
     rows += [synthetic.twin("pointer", n, 102.0) for n in (512, 1024)]
-    floor, share = (
-        next(note for note in make(name, rows).notes if note.startswith(start))
-        for start in ("Noise floor", "Speed of pointer as a share of the trunk alone")
-    )
+    notes = make(name, rows).notes
+    (floor,) = [note for note in notes if note.startswith("Noise floor")]
+    (share,) = [note for note in notes if note.startswith("Speed of pointer as a share of the")]
     assert floor.endswith(": 1.02 (1.02 to 1.02) at N=512, 1.02 (1.02 to 1.02) at N=1024.")
     assert share.endswith(" (identity): 0.95 at N=512, 0.95 at N=1024.")
 
 
-def test_failures_print_their_status_and_a_cell_not_run_prints_a_dash() -> None:
+def test_failures_print_their_status_and_a_cell_not_run_prints_a_dash():
     rows = [
         timed("pointer", 256, 10.0, machine="m"),
         failed("oom", "DefaultCPUAllocator", model="pointer", length=512, machine="m"),
@@ -99,12 +94,12 @@ def test_failures_print_their_status_and_a_cell_not_run_prints_a_dash() -> None:
     assert "[2] timeout: ran past 60 s (1 of 2 runs)" in table.notes
 
 
-def test_an_ok_row_without_the_value_is_not_a_zero() -> None:
+def test_an_ok_row_without_the_value_is_not_a_zero():
     table = make("memory", [peak("pointer", 256, None)])
     assert cell(table, 256, model="pointer") == "n/a"
 
 
-def test_memory_units() -> None:
+def test_memory_units():
     saved = row(experiment="complexity", length=256, batch=16, saved_bytes=8 * 2**20)
     table = make("memory", [peak("pointer", 256, 300 * 2**20), saved])
     assert cell(table, 256, quantity="peak, MiB") == "300"
@@ -114,7 +109,7 @@ def test_memory_units() -> None:
     assert any("16 at N=256" in note for note in table.notes)
 
 
-def test_operations_grow_by_2_when_linear_and_are_counted_for_one_sequence() -> None:
+def test_operations_grow_by_2_when_linear_and_are_counted_for_one_sequence():
     rows = []
     for n, batch in ((256, 16), (512, 8)):
         work = {"flops_step": n * batch * 10**6, "flops_forward": n * batch * 10**5}
@@ -129,7 +124,7 @@ def test_operations_grow_by_2_when_linear_and_are_counted_for_one_sequence() -> 
     assert cell(table, 512, model="pointer", quantity="training step, GFLOP") == "0.512"
 
 
-def test_copy_accuracy_gives_interval_budget_position_and_the_papers_figure() -> None:
+def test_copy_accuracy_gives_interval_budget_position_and_the_papers_figure():
     rows = [copied("pointer", 512, 0.99), copied("transformer", 512, 0.05)]
     rows.append(copied("chance", 512, 0.05, tokens_used=0))
     table = make("copy_accuracy", rows)
@@ -146,13 +141,13 @@ def test_copy_accuracy_gives_interval_budget_position_and_the_papers_figure() ->
     assert "Guessing gives 5.00%." in table.notes
 
 
-def test_copy_loss_names_the_loss_of_guessing() -> None:
+def test_copy_loss_names_the_loss_of_guessing():
     table = make("copy_loss", [copied("transformer", 512, 0.05, loss=2.99)])
     assert cell(table, 512, model="transformer") == "2.99"
     assert any("ln 20 = 2.996" in note for note in table.notes)
 
 
-def test_hops_by_layer_beside_the_papers() -> None:
+def test_hops_by_layer_beside_the_papers():
     lost = failed("error", "no", experiment="interpretability", distance=512, model="x")
     table = make("hops", [traced(512), lost])
     assert cell(table, 3, model="pointer", **{"trained on": "copy, D=512"}) == "512.0 (512)"
@@ -162,13 +157,13 @@ def test_hops_by_layer_beside_the_papers() -> None:
     assert "not comparable" in note
 
 
-def test_parameters_against_the_papers_size() -> None:
+def test_parameters_against_the_papers_size():
     table = make("parameters", [row(n_params=3_200_000, n_tables=n, length=n) for n in (256, 512)])
     assert cell(table, "against the paper's", model="pointer") == "+0.0%"
     assert cell(table, "in position tables", model="pointer") == "256 to 512"
 
 
-def test_a_changed_setting_is_a_line_of_its_own() -> None:
+def test_a_changed_setting_is_a_line_of_its_own():
     rows = [timed("pointer", 256, 10.0), timed("pointer", 256, 20.0, settings={"mixer": {"k": 32}})]
     table = make("throughput", rows)
     changed = {"model": "pointer", "variant": "k=32", "quantity": "training, tokens/s"}
@@ -177,7 +172,7 @@ def test_a_changed_setting_is_a_line_of_its_own() -> None:
     assert cell(table, 256, **own) == "1,228,800"
 
 
-def test_machines_have_their_names_and_what_all_lines_share_is_a_note() -> None:
+def test_machines_have_their_names_and_what_all_lines_share_is_a_note():
     rows = [timed("pointer", 256, 10.0, machine=machine) for machine in (LAPTOP, SERVER)]
     table = make("training_time", rows)
     assert set(table.wide["machine"]) == {LAPTOP, SHORT, "paper"}
@@ -188,57 +183,45 @@ def test_machines_have_their_names_and_what_all_lines_share_is_a_note() -> None:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [
-        (0.0354, "0.0354"),
-        (1.45, "1.45"),
-        (99.96, "100"),
-        (0, "0"),
-        (12345.6, "12,346"),
-        (None, "n/a"),
-    ],
+    [(0.0354, "0.0354"), (99.96, "100"), (0, "0"), (12345.6, "12,346"), (None, "n/a")],
 )
-def test_numbers_have_three_significant_digits(value: float | None, text: str) -> None:
+def test_numbers_have_three_significant_digits(value, text):
     assert significant(value) == text
 
 
 @pytest.fixture(scope="module")
-def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Every table of the whole grid, written once."""
+def written(tmp_path_factory):
     out = tmp_path_factory.mktemp("tables")
     made = table_of(synthetic.grid())
     tables.write(estimates.build(made), out, "smoke")
     return out
 
 
-def test_all_tables_are_written_in_all_formats(written: Path) -> None:
+def test_all_tables_are_written_in_all_formats(written):
     formats = ("csv", "md", "tex", "html")
     wanted = {f"{name}.{kind}" for name in tables.NAMES for kind in formats}
     assert {path.name for path in written.iterdir()} == wanted
 
 
-def test_html_keeps_hostile_text_as_text(written: Path) -> None:
+def test_html_keeps_hostile_text_as_text(written):
     for path in written.glob("*.html"):
         assert "<script" not in path.read_text(encoding="utf-8").lower()
     page = (written / "copy_accuracy.html").read_text(encoding="utf-8")
     assert html.escape(HOSTILE) in page
 
 
-def test_markdown_keeps_hostile_text_as_text(written: Path) -> None:
+def test_markdown_keeps_hostile_text_as_text(written):
     for path in written.glob("*.md"):
         text = path.read_text(encoding="utf-8")
         assert "<script" not in text
         body = [line for line in text.splitlines() if line.startswith("|")]
-        assert len({len(_cells(line)) for line in body}) == 1, path.name  # none broke out
-    assert r"50%\_{x}&amp;\$\\alpha\$\~^\#" in (written / "copy_accuracy.md").read_text(
-        encoding="utf-8"
-    )
+        bars = {line.replace(r"\|", "").count("|") for line in body}
+        assert len(bars) == 1, path.name  # none broke out
+    text = (written / "copy_accuracy.md").read_text(encoding="utf-8")
+    assert r"50%\_{x}&amp;\$\\alpha\$\~^\#" in text
 
 
-def _cells(line: str) -> list[str]:
-    return line.replace(r"\|", "").split("|")
-
-
-def test_latex_escapes_and_balances(written: Path) -> None:
+def test_latex_escapes_and_balances(written):
     for path in written.glob("*.tex"):
         text = path.read_text(encoding="utf-8")
         assert text.count("\\begin{") == text.count("\\end{")
@@ -251,7 +234,7 @@ def test_latex_escapes_and_balances(written: Path) -> None:
     assert TEXNICAL not in text
 
 
-def test_csv_holds_numbers_with_status_and_reason(written: Path) -> None:
+def test_csv_holds_numbers_with_status_and_reason(written):
     data = pd.read_csv(written / "training_time.csv")
     at = data[(data["x"] == 2048) & (data["machine"] == SERVER)].set_index("model")
     lost, ours = at.loc["pointer-dense"], at.loc["pointer"]
@@ -262,34 +245,54 @@ def test_csv_holds_numbers_with_status_and_reason(written: Path) -> None:
     assert ours["value"] == pytest.approx(10 * 0.450 * (1.03 * 1.06) ** (1 / 3))
 
 
-def test_smoke_titles_are_stamped(written: Path) -> None:
+def test_smoke_titles_are_stamped(written):
     for name in ("training_time.md", "training_time.tex", "training_time.html"):
         assert render.STAMP in (written / name).read_text(encoding="utf-8")
 
 
-def test_tables_without_rows_still_stand() -> None:
-    for name in tables.NAMES:
-        table = make(name, [])
-        assert isinstance(render.markdown(table, table.title), str)
-        assert isinstance(render.latex(table, table.title), str)
+KINDS = ("efficiency", "copy", "complexity", "interpretability")
+FAILURES = [failed("error", None, model="pointer", experiment=e, distance=512) for e in KINDS]
+
+
+def test_tables_without_rows_or_of_failures_still_stand():
+    for name, rows in itertools.product(tables.NAMES, ([], FAILURES)):
+        table = make(name, rows)
+        assert render.markdown(table, table.title)
+        assert render.latex(table, table.title)
         pd.read_csv(io.StringIO(table.data.to_csv(index=False)))
 
 
-def test_a_row_that_failed_everywhere_does_not_stop_the_tables() -> None:
-    kinds = ("efficiency", "copy", "complexity", "interpretability")
-    rows = [failed("error", None, model="pointer", experiment=e, distance=512) for e in kinds]
-    for name in tables.NAMES:
-        assert make(name, rows).title
-
-
-def test_a_reference_that_was_not_timed_has_no_block() -> None:
+def test_a_reference_that_was_not_timed_has_no_block():
     table = make("speedup", [timed("transformer", 512, 100.0), timed("pointer", 512, 50.0)])
     blocks = {f"{phase}, against transformer" for phase in ("training", "inference")}
     assert set(table.wide["quantity"]) == blocks
 
 
-def test_untrained_controls_have_no_size_to_compare() -> None:
+def test_untrained_controls_have_no_size_to_compare():
     chance = row(model="chance", n_params=0, n_tables=0, position="none")
     table = make("parameters", [row(), chance])
     assert list(table.wide["model"]) == [models.title("pointer"), "chance"]
     assert cell(table, "against the paper's", model="chance") == "–"
+
+
+TABLES = sorted(path.stem for path in paper.FOLDER.glob("*.csv"))
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_every_number_has_a_claim_a_unit_and_a_source(table):
+    numbers = paper.published(table)
+    assert len(numbers) > 0
+    assert numbers[["claim", "quantity", "model", "value", "unit", "source"]].notna().all(axis=None)
+
+
+def test_throughput_as_published():
+    rates = paper.throughput().pivot(index="length", columns="model", values="value")
+    assert list(rates.index) == [256, 512, 1024, 2048]
+    assert list(rates[paper.MODEL]) == [14_446, 34_914, 37_189, 28_268]
+    assert list(rates["transformer"]) == [30_320, 29_427, 19_703, 11_549]
+
+
+def test_copy_accuracies_are_multiples_of_one_in_800():
+    cells = paper.published("copy_accuracy").dropna(subset="distance")
+    assert len(cells) == 8
+    assert all(abs(value * 8 - round(value * 8)) < 0.05 for value in cells["value"])

@@ -1,7 +1,5 @@
 """The Triton kernels: right in Triton's interpreter, compiled for CUDA, and chosen by device."""
 
-from __future__ import annotations
-
 import importlib.util
 import os
 import subprocess
@@ -14,29 +12,21 @@ import pytest
 from pointer import select
 
 ROOT = Path(__file__).resolve().parent.parent
-needs_triton = pytest.mark.skipif(
-    importlib.util.find_spec("triton") is None, reason="Triton has no package here"
-)
+absent = importlib.util.find_spec("triton") is None
+needs_triton = pytest.mark.skipif(absent, reason="Triton has no package here")
 
 
-def run(*command: str, **variables: str) -> str:
-    """Run Python in a process of its own, where the kernels are imported anew; return its
-    output."""
-    result = subprocess.run(
-        [sys.executable, *command],
-        cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), **variables},
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
+def run(*command, **variables):
+    """Run Python in a new process, where the kernels are imported anew; return its output."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), **variables}
+    settings = {"capture_output": True, "text": True, "timeout": 600, "check": False}
+    result = subprocess.run([sys.executable, *command], cwd=ROOT, env=environment, **settings)
     assert result.returncode == 0, result.stdout[-6000:] + result.stderr[-3000:]
     return result.stdout
 
 
 @needs_triton
-def test_interpreted_kernels_keep_to_the_loops() -> None:
+def test_interpreted_kernels_keep_to_the_loops():
     """On a GPU, tests/test_pointer_select.py runs the kernels by itself."""
     options = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "triton")
     output = run(*options, "tests/test_pointer_select.py", TRITON_INTERPRET="1")
@@ -74,17 +64,16 @@ for capability, values, ones in cases:
 
 
 @needs_triton
-def test_kernels_compile_for_cuda_without_a_gpu(tmp_path: Path) -> None:
+def test_kernels_compile_for_cuda_without_a_gpu(tmp_path):
     lines = run("-c", COMPILE, TRITON_CACHE_DIR=str(tmp_path)).splitlines()
     assert len(lines) == 8
     assert all(int(line.split()[-1]) > 0 for line in lines)
 
 
-def test_each_kind_of_device_gets_its_own_selection(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_kind_of_device_gets_its_own_selection(monkeypatch):
     monkeypatch.setattr(select, "FusedSelect", "numba")
-    monkeypatch.setitem(
-        sys.modules, "pointer.select_triton", SimpleNamespace(TritonSelect="triton")
-    )
+    installed = SimpleNamespace(TritonSelect="triton")
+    monkeypatch.setitem(sys.modules, "pointer.select_triton", installed)
     kernel = select.fused_select.__wrapped__
     assert [kernel(device) for device in ("cpu", "cuda", "mps")] == ["numba", "triton", None]
     monkeypatch.setitem(sys.modules, "pointer.select_triton", None)  # the package is absent

@@ -5,8 +5,6 @@ A new mixer reaches every table and figure with no other edit; one that then lea
 a number. A new task is one file and one line. Under --full the default tier is the real one, and a
 quarter of an hour later the new mixer is in all of them."""
 
-from __future__ import annotations
-
 import os
 import re
 import shlex
@@ -20,7 +18,7 @@ import pandas as pd
 import pipelines
 import pytest
 
-from workflow.bench.rows import Row, read_row, read_rows
+from workflow.bench.rows import read_row, read_rows
 
 FOLDERS = ("pointer", "baselines", "workflow", "config", "profiles", "benchmarks", "results/paper")
 FILES = ("Snakefile", "environment.yml", "pyproject.toml")
@@ -42,21 +40,16 @@ TABLES = "training_time throughput speedup memory copy_accuracy operations param
 FIGURES = "time throughput speedup memory operations copy_accuracy loss_curves mqar trade_off"
 TASK = '''"""Name the symbol that stood `gap` positions back, at the last position only."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 import numpy as np
-from numpy.random import Generator
 from pydantic import Field
 
-from workflow.bench.tasks.base import Drawn, Task, blank, require
+from workflow.bench.tasks.base import Task, blank, require
 from workflow.bench.validation import Whole
 
 
 class Echo(Task):
-    """Name one symbol."""
-
     question = "is the symbol of some positions back named?"
     axis, axis_key, sign = "gap", "gaps", "g"
     own_length = 16
@@ -66,20 +59,18 @@ class Echo(Task):
     name: Literal["echo"] = "echo"
     gap: Whole = Field(default=1, ge=1, le=100, description="how far back")
 
-    def check(self) -> None:
-        """Require a symbol that far back."""
+    def check(self):
         require("gap", self.gap, 1, self.length - 1)
 
     @property
-    def supervised(self) -> int:
+    def supervised(self):
         return 1
 
     @property
-    def chance(self) -> float:
+    def chance(self):
         return 1 / self.symbols
 
-    def sequences(self, rng: Generator, count: int, stream: str) -> Drawn:
-        """Return uniform symbols."""
+    def sequences(self, rng, count, stream):
         tokens = rng.integers(self.symbols, size=(count, self.length), dtype=np.int64)
         targets = blank(tokens)
         targets[:, -1] = tokens[:, -1 - self.gap]
@@ -99,8 +90,7 @@ LEAK = ("mean), carry", "mean.roll(-1, dims=1)), carry")
 
 
 @pytest.fixture
-def checkout(tmp_path: Path, root: Path) -> Path:
-    """Return a copy of the repository, whose `pointer-bench` is its own."""
+def checkout(tmp_path, root):
     for part in FOLDERS:
         shutil.copytree(root / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__"))
     for part in FILES:
@@ -112,7 +102,7 @@ def checkout(tmp_path: Path, root: Path) -> Path:
     return tmp_path
 
 
-def walkthrough(root: Path) -> list[str]:
+def walkthrough(root):
     """Return the commands of the first block of "Add a baseline"."""
     chapter = (root / "README.md").read_text().partition("\n## Add a baseline\n")[2]
     block = re.search(r"^```sh\n(.*?)^```", chapter, re.DOTALL | re.MULTILINE)
@@ -120,26 +110,17 @@ def walkthrough(root: Path) -> list[str]:
     return block[1].splitlines()
 
 
-def typed(folder: Path, command: str, limit: int = 560) -> tuple[int, str]:
-    """Run a command as a user types it in the folder, at most `limit` seconds; return its exit code
-    and output."""
+def typed(folder, command, limit=560):
+    """Run a command as a user types it in the folder; return its exit code and output."""
     programs = [str(folder / "bin"), str(Path(sys.executable).parent), os.environ["PATH"]]
     environment = {**os.environ, "PATH": os.pathsep.join(programs), "PYTHONPATH": str(folder)}
-    done = subprocess.run(
-        shlex.split(command, comments=True),
-        cwd=folder,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=limit,
-        check=False,
-    )
+    settings = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    settings |= {"cwd": folder, "env": environment, "timeout": limit, "check": False}
+    done = subprocess.run(shlex.split(command, comments=True), **settings)
     return done.returncode, done.stdout
 
 
-def succeed(folder: Path, *commands: str, limit: int = 560) -> str:
-    """Run commands that have to succeed; return their output."""
+def succeed(folder, *commands, limit=560):
     outputs = []
     for command in commands:
         code, output = typed(folder, command, limit)
@@ -148,13 +129,12 @@ def succeed(folder: Path, *commands: str, limit: int = 560) -> str:
     return "".join(outputs)
 
 
-def rows(folder: Path) -> list[Row]:
-    """Return the rows of the new mixer."""
+def rows(folder):
     made = read_rows(folder / "results" / "runs")
     return [row for _, row in made if row["model"] == "my_mixer"]
 
 
-def without(folder: Path) -> list[Path]:
+def without(folder):
     """Return the tables and figures in which the new mixer does not stand."""
     results = folder / "results"
     files = [results / "tables" / f"{name}.csv" for name in TABLES.split()]
@@ -163,14 +143,11 @@ def without(folder: Path) -> list[Path]:
 
 
 @pytest.mark.slow
-def test_the_walkthrough_of_the_readme(checkout: Path, root: Path, undisturbed: Path) -> None:
+def test_the_walkthrough_of_the_readme(checkout, root, undisturbed):
     (checkout / "config" / "default.yaml").write_text(TIER)
     shutil.copytree(undisturbed / pipelines.CONTRACTS, checkout / pipelines.CONTRACTS)
-    before = {
-        path: path.read_bytes()
-        for path in checkout.rglob("*")
-        if path.is_file() and path.name != "registry.yaml"
-    }
+    files = [path for path in checkout.rglob("*") if path.is_file()]
+    before = {path: path.read_bytes() for path in files if path.name != "registry.yaml"}
     output = succeed(checkout, *walkthrough(root))
     assert "my_mixer keeps the contract" in output
     assert "copy my_mixer d64-s0: ok" in output
@@ -199,9 +176,8 @@ def test_the_walkthrough_of_the_readme(checkout: Path, root: Path, undisturbed: 
 
 
 @pytest.mark.slow
-def test_a_new_task_is_one_file_and_one_line(checkout: Path, undisturbed: Path) -> None:
-    """With its own parameter, which no other file names, it is measured by the pipeline and stands
-    in a table."""
+def test_a_new_task_is_one_file_and_one_line(checkout, undisturbed):
+    """With its own parameter, which no other file names, it is measured and stands in a table."""
     shutil.copytree(undisturbed / pipelines.CONTRACTS, checkout / pipelines.CONTRACTS)
     (checkout / "mine.yaml").write_text(TASK_TIER)
     tasks = checkout / "workflow" / "bench" / "tasks"
@@ -226,9 +202,7 @@ def test_a_new_task_is_one_file_and_one_line(checkout: Path, undisturbed: Path) 
 
 
 @pytest.mark.full
-def test_on_the_default_tier_a_new_mixer_is_everywhere_within_a_quarter_of_an_hour(
-    checkout: Path, root: Path
-) -> None:
+def test_on_the_default_tier_a_new_mixer_is_everywhere_within_a_quarter_of_an_hour(checkout, root):
     for part in ("runs", "contracts"):  # what `make all` has left is not measured again
         if (root / "results" / part).is_dir():
             new = shutil.ignore_patterns("my_mixer*")

@@ -1,63 +1,52 @@
-"""Does the worker always leave a result, measured, refused, diverged or failed, and does it show
-its progress?"""
-
-from __future__ import annotations
+"""The worker leaves a result, measured, refused, diverged or failed, and shows its progress."""
 
 import errno
 import io
 import json
 import os
+import re
 import sys
 import time
 from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
 
 from pointer.errors import InputError
+from workflow.bench import progress
 from workflow.bench.cell import Cell
-from workflow.bench.outcomes import Diverged, Unsupported
 from workflow.bench.rows import worker
 from workflow.bench.rows.worker import Progress
 
-CELL: dict[str, Any] = {"experiment": "copy", "model": "oracle-copy", "distance": 8}
+CELL = {"experiment": "copy", "model": "oracle-copy", "distance": 8}
 CELL |= {"length": 16, "threads": 1}
 
 
-def work(tmp_path: Path, **more: Any) -> tuple[int, dict[str, Any]]:
-    """Exit code and result of a worker for the cell."""
+def work(tmp_path, *changes):
+    """Exit code and result of a worker for the cell, or for one with each of the changes."""
     request, result = tmp_path / "request.json", tmp_path / "result.json"
-    cell = Cell.of(**CELL | more).to_dict()
-    request.write_text(json.dumps({"cells": [cell]}), encoding="utf-8")
+    cells = [Cell.of(**CELL | change).to_dict() for change in changes or ({},)]
+    request.write_text(json.dumps({"cells": cells}), encoding="utf-8")
     code = worker.main([str(request), str(result)])
     return code, json.loads(result.read_text(encoding="utf-8"))
 
 
-def run(tmp_path: Path, **more: Any) -> tuple[int, dict[str, Any]]:
-    """Exit code and row of a worker that comes to one."""
-    code, result = work(tmp_path, **more)
+def run(tmp_path, **more):
+    code, result = work(tmp_path, more)
     assert result["kind"] == "ok"
     (row,) = result["rows"]
     return code, row
 
 
-def plant(monkeypatch: pytest.MonkeyPatch, measure: Any) -> None:
-    monkeypatch.setitem(
-        sys.modules, "workflow.bench.measure.learning", SimpleNamespace(run=measure)
-    )
+def plant(monkeypatch, measure):
+    module = SimpleNamespace(run=measure)
+    monkeypatch.setitem(sys.modules, "workflow.bench.measure.learning", module)
 
 
-def raising(error: BaseException) -> Any:
-    def measure(*_: Any) -> dict[str, Any]:
-        raise error
-
-    return measure
-
-
-def test_a_measured_cell_has_status_threads_and_times(tmp_path: Path) -> None:
+def test_a_measured_cell_has_status_threads_and_times(tmp_path):
     code, row = run(tmp_path)
     assert (code, row["status"], row["reason"]) == (0, "ok", None)
     assert (row["accuracy"], row["threads"]) == (1.0, 1)
@@ -66,39 +55,28 @@ def test_a_measured_cell_has_status_threads_and_times(tmp_path: Path) -> None:
     assert started.utcoffset() is not None
 
 
-def test_a_model_that_sets_the_threads_puts_a_warning_into_its_row(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_model_that_sets_the_threads_puts_a_warning_into_its_row(tmp_path, monkeypatch):
     plant(monkeypatch, lambda *_: torch.set_num_threads(2) or {"warnings": ["slow"]})
-    assert run(tmp_path)[1]["warnings"] == [
-        "slow",
-        "threads: 1 asked for, 2 at the end: the model sets them",
-    ]
+    own = "threads: 1 asked for, 2 at the end: the model sets them"
+    assert run(tmp_path)[1]["warnings"] == ["slow", own]
     plant(monkeypatch, lambda *_: {"steps": torch.get_num_threads()})
     row = run(tmp_path)[1]
     assert (row["warnings"], row["steps"]) == ([], 1)
 
 
 @pytest.mark.parametrize(("spent", "warned"), [(4.2, 0), (7.6, 1)])
-def test_a_model_with_threads_of_its_own_puts_a_warning_into_its_row(
-    spent: float, warned: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_model_with_threads_of_its_own_puts_a_warning_into_its_row(spent, warned, monkeypatch):
     torch.set_num_threads(1)
     times = iter([(0, 0, 0, 0, 0), (0, spent / 2, spent / 2, 0, 4)])
     monkeypatch.setattr(os, "times", lambda: os.times_result(next(times)))
-    warnings = worker.threads_used(Cell.of(**CELL), os.times())
-    assert (
-        warnings
-        == ["threads: 1 asked for, 1.9 cores busy: the model has threads of its own"] * warned
-    )
+    own = "threads: 1 asked for, 1.9 cores busy: the model has threads of its own"
+    assert worker.threads_used(Cell.of(**CELL), os.times()) == [own] * warned
 
 
-def test_a_model_that_replaces_the_clock_gets_no_number(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_model_that_replaces_the_clock_gets_no_number(tmp_path, monkeypatch):
     real = time.perf_counter
 
-    def measure(*_: Any) -> dict[str, Any]:
+    def measure(*_):
         monkeypatch.setattr(time, "perf_counter", lambda: real() / 2)
         return {"steps": 1}
 
@@ -108,55 +86,26 @@ def test_a_model_that_replaces_the_clock_gets_no_number(
     assert "replaced a clock" in row["reason"]
 
 
-def test_files_of_the_row_go_beside_the_result(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    plant(monkeypatch, lambda settings, report, folder: {"files": {"trace": str(folder)}})
-    assert run(tmp_path)[1]["files"] == {"trace": str(tmp_path)}
-
-
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
-def test_an_absent_device_is_unsupported(tmp_path: Path) -> None:
+def test_an_absent_device_is_unsupported(tmp_path):
     code, row = run(tmp_path, device="cuda")
     assert (code, row["status"]) == (0, "unsupported")
     assert "device 'cuda' is absent" in row["reason"]
 
 
-def test_an_unsupported_cell_is_a_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    plant(monkeypatch, raising(Unsupported("no pointers")))
-    code, row = run(tmp_path)
-    assert (code, row["status"], row["reason"]) == (0, "unsupported", "no pointers")
-
-
-def test_a_divergence_keeps_what_was_measured(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    plant(monkeypatch, raising(Diverged("the loss became nan at step 3", {"steps": 3})))
-    code, row = run(tmp_path)
-    assert (code, row["status"], row["steps"]) == (0, "diverged", 3)
-    assert row["started"] < row["ended"]
-
-
-def test_a_failure_names_the_error_and_the_place(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    plant(monkeypatch, raising(ValueError("bad head\nmore")))
+def test_a_failure_names_the_error_and_the_place(tmp_path, monkeypatch):
+    plant(monkeypatch, Mock(side_effect=ValueError("bad head\nmore")))
     code, result = work(tmp_path)
     assert (code, result["kind"], result["rows"]) == (1, "error", [])
     assert result["message"].startswith("ValueError: bad head (test_worker.py:")
 
 
-def test_rows_before_a_failure_are_in_the_result(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_rows_before_a_failure_are_in_the_result(tmp_path, monkeypatch):
     left = [{"steps": 1}]
     plant(monkeypatch, lambda *_: left.pop())
-    request, result = tmp_path / "request.json", tmp_path / "result.json"
-    cells = [Cell.of(**CELL, seed=seed).to_dict() for seed in (0, 1)]
-    request.write_text(json.dumps({"cells": cells}))
-    assert worker.main([str(request), str(result)]) == 1
-    content = json.loads(result.read_text())
-    assert (content["kind"], [row["steps"] for row in content["rows"]]) == ("error", [1])
+    code, result = work(tmp_path, {"seed": 0}, {"seed": 1})
+    assert (code, result["kind"]) == (1, "error")
+    assert [row["steps"] for row in result["rows"]] == [1]
 
 
 @pytest.mark.parametrize(
@@ -170,10 +119,8 @@ def test_rows_before_a_failure_are_in_the_result(
     ],
     ids=["setting", "disk", "python", "cuda", "cpu"],
 )
-def test_the_kind_of_a_failure_is_told_apart(
-    error: Exception, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    plant(monkeypatch, raising(error))
+def test_the_kind_of_a_failure_is_told_apart(error, kind, tmp_path, monkeypatch):
+    plant(monkeypatch, Mock(side_effect=error))
     code, result = work(tmp_path)
     assert (code, result["kind"]) == (1, kind)
     assert kind != "bad_input" or result["message"] == "no such setting"
@@ -182,16 +129,10 @@ def test_the_kind_of_a_failure_is_told_apart(
 PROGRESS = Cell.of("copy", "pointer")
 
 
-class Terminal(io.StringIO):
-    """A stream that says it is watched."""
-
-    def isatty(self) -> bool:
-        return True
-
-
-def test_a_terminal_gets_one_updating_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_terminal_gets_one_updating_line(monkeypatch):
     monkeypatch.setattr("workflow.bench.rows.worker.WATCHED_SECONDS", 0.0)
-    screen = Terminal()
+    screen = io.StringIO()
+    screen.isatty = lambda: True
     progress = Progress(PROGRESS, screen)
     progress(0.25, loss=2.5)
     progress(0.5, accuracy=0.75)
@@ -199,9 +140,10 @@ def test_a_terminal_gets_one_updating_line(monkeypatch: pytest.MonkeyPatch) -> N
     assert "\n" not in screen.getvalue()
     assert "copy pointer d512-s0   50%  loss 2.5  accuracy 0.75  0 s left" in screen.getvalue()
     assert screen.getvalue().endswith("\r\x1b[K")
+    assert progress.line(0.25, 30.0) == "copy pointer d512-s0   25%  90 s left"
 
 
-def test_a_log_gets_quiet_lines_now_and_then() -> None:
+def test_a_log_gets_quiet_lines_now_and_then():
     log = io.StringIO()
     progress = Progress(PROGRESS, log)
     for step in range(1000):
@@ -212,8 +154,30 @@ def test_a_log_gets_quiet_lines_now_and_then() -> None:
     assert log.getvalue().count("\n") == 1
 
 
-def test_time_left_follows_from_the_fraction_done() -> None:
-    assert (
-        Progress(PROGRESS, io.StringIO()).line(0.25, 30.0)
-        == "copy pointer d512-s0   25%  90 s left"
-    )
+def shown(capsys):
+    progress.show("a row")
+    return capsys.readouterr().out
+
+
+def test_the_time_left_follows_the_pace(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(progress.INSIDE, "1")
+    assert shown(capsys) == "a row\n"
+    now = 1_000_000_000.0
+    monkeypatch.setattr(progress.time, "time", lambda: now)
+    progress.begin({"a": 600.0, "b": 600.0, "c": 1200.0})
+    assert shown(capsys) == "[0 of 3, 0 s, about 40 min left] a row\n"
+    # Half done in twice the time: the rest takes 40 minutes more, a little less by the plan.
+    now += 2400
+    Path("a").touch()
+    Path("b").touch()
+    minutes = re.fullmatch(r"\[2 of 3, 40 min, about (\d+) min left\] a row\n", shown(capsys))
+    assert 36 <= int(minutes[1]) <= 40
+    monkeypatch.setattr(progress.sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "80")
+    terminal = shown(capsys)
+    assert re.fullmatch(r"\r\x1b\[Ka row\n█{10}░{10} 2 of 3, 40 min, about \d+ min left", terminal)
+    monkeypatch.setenv("COLUMNS", "30")
+    assert len(shown(capsys).splitlines()[-1]) < 30
+    monkeypatch.delenv(progress.INSIDE)
+    assert shown(capsys) == "a row\n"  # of a row that is made by hand

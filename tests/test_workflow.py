@@ -1,7 +1,4 @@
-"""The workflow, for real and tiny: rows, tables and figures in a temporary folder, after a kill,
-beside another."""
-
-from __future__ import annotations
+"""The workflow, real and tiny: from rows to figures, after a kill, in a hostile folder."""
 
 import json
 import os
@@ -9,6 +6,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -16,6 +14,7 @@ import pipelines
 import pytest
 
 from workflow.bench import config, sources
+from workflow.bench.rows import read_row
 from workflow.report import figures, tables
 
 TINY = """
@@ -37,16 +36,14 @@ RULES = sources.ROOT / "workflow" / "rules"
 
 
 @pytest.fixture
-def tiny(tmp_path: Path) -> list[str]:
+def tiny(tmp_path):
     """Return `all` of a tier of four files of rows."""
     (tmp_path / "tiny.yaml").write_text(TINY)
     return ["all", "--configfile", str(tmp_path / "tiny.yaml")]
 
 
 @pytest.mark.slow
-def test_a_tier_from_nothing_to_figures_through_a_kill(
-    tmp_path: Path, tiny: list[str], undisturbed: Path
-) -> None:
+def test_a_tier_from_nothing_to_figures_through_a_kill(tmp_path, tiny, undisturbed):
     # The contract of transformer is known, that of chance is not.
     shutil.copytree(undisturbed / pipelines.CONTRACTS, tmp_path / pipelines.CONTRACTS)
     first = pipelines.start(tmp_path, *tiny)
@@ -69,11 +66,9 @@ def test_a_tier_from_nothing_to_figures_through_a_kill(
     made = tmp_path / "results" / "tiny"
     assert (made / "rows.parquet").exists()
     assert (made / "estimates.csv").exists()
-    for kind, names, formats in (
-        ("tables", tables.NAMES, {".csv", ".md", ".tex", ".html"}),
-        ("figures", figures.FIGURES, {".png", ".svg"}),
-    ):
-        wanted = {name + ending for name in (*names, "claims") for ending in formats}
+    written = {"tables": (tables.NAMES, "csv md tex html"), "figures": (figures.FIGURES, "png svg")}
+    for kind, (names, formats) in written.items():
+        wanted = {f"{name}.{ending}" for name in (*names, "claims") for ending in formats.split()}
         assert {path.name for path in (made / kind).iterdir()} == wanted
 
     assert "Nothing to be done" in pipelines.snakemake(tmp_path, *tiny)[1]
@@ -92,7 +87,7 @@ def test_a_tier_from_nothing_to_figures_through_a_kill(
     assert (made / "report" / "index.html").exists(), partly
 
 
-def _first_row(runs: Path, pipeline: subprocess.Popen[str]) -> Path:
+def _first_row(runs, pipeline):
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and pipeline.poll() is None:
         for row in (*runs.glob("*/[!.]*/[!.]*.json"), *runs.glob("*/[!.]*.jsonl")):
@@ -101,9 +96,7 @@ def _first_row(runs: Path, pipeline: subprocess.Popen[str]) -> Path:
     raise AssertionError("no row was ever finished")
 
 
-def test_a_timing_row_claims_every_core_and_no_rule_of_a_baseline(
-    tmp_path: Path, tiny: list[str]
-) -> None:
+def test_a_timing_row_claims_every_core_and_no_rule_of_a_baseline(tmp_path, tiny):
     dry = ["--dry-run", "--quiet", "host", "--resources", "gpu=1", "--cores", "3"]
     _, output = pipelines.snakemake(tmp_path, *tiny, *dry)
     claimed = [block for block in output.split("\n\n") if "rule run_exclusive" in block]
@@ -112,9 +105,7 @@ def test_a_timing_row_claims_every_core_and_no_rule_of_a_baseline(
     assert "--exclusive" not in output  # only Slurm is asked for a node
 
 
-def test_a_rule_of_one_baseline_makes_its_rows_and_no_others(
-    tmp_path: Path, tiny: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_rule_of_one_baseline_makes_its_rows_and_no_others(tmp_path, tiny, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
     chosen = {"experiments": {"copy": {"models": ["chance", "my_mixer"]}}}
     own = tmp_path / "own.yaml"
@@ -133,7 +124,7 @@ def test_a_rule_of_one_baseline_makes_its_rows_and_no_others(
         (["--configfile", "twice.yaml"], "stands twice"),
     ],
 )
-def test_a_mistake_is_a_sentence(tmp_path: Path, arguments: list[str], words: str) -> None:
+def test_a_mistake_is_a_sentence(tmp_path, arguments, words):
     file = tmp_path / "twice.yaml"
     file.write_text("tier: mine\nlengths: [1]\nlengths: [2]\n")
     arguments = [argument.replace("twice.yaml", str(file)) for argument in arguments]
@@ -142,7 +133,7 @@ def test_a_mistake_is_a_sentence(tmp_path: Path, arguments: list[str], words: st
     assert words in output
 
 
-def test_every_target_can_be_planned(tmp_path: Path) -> None:
+def test_every_target_can_be_planned(tmp_path):
     parts = ["all", "collect", "tables", "figures", "report", "benchmarks"]
     code, output = pipelines.snakemake(tmp_path, *parts, *config.tier_names(), "--dry-run")
     assert code == 0, output
@@ -150,7 +141,7 @@ def test_every_target_can_be_planned(tmp_path: Path) -> None:
     assert not results.exists() or not os.listdir(results)
 
 
-def test_rules_of_baselines_name_an_environment_that_is_there() -> None:
+def test_rules_of_baselines_name_an_environment_that_is_there():
     files = sorted((RULES / "baselines").glob("*.smk"))
     assert files
     for file in files:
@@ -160,6 +151,44 @@ def test_rules_of_baselines_name_an_environment_that_is_there() -> None:
         assert all((file.parent / path).is_file() for path in named)
 
 
-def test_every_table_and_figure_has_a_caption() -> None:
+def test_every_table_and_figure_has_a_caption():
     captions = {path.stem for path in (RULES.parent / "report" / "captions").glob("*.rst")}
     assert captions == {*tables.NAMES, *figures.FIGURES, "claims"}
+
+
+MACHINE = "$(touch pwned) `touch pwned` 'a\" && touch pwned #"
+FOLDER = "it's a $(touch pwned) & `touch pwned`; folder"
+TIER = {"tier": "mine", "extends": "default", "devices": "cpu", "threads": 1, "lengths": [16]}
+TIER |= {"models": ["pointer"], "controls": "none", "experiments": {"complexity": {}}}
+
+
+@pytest.fixture
+def planted(tmp_path):
+    """A copy of the suite with a tier that names the machine."""
+    folder = tmp_path / FOLDER
+    for name in ("workflow", "pointer", "baselines", "config", "profiles", "results/paper"):
+        compiled = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(sources.ROOT / name, folder / name, ignore=compiled)
+    for name in ("Snakefile", "environment.yml"):
+        shutil.copy(sources.ROOT / name, folder)
+    (folder / "mine.yaml").write_text(json.dumps(TIER | {"machine": MACHINE}))
+    return folder
+
+
+def told_by(folder, *arguments):
+    """What Snakemake says of a run in `folder`; nothing it was told has become a command."""
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", *arguments]
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    settings = {"capture_output": True, "text": True, "timeout": 240, "check": False}
+    done = subprocess.run(command, cwd=folder, env=environment, **settings)
+    assert [str(path) for path in folder.parent.rglob("pwned*")] == []
+    return f"exit code {done.returncode}\n{done.stdout}{done.stderr}"
+
+
+@pytest.mark.slow
+def test_a_hostile_machine_and_folder_end_in_a_row(planted):
+    told = told_by(planted, "collect", "--configfile", "mine.yaml")
+    assert told.startswith("exit code 0"), told
+    (path,) = (planted / "results" / "runs").glob("*/*/*.json")
+    row = read_row(path)
+    assert (row["status"], row["machine"]) == ("ok", MACHINE)

@@ -1,14 +1,9 @@
-"""A training that was killed goes on where it was: the same losses, bit for bit, as one that nobody
-disturbed."""
-
-from __future__ import annotations
+"""A training that was killed goes on where it was, bit for bit as one that nobody disturbed."""
 
 import json
 import subprocess
 import sys
 import time
-from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -24,29 +19,20 @@ from workflow.bench.rows import read_row
 
 CPU = torch.device("cpu")
 STEPS, KEPT_AT, STOPPED_AT = 12, 6, 8  # two steps are lost, and done again
-CELL: dict[str, Any] = {
-    "experiment": "copy",
-    "distance": 8,
-    "length": 24,
-    "batch": 2,
-    "threads": 1,
-    "tokens": 48 * STEPS,
-    "evaluate_symbols": 50,
-}
+CELL = {"experiment": "copy", "distance": 8, "length": 24, "batch": 2, "threads": 1}
+CELL |= {"tokens": 48 * STEPS, "evaluate_symbols": 50}
 
 
 class Killed(BaseException):
     """Stands for the end of the process."""
 
 
-def trained(
-    model: str, folder: Path | None, stop_at: int = 0
-) -> tuple[training.History, dict[str, torch.Tensor]]:
+def trained(model, folder, stop_at=0):
     """History and weights of a small training; one that stops raises Killed."""
     cell = Cell.of(model=model, **CELL).resolved()
     built, steps = models.build(cell, CPU), [0]
 
-    def report(done: float, **_: float) -> None:
+    def report(done, **_):
         steps[0] += 1
         if steps[0] == stop_at:
             raise Killed
@@ -57,10 +43,10 @@ def trained(
 
 
 @pytest.fixture
-def kept_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def kept_once(monkeypatch):
     """A checkpoint after KEPT_AT steps and no other."""
 
-    def keep(self: checkpoint.Checkpoint) -> None:
+    def keep(self):
         if self.folder is not None and self.history.steps == KEPT_AT:
             self.save(self.folder)
 
@@ -69,43 +55,34 @@ def kept_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("model", ["pointer", "transformer-relative", "reformer"])
-def test_losses_and_weights_are_those_of_an_unbroken_run(
-    model: str, tmp_path: Path, kept_once: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Table momentum, amortised credit and noise; a table beside AdamW; hashes drawn at every
-    step."""
+def test_losses_and_weights_are_those_of_an_unbroken_run(model, tmp_path, kept_once, monkeypatch):
+    """Table momentum, credit and noise; a table beside AdamW; hashes drawn at every step."""
     torch.set_num_threads(1)
     whole, weights = trained(model, None)
     with pytest.raises(Killed):
         trained(model, tmp_path, STOPPED_AT)
     torch.manual_seed(12345)  # whatever the next process drew before
-    steps: list[int] = []
-    restore = checkpoint.Checkpoint.restore
-    monkeypatch.setattr(
-        checkpoint.Checkpoint, "restore", lambda self: steps.append(restore(self)) or steps[-1]
-    )
+    steps, restore = [], checkpoint.Checkpoint.restore
+    noted = lambda self: steps.append(restore(self)) or steps[-1]  # noqa: E731
+    monkeypatch.setattr(checkpoint.Checkpoint, "restore", noted)
     again, resumed = trained(model, tmp_path)
     assert steps == [KEPT_AT]
     assert again.losses == whole.losses
     assert len(again.losses) == STEPS
-    assert again.evaluations == whole.evaluations
-    assert (again.steps, again.tokens_used, again.tokens_to_95) == (
-        whole.steps,
-        whole.tokens_used,
-        whole.tokens_to_95,
-    )
+    for name in ("evaluations", "steps", "tokens_used", "tokens_to_95"):
+        assert getattr(again, name) == getattr(whole, name)
     assert all(torch.equal(resumed[name], weights[name]) for name in weights)
 
 
 class Small(nn.Module):
     """A model of one weight."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         super().__init__()
         self.linear, self.calls = nn.Linear(1, 1, bias=False), 0
 
 
-def state(folder: Path | None, steps: int = 0) -> checkpoint.Checkpoint:
+def state(folder, steps=0):
     """The state of a training of Small after some steps."""
     small = Small()
     small.calls = steps
@@ -116,9 +93,7 @@ def state(folder: Path | None, steps: int = 0) -> checkpoint.Checkpoint:
 @pytest.mark.parametrize(
     "damage", ["none", "missing", "cut short", "no checkpoint", "other platform"]
 )
-def test_a_checkpoint_that_is_damaged_or_of_another_platform_is_ignored(
-    damage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_damaged_checkpoint_or_of_another_platform_is_ignored(damage, tmp_path, monkeypatch):
     state(None, 7).save(tmp_path)
     path = tmp_path / FILE
     if damage == "missing":
@@ -131,14 +106,12 @@ def test_a_checkpoint_that_is_damaged_or_of_another_platform_is_ignored(
         monkeypatch.setattr(checkpoint, "platform", lambda device: "torch 1.0")
     fresh = state(tmp_path)
     assert fresh.restore() == (7 if damage == "none" else 0)
-    model: Any = fresh.model
+    model = fresh.model
     assert (model.calls, len(fresh.history.losses)) == ((7, 7) if damage == "none" else (0, 0))
     assert bool(fresh.history.started) == (damage == "none")
 
 
-def test_only_one_checkpoint_is_kept_and_none_before_its_time(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_only_one_checkpoint_is_kept_and_none_before_its_time(tmp_path, monkeypatch):
     running = state(tmp_path / "kept")
     running.keep()
     assert not (tmp_path / "kept").exists()
@@ -150,13 +123,12 @@ def test_only_one_checkpoint_is_kept_and_none_before_its_time(
     assert state(tmp_path / "kept").restore() == 2
 
 
-def steps_saved(path: Path) -> int:
+def steps_saved(path):
     """How many steps the checkpoint at `path` holds; 0 if there is none."""
     if not path.exists():
         return 0
     with safe_open(path, framework="pt") as file:
-        steps: int = json.loads(file.metadata()["state"])["history"]["steps"]
-    return steps
+        return json.loads(file.metadata()["state"])["history"]["steps"]
 
 
 RUN = """
@@ -172,7 +144,7 @@ sys.exit(cli.main(sys.argv[1:]))
 
 
 @pytest.mark.slow
-def test_a_killed_row_goes_on_and_equals_an_undisturbed_one(tmp_path: Path) -> None:
+def test_a_killed_row_goes_on_and_equals_an_undisturbed_one(tmp_path):
     cell = Cell.of(model="pointer", **CELL | {"tokens": 48 * 60})
     argv = [sys.executable, "-c", RUN, "run", *cell.argv(), "--out"]
     running = subprocess.Popen([*argv, str(tmp_path / "loud.json")])
@@ -194,9 +166,7 @@ def test_a_killed_row_goes_on_and_equals_an_undisturbed_one(tmp_path: Path) -> N
     loud, quiet = (read_row(tmp_path / f"{name}.json") for name in ("loud", "quiet"))
     free = ("started", "ended", "train_seconds", "seconds_to_95", "digest")
     assert loud["status"] == "ok"
-    assert {k: v for k, v in loud.items() if k not in free} == {
-        k: v for k, v in quiet.items() if k not in free
-    }
+    assert loud | dict.fromkeys(free) == quiet | dict.fromkeys(free)
     assert loud["loss_curve"] == quiet["loss_curve"]
     assert loud["started"] < loud["ended"]
     assert not left.parent.parent.exists()  # dropped with the row

@@ -1,23 +1,19 @@
-"""kill -9 at random moments: no finished row is lost, no half row is read, and the end is an
-undisturbed run's."""
-
-from __future__ import annotations
+"""kill -9 at random moments: no finished row is lost and no half row is read."""
 
 import contextlib
 import random
 import time
-from pathlib import Path
 
 import pipelines
 import psutil
 import pytest
-from hostile import TALLY
+from conftest import TALLY
 
 SEED = 20250802
 QUICK, DEEP = 3, 20
 
 
-def disturb(folder: Path, who: str, after: float, draw: random.Random, *target: str) -> str:
+def disturb(folder, who, after, draw, *target):
     """Start a pipeline and kill it, or one of its jobs, after some seconds; return what was hit."""
     running = pipelines.start(folder, *target)
     pipelines.wait(after, running)
@@ -36,9 +32,7 @@ def disturb(folder: Path, who: str, after: float, draw: random.Random, *target: 
 
 
 @pytest.mark.slow
-def test_kills_at_random_moments_lose_nothing(
-    tmp_path: Path, undisturbed: Path, request: pytest.FixtureRequest
-) -> None:
+def test_kills_at_random_moments_lose_nothing(tmp_path, undisturbed, request):
     full, draw = request.config.getoption("--full"), random.Random(SEED)
     tally = request.config.stash.setdefault(TALLY, {})
     wanted = pipelines.rows(undisturbed)
@@ -59,7 +53,7 @@ def test_kills_at_random_moments_lose_nothing(
 
 @pytest.mark.full
 @pytest.mark.parametrize("who", ["pipeline", "job"])
-def test_a_killed_smoke_tier_ends_as_an_undisturbed_one(tmp_path: Path, who: str) -> None:
+def test_a_killed_smoke_tier_ends_as_an_undisturbed_one(tmp_path, who):
     draw = random.Random(f"{SEED} {who}")
     quiet, loud = pipelines.new_folder(tmp_path / "quiet"), pipelines.new_folder(tmp_path / "loud")
     start = time.monotonic()
