@@ -72,10 +72,16 @@ def seeds_at(model, distance, accuracy):
 
 
 def test_a_missing_device_is_named():
-    found = line("throughput-pointer", races({2048: 50.0}))
-    assert (found.verdict, found.why) == (Verdict.NOT_TESTABLE, "no throughput of pointer on mps")
+    test = Statement(quantity="throughput", model="pointer", rule="at least", value=1)
+    claim = Claim(id="a", claim="c", figure="1", device="mps", tests=[test])
     absent = [failed("unsupported", "no MPS device", model="pointer", device="mps")]
-    assert "unsupported: no MPS device (1 of 1 runs)" in line("throughput-pointer", absent).why
+    for rows, why in (
+        (races({2048: 50.0}), "no throughput of pointer on mps"),
+        (absent, "unsupported: no MPS device (1 of 1 runs)"),
+    ):
+        table = estimates.build(table_of(CONTROLS + rows))
+        (found,) = judge(table, ledger.Ledger(readings={}, claims=[claim]))
+        assert (found.verdict, why in found.why) == (Verdict.NOT_TESTABLE, True)
 
 
 def test_a_few_cells_in_bfloat16_take_no_verdict_away():
@@ -119,9 +125,16 @@ def test_the_largest_budget_decides():
         other = [row | {"tokens_budget": tokens} for row in seeds("pointer", 0.05)]
         found = line("copy-95", CONTROLS + seeds("pointer", 0.999) + other)
         assert found.verdict == verdict
-        budget = f"{max(tokens, 100_000):,} tokens"
+        budget = "100,000 tokens" if tokens < 100_000 else "98,304 of 1,000,000 tokens"
+        budget = budget if verdict == Verdict.NOT_REPRODUCED else f"49,152 of {budget}"
         labels = {f"pointer, D={d}, {budget}" for d in DISTANCES}
         assert {label for label, _ in found.outcomes} == labels
+
+
+def test_a_first_run_of_a_larger_budget_opens_nothing():
+    rows = CONTROLS + seeds("pointer", 0.999)
+    first = [copied("pointer", d, 0.05, tokens_budget=10**6) for d in DISTANCES]
+    assert line("copy-95", rows + first).verdict == Verdict.REPRODUCED
 
 
 def test_an_open_verdict_names_the_command_that_may_close_it():
@@ -151,15 +164,21 @@ def test_a_copied_row_is_no_further_run():
     assert (found.verdict, "2 of 3 runs" in found.why) == (Verdict.INCONCLUSIVE, True)
 
 
-def test_a_length_at_which_a_model_failed_is_not_left_out():
-    keys = {"model": "transformer", "length": 4096}
-    lost = [failed("oom", "no memory", **keys, repeat=repeat) for repeat in range(3)]
+@pytest.mark.parametrize("model", ["pointer", "transformer"])
+def test_a_length_at_which_a_model_failed_is_open_but_no_cell_where_the_reference_did(model):
+    lost = [
+        failed("oom", "no memory", model=model, length=4096, repeat=repeat) for repeat in range(3)
+    ]
     held = races({2048: 100 / 3, 4096: 100 / 3})
     assert line("speed-range", held).verdict == Verdict.REPRODUCED
-    kept = [row for row in held if (row["model"], row["length"]) != ("transformer", 4096)]
+    kept = [row for row in held if (row["model"], row["length"]) != (model, 4096)]
     found = line("speed-range", kept + lost)
-    assert found.verdict == Verdict.INCONCLUSIVE
-    assert ("over transformer, N=4096", OPEN) in found.outcomes
+    if model == "pointer":
+        assert found.verdict == Verdict.INCONCLUSIVE
+        assert ("over transformer, N=4096", OPEN) in found.outcomes
+    else:
+        assert found.verdict == Verdict.REPRODUCED
+        assert "no cell at N=4096: no pair: transformer of the same session is oom" in found.why
 
 
 def test_the_table_shows_the_cells_first_that_decide():

@@ -88,7 +88,9 @@ def test_numbers_are_those_of_the_rows(page, folder):
     claim = "Copy accuracy exceeds 95% at every distance up to 2048"
     answer = line((folder / "README.md").read_text(), claim)
     assert answer[1] == "over 95%"
-    assert answer[3].startswith("**invalid: controls off**: pointer, D=512, 100,000 tokens: 99.71%")
+    assert answer[3].startswith(
+        "**invalid: controls off**: D=512, 49,152 of 100,000 tokens: 99.71%"
+    )
 
 
 def test_every_table_has_the_command_that_leads_to_its_rows(page):

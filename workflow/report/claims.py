@@ -77,6 +77,11 @@ class Line:
         return f"{self.claim.id} {self.reading}".strip()
 
     @property
+    def reason(self) -> str:
+        """Why, without the command that is next."""
+        return self.why.partition("; next: ")[0]
+
+    @property
     def words(self) -> str:
         """The verdict in words."""
         if self.claim.contradiction and self.verdict == Verdict.REPRODUCED:
@@ -184,13 +189,15 @@ def _judge(claim: Claim, reading: str, numbers: pd.DataFrame) -> Line:
     cells: list[Cell] = []
     places: dict[str, str] = {}  # label -> place
     outcomes: list[tuple[str, Outcome]] = []
-    lacking = []
+    lacking: list[str] = []
+    failed: list[str] = []
     for test in claim.tests:
         try:
             selected = test.cells(numbers, claim.device)
         except NotTestable as reason:
             lacking.append(str(reason))
             continue
+        failed += test.without_reference(numbers, claim.device)
         cells += [replace(cell, paper=test.judged_by.level(cell)) for cell in selected]
         places.update((cell.label, cell.place) for cell in selected)
         outcomes += test.judged_by.judge(selected)
@@ -208,7 +215,7 @@ def _judge(claim: Claim, reading: str, numbers: pd.DataFrame) -> Line:
     counts = Counter(outcome for _, outcome in outcomes)
     found = ", ".join(f"{outcome} in {counts[outcome]}" for outcome in Outcome if counts[outcome])
     short = dict.fromkeys(cell.short_of() for cell in cells if cell.short_of())
-    texts = [f"{found} of {len(outcomes)} cells", *short]
+    texts = [f"{found} of {len(outcomes)} cells", *short, *dict.fromkeys(failed)]
     if len(set(verdicts.values())) > 1:
         texts += [f"{verdict} on {place}" for place, verdict in verdicts.items()]
     verdict = rules.over_machines(list(verdicts.values()))

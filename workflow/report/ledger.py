@@ -31,6 +31,7 @@ from workflow.report import layout, models, paper
 from workflow.report.estimates import (
     KEY,
     NAMES,
+    NO_PAIR,
     PLACE,
     QUANTITIES,
     WORK,
@@ -53,6 +54,7 @@ PUBLISHED = {  # quantity -> the paper's figures: model, x, value
 }
 # Key columns that a test may name.
 CHOOSES = ("experiment", "task", "model", "variant", "against", "phase", "trunk")
+WHOLE = 0.95  # of a budget: where more was used the budget is told alone
 UNNAMED = ("speedup", "accuracy")  # quantities that a label need not name
 APART = ("experiment", "learning_rate", "position", "batch", "symbols", "data")
 
@@ -132,6 +134,15 @@ class Statement(Closed):
         if self.check:
             return CHECKS[self.check](estimates)
         return list(_cells(self, estimates, device))
+
+    def without_reference(self, estimates: pd.DataFrame, device: str = "any") -> list[str]:
+        """Return the positions that are no cells, as the other side of the ratio failed there."""
+        if self.check:
+            return []
+        chosen = _chosen(self, estimates, device)
+        lines = chosen[chosen["status"] == NO_PAIR]
+        places = zip(lines["axis"], lines["x"], lines["reason"], strict=True)
+        return [f"no cell at {name_position(axis, x)}: {reason}" for axis, x, reason in places]
 
 
 class Reading(Closed):
@@ -263,7 +274,7 @@ def _cells(test: Statement, estimates: pd.DataFrame, device: str) -> Iterator[Ce
                 yield missing(
                     _label(test, lines.iloc[0].drop("tokens"), x, where), "not run", place
                 )
-            for _, line in here.iterrows():
+            for _, line in here[here["status"] != NO_PAIR].iterrows():  # that says nothing of ours
                 label = _label(test, line, x, *_differences(line, here), where)
                 yield _cell(line, label, place)
 
@@ -281,6 +292,9 @@ def _chosen(test: Statement, estimates: pd.DataFrame, device: str) -> pd.DataFra
         chosen = chosen.assign(machine="", device="", dtype="", threads=0)
     elif device != "any":
         chosen = chosen[chosen["device"] == device]
+    used = select(estimates, "tokens_used")[[*KEY, "value"]].rename(columns={"value": "used"})
+    same = [key for key in KEY if key not in ("quantity", "against")]
+    chosen = chosen.merge(used.drop(columns=["quantity", "against"]), on=same, how="left")
     if test.beside == "counting":
         levels = select(estimates, "counting")[[*KEY, "value"]].drop(columns="quantity")
     elif test.quantity in PUBLISHED:
@@ -315,6 +329,8 @@ def _label(test: Statement, line: pd.Series, x: int, *further: str) -> str:
     position = name_position(line["axis"], x) if x else ""
     # What was not learned was not learned in this budget.
     budget = f"{line['tokens']:,} tokens" if pd.notna(line.get("tokens")) else ""
+    if budget and line["used"] < WHOLE * line["tokens"]:
+        budget = f"{line['used']:,.0f} of {budget}"
     return ", ".join(part for part in (of, quantity, task, position, budget, *further) if part)
 
 

@@ -108,14 +108,23 @@ def scaling(_all: Estimates, own: Estimates) -> list[str]:
     ]
 
 
-def memory(_all: Estimates, own: Estimates) -> list[str]:
-    """Return the batches, and how peaks were taken."""
+def memory(estimates: Estimates, own: Estimates) -> list[str]:
+    """Return the batches, how peaks were taken, and what fused attention keeps beside pointer."""
+    plain = select(estimates, "saved_bytes_per_token", variant="", dtype="float32")
+    kept = plain.pivot_table(index="x", columns="model", values="value").reindex(
+        columns=["transformer", POINTER]
+    )
+    kept = kept.dropna()
     batches = own.dropna(subset=["batch", "value"]).drop_duplicates("x").sort_values("x")
     sizes = ", ".join(f"{line.batch} at N={line.x}" for line in records(batches))
     methods = " or ".join(sorted({method for method in own["method"] if method}))
     return [
         f"Sequences a step: {sizes}." if sizes else "",
         f"Peak by {methods}, less what the process held before." if methods else "",
+        f"Fused attention is linear in memory as well: at N={kept.index[-1]} transformer keeps "
+        f"{kept['transformer'].iloc[-1] / kept[POINTER].iloc[-1]:.2f} times what {POINTER} does."
+        if len(kept)
+        else "",
     ]
 
 
@@ -135,8 +144,7 @@ def copy_accuracy(estimates: Estimates, own: Estimates) -> list[str]:
             beyond.append(f"{model} at D={', '.join(map(str, at))} ({whole(tokens_back)} back)")
     return [
         f"Guessing gives {levels}." if levels else "",
-        f"Every model has the same budget, {' and '.join(budgets)}, and may stop early: few "
-        "optimiser steps, which do not show what a model would learn from more."
+        f"Budgets: {', '.join(budgets)}; a run may stop before, and more might teach more."
         if budgets
         else "",
         f"Out of reach by construction: {'; '.join(beyond)}." if beyond else "",
@@ -161,8 +169,7 @@ def hops(estimates: Estimates, _own: Estimates) -> list[str]:
     bits = _range(select(estimates, "bits_per_byte", **text), significant)
     guess = _range(select(estimates, "bits_per_byte_guessing", **text), significant)
     return [
-        f"Text: after {tokens} tokens, at {bits} bits a byte (by the frequency of bytes {guess}): "
-        "hardly trained."
+        f"Text: after {tokens} tokens, at {bits} bits a byte (by the frequency of bytes {guess})."
     ]
 
 

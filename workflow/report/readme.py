@@ -42,6 +42,7 @@ COPY: Where = {"experiment": "copy", "dtype": "float32"}
 TRAINING: Where = {"experiment": "efficiency", "phase": "training", "dtype": "float32"}
 FASTER: Where = {**TRAINING, "quantity": "speedup", "against": "transformer"}
 LEARNED = ["accuracy", "tokens_to_95"]
+MEMORY = ["peak_memory", "saved_bytes_per_token"]
 EXAMPLE = {"model": "pointer", "against": "transformer", "phase": "training", "length": "2048"}
 INTRODUCTION = """\
 # Results
@@ -167,9 +168,21 @@ SECTIONS = (
         _drawn(TIMED, ("", "transformer")),
     ),
     Section(
+        "Memory",
+        "Of a training step, beyond what the process held before; kept for the backward pass is "
+        "counted.",
+        (
+            Part(
+                "memory",
+                "Memory by sequence length N",
+                {"model": TIMED, "dtype": "float32", "quantity": MEMORY},
+            ),
+        ),
+    ),
+    Section(
         "Copying",
-        "The model repeats the symbol D positions back. All models have the same budget of "
-        "training tokens.",
+        "The model repeats the symbol D positions back. Compare models of one budget of training "
+        "tokens.",
         (
             Part(
                 "copy_accuracy",
@@ -274,12 +287,19 @@ def answer(lines: list[claims.Line]) -> str:
         texts[0] = _answered(whole) if whole else texts[0]
         cells.append([claim.claim, claim.figure, *texts])
     columns = ["claim", "paper", *(titles[reading] for reading in READINGS)]
-    table = pd.DataFrame(cells, columns=columns)
-    return table.to_markdown(index=False, disable_numparse=True) + "\n"
+    table = [columns, ["---"] * len(columns), *cells]
+    return "".join(f"| {' | '.join(texts)} |\n" for texts in table)
 
 
 def _answered(line: claims.Line | None) -> str:
-    return "" if line is None else f"**{line.words}**: {claims.ours(claims.deciding(line), 1)}"
+    if line is None:
+        return ""
+    text = claims.ours(claims.deciding(line), 1)
+    if line.read_as:
+        text = text.removeprefix(f"{line.read_as.model}, ")
+    undecided = line.verdict in (Verdict.INCONCLUSIVE, Verdict.NOT_TESTABLE)
+    reason = f" ({line.reason})" if undecided else ""
+    return f"**{line.words}**{reason}: {text}".removesuffix(": –")
 
 
 def document(rows: pd.DataFrame, book: ledger.Ledger, lines: list[claims.Line]) -> str:

@@ -16,6 +16,7 @@ from workflow.bench.cell import PAPER
 from workflow.bench.measure import statistics
 from workflow.report.frame import unpack
 from workflow.report.intervals import LEVEL
+from workflow.report.rules import ENOUGH
 
 TEXT = "bytes"  # the task of predicting real text
 NO_PAIR = "no pair"  # the status of a run without the run that it is to be compared with
@@ -299,9 +300,11 @@ def as_estimates(
 
 
 def largest_budget(chosen: pd.DataFrame) -> pd.DataFrame:
-    """Return estimates without those that a finished one of more training tokens stands for, at
-    whatever rate: what was not learned in fewer says nothing against it."""
-    finished = chosen["tokens"].where(chosen["status"] == "ok")
+    """Return estimates without those that one of more training tokens stands for, at whatever rate,
+    which needs as many finished runs, ENOUGH at most: what was not learned in fewer tokens says
+    nothing against it, and a first run of a larger budget nothing yet."""
     same = [chosen[key] for key in KEY if key not in ("tokens", "learning_rate")]
-    most = finished.groupby(same, dropna=False).transform("max")
-    return chosen[most.isna() | (chosen["tokens"] >= most)]
+    runs = chosen["runs"].clip(upper=ENOUGH)
+    enough = runs == runs.groupby(same, dropna=False).transform("max")
+    most = chosen["tokens"].where(enough).groupby(same, dropna=False).transform("max")
+    return chosen[most.isna() | (enough & (chosen["tokens"] >= most))]
