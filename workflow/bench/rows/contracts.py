@@ -82,14 +82,15 @@ def check(
     ending = child.execute(
         request, folder, seconds=TIME_LIMIT_S, memory_bytes=memory, stdout=stdout
     )
-    if ending.kind == "bad_input" and not ending.timed_out:
-        raise InputError(ending.message)
-    if ending.kind != "ok" and not ending.timed_out:
-        raise EnvironmentFault(f"{model}: its contract could not be checked: {ending.message}")
-    checks = [(name, passed, reason) for name, passed, reason in ending.result.get("checks", ())]
-    status = "ok" if all(passed for _, passed, _ in checks) else "error"
     if ending.timed_out:
         status, checks = "timeout", []
+    elif ending.kind == "bad_input":
+        raise InputError(ending.message)
+    elif ending.kind != "ok":
+        raise EnvironmentFault(f"{model}: its contract could not be checked: {ending.message}")
+    else:
+        checks = [(name, passed, reason) for name, passed, reason in ending.result["checks"]]
+        status = "ok" if all(passed for _, passed, _ in checks) else "error"
     return Verdict(model, dict(mixer), key(model, _text(mixer)), status, checks)
 
 

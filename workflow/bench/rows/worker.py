@@ -43,14 +43,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             write_atomically(result_path, json.dumps(result))
             if "model" in request:
                 result["checks"] = check(request["model"], request["mixer"], request["threads"])
-            if cells and cells[0].timing:
 
-                def begun(at: int | None) -> None:
-                    write_atomically(result_path, json.dumps({**result, "at": at}))
+            def begun(at: int | None) -> None:
+                write_atomically(result_path, json.dumps({**result, "at": at}))
 
-                result["rows"] = measure_session(cells, begun)
-            for cell in cells[len(result["rows"]) :]:
-                result["rows"].append(measure(cell, result_path.parent))
+            session = bool(cells) and cells[0].timing
+            for together in [cells] if session else [[cell] for cell in cells]:
+                result["rows"] += measure(together, result_path.parent, begun)
                 write_atomically(result_path, json.dumps(result))
             for row in result["rows"]:
                 row["warnings"] = [*row.get("warnings", ()), *warnings]
@@ -63,64 +62,42 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0 if result["kind"] == "ok" else 1
 
 
-def measure(cell: Cell, folder: Path) -> dict[str, Any]:
-    """Return the row keys of a cell, whose files go to `folder`; a foreseen bad end is a row."""
-    prepare(cell)
-    progress, clock, began = Progress(cell), Clock(), os.times()
-    row: dict[str, Any] = {"status": "ok", "reason": None}
-    try:
-        measured = experiments.info(cell.experiment).load()(cell, progress, folder)
-        require_clock()
-        row |= measured
-        row["warnings"] = [*row.get("warnings", ()), *threads_used(cell, began)]
-    except Outcome as outcome:
-        row |= ending(outcome)
-    finally:
-        progress.close()
-    times = clock.times()
-    # A training that went on from a checkpoint started when it first did.
-    times["started"] = min(times["started"], row.get("started", times["started"]))
-    return row | of_device(cell) | times
-
-
-def measure_session(
-    cells: Sequence[Cell], begun: Callable[[int | None], object]
+def measure(
+    cells: Sequence[Cell], folder: Path, begun: Callable[[int | None], object]
 ) -> list[dict[str, Any]]:
-    """Return the row keys of each cell of a timing session; `begun` is told which one is built."""
-    prepare(cells[0])
-    progress, clock, began = Progress(cells[0]), Clock(), os.times()
-    results: list[Any]
-    try:
-        results = experiments.info(cells[0].experiment).load()(cells, progress, begun)
-        require_clock()
-    except Outcome as outcome:  # a device that is not there
-        results = [outcome] * len(cells)
-    finally:
-        progress.close()
-    rows, warnings = [], threads_used(cells[0], began)
-    for result in results:
-        if isinstance(result, InputError):
-            raise result
-        row = ending(result) if isinstance(result, Exception) else {"status": "ok", **result}
-        row["warnings"] = [*row.get("warnings", ()), *warnings]
-        rows.append(row | of_device(cells[0]) | clock.times())
-    return rows
-
-
-def prepare(cell: Cell) -> None:
-    """Set threads and the allocator, before any parallel work."""
+    """Return the row keys of a cell, whose files go to `folder`, or of those of a timing session;
+    `begun` is told which one is built. A foreseen bad end is a row."""
     import torch
 
     from workflow.bench.measure import memory
 
-    torch.set_num_threads(cell.resolved().threads)
+    first = cells[0]
+    torch.set_num_threads(first.resolved().threads)
     memory.keep_freed_memory()
-
-
-def require_clock() -> None:
-    """Raise Outcome where a model has replaced the clock that its numbers are taken with."""
-    if (time.perf_counter, time.monotonic, time.process_time) != CLOCKS:
-        raise Outcome("the model has replaced a clock of Python's module `time`")
+    work = experiments.info(first.experiment).load()
+    progress, clock, began = Progress(first), Clock(), os.times()
+    results: list[Any]
+    try:
+        results = work(cells, progress, begun) if first.timing else [work(first, progress, folder)]
+        if (time.perf_counter, time.monotonic, time.process_time) != CLOCKS:
+            raise Outcome("the model has replaced a clock of Python's module `time`")
+        warnings = threads_used(first, began)
+    except Outcome as outcome:
+        results, warnings = [outcome] * len(cells), []
+    finally:
+        progress.close()
+    rows = []
+    for result in results:
+        if isinstance(result, InputError):
+            raise result
+        row: dict[str, Any] = {"status": "ok", "reason": None}
+        row |= ending(result) if isinstance(result, Exception) else result
+        row["warnings"] = [*row.get("warnings", ()), *warnings]
+        times = clock.times()
+        # A training that went on from a checkpoint started when it first did.
+        times["started"] = min(times["started"], row.get("started", times["started"]))
+        rows.append(row | of_device(first) | times)
+    return rows
 
 
 def threads_used(cell: Cell, began: os.times_result) -> list[str]:

@@ -7,7 +7,7 @@ Importing this package loads no task; `info` does, and no task loads torch.
 from __future__ import annotations
 
 import functools
-import importlib
+import pkgutil
 from typing import Annotated, Any, Union
 
 from pydantic import Field
@@ -32,8 +32,7 @@ def info(name: str) -> type[Task]:
     """Return a task's class; raise InputError with the nearest name for an unknown one."""
     if name not in TASKS:
         raise InputError.unknown("task", name, TASKS, "`--task`, or `tasks` in the config")
-    module, _, attribute = TASKS[name].partition(":")
-    kind: type[Task] = getattr(importlib.import_module(module), attribute)
+    kind: type[Task] = pkgutil.resolve_name(TASKS[name])
     return kind
 
 
