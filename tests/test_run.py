@@ -254,7 +254,7 @@ def test_a_checkpoint_outlives_a_killed_process_but_not_its_sources(tmp_path, mo
 def test_a_model_that_fails_its_contract_gets_no_number_whatever_is_there(tmp_path, monkeypatch):
     made = {**provenance.identity(CELL), **TIMES, "status": "ok"}
     made |= {"accuracy": 1.0, "n_evaluated": 10}
-    monkeypatch.setattr(run, "run", lambda *_: [run.complete(made)])
+    monkeypatch.setattr(run, "run", lambda *_: [run.rows.complete(made)])
     rows = []
     for status, checks in (("ok", []), ("error", [("causal", False, "leaks")])):
         verdict = contracts.Verdict("chance", {}, "", status, checks)

@@ -14,7 +14,7 @@ import math
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Union
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
@@ -31,7 +31,7 @@ Convolution = Literal["source", "on", "off"]
 TRAINING = ("task", "tokens", "lr", "stop_accuracy", "evaluate_symbols", "schedule")
 TIMING = ("session", "twin", "session_seconds")
 LIMITS = ("timeout_s", "memory_limit_bytes")
-AnyTask: Any = tasks.any_task()
+AnyTask: Any = Annotated[Union[tuple(experiments.TASKS.values())], Field(discriminator="name")]  # noqa: UP007
 RUNS = "results/runs"
 PAPER = "paper"  # the session of the paper's models
 SESSION = "^[a-z][a-z0-9_-]{0,39}$"

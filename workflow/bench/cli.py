@@ -23,20 +23,11 @@ from typing import Any, NoReturn
 import click
 
 from pointer.errors import InputError
-from workflow.bench import config, experiments, progress, rates, registry
+from workflow.bench import config, experiments, progress, rates, registry, rows
 from workflow.bench.cell import OPTIONS, Cell, from_dict, option
 from workflow.bench.outcomes import EnvironmentFault, StoppedError
-from workflow.bench.rows import (
-    RowError,
-    child,
-    contracts,
-    estimate,
-    provenance,
-    read_rows,
-    verify,
-    write_atomically,
-)
-from workflow.bench.rows import run as rows
+from workflow.bench.rows import child, contracts, estimate, provenance, verify
+from workflow.bench.rows import run as make
 from workflow.bench.sessions import Session, by_file, with_twin
 
 OK, FAILED, BAD_INPUT, SIGNALLED = 0, 1, 2, 128
@@ -101,7 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # whoever reads the output, `head` say, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
-    except (OSError, RowError, StoppedError, EnvironmentFault) as error:
+    except (OSError, rows.RowError, StoppedError, EnvironmentFault) as error:
         message, code = error, FAILED
     except KeyboardInterrupt as error:
         message = "interrupted; no result was written"
@@ -186,12 +177,12 @@ def run(
         raise InputError.about("--out", str(out), "a file, not a folder", "`--out`")
     with tempfile.TemporaryDirectory(prefix="pointer-bench-") as scratch:
         file = out or Path(scratch) / "row.json"
-        row, kept = rows.row_of(cell, file, contract, keep=keep, optional=optional)
+        row, kept = make.row_of(cell, file, contract, keep=keep, optional=optional)
     if out is None:
         print(json.dumps(row, indent=1))
     else:
         before = " (measured before, kept)" if kept else ""
-        progress.show(f"{rows.outcome(row, cell.label())}{before}")
+        progress.show(f"{make.outcome(row, cell.label())}{before}")
 
 
 @pointer_bench.command("session")
@@ -208,10 +199,10 @@ def session_(members: Sequence[str], out: Path, keep: bool, **options: Any) -> N
     for member in members:
         model, *mixer = shlex.split(member)
         cells.append(cell_of({**options, "model": model, "mixer": mixer}))
-    made, kept = rows.rows_of(Session(with_twin(cells)), out, keep=keep)
+    made, kept = make.rows_of(Session(with_twin(cells)), out, keep=keep)
     before = " (measured before, kept)" if kept else ""
-    lines = [f"  {rows.outcome(row, from_dict(row['settings']).label())}" for row in made]
-    ratios = [f"  {line}" for line in rows.ratios(made)]
+    lines = [f"  {make.outcome(row, from_dict(row['settings']).label())}" for row in made]
+    ratios = [f"  {line}" for line in make.ratios(made)]
     progress.show("\n".join([f"session {out.stem}{before}", *lines, *ratios]))
 
 
@@ -303,7 +294,8 @@ def trace(row: Path, position: int, head: int, sequence: int, out: Path | None) 
     tokens, traced = pointers.follow(row, sequence)
     print("\n".join(pointers.chain_lines(tokens, traced, position, head)))
     if out is not None:
-        write_atomically(out, json.dumps(pointers.chain_content(tokens, traced, position, head)))
+        content = pointers.chain_content(tokens, traced, position, head)
+        rows.write_atomically(out, json.dumps(content))
     return OK
 
 
@@ -365,7 +357,7 @@ def rates_(paths: Sequence[Path]) -> None:
     with rows of the experiment `rates`."""
     found = []
     for folder in paths:
-        for _, row in read_rows(folder):
+        for _, row in rows.read_rows(folder):
             if row["experiment"] == "rates" and row["status"] == "ok":
                 cell = from_dict(row["settings"])
                 model = row["model"] + registry.CONVOLUTIONS[cell.short_convolution]

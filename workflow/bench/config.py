@@ -51,7 +51,7 @@ AXES = {
     "seeds": "seed",
     "lengths": "length",
     "short_convolutions": "short_convolution",
-    **tasks.axes(),
+    **{task.axis_key: task.axis for task in experiments.TASKS.values()},
 }
 KEYS = {setting: key for key, setting in AXES.items()}
 SETTINGS = {**Cell.model_fields, **tasks.parameters()}

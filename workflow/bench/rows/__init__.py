@@ -21,7 +21,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, Strict, ValidationError
 
 from workflow.bench.cell import Trunk
-from workflow.bench.validation import Closed, input_error
+from workflow.bench.validation import Closed, Flag, input_error
 
 Row = dict[str, Any]
 LINES = "rows.jsonl"  # of a machine, in the repository
@@ -33,7 +33,6 @@ Count = Annotated[int, Strict(), Field(ge=0, lt=2**63)]
 Positive = Annotated[int, Strict(), Field(ge=1, lt=2**63)]
 Amount = Annotated[float, Strict(), Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Strict(), Field(ge=0, le=1, allow_inf_nan=False)]
-Flag = Annotated[bool, Strict()]
 Maybe = Annotated[float, Strict(), Field(allow_inf_nan=False)] | None
 Word = Annotated[str, Strict()]
 FileName = Annotated[str, Field(pattern=r"^[a-z0-9_]+(\.[a-z0-9_]+)+$")]

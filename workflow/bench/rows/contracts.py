@@ -77,7 +77,7 @@ def check(
     model: str, mixer: Mapping[str, Any], folder: Path, stdout: int | None = child.STDERR
 ) -> Verdict:
     """Check a model in a child process that works in `folder` and prints a line a check."""
-    request = {"model": model, "mixer": dict(mixer), "threads": 1}
+    request = {"model": model, "mixer": dict(mixer)}
     memory = provenance.ram_bytes()
     ending = child.execute(
         request, folder, seconds=TIME_LIMIT_S, memory_bytes=memory, stdout=stdout

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from workflow.bench import experiments, registry
 from workflow.bench.cell import Cell, Trunk, affinity, threads
-from workflow.bench.rows import Row, RowError, parse, row_texts
+from workflow.bench.rows import RowError, parse, row_texts
 from workflow.bench.rows.run import kept
 from workflow.bench.sessions import by_file
 
@@ -32,17 +32,13 @@ def wall_seconds(file: str, cells: Sequence[Cell], root: Path = Path()) -> float
     if kept(cells, path):
         return KEPT_S
     try:
-        seconds = START_S + max(row_seconds(parse(text, at)) for at, text in row_texts([path]))
+        rows = [parse(text, at) for at, text in row_texts([path])]
+        spans = [[datetime.fromisoformat(row[key]) for key in ("started", "ended")] for row in rows]
+        seconds = START_S + max((ended - started).total_seconds() for started, ended in spans)
     except (RowError, ValueError):
         seconds = START_S + sum(counted_seconds(cell) for cell in cells)
         seconds = max(seconds, START_S + first.session_seconds) if first.timing else seconds
     return seconds if first.timing else seconds * threads(first.threads) / affinity()
-
-
-def row_seconds(row: Row) -> float:
-    """Return how long a row's measurement took; raise ValueError where its times are none."""
-    started, ended = (datetime.fromisoformat(row[key]) for key in ("started", "ended"))
-    return max(0.0, (ended - started).total_seconds())
 
 
 def counted_seconds(cell: Cell) -> float:

@@ -20,26 +20,10 @@ from pathlib import Path
 from statistics import geometric_mean
 
 from pointer.errors import InputError
+from workflow.bench import rows
 from workflow.bench.cell import Cell, from_dict
 from workflow.bench.outcomes import DISTURBED, Clock
-from workflow.bench.rows import (
-    Row,
-    RowError,
-    as_json,
-    attachment,
-    child,
-    complete,
-    contracts,
-    file_hash,
-    lock,
-    parse,
-    provenance,
-    read_row,
-    row_texts,
-    seal,
-    write_atomically,
-    write_row,
-)
+from workflow.bench.rows import Row, child, contracts, lock, provenance
 from workflow.bench.sessions import Session, with_twin
 from workflow.bench.sources import ROOT
 
@@ -109,37 +93,37 @@ def rows_of(session: Session, out: Path, *, keep: bool = False) -> tuple[list[Ro
         if before:
             out.touch()
             return before, True
-        rows = {}
+        lines = {}
         for number in range(ATTEMPTS):
             made = refusals | _measured(session.cells, refusals, folder)
             of_session = {"session": session.name, "attempt": number, "command": command}
             for cell in session.cells:
                 name = session.row_name(cell, number)
-                rows[name] = seal(made[cell.key()] | of_session, name)
+                lines[name] = rows.seal(made[cell.key()] | of_session, name)
             if not any(disturbed(row) for row in made.values()):
                 break
-        text = "".join(f"{as_json(row, file=name)}\n" for name, row in rows.items())
+        text = "".join(f"{rows.as_json(row, file=name)}\n" for name, row in lines.items())
         try:
-            write_atomically(out, text)
+            rows.write_atomically(out, text)
         except OSError as error:
             raise _unwritten(error, out, text) from error
         shutil.rmtree(folder)
-        return list(rows.values()), False
+        return list(lines.values()), False
 
 
 def _measured(cells: Sequence[Cell], refusals: dict[str, Row], folder: Path) -> dict[str, Row]:
     """Return the rows of the other cells by their keys. A cell that the process dies of, while it
     is built and warmed up, has a row that says so; the rest gets another process."""
     left = [cell for cell in cells if cell.key() not in refusals]
-    rows = {}
+    measured = {}
     while left:
         made, at = attempt(left, folder)
         done = left if at is None else [left[at]]
         for cell, row in zip(left, made, strict=True):
             if cell in done:
-                rows[cell.key()] = row
+                measured[cell.key()] = row
         left = [cell for cell in left if cell not in done]
-    return rows
+    return measured
 
 
 def disturbed(row: Row) -> bool:
@@ -147,19 +131,19 @@ def disturbed(row: Row) -> bool:
     return any(warning.startswith(DISTURBED) for warning in row["warnings"])
 
 
-def ratios(rows: Sequence[Row]) -> list[str]:
+def ratios(timed: Sequence[Row]) -> list[str]:
     """Return, a line a model of COMPARED, how many times as fast as SLOWER it trained in the rounds
     of the last attempt, the paper's ratio beside the formula's."""
-    last = max(row["attempt"] for row in rows)
-    timed = {}
-    for row in rows:
-        plain = not row["settings"]["mixer"] and not row["settings"]["twin"]
-        if plain and row["attempt"] == last and row["rounds_ms"]:
-            timed[row["model"]] = row
+    last = max(row["attempt"] for row in timed)
+    plain = {}
+    for row in timed:
+        changed = row["settings"]["mixer"] or row["settings"]["twin"]
+        if not changed and row["attempt"] == last and row["rounds_ms"]:
+            plain[row["model"]] = row
     lines = []
-    for model in [name for name in COMPARED if SLOWER in timed and name in timed]:
-        own = timed[model]
-        pairs = zip(timed[SLOWER]["rounds_ms"], own["rounds_ms"], strict=True)
+    for model in [name for name in COMPARED if SLOWER in plain and name in plain]:
+        own = plain[model]
+        pairs = zip(plain[SLOWER]["rounds_ms"], own["rounds_ms"], strict=True)
         ratio = geometric_mean(slow / fast for slow, fast in pairs)
         paper = _paper_ratio(own["length"]) if model == COMPARED[0] else ""
         lines.append(f"N={own['length']}: {model} trains {ratio:.2f}x as fast as {SLOWER}{paper}")
@@ -185,27 +169,27 @@ def _refusal(cell: Cell, folder: Path, contract: Path | None = None) -> Row | No
 def kept(cells: Sequence[Cell], path: Path) -> list[Row]:
     """Return a file's rows if they are the cells', all final and of today's sources; else none."""
     planned = {cell.key(): cell for cell in cells}
-    rows, found = [], set()
+    there, found = [], set()
     try:
-        for place, text in row_texts([path]):
-            row = parse(text, place)
+        for place, text in rows.row_texts([path]):
+            row = rows.parse(text, place)
             key = from_dict(row["settings"]).key(row["data_hash"])
             if key not in planned or row["status"] not in FINAL:
                 return []
             if row["source_hash"] != provenance.sources(planned[key]):
                 return []
-            rows.append(row)
+            there.append(row)
             found.add(key)
-    except (RowError, InputError):
+    except (rows.RowError, InputError):
         return []
-    return rows if found == planned.keys() else []
+    return there if found == planned.keys() else []
 
 
 def tried(path: Path) -> int:
     """Return how often a deadline cut a row: a parameter of its job, which a change runs again."""
     try:
-        row = read_row(path)
-    except RowError:
+        row = rows.read_row(path)
+    except rows.RowError:
         return 0
     before: int = row["attempt"] or 0
     return before + 1 if row["status"] == "skipped" else before
@@ -262,16 +246,16 @@ def attempt(cells: Sequence[Cell], folder: Path) -> tuple[list[Row], int | None]
     elif ending.code == -signal.SIGKILL:
         status = "oom"
     measured += [{"status": status, "reason": reason}] * (len(cells) - len(measured))
-    rows = []
+    made = []
     for origin, row in zip(origins, measured, strict=True):
-        rows.append(complete({**origin, **clock.times(), **row}))
-    return rows, ending.result.get("at") if ending.kind != "ok" else None
+        made.append(rows.complete({**origin, **clock.times(), **row}))
+    return made, ending.result.get("at") if ending.kind != "ok" else None
 
 
 def refused(cell: Cell, status: str, reason: str) -> Row:
     """Return the row of a cell that may not be measured, complete but not yet sealed."""
     origin = provenance.identity(cell)
-    return complete({**origin, **Clock().times(), "status": status, "reason": reason})
+    return rows.complete({**origin, **Clock().times(), "status": status, "reason": reason})
 
 
 def write(row: Row, folder: Path, out: Path) -> Row:
@@ -284,13 +268,13 @@ def write(row: Row, folder: Path, out: Path) -> Row:
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         for name in named.values():
-            shutil.copyfile(folder / name, attachment(out, name))
-        hashes = {kind: file_hash(attachment(out, name)) for kind, name in named.items()}
-        return write_row(out, {**row, "files_sha256": hashes or None})
+            shutil.copyfile(folder / name, rows.attachment(out, name))
+        hashes = {kind: rows.file_hash(rows.attachment(out, name)) for kind, name in named.items()}
+        return rows.write_row(out, {**row, "files_sha256": hashes or None})
     except OSError as error:
         for name in named.values():
-            attachment(out, name).unlink(missing_ok=True)
-        raise _unwritten(error, out, as_json(seal(row, out), indent=1)) from error
+            rows.attachment(out, name).unlink(missing_ok=True)
+        raise _unwritten(error, out, rows.as_json(rows.seal(row, out), indent=1)) from error
 
 
 def _unwritten(error: OSError, path: Path, text: str) -> OSError:

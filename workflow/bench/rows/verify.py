@@ -319,12 +319,12 @@ def mixed_sources(rows: Iterable[Placed]) -> Iterator[Finding]:
                 group = groups[key].setdefault((row["machine"], row["experiment"], *names), {})
                 group.setdefault(value, []).append(placed)
     for key, of_key in groups.items():
-        for (machine, *names), made in of_key.items():
+        for (machine, *further), made in of_key.items():
             times = {value: max(p.row["started"] for p in own) for value, own in made.items()}
             newest = max(times, key=times.__getitem__)
             older = [p for value, own in made.items() if value != newest for p in own]
             if older:
-                cells, total = " ".join(filter(None, names)), sum(map(len, made.values()))
+                cells, total = " ".join(filter(None, further)), sum(map(len, made.values()))
                 count = f"{cells} on {machine}: {len(older)} of {total} rows"
                 message = f"{count} come from other {SOURCES[key]} than the newest ({key})"
                 yield Finding("sources", message, tuple(older))

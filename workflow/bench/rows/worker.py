@@ -1,11 +1,10 @@
 """The child process: `python -m workflow.bench.rows.worker REQUEST.json RESULT.json`.
 
-REQUEST holds `cells` to measure, those of a session or one after another, or `model`, `mixer` and
-`threads` of a check. RESULT holds `kind`, `message`, and `rows` (one a cell, as far as it came) or
-`checks`, and of a session `at`, the place of the cell that is being built and warmed up, if any.
-Its kind is "started" once the machine's lock is held, "ok" at the end, else bad_input, oom, full,
-environment or error.
-The process takes the lock before it imports torch, and sets threads before any parallel work.
+REQUEST holds `cells` to measure, those of a session or one after another, or `model` and `mixer` of
+a check. RESULT holds `kind`, `message`, and `rows` (one a cell, as far as it came) or `checks`, and
+of a session `at`, the place of the cell that is being built and warmed up, if any. Its kind is
+"started" once the machine's lock is held, "ok" at the end, else bad_input, oom, full, environment
+or error. The process takes the lock before it imports torch, and sets threads before it works.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with lock.hold(exclusive=any(cell.timing for cell in cells)) as warnings:
             write_atomically(result_path, json.dumps(result))
             if "model" in request:
-                result["checks"] = check(request["model"], request["mixer"], request["threads"])
+                result["checks"] = check(request["model"], request["mixer"])
 
             def begun(at: int | None) -> None:
                 write_atomically(result_path, json.dumps({**result, "at": at}))
@@ -136,13 +135,13 @@ def ending(error: Exception) -> dict[str, Any]:
     return {"status": status, "reason": found["message"]}
 
 
-def check(model: str, mixer: dict[str, Any], threads: int) -> list[tuple[str, bool, str]]:
+def check(model: str, mixer: dict[str, Any]) -> list[tuple[str, bool, str]]:
     """Return name, whether it passed and reason of each check of a contract; print each line."""
     import torch
 
     from workflow.bench.measure import contract
 
-    torch.set_num_threads(threads)
+    torch.set_num_threads(1)
     checks = []
     for name, passed, reason in contract.check(model, mixer):
         print(f"ok    {name}" if passed else f"FAIL  {name}: {reason}", flush=True)

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import functools
 import pkgutil
-from typing import Annotated, Any, Union
-
-from pydantic import Field
+from typing import Any
 
 from pointer.errors import InputError
 from workflow.bench.tasks.base import Task
@@ -36,19 +34,9 @@ def info(name: str) -> type[Task]:
     return kind
 
 
-def any_task() -> Any:
-    """Return the type of a cell's `task`: one of the tasks, chosen by `name`."""
-    return Annotated[Union[tuple(info(name) for name in TASKS)], Field(discriminator="name")]  # noqa: UP007
-
-
 @functools.cache
 def parameters() -> dict[str, Any]:
     """Return every parameter of every task, by name: its pydantic field."""
     fields = {key: field for name in TASKS for key, field in info(name).model_fields.items()}
     del fields["name"]
     return fields
-
-
-def axes() -> dict[str, str]:
-    """Return what a tier calls a list of sizes, such as distances -> the setting, distance."""
-    return {info(name).axis_key: info(name).axis for name in TASKS}
