@@ -114,10 +114,7 @@ class Cell(Closed):
         100_000, "training budget in tokens, never exceeded; 0: untrained", ge=0, le=10**12
     )
     lr: Number = _setting(
-        rates.DEFAULT,
-        "learning rate of AdamW; where a model learns a task: as the search chose it",
-        ge=0.0,
-        le=10.0,
+        rates.DEFAULT, "AdamW's learning rate; in training as the search chose it", ge=0.0, le=10.0
     )
     symbols: Annotated[Whole, AfterValidator(_vocabulary)] = _setting(
         0, "vocabulary V, at least 2; 0: the task's own; a task may fix it", ge=0, le=2**20
@@ -145,15 +142,10 @@ class Cell(Closed):
         "cosine", "learning rate over training, after a warm-up; cosine: down to a tenth"
     )
     short_convolution: Annotated[Convolution, BeforeValidator(_word)] = _setting(
-        "source",
-        "convolution of 4 taps, its own or else on the mixer's input: on, off, or source, as the "
-        "mixer's source has it",
+        "source", "convolution of 4 taps, its own or on the mixer's input: on, off, or as published"
     )
     timeout_s: Whole = _setting(
-        1800,
-        "longest run time in seconds, waiting and contract check left out; 0: no limit",
-        ge=0,
-        le=10**8,
+        1800, "seconds it may run, waiting and contract check left out; 0: no limit", ge=0, le=10**8
     )
     memory_limit_bytes: Whole = _setting(
         0, "most bytes it may allocate; 0: the machine's RAM (on cpu)", ge=0, le=2**60

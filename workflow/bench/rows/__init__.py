@@ -28,7 +28,6 @@ LINES = "rows.jsonl"  # of a machine, in the repository
 LONGEST_MESSAGE = 500  # characters of a complaint, which quotes the value
 
 
-SCHEMA_VERSION = 2
 Count = Annotated[int, Strict(), Field(ge=0, lt=2**63)]
 Positive = Annotated[int, Strict(), Field(ge=1, lt=2**63)]
 Amount = Annotated[float, Strict(), Field(ge=0, allow_inf_nan=False)]
@@ -158,8 +157,7 @@ def keys() -> tuple[str, ...]:
 
 def complete(known: Row) -> Row:
     """Return `known` in the schema's order, None (or no warnings) for every key it lacks."""
-    row: Row = {key: None for key in keys() if key != "digest"}
-    return row | {"schema": SCHEMA_VERSION, "warnings": []} | known
+    return dict.fromkeys(keys()) | {"schema": 2, "warnings": []} | known
 
 
 def digest(row: Row) -> str:
@@ -176,7 +174,7 @@ def digest(row: Row) -> str:
 
 def seal(row: Row, path: Path | str) -> Row:
     """Return the row, completed and checked, with its digest; an error names `path`."""
-    sealed = complete({key: value for key, value in row.items() if key != "digest"})
+    sealed = complete(row)
     sealed["digest"] = digest(sealed)
     return _checked(sealed, path)
 
