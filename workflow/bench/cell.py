@@ -142,8 +142,7 @@ class Cell(Closed):
         "cosine", "learning rate over training, after a warm-up; cosine: down to a tenth"
     )
     short_convolution: Annotated[Convolution, BeforeValidator(_word)] = _setting(
-        "source",
-        "4-tap convolution, its own or on the mixer's input: on, off, or source, as published",
+        "source", "4-tap convolution, its own or on the mixer's input: on, off, or as its source"
     )
     timeout_s: Whole = _setting(
         1800, "seconds it may run, waiting and contract check left out; 0: no limit", ge=0, le=10**8
