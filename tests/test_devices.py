@@ -21,7 +21,7 @@ from baselines.parts.flex_window import BLOCK, block_mask, visible
 from pointer import mixer, select, selfcheck
 from workflow.bench import cli, gpu_check
 from workflow.bench.cell import Cell, Device
-from workflow.bench.measure import devices, memory, timing
+from workflow.bench.measure import devices, memory, models, timing
 from workflow.bench.rows import provenance
 
 CPU = torch.device("cpu")
@@ -232,14 +232,14 @@ def test_a_check_that_fails_has_the_reason(monkeypatch):
 
 
 def test_a_model_that_fails_is_a_row_and_the_others_go_on(monkeypatch):
-    right = gpu_check._unit
+    right = models.build
 
-    def broken(name, length, batch, device):
-        if name == "transformer":
+    def broken(cell, device):
+        if cell.model == "transformer":
             raise RuntimeError("No available kernel. Aborting execution.")
-        return right(name, length, batch, device)
+        return right(cell, device)
 
-    monkeypatch.setattr(gpu_check, "_unit", broken)
+    monkeypatch.setattr(models, "build", broken)
     monkeypatch.setattr(gpu_check, "MODELS", {"transformer": "flash", "identity": ""})
     rows = {row["model"]: row for row in gpu_check.race(48, CPU)}
     assert rows["transformer"]["reason"] == "RuntimeError: No available kernel. Aborting execution."

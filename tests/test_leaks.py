@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from workflow.bench import experiments, outside, registry
+from workflow.bench import experiments, registry
 from workflow.bench.cell import Cell
 from workflow.bench.measure import causality, models
 from workflow.bench.measure.causality import Broken, Leaks, Subject, audit, causal
@@ -126,7 +126,7 @@ def row(tmp_path, experiment, model):
 @pytest.mark.parametrize("experiment", TRAINING)
 def test_a_model_that_leaks_after_some_steps_gets_no_score(experiment, tmp_path):
     kind = "PointsAhead" if experiment == "interpretability" else "Turns"
-    found = row(tmp_path, experiment, outside.joined("late", f"planted:{kind}"))
+    found = row(tmp_path, experiment, f"late=planted:{kind}")
     assert found["status"] == "error"
     assert found["reason"].startswith("fails the contract: the model's output ")
     assert re.search(r"when tokens from \d+ on change: it sees the future$", found["reason"])

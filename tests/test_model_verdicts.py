@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pointer.errors import InputError
-from workflow.bench import cli, outside, registry
+from workflow.bench import cli, registry
 from workflow.bench.measure import contract
 from workflow.bench.outcomes import EnvironmentFault, StoppedError
 from workflow.bench.rows import contracts, provenance, read_row
@@ -23,7 +23,7 @@ def planted(monkeypatch):
 
 
 def test_settings_that_break_the_contract_are_refused_and_others_are_not(tmp_path, capfd):
-    name = outside.joined("sneaky", "planted:Sneaky")
+    name = "sneaky=planted:Sneaky"
     argv = f"run --experiment complexity --model {name} --length 64 --threads 1".split()
     for given, status in (([], "ok"), (["--set", "leak=true"], "error")):
         verdict, out = tmp_path / f"of-{status}.json", tmp_path / f"{status}.json"
@@ -40,7 +40,7 @@ def test_settings_that_break_the_contract_are_refused_and_others_are_not(tmp_pat
 
 
 def test_what_else_fails_with_a_setting_is_the_models():
-    found = list(contract.check(outside.joined("fragile", "planted:Fragile"), {"power": 2}))
+    found = list(contract.check("fragile=planted:Fragile", {"power": 2}))
     assert [(check.name, check.ok) for check in found] == [("builds", False)]
     assert found[0].reason.startswith("raised KeyError: 2 (planted.py, line ")
 
@@ -48,9 +48,9 @@ def test_what_else_fails_with_a_setting_is_the_models():
 def test_a_setting_that_is_no_keyword_is_told_how_to_become_one():
     words = r"setting power of .* accepted: a keyword: `def __init__\(self, shape, \*, power"
     with pytest.raises(InputError, match=words):
-        contract.check(outside.joined("positional", "planted:Positional"), {"power": 2})
+        contract.check("positional=planted:Positional", {"power": 2})
     with pytest.raises(InputError, match="'shape' is unknown"):
-        contract.check(outside.joined("positional", "planted:Positional"), {"shape": 2})
+        contract.check("positional=planted:Positional", {"shape": 2})
 
 
 def test_a_baseline_that_python_cannot_read_has_a_hash_and_one_failed_check(tmp_path, monkeypatch):
@@ -165,5 +165,5 @@ def test_a_verdict_is_of_one_version_of_the_sources(monkeypatch):
 
 
 def test_settings_of_an_own_model_lift_no_check():
-    found = list(contract.check(outside.joined("fragile", "planted:Fragile"), {"power": 1}))
+    found = list(contract.check("fragile=planted:Fragile", {"power": 1}))
     assert {"same in training", "gradients"} <= {check.name for check in found if check.ok}

@@ -13,7 +13,7 @@ from synthetic import row, table_of
 from baselines.parts.convolution import short_convolution
 from pointer.errors import InputError
 from pointer.trunk import LayerShape
-from workflow.bench import cli, config, new, outside, rates, registry
+from workflow.bench import cli, config, new, rates, registry
 from workflow.bench.cell import Cell, from_dict
 from workflow.bench.rows import contracts, provenance
 from workflow.bench.sources import ROOT, content_hash
@@ -209,7 +209,7 @@ def test_the_class_says_what_a_registry_line_says_and_is_not_run(package):
     assert (entry.cost, entry.citation) == ("n log n", "Me 2026")
     assert entry.learned_positions
     assert (entry.kind, entry.group, entry.trained) == ("model", "own", True)
-    assert entry.position == outside.DEFAULTS["position"]  # computed: only plain values are read
+    assert entry.position == registry.OUTSIDE["position"]  # computed: only plain values are read
     assert "theirs" not in sys.modules
 
 

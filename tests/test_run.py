@@ -44,7 +44,9 @@ def measured(tmp_path, body, **settings):
     folder = tmp_path / "files"
     folder.mkdir()
     cell = Cell.of("copy", "chance", **{"memory_limit_bytes": 2**30, **settings})
-    (row,) = run.run([cell], folder, [sys.executable, str(script)])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(child, "WORKER", (sys.executable, str(script)))
+        (row,) = run.run([cell], folder)
     return write_row(tmp_path / "row.json", row)
 
 
@@ -105,12 +107,13 @@ def test_a_full_disk_is_no_result(tmp_path):
         measured(tmp_path, ended("full", ""))
 
 
-def test_rows_that_a_killed_child_had_finished_are_kept(tmp_path):
+def test_rows_that_a_killed_child_had_finished_are_kept(tmp_path, monkeypatch):
     body = "rows = [{'status': 'ok', 'steps': 1}]; "
     body += "result.write_text(json.dumps({'kind': 'started', 'rows': rows})); sys.exit(3)"
     (tmp_path / "worker.py").write_text(BEFORE + body)
     cells = [Cell.of("copy", "chance", seed=seed) for seed in (0, 1)]
-    first, second = run.run(cells, tmp_path, [sys.executable, str(tmp_path / "worker.py")])
+    monkeypatch.setattr(child, "WORKER", (sys.executable, str(tmp_path / "worker.py")))
+    first, second = run.run(cells, tmp_path)
     assert (first["status"], first["steps"], first["seed"]) == ("ok", 1, 0)
     assert (second["status"], second["seed"]) == ("error", 1)
     assert second["reason"] == "ended with exit code 3"
@@ -191,7 +194,8 @@ def test_a_hard_limit_below_the_machines_memory_is_kept(tmp_path):
     code = (
         "import resource, sys; from pathlib import Path; from workflow.bench.rows import child;"
         "resource.setrlimit(resource.RLIMIT_DATA, (2**30, 2**30));"
-        "print(child.execute({}, Path(sys.argv[1]), memory_bytes=2**40, worker=['true']).code)"
+        "child.WORKER = ['true'];"
+        "print(child.execute({}, Path(sys.argv[1]), memory_bytes=2**40).code)"
     )
     command = [sys.executable, "-c", code, str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -220,19 +224,19 @@ def test_what_may_change_is_tried_again(tmp_path):
     statuses = ("ok", "oom", "unsupported", "diverged", "error", "timeout")
     for status in statuses:
         put(tmp_path / f"{status}.json", status=status, reason="because")
-    left = [s for s in statuses if run.kept(CELL, tmp_path / f"{s}.json") is not None]
+    left = [s for s in statuses if run.kept([CELL], tmp_path / f"{s}.json")]
     assert left == ["ok", "oom", "unsupported", "diverged"]
 
 
 def test_a_row_of_another_cell_or_of_other_sources_is_measured_again(tmp_path, monkeypatch):
     path = tmp_path / "row.json"
-    assert put(path) == run.kept(CELL, path)
-    assert run.kept(CELL.model_copy(update={"seed": 1}), path) is None
+    assert [put(path)] == run.kept([CELL], path)
+    assert run.kept([CELL.model_copy(update={"seed": 1})], path) == []
     monkeypatch.setattr(provenance, "source_hash", lambda *_: "0" * 16)
-    assert run.kept(CELL, path) is None
+    assert run.kept([CELL], path) == []
     monkeypatch.undo()
     path.write_text(path.read_text()[:-40])
-    assert run.kept(CELL, path) is None
+    assert run.kept([CELL], path) == []
 
 
 def test_a_checkpoint_outlives_a_killed_process_but_not_its_sources(tmp_path, monkeypatch):
@@ -250,7 +254,7 @@ def test_a_checkpoint_outlives_a_killed_process_but_not_its_sources(tmp_path, mo
 def test_a_model_that_fails_its_contract_gets_no_number_whatever_is_there(tmp_path, monkeypatch):
     made = {**provenance.identity(CELL), **TIMES, "status": "ok"}
     made |= {"accuracy": 1.0, "n_evaluated": 10}
-    monkeypatch.setattr(run, "run", lambda *_: [run.complete(made)])
+    monkeypatch.setattr(run, "run", lambda *_: [run.rows.complete(made)])
     rows = []
     for status, checks in (("ok", []), ("error", [("causal", False, "leaks")])):
         verdict = contracts.Verdict("chance", {}, "", status, checks)

@@ -9,7 +9,7 @@ import synthetic
 from workflow.bench import config
 from workflow.bench.cell import Cell
 from workflow.bench.outcomes import DISTURBED
-from workflow.bench.rows import child, contracts, provenance, read_rows, row_texts, run, timed
+from workflow.bench.rows import child, contracts, provenance, read_rows, row_texts, run
 from workflow.bench.sessions import Session, by_file, with_twin
 
 TIER = {"tier": "t", "devices": ["cpu"], "lengths": [64]}
@@ -86,7 +86,7 @@ def written(tmp_path, monkeypatch):
     def time(worker, keep=False, refused=""):
         broken[:] = [refused]
         monkeypatch.setattr(child, "execute", worker)
-        timed.rows_of(SESSION, tmp_path / Path(SESSION.path).name, keep=keep)
+        run.rows_of(SESSION, tmp_path / Path(SESSION.path).name, keep=keep)
         return [row for _, row in read_rows(tmp_path)]
 
     monkeypatch.setattr(contracts, "verdict", verdict)
@@ -135,7 +135,7 @@ def test_a_disturbed_session_is_repeated_once_and_both_are_kept(written, disturb
     rows = written(Worker(disturbed))
     assert sorted(row["attempt"] for row in rows if row["model"] == "identity") == attempts
     last = [row for row in rows if row["attempt"] == attempts[-1]]
-    assert {timed.disturbed(row) for row in last} == {disturbed > len(attempts) - 1}
+    assert {run.disturbed(row) for row in last} == {disturbed > len(attempts) - 1}
 
 
 def test_a_finished_session_is_kept_until_its_sources_change(written, monkeypatch):
@@ -153,11 +153,11 @@ def test_a_session_with_an_error_or_without_a_row_is_timed_again(written, tmp_pa
     (file,) = tmp_path.iterdir()
     lines = file.read_text().splitlines()
     file.write_text("\n".join(lines[1:]))
-    assert timed.kept(SESSION, file) == []
+    assert run.kept(SESSION.cells, file) == []
     file.write_text("\n".join([*lines[1:], lines[0].replace("ok", "error", 1)]))
-    assert timed.kept(SESSION, file) == []
+    assert run.kept(SESSION.cells, file) == []
     file.write_text("\n".join(lines))
-    assert len(timed.kept(SESSION, file)) == 4
+    assert len(run.kept(SESSION.cells, file)) == 4
 
 
 def test_one_model_is_timed_beside_its_twin(tmp_path, monkeypatch):
@@ -176,8 +176,8 @@ def test_a_session_tells_its_ratios_beside_the_papers():
     steps = {"transformer": 300.0, "pointer-formula": 200.0, "pointer": 100.0}
     rows = [synthetic.timed(name, 2048, ms, settings=plain) for name, ms in steps.items()]
     rows.append(synthetic.twin("pointer", 2048, 1.0))
-    assert timed.ratios(rows) == [
+    assert run.ratios(rows) == [
         "N=2048: pointer-formula trains 1.50x as fast as transformer (paper 2.45x)",
         "N=2048: pointer trains 3.00x as fast as transformer",
     ]
-    assert timed.ratios(rows[1:]) == []
+    assert run.ratios(rows[1:]) == []

@@ -14,7 +14,7 @@ import pytest
 from workflow.bench import cli, experiments, outcomes
 from workflow.bench.cell import Cell
 from workflow.bench.measure import training
-from workflow.bench.rows import complete, contracts, provenance, read_row, run, worker
+from workflow.bench.rows import child, complete, contracts, provenance, read_row, run, worker
 
 CELL = {
     "experiment": "copy", "model": "pointer", "distance": 8, "length": 32, "batch": 2, "threads": 1,
@@ -28,8 +28,10 @@ def measured(tmp_path, script="", **changes):
     """Return the row of a cell, made by the real worker, or by a script in its place."""
     folder = tmp_path / "files"
     folder.mkdir()
-    stand_in = [[sys.executable, "-c", script]] if script else []
-    (row,) = run.run([Cell.of(**CELL | changes)], folder, *stand_in)
+    with pytest.MonkeyPatch.context() as patch:
+        if script:
+            patch.setattr(child, "WORKER", (sys.executable, "-c", script))
+        (row,) = run.run([Cell.of(**CELL | changes)], folder)
     return row
 
 
@@ -151,5 +153,5 @@ def test_a_clock_that_is_set_back_gives_no_negative_time(tmp_path, monkeypatch):
     monkeypatch.setattr(outcomes, "datetime", Jumping)
     planted = SimpleNamespace(__name__="planted", run=lambda *_: {"steps": 1})
     monkeypatch.setitem(sys.modules, experiments.info("copy").module, planted)
-    assert 0 <= seconds(worker.measure(Cell.of(**CELL), tmp_path)) < 60
+    assert 0 <= seconds(worker.measure([Cell.of(**CELL)], tmp_path, print)[0]) < 60
     assert 0 <= seconds(measured(tmp_path, QUICK)) < 60

@@ -1,2 +1,1 @@
-"""One job makes one row: tasks, training, timing, memory, provenance and the command line
-`pointer-bench`."""
+"""One job makes one row: tasks, measurements, provenance and the command line `pointer-bench`."""

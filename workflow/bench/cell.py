@@ -14,7 +14,7 @@ import math
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Union
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
@@ -31,7 +31,7 @@ Convolution = Literal["source", "on", "off"]
 TRAINING = ("task", "tokens", "lr", "stop_accuracy", "evaluate_symbols", "schedule")
 TIMING = ("session", "twin", "session_seconds")
 LIMITS = ("timeout_s", "memory_limit_bytes")
-AnyTask: Any = tasks.any_task()
+AnyTask: Any = Annotated[Union[tuple(experiments.TASKS.values())], Field(discriminator="name")]  # noqa: UP007
 RUNS = "results/runs"
 PAPER = "paper"  # the session of the paper's models
 SESSION = "^[a-z][a-z0-9_-]{0,39}$"
@@ -48,6 +48,10 @@ def _setting(default: Any, description: str, **bounds: Any) -> Any:
     return Field(default, description=description, **bounds)
 
 
+def _refused(name: str, value: Any, accepted: str) -> InputError:
+    return InputError.about(name, value, accepted, where(name))
+
+
 class Trunk(Closed):
     """The trunk that all models share (paper section 3.1)."""
 
@@ -58,17 +62,12 @@ class Trunk(Closed):
     @model_validator(mode="after")
     def _heads_divide_the_width(self) -> Trunk:
         if self.width % self.heads:
-            accepted = f"a multiple of heads, {self.heads}"
-            raise InputError.about("width", self.width, accepted, where("width"))
+            raise _refused("width", self.width, f"a multiple of heads, {self.heads}")
         return self
 
     def __str__(self) -> str:
         """Return layers x width x heads."""
         return f"{self.layers}x{self.width}x{self.heads}"
-
-
-def _known_experiment(name: str) -> str:
-    return experiments.info(name).name
 
 
 def _known_model(name: str) -> str:
@@ -86,16 +85,14 @@ def _word(value: Any) -> Any:
 
 def _vocabulary(symbols: int) -> int:
     if symbols == 1:
-        accepted = f"0, or a whole number from 2 to {2**20:,}"
-        raise InputError.about("symbols", 1, accepted, where("symbols"))
+        raise _refused("symbols", 1, f"0, or a whole number from 2 to {2**20:,}")
     return symbols
 
 
 class Cell(Closed):
-    """One row's settings. Tokens count inputs (batch x N a step); 0 means "the experiment's own"
-    where the description says so."""
+    """One row's settings. Tokens count inputs (batch x N a step)."""
 
-    experiment: Annotated[str, AfterValidator(_known_experiment)] = Field(
+    experiment: Annotated[str, AfterValidator(lambda name: experiments.info(name).name)] = Field(
         description="what is measured"
     )
     model: Annotated[str, AfterValidator(_known_model)] = Field(
@@ -117,10 +114,7 @@ class Cell(Closed):
         100_000, "training budget in tokens, never exceeded; 0: untrained", ge=0, le=10**12
     )
     lr: Number = _setting(
-        rates.DEFAULT,
-        "learning rate of AdamW; where a model learns a task: as the search chose it",
-        ge=0.0,
-        le=10.0,
+        rates.DEFAULT, "AdamW's learning rate; in training as the search chose it", ge=0.0, le=10.0
     )
     symbols: Annotated[Whole, AfterValidator(_vocabulary)] = _setting(
         0, "vocabulary V, at least 2; 0: the task's own; a task may fix it", ge=0, le=2**20
@@ -148,15 +142,10 @@ class Cell(Closed):
         "cosine", "learning rate over training, after a warm-up; cosine: down to a tenth"
     )
     short_convolution: Annotated[Convolution, BeforeValidator(_word)] = _setting(
-        "source",
-        "convolution of 4 taps, its own or else on the mixer's input: on, off, or source, as the "
-        "mixer's source has it",
+        "source", "4-tap convolution, its own or on the mixer's input: on, off, or as its source"
     )
     timeout_s: Whole = _setting(
-        1800,
-        "longest run time in seconds, waiting and contract check left out; 0: no limit",
-        ge=0,
-        le=10**8,
+        1800, "seconds it may run, waiting and contract check left out; 0: no limit", ge=0, le=10**8
     )
     memory_limit_bytes: Whole = _setting(
         0, "most bytes it may allocate; 0: the machine's RAM (on cpu)", ge=0, le=2**60
@@ -168,16 +157,12 @@ class Cell(Closed):
 
     @classmethod
     def of(cls, experiment: Any, model: Any, **settings: Any) -> Cell:
-        """Return the cell of flat settings, parameters of its task and sizes of its trunk among
-        them; `task` is a name.
-
-        Raise InputError for the first value that is refused, and for a parameter of another task.
-        """
+        """Return the cell of flat settings; `task` is a name. Raise InputError for the first value
+        that is refused, and for a parameter of another task."""
         name = settings.pop("task", None) or experiments.info(experiment).task
         own = tasks.info(name).model_fields if name else {}
         values: dict[str, Any] = {"experiment": experiment, "model": model}
-        task: dict[str, Any] = {"name": name}
-        trunk: dict[str, Any] = {}
+        task, trunk = {"name": name}, dict[str, Any]()
         for key, value in settings.items():
             if key == "data" and key in own and isinstance(value, str) and value:
                 task[key] = os.path.abspath(value)  # from where the user stands
@@ -189,10 +174,8 @@ class Cell(Closed):
                 takes = ", ".join(t for t in tasks.TASKS if key in tasks.info(t).model_fields)
                 idle = f"{option(key)} {value} does nothing in {experiment}; accepted: with {takes}"
                 raise InputError(f"{idle}. Take it away, or change `--experiment`.")
-            elif key in Cell.model_fields:
-                values[key] = value
             else:
-                raise InputError.unknown("setting", key, OPTIONS, "the command line, or the config")
+                values[key] = value
         if name:
             values["task"] = task
         if trunk:
@@ -221,19 +204,16 @@ class Cell(Closed):
         """Refuse sizes that do not fit each other, before any job starts."""
         entry = experiments.info(self.experiment)
         if self.task_name != entry.task and not (entry.any_task and self.task_name):
-            accepted = f"{entry.task or 'none'} in {self.experiment}"
-            raise InputError.about("task", self.task_name, accepted, where("task"))
+            raise _refused("task", self.task_name, f"{entry.task or 'none'} in {self.experiment}")
         full = self.resolved()
         if self.short_convolution != "source" and not registry.info(self.model).trained:
             accepted = f"source: {self.model} has no mixer"
-            name = "short_convolution"
-            raise InputError.about(name, self.short_convolution, accepted, where(name))
+            raise _refused("short_convolution", self.short_convolution, accepted)
         if full.task is not None:
             full.learned()
         step = full.batch * full.length
         if entry.trains and 0 < self.tokens < step:
-            accepted = f"0, or at least {step:,}, one step of batch x N"
-            raise InputError.about("tokens", self.tokens, accepted, where("tokens"))
+            raise _refused("tokens", self.tokens, f"0, or at least {step:,}, one step of batch x N")
         return self
 
     @property
@@ -265,8 +245,7 @@ class Cell(Closed):
         return name + registry.CONVOLUTIONS[self.short_convolution]
 
     def resolved(self) -> Cell:
-        """Return the same cell with every size filled in where it is 0, and the model as it is
-        built."""
+        """Return the same cell, sizes filled in where they are 0, and the model as it is built."""
         own = self.task or Task
         length = self.length or (self.task.default_length() if self.task else DEFAULT_LENGTH)
         sizes = {
@@ -282,8 +261,7 @@ class Cell(Closed):
     def learned(self) -> Task:
         """Return what the model learns at this cell's sizes, which must be filled in."""
         assert self.task is not None
-        seeds = Seeds.of(self.seed)
-        task: Task = self.task.at(self.batch, self.length, self.symbols, seeds)
+        task: Task = self.task.at(self.batch, self.length, self.symbols, Seeds.of(self.seed))
         return task
 
     def to_dict(self) -> dict[str, Any]:
@@ -291,11 +269,9 @@ class Cell(Closed):
         return self.model_dump(mode="json")
 
     def flat(self) -> dict[str, Any]:
-        """Return the settings as options say them: those of the task and the trunk beside the
-        others."""
-        values = (
-            self.model_dump(exclude={"task", "trunk", "mixer", "twin"}) | self.trunk.model_dump()
-        )
+        """Return the settings as options say them, those of the task and the trunk among them."""
+        values = self.model_dump(exclude={"task", "trunk", "mixer", "twin"})
+        values |= self.trunk.model_dump()
         if self.task is not None:
             values |= self.task.model_dump(exclude={"name"})
         if experiments.info(self.experiment).any_task:
@@ -322,8 +298,10 @@ class Cell(Closed):
         the `data_hash` of a row; raise InputError for a file that cannot be read."""
         entry = experiments.info(self.experiment)
         ignored = {*LIMITS}
-        ignored |= set() if entry.trains else {*TRAINING}
-        ignored |= set() if entry.timing else {*TIMING}
+        if not entry.trains:
+            ignored.update(TRAINING)
+        if not entry.timing:
+            ignored.update(TIMING)
         used = self.resolved().model_dump(mode="json", exclude=ignored)
         used |= {"threads": self.threads, "memory_limit_bytes": self.memory_limit_bytes}
         path = getattr(self.task, "data", "")
@@ -332,8 +310,7 @@ class Cell(Closed):
         return hashlib.sha256(json.dumps(used, sort_keys=True).encode()).hexdigest()[:16]
 
     def label(self) -> str:
-        """Return a short name of the cell within its experiment and model, such as d512-s1,
-        bytes-n1024-s0 or n2048-candidates=offsets+content-r0."""
+        """Return a short name within experiment and model, such as d512-s1 or n2048-k=5-r0."""
         own = experiments.info(self.experiment).task
         parts = [self.task_name] if self.task_name != own else []
         parts.append(f"{(self.task or Task).sign}{self.x}")
@@ -349,8 +326,7 @@ class Cell(Closed):
         return "-".join(parts)
 
     def _variant(self) -> list[str]:
-        """Return what differs from the model's and the trunk's own settings, in words fit for a
-        path."""
+        """Return what differs from the model's and the trunk's own settings, fit for a path."""
         words = [f"{key}={json.dumps(value)}" for key, value in sorted(self.mixer.items())]
         if self.short_convolution != "source":
             words.append(f"convolution={self.short_convolution}")
@@ -393,8 +369,7 @@ def where(name: str) -> str:
 
 
 def affinity() -> int:
-    """Return how many CPU cores this process may use: those it may run on, and no more than the
-    quota of its container, rounded down."""
+    """Return how many CPU cores this process may use, its container's quota rounded down."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return max(1, int(min(cores or 1, _quota(CGROUP, CGROUPS))))
 

@@ -23,22 +23,19 @@ from typing import Any, NoReturn
 import click
 
 from pointer.errors import InputError
-from workflow.bench import config, experiments, rates, registry
+from workflow.bench import config, experiments, progress, rates, registry, rows
 from workflow.bench.cell import OPTIONS, Cell, from_dict, option
 from workflow.bench.outcomes import EnvironmentFault, StoppedError
-from workflow.bench.rows import RowError, provenance
+from workflow.bench.rows import child, contracts, estimate, provenance, verify
+from workflow.bench.rows import run as make
 from workflow.bench.sessions import Session, by_file, with_twin
 
 OK, FAILED, BAD_INPUT, SIGNALLED = 0, 1, 2, 128
-REPORT = {  # commands of the report, loaded when they are asked for
-    "compare": "workflow.report.commands:compare",
-    "merge": "workflow.report.commands:merge",
-    "why": "workflow.report.commands:why",
-}
+REPORT = ("compare", "merge", "why")  # commands of the report, loaded when they are asked for
 SCHEMAS = {
     "tier": "workflow.bench.config:Tier",
     "cell": "workflow.bench.cell:Cell",
-    "row": "workflow.bench.rows.record:Record",
+    "row": "workflow.bench.rows:Record",
     "registry": "workflow.bench.registry:Entry",
     "claims": "workflow.report.ledger:Ledger",
 }
@@ -51,13 +48,8 @@ ADDED = click.option("--config", "added", default="{}", metavar="JSON", help="ke
 JSON = click.option("--json", "as_json", is_flag=True, help="for programs")
 
 
-class Terminated(KeyboardInterrupt):
-    """SIGTERM has come, or SIGHUP, as where a terminal closes."""
-
-
 class Group(click.Group):
-    """The subcommands; those of the report are loaded by name, so that nothing here imports the
-    report."""
+    """The subcommands; those of the report are loaded by name, as nothing here imports it."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of all subcommands."""
@@ -65,9 +57,10 @@ class Group(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command:
         """Return a subcommand; raise InputError with the nearest name for an unknown one."""
-        command: click.Command | None = super().get_command(ctx, cmd_name)
         if cmd_name in REPORT:
-            command = pkgutil.resolve_name(REPORT[cmd_name])
+            of_report: click.Command = pkgutil.resolve_name(f"workflow.report.commands:{cmd_name}")
+            return of_report
+        command = super().get_command(ctx, cmd_name)
         if command is None:
             raise InputError.unknown("command", cmd_name, self.list_commands(ctx), TYPED)
         return command
@@ -99,22 +92,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # whoever reads the output, `head` say, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
-    except (OSError, RowError, StoppedError, EnvironmentFault) as error:
+    except (OSError, rows.RowError, StoppedError, EnvironmentFault) as error:
         message, code = error, FAILED
     except KeyboardInterrupt as error:
         message = "interrupted; no result was written"
-        code = SIGNALLED + (error.args[0] if isinstance(error, Terminated) else signal.SIGINT)
+        code = SIGNALLED + (error.args[0] if error.args else signal.SIGINT)
     print(f"pointer-bench: {' '.join(str(message).split())}", file=sys.stderr, flush=True)
     return code
 
 
 def _terminate(number: int, _frame: object) -> NoReturn:
-    raise Terminated(number)
+    raise KeyboardInterrupt(number)
 
 
 def _make_printing_safe() -> None:
-    """Escape what a terminal cannot show, a name in Cyrillic, say; print to nowhere where a stream
-    is closed."""
+    """Escape what a terminal cannot show; print to nowhere where a stream is closed."""
     for number, name in ((1, "stdout"), (2, "stderr")):
         stream = getattr(sys, name)
         if stream is None:
@@ -147,8 +139,7 @@ def _settings(*left_out: str) -> Callable[[Command], Command]:
 
 
 def parse_setting(text: str) -> tuple[str, Any]:
-    """Return key and value of `--set key=value`; the value is JSON where it reads as a JSON
-    scalar, else text."""
+    """Return key and value of `--set key=value`: a JSON scalar where it reads as one, else text."""
     key, equals, value = text.partition("=")
     if not key.isidentifier() or not equals:
         raise InputError.about("--set", text, "key=value, such as k=64", "`--set`")
@@ -177,23 +168,21 @@ def cell_of(options: dict[str, Any]) -> Cell:
 @click.option("--contract", type=FILE, help="the verdict on the model, made if need be")
 @click.option("--keep", is_flag=True, help="leave a finished row in --out as it is")
 @click.option("--optional", is_flag=True, help="skip the row after the deadline of its tier")
-def run(out: Path | None, contract: Path | None, keep: bool, optional: bool, **options: Any) -> int:
+def run(
+    out: Path | None, contract: Path | None, keep: bool, optional: bool, **options: Any
+) -> None:
     """Measure one row."""
-    from workflow.bench import progress
-    from workflow.bench.rows import run as rows
-
     cell = cell_of(options)
     if out is not None and out.is_dir():
         raise InputError.about("--out", str(out), "a file, not a folder", "`--out`")
     with tempfile.TemporaryDirectory(prefix="pointer-bench-") as scratch:
         file = out or Path(scratch) / "row.json"
-        row, kept = rows.row_of(cell, file, contract, keep=keep, optional=optional)
+        row, kept = make.row_of(cell, file, contract, keep=keep, optional=optional)
     if out is None:
         print(json.dumps(row, indent=1))
     else:
         before = " (measured before, kept)" if kept else ""
-        progress.show(f"{rows.outcome(row, cell.label())}{before}")
-    return OK
+        progress.show(f"{make.outcome(row, cell.label())}{before}")
 
 
 @pointer_bench.command("session")
@@ -201,39 +190,32 @@ def run(out: Path | None, contract: Path | None, keep: bool, optional: bool, **o
 @click.argument("members", nargs=-1, required=True)
 @click.option("--out", type=FILE, required=True, help="the file of the rows, a .jsonl")
 @click.option("--keep", is_flag=True, help="leave finished rows in --out as they are")
-def session_(members: Sequence[str], out: Path, keep: bool, **options: Any) -> int:
+def session_(members: Sequence[str], out: Path, keep: bool, **options: Any) -> None:
     """Time models in turn, in one process; one row a model and one of the first model's twin.
 
     MEMBERS are models, each with settings of its mixer behind it, such as "pointer k=32".
     """
-    from workflow.bench import progress
-    from workflow.bench.rows import run as rows
-    from workflow.bench.rows import timed
-
-    cells = []
+    cells, options["experiment"] = [], "efficiency"
     for member in members:
         model, *mixer = shlex.split(member)
-        cells.append(
-            cell_of({**options, "experiment": "efficiency", "model": model, "mixer": mixer})
-        )
-    made, kept = timed.rows_of(Session(with_twin(cells)), out, keep=keep)
+        cells.append(cell_of({**options, "model": model, "mixer": mixer}))
+    made, kept = make.rows_of(Session(with_twin(cells)), out, keep=keep)
     before = " (measured before, kept)" if kept else ""
-    lines = [f"  {rows.outcome(row, from_dict(row['settings']).label())}" for row in made]
-    ratios = [f"  {line}" for line in timed.ratios(made)]
+    lines = [f"  {make.outcome(row, from_dict(row['settings']).label())}" for row in made]
+    ratios = [f"  {line}" for line in make.ratios(made)]
     progress.show("\n".join([f"session {out.stem}{before}", *lines, *ratios]))
-    return OK
 
 
 @pointer_bench.command("list")
 @JSON
-def list_(as_json: bool) -> int:
+def list_(as_json: bool) -> None:
     """Print models, experiments and the devices present."""
     models = [registry.info(name) for name in registry.names()]
     if as_json:
         listed = [dataclasses.asdict(entry) for entry in experiments.EXPERIMENTS.values()]
         content = {"models": [model.model_dump() for model in models], "experiments": listed}
         print(json.dumps({**content, "devices": provenance.devices()}, indent=1))
-        return OK
+        return
     for kind in ("model", "control"):
         print(f"{kind}s")
         for model in models:
@@ -245,7 +227,6 @@ def list_(as_json: bool) -> int:
     print("devices")
     for device in provenance.devices():
         print(f"  {device:20} {provenance.device_name(device)}")
-    return OK
 
 
 @pointer_bench.command()
@@ -259,9 +240,6 @@ def check(model: str, mixer: tuple[str, ...], out: Path | None, fresh: bool) -> 
     MODEL is a name that `pointer-bench list` prints, or NAME=package.module:Class.
     """
     registry.info(model)
-    from workflow.bench import progress
-    from workflow.bench.rows import child, contracts
-
     settings = dict(parse_setting(text) for text in mixer)
     file = out or contracts.path(model, settings)
     known = None if fresh else contracts.known(model, settings, file)
@@ -295,13 +273,12 @@ def check(model: str, mixer: tuple[str, ...], out: Path | None, fresh: bool) -> 
 @click.option("--cost", default="linear", show_default=True, help=", ".join(registry.COSTS))
 @click.option("--position", default="none", show_default=True, help="what it knows of position")
 @click.option("--citation", help="author, year, title, where (default: to be filled in)")
-def new(name: str, cost: str, position: str, citation: str | None) -> int:
+def new(name: str, cost: str, position: str, citation: str | None) -> None:
     """Write a baseline to start from; NAME is a new Python name in lower case, such as my_mixer."""
     from workflow.bench import new as writer
 
     citation = writer.CITATION if citation is None else citation
     print("\n".join(writer.make(name, cost=cost, position=position, citation=citation)))
-    return OK
 
 
 @pointer_bench.command()
@@ -313,12 +290,12 @@ def new(name: str, cost: str, position: str, citation: str | None) -> int:
 def trace(row: Path, position: int, head: int, sequence: int, out: Path | None) -> int:
     """Print where a position's pointers lead, layer by layer."""
     from workflow.bench.measure import pointers
-    from workflow.bench.rows import write_atomically
 
     tokens, traced = pointers.follow(row, sequence)
     print("\n".join(pointers.chain_lines(tokens, traced, position, head)))
     if out is not None:
-        write_atomically(out, json.dumps(pointers.chain_content(tokens, traced, position, head)))
+        content = pointers.chain_content(tokens, traced, position, head)
+        rows.write_atomically(out, json.dumps(content))
     return OK
 
 
@@ -333,36 +310,32 @@ def _tier(files: Sequence[str], added: str) -> config.Config:
     return config.from_files(files, content)
 
 
-@pointer_bench.command()
+@pointer_bench.command("estimate")
 @FILES
 @ADDED
-def estimate(files: Sequence[str], added: str) -> int:
+def estimate_(files: Sequence[str], added: str) -> None:
     """Print the time that a tier still takes (default: the default tier)."""
-    from workflow.bench.rows import estimate as estimates
-
     tier = _tier(files, added)
     cells = config.cells(tier)
-    lines = estimates.summary(cells, estimates.seconds(cells))
+    lines = estimate.summary(cells, estimate.seconds(cells))
     print("\n".join([f"tier {tier['tier']}", *lines]))
-    return OK
 
 
 @pointer_bench.command("plan")
 @FILES
 @ADDED
-def plan_(files: Sequence[str], added: str) -> int:
+def plan_(files: Sequence[str], added: str) -> None:
     """Print the row files of a tier, one a line (default: the default tier)."""
     print("\n".join(by_file(config.cells(_tier(files, added)))))
-    return OK
 
 
-@pointer_bench.command()
+@pointer_bench.command("verify")
 @click.argument("paths", nargs=-1, required=True, type=FILE)
 @click.option("--manifest", multiple=True, type=FILE, help="a list of rows that must be there")
 @FILES
 @ADDED
 @JSON
-def verify(
+def verify_(
     paths: Sequence[Path], manifest: Sequence[Path], files: Sequence[str], added: str, as_json: bool
 ) -> int:
     """Check rows: is each sound, are all there? exit code 1 if not. PATHS are rows, folders of
@@ -370,41 +343,35 @@ def verify(
 
     With --configfile or --config, every cell of that tier must be there.
     """
-    from workflow.bench.rows import verify as verification
-
     cells = config.cells(_tier(files, added)) if files or added != "{}" else []
-    checked = verification.check(paths, cells, manifest)
-    write = verification.as_json if as_json else verification.as_text
+    checked = verify.check(paths, cells, manifest)
+    write = verify.as_json if as_json else verify.as_text
     print(write(checked, files))
     return FAILED if checked.problems() else OK
 
 
 @pointer_bench.command("rates")
 @click.argument("paths", nargs=-1, required=True, type=FILE)
-def rates_(paths: Sequence[Path]) -> int:
+def rates_(paths: Sequence[Path]) -> None:
     """Write the learning rates that searches chose to config/learning_rates.yaml. PATHS are folders
     with rows of the experiment `rates`."""
-    from workflow.bench.rows import read_rows
-
     found = []
     for folder in paths:
-        for _, row in read_rows(folder):
+        for _, row in rows.read_rows(folder):
             if row["experiment"] == "rates" and row["status"] == "ok":
                 cell = from_dict(row["settings"])
                 model = row["model"] + registry.CONVOLUTIONS[cell.short_convolution]
                 found.append((cell.task_name, str(cell.trunk), model, row["lr_chosen"]))
     rates.write(found)
     print(f"{len(found)} searches -> {rates.FILE.name}")
-    return OK
 
 
 @pointer_bench.command()
 @click.argument("what", type=click.Choice(list(SCHEMAS)))
-def schema(what: str) -> int:
+def schema(what: str) -> None:
     """Print the JSON schema of a tier, a cell's settings, a row, an entry of
     baselines/registry.yaml, or the claims."""
     print(json.dumps(pkgutil.resolve_name(SCHEMAS[what]).model_json_schema(), indent=1))
-    return OK
 
 
 @pointer_bench.command("gpu-check")

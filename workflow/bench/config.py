@@ -13,7 +13,6 @@ different ones never collide.
 
 from __future__ import annotations
 
-import copy
 import functools
 import itertools
 import math
@@ -23,7 +22,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import AfterValidator, Field, ValidationError, create_model, model_validator
 
 from pointer.errors import InputError
-from workflow.bench import experiments, outside, registry, sessions, tasks
+from workflow.bench import experiments, registry, sessions, tasks
 from workflow.bench.cell import DEFAULT_LENGTH, LONGEST, Cell, Device, Dtype, affinity
 from workflow.bench.rows import provenance
 from workflow.bench.sources import ROOT
@@ -52,7 +51,7 @@ AXES = {
     "seeds": "seed",
     "lengths": "length",
     "short_convolutions": "short_convolution",
-    **tasks.axes(),
+    **{task.axis_key: task.axis for task in experiments.TASKS.values()},
 }
 KEYS = {setting: key for key, setting in AXES.items()}
 SETTINGS = {**Cell.model_fields, **tasks.parameters()}
@@ -103,11 +102,6 @@ def _accepted(setting: str) -> Any:
     return Annotated[kind, *field.metadata, Field(description=field.description)]
 
 
-def _lists() -> Any:
-    """Return the lists of a block: devices, dtypes, seeds, lengths, and an axis of each task."""
-    return {key: (_list_of(_accepted(setting)), None) for key, setting in AXES.items()}
-
-
 Names = _list_of(Text)
 Task = Annotated[str, AfterValidator(_known_task)]
 Count = Annotated[Whole, Field(ge=1, le=1000)]
@@ -119,7 +113,8 @@ RESTRICTION = _keys(
     tokens=(_accepted("tokens"), "the training budget in tokens"),
     tokens_at=(dict[Size, Tokens], "the budget at single values of the axis, distances, say"),
 )
-RESTRICTION |= _lists()
+# The lists of a block: devices, dtypes, seeds, lengths, and an axis of each task.
+RESTRICTION |= {key: (_list_of(_accepted(setting)), None) for key, setting in AXES.items()}
 Restriction: Any = create_model("Restriction", __base__=Closed, **RESTRICTION)
 BLOCK = _keys(
     models=(Names, "all, a group (paper, field, own), or names that `pointer-bench list` prints"),
@@ -128,8 +123,8 @@ BLOCK = _keys(
     mixer=(dict[str, Settings], "settings of mixers, by model"),
     variants=(dict[str, list[Settings]], "by model, mixer settings that it is also run with"),
     restrict=(dict[str, Restriction], "the only values for a model, group, cost, control or dtype"),
+    optional=(Flag, "the tier's deadline may cut these rows: no verdict needs them"),
 )
-BLOCK |= _keys(optional=(Flag, "the tier's deadline may cut these rows: no verdict needs them"))
 BLOCK |= {name: (_accepted(name), None) for name in SETTINGS if name in SCALARS}
 Block: Any = create_model("Block", __base__=Restriction, **BLOCK)
 TIER = _keys(
@@ -151,7 +146,7 @@ class Tier(create_model("Tier", __base__=Block, **TIER)):  # type: ignore[misc]
     def _names_are_known(self) -> Tier:
         own = self.own_models or {}
         for name, path in own.items():
-            registry.info(outside.joined(name, path))
+            registry.info(f"{name}={path}")
         for name in self.experiments or {}:
             if name not in experiments.EXPERIMENTS:
                 known = tuple(experiments.EXPERIMENTS)
@@ -176,9 +171,8 @@ def tier_names() -> tuple[str, ...]:
 
 
 def checked(content: Mapping[str, Any], where: str) -> Config:
-    """Return the keys of a tier with texts read as numbers (`--config` passes texts) and single
-    values as lists. Raise InputError that names the key, its value, what is accepted, and the
-    place."""
+    """Return the keys of a tier, texts read as numbers (`--config` passes texts) and single values
+    as lists; raise InputError."""
     content = dict(content)
     if isinstance(content.get("models"), Mapping):  # declares models outside, and chooses none
         content["own_models"] = {**content.get("own_models", {}), **content.pop("models")}
@@ -191,10 +185,10 @@ def checked(content: Mapping[str, Any], where: str) -> Config:
 
 def merge(base: Config, over: Mapping[str, Any]) -> Config:
     """Return `over` on top of `base`: mappings merge deeply, all else replaces."""
-    merged = copy.deepcopy(base)
+    merged = dict(base)
     for key, value in over.items():
-        deep = isinstance(value, Mapping) and isinstance(merged.get(key), dict)
-        merged[key] = merge(merged[key], value) if deep else copy.deepcopy(value)
+        deep = isinstance(value, Mapping) and isinstance(base.get(key), dict)
+        merged[key] = merge(base[key], value) if deep else value
     return merged
 
 
@@ -223,8 +217,7 @@ def overlay(base: Config, added: Config) -> Config:
 
 
 def _lifted(restrict: Config, listed: Config) -> Config:
-    """Return restrictions without those that would leave none of the listed sizes, or replace a
-    listed budget."""
+    """Return restrictions without those that leave no listed size, or replace a listed budget."""
     lifted: Config = {name: {} for name in restrict}
     for name, rule in restrict.items():
         for key, values in rule.items():
@@ -236,8 +229,7 @@ def _lifted(restrict: Config, listed: Config) -> Config:
 
 
 def tier(name: str, added: Mapping[str, Any] | None = None) -> Config:
-    """Return a tier of `config/` with the user's additions on top; its `tier` is `name`. Raise
-    InputError."""
+    """Return a tier of `config/` with the user's additions on top; raise InputError."""
     if name not in tier_names():
         raise InputError.unknown("tier", name, tier_names(), "`extends`, or the command line")
     path = FOLDER / f"{name}.yaml"
@@ -279,8 +271,10 @@ def cells(config: Config) -> list[Cell]:
     planned: dict[str, Cell] = {}
     for name, own in (config.get("experiments") or {}).items():
         if own is not None:
-            for cell in _of_experiment(name, _block(config, own)):
-                planned.setdefault(cell.path, cell)
+            entry, block = experiments.info(name), _block(config, own)
+            for task in block["tasks"] if entry.any_task else [entry.task]:
+                for cell in _of_task(name, task, block):
+                    planned.setdefault(cell.path, cell)
     if not planned:
         name = f"tier {config.get('tier')!r}"
         accepted = "experiments, models and sizes that leave at least one cell"
@@ -290,19 +284,12 @@ def cells(config: Config) -> list[Cell]:
 
 
 def _block(config: Config, own: Config) -> Config:
-    """Return an experiment's block over the tier's top level and the defaults; mixer settings
-    and variants merge by model."""
+    """Return an experiment's block over the tier's top level; mixers, variants merge by model."""
     top = config.keys() - {"tier", "extends", "experiments"}
     block = {**DEFAULTS, **{key: config[key] for key in top}, **own}
     for key in ("mixer", "variants"):
         block[key] = {**config.get(key, {}), **own.get(key, {})}
     return block
-
-
-def _of_experiment(experiment: str, block: Config) -> Iterator[Cell]:
-    entry = experiments.info(experiment)
-    for task in block["tasks"] if entry.any_task else [entry.task]:
-        yield from _of_task(experiment, task, block)
 
 
 def _of_task(experiment: str, task: str, block: Config) -> Iterator[Cell]:
@@ -316,11 +303,8 @@ def _of_task(experiment: str, task: str, block: Config) -> Iterator[Cell]:
     for point in itertools.product(*lists, block["dtypes"], block["short_convolutions"]):
         values = dict(zip(names, point, strict=True))
         settings = {**scalars, **values}
-        chosen = [
-            model
-            for model in chosen_models(block)
-            if _takes_part(registry.info(model), values, block)
-        ]
+        every = chosen_models(block)
+        chosen = [name for name in every if _takes_part(registry.info(name), values, block)]
         if experiments.info(experiment).timing:
             groups = sessions.members(chosen, functools.partial(variants, block=block))
             for name, group in groups.items():
@@ -336,8 +320,7 @@ def _of_task(experiment: str, task: str, block: Config) -> Iterator[Cell]:
 
 
 def _sizes(block: Config, axis: str, task: str) -> list[int]:
-    """Return the values along an experiment's axis; where the tier leaves them out, the
-    setting's own default."""
+    """Return the values along an experiment's axis, else the setting's own default."""
     if KEYS[axis] in block:
         listed: list[int] = block[KEYS[axis]]
         return listed
@@ -358,15 +341,13 @@ def _takes_part(entry: registry.Entry, values: Config, block: Config) -> bool:
 
 
 def _rules(entry: registry.Entry, dtype: str, block: Config) -> list[Config]:
-    """Return the rules under `restrict` for the model, controls, its cost class, its group and the
-    dtype, the narrowest first."""
+    """Return the rules under `restrict` that hold for a model at a dtype, the narrowest first."""
     names = (entry.name, entry.kind, entry.cost, entry.group, dtype)
     return [block["restrict"].get(name, {}) for name in names]
 
 
 def _tokens(entry: registry.Entry, size: int, dtype: str, block: Config) -> Config:
-    """Return the budget at a size, if the block gives one: the narrowest rule's, else the block's
-    own at that size."""
+    """Return the budget at a size, if there is one: the narrowest rule's, else the block's own."""
     rules = _rules(entry, dtype, block)
     for source in (*rules, {"tokens_at": block.get("tokens_at", {})}):
         if str(size) in source.get("tokens_at", {}):
@@ -377,19 +358,17 @@ def _tokens(entry: registry.Entry, size: int, dtype: str, block: Config) -> Conf
 
 
 def variants(model: str, block: Config) -> list[dict[str, Any]]:
-    """Return the mixer settings that a model is run with: the block's own, then each variant on
-    top of them."""
+    """Return the mixer settings that a model is run with: the block's own, then its variants."""
     own = block["mixer"].get(model, {})
     return [own, *({**own, **changed} for changed in block["variants"].get(model, ()))]
 
 
 def chosen_models(block: Config) -> list[str]:
-    """Return the models and controls of a block, in the registry's order, so that an edited list
-    changes no order; then those outside the repository, with their paths."""
+    """Return the models and controls of a block, in the registry's order, then those outside."""
     models, controls = block["models"], block["controls"]
-    own = block.get("own_models", {})
+    own = [f"{name}={path}" for name, path in block.get("own_models", {}).items()]
     chosen = []
-    for model in (*registry.names(), *itertools.starmap(outside.joined, own.items())):
+    for model in (*registry.names(), *own):
         entry = registry.info(model)
         if entry.kind == "model":
             wanted = "all" in models or entry.group in models
@@ -402,14 +381,12 @@ def chosen_models(block: Config) -> list[str]:
 
 
 def _devices(block: Config) -> list[str]:
-    """Return the devices to run on: `auto` is what this machine has; one that is named and
-    absent gives `unsupported` rows."""
+    """Return the devices to run on: `auto` is what this machine has."""
     return provenance.devices() if "auto" in block["devices"] else block["devices"]
 
 
 def settled(config: Config) -> Config:
-    """Return the tier with `devices: auto` resolved, so that every process that reads it plans
-    the same cells."""
+    """Return the tier with `devices: auto` resolved: all that read it plan the same cells."""
     blocks = {}
     for name, own in config["experiments"].items():
         blocks[name] = {**own, "devices": _devices(own)} if own and "devices" in own else own
@@ -417,12 +394,8 @@ def settled(config: Config) -> Config:
 
 
 def rule_threads(wanted: int, cores: int, allowed: int | None = None) -> int:
-    """Return what a job claims of Snakemake's `--cores`, so that all jobs together never use more
-    threads than the process may.
-
-    `wanted` threads of `allowed` (the CPU affinity) are the same share of `cores`: with 2 CPUs and
-    --cores 4, 1 thread claims 2.
-    """
+    """Return what a job claims of Snakemake's `--cores`: the share of them that `wanted` threads
+    have in `allowed` (the CPU affinity). With 2 CPUs and --cores 4, 1 thread claims 2."""
     allowed = allowed or affinity()
     usable = min(cores, allowed)
     return min(cores, math.ceil(cores * min(wanted or allowed, usable) / usable))

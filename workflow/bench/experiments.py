@@ -4,7 +4,7 @@ on it and scores fresh sequences. Importing this module loads no torch. A functi
 
 from __future__ import annotations
 
-import importlib
+import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -19,8 +19,7 @@ AXES = sorted({task.axis for task in TASKS.values()} - {"length"})  # the parame
 
 @dataclass(frozen=True)
 class Experiment:
-    """`timing` rows run alone on the machine; `task` is what is learned, with `any_task` the
-    default of what may be."""
+    """`timing` rows run alone; `task` is what is learned, with `any_task` unless a cell says."""
 
     name: str
     question: str
@@ -35,21 +34,15 @@ class Experiment:
         return f"workflow.bench.measure.{self.measured_by.partition(':')[0]}"
 
     def load(self) -> Callable[..., Any]:
-        """Return the function that measures it: `(settings, report, folder) -> row keys`; of a
-        timing session see timing:efficiency."""
+        """Return the function: `(cell, report, folder) -> row keys`, or see timing.efficiency."""
         function: Callable[..., Any]
-        function = getattr(importlib.import_module(self.module), self.measured_by.partition(":")[2])
+        function = pkgutil.resolve_name(f"workflow.bench.measure.{self.measured_by}")
         return function
 
     @property
     def trains(self) -> bool:
         """Whether a model is trained to solve a task."""
         return bool(self.task)
-
-
-def _learning(task: str) -> Experiment:
-    """Return the experiment that trains on a task and scores fresh sequences."""
-    return Experiment(task, TASKS[task].question, task=task)
 
 
 _ENTRIES = (
@@ -60,7 +53,7 @@ _ENTRIES = (
         timing=True,
     ),
     Experiment("memory", "peak memory of a training step over N", "costs:peak_memory"),
-    _learning("copy"),
+    Experiment("copy", TASKS["copy"].question, task="copy"),
     Experiment(
         "untrained",
         "what a model copies that was never trained: the level of guessing",
@@ -103,14 +96,13 @@ _ENTRIES = (
         "pointers:ablation",
         task="bytes",
     ),
-    *(_learning(name) for name in TASKS if name != "copy"),
+    *(Experiment(name, task.question, task=name) for name, task in TASKS.items() if name != "copy"),
 )
 EXPERIMENTS = {entry.name: entry for entry in _ENTRIES}
 
 
 def info(name: str) -> Experiment:
-    """Return the entry of an experiment; raise InputError with the nearest name for an unknown
-    one."""
+    """Return the entry of an experiment; raise InputError for an unknown one."""
     if name not in EXPERIMENTS:
         raise InputError.unknown("experiment", name, EXPERIMENTS, WHERE)
     return EXPERIMENTS[name]

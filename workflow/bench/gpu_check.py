@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
-from itertools import cycle
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -22,7 +21,7 @@ from torch import nn
 from pointer import selfcheck
 from pointer.errors import InputError
 from workflow.bench.cell import Cell
-from workflow.bench.measure import devices, memory, models, session, timing
+from workflow.bench.measure import costs, devices, models, timing
 from workflow.bench.measure.causality import SYMBOLS, logits_of, pasts, random_tokens, require_same
 from workflow.bench.measure.contract import Check
 from workflow.bench.rows import lock, provenance, write_atomically
@@ -31,7 +30,6 @@ REFERENCE = "transformer"  # whose attention is the flash kernel on CUDA
 # Each model with a part of the name of a kernel that must run on CUDA.
 MODELS = {"pointer": "_backward_gains", REFERENCE: "flash", "longformer": "flex", "identity": ""}
 GOAL = 5.0  # at the longest length `pointer` should train so many times as fast as the reference
-ROUNDS, UNIT_STEPS = 20, 3
 LENGTHS, STEP_TOKENS = (2048, 16384), 65536
 DRY_LENGTHS, DRY_STEP_TOKENS = (48, 300), 600
 DRY_TRUNK = {"layers": 1, "width": 32, "heads": 2}
@@ -102,69 +100,48 @@ def _small_model(name: str, length: int, device: torch.device) -> nn.Module:
 
 
 def race(length: int, device: torch.device) -> list[Result]:
-    """Time training steps of the models in a session; a model that fails has a row with the
-    reason."""
-    batch = (STEP_TOKENS if device.type == "cuda" else DRY_STEP_TOKENS) // length
-    steps: dict[str, Callable[[], None]] = {}
-
-    def turn(name: str) -> float:
-        if name not in steps:  # built in its warm-up, where a failure is its own
-            steps[name] = _unit(name, length, batch, device)
-        return devices.seconds(device, steps[name])
-
-    members = [session.Member(name, partial(turn, name)) for name in MODELS]
-    session.run(members, 0.0, length, ROUNDS if device.type == "cuda" else 3)
-    units_ms = {}
-    for member in members:
-        if member.failure is None:
-            units_ms[member.name] = [wall / UNIT_STEPS for wall in member.wall_ms]
-    rows = []
-    for member in members:
-        row: Result = {"model": member.name, "length": length, "batch": batch, "reason": None}
-        if member.failure is None:
-            row |= times(units_ms, member.name, batch * length)
-            row["memory_bytes"] = memory.peak(device, steps[member.name]).bytes
-            row["kernels"] = _kernels(steps[member.name], device)
+    """Time the models in a session; a model that fails has a row with the reason."""
+    sizes: Result = {"length": length, "device": device.type, "dtype": "bfloat16"}
+    if device.type == "cuda":
+        sizes |= {"batch": STEP_TOKENS // length}
+    else:
+        sizes |= {"batch": DRY_STEP_TOKENS // length, "session_seconds": 0.0, **DRY_TRUNK}
+    cells = [Cell.of("efficiency", name, **sizes) for name in MODELS]
+    results = timing.efficiency(cells, _quiet, lambda at: None)
+    rows, reference = [], results[list(MODELS).index(REFERENCE)]
+    for cell, timed in zip(cells, results, strict=True):
+        row: Result = {"model": cell.model, "length": length, "batch": cell.batch, "reason": None}
+        if isinstance(timed, dict):
+            row |= {key: timed[key] for key in ("step_ms", "tokens_per_s")}
+            row["step_ms_q20"], row["step_ms_q80"] = np.percentile(timed["rounds_ms"], [20, 80])
+            row["times_reference"] = None
+            if isinstance(reference, dict):
+                rounds = zip(reference["rounds_ms"], timed["rounds_ms"], strict=True)
+                row["times_reference"] = median(other / own for other, own in rounds)
+            peak = costs.peak_memory(cell, _quiet, Path())
+            row |= {"memory_bytes": peak["peak_memory_bytes"], "kernels": _kernels(cell, device)}
         else:
-            row["reason"] = _reason(member.failure)
-        print(f"N={length} {member.name}: {row['reason'] or 'timed'}", flush=True)
+            row["reason"] = _reason(timed)
+        print(f"N={length} {cell.model}: {row['reason'] or 'timed'}", flush=True)
         rows.append(row)
     return rows
 
 
-def _unit(name: str, length: int, batch: int, device: torch.device) -> Callable[[], None]:
-    """Return UNIT_STEPS training steps of a fresh model at their most expensive: noise is on."""
-    sizes: Result = {"length": length, "batch": batch, "dtype": "bfloat16"}
-    cell = Cell(experiment="efficiency", model=name, **sizes).resolved()
-    model = models.build(cell, device, **({} if device.type == "cuda" else DRY_TRUNK))
-    stepper = timing.stepper_of(model, cell, device)
-    data = cycle(timing.batches(cell, device))
-
-    def steps() -> None:
-        for _ in range(UNIT_STEPS):
-            stepper.step(*next(data))
-
-    return steps
+def _quiet(done: float, **values: float) -> None:
+    """Report nothing."""
 
 
-def times(units_ms: dict[str, list[float]], name: str, tokens: int) -> Result:
-    """Return times of a model, and how many times as fast as the reference in the same round."""
-    q20, middle, q80 = (float(q) for q in np.percentile(units_ms[name], [20, 50, 80]))
-    row: Result = {"step_ms": middle, "step_ms_q20": q20, "step_ms_q80": q80}
-    row |= {"tokens_per_s": 1000 * tokens / row["step_ms"], "times_reference": None}
-    if REFERENCE in units_ms:
-        pairs = zip(units_ms[REFERENCE], units_ms[name], strict=True)
-        row["times_reference"] = median(reference / own for reference, own in pairs)
-    return row
-
-
-def _kernels(step: Callable[[], None], device: torch.device) -> list[str]:
-    """Return the names of the longest kernels, by the profiler; none where it does not work."""
+def _kernels(cell: Cell, device: torch.device) -> list[str]:
+    """Return the names of a training step's longest kernels; none where the profiler fails."""
+    cell = cell.resolved()
+    stepper = timing.stepper_of(models.build(cell, device), cell, device)
+    batch = timing.batches(cell, device)[0]
+    stepper.step(*batch)  # compiles
     kind = "cuda" if device.type == "cuda" else "cpu"
     activity = getattr(torch.profiler.ProfilerActivity, kind.upper())
     try:
         with torch.profiler.profile(activities=[activity]) as profile:
-            devices.seconds(device, step)
+            devices.seconds(device, lambda: stepper.step(*batch))
     except RuntimeError:
         return []
     key = "self_device_time_total" if kind == "cuda" else "self_cpu_time_total"

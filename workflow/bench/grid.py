@@ -52,12 +52,8 @@ class PipelineBusyError(RuntimeError):
 @dataclass(frozen=True)
 class Job:
     """What makes a row, those of a session, or the verdict on a model: options of `pointer-bench`,
-    and the hash of its sources, so that it runs again when that changes.
-
-    Rows also need the files of their models' verdicts, and earlier rows of a tier come first. An
-    optional row waits for the timing sessions of its tier (`after`), which a full machine would
-    put off, and is skipped after the tier's deadline.
-    """
+    the hash of its sources, and for rows the files of verdicts. An optional row waits for the
+    timing sessions of its tier (`after`), which a full machine would put off."""
 
     cells: tuple[Cell, ...]
     argv: list[str]
@@ -91,7 +87,7 @@ class Grid:
             *sorted(map(str, (ROOT / RESULTS / "reference").glob("*/*.jsonl"))),
             *sorted(str(path) for path in published if path.stem not in ("rows", "estimates")),
         ]
-        self.mixer_code = folder_hash("pointer", "baselines")
+        self.mixer_code = content_hash(sorted(code_files("pointer", "baselines")))
 
     def rows(self, results: str) -> list[str]:
         """Return the row files of the tier whose results folder this is."""
@@ -102,23 +98,18 @@ class Grid:
         return json.dumps(config.settled(self.tiers[tier_name(results)]), sort_keys=True)
 
     def report_code(self, part: str) -> str:
-        """Return a hash over the code that makes a part of the report: Snakemake makes the part
-        again when it changes."""
+        """Return a hash over the code of a part of the report: a change makes it again."""
         own = {name: files for name, files in PARTS.items() if name != part}
         others = {file for names in own.values() for name in names for file in REPORT.glob(name)}
         return content_hash(sorted({*code_files("workflow/report")} - others))
 
     def micro_benchmarks(self, results: str) -> list[str]:
-        """Return the file of micro-benchmarks, which only the default tier shows, where the target
-        `benchmarks` has made it."""
+        """Return the file of micro-benchmarks, if it is made; only the default tier shows it."""
         made = Path(RESULTS, "benchmarks.json")
         return [str(made)] if results == RESULTS and made.exists() else []
 
     def threads(self, path: str, cores: int | None) -> int:
-        """Return what a job claims of `--cores`: all of it where it must run alone.
-
-        Without cores to share (None) that is the threads that it uses.
-        """
+        """Return what a job claims of `--cores`, all if it runs alone; its threads if None."""
         cell = self.job(path).cells[0]
         if cores is None:
             return threads(cell.threads)
@@ -224,11 +215,6 @@ def folder(tier: str) -> str:
 def tier_name(results: str) -> str:
     """Return the tier whose results folder this is."""
     return config.BASE if results == RESULTS else results.removeprefix(f"{RESULTS}/")
-
-
-def folder_hash(*folders: str) -> str:
-    """Return a hash over all files of folders: Snakemake runs a rule again when it changes."""
-    return content_hash(sorted(code_files(*folders)))
 
 
 def code_files(*folders: str) -> list[Path]:

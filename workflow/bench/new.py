@@ -1,8 +1,5 @@
-"""`pointer-bench new NAME`: a working baseline to start from, as one file and one entry of the
-registry.
-
-Nothing that exists is changed but the registry, which gets the entry at its end.
-"""
+"""`pointer-bench new NAME`: a working baseline to start from, as one file and one entry at the end
+of the registry."""
 
 from __future__ import annotations
 
@@ -28,8 +25,7 @@ IMPORTED = ("Any", "LayerShape", "Mixer", "Tensor")  # class names that the temp
 def make(
     name: str, *, cost: str = "linear", position: str = "none", citation: str = CITATION
 ) -> list[str]:
-    """Write the baseline and its entry; return lines to print. Raise InputError for a name or
-    value that is refused."""
+    """Write the baseline and its entry; return lines to print. Raise InputError."""
     path = f"baselines.{name}:{class_name(name)}"
     fields = {"path": path, "cost": cost, "position": position, "citation": citation}
     with lock.taken(lock.lock_path().with_suffix(".registry"), mode=0o666):
@@ -58,8 +54,7 @@ def make(
 
 
 def check_name(name: str) -> None:
-    """Raise InputError for what cannot be a new baseline's name: no identifier, a word of
-    Python, YAML or the config, or taken."""
+    """Raise InputError for no identifier, a word of Python or YAML, and a name that is taken."""
     taken = {path.stem.lower() for path in registry.FILE.parent.iterdir()}
     taken |= {known.replace("-", "_") for known in registry.names()}
     if not NAME.fullmatch(name) or keyword.iskeyword(name) or keyword.iskeyword(class_name(name)):

@@ -31,8 +31,7 @@ class Tried(NamedTuple):
 
 
 def best(tried: Iterable[Tried]) -> float:
-    """Return the rate that learned in the fewest tokens; where none did, that of the least loss
-    among those that used the most tokens."""
+    """Return the rate that learned in the fewest tokens, else of the least loss after the most."""
 
     def rank(entry: Tried) -> tuple[float, float, float]:
         loss = math.inf if entry.loss is None else entry.loss

@@ -1,25 +1,30 @@
-"""Every model of the suite, one declarative entry each: where its mixer is, what it costs, what it
-knows of position.
+"""Every model, one entry each: where its mixer is, what it costs, what it knows of position.
 
 The entries stand in `baselines/registry.yaml`. A new baseline is one file in `baselines/` and one
 entry there (`pointer-bench new` writes both); it then takes part in every table, figure and
 contract test. Importing this module loads no torch: `build` does.
+
+A model outside the repository is `NAME=package.module:Class` wherever a name stands. Its file is
+found on Python's path (PYTHONPATH, or an installed package) and read, not imported: that happens
+when a row is measured, and runs the user's own code. What an entry says, the class says by
+attributes of the same names (`cost = "linear"`, `position`, `citation`, `learned_positions`).
 """
 
 from __future__ import annotations
 
+import ast
 import functools
 import inspect
 import pkgutil
 import re
+import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_type_hints
 
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from pointer.errors import MIXER_SETTINGS, InputError
-from workflow.bench import outside
-from workflow.bench.sources import ROOT
+from workflow.bench.sources import ROOT, find_file
 from workflow.bench.validation import Closed, Flag, Text, expected, input_error, read_yaml
 
 if TYPE_CHECKING:
@@ -39,6 +44,9 @@ CONVOLUTIONS = {"source": "", "on": "+convolution", "off": "+no-convolution"}
 WHERE = "`--model`, or `models` in the config"
 CONVOLUTION = "baselines/parts/convolution.py"
 FILE = ROOT / "baselines" / "registry.yaml"
+PATH = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*"
+OUTSIDE = {"cost": "linear", "position": "not stated", "citation": "not stated"}  # unless it says
+DECLARED = ("cost", "position", "citation", "learned_positions")
 
 
 def _name(name: str) -> str:
@@ -50,7 +58,7 @@ def _name(name: str) -> str:
 
 
 def _path(path: str) -> str:
-    if not re.fullmatch(outside.PATH, path):
+    if not re.fullmatch(PATH, path):
         raise ValueError('"package.module:Class"')
     return path
 
@@ -90,8 +98,7 @@ def _entries() -> dict[str, Entry]:
 
 
 def entry(name: str, fields: Any, where: str) -> Entry:
-    """Return the entry `name: {path: ..., cost: ..., ...}`; raise InputError that names field,
-    value and file."""
+    """Return the entry `name: {path: ..., cost: ..., ...}`; raise InputError."""
     if not isinstance(fields, dict) or "name" in fields:
         wanted = "{path: module:Class, cost: ..., ...}"
         raise InputError.about(f"model {name}", fields, wanted, where)
@@ -104,10 +111,34 @@ def entry(name: str, fields: Any, where: str) -> Entry:
 
 @functools.cache
 def _outside(name: str, path: str) -> Entry:
+    """Return the entry of a model outside; raise InputError for a bad name, path, file or class."""
     if name in _entries():
         wanted = "a name other than those of the suite"
         raise InputError.about("name of a model outside", name, wanted, WHERE)
-    return entry(name, outside.fields(name, path, WHERE), WHERE)
+    if not re.fullmatch(PATH, path):
+        raise InputError.about(f"path of model {name}", path, '"package.module:Class"', WHERE)
+    module, _, attribute = path.partition(":")
+    source = find_file(module, sys.path)
+    if source is None:
+        accepted = f"a module on Python's path ({len(sys.path)} folders; PYTHONPATH adds yours)"
+        raise InputError.about(f"module of model {name}", module, accepted, WHERE)
+    try:
+        parsed = ast.parse(source.read_text(encoding="utf-8"), source.name)
+    except (OSError, SyntaxError, ValueError) as error:
+        message = f"model {name}: {source} cannot be read as Python: {error}"
+        raise InputError(f"{message}. Change it there.") from error
+    classes = {node.name: node for node in parsed.body if isinstance(node, ast.ClassDef)}
+    if attribute not in classes:
+        place = f"{WHERE}, or {source}"
+        raise InputError.unknown(f"class of model {name}", attribute, classes, place)
+    values: dict[str, Any] = {**OUTSIDE, "path": path}
+    for statement in classes[attribute].body:
+        match statement:
+            case ast.Assign([ast.Name(key), *_], ast.Constant(value)) if key in DECLARED:
+                values[key] = value
+            case ast.AnnAssign(ast.Name(key), _, ast.Constant(value)) if key in DECLARED:
+                values[key] = value
+    return entry(name, values, WHERE)
 
 
 def names() -> list[str]:
@@ -116,9 +147,7 @@ def names() -> list[str]:
 
 
 def info(name: str) -> Entry:
-    """Return the entry of a model, by its name or, outside the repository, by
-    `NAME=package.module:Class`, whatever its convolution; raise InputError with the nearest name
-    for an unknown one."""
+    """Return the entry of a model, with any convolution; raise InputError for an unknown one."""
     name, _ = without_ending(name)
     own, sign, path = name.partition("=")
     if sign:
@@ -200,8 +229,7 @@ def build(
 
 
 def check_settings(name: str, kind: Any, settings: Mapping[str, Any]) -> None:
-    """Raise InputError for a setting that the mixer's constructor does not have, or whose value
-    is not of the type that the constructor annotates."""
+    """Raise InputError for a setting that the mixer's constructor lacks, or of another type."""
     function = getattr(kind, "Settings", kind.__init__)
     own = ("symbols", "length")  # of a control, which the suite passes
     known = []

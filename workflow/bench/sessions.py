@@ -15,7 +15,6 @@ from typing import Any
 from workflow.bench import registry
 from workflow.bench.cell import PAPER, RUNS, Cell
 
-LINES = ".jsonl"
 REFERENCES = ("pointer", "transformer")  # beside which a model of the field or of the user is timed
 
 
@@ -37,7 +36,7 @@ class Session:
     @property
     def path(self) -> str:
         """Return the file of its rows: results/runs/efficiency/<name>.jsonl."""
-        return f"{RUNS}/{self.cells[0].experiment}/{self.name}{LINES}"
+        return f"{RUNS}/{self.cells[0].experiment}/{self.name}.jsonl"
 
     def row_name(self, cell: Cell, attempt: int) -> str:
         """Return what a line of the file calls a row: a path of its own beside the file."""
@@ -47,25 +46,20 @@ class Session:
     def argv(self) -> list[str]:
         """Return the options and arguments of `pointer-bench session` that make the rows."""
         shared = self.cells[0].model_copy(update={"mixer": {}}).argv()
-        members = [member(cell) for cell in self.cells if not cell.twin]
-        return [*shared[4:], *members]  # without --experiment and --model
-
-
-def member(cell: Cell) -> str:
-    """Return a model and its mixer's settings as one argument: pointer k=32."""
-    settings = [f"{key}={json.dumps(value)}" for key, value in sorted(cell.mixer.items())]
-    return shlex.join([cell.model, *settings])
+        argv = shared[4:]  # without --experiment and --model
+        for cell in self.cells:
+            if not cell.twin:
+                mixer = [f"{key}={json.dumps(value)}" for key, value in sorted(cell.mixer.items())]
+                argv.append(shlex.join([cell.model, *mixer]))  # pointer k=32
+        return argv
 
 
 def members(
     chosen: Iterable[str], mixers: Callable[[str], list[dict[str, Any]]]
 ) -> dict[str, list[tuple[str, dict[str, Any]]]]:
     """Return the sessions of models, by name, each as models with settings of their mixers, which
-    `mixers` tells of a name.
-
-    The paper's models are one session, each other model one of its own beside REFERENCES, so that
-    adding a model times no other anew.
-    """
+    `mixers` tells of a name: the paper's models are one, each other model has one of its own beside
+    REFERENCES, so that adding a model times no other anew."""
     sessions: dict[str, list[tuple[str, dict[str, Any]]]] = {}
     for model in chosen:
         entry = registry.info(model)

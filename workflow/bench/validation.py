@@ -88,8 +88,7 @@ ListOf = BeforeValidator(_as_list)
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuse a key that stands twice, and numbers that YAML 1.1 reads otherwise than they look
-    (0512, 1:30)."""
+    """Refuse a key that stands twice, and numbers that YAML reads otherwise (0512, 1:30)."""
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         if node.tag in NUMBER_TAGS and not DECIMAL.fullmatch(str(node.value)):
@@ -111,8 +110,7 @@ class _Loader(yaml.SafeLoader):
 
 
 def read_yaml(path: Path | str, noun: str = "config file") -> dict[str, Any]:
-    """Return the mapping in a YAML file; raise InputError, naming the file, where it is missing
-    or malformed."""
+    """Return the mapping in a YAML file; raise InputError where it is missing or malformed."""
     try:
         content = yaml.load(Path(path).read_text("utf-8"), _Loader)  # noqa: S506 (a safe loader)
     except OSError as error:
@@ -135,8 +133,7 @@ def expected(error: ValidationError) -> str:
 def input_error(
     error: ValidationError, where: str, noun: str = "key", name: str = ""
 ) -> InputError:
-    """Return pydantic's first complaint as one sentence: key (or `name`), value, what is accepted,
-    and where to change it."""
+    """Return pydantic's first complaint as one sentence; `name` stands for the key."""
     first = error.errors()[0]
     context = first.get("ctx", {})
     cause = context.get("error")

@@ -26,7 +26,7 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from workflow.bench.experiments import EXPERIMENTS
-from workflow.bench.rows import checks
+from workflow.bench.rows import verify
 from workflow.report import intervals, rules
 from workflow.report.estimates import KEY, PLACE, from_json, select
 from workflow.report.frame import unpack
@@ -175,9 +175,9 @@ def unsound_rows(frame: pd.DataFrame) -> list[str]:
     for record in frame[frame["experiment"].isin(list(EXPERIMENTS))].to_dict("records"):
         row = {str(key): None if pd.isna(value) else value for key, value in record.items()}
         row |= {key: unpack(row[key]) or {} for key in ("versions", "settings")}
-        rows.append(checks.Placed(str(row["path"] or ""), row))
+        rows.append(verify.Placed(str(row["path"] or ""), row))
     findings: dict[str, list[str]] = {}
-    for finding in (*checks.single(rows), *checks.overlaps(rows), *checks.mixed_sources(rows)):
+    for finding in (*verify.single(rows), *verify.overlaps(rows), *verify.mixed_sources(rows)):
         findings.setdefault(finding.check, []).append(finding.message)
     return [
         texts[0] + (f" (and {len(texts) - 1} more)" if texts[1:] else "")

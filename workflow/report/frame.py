@@ -20,6 +20,7 @@ from workflow.bench import tasks
 from workflow.bench.cell import Trunk
 from workflow.bench.rows import (
     LINES,
+    Record,
     as_json,
     attachment,
     parse,
@@ -28,7 +29,6 @@ from workflow.bench.rows import (
     skipped_words,
     write_atomically,
 )
-from workflow.bench.rows.record import Record
 
 WHERE = "the command line"
 LEARNED = 0.95  # the final accuracy from which on tokens_to_95 and seconds_to_95 count

@@ -28,7 +28,7 @@ from pointer.optim import optimizers
 from pointer.trunk import Mixer, count_parameters
 from workflow.bench import registry
 from workflow.bench.cell import Cell
-from workflow.bench.measure import flops, models
+from workflow.bench.measure import cheats, flops, models
 from workflow.bench.measure.causality import (
     LEARNING_RATE,
     LENGTH,
@@ -43,12 +43,6 @@ from workflow.bench.measure.causality import (
     logits_of,
     random_tokens,
     require_same,
-)
-from workflow.bench.measure.cheats import (
-    shared_state,
-    work_as_declared,
-    work_in_torch,
-    work_on_known_tokens,
 )
 from workflow.bench.measure.checkpoint import Checkpoint, History
 from workflow.bench.measure.training import set_progress, supervised_loss
@@ -127,8 +121,8 @@ def applicable(subject: Subject) -> list[Test]:
         return tests
     if subject.causal:
         tests.append(causal)
-    tests += [independent_of_batch, as_measured, saved_and_loaded, shared_state]
-    tests += [work_on_known_tokens, work_in_torch, cost, work_as_declared]
+    tests += [independent_of_batch, as_measured, saved_and_loaded, cheats.shared_state]
+    tests += [cheats.work_on_known_tokens, cheats.work_in_torch, cost, cheats.work_as_declared]
     if not subject.variant:
         tests.append(same_in_training)
         if not subject.control:
@@ -318,8 +312,7 @@ def _gradients(model: nn.Module, tokens: Tensor) -> dict[str, Tensor]:
 
 
 def same_in_training(subject: Subject) -> None:
-    """With schedules ended (at the start too, by `one_mode`), both modes give one output (1e-5);
-    a model that relaxes its choices in training is exempt."""
+    """With schedules ended (at the start too, by `one_mode`), both modes give one output (1e-5)."""
     model, tokens = subject.stirred(), random_tokens(2, ODD)
     if getattr(model, "relaxes", False):
         return
@@ -358,8 +351,7 @@ def saved_and_loaded(subject: Subject) -> None:
 
 
 def _attributes(model: nn.Module) -> dict[str, str]:
-    """Return the numbers, texts, lists and dictionaries that modules keep beside tensors, as JSON;
-    of anything else its length."""
+    """Return what modules keep beside tensors, as JSON; of what is none its length."""
     found = {}
     for name, module in model.named_modules():
         for key, value in vars(module).items():
@@ -371,8 +363,7 @@ def _attributes(model: nn.Module) -> dict[str, str]:
 def _trained_on(
     model: nn.Module, other: nn.Module, tokens: Tensor
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Return the gradients of a model after some steps, and of another one that went on from a
-    checkpoint between them."""
+    """Return a model's gradients after some steps, and of one resumed from a checkpoint between."""
     steppers, others = optimizers(model, LEARNING_RATE), optimizers(other, LEARNING_RATE)
     _take_steps(model, steppers, tokens)
     with tempfile.TemporaryDirectory() as folder:

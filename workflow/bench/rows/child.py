@@ -16,7 +16,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,14 +65,11 @@ def execute(
     seconds: int = 0,
     memory_bytes: int = 0,
     stdout: int | None = STDERR,
-    worker: Sequence[str] | None = None,
 ) -> Ending:
     """Start a worker on a request, wait for its end; on an interrupt kill its process group.
 
-    It finds the modules that this process finds, a user's own among them, wherever it works.
     It is killed after `seconds` and may hold `memory_bytes` of data (0: no limit). What it prints
-    goes to stderr, with `stdout` None to this process's own stdout. Raise StoppedError where
-    somebody killed it.
+    goes to stderr, with `stdout` None to stdout. Raise StoppedError where somebody killed it.
     """
     folder = folder.absolute()  # the child works elsewhere
     request_path, result_path = folder / "request.json", folder / "result.json"
@@ -80,7 +77,7 @@ def execute(
     result_path.unlink(missing_ok=True)
     kills = memory_kills()
     child = subprocess.Popen(
-        [*(worker or WORKER), str(request_path), str(result_path)],
+        [*WORKER, str(request_path), str(result_path)],
         cwd=ROOT,
         stdin=subprocess.DEVNULL,
         stdout=stdout,
@@ -100,15 +97,15 @@ def execute(
         name = signal.Signals(killed).name
         raise StoppedError(f"the worker was ended by {name}, not by the kernel; no row was written")
     try:
-        result = json.loads(result_path.read_text(encoding="utf-8"))
+        text = result_path.read_text(encoding="utf-8")
+        result = json.loads(text, parse_constant=lambda _: None)  # NaN, which a row lacks
     except (OSError, ValueError):
         result = None
     return Ending(child.returncode, result if isinstance(result, dict) else {}, timed_out)
 
 
 def _environment() -> dict[str, str]:
-    """Return what the child is told: where modules are, to print whatever the terminal, and no
-    number of threads, which the cell says."""
+    """Return what the child is told: where modules are, and no number of threads."""
     told = {key: value for key, value in os.environ.items() if key != "NUMBA_NUM_THREADS"}
     told["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, sys.path))
     told["PYTHONIOENCODING"] = ":backslashreplace"

@@ -77,19 +77,20 @@ def check(
     model: str, mixer: Mapping[str, Any], folder: Path, stdout: int | None = child.STDERR
 ) -> Verdict:
     """Check a model in a child process that works in `folder` and prints a line a check."""
-    request = {"model": model, "mixer": dict(mixer), "threads": 1}
+    request = {"model": model, "mixer": dict(mixer)}
     memory = provenance.ram_bytes()
     ending = child.execute(
         request, folder, seconds=TIME_LIMIT_S, memory_bytes=memory, stdout=stdout
     )
-    if ending.kind == "bad_input" and not ending.timed_out:
-        raise InputError(ending.message)
-    if ending.kind != "ok" and not ending.timed_out:
-        raise EnvironmentFault(f"{model}: its contract could not be checked: {ending.message}")
-    checks = [(name, passed, reason) for name, passed, reason in ending.result.get("checks", ())]
-    status = "ok" if all(passed for _, passed, _ in checks) else "error"
     if ending.timed_out:
         status, checks = "timeout", []
+    elif ending.kind == "bad_input":
+        raise InputError(ending.message)
+    elif ending.kind != "ok":
+        raise EnvironmentFault(f"{model}: its contract could not be checked: {ending.message}")
+    else:
+        checks = [(name, passed, reason) for name, passed, reason in ending.result["checks"]]
+        status = "ok" if all(passed for _, passed, _ in checks) else "error"
     return Verdict(model, dict(mixer), key(model, _text(mixer)), status, checks)
 
 

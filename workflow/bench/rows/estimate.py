@@ -9,9 +9,9 @@ from pathlib import Path
 
 from workflow.bench import experiments, registry
 from workflow.bench.cell import Cell, Trunk, affinity, threads
-from workflow.bench.rows import Row, RowError, parse, row_texts, timed
+from workflow.bench.rows import RowError, parse, row_texts
 from workflow.bench.rows.run import kept
-from workflow.bench.sessions import Session, by_file
+from workflow.bench.sessions import by_file
 
 START_S = 4.0  # a process, torch, a model
 KEPT_S = 1.0  # a row that is there
@@ -29,30 +29,16 @@ DOUBLING = {"linear": LINEAR, "n log n": 16384.0, "quadratic": 1200.0, "quadrati
 def wall_seconds(file: str, cells: Sequence[Cell], root: Path = Path()) -> float:
     """Return the seconds that a row file adds to a pipeline: all but timings run side by side."""
     path, first = root / file, cells[0]
-    if is_kept(cells, path):
+    if kept(cells, path):
         return KEPT_S
     try:
-        seconds = START_S + max(row_seconds(parse(text, at)) for at, text in row_texts([path]))
+        rows = [parse(text, at) for at, text in row_texts([path])]
+        spans = [[datetime.fromisoformat(row[key]) for key in ("started", "ended")] for row in rows]
+        seconds = START_S + max((ended - started).total_seconds() for started, ended in spans)
     except (RowError, ValueError):
         seconds = START_S + sum(counted_seconds(cell) for cell in cells)
         seconds = max(seconds, START_S + first.session_seconds) if first.timing else seconds
     return seconds if first.timing else seconds * threads(first.threads) / affinity()
-
-
-def is_kept(cells: Sequence[Cell], path: Path) -> bool:
-    """Return whether a file holds the cells' rows, all final and of today's sources."""
-    if cells[0].timing:
-        return bool(timed.kept(Session(tuple(cells)), path))
-    return kept(cells[0], path) is not None
-
-
-def row_seconds(row: Row) -> float:
-    """Return how long a row's measurement took; 0 where its times are none (see verify)."""
-    try:
-        started, ended = (datetime.fromisoformat(row[key]) for key in ("started", "ended"))
-        return max(0.0, (ended - started).total_seconds())
-    except (ValueError, TypeError):
-        return 0.0
 
 
 def counted_seconds(cell: Cell) -> float:
@@ -86,8 +72,7 @@ def seconds(cells: Iterable[Cell], root: Path = Path()) -> dict[str, float]:
 
 
 def summary(cells: Iterable[Cell], expected: Mapping[str, float]) -> list[str]:
-    """Return a line an experiment, and one on all: rows to measure and time. expected: what
-    `seconds` returns of the cells."""
+    """Return a line an experiment, and one on all; expected: what `seconds` says of the cells."""
     times: dict[str, list[float]] = {}
     to_do: Counter[str] = Counter()
     total: Counter[str] = Counter()

@@ -19,8 +19,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from workflow.bench import experiments, registry, tasks
 from workflow.bench.cell import Cell, affinity
 from workflow.bench.sources import ROOT, content_hash, find_file
@@ -200,7 +198,7 @@ def host() -> str:
 
 def ram_bytes() -> int:
     """Return the machine's memory."""
-    return int(psutil.virtual_memory().total)
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _output(*command: str) -> str | None:

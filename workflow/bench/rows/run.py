@@ -1,4 +1,5 @@
-"""Turn cells into rows: check the model's contract, measure in a child process, write the rows.
+"""Turn cells into rows: check the model's contract, measure in a child process, write the rows; a
+timing session's are the lines of one file.
 
 However the child ends there is a row that says so, but where the fault is the user's (InputError),
 somebody's who killed it (StoppedError) or the disk's (OSError).
@@ -6,39 +7,31 @@ somebody's who killed it (StoppedError) or the disk's (OSError).
 
 from __future__ import annotations
 
+import csv
 import errno
-import math
 import os
+import shlex
 import shutil
 import signal
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from statistics import geometric_mean
 
 from pointer.errors import InputError
+from workflow.bench import rows
 from workflow.bench.cell import Cell, from_dict
-from workflow.bench.outcomes import Clock
-from workflow.bench.rows import (
-    Row,
-    RowError,
-    as_json,
-    attachment,
-    child,
-    complete,
-    contracts,
-    file_hash,
-    lock,
-    provenance,
-    read_row,
-    seal,
-    unwritten,
-    write_row,
-)
+from workflow.bench.outcomes import DISTURBED, Clock
+from workflow.bench.rows import Row, child, contracts, lock, provenance
 from workflow.bench.sessions import Session, with_twin
+from workflow.bench.sources import ROOT
 
+ATTEMPTS = 2  # of a session that is disturbed
 FINAL = ("ok", "oom", "unsupported", "diverged")  # an error or a timeout is tried again
+COMPARED = ("pointer-formula", "pointer", "identity")  # with SLOWER, on the console
+SLOWER = "transformer"
+PAPER = ROOT / "results" / "paper" / "throughput.csv"
 DEADLINE = "POINTER_BENCH_DEADLINE"  # holds the time in seconds after which no optional row starts
 FIGURES = {
     "bits_per_byte": "{:.3f} bits a byte",
@@ -62,67 +55,150 @@ def row_of(
     An `optional` row is skipped after the tier's deadline; it counts in `attempt` how often.
     """
     with work_folder(cell, out) as folder:
-        file = contract or contracts.path(cell.built, cell.mixer)
-        if contract is None and not file.parent.is_dir():
-            file = folder / "contract.json"
-        verdict = contracts.verdict(cell.built, cell.mixer, file, folder)
-        row = kept(cell, out) if keep and verdict.status == "ok" else None
-        before = row is not None
-        if row is not None:
+        refusal = _refusal(cell, folder, contract)
+        before = kept([cell], out) if keep and refusal is None else []
+        if before:
             out.touch()  # younger than the verdict, so that Snakemake asks no more
-        elif optional and time.time() > float(os.environ.get(DEADLINE, "inf")):
+            return before[0], True
+        if optional and time.time() > float(os.environ.get(DEADLINE, "inf")):
             reason = "deadline: the tier's minutes are over; the next run makes this row"
-            row = write(refused(cell, "skipped", reason) | {"attempt": tried(out)}, folder, out)
-        elif verdict.status == "ok":
-            cells = with_twin([cell]) if cell.timing else (cell,)
-            measured = run(cells, folder)[0]
-            if cell.timing:
-                measured |= {"session": Session(cells).name, "attempt": 0}
-            elif optional:
-                measured |= {"attempt": tried(out)}
-            row = write(measured, folder, out)
+            row = refused(cell, "skipped", reason)
+        elif refusal is not None:
+            row = refusal
         else:
-            row = write(refused(cell, verdict.status, verdict.reason), folder, out)
+            cells = with_twin([cell]) if cell.timing else (cell,)
+            row = run(cells, folder)[0]
+            if cell.timing:
+                row |= {"session": Session(cells).name, "attempt": 0}
+        if optional:
+            row |= {"attempt": tried(out)}
+        row = write(row, folder, out)
         if row["status"] != "timeout":  # which goes on from its checkpoint when tried again
             shutil.rmtree(folder)
-        return row, before
+        return row, False
 
 
-def kept(cell: Cell, path: Path) -> Row | None:
-    """Return the row in a file if it is final, of this cell and of today's sources, else None."""
+def rows_of(session: Session, out: Path, *, keep: bool = False) -> tuple[list[Row], bool]:
+    """Time the cells of a session and write their rows to `out`; return the rows, and whether they
+    were there before.
+
+    A disturbed session is timed once more, and the rows of both stand in the file. With `keep` a
+    file of final rows of today's sources stays.
+    """
+    command = shlex.join(["pointer-bench", "session", *session.argv()])
+    with work_folder(session.cells[0], out) as folder:
+        found = {cell.key(): _refusal(cell, folder) for cell in session.cells}
+        refusals = {key: row for key, row in found.items() if row is not None}
+        before = kept(session.cells, out) if keep and not refusals else []
+        if before:
+            out.touch()
+            return before, True
+        lines = {}
+        for number in range(ATTEMPTS):
+            made = refusals | _measured(session.cells, refusals, folder)
+            of_session = {"session": session.name, "attempt": number, "command": command}
+            for cell in session.cells:
+                name = session.row_name(cell, number)
+                lines[name] = rows.seal(made[cell.key()] | of_session, name)
+            if not any(disturbed(row) for row in made.values()):
+                break
+        text = "".join(f"{rows.as_json(row, file=name)}\n" for name, row in lines.items())
+        try:
+            rows.write_atomically(out, text)
+        except OSError as error:
+            raise _unwritten(error, out, text) from error
+        shutil.rmtree(folder)
+        return list(lines.values()), False
+
+
+def _measured(cells: Sequence[Cell], refusals: dict[str, Row], folder: Path) -> dict[str, Row]:
+    """Return the rows of the other cells by their keys. A cell that the process dies of, while it
+    is built and warmed up, has a row that says so; the rest gets another process."""
+    left = [cell for cell in cells if cell.key() not in refusals]
+    measured = {}
+    while left:
+        made, at = attempt(left, folder)
+        done = left if at is None else [left[at]]
+        for cell, row in zip(left, made, strict=True):
+            if cell in done:
+                measured[cell.key()] = row
+        left = [cell for cell in left if cell not in done]
+    return measured
+
+
+def disturbed(row: Row) -> bool:
+    """Return whether a row's session was disturbed."""
+    return any(warning.startswith(DISTURBED) for warning in row["warnings"])
+
+
+def ratios(timed: Sequence[Row]) -> list[str]:
+    """Return, a line a model of COMPARED, how many times as fast as SLOWER it trained in the rounds
+    of the last attempt, the paper's ratio beside the formula's."""
+    last = max(row["attempt"] for row in timed)
+    plain = {}
+    for row in timed:
+        changed = row["settings"]["mixer"] or row["settings"]["twin"]
+        if not changed and row["attempt"] == last and row["rounds_ms"]:
+            plain[row["model"]] = row
+    lines = []
+    for model in [name for name in COMPARED if SLOWER in plain and name in plain]:
+        own = plain[model]
+        pairs = zip(plain[SLOWER]["rounds_ms"], own["rounds_ms"], strict=True)
+        ratio = geometric_mean(slow / fast for slow, fast in pairs)
+        paper = _paper_ratio(own["length"]) if model == COMPARED[0] else ""
+        lines.append(f"N={own['length']}: {model} trains {ratio:.2f}x as fast as {SLOWER}{paper}")
+    return lines
+
+
+def _paper_ratio(length: int) -> str:
+    with PAPER.open(encoding="utf-8", newline="") as stream:
+        lines = [line for line in csv.DictReader(stream) if line["length"] == str(length)]
+    rates = {line["model"]: float(line["value"]) for line in lines}
+    return f" (paper {rates['pointer'] / rates[SLOWER]:.2f}x)" if rates else ""
+
+
+def _refusal(cell: Cell, folder: Path, contract: Path | None = None) -> Row | None:
+    """Return the row of a cell whose model does not keep the contract; None where it does."""
+    file = contract or contracts.path(cell.built, cell.mixer)
+    if contract is None and not file.parent.is_dir():
+        file = folder / "contract.json"
+    verdict = contracts.verdict(cell.built, cell.mixer, file, folder)
+    return None if verdict.status == "ok" else refused(cell, verdict.status, verdict.reason)
+
+
+def kept(cells: Sequence[Cell], path: Path) -> list[Row]:
+    """Return a file's rows if they are the cells', all final and of today's sources; else none."""
+    planned = {cell.key(): cell for cell in cells}
+    there, found = [], set()
     try:
-        row = read_row(path)
-        same = from_dict(row["settings"]).key(row["data_hash"]) == cell.key()
-    except (RowError, InputError):
-        return None
-    return row if same and final(row, cell) else None
+        for place, text in rows.row_texts([path]):
+            row = rows.parse(text, place)
+            key = from_dict(row["settings"]).key(row["data_hash"])
+            if key not in planned or row["status"] not in FINAL:
+                return []
+            if row["source_hash"] != provenance.sources(planned[key]):
+                return []
+            there.append(row)
+            found.add(key)
+    except (rows.RowError, InputError):
+        return []
+    return there if found == planned.keys() else []
 
 
 def tried(path: Path) -> int:
-    """Return how often a deadline cut the row of a file.
-
-    Snakemake runs a job again when this number, which is among its parameters, has changed.
-    """
+    """Return how often a deadline cut a row: a parameter of its job, which a change runs again."""
     try:
-        row = read_row(path)
-    except RowError:
+        row = rows.read_row(path)
+    except rows.RowError:
         return 0
     before: int = row["attempt"] or 0
     return before + 1 if row["status"] == "skipped" else before
 
 
-def final(row: Row, cell: Cell) -> bool:
-    """Return whether a row needs no other measurement: it is final, and of today's sources."""
-    current: bool = row["source_hash"] == provenance.sources(cell)
-    return row["status"] in FINAL and current
-
-
 @contextmanager
 def work_folder(cell: Cell, out: Path) -> Iterator[Path]:
-    """Hold a hidden folder beside a row, one process at a time; a killed one leaves a checkpoint.
-
-    A checkpoint of other sources is removed.
-    """
+    """Hold a hidden folder beside a row, one process at a time; a killed one leaves a checkpoint,
+    which is removed if it is of other sources."""
     folder = out.with_name(f".{out.stem}.work")
     with lock.taken(folder / "lock"):
         origin = folder / f"{cell.key()}-{provenance.sources(cell)}"
@@ -140,17 +216,13 @@ def work_folder(cell: Cell, out: Path) -> Iterator[Path]:
                 shutil.rmtree(folder)
 
 
-def run(cells: Sequence[Cell], folder: Path, worker: Sequence[str] | None = None) -> list[Row]:
-    """Measure cells in one child process; return their rows, complete but not yet sealed.
-
-    The first cell's memory limit holds for all. `folder` keeps the files that the rows name.
-    """
-    return attempt(cells, folder, worker)[0]
+def run(cells: Sequence[Cell], folder: Path) -> list[Row]:
+    """Measure cells in one child process; return their rows, complete but not yet sealed. `folder`
+    keeps the files that they name."""
+    return attempt(cells, folder)[0]
 
 
-def attempt(
-    cells: Sequence[Cell], folder: Path, worker: Sequence[str] | None = None
-) -> tuple[list[Row], int | None]:
+def attempt(cells: Sequence[Cell], folder: Path) -> tuple[list[Row], int | None]:
     """Measure cells as `run` does; return their rows, and the place of the cell of a session that
     the process died of while it was built, if one did."""
     clock = Clock()
@@ -161,7 +233,7 @@ def attempt(
     memory = cells[0].memory_limit_bytes
     if not memory and cells[0].device == "cpu":
         memory = provenance.ram_bytes()
-    ending = child.execute(request, folder, seconds=seconds, memory_bytes=memory, worker=worker)
+    ending = child.execute(request, folder, seconds=seconds, memory_bytes=memory)
     if ending.kind == "bad_input":
         raise InputError(ending.message)
     if ending.kind == "full":
@@ -174,17 +246,16 @@ def attempt(
     elif ending.code == -signal.SIGKILL:
         status = "oom"
     measured += [{"status": status, "reason": reason}] * (len(cells) - len(measured))
-    rows = [
-        complete({**origin, **clock.times(), **_finite(row)})
-        for origin, row in zip(origins, measured, strict=True)
-    ]
-    return rows, ending.result.get("at") if ending.kind != "ok" else None
+    made = []
+    for origin, row in zip(origins, measured, strict=True):
+        made.append(rows.complete({**origin, **clock.times(), **row}))
+    return made, ending.result.get("at") if ending.kind != "ok" else None
 
 
 def refused(cell: Cell, status: str, reason: str) -> Row:
     """Return the row of a cell that may not be measured, complete but not yet sealed."""
     origin = provenance.identity(cell)
-    return complete({**origin, **Clock().times(), "status": status, "reason": reason})
+    return rows.complete({**origin, **Clock().times(), "status": status, "reason": reason})
 
 
 def write(row: Row, folder: Path, out: Path) -> Row:
@@ -197,13 +268,19 @@ def write(row: Row, folder: Path, out: Path) -> Row:
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         for name in named.values():
-            shutil.copyfile(folder / name, attachment(out, name))
-        hashes = {kind: file_hash(attachment(out, name)) for kind, name in named.items()}
-        return write_row(out, {**row, "files_sha256": hashes or None})
+            shutil.copyfile(folder / name, rows.attachment(out, name))
+        hashes = {kind: rows.file_hash(rows.attachment(out, name)) for kind, name in named.items()}
+        return rows.write_row(out, {**row, "files_sha256": hashes or None})
     except OSError as error:
         for name in named.values():
-            attachment(out, name).unlink(missing_ok=True)
-        raise unwritten(error, out, as_json(seal(row, out), indent=1)) from error
+            rows.attachment(out, name).unlink(missing_ok=True)
+        raise _unwritten(error, out, rows.as_json(rows.seal(row, out), indent=1)) from error
+
+
+def _unwritten(error: OSError, path: Path, text: str) -> OSError:
+    """Print a result whose file cannot be written; return the error to raise, which says so."""
+    print(text, flush=True)
+    return OSError(error.errno, f"{error.strerror}; its content is printed", str(path))
 
 
 def outcome(row: Row, name: str) -> str:
@@ -214,14 +291,3 @@ def outcome(row: Row, name: str) -> str:
         if row[key] is not None:
             return f"{line}, {text.format(row[key])}"
     return line
-
-
-def _finite(value: Any) -> Any:
-    """Return the value with null for NaN and infinities, which JSON lacks."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {key: _finite(entry) for key, entry in value.items()}
-    if isinstance(value, list):
-        return [_finite(entry) for entry in value]
-    return value

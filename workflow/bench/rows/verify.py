@@ -2,7 +2,7 @@
 
 A PATH is a row, a folder of rows, or a results folder. Rows that a report sets side by side are one
 comparison: those of a manifest, of each folder below `reference`, else all of a folder. Notes say
-what a reader should know; only problems fail.
+what a reader should know; only problems fail. The claims of the report use the same checks.
 """
 
 from __future__ import annotations
@@ -10,19 +10,20 @@ from __future__ import annotations
 import contextlib
 import json
 import shlex
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from pointer.errors import InputError
 from workflow.bench.cell import RUNS, Cell, from_dict
+from workflow.bench.experiments import EXPERIMENTS
 from workflow.bench.rows import (
     Row,
     RowError,
     attachment,
-    checks,
     file_hash,
     parse,
     provenance,
@@ -30,10 +31,67 @@ from workflow.bench.rows import (
     row_texts,
     skipped_words,
 )
-from workflow.bench.rows.checks import Finding, Placed
 from workflow.bench.sessions import by_file
 
 MANIFEST = "manifest.txt"
+MEASURED = ("ok", "diverged", "unsupported")  # their times are the worker's, within the lock
+NO_NUMBERS = ("error", "oom", "timeout", "unsupported")
+NUMBERS = ("step_ms", "inference_ms", "accuracy", "loss", "bits_per_byte", "flops_step")
+COPIED = ("experiment", "device", "dtype", "seed", "repeat")  # settings that are keys as well
+SOURCES = {  # what made a row, by the key that tells
+    "versions": "packages",
+    "shared_hash": "task, recipe, trunk or clock",
+    "source_hash": "sources",
+}
+VERSIONS = ("torch", "numpy", "numba", "python")
+LIMITS = ("timeout_s", "memory_limit_bytes")  # settings that change no number
+TOLERANCE_S = 1.0  # a wall clock that is set back moves times by less
+ROUNDING = 1e-6
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A row and the file that it was read from."""
+
+    path: str
+    row: Row = field(compare=False)
+
+    @property
+    def timing(self) -> bool:
+        """Whether it had to run alone on its machine."""
+        return bool(getattr(EXPERIMENTS.get(self.row["experiment"]), "timing", False))
+
+    @property
+    def span(self) -> tuple[datetime, datetime]:
+        """Start and end; raises ValueError for what is no time, or has no time zone."""
+        start, end = (datetime.fromisoformat(self.row[key]) for key in ("started", "ended"))
+        if start.tzinfo is None or end.tzinfo is None:
+            raise ValueError("without a time zone")
+        return start, end
+
+    @property
+    def file(self) -> str:
+        """The file that a pipeline makes: the row's own, or its session's."""
+        folder = Path(self.path).parent
+        return f"{folder}.jsonl" if folder.name == self.row["session"] else self.path
+
+    @property
+    def name(self) -> str:
+        """The row in words."""
+        row = self.row
+        cell = f"{row['experiment']} {row['model']} {row['axis']}={row['x']}"
+        return f"{cell} seed {row['seed']} repeat {row['repeat']}"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a check found: `rows` are to be measured again. A note is no reason for distrust."""
+
+    check: str
+    message: str
+    rows: tuple[Placed, ...] = ()
+    note: bool = False
+    paths: tuple[str, ...] = ()  # files without a readable row
 
 
 @dataclass
@@ -74,7 +132,7 @@ def check(
             texts = row_texts(file for file in files if file.is_file())
             read = [checked.read(file, text) for file, text in texts]
             rows = [placed for placed in read if placed is not None]
-            checked.findings += [*checks.mixed_sources(rows), *checks.duplicates(rows)]
+            checked.findings += [*mixed_sources(rows), *duplicates(rows)]
     for manifest in manifests:
         checked.findings += _missing(_listed(manifest, Path()))
     if not checked.rows and not checked.findings:
@@ -82,7 +140,7 @@ def check(
         raise InputError.about("PATH", names, "row files, or folders of them", "the command line")
     rows = checked.sound()
     once = {placed.row["digest"]: placed for placed in rows}  # copies of a row, as in reference
-    checked.findings += [*checks.single(rows), *checks.overlaps(once.values())]
+    checked.findings += [*single(rows), *overlaps(once.values())]
     checked.findings += [*_attached(rows), *_absent(cells, rows), *_noted(rows)]
     return checked
 
@@ -178,6 +236,113 @@ def _outdated(row: Row) -> bool:
         return bool(row["source_hash"] != provenance.sources(from_dict(row["settings"])))
     except InputError:
         return True  # a model that is no more
+
+
+def single(rows: Iterable[Placed]) -> Iterator[Finding]:
+    """Yield what contradicts itself within a row."""
+    for placed in rows:
+        faults = [*_faulty_times(placed), *_faulty_numbers(placed.row)]
+        if faults:
+            yield Finding("contradiction", f"{placed.path}: {'; '.join(faults)}", (placed,))
+
+
+def _faulty_times(placed: Placed) -> list[str]:
+    try:
+        start, end = placed.span
+    except (ValueError, TypeError) as error:
+        return [f"started or ended is no time ({error})"]
+    seconds = (start - end).total_seconds()
+    return [f"ended {seconds:.3g} s before it started"] if seconds > 0 else []
+
+
+def _faulty_numbers(row: Row) -> Iterator[str]:
+    settings = row["settings"]
+    for key in COPIED:
+        if settings.get(key, row[key]) != row[key]:
+            yield f"settings.{key} is not {key}"
+    # A model outside the suite is NAME=package.module:Class in the settings.
+    if settings.get("model", row["model"]).partition("=")[0] != row["model"]:
+        yield "settings.model is not model"
+    if not row["machine"].isprintable():
+        yield "machine holds control characters"
+    if row["status"] in NO_NUMBERS:
+        yield from (f"{row['status']}, yet with {key}" for key in NUMBERS if row[key] is not None)
+    accuracy, low, high = row["accuracy"], row["accuracy_low"], row["accuracy_high"]
+    if accuracy is None:
+        if (low, high) != (None, None):
+            yield "an interval without an accuracy"
+        return
+    if not row["n_evaluated"]:
+        yield "accuracy of no evaluated symbol"
+    if None not in (low, high) and not low - ROUNDING <= accuracy <= high + ROUNDING:
+        yield "accuracy lies outside its interval"
+
+
+def overlaps(rows: Iterable[Placed]) -> Iterator[Finding]:
+    """Yield timing rows that ran while another row of the suite ran on the same machine. The rows
+    of a session ran together: one stands for all."""
+    machines: dict[Any, dict[Any, tuple[datetime, datetime, Placed]]] = defaultdict(dict)
+    for placed in rows:
+        if placed.row["status"] in MEASURED and not _faulty_times(placed):
+            machine = placed.row["machine"], placed.row.get("host")
+            process = placed.row["session"] or placed.path, placed.row["attempt"]
+            machines[machine].setdefault(process, (*placed.span, placed))
+    for processes in machines.values():
+        running: list[tuple[datetime, Placed]] = []
+        for start, end, placed in sorted(processes.values(), key=lambda span: span[:2]):
+            running = [(until, other) for until, other in running if until > start]
+            for until, other in running:
+                seconds = (min(until, end) - start).total_seconds()
+                timed = sorted((p for p in (placed, other) if p.timing), key=lambda p: p.path)
+                if seconds > TOLERANCE_S and timed:
+                    both = f"{placed.name} ({placed.path}) and {other.name} ({other.path})"
+                    where = f"for {seconds:.3g} s on {placed.row['machine']}"
+                    yield Finding("overlap", f"{both} ran at once {where}", tuple(timed))
+            running.append((end, placed))
+
+
+def mixed_sources(rows: Iterable[Placed]) -> Iterator[Finding]:
+    """Yield rows of one comparison that other sources, or other packages, have made; tasks and the
+    variants of a model need not share theirs."""
+    groups: dict[str, dict[tuple[str, ...], dict[str, list[Placed]]]] = {key: {} for key in SOURCES}
+    for placed in rows:
+        row = placed.row
+        task = str((row["settings"].get("task") or {}).get("name", ""))
+        mixer = row["settings"].get("mixer") or {}
+        variant = row["model"], json.dumps(mixer, sort_keys=True) if mixer else "", row["device"]
+        compared = {"versions": (), "shared_hash": (task,), "source_hash": (*variant, task)}
+        for key, names in compared.items():
+            value = row.get(key)
+            if isinstance(value, dict):
+                value = ", ".join(f"{name} {value.get(name)}" for name in VERSIONS)
+            if value:
+                group = groups[key].setdefault((row["machine"], row["experiment"], *names), {})
+                group.setdefault(value, []).append(placed)
+    for key, of_key in groups.items():
+        for (machine, *further), made in of_key.items():
+            times = {value: max(p.row["started"] for p in own) for value, own in made.items()}
+            newest = max(times, key=times.__getitem__)
+            older = [p for value, own in made.items() if value != newest for p in own]
+            if older:
+                cells, total = " ".join(filter(None, further)), sum(map(len, made.values()))
+                count = f"{cells} on {machine}: {len(older)} of {total} rows"
+                message = f"{count} come from other {SOURCES[key]} than the newest ({key})"
+                yield Finding("sources", message, tuple(older))
+
+
+def duplicates(rows: Iterable[Placed]) -> Iterator[Finding]:
+    """Yield rows of one cell on one machine, which a report would take for repeats."""
+    cells: dict[tuple[str, ...], list[Placed]] = defaultdict(list)
+    for placed in rows:
+        row = placed.row
+        used = {key: value for key, value in row["settings"].items() if key not in LIMITS}
+        process = str((row["session"], row["attempt"]))
+        cells[row["machine"], process, json.dumps(used, sort_keys=True)].append(placed)
+    for group in cells.values():
+        if len(group) > 1:
+            names = " and ".join(p.path for p in group)
+            message = f"{group[0].name} is there {len(group)} times: {names}"
+            yield Finding("duplicate", message, tuple(group[1:]))
 
 
 def rerun(finding: Finding, config: Sequence[str] = ()) -> list[list[str]]:

@@ -1,11 +1,10 @@
 """The child process: `python -m workflow.bench.rows.worker REQUEST.json RESULT.json`.
 
-REQUEST holds `cells` to measure, those of a session or one after another, or `model`, `mixer` and
-`threads` of a check. RESULT holds `kind`, `message`, and `rows` (one a cell, as far as it came) or
-`checks`, and of a session `at`, the place of the cell that is being built and warmed up, if any.
-Its kind is "started" once the machine's lock is held, "ok" at the end, else bad_input, oom, full,
-environment or error.
-The process takes the lock before it imports torch, and sets threads before any parallel work.
+REQUEST holds `cells` to measure, those of a session or one after another, or `model` and `mixer` of
+a check. RESULT holds `kind`, `message`, and `rows` (one a cell, as far as it came) or `checks`, and
+of a session `at`, the place of the cell that is being built and warmed up, if any. Its kind is
+"started" once the machine's lock is held, "ok" at the end, else bad_input, oom, full, environment
+or error. The process takes the lock before it imports torch, and sets threads before it works.
 """
 
 from __future__ import annotations
@@ -42,15 +41,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         with lock.hold(exclusive=any(cell.timing for cell in cells)) as warnings:
             write_atomically(result_path, json.dumps(result))
             if "model" in request:
-                result["checks"] = check(request["model"], request["mixer"], request["threads"])
-            if cells and cells[0].timing:
+                result["checks"] = check(request["model"], request["mixer"])
 
-                def begun(at: int | None) -> None:
-                    write_atomically(result_path, json.dumps({**result, "at": at}))
+            def begun(at: int | None) -> None:
+                write_atomically(result_path, json.dumps({**result, "at": at}))
 
-                result["rows"] = measure_session(cells, begun)
-            for cell in cells[len(result["rows"]) :]:
-                result["rows"].append(measure(cell, result_path.parent))
+            session = bool(cells) and cells[0].timing
+            for together in [cells] if session else [[cell] for cell in cells]:
+                result["rows"] += measure(together, result_path.parent, begun)
                 write_atomically(result_path, json.dumps(result))
             for row in result["rows"]:
                 row["warnings"] = [*row.get("warnings", ()), *warnings]
@@ -63,64 +61,42 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0 if result["kind"] == "ok" else 1
 
 
-def measure(cell: Cell, folder: Path) -> dict[str, Any]:
-    """Return the row keys of a cell, whose files go to `folder`; a foreseen bad end is a row."""
-    prepare(cell)
-    progress, clock, began = Progress(cell), Clock(), os.times()
-    row: dict[str, Any] = {"status": "ok", "reason": None}
-    try:
-        measured = experiments.info(cell.experiment).load()(cell, progress, folder)
-        require_clock()
-        row |= measured
-        row["warnings"] = [*row.get("warnings", ()), *threads_used(cell, began)]
-    except Outcome as outcome:
-        row |= ending(outcome)
-    finally:
-        progress.close()
-    times = clock.times()
-    # A training that went on from a checkpoint started when it first did.
-    times["started"] = min(times["started"], row.get("started", times["started"]))
-    return row | of_device(cell) | times
-
-
-def measure_session(
-    cells: Sequence[Cell], begun: Callable[[int | None], object]
+def measure(
+    cells: Sequence[Cell], folder: Path, begun: Callable[[int | None], object]
 ) -> list[dict[str, Any]]:
-    """Return the row keys of each cell of a timing session; `begun` is told which one is built."""
-    prepare(cells[0])
-    progress, clock, began = Progress(cells[0]), Clock(), os.times()
-    results: list[Any]
-    try:
-        results = experiments.info(cells[0].experiment).load()(cells, progress, begun)
-        require_clock()
-    except Outcome as outcome:  # a device that is not there
-        results = [outcome] * len(cells)
-    finally:
-        progress.close()
-    rows, warnings = [], threads_used(cells[0], began)
-    for result in results:
-        if isinstance(result, InputError):
-            raise result
-        row = ending(result) if isinstance(result, Exception) else {"status": "ok", **result}
-        row["warnings"] = [*row.get("warnings", ()), *warnings]
-        rows.append(row | of_device(cells[0]) | clock.times())
-    return rows
-
-
-def prepare(cell: Cell) -> None:
-    """Set threads and the allocator, before any parallel work."""
+    """Return the row keys of a cell, whose files go to `folder`, or of those of a timing session;
+    `begun` is told which one is built. A foreseen bad end is a row."""
     import torch
 
     from workflow.bench.measure import memory
 
-    torch.set_num_threads(cell.resolved().threads)
+    first = cells[0]
+    torch.set_num_threads(first.resolved().threads)
     memory.keep_freed_memory()
-
-
-def require_clock() -> None:
-    """Raise Outcome where a model has replaced the clock that its numbers are taken with."""
-    if (time.perf_counter, time.monotonic, time.process_time) != CLOCKS:
-        raise Outcome("the model has replaced a clock of Python's module `time`")
+    work = experiments.info(first.experiment).load()
+    progress, clock, began = Progress(first), Clock(), os.times()
+    results: list[Any]
+    try:
+        results = work(cells, progress, begun) if first.timing else [work(first, progress, folder)]
+        if (time.perf_counter, time.monotonic, time.process_time) != CLOCKS:
+            raise Outcome("the model has replaced a clock of Python's module `time`")
+        warnings = threads_used(first, began)
+    except Outcome as outcome:
+        results, warnings = [outcome] * len(cells), []
+    finally:
+        progress.close()
+    rows = []
+    for result in results:
+        if isinstance(result, InputError):
+            raise result
+        row: dict[str, Any] = {"status": "ok", "reason": None}
+        row |= ending(result) if isinstance(result, Exception) else result
+        row["warnings"] = [*row.get("warnings", ()), *warnings]
+        times = clock.times()
+        # A training that went on from a checkpoint started when it first did.
+        times["started"] = min(times["started"], row.get("started", times["started"]))
+        rows.append(row | of_device(first) | times)
+    return rows
 
 
 def threads_used(cell: Cell, began: os.times_result) -> list[str]:
@@ -159,13 +135,13 @@ def ending(error: Exception) -> dict[str, Any]:
     return {"status": status, "reason": found["message"]}
 
 
-def check(model: str, mixer: dict[str, Any], threads: int) -> list[tuple[str, bool, str]]:
+def check(model: str, mixer: dict[str, Any]) -> list[tuple[str, bool, str]]:
     """Return name, whether it passed and reason of each check of a contract; print each line."""
     import torch
 
     from workflow.bench.measure import contract
 
-    torch.set_num_threads(threads)
+    torch.set_num_threads(1)
     checks = []
     for name, passed, reason in contract.check(model, mixer):
         print(f"ok    {name}" if passed else f"FAIL  {name}: {reason}", flush=True)

@@ -7,10 +7,8 @@ Importing this package loads no task; `info` does, and no task loads torch.
 from __future__ import annotations
 
 import functools
-import importlib
-from typing import Annotated, Any, Union
-
-from pydantic import Field
+import pkgutil
+from typing import Any
 
 from pointer.errors import InputError
 from workflow.bench.tasks.base import Task
@@ -32,14 +30,8 @@ def info(name: str) -> type[Task]:
     """Return a task's class; raise InputError with the nearest name for an unknown one."""
     if name not in TASKS:
         raise InputError.unknown("task", name, TASKS, "`--task`, or `tasks` in the config")
-    module, _, attribute = TASKS[name].partition(":")
-    kind: type[Task] = getattr(importlib.import_module(module), attribute)
+    kind: type[Task] = pkgutil.resolve_name(TASKS[name])
     return kind
-
-
-def any_task() -> Any:
-    """Return the type of a cell's `task`: one of the tasks, chosen by `name`."""
-    return Annotated[Union[tuple(info(name) for name in TASKS)], Field(discriminator="name")]  # noqa: UP007
 
 
 @functools.cache
@@ -48,8 +40,3 @@ def parameters() -> dict[str, Any]:
     fields = {key: field for name in TASKS for key, field in info(name).model_fields.items()}
     del fields["name"]
     return fields
-
-
-def axes() -> dict[str, str]:
-    """Return what a tier calls a list of sizes, such as distances -> the setting, distance."""
-    return {info(name).axis_key: info(name).axis for name in TASKS}

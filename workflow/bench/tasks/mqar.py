@@ -56,10 +56,8 @@ class Mqar(Task):
     symbol, axis_words = "P", "pairs"
     own_symbols = 256
     step_tokens = 1024
-    trained_in_source: ClassVar = (
-        64 * 100_000,
-        256,
-    )  # epochs x examples, examples a step of figure 2
+    # Epochs x examples, examples a step of figure 2.
+    trained_in_source: ClassVar = (64 * 100_000, 256)
 
     name: Literal["mqar"] = "mqar"
     pairs: Whole = Field(default=16, ge=1, le=LARGEST, description="pairs of key and value")
