@@ -1,5 +1,4 @@
-"""Tables that people read fit: LaTeX its page, the verdicts a screen; the committed reference and
-the paper stand beside what was measured here, and the report is made again part by part."""
+"""Tables fit page and screen, with the reference beside; a change remakes a part of the report."""
 
 import re
 import shutil
@@ -65,19 +64,19 @@ def test_the_verdicts_fit_a_screen(written, chromium):
         assert page.evaluate("document.documentElement.scrollWidth") <= 1280
 
 
-def test_the_answer_is_at_most_twelve_lines_with_what_is_next(written: Path) -> None:
+def test_the_answer_is_at_most_twelve_lines_with_what_is_next(written):
     lines = verdicts.text(written / "claims.csv").splitlines()
     assert len(lines) <= 12
     assert re.search(r"Next, for \d+ open verdicts: snakemake --cores 4 \w+, about ", lines[-1])
 
 
-def test_the_page_says_how_many_of_the_planned_rows_are_there() -> None:
+def test_the_page_says_how_many_of_the_planned_rows_are_there():
     rows = synthetic.table_of([timed("pointer", 512, 9.0), synthetic.failed("oom", "too large")])
     words = build.state(estimates.build(rows), rows, 500)
     assert words.startswith("1 of 500 rows have their numbers; the machine was quiet; ")
 
 
-def test_the_reference_stands_beside_ones_own_where_the_paper_has_figures() -> None:
+def test_the_reference_stands_beside_ones_own_where_the_paper_has_figures():
     here = estimates.build(synthetic.table_of([timed("pointer", 2048, 100.0, machine="mine")]))
     reference = estimates.of_reference()
     places = set(reference["machine"]) - {"reference"}
@@ -90,9 +89,8 @@ def test_the_reference_stands_beside_ones_own_where_the_paper_has_figures() -> N
     assert cell(table, 2048, machine="paper", model="transformer") == "11,549"
     assert set(table.data["machine"]) == {"mine"}  # its numbers are not one's own
     copied = tables.make("copy_accuracy", here, {"quantity": "accuracy"}, reference).wide
-    assert (
-        copied.loc[copied["model"].eq("transformer"), "machine"].isin(["reference", "paper"]).all()
-    )
+    machines = copied.loc[copied["model"].eq("transformer"), "machine"]
+    assert machines.isin(["reference", "paper"]).all()
     assert tables.make("memory", here, None, reference).data["machine"].isin(["mine"]).all()
 
 
@@ -103,10 +101,8 @@ def test_a_table_has_a_line_a_model():
         synthetic.copied("pointer", 512, 0.5, tokens_budget=10),
     ]
     wide = synthetic.make("models", rows).wide.set_index("model")
-    assert wide.loc["Pointer, linear (this suite)", ["copy D=512", "speed N=512"]].tolist() == [
-        "99.0",
-        "2.00",
-    ]
+    line = wide.loc["Pointer, linear (this suite)"]
+    assert line[["copy D=512", "speed N=512"]].tolist() == ["99.0", "2.00"]
     assert not wide.index.duplicated().any()
 
 

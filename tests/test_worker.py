@@ -94,7 +94,10 @@ def test_an_absent_device_is_unsupported(tmp_path):
 
 
 def test_a_failure_names_the_error_and_the_place(tmp_path, monkeypatch):
-    plant(monkeypatch, Mock(side_effect=ValueError("bad head\nmore")))
+    def fail(*_):
+        raise ValueError("bad head\nmore")
+
+    plant(monkeypatch, fail)
     code, result = work(tmp_path)
     assert (code, result["kind"], result["rows"]) == (1, "error", [])
     assert result["message"].startswith("ValueError: bad head (test_worker.py:")
@@ -134,13 +137,13 @@ def test_a_terminal_gets_one_updating_line(monkeypatch):
     screen = io.StringIO()
     screen.isatty = lambda: True
     progress = Progress(PROGRESS, screen)
+    assert progress.line(0.25, 30.0) == "copy pointer d512-s0   25%  90 s left"
     progress(0.25, loss=2.5)
     progress(0.5, accuracy=0.75)
     progress.close()
     assert "\n" not in screen.getvalue()
     assert "copy pointer d512-s0   50%  loss 2.5  accuracy 0.75  0 s left" in screen.getvalue()
     assert screen.getvalue().endswith("\r\x1b[K")
-    assert progress.line(0.25, 30.0) == "copy pointer d512-s0   25%  90 s left"
 
 
 def test_a_log_gets_quiet_lines_now_and_then():
