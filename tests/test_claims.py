@@ -71,17 +71,12 @@ def seeds_at(model, distance, accuracy):
     return [copied(model, distance, accuracy, seed=seed) for seed in range(3)]
 
 
-def test_a_missing_device_is_named():
-    test = Statement(quantity="throughput", model="pointer", rule="at least", value=1)
-    claim = Claim(id="a", claim="c", figure="1", device="mps", tests=[test])
-    absent = [failed("unsupported", "no MPS device", model="pointer", device="mps")]
-    for rows, why in (
-        (races({2048: 50.0}), "no throughput of pointer on mps"),
-        (absent, "unsupported: no MPS device (1 of 1 runs)"),
-    ):
-        table = estimates.build(table_of(CONTROLS + rows))
-        (found,) = judge(table, ledger.Ledger(readings={}, claims=[claim]))
-        assert (found.verdict, why in found.why) == (Verdict.NOT_TESTABLE, True)
+def test_what_is_missing_is_named():
+    copy = {"experiment": "copy", "distance": 512, "length": 640, "batch": 2, "device": "mps"}
+    absent = [failed("unsupported", "no MPS device", model="pointer", **copy)]
+    for rows, why in ((CONTROLS, "no accuracy of pointer"), (CONTROLS + absent, "no MPS device")):
+        found = line("copy-95", rows)
+        assert (found.verdict, why in found.why) == (Verdict.NOT_TESTABLE, True), found.why
 
 
 def test_a_few_cells_in_bfloat16_take_no_verdict_away():

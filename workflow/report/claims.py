@@ -193,11 +193,11 @@ def _judge(claim: Claim, reading: str, numbers: pd.DataFrame) -> Line:
     failed: list[str] = []
     for test in claim.tests:
         try:
-            selected = test.cells(numbers, claim.device)
+            selected = test.cells(numbers)
         except NotTestable as reason:
             lacking.append(str(reason))
             continue
-        failed += test.without_reference(numbers, claim.device)
+        failed += test.without_reference(numbers)
         cells += [replace(cell, paper=test.judged_by.level(cell)) for cell in selected]
         places.update((cell.label, cell.place) for cell in selected)
         outcomes += test.judged_by.judge(selected)
@@ -245,13 +245,11 @@ def table(lines: Sequence[Line], most: int = MOST_CELLS) -> Table:
         everything = ours(line.cells, len(line.cells))
         heading = line.read_as.heading if line.read_as else ""
         words = [heading, claim.short, number(line.cells), line.next]
-        further.append([everything, claim.read_in, claim.device, claim.command, outcomes, *words])
+        further.append([everything, claim.read_in, claim.command, outcomes, *words])
     columns = ["claim", "reading", "what", "paper", "ours", "verdict", "why"]
     wide = pd.DataFrame(shown, columns=columns, dtype="str")
     data = wide.copy()
-    data[["ours", "source", "device", "command", "cells", "heading", "short", "number", "next"]] = (
-        further
-    )
+    data[["ours", "source", "command", "cells", "heading", "short", "number", "next"]] = further
     return Table("claims", "Verdicts on the paper's claims", wide, data, NOTES)
 
 

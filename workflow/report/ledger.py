@@ -129,17 +129,17 @@ class Statement(Closed):
         options = [f"--{key} {value}" for key, value in chosen.items()]
         return " ".join(["pointer-bench why", self.quantity, *options])
 
-    def cells(self, estimates: pd.DataFrame, device: str = "any") -> list[Cell]:
+    def cells(self, estimates: pd.DataFrame) -> list[Cell]:
         """Return the cells that the test is about; raise NotTestable where there are none."""
         if self.check:
             return CHECKS[self.check](estimates)
-        return list(_cells(self, estimates, device))
+        return list(_cells(self, estimates))
 
-    def without_reference(self, estimates: pd.DataFrame, device: str = "any") -> list[str]:
+    def without_reference(self, estimates: pd.DataFrame) -> list[str]:
         """Return the positions that are no cells, as the other side of the ratio failed there."""
         if self.check:
             return []
-        chosen = _chosen(self, estimates, device)
+        chosen = _chosen(self, estimates)
         lines = chosen[chosen["status"] == NO_PAIR]
         places = zip(lines["axis"], lines["x"], lines["reason"], strict=True)
         return [f"no cell at {name_position(axis, x)}: {reason}" for axis, x, reason in places]
@@ -174,7 +174,6 @@ class Claim(Closed):
     source: Words = Field("", description="where it stands")
     readings: list[Words] = Field([], description="the readings that it is judged for")
     tests: list[Statement]
-    device: Literal["any", "cpu", "cuda", "mps"] = "any"
     contradiction: Flag = Field(
         False, description="whether it states a contradiction inside the paper"
     )
@@ -245,25 +244,24 @@ def full_precision(estimates: pd.DataFrame) -> pd.DataFrame:
     return estimates[full | ~any_full]
 
 
-def _cells(test: Statement, estimates: pd.DataFrame, device: str) -> Iterator[Cell]:
+def _cells(test: Statement, estimates: pd.DataFrame) -> Iterator[Cell]:
     """Yield a cell for each place and position; a wanted position that was not run gives an open
     cell.
 
     A place where nothing finished, such as an absent device, has no say.
     """
-    chosen = _chosen(test, estimates, device)
+    chosen = _chosen(test, estimates)
     places = [chosen[key] for key in PLACE]
     finished = chosen["status"].eq("ok").groupby(places, dropna=False).transform("any")
     if not finished.any():
         name = f"no {test.words} of {test.model}"
         name += f" over {test.against}" if test.against else ""
         name += f" in {test.experiment or test.task}" if test.experiment or test.task else ""
-        name += "" if device == "any" else f" on {device}"
         raise NotTestable(name, ", ".join(sorted(set(chosen["reason"]) - {""})))
     by_place = chosen[finished].groupby(PLACE, dropna=False)
     everywhere = set(chosen.loc[finished, "x"])
-    for (machine, device_name, dtype, threads), lines in by_place:
-        place = f"{machine}, {layout.device(device_name, threads)}, {dtype}" if machine else ""
+    for (machine, device, dtype, threads), lines in by_place:
+        place = f"{machine}, {layout.device(device, threads)}, {dtype}" if machine else ""
         where = place if len(by_place) > 1 else ""
         # The wanted positions, and those that were run within the span; all where none is wanted.
         least, most = test.span or (1, 0)
@@ -279,7 +277,7 @@ def _cells(test: Statement, estimates: pd.DataFrame, device: str) -> Iterator[Ce
                 yield _cell(line, label, place)
 
 
-def _chosen(test: Statement, estimates: pd.DataFrame, device: str) -> pd.DataFrame:
+def _chosen(test: Statement, estimates: pd.DataFrame) -> pd.DataFrame:
     """Return the estimates that a test is about, with the level of each in `paper`; x is 0 where
     there is no axis."""
     keys = {key: getattr(test, key) for key in CHOOSES if getattr(test, key) is not None}
@@ -290,8 +288,6 @@ def _chosen(test: Statement, estimates: pd.DataFrame, device: str) -> pd.DataFra
         same = [key for key in KEY if key not in PLACE]
         chosen = chosen[chosen["status"] == "ok"].drop_duplicates(same)
         chosen = chosen.assign(machine="", device="", dtype="", threads=0)
-    elif device != "any":
-        chosen = chosen[chosen["device"] == device]
     used = select(estimates, "tokens_used")[[*KEY, "value"]].rename(columns={"value": "used"})
     same = [key for key in KEY if key not in ("quantity", "against")]
     chosen = chosen.merge(used.drop(columns=["quantity", "against"]), on=same, how="left")
