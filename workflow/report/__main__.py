@@ -111,8 +111,10 @@ def make(files: Sequence[Path], given: Sequence[Path], tier: str, planned: int) 
     out = files[0].parents[1]
     asked = {kind: _names(files, kind) for kind in ("tables", "figures", "report")}
     plain = {kind: sorted(names - {"claims"}) for kind, names in asked.items()}
-    smoke = tier == "smoke"  # too little to stand beside anything
-    reference = None if smoke or not estimates.REFERENCE.is_dir() else estimates.of_reference()
+    reference = None
+    # A smoke row is too little to stand beside anything.
+    if (plain["tables"] or asked["report"]) and tier != "smoke" and estimates.REFERENCE.is_dir():
+        reference = estimates.of_reference()
     made = tables.write(numbers, out / "tables", tier, plain["tables"], reference)
     made += figures.write(numbers, rows, out / "figures", tier, plain["figures"])
     if not asked["report"] and "claims" not in asked["tables"]:

@@ -16,6 +16,7 @@ import pandas as pd
 from workflow.bench.cell import Trunk
 from workflow.report import models, paper
 from workflow.report.estimates import PLACE, largest_budget, select
+from workflow.report.frame import unpack
 from workflow.report.layout import axis
 from workflow.report.models import LineStyle, Look, Series
 from workflow.report.notes import RECALL
@@ -26,6 +27,7 @@ NUMBERS = ["value", "low", "high", "least", "most"]
 LENGTH = "Sequence length N (tokens)"
 NO_TIMES = "No efficiency row has finished yet"
 NO_COPIES = "No copy row has finished yet"
+MOST_POINTS = 40  # of one loss curve
 NEVER = 1.5  # times the budget: where runs stand that never got to 95%
 REFERENCES = ("transformer", "transformer-unfused")  # what speed-ups are shown against
 
@@ -173,6 +175,13 @@ def with_rates(accuracy: Table, rates: Table) -> Table:
     nearest = min(lengths, key=lambda length: abs(math.log(length / own)))
     chosen = timed.loc[timed["x"] == nearest, [*series, "value"]].rename(columns={"value": "rate"})
     return accuracy.assign(timed_at=nearest).merge(chosen, on=series, how="left")
+
+
+def loss_curve(text: Any) -> list[tuple[int, float]]:
+    """Return a row's loss curve as (tokens, loss), thinned to MOST_POINTS and its last point."""
+    curve = [(int(x), float(f"{y:.4g}")) for x, y in unpack(text) or [] if y is not None]
+    step = -(-len(curve) // MOST_POINTS) or 1
+    return curve[:-1:step] + curve[-1:]
 
 
 def _accuracy(experiment: str, prefix: str = "", published: Published = None) -> Curves:

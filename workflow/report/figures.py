@@ -30,7 +30,6 @@ from workflow.report.charts import CHARTS, NEVER, Panel, finished
 from workflow.report.curves import curves
 from workflow.report.estimates import PLACE, from_json, select
 from workflow.report.estimates.runs import prepare
-from workflow.report.frame import unpack
 from workflow.report.layout import records, without_shared_settings
 from workflow.report.models import Look, Series
 from workflow.report.page import explorer
@@ -199,7 +198,7 @@ def together(untimed: Iterable[Series]) -> str:
 def loss_curves(_: Table, frame: Table) -> Figure:
     """Draw training loss by tokens, a panel a distance, a line a seed, and the loss of guessing."""
     rows = prepare(frame[(frame["experiment"] == "copy") & (frame["trunk"] == str(Trunk()))])
-    rows["curve"] = rows["loss_curve"].map(_curve, na_action=None)
+    rows["curve"] = rows["loss_curve"].map(charts.loss_curve, na_action=None)
     rows = rows[rows["curve"].map(len) > 0]
     looks = looks_of(rows)
     highest = max((loss for curve in rows["curve"] for _, loss in curve), default=0.0)
@@ -209,7 +208,8 @@ def loss_curves(_: Table, frame: Table) -> Figure:
             tokens, losses = zip(*row.curve, strict=True)
             options = looks[models.label(row.model, row.variant)].options
             every = max(1, len(tokens) // 8)
-            axis.plot(tokens, losses, markersize=3, markevery=every, alpha=0.85, **options)
+            thousands = [number / 1000 for number in tokens]
+            axis.plot(thousands, losses, markersize=3, markevery=every, alpha=0.85, **options)
         for symbols in group["symbols"].unique():
             style.level(axis, math.log(symbols), "--")
         axis.set(xlabel="Training tokens (thousands)", ylabel="Training loss (nats a symbol)")
@@ -221,11 +221,6 @@ def loss_curves(_: Table, frame: Table) -> Figure:
         "Loss on the copy task", parts, draw,
         height=2.3, share_y=True, missing=charts.NO_COPIES, looks=looks, keys=keys,
     )  # fmt: skip
-
-
-def _curve(text: Any) -> list[tuple[float, float]]:
-    """Return a loss curve as (thousands of tokens, loss); empty where nothing was trained."""
-    return [(tokens / 1000, loss) for tokens, loss in unpack(text) or [] if loss is not None]
 
 
 def pointer_map(_: Table, frame: Table) -> Figure:

@@ -52,7 +52,6 @@ MEASURES = {  # column of the rows -> its heading and the unit it is divided by
 }
 ORIGIN = (
     "path", "started", "ended", "git_commit", "git_dirty", "source_hash", "digest", "command",
-    "settings",
 )  # fmt: skip
 CHART_OF = {  # quantity -> the part of the page that shows it
     "speedup": "speedup",

@@ -18,7 +18,6 @@ from workflow.report import charts, models, paper
 from workflow.report.charts import CHARTS, LENGTH, NO_COPIES, NO_TIMES, Chart, Table
 from workflow.report.estimates import PLACE, SEPARATOR, select
 from workflow.report.estimates.runs import prepare
-from workflow.report.frame import unpack
 from workflow.report.layout import one_line, significant
 from workflow.report.models import Look
 
@@ -33,7 +32,6 @@ DASHES = {"-": "solid", "--": "dash", "-.": "dashdot", ":": "dot"}
 GREY = "#808080"
 GROUNDS = {"light": ("#f6f7f9", 0), "dark": ("#1e2229", 255)}  # of cards; where marks move to
 LEAST_CONTRAST = 3.1  # WCAG 2.1, 1.4.11 asks for 3
-MOST_POINTS = 60  # of one loss curve
 RATIO = "Ratio of tokens/s to the reference"
 MACHINES = Chart(
     "Speed-up, machine by machine", LENGTH, (), NO_TIMES,
@@ -225,7 +223,7 @@ def _published(points: Table, unit: str) -> list[Trace]:
 def _losses(frame: Table, rows: Rows) -> list[dict[str, Any]]:
     """Return training loss by tokens, a panel a distance and place, a line a seed."""
     runs = prepare(frame[frame["experiment"] == "copy"])
-    runs["curve"] = runs["loss_curve"].map(_thinned, na_action=None)
+    runs["curve"] = runs["loss_curve"].map(charts.loss_curve, na_action=None)
     runs = runs[runs["curve"].map(len) > 1]
     looks = models.looks(models.series(runs))
     panels = []
@@ -243,13 +241,6 @@ def _losses(frame: Table, rows: Rows) -> list[dict[str, Any]]:
         title = f"D = {distance}: {place(where)}"
         panels.append(_panel(title, "Training loss (nats a symbol)", data, levels))
     return panels
-
-
-def _thinned(text: Any) -> list[tuple[int, float]]:
-    """Return a loss curve as (tokens, loss), thinned to MOST_POINTS and its last point."""
-    curve = [(int(x), float(f"{y:.4g}")) for x, y in unpack(text) or [] if y is not None]
-    step = -(-len(curve) // MOST_POINTS) or 1
-    return curve[:-1:step] + curve[-1:]
 
 
 def _machines(estimates: Table, rows: Rows) -> list[dict[str, Any]]:
