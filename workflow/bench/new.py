@@ -3,7 +3,6 @@ of the registry."""
 
 from __future__ import annotations
 
-import json
 import keyword
 import re
 
@@ -35,11 +34,9 @@ def make(
         text = TEMPLATE.read_text(encoding="utf-8")
         write_atomically(file, text.replace("NAME", name).replace("Template", class_name(name)))
         listed = registry.FILE.read_text(encoding="utf-8").rstrip()
-        entry = ""
-        for key, value in fields.items():
-            entry += f"  {key}: {json.dumps(value, ensure_ascii=False)}\n"
+        entry = yaml.safe_dump({name: fields}, sort_keys=False, allow_unicode=True, width=1000)
         try:
-            write_atomically(registry.FILE, f"{listed}\n\n{name}:\n{entry}")
+            write_atomically(registry.FILE, f"{listed}\n\n{entry}")
         except BaseException:
             file.unlink(missing_ok=True)
             raise
