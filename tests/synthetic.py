@@ -9,7 +9,7 @@ from itertools import pairwise
 
 from workflow.bench.experiments import EXPERIMENTS, TASKS
 from workflow.bench.rows import complete, write_row
-from workflow.report import claims, estimates, frame, ledger, models, tables
+from workflow.report import LEDGER, claims, estimates, frame, ledger, models, tables
 
 SIZES = ("distance", "pairs", "items", "hops", "letters")
 FIRST = datetime(2022, 1, 1, tzinfo=UTC)
@@ -253,10 +253,9 @@ def cell(table, column, **labels):
     return str(wide[str(column)].iloc[0])
 
 
-def judged(frame, path, tier=""):
-    """The lines of a frame of rows under a ledger."""
-    unsound = claims.unsound_rows(frame)
-    return claims.judge(estimates.build(frame), ledger.read(path), tier, unsound)
+def judged(numbers, frame, tier=""):
+    """The lines of the suite's ledger for estimates and their rows."""
+    return claims.judge(numbers, ledger.read(LEDGER), tier, claims.unsound_rows(frame))
 
 
 def store(rows, folder):

@@ -38,19 +38,25 @@ FACTS = [
 ]  # fmt: skip
 CONTROLS = [copied("oracle-copy", d, 1.0) for d in DISTANCES]
 CONTROLS += [copied("chance", d, 0.05) for d in DISTANCES]
+BUILT = {}  # estimates and faults by rows, for many claims are judged from the same
 
 
 def line(claim_id, rows, tier="paper", reading="L"):
     """Return the line of one claim of the real ledger, for a reading where it has any."""
-    table, book = table_of(rows), ledger.read(LEDGER)
+    key, book = repr(rows), ledger.read(LEDGER)
     chosen = [claim for claim in book.claims if claim.id == claim_id]
     one = book.model_copy(update={"claims": chosen})
-    lines = judge(estimates.build(table), one, tier, claims.unsound_rows(table))
+    if key not in BUILT:
+        table = table_of(rows)
+        BUILT[key] = estimates.build(table), claims.unsound_rows(table)
+    numbers, unsound = BUILT[key]
+    lines = judge(numbers, one, tier, unsound)
     return next((line for line in lines if line.reading == reading), lines[0])
 
 
 def judged(rows):
-    return synthetic.judged(table_of(rows), LEDGER)
+    table = table_of(rows)
+    return synthetic.judged(estimates.build(table), table)
 
 
 def races(pointer_ms, repeats=3):
@@ -225,7 +231,8 @@ def test_a_row_that_verify_refuses_gives_no_verdict():
 
 
 def test_smoke_gives_no_verdict(tmp_path):
-    lines = synthetic.judged(table_of(synthetic.grid()), LEDGER, "smoke")
+    table = table_of(synthetic.grid())
+    lines = synthetic.judged(estimates.build(table), table, "smoke")
     assert {line.verdict for line in lines} == {Verdict.SMOKE}
     files = render.write(claims.table(lines), tmp_path, "smoke")
     said = f"{len(lines)} verdicts, no verdict: smoke: runs of smoke size decide nothing"

@@ -20,8 +20,9 @@ BREAKOUT = "</script><script>alert(2)</script>"
 GROUND = "#15181d"  # of the dark page
 
 
-def page_of(rows, tier="default"):
-    return build.html(estimates.build(rows), rows, synthetic.judged(rows, LEDGER, tier), tier)
+def page_of(rows, numbers=None, tier="default"):
+    numbers = estimates.build(rows) if numbers is None else numbers
+    return build.html(numbers, rows, synthetic.judged(numbers, rows, tier), tier)
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +40,8 @@ def numbers(grid):
 
 
 @pytest.fixture(scope="module")
-def page(grid):
-    return page_of(grid)
+def page(grid, numbers):
+    return page_of(grid, numbers)
 
 
 @pytest.fixture(scope="module")
@@ -109,8 +110,8 @@ def test_the_same_rows_give_the_same_page(grid, page):
     assert page_of(grid) == page
 
 
-def test_smoke_rows_give_no_verdict(grid, page):
-    smoke = page_of(grid, "smoke")
+def test_smoke_rows_give_no_verdict(grid, numbers, page):
+    smoke = page_of(grid, numbers, "smoke")
     assert 'id="smoke"' in smoke
     assert 'id="smoke"' not in page
     assert set(re.findall(r'data-words="([^"]+)" aria-pressed', smoke)) == {Verdict.SMOKE}

@@ -1,5 +1,4 @@
-"""The results page in a real browser: it loads without an error or a request, and every control
-does what it says.
+"""The page in a real browser: it loads without an error or a request, and every control works.
 
 Pictures in both widths, light and dark, are kept in results/page/.
 """
@@ -19,7 +18,7 @@ pytest.importorskip("playwright", reason="no Playwright here (pip install -e '.[
 from page_browser import WIDTHS, chromium, faults, opened, scrolled
 from playwright.sync_api import expect
 
-from workflow.report import estimates, frame, ledger, models, tables
+from workflow.report import claims, estimates, frame, ledger, models, render, tables
 from workflow.report.page import build
 
 pytestmark = pytest.mark.browser
@@ -36,11 +35,13 @@ def path(tmp_path_factory):
     """The page of synthetic rows: every status, two machines, hostile names, two traces."""
     folder = tmp_path_factory.mktemp("page")
     rows = frame.collect(synthetic.store(synthetic.grid(), folder), folder)
-    lines = synthetic.judged(rows, ROOT / "config" / "claims.yaml")
+    numbers = estimates.build(rows)
+    lines = synthetic.judged(numbers, rows)
+    render.write(claims.table(lines), folder)
     drawn = folder / "time.svg"
     drawn.write_text(SVG, encoding="utf-8")
     shown = build.Shown([drawn], tables.NAMES)
-    return build.write(estimates.build(rows), rows, lines, folder, "default", shown)
+    return build.write(numbers, rows, lines, folder, "default", shown)
 
 
 @pytest.fixture(scope="module")
@@ -329,6 +330,14 @@ def test_hostile_names_are_shown_as_they_are(page):
     names = page.locator("#chart .plot").evaluate("p => p.data.map(t => t.name)")
     assert HOSTILE.replace("<", "&lt;").replace(">", "&gt;") in names
     assert page.locator("script:not([src])").count() == 4
+
+
+def test_the_table_of_verdicts_fits_a_screen(browser, path):
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.goto(path.with_name("claims.html").as_uri())
+    box = page.locator(".scroll")
+    assert box.evaluate("box => box.scrollWidth <= box.clientWidth")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 1280
 
 
 def test_figures_are_downloaded_in_both_formats(page, tmp_path):
