@@ -109,7 +109,7 @@ def test_bits_a_byte_come_from_both_experiments_that_train_on_text():
     table = make("bytes", rows)
     assert cell(table, 1024, quantity="bits a byte", model="transformer") == "3.21"
     assert cell(table, 1024, quantity="bits a byte", model="pointer") == "2.50"
-    assert cell(table, 1024, quantity="next byte right, %", model="pointer") == "40.0"
+    assert cell(table, 1024, quantity="next byte right, %", model="pointer") == "40.00"
     assert set(table.data["x"]) == {1024}
     assert any("4.60 bits" in note for note in table.notes)
     assert any("abc" in note for note in table.notes)
