@@ -291,8 +291,8 @@ def test_an_ablation_has_a_point_a_seed_and_a_cross_beyond_the_budget_for_never(
 
 def test_an_ablation_lists_defaults_first_and_names_what_changed():
     labels = [label.get_text() for label in draw("ablation", ablated()).axes[0].get_yticklabels()]
-    changed = ["credit=candidates", "credit=none", "k=16, window=8", "k=128"]
-    assert labels == [f"{models.title('pointer')}, defaults", *changed]
+    changed = ["credit to candidates only", "no credit", "k=16, window=8", "k=128"]
+    assert labels == ["defaults", *changed]
 
 
 def test_settings_that_all_variants_share_are_told_once():

@@ -134,10 +134,10 @@ def test_a_note_says_what_distance_no_layer_of_a_window_sees():
 
 def test_a_cell_of_an_ablation_says_mean_spread_and_how_many_seeds_got_there():
     table = make("ablation", ablated())
-    until, one = "tokens until 95%", {"model": "pointer", "variant": "credit=candidates"}
+    until, one = "tokens until 95%", {"model": "pointer", "variant": "credit to candidates only"}
     defaults = cell(table, 512, model="pointer", variant="", quantity=until)
     assert defaults == "50,000 (40,000 to 60,000)"
-    assert cell(table, 512, model="pointer", variant="credit=none", quantity=until) == "never"
+    assert cell(table, 512, model="pointer", variant="no credit", quantity=until) == "never"
     assert cell(table, 512, **one, quantity=until) == "40,000, 1 of 3 seeds"
     assert cell(table, 512, **one, quantity="accuracy, %") == "36.67 (5.00 to 100.00)"
     notes = " ".join(table.notes)

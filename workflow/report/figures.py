@@ -299,21 +299,18 @@ def hops(estimates: Table, _: Table) -> Figure:
 
 
 def ablation(experiment: str, title: str, estimates: Table, _: Table) -> Figure:
-    """Draw tokens until 95% by variant, a panel a distance; never has a place of its own."""
+    """Draw tokens until 95% by variant, a panel a model and distance; never has a place of its
+    own."""
     told_apart = without_shared_settings(experiment)(estimates)
     chosen = select(told_apart, "tokens_to_95", experiment=experiment)
     ran = chosen[chosen["status"] == "ok"]
-    order = sorted(models.series(ran), key=lambda series: (series[0], models.natural(series[1])))
-    several = len({model for model, _ in order}) > 1
-    labels = []
-    for model, variant in order:
-        name = models.label(model, variant) if several else models.in_words(variant)
-        labels.append(models.plain(name or f"{models.title(model)}, defaults"))
 
     def draw(axis: Axes, group: Table) -> None:
+        order = sorted(set(group["variant"]), key=models.natural)
+        labels = [models.plain(models.in_words(variant) or "defaults") for variant in order]
         budget = float(group["tokens"].max())
         for cell in records(group):
-            line, seeds = order.index((cell.model, cell.variant)), from_json(cell.values)
+            line, seeds = order.index(cell.variant), from_json(cell.values)
             colour = CHANGED if cell.variant else DEFAULTS
             for seed, tokens in enumerate(seeds):
                 height = line + 0.24 * (seed - (len(seeds) - 1) / 2)
@@ -323,25 +320,29 @@ def ablation(experiment: str, title: str, estimates: Table, _: Table) -> Figure:
                 axis.axvline(cell.value, color=DEFAULTS, linewidth=0.9, zorder=1)
         axis.axvline(budget, color=style.INK, linestyle=":", linewidth=0.9, zorder=1)
         axis.set_yticks(range(len(order)), labels)
-        axis.set(ylim=(len(order) - 0.4, -0.6), xlabel="Training tokens until 95% (thousands)")
+        axis.set(ylim=(len(order) - 0.4, -0.6), xlabel="Tokens until 95% (thousands)")
         _tokens_axis(axis, float(group["least"].min()), budget)
 
     keys = [style.key("a changed setting, a point a seed", colour=CHANGED, marker="o")]
-    if any(not variant for _, variant in order):
+    if (ran["variant"] == "").any():
         keys.insert(0, style.key("defaults (line: mean)", "-", DEFAULTS, marker="o", linewidth=1.3))
     if (ran["n"] < ran["runs"]).any():
         keys.append(style.key("never within the budget", marker="x"))
     keys.append(style.key("budget", ":"))
     common = next(iter(chosen["shared"]), "")
     note = f"All rows: {common}. " if common else ""
-    groups = {f"D = {distance} tokens": group for distance, group in ran.groupby("x")}
-    # A distance with one setting compares nothing.
+    groups: dict[str, Table] = {}
+    for model in models.ordered(ran["model"]):
+        for distance, group in ran[ran["model"] == model].groupby("x"):
+            groups[f"{models.title(model)}\nD = {distance} tokens"] = group
+    # A panel with one setting compares nothing.
     compared = {name: group for name, group in groups.items() if len(group) > 1}
     parts = compared or groups
-    missing, height = f"No {experiment} row has finished yet", 0.75 + 0.175 * len(order)
+    most = max((group["variant"].nunique() for group in parts.values()), default=0)
+    missing, height = f"No {experiment} row has finished yet", 0.9 + 0.175 * most
     return style.figure(
         title, parts, draw,
-        height=height, share_y=True, missing=missing, keys=keys, note=note + failures(chosen),
+        height=height, missing=missing, keys=keys, note=note + failures(chosen),
     )  # fmt: skip
 
 
