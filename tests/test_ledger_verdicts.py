@@ -70,6 +70,8 @@ CASES = [
     ("speed-2048", OPEN, TWO_RACES),
     ("speed-2048", OPEN, [*TWO_RACES, timed("pointer", 2048, 34.0, repeat=1)]),
     ("speed-2048", YES, [*races({2048: 100 / 3}), NO_CUDA]),
+    ("throughput-pointer", UNTESTED, races({2048: 50.0})),
+    ("throughput-transformer", UNTESTED, races({2048: 50.0})),
     ("speed-grows", YES, races({n: 100.0 / (1 + i) for i, n in enumerate(LENGTHS)})),
     ("speed-grows", PARTLY, races(dict(zip(LENGTHS, (100.0, 40.0, 60.0, 20.0), strict=True)))),
     ("speed-grows", NO, races({n: 100.0 * (1 + i) for i, n in enumerate(LENGTHS)})),
