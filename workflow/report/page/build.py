@@ -77,8 +77,10 @@ QUESTIONS = {  # of the first screen -> the claim whose verdicts answer it
     "Is its cost linear?": "linear-compute",
     "Do its early layers look about 50 tokens back?": "hops-local",
 }
-PAPERS = {  # the paper's two tables: quantity, sizes, and what else chooses
-    "throughput": ("throughput", [256, 512, 1024, 2048], {"phase": "training"}),
+LENGTHS = [256, 512, 1024, 2048]  # the paper's
+PAPERS = {  # the paper's tables: quantity, sizes, and what else chooses
+    "throughput": ("throughput", LENGTHS, {"phase": "training"}),
+    "speedup": ("speedup", LENGTHS, {"phase": "training", "against": "transformer"}),
     "copy_accuracy": ("accuracy", [512, 1024, 1536, 2048], {}),
 }
 PAPERS_MODELS = ["pointer-formula", "pointer", "transformer"]
@@ -227,7 +229,8 @@ def papers_table(
     columns = ["model", "machine", *map(str, sizes)]
     wide = wide.reindex(columns=columns).fillna("").replace({"machine": {NOT_RUN: "any machine"}})
     texts = wide.to_numpy().tolist()
-    lines = [[text.split(" (")[0] for text in line] for line in texts]  # intervals: in the tables
+    # Intervals and notes stand in the tables below.
+    lines = [[text.split(" (")[0].split(" [")[0] for text in line] for line in texts]
     return {"title": tables.TABLES[name].title, "columns": columns, "lines": lines}
 
 
