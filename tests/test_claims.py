@@ -103,7 +103,7 @@ def test_the_factor_is_judged_at_the_length_that_it_was_claimed_for():
     huge = [*work(1, 2), counted("transformer-unfused", 2**20, 2), counted("pointer", 2**20, 1)]
     asked = {"quantity": "saved_bytes_per_sequence_reduction", "rule": "at least", "value": 0}
     asked |= {"model": "pointer", "against": "transformer-unfused", "at": [8192]}
-    (factor,) = Statement.model_validate(asked).cells(estimates.build(table_of(huge)))
+    (factor,), _ = Statement.model_validate(asked).cells(estimates.build(table_of(huge)))
     assert factor.label.endswith("N=8192")
     assert factor.value < 100
 

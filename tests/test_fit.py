@@ -10,6 +10,7 @@ import synthetic
 from synthetic import cell, timed
 
 from workflow.bench.grid import PARTS, REPORT, Grid
+from workflow.bench.sources import ROOT
 from workflow.report import claims, estimates, render, tables, verdicts
 from workflow.report.page import build
 
@@ -54,6 +55,7 @@ def test_columns_of_latex_are_no_wider_than_a_page(written):
 def test_the_answer_is_at_most_twelve_lines_with_what_is_next(written):
     lines = verdicts.text(written / "claims.csv").splitlines()
     assert len(lines) <= 12
+    assert lines[0].startswith("Does Pointer work? ")
     assert re.search(r"Next, for \d+ open verdicts: snakemake --cores 4 \w+, about ", lines[-1])
 
 
@@ -91,6 +93,21 @@ def test_a_table_has_a_line_a_model():
     line = wide.loc["Pointer, linear (this suite)"]
     assert line[["copy D=512", "speed N=512"]].tolist() == ["99.0", "2.00"]
     assert not wide.index.duplicated().any()
+
+
+def test_no_part_of_the_report_reads_a_file_that_would_not_remake_it():
+    owner = {file: part for part, names in PARTS.items() for n in names for file in REPORT.glob(n)}
+    follows = {"page": {"tables", "figures", "claims"}, "none": set(PARTS)}
+    for file in REPORT.rglob("*.py"):
+        text, part = file.read_text(encoding="utf-8"), owner.get(file, "shared")
+        for read, other in owner.items():
+            module = ".".join(read.relative_to(ROOT).with_suffix("").parts)
+            named = module in text or re.search(
+                rf"from {module.rpartition('.')[0]} import [^)]*?\b{read.stem}\b", text
+            )
+            allowed = {part, "estimates"} | follows.get(part, set())
+            if named and read.suffix == ".py" and file.name != "__main__.py":
+                assert other in allowed, f"{file.name} of {part} reads {read.name} of {other}"
 
 
 def test_a_change_remakes_one_part_of_the_report(monkeypatch):

@@ -38,9 +38,9 @@ REPORT = ROOT / "workflow" / "report"
 PARTS = {  # of the report: the files that make no other part, or make it from this one
     "estimates": ("estimates/*.py",),
     "tables": ("tables.py", "notes.py", "controls.py"),
-    "figures": ("figures.py", "charts.py", "curves.py"),
+    "figures": ("figures.py", "charts.py", "curves.py", "page/explorer.py", "page/plots.py"),
     "claims": ("claims*.py", "ledger.py", "rules.py", "paper_checks.py"),
-    "page": ("page/build.py", "page/plots.py", "templates/*.js", "templates/page.*"),
+    "page": ("page/build.py", "verdicts.py", "templates/*.js", "templates/page.*"),
     "none": ("readme.py", "compare.py", "why.py", "commands.py", "templates/report.md"),
 }
 

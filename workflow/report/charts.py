@@ -17,9 +17,8 @@ from workflow.bench.cell import Trunk
 from workflow.report import models, paper
 from workflow.report.estimates import PLACE, largest_budget, select
 from workflow.report.frame import unpack
-from workflow.report.layout import axis
+from workflow.report.layout import RECALL, axis
 from workflow.report.models import LineStyle, Look, Series
-from workflow.report.notes import RECALL
 
 Table = pd.DataFrame
 Published = Callable[[], Table] | None

@@ -30,9 +30,10 @@ from workflow.bench.rows import verify
 from workflow.report import intervals, rules
 from workflow.report.estimates import KEY, PLACE, from_json, select
 from workflow.report.frame import unpack
+from workflow.report.intervals import ENOUGH
 from workflow.report.layout import Table, named, share, significant
 from workflow.report.ledger import Claim, Ledger, Reading
-from workflow.report.rules import ATTAINED, ENOUGH, Cell, NotTestable, Outcome, Verdict
+from workflow.report.rules import ATTAINED, Cell, NotTestable, Outcome, Verdict
 
 LOOK_AGAIN = "snakemake --cores 4 decide"
 UNITS = {"share": "%", "ratio": "x", "tokens": " tokens", "nats": " nats"}  # behind a value
@@ -193,11 +194,11 @@ def _judge(claim: Claim, reading: str, numbers: pd.DataFrame) -> Line:
     failed: list[str] = []
     for test in claim.tests:
         try:
-            selected = test.cells(numbers)
+            selected, absent = test.cells(numbers)
         except NotTestable as reason:
             lacking.append(str(reason))
             continue
-        failed += test.without_reference(numbers)
+        failed += absent
         cells += [replace(cell, paper=test.judged_by.level(cell)) for cell in selected]
         places.update((cell.label, cell.place) for cell in selected)
         outcomes += test.judged_by.judge(selected)

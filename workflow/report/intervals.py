@@ -23,6 +23,7 @@ from scipy import stats
 from workflow.bench.measure import statistics
 
 # Two looks at the claims, `all` and `decide`, each at this level, err together in at most 5%.
+ENOUGH = 3  # seeds or repeats that a verdict needs
 LEVEL = 0.975
 Z = float(stats.norm.ppf((1 + LEVEL) / 2))
 DRAWS = 2000

@@ -16,6 +16,7 @@ from workflow.report import models, paper
 from workflow.report.estimates import KEY, PLACE, SEPARATOR, largest_budget, select
 from workflow.report.estimates.runs import without
 
+RECALL = tuple(name for name in experiments.TASKS if name not in ("copy", "bytes"))
 NOT_RUN = "–"
 UNKNOWN = "n/a"  # ran, but this value does not exist here
 Show = Callable[[Any], str]  # a line of estimates -> its text

@@ -38,6 +38,7 @@ from workflow.report.estimates import (
     largest_budget,
     select,
 )
+from workflow.report.estimates.learning import WHOLE
 from workflow.report.paper_checks import CHECKS
 from workflow.report.rules import KINDS, Cell, NotTestable, Rule, missing
 
@@ -54,7 +55,6 @@ PUBLISHED = {  # quantity -> the paper's figures: model, x, value
 }
 # Key columns that a test may name.
 CHOOSES = ("experiment", "task", "model", "variant", "against", "phase", "trunk")
-WHOLE = 0.95  # of a budget: where more was used the budget is told alone
 UNNAMED = ("speedup", "accuracy")  # quantities that a label need not name
 APART = ("experiment", "learning_rate", "position", "batch", "symbols", "data")
 
@@ -129,20 +129,16 @@ class Statement(Closed):
         options = [f"--{key} {value}" for key, value in chosen.items()]
         return " ".join(["pointer-bench why", self.quantity, *options])
 
-    def cells(self, estimates: pd.DataFrame) -> list[Cell]:
-        """Return the cells that the test is about; raise NotTestable where there are none."""
+    def cells(self, estimates: pd.DataFrame) -> tuple[list[Cell], list[str]]:
+        """Return the cells that the test is about, and the positions that are none, as the other
+        side of the ratio failed there; raise NotTestable where there are no cells."""
         if self.check:
-            return CHECKS[self.check](estimates)
-        return list(_cells(self, estimates))
-
-    def without_reference(self, estimates: pd.DataFrame) -> list[str]:
-        """Return the positions that are no cells, as the other side of the ratio failed there."""
-        if self.check:
-            return []
+            return CHECKS[self.check](estimates), []
         chosen = _chosen(self, estimates)
         lines = chosen[chosen["status"] == NO_PAIR]
         places = zip(lines["axis"], lines["x"], lines["reason"], strict=True)
-        return [f"no cell at {name_position(axis, x)}: {reason}" for axis, x, reason in places]
+        none = [f"no cell at {name_position(axis, x)}: {reason}" for axis, x, reason in places]
+        return list(_cells(self, chosen)), none
 
 
 class Reading(Closed):
@@ -244,13 +240,12 @@ def full_precision(estimates: pd.DataFrame) -> pd.DataFrame:
     return estimates[full | ~any_full]
 
 
-def _cells(test: Statement, estimates: pd.DataFrame) -> Iterator[Cell]:
-    """Yield a cell for each place and position; a wanted position that was not run gives an open
-    cell.
+def _cells(test: Statement, chosen: pd.DataFrame) -> Iterator[Cell]:
+    """Yield a cell for each place and position of the chosen estimates; a wanted position that was
+    not run gives an open cell.
 
     A place where nothing finished, such as an absent device, has no say.
     """
-    chosen = _chosen(test, estimates)
     places = [chosen[key] for key in PLACE]
     finished = chosen["status"].eq("ok").groupby(places, dropna=False).transform("any")
     if not finished.any():

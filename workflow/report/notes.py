@@ -9,10 +9,11 @@ from typing import Any
 
 import pandas as pd
 
-from workflow.bench import experiments, tasks
+from workflow.bench import tasks
 from workflow.report import controls, models
 from workflow.report.estimates import KEY, PLACE, select
 from workflow.report.layout import (
+    RECALL,
     Estimates,
     named,
     records,
@@ -21,7 +22,6 @@ from workflow.report.layout import (
     whole,
 )  # fmt: skip
 
-RECALL = tuple(name for name in experiments.TASKS if name not in ("copy", "bytes"))
 POINTER = "pointer"
 FASTER_THAN_WORK = 0.5  # by how much an exponent of time may lie above that of counted work
 # Tokens back that all layers together see: layers x (window - 1), on the paper's trunk.

@@ -24,7 +24,6 @@ from workflow.report import (
     frame,
     layout,
     ledger,
-    notes,
     render,
     verdicts,
     why,
@@ -245,7 +244,7 @@ SECTIONS = (
         "Recall by content",
         "Tasks in which the distance varies, so that a learned offset does not help. "
         "[Tasks](tasks.md) describes them.",
-        tuple(_recalled(task) for task in notes.RECALL),
+        tuple(_recalled(task) for task in layout.RECALL),
         "trade_off",
         "Accuracy on copy and on MQAR against training throughput, a point a model",
         lambda numbers: numbers[numbers["dtype"] == "float32"],

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Self
 
-ENOUGH = 3  # seeds or repeats that a verdict needs
+from workflow.report.intervals import ENOUGH
+
 KINDS = ("at least", "at most", "above", "below", "within", "between", "includes")
 
 

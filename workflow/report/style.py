@@ -103,7 +103,8 @@ def figure(
     rows = -(-len(parts) // columns)
     drawn = Figure(layout="constrained")
     FigureCanvasAgg(drawn)
-    drawn.suptitle(title)
+    shared = _shared_lines(list(parts))
+    drawn.suptitle("\n".join(filter(None, [title, ", ".join(shared)])))
     drawn.set_size_inches(PANEL_WIDTH * 2 if columns > 1 else width, 0.35 + height * rows)
     if not parts:
         drawn.set_figheight(1.6)
@@ -113,9 +114,6 @@ def figure(
     axes = list(drawn.subplots(rows, columns, squeeze=False, sharey=share_y).flat)
     for spare in axes[len(parts) :]:
         spare.set_visible(False)
-    shared = _shared_lines(list(parts))
-    if shared:
-        drawn.suptitle(f"{title}\n{', '.join(shared)}")
     for axis, (text, part) in zip(axes, parts.items(), strict=False):
         axis.set_title("\n".join(line for line in text.splitlines() if line not in shared))
         draw(axis, part)

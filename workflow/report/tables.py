@@ -188,7 +188,7 @@ def write(
 def _recall() -> tuple[Block, ...]:
     """Return the blocks of every task but copy and text."""
     blocks = []
-    for task in notes.RECALL:
+    for task in layout.RECALL:
         name, where = f"{task} by {layout.axis(task)}", {"experiment": task}
         shown: tuple[tuple[str, str, Show], ...] = (
             ("accuracy, %", "accuracy", layout.percent),

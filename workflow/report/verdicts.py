@@ -35,10 +35,11 @@ def text(path: Path) -> str:
         raise InputError.about("claims", str(path), accepted, "`--table`") from None
     if len({(claim["verdict"], claim["why"]) for claim in claims}) == 1:
         return f"{len(claims)} verdicts, {claims[0]['verdict']}: {claims[0]['why']}"
-    lines = []
+    answers = []
     for reading in ALOUD:
-        lines += of_reading([claim for claim in claims if claim["reading"] == reading])
-    lines[0] = f"Does Pointer work? {lines[0]}"
+        answers += of_reading([claim for claim in claims if claim["reading"] == reading])
+    first, *others = answers or [""]  # a ledger of one's own may name no reading
+    lines = [f"Does Pointer work? {first}".rstrip(), *others]
     counts = Counter(claim["verdict"] for claim in claims)
     summary = ", ".join(f"{number} {name}" for name, number in counts.most_common())
     lines.append(f"All {len(claims)} verdicts: {summary}.")

@@ -15,8 +15,7 @@ from scipy import stats
 from workflow.bench.cell import PAPER
 from workflow.bench.measure import statistics
 from workflow.report.frame import unpack
-from workflow.report.intervals import LEVEL
-from workflow.report.rules import ENOUGH
+from workflow.report.intervals import ENOUGH, LEVEL
 
 TEXT = "bytes"  # the task of predicting real text
 NO_PAIR = "no pair"  # the status of a run without the run that it is to be compared with
