@@ -154,8 +154,11 @@ def test_another_budget_or_text_is_not_compared_and_the_reason_is_given(capsys, 
 def test_tables_of_estimates_are_compared_like_rows(capsys, folders):
     store(machine(SERVER), folders[0])
     estimates.write(frame.read(folders[0]), folders[1])
-    assert cli.main(["compare", str(folders[0]), str(folders[1] / "estimates.parquet")]) == 0
-    assert "2 agree" in capsys.readouterr().out
+    (folders[1] / "contracts").mkdir()
+    (folders[1] / "contracts" / "pointer.json").write_text("{}")  # of a results folder, and no row
+    for side in (folders[1], folders[1] / "estimates.parquet"):
+        assert cli.main(["compare", str(folders[0]), str(side)]) == 0
+        assert "2 agree" in capsys.readouterr().out
 
 
 def test_threads_are_compared_only_where_both_sides_share_them(compared):

@@ -213,9 +213,12 @@ def test_more_work_takes_longer():
 def test_a_measured_row_replaces_the_guess(tmp_path):
     cell = Cell.of("copy", "pointer", threads=1)
     share = threads(cell.threads) / affinity()
+    guess = estimate.wall_seconds(cell.path, [cell], tmp_path)
     put(tmp_path, cell, 777, status="timeout")  # measured again, but it tells how long it takes
     found = estimate.wall_seconds(cell.path, [cell], tmp_path)
     assert found == pytest.approx((777 + estimate.START_S) * share)
+    put(tmp_path, cell, 0, status="skipped")
+    assert estimate.wall_seconds(cell.path, [cell], tmp_path) == guess
     put(tmp_path, cell, 777)
     assert estimate.wall_seconds(cell.path, [cell], tmp_path) == estimate.KEPT_S
 

@@ -182,5 +182,8 @@ def test_the_time_left_follows_the_pace(tmp_path, monkeypatch, capsys):
     assert re.fullmatch(r"\r\x1b\[Ka row\n█{10}░{10} 2 of 3, 40 min, about \d+ min left", terminal)
     monkeypatch.setenv("COLUMNS", "30")
     assert len(shown(capsys).splitlines()[-1]) < 30
+    monkeypatch.setattr(progress.sys.stdout, "isatty", lambda: False)
+    progress.begin({"x": 600.0, "y": 600.0, "z": 6000.0}, ["z"], deadline=now + 1200)
+    assert "0 of 3, 0 s, about 20 min left" in shown(capsys)  # and no optional row after them
     monkeypatch.delenv(progress.INSIDE)
     assert shown(capsys) == "a row\n"  # of a row that is made by hand

@@ -56,8 +56,9 @@ def test_a_tier_from_nothing_to_figures_through_a_kill(tmp_path, tiny, undisturb
     assert f"{ROWS} of    {ROWS} rows to measure" in pipelines.output(tmp_path)
     measured = finished.stat().st_mtime_ns
 
-    code, again = pipelines.snakemake(tmp_path, *tiny)
+    code, again = pipelines.snakemake(tmp_path, *tiny, "--verbose")
     assert code == 0, again
+    assert 0 < again.count("Ready jobs") < 30  # asked when a job ends, and not every second
     assert finished.stat().st_mtime_ns == measured  # kept, not measured again
     rows = pipelines.rows(tmp_path).values()  # of a session that others disturb the last
     assert [row["status"] for row in rows] == ["ok"] * ROWS

@@ -162,12 +162,17 @@ class Grid:
         expected = estimate.seconds(cells)
         page = [path for path in outputs if path.endswith("/index.html")]
         report = dict.fromkeys(page, REPORT_S)
-        progress.begin({**checks, **expected, **report})
+        optional = [path for path, job in rows.items() if job.optional]
+        progress.begin({**checks, **expected, **report}, optional, self.deadline)
         if not cells:
             return []
         further = estimate.duration(sum(checks.values()) + sum(report.values()))
         lines = [f"{'checks and report':18} {len(checks)} models to check, about {further}"]
-        return [*lines, *estimate.summary(cells, expected)]
+        lines += estimate.summary(cells, expected)
+        if optional and math.isfinite(self.deadline):
+            time_limit = estimate.duration(self.deadline - time.time())
+            lines.append(f"{'optional':18} {len(optional)} of these start only within {time_limit}")
+        return lines
 
     def _set_deadline(self, outputs: Iterable[str]) -> None:
         """Tell all jobs when the minutes of the tiers whose rows are to be collected end."""

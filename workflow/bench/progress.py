@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from workflow.bench.rows import write_atomically
@@ -20,10 +21,14 @@ WIDTH = 20  # of the bar
 CLEAR = "\r\x1b[K"  # on a terminal: the line from its start
 
 
-def begin(seconds: Mapping[str, float]) -> None:
-    """Write down what a pipeline makes, and the seconds that each file is expected to take."""
+def begin(
+    seconds: Mapping[str, float], optional: Sequence[str] = (), deadline: float = math.inf
+) -> None:
+    """Write down what a pipeline makes, the seconds that each file is expected to take, and which
+    come last and do not start after `deadline`, a time in seconds."""
     os.environ[INSIDE] = "1"
-    write_atomically(FILE, json.dumps({"started": time.time(), "seconds": dict(seconds)}))
+    plan = {"seconds": dict(seconds), "optional": list(optional), "deadline": deadline}
+    write_atomically(FILE, json.dumps({"started": time.time(), **plan}))
 
 
 def show(line: str) -> None:
@@ -55,12 +60,14 @@ def _so_far() -> tuple[float, str]:
         plan = json.loads(FILE.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return 0.0, ""
-    started, seconds = plan["started"], plan["seconds"]
+    started, seconds, now = plan["started"], plan["seconds"], time.time()
     made = [file for file in seconds if _is_made(Path(file), started)]
     total, done = sum(seconds.values()), sum(seconds[file] for file in made)
-    elapsed = time.time() - started
+    last = sum(seconds[file] for file in set(plan["optional"]).difference(made))
+    elapsed = now - started
     pace = (elapsed + PRIOR * total) / (done + PRIOR * total) if total else 1.0
-    left = pace * (total - done)
+    left = pace * (total - done - last)
+    left += min(pace * last, max(0.0, plan["deadline"] - now - left))
     words = f"{len(made)} of {len(seconds)}, {duration(elapsed)}, about {duration(left)} left"
     return elapsed / (elapsed + left or 1.0), words
 

@@ -17,7 +17,7 @@ from workflow.bench.experiments import AXES
 def compare(a: Path, b: Path, as_json: bool) -> int:
     """Compare the ratios of two machines; exit code 1 if some differ.
 
-    A and B are folders of rows, or files estimates.parquet.
+    A and B are results folders, other folders of rows, or files estimates.parquet.
     """
     from workflow.report import compare as comparison  # slow: pandas
 

@@ -1,9 +1,9 @@
 """Compare two sets of rows, of two machines or of two runs: `pointer-bench compare A B`.
 
-A and B are folders of rows, or files estimates.parquet. Their tables of estimates are joined on
-every key column but the machine; where the two share no device, or no number of threads, of an
-experiment, not on that either. So another budget, size, task or text is another number: what only
-one side has is counted, with what keeps it from the other's.
+A and B are results folders, other folders of rows, or files estimates.parquet. Their tables of
+estimates are joined on every key column but the machine; where the two share no device, or no
+number of threads, of an experiment, not on that either. So another budget, size, task or text is
+another number: what only one side has is counted, with what keeps it from the other's.
 
 Compared are speed ratios, accuracies and counted work, each with its interval; never an absolute
 time. Two numbers agree where their 97.5% intervals share a value, and differ where they do not; a
@@ -73,14 +73,16 @@ def compare(a: Path, b: Path) -> Comparison:
     pairs = pairs[~pairs["line"].isin(cells["line"]) | ~pairs["line_b"].isin(cells["line_b"])]
     apart = Counter(_difference(pair) for _, pair in pairs.iterrows())
     alone = len(ours) - cells["line"].nunique(), len(theirs) - cells["line_b"].nunique()
-    a_names, b_names = (" and ".join(sorted(set(s["machine"]))) for s in (ours, theirs))
+    machines = (sorted(set(side["machine"]) - {""}) for side in (ours, theirs))
+    a_names, b_names = map(" and ".join, machines)
     return Comparison(a_names, b_names, cells, alone, dict(apart.most_common()))
 
 
 def _read(path: Path) -> pd.DataFrame:
     """Return the estimates of one side that can be compared."""
+    made = path / "estimates.parquet" if path.is_dir() else path
     try:
-        table = estimates.load(path) if path.is_file() else estimates.build(frame.read(path))
+        table = estimates.load(made) if made.is_file() else estimates.build(frame.read(path))
     except RowError as error:
         raise InputError(f"{error}. `pointer-bench verify {path}` tells more.") from error
     chosen = table["quantity"].isin(COMPARED) & (table["n"] > 0) & (table["experiment"] != TRACED)

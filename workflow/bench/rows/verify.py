@@ -1,7 +1,7 @@
 """Read rows and check them: `pointer-bench verify PATH...`.
 
-A PATH is a row, a folder of rows, or a results folder. Rows that a report sets side by side are one
-comparison: those of a manifest, of each folder below `reference`, else all of a folder. Notes say
+A PATH is a row, a folder of rows, or a results folder, of which one's own rows are read. Rows that
+a report sets side by side are one comparison: those of a manifest, else all of a folder. Notes say
 what a reader should know; only problems fail. The claims of the report use the same checks.
 """
 
@@ -158,7 +158,6 @@ def _comparisons(path: Path, checked: Checked) -> Iterator[list[Path]]:
             known.update(files)
             yield files
         yield from ([f] for f in row_files(path / "runs", checked.skipped) if f not in known)
-        yield from (row_files(f, checked.skipped) for f in sorted((path / "reference").glob("*/")))
     elif path.is_dir():
         yield row_files(path, checked.skipped)
     else:
