@@ -231,9 +231,7 @@ def test_the_summary_has_a_line_an_experiment_and_a_total(tmp_path):
     assert told == ["copy 0 of 1", "complexity 1 of 1", "all 1 of 2"]
 
 
-def test_the_default_tier_is_within_three_quarters_of_an_hour_and_a_new_mixer_a_quarter_more(
-    monkeypatch, tmp_path
-):
+def test_the_default_tier_takes_what_readme_says(monkeypatch, tmp_path):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
     monkeypatch.setattr(provenance, "devices", lambda: ["cpu"])
     tier = config.tier("default")
@@ -244,6 +242,6 @@ def test_the_default_tier_is_within_three_quarters_of_an_hour_and_a_new_mixer_a_
     before, after = (by_file(config.cells(cells)).items() for cells in (tier, {**tier, **own}))
     before = [estimate.wall_seconds(*file, tmp_path) for file in before]
     after = [estimate.wall_seconds(*file, tmp_path) for file in after]
-    assert sum(before) < 45 * 60  # the guess is crude
+    assert 60 * 60 < sum(before) < 80 * 60
     assert len(after) > len(before)
-    assert sum(after) - sum(before) < 15 * 60
+    assert sum(after) - sum(before) < 25 * 60
