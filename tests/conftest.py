@@ -18,7 +18,6 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 own_lock = f"{tempfile.gettempdir()}/pointer-bench-tests-{os.getpid()}.lock"
 os.environ.setdefault("POINTER_BENCH_LOCK", own_lock)
 
-TALLY = pytest.StashKey()  # of cases that were fuzzed and processes that were killed
 ROOT = Path(__file__).resolve().parent.parent
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 SLURM_COMMANDS = ("slurmctld", "slurmd", "munged", "squeue")
@@ -44,27 +43,17 @@ def pytest_collection_modifyitems(items):
 def pytest_runtest_setup(item):
     if item.get_closest_marker("full") and not item.config.getoption("--full"):
         pytest.skip("takes minutes: runs with --full (make test-full)")
-    for marker, reason in (("browser", _no_browser), ("slurm", _no_slurm), ("gpu", _no_gpu)):
+    for marker, reason in (("browser", no_browser), ("slurm", _no_slurm), ("gpu", _no_gpu)):
         if item.get_closest_marker(marker) and (why := reason()):
             pytest.skip(why)
 
 
-def pytest_terminal_summary(terminalreporter, config):
-    """Print how many cases the fuzzing tried and how many processes the fault tests killed."""
-    counts = config.stash.get(TALLY, {})
-    if counts:
-        terminalreporter.section("counts")
-        terminalreporter.write_line(", ".join(f"{name}: {count}" for name, count in counts.items()))
-        fuzzed = sum(count for name, count in counts.items() if name.startswith("fuzzed"))
-        terminalreporter.write_line(f"fuzzed in all: {fuzzed} cases")
-
-
-def _chromium():
+def chromium_path():
     return next(filter(None, map(shutil.which, CHROMIUM_NAMES)), None)
 
 
-def _no_browser():
-    return "" if _chromium() else "no Chromium here (Debian: .ci/install-system-packages chromium)"
+def no_browser():
+    return "" if chromium_path() else "no Chromium here (.ci/install-system-packages chromium)"
 
 
 def _no_slurm():
@@ -86,14 +75,6 @@ def _no_gpu():
 @pytest.fixture(scope="session")
 def root():
     return ROOT
-
-
-@pytest.fixture(scope="session")
-def chromium():
-    """Return the path of the browser; for tests marked browser."""
-    path = _chromium()
-    assert path, _no_browser()
-    return path
 
 
 @pytest.fixture(scope="session")
@@ -119,6 +100,18 @@ def undisturbed(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="session")
+def grid(tmp_path_factory):
+    """Rows of every kind with their traces, and their estimates."""
+    import synthetic
+
+    from workflow.report import estimates, frame
+
+    folder = tmp_path_factory.mktemp("grid")
+    rows = frame.collect(synthetic.store(synthetic.grid(), folder), folder)
+    return rows, estimates.build(rows)
+
+
 @pytest.fixture
 def measured(monkeypatch):
     """Cells that were measured, by a stand-in for the child process and for the contract."""
@@ -132,7 +125,7 @@ def measured(monkeypatch):
         (folder / "weights.safetensors").write_bytes(b"w")
         known = {**provenance.identity(asked[0]), **Clock().times(), "status": "oom"}
         known |= {"reason": "too big", "files": {"weights": "weights.safetensors"}}
-        return [complete(known)]
+        return [complete(known)], None
 
     monkeypatch.setattr(run, "run", at_once)
     passed = contracts.Verdict("chance", {}, "", "ok", [])

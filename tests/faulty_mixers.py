@@ -7,7 +7,6 @@ import torch
 from torch import nn
 
 from pointer.trunk import Mixer
-from workflow.bench.measure.causality import SYMBOLS
 from workflow.bench.measure.contract import PARITY_LENGTH
 
 
@@ -17,10 +16,11 @@ class Good(Mixer):
     def __init__(self, shape):
         super().__init__()
         self.linear = nn.Linear(shape.width, shape.width)
-        self.adds(shape)
+        for name, value in self.has(shape).items():
+            setattr(self, name, value)
 
-    def adds(self, shape):
-        pass
+    def has(self, shape):
+        return {}  # further attributes
 
     def sees(self, x):
         return x
@@ -34,49 +34,120 @@ class Good(Mixer):
         return self.shows(self.linear(seen.cumsum(1) / count), x), carry
 
 
-class StartsAtZero(Good):
-    """Starts as no branch at all: nothing passes its projection before the first step."""
-
-    def adds(self, shape):
-        nn.init.zeros_(self.linear.weight)
+def other(name, **changed):
+    return type(name, (Good,), changed)
 
 
-class Leaky(Good):
-    """Sees one token ahead."""
-
-    def sees(self, x):
-        return x.roll(-1, dims=1)
-
-
-class LateLeak(Good):
-    """Sees the future from position 200 on only."""
-
-    def shows(self, y, x):
-        return y + (torch.arange(x.shape[1]) >= 200).unsqueeze(-1) * x.mean(1, keepdim=True)
+def zeros(shape):
+    linear = nn.Linear(shape.width, shape.width)
+    nn.init.zeros_(linear.weight)
+    return linear
 
 
-class LongLeak(Good):
-    """Sees the future in sequences that are longer than one of its chunks."""
-
-    def shows(self, y, x):
-        return y + x.mean(1, keepdim=True) if x.shape[1] > 1024 else y
+def wide(shape):
+    width = 16 * shape.width
+    return nn.Sequential(nn.Linear(shape.width, width), nn.Linear(width, shape.width))
 
 
-class GatedLeak(Good):
-    """Sees the future through a gate that training has yet to open."""
-
-    def adds(self, shape):
-        self.gate = nn.Parameter(torch.zeros(1))
-
-    def shows(self, y, x):
-        return y + self.gate * x.mean(1, keepdim=True)
+def after(position, x):
+    return (torch.arange(x.shape[1]) >= position).unsqueeze(-1)
 
 
-class AcrossBatch(Good):
-    """Mixes the sequences of a batch."""
+def ahead(self, x):
+    return x.roll(-self.ahead, dims=1)
 
-    def shows(self, y, x):
-        return y - x.mean(0, keepdim=True)
+
+# No branch at all at the start: nothing passes its projection before the first step.
+StartsAtZero = other("StartsAtZero", has=lambda self, shape: {"linear": zeros(shape)})
+
+# These see the future: always by one token, from a position on, in sequences longer than a chunk,
+# through a gate that training has yet to open, in a layer that small models do not have.
+Leaky = other("Leaky", ahead=1, sees=ahead)
+LateLeak = other("LateLeak", shows=lambda self, y, x: y + after(200, x) * x.mean(1, keepdim=True))
+LongLeak = other(
+    "LongLeak", shows=lambda self, y, x: y + x.mean(1, keepdim=True) if x.shape[1] > 1024 else y
+)
+GatedLeak = other(
+    "GatedLeak",
+    has=lambda self, shape: {"gate": nn.Parameter(torch.zeros(1))},
+    shows=lambda self, y, x: y + self.gate * x.mean(1, keepdim=True),
+)
+Deep = other("Deep", has=lambda self, shape: {"ahead": int(shape.layer == 3)}, sees=ahead)
+# Reads no later token, but how many there are.
+KnowsLength = other("KnowsLength", shows=lambda self, y, x: y / x.shape[1])
+
+# These mix the sequences of a batch: always, by statistics in training, four or more.
+AcrossBatch = other("AcrossBatch", shows=lambda self, y, x: y - x.mean(0, keepdim=True))
+Normalises = other(
+    "Normalises",
+    has=lambda self, shape: {"norm": nn.BatchNorm1d(shape.width)},
+    sees=lambda self, x: self.norm(x.transpose(1, 2)).transpose(1, 2),
+)
+FourTogether = other("FourTogether", sees=lambda self, x: x - x.mean(0) if len(x) >= 4 else x)
+
+Explodes = other("Explodes", shows=lambda self, y, x: y.masked_fill(after(40, x), torch.nan))
+# Needs an even length.
+EvenOnly = other("EvenOnly", sees=lambda self, x: x.unflatten(1, (-1, 2)).flatten(1, 2))
+# One vector for all positions: the trunk's sum would broadcast it.
+Pooled = other("Pooled", shows=lambda self, y, x: y[:, :1])
+# y without the carry.
+Lonely = other("Lonely", forward=lambda self, x, carry: Good.forward(self, x, carry)[0])
+Doubles = other("Doubles", shows=lambda self, y, x: y.double())
+# Noise from a source that no seed reaches, in training.
+Random = other(
+    "Random",
+    source=torch.Generator().manual_seed(1),
+    shows=lambda self, y, x: y + torch.randn(x.shape, generator=self.source) * self.training,
+)
+Drops = other("Drops", shows=lambda self, y, x: nn.functional.dropout(y, 0.5, self.training))
+DropsByName = other("DropsByName", has=lambda self, shape: {"drop": nn.Dropout(0.1)})
+
+# Parameters that nothing uses, too many, under a table's name, as long as N under another name,
+# as wide as the length at which parity is counted, complex.
+Unused = other("Unused", has=lambda self, shape: {"spare": nn.Linear(shape.width, shape.width)})
+Heavy = other("Heavy", has=lambda self, shape: {"linear": wide(shape)})
+Hidden = other(
+    "Hidden",
+    has=lambda self, shape: {"secret_table": nn.Parameter(torch.randn(shape.width, shape.width))},
+    sees=lambda self, x: x @ self.secret_table,
+)
+Filters = other(
+    "Filters", has=lambda self, shape: {"filter": nn.Parameter(torch.zeros(shape.length))}
+)
+WideTable = other(
+    "WideTable",
+    has=lambda self, shape: {"up_table": nn.Parameter(torch.zeros(shape.width, PARITY_LENGTH))},
+)
+Complex = other(
+    "Complex",
+    has=lambda self, shape: {"spectrum": nn.Parameter(torch.zeros(4, dtype=torch.complex64))},
+)
+
+# A part of the weights outside the state_dict.
+Forgets = other(
+    "Forgets",
+    has=lambda self, shape: {"hidden": [torch.randn(shape.width)]},
+    shows=lambda self, y, x: y * self.hidden[0],
+)
+# Keeps its output for a shape that it has seen in inference.
+Stale = other(
+    "Stale",
+    has=lambda self, shape: {"kept": {}},
+    shows=lambda self, y, x: (
+        y if self.training or len(x) == 1 else self.kept.setdefault(x.shape, y)
+    ),
+)
+# Calls a rotary base its period.
+Slow = other("Slow", period=10_000)
+
+
+class LateInTraining(Good):
+    """Sees one token ahead once a tenth of training is done."""
+
+    ahead, sees = 0, ahead
+
+    def set_progress(self, done):
+        self.ahead = int(done > 0.1)
 
 
 class Remembers(Good):
@@ -87,53 +158,6 @@ class Remembers(Good):
     def shows(self, y, x):
         self.memory += 1.0
         return y * self.memory
-
-
-class Random(Good):
-    """Draws noise from a source that no seed reaches, in training."""
-
-    source = torch.Generator().manual_seed(1)
-
-    def shows(self, y, x):
-        return y + torch.randn(x.shape, generator=self.source) * self.training
-
-
-class Explodes(Good):
-    """Yields NaN from position 40 on."""
-
-    def shows(self, y, x):
-        return y.masked_fill((torch.arange(x.shape[1]) >= 40).unsqueeze(-1), torch.nan)
-
-
-class Unused(Good):
-    """Has weights that nothing uses."""
-
-    def adds(self, shape):
-        self.spare = nn.Linear(shape.width, shape.width)
-
-
-class Drops(Good):
-    """Dropout that never ends."""
-
-    def shows(self, y, x):
-        return nn.functional.dropout(y, 0.5, self.training)
-
-
-class DropsByName(Good):
-    """Dropout as a module."""
-
-    def adds(self, shape):
-        self.drop = nn.Dropout(0.1)
-
-
-class Forgets(Good):
-    """Keeps a part of its weights outside the state_dict."""
-
-    def adds(self, shape):
-        self.hidden = [torch.randn(shape.width)]
-
-    def shows(self, y, x):
-        return y * self.hidden[0]
 
 
 class Counts(Good):
@@ -149,8 +173,8 @@ class Counts(Good):
 class Lists(Good):
     """Keeps its last inputs in a list in a dictionary."""
 
-    def adds(self, shape):
-        self.seen = {"inputs": []}
+    def has(self, shape):
+        return {"seen": {"inputs": []}}
 
     def shows(self, y, x):
         self.seen["inputs"].append(x.detach())
@@ -160,68 +184,13 @@ class Lists(Good):
 class Closure(Good):
     """Halves its output from the fourth training pass on, which it counts out of sight."""
 
-    def adds(self, shape):
+    def __init__(self, shape):
+        super().__init__(shape)
         passes = itertools.count()
         self.factor = lambda: 1 if next(passes) < 3 else 2
 
     def shows(self, y, x):
         return y / self.factor() if self.training else y
-
-
-class EvenOnly(Good):
-    """Needs an even length."""
-
-    def sees(self, x):
-        return x.unflatten(1, (x.shape[1] // 2, 2)).flatten(1, 2)
-
-
-class Pooled(Good):
-    """Returns one vector for all positions; the trunk's sum would broadcast it."""
-
-    def shows(self, y, x):
-        return y[:, :1]
-
-
-class Lonely(Good):
-    """Returns y without the carry."""
-
-    def forward(self, x, carry):
-        return super().forward(x, carry)[0]
-
-
-class KnowsLength(Good):
-    """Reads no later token, but how many there are."""
-
-    def shows(self, y, x):
-        return y / x.shape[1]
-
-
-class Normalises(Good):
-    """Batch statistics in training: they leak the future and the batch, unseen in inference."""
-
-    def adds(self, shape):
-        self.norm = nn.BatchNorm1d(shape.width)
-
-    def sees(self, x):
-        return self.norm(x.transpose(1, 2)).transpose(1, 2)
-
-
-class Heavy(Good):
-    """Twice the parameters that a whole model may have."""
-
-    def adds(self, shape):
-        wide = 16 * shape.width
-        self.linear = nn.Sequential(nn.Linear(shape.width, wide), nn.Linear(wide, shape.width))
-
-
-class Hidden(Good):
-    """Calls its weights a position table."""
-
-    def adds(self, shape):
-        self.secret_table = nn.Parameter(torch.randn(shape.width, shape.width))
-
-    def sees(self, x):
-        return x @ self.secret_table
 
 
 class Square(Good):
@@ -230,45 +199,6 @@ class Square(Good):
     def forward(self, x, carry):
         weights = torch.ones(x.shape[1], x.shape[1]).tril()
         return self.linear(weights / weights.sum(-1, keepdim=True) @ x), carry
-
-
-class Deep(Good):
-    """Sees one token ahead in its fourth layer, which small models do not have."""
-
-    def adds(self, shape):
-        self.ahead = int(shape.layer == 3)
-
-    def sees(self, x):
-        return x.roll(-self.ahead, dims=1)
-
-
-class LateInTraining(Good):
-    """Sees one token ahead once a tenth of training is done."""
-
-    ahead = 0
-
-    def set_progress(self, done):
-        self.ahead = int(done > 0.1)
-
-    def sees(self, x):
-        return x.roll(-self.ahead, dims=1)
-
-
-class FourTogether(Good):
-    """Centres a batch of four or more."""
-
-    def sees(self, x):
-        return x - x.mean(0) if len(x) >= 4 else x
-
-
-class Stale(Good):
-    """Keeps its output for a shape that it has seen in inference."""
-
-    def adds(self, shape):
-        self.kept = {}
-
-    def shows(self, y, x):
-        return y if self.training or len(x) == 1 else self.kept.setdefault(x.shape, y)
 
 
 class Outside(Good):
@@ -290,8 +220,8 @@ class Understates(Outside):
 class KeepsOutputs(Good):
     """Keeps its output for tokens that it has seen, in inference."""
 
-    def adds(self, shape):
-        self.kept = {}
+    def has(self, shape):
+        return {"kept": {}}
 
     def forward(self, x, carry):
         if self.training:
@@ -329,38 +259,11 @@ class Lazy(Good):
         return x * self.late
 
 
-class Filters(Good):
-    """A parameter as long as N that is not called a table."""
-
-    def adds(self, shape):
-        self.filter = nn.Parameter(torch.zeros(shape.length))
-
-
-class WideTable(Good):
-    """A network under a table's name, as wide as the length at which parity is counted."""
-
-    def adds(self, shape):
-        self.up_table = nn.Parameter(torch.zeros(shape.width, PARITY_LENGTH))
-
-
-class Complex(Good):
-    """A complex parameter, two numbers an entry."""
-
-    def adds(self, shape):
-        self.spectrum = nn.Parameter(torch.zeros(4, dtype=torch.complex64))
-
-
 class Told(Good):
     """Has a setting that would be told the copy task's distance."""
 
     def __init__(self, shape, *, distance=1):
         super().__init__(shape)
-
-
-class Slow(Good):
-    """Calls a rotary base its period."""
-
-    period = 10_000
 
 
 class Quits(Good):
@@ -370,26 +273,8 @@ class Quits(Good):
         raise SystemExit(0)
 
 
-class Doubles(Good):
-    """Returns another type than it was given."""
-
-    def shows(self, y, x):
-        return y.double()
-
-
 class Unbuildable(Good):
     """Cannot be made."""
 
     def __init__(self, shape):
         raise ValueError("no such thing")
-
-
-class Clamps(nn.Module):
-    """Cuts what is too long instead of refusing it."""
-
-    def __init__(self, inner):
-        super().__init__()
-        self.inner = inner
-
-    def forward(self, tokens):
-        return self.inner(tokens[:, : self.inner.length].clamp(max=SYMBOLS - 1))

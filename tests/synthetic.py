@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 from workflow.bench.experiments import EXPERIMENTS, TASKS
+from workflow.bench.measure.statistics import wilson
 from workflow.bench.rows import complete, write_row
 from workflow.report import LEDGER, claims, estimates, frame, ledger, models, tables
 
@@ -101,7 +102,7 @@ def peak(model, length, size, **values):
 def copied(model, distance, accuracy, **values):
     """A copy row: 10,240 symbols scored, chance 1/20."""
     n, loss = 10_240, max(0.001, (1 - accuracy) / 0.95 * math.log(20))
-    low, high = wilson(accuracy, n)
+    low, high = wilson(accuracy * n, n)
     solved = accuracy >= 0.95
     curve = [[4096 * (i + 1), loss + (3.1 - loss) * math.exp(-i / 4)] for i in range(25)]
     known = {
@@ -133,14 +134,6 @@ def ablated():
         *variants({"k": 128}, (20_000, 20_000, 20_000)),
         *variants({"k": 16, "window": 8}, (90_000, 100_000, 110_000)),
     ]
-
-
-def wilson(share, n):
-    """Wilson's 97.5% interval, written out (Wilson 1927)."""
-    z = 1.959964
-    middle, scale = share + z * z / (2 * n), 1 + z * z / n
-    half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return max(0.0, (middle - half) / scale), min(1.0, (middle + half) / scale)
 
 
 def counted(model, length, power, **values):

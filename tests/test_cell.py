@@ -19,10 +19,9 @@ PERIOD = {CFS + "period_us": "100000"}
 
 
 def typed(argv):
-    """Return the cell that `pointer-bench run` makes of options."""
     with cli.run.make_context("run", list(argv)) as context:
         options = dict(context.params)
-    for key in ("out", "contract", "keep", "optional"):
+    for key in ("out", "keep", "optional"):
         del options[key]
     return cli.cell_of(options)
 

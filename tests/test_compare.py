@@ -153,7 +153,7 @@ def test_another_budget_or_text_is_not_compared_and_the_reason_is_given(capsys, 
 
 def test_tables_of_estimates_are_compared_like_rows(capsys, folders):
     store(machine(SERVER), folders[0])
-    estimates.write(frame.read(folders[0]), folders[1])
+    estimates.write(frame.load(folders[0]), folders[1])
     (folders[1] / "contracts").mkdir()
     (folders[1] / "contracts" / "pointer.json").write_text("{}")  # of a results folder, and no row
     for side in (folders[1], folders[1] / "estimates.parquet"):

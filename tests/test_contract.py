@@ -2,6 +2,7 @@
 
 import re
 import time
+from functools import partial
 from types import SimpleNamespace
 
 import faulty_mixers as faulty
@@ -21,15 +22,13 @@ def trunk(mixer, length=LENGTH, layers=2, width=64):
     return Trunk(mixer, symbols=SYMBOLS, learned_positions=False, **sizes)
 
 
-def planted(mixer, wrap=lambda model: model):
+def planted(mixer):
     """A mixer on the trunk as a model under test, sized as the registry sizes it."""
-    full = (6, 256)
-    small, large = (lambda n: wrap(trunk(mixer, n))), (lambda n: wrap(trunk(mixer, n, *full)))
-    return Subject("planted", small, large)
+    return Subject("planted", partial(trunk, mixer), partial(trunk, mixer, layers=6, width=256))
 
 
-def failed(mixer, wrap=lambda model: model):
-    found = contract.check_subject(planted(mixer, wrap))
+def failed(mixer):
+    found = contract.check_subject(planted(mixer))
     return {check.name: check.reason for check in found if not check.ok}
 
 
@@ -81,7 +80,7 @@ def test_a_model_that_keeps_the_contract_passes(mixer):
         (faulty.Counts, "saved and loaded", r"^a training that is resumed loses .*mixer._passes:"),
         (faulty.Lists, "saved and loaded", r"^a training that is resumed loses .*mixer.seen: keep"),
         (faulty.Closure, "saved and loaded", r"^a training that is resumed has another gradient"),
-        (faulty.EvenOnly, "any length", r"^at N = 1: raised .* \(faulty_mixers.py, line \d+\)$"),
+        (faulty.EvenOnly, "shapes", r"^at N = 1: raised .* \(faulty_mixers.py, line \d+\)$"),
     ],
     ids=lambda value: value.__name__ if isinstance(value, type) else None,
 )
@@ -105,18 +104,14 @@ def test_a_loop_that_costs_more_in_its_backward_pass_is_told_why(monkeypatch):
     assert found.reason.endswith("a loop has a gradient as large as x, x.unbind(1) has not")
 
 
-def test_a_model_that_clamps_its_input_is_refused():
-    reason = f"N = {LENGTH + 1} > length {LENGTH} is accepted without an error"
-    assert failed(faulty.Good, faulty.Clamps) == {"bad input": reason}
-
-
 def test_a_check_that_takes_long_says_its_name_first(monkeypatch, capsys):
-    monkeypatch.setattr(contract, "PATIENCE_S", 0.01)
-    with contract.announced("cost"):
+    def slow(_):
         time.sleep(0.2)
-    with contract.announced("parity"):
-        pass
-    assert capsys.readouterr().out == "...   cost\n"
+
+    monkeypatch.setattr(contract, "PATIENCE_S", 0.05)
+    for check in (slow, lambda _: None):
+        contract.run_check(check, planted(faulty.Good))
+    assert capsys.readouterr().out == "...   slow\n"
 
 
 def test_a_machine_without_memory_is_no_verdict_on_the_model():
@@ -132,7 +127,7 @@ def test_a_machine_without_memory_is_no_verdict_on_the_model():
 def test_every_registered_model_keeps_the_contract(name):
     found = list(contract.check(name))
     assert [check for check in found if not check.ok] == []
-    assert len(found) >= 5
+    assert len(found) >= 4
     entry = registry.info(name)
     assert ("causal" in {check.name for check in found}) == (entry.trained and entry.causal)
 

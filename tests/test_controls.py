@@ -70,8 +70,7 @@ def test_timings_need_the_trunk_alone_and_none_may_beat_it():
     fast = [timed("uniform", 512, 60.0 + repeat, repeat=repeat) for repeat in range(3)]
     beaten = "uniform trains 1.64 times as fast as the trunk alone (identity) at N=512"
     assert off(*trunk, *fast) == [beaten]
-    assert off(trunk[0], timed("uniform", 512, 75.0)) == []
-    assert len(off(trunk[0], timed("uniform", 512, 60.0))) == 1
+    assert off(trunk[0], timed("uniform", 512, 60.0)) == []  # one session has no interval
 
 
 def test_good_runs_are_not_thrown_away_by_luck():
@@ -133,17 +132,6 @@ def test_a_control_is_validated_by_the_least_of_three_seeds(accuracies, validate
 def test_recall_names_the_models_that_missed_their_control():
     table = make("recall", [*runs("gla", 0.4, 1.0, 1.0), *runs("retnet", 1.0, 1.0, 1.0)])
     assert "Unvalidated (table of controls): gla." in table.notes
-
-
-def test_models_whose_source_figure_is_unchecked_are_named(monkeypatch):
-    def marked(control):
-        return control.model_copy(update={"checked": "figure 1" * (control.model != "gla")})
-
-    entries, learned = list(map(marked, controls.read())), runs("gla", 1.0)
-    monkeypatch.setattr(controls, "read", lambda: entries)
-    notes = make("controls", learned).notes
-    assert "Source figures from memory, not yet checked: gla." in notes
-    assert controls.unchecked([entry for entry in entries if entry.model != "gla"]) == []
 
 
 @pytest.mark.full

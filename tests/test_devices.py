@@ -13,11 +13,11 @@ from typing import get_args
 import pytest
 import torch
 from torch.nn.attention import SDPBackend
-from torch.nn.attention.flex_attention import create_block_mask, flex_attention
+from torch.nn.attention.flex_attention import flex_attention
 
 from baselines.longformer import window_attention
 from baselines.parts import attention
-from baselines.parts.flex_window import BLOCK, block_mask, visible
+from baselines.parts.flex_window import block_mask
 from pointer import mixer, select, selfcheck
 from workflow.bench import cli, gpu_check
 from workflow.bench.cell import Cell, Device
@@ -120,21 +120,6 @@ def test_the_flex_mask_sees_what_the_chunks_see(case):
     torch.testing.assert_close(flexible, window_attention(q, k, v, *case[1:]), atol=1e-9, rtol=0)
 
 
-@pytest.mark.parametrize("case", [*CASES, (1000, 256, 1, 0), (900, 200, 2, 5)], ids=str)
-def test_blocks_are_those_that_hold_a_visible_pair(case):
-    """Every block with a visible pair is listed; only one of visible pairs alone is full."""
-    length, mask, pairs = case[0], block_mask(*case, CPU), visible(*case[1:])
-    by_pairs = create_block_mask(pairs, None, None, length, length, device="cpu")
-    assert bool((mask.to_dense() >= by_pairs.to_dense()).all())
-    count = -(-length // BLOCK)
-    positions = torch.arange(count * BLOCK)
-    square = pairs(positions, positions, positions[:, None], positions)
-    whole = square.view(count, BLOCK, count, BLOCK).all(3).all(1)
-    for row in range(count):
-        full = mask.full_kv_indices[0, 0, row, : mask.full_kv_num_blocks[0, 0, row]]
-        assert bool(whole[row, full.long()].all())
-
-
 def test_a_window_touches_few_blocks_at_any_length():
     mask = block_mask(65536, 256, 1, 0, CPU)
     assert int((mask.kv_num_blocks + mask.full_kv_num_blocks).max()) <= 4
@@ -208,19 +193,8 @@ def test_a_dry_run_goes_through_where_little_is_installed(tmp_path):
     assert done.returncode == 1
     assert {row["reason"] for row in found["rows"]} == {None}
     assert {row["model"] for row in found["rows"]} == set(gpu_check.MODELS)
-    assert all(row["step_ms"] > 0 and row["kernels"] for row in found["rows"])
-    text = (tmp_path / "gpu-check.md").read_text()
-    assert all(f", {name}: " in text for name in gpu_check.MODELS)
-
-
-def test_a_missing_package_is_named_in_one_line():
-    done = bare(BARE.replace("sys.argv =", "sys.modules['yaml'] = None; sys.argv ="))
-    words = "this Python lacks the package 'yaml'; constraints.txt has its version"
-    assert (done.returncode, done.stderr) == (2, f"pointer-bench: {words}\n")
-
-
-def test_the_selection_and_the_models_of_this_machine_pass():
-    assert [check for check in gpu_check.checks(CPU) if not check.ok] == []
+    assert all(row["step_ms"] > 0 for row in found["rows"])
+    assert all(f", {name}: " in done.stdout for name in gpu_check.MODELS)
 
 
 def test_a_check_that_fails_has_the_reason(monkeypatch):
@@ -240,17 +214,10 @@ def test_a_model_that_fails_is_a_row_and_the_others_go_on(monkeypatch):
         return right(cell, device)
 
     monkeypatch.setattr(models, "build", broken)
-    monkeypatch.setattr(gpu_check, "MODELS", {"transformer": "flash", "identity": ""})
+    monkeypatch.setattr(gpu_check, "MODELS", ("transformer", "identity"))
     rows = {row["model"]: row for row in gpu_check.race(48, CPU)}
     assert rows["transformer"]["reason"] == "RuntimeError: No available kernel. Aborting execution."
     assert rows["identity"]["reason"] is None
     assert rows["identity"]["times_reference"] is None
     lines = gpu_check.report({"device_name": "cpu", "rows": list(rows.values()), "checks": []})
     assert any("RuntimeError: No available kernel" in line for line in lines)
-
-
-def test_a_kernel_that_did_not_run_is_a_failed_check():
-    ran = ["pytorch_flash::flash_fwd_kernel"]
-    known = {"length": 2048, "reason": None, "kernels": ran}
-    rows = [{"model": model, **known} for model in ("transformer", "pointer", "identity")]
-    assert [check.ok for check in gpu_check.kernel_checks(rows)] == [True, False]

@@ -19,7 +19,6 @@ MANY_LINES = re.DOTALL | re.MULTILINE
 
 
 def public(*packages):
-    """Yield (where, function) of every public function and method."""
     for path in sorted(path for package in packages for path in (ROOT / package).rglob("*.py")):
         tree = ast.parse(path.read_text())
         for owner in (tree, *(node for node in tree.body if isinstance(node, ast.ClassDef))):
@@ -83,7 +82,6 @@ def commands():
 
 
 def parse(name, *arguments):
-    """Parse a command of pointer-bench without running it; raise what it raises."""
     with cli.pointer_bench.make_context("pointer-bench", [name]) as context:
         command = cli.pointer_bench.get_command(context, name)
         command.make_context(name, list(arguments), parent=context)

@@ -102,7 +102,13 @@ def test_a_model_that_reads_its_data_is_run_instead_of_traced():
 
 @pytest.mark.parametrize(
     ("name", "least", "most"),
-    [("pointer", 1.98, 2.02), ("transformer", 1.98, 2.02), ("transformer-unfused", 3.5, 4.1)],
+    [
+        *(
+            (name, 1.98, 2.02)
+            for name in ("pointer", "pointer-formula", "longformer", "transformer")
+        ),
+        ("transformer-unfused", 3.5, 4.1),
+    ],
 )
 def test_only_the_materialised_matrix_is_kept_for_the_backward_pass(name, least, most):
     half, whole = (flops.count(built(name, n), 1, n) for n in (4096, 8192))

@@ -58,37 +58,6 @@ def test_chunks_give_what_all_scores_at_once_give(monkeypatch, length, own, with
         torch.testing.assert_close(gradient, oracle)
 
 
-def test_gradients_agree_with_finite_differences():
-    q, k, v = drawn(9, heads=1)
-    start = starts(3)
-
-    def soft(q, k, v, table):
-        return Point.apply(q, k, v, table, Noise(0.3, 0.7, False), start, True)[0]
-
-    assert torch.autograd.gradcheck(soft, (q, k, v, random_table(9, heads=1)))
-
-
-def kept_bytes(length):
-    """Return the bytes that the graph of one call keeps for its backward pass."""
-    q, k, v = (torch.randn(1, 1, length, 32, requires_grad=True) for _ in range(3))
-    table = torch.randn(1, length, requires_grad=True)
-    kept = {}
-
-    def keep(tensor):
-        kept[tensor.data_ptr()] = tensor.untyped_storage().nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        Point.apply(q, k, v, table, Noise(0.3, 1.0, False), starts(1), True)
-    return sum(kept.values())
-
-
-def test_memory_is_linear_in_length():
-    assert kept_bytes(4096) == 2 * kept_bytes(2048)
-    largest = max(last - first for first, last in formula.chunks(torch.empty(1, 16384, 1)))
-    assert largest == 64, "the scores of a chunk are 64 x N at most"
-
-
 def test_inference_points_at_the_best_score_and_reads_it_unchanged():
     mixer = FormulaMixer(SHAPE, FormulaSettings()).eval()
     x = torch.randn(2, 80, 24)

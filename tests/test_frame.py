@@ -42,7 +42,7 @@ def test_the_rows_of_a_session_are_collected_and_kept_from_its_one_file(tmp_path
     (kept,) = frame.keep(frame.listed_rows(manifest), tmp_path / "kept", replace=True)
     files = [json.loads(line)["file"] for line in kept.read_text().splitlines()]
     assert files == [f"efficiency/{session}/{name}" for name in rows]
-    assert frame.read(tmp_path / "kept")["digest"].tolist() == collected["digest"].tolist()
+    assert frame.load(tmp_path / "kept")["digest"].tolist() == collected["digest"].tolist()
 
 
 def test_a_spreadsheet_computes_no_text_of_a_row():
@@ -74,7 +74,6 @@ def test_machines_named_in_any_script_have_folders_of_their_own(tmp_path):
 
 
 def test_folders_are_merged_and_a_conflict_is_named(tmp_path, capsys):
-    """Both machines call their row 0.json."""
     a, b, c, into = (tmp_path / name for name in "abci")
     synthetic.store([timed("pointer", 512, 100.0, machine="one")], a)
     synthetic.store([timed("pointer", 512, 90.0, machine="two")], b)
@@ -84,10 +83,10 @@ def test_folders_are_merged_and_a_conflict_is_named(tmp_path, capsys):
         assert cli.main(argv) == 0
         told = [f"{into}/{name}/rows.jsonl: 1 rows, {new} of them new" for name in ("one", "two")]
         assert capsys.readouterr().out.splitlines() == told
-    assert sorted(frame.read(into)["step_ms"]) == [90.0, 100.0]
+    assert sorted(frame.load(into)["step_ms"]) == [90.0, 100.0]
     assert cli.main(["merge", str(c), "--into", str(into)]) == 2
     assert f"{c}/0.json is not {into}/two/efficiency" in capsys.readouterr().err
-    assert sorted(frame.read(into)["step_ms"]) == [90.0, 100.0]
+    assert sorted(frame.load(into)["step_ms"]) == [90.0, 100.0]
 
 
 def test_order_does_not_depend_on_the_manifest():

@@ -5,7 +5,6 @@ command makes the same cell again, in a path that stays under results/runs. Abou
 times as many under --full."""
 
 import copy
-import functools
 import itertools
 import json
 import math
@@ -15,8 +14,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 import yaml
-from conftest import TALLY
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from synthetic import copied
 
@@ -55,7 +53,6 @@ values = known | drawn | st.lists(short, max_size=3)
 
 
 def places(content, prefix=()):
-    """Yield the path of keys to every entry of a nested value."""
     if prefix:
         yield prefix
     if isinstance(content, list):
@@ -66,7 +63,6 @@ def places(content, prefix=()):
 
 
 def changed(content, place, value):
-    """Return a copy of a nested value with another value at the path `place`."""
     result = copy.deepcopy(content)
     inner = result
     for key in place[:-1]:
@@ -75,24 +71,20 @@ def changed(content, place, value):
     return result
 
 
-class Counted:
-    """Check a property on a number of cases, twenty times as many under --full, and tally them."""
+@pytest.fixture
+def fuzz(request):
+    """Check a property on a number of cases, twenty times as many under --full."""
+    times = DEEP if request.config.getoption("--full") else 1
 
-    def __init__(self, config, name):
-        self.tally = config.stash.setdefault(TALLY, {})
-        self.name, self.times = name, DEEP if config.getoption("--full") else 1
-
-    def __call__(self, cases, strategy, check):
-        """Fail as the property does, with the smallest case that hypothesis finds."""
-        seen = [0]
+    def check_all(cases, strategy, check):
+        seen, wanted = [0], cases * times
 
         @settings(
-            max_examples=cases * self.times,
+            max_examples=wanted,
             derandomize=True,
             database=None,
             deadline=None,
             suppress_health_check=list(HealthCheck),
-            phases=(Phase.explicit, Phase.generate, Phase.shrink),
         )
         @given(strategy)
         def run(case):
@@ -100,9 +92,9 @@ class Counted:
             check(case)
 
         run()
-        wanted = cases * self.times
         assert seen[0] >= 0.9 * wanted, f"{seen[0]} of {wanted} cases: too narrow a strategy"
-        self.tally[self.name] = self.tally.get(self.name, 0) + seen[0]
+
+    return check_all
 
 
 TIER = yaml.safe_load("""{
@@ -114,14 +106,9 @@ experiments: {
   copy: {tokens: 9000, restrict: {control: {distances: [8]}}}, complexity: {lengths: [32]},
   efficiency: {batch: 2}, interpretability: {models: [pointer]}
 }}""")
-NO_FILES = dict.fromkeys(("out", "contract", "keep"))
+NO_FILES = dict.fromkeys(("out", "keep"))
 RUN = ("run", "--experiment", "copy", "--model", "chance")
 MOST_CELLS = 5000  # of a fuzzed tier: more is right, and slow
-
-
-@pytest.fixture
-def fuzz(request):
-    return functools.partial(Counted, request.config)
 
 
 def refused(error):
@@ -144,7 +131,6 @@ def size(tier):
 
 
 def plan_it(tier):
-    """Plans a tier; whatever is accepted must make sense."""
     chosen, tiers = config.tiers(tier)
     if size(tiers[chosen]) > MOST_CELLS:
         return
@@ -155,7 +141,7 @@ def plan_it(tier):
         assert cell.path.isprintable(), cell.path
         asked = cli.cell_of(cli.run.make_context("run", cell.argv()).params | NO_FILES)
         assert asked == cell.model_copy(update={"twin": False})
-    json.dumps(config.settled(tiers[chosen]), allow_nan=False).encode()
+    json.dumps(tiers[chosen], allow_nan=False).encode()
 
 
 def test_any_value_at_any_key_of_a_config(fuzz):
@@ -169,7 +155,7 @@ def test_any_value_at_any_key_of_a_config(fuzz):
 
     for key, text in itertools.product(("lengths", "threads", "machine", "tier"), TEXTS):
         check(((key,), text))
-    fuzz("fuzzed config values")(150, st.tuples(st.sampled_from(list(places(TIER))), values), check)
+    fuzz(150, st.tuples(st.sampled_from(list(places(TIER))), values), check)
 
 
 # fmt: off
@@ -202,7 +188,7 @@ def test_any_text_as_a_config_file(tmp_path, fuzz):
             refused(error)
         assert not Path("pwned").exists()
 
-    fuzz("fuzzed config files")(150, texts, check)
+    fuzz(150, texts, check)
     for text in YAMLS:
         check(text)
 
@@ -226,7 +212,7 @@ def test_any_damage_to_a_row(tmp_path, fuzz):
     nested = [b"[" * 100_000, b'{"seed": ' + b"9" * 5000 + b"}", b"null", b"[]", b"NaN"]
     nested += [b'"\\ud800"', b"\xff\xfe"]
     contents = st.one_of(cut, short, st.sampled_from(nested), st.binary(max_size=20))
-    fuzz("fuzzed row files")(60, contents, check)
+    fuzz(60, contents, check)
 
 
 @pytest.mark.parametrize(
@@ -243,7 +229,7 @@ def test_any_command_line(tmp_path, monkeypatch, capsys, fuzz, measured):
     # argv holds neither of these.
     texts = st.sampled_from([text for text in TEXTS if not {"\x00", "\ud800"} & {*text}])
     text = texts | st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=8)
-    options = [option(name) for name in OPTIONS] + ["--contract", "--out", "--nonsense", "-x"]
+    options = [option(name) for name in OPTIONS] + ["--out", "--nonsense", "-x"]
     settings = st.tuples(st.just("--set"), text.map(lambda value: f"k={value}"))
     pairs = st.lists(st.tuples(st.sampled_from(options), text) | settings, min_size=1, max_size=3)
     run = pairs.map(lambda pairs: [*RUN, *itertools.chain.from_iterable(pairs)])
@@ -269,7 +255,7 @@ def test_any_command_line(tmp_path, monkeypatch, capsys, fuzz, measured):
             assert json.loads(out)["command"].startswith("pointer-bench run")
         assert not (tmp_path / "pwned").exists()
 
-    fuzz("fuzzed command lines")(150, st.one_of(run, tier, traced, other), check)
+    fuzz(150, st.one_of(run, tier, traced, other), check)
 
 
 @pytest.mark.parametrize("command", ["collect", "estimates", "keep", "readme"])

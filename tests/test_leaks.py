@@ -109,7 +109,6 @@ TRAINING = sorted(TRAINING - {"rates"})  # which gives no score
 
 
 def cell(experiment, model):
-    """A short training of eight steps or more."""
     task = experiments.EXPERIMENTS[experiment].task
     sizes = {"distance": 16, "length": 64} if task == "copy" else SIZES.get(task, {"length": 64})
     return Cell.of(experiment, model, **SMALL | sizes)

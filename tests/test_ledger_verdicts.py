@@ -3,7 +3,7 @@
 import itertools
 
 import pytest
-from synthetic import DISTANCES, LENGTHS, copied, counted, failed, row, timed, traced
+from synthetic import DISTANCES, LAPTOP, LENGTHS, copied, counted, failed, row, timed, traced
 from test_claims import CONTROLS, FACTS, line, races, seeds, seeds_at, work
 
 from workflow.report.rules import Verdict
@@ -49,6 +49,9 @@ STEADY = races(dict.fromkeys(LENGTHS, 25.0))
 TWO_RACES = races({2048: 100 / 3}, repeats=2)
 NO_CUDA = failed("unsupported", "no CUDA device", model="pointer", device="cuda", length=2048)
 HALF = {"chance": 0.5, "symbols": 2}
+LOW = [row | {"dtype": "bfloat16"} for row in CONTROLS + seeds_at("pointer", 512, 1.0)]
+FIRST = [copied("pointer", d, 0.05, tokens_budget=10**6) for d in DISTANCES]
+THERE = [row | {"machine": LAPTOP} for row in seeds("pointer", 0.999) if row["seed"]]
 GUESSING = (("untrained", "pointer-formula"), ("copy", "identity"), ("copy", "uniform"))
 UNTRAINED = [
     copied(model, distance, 0.05, seed=seed, loss=2.996, experiment=experiment)
@@ -110,6 +113,13 @@ CASES = [
     ("copy-95", NO, CONTROLS + seeds("pointer", 0.05)),
     ("copy-95", OPEN, CONTROLS + seeds("pointer", 0.999, count=2)),
     ("copy-95", OPEN, CONTROLS + seeds("pointer", 0.951)),
+    # A few cells in bfloat16 take no verdict away; where they are all there is, they are judged.
+    ("copy-95", YES, CONTROLS + seeds("pointer", 1.0) + LOW),
+    ("copy-95", OPEN, LOW),
+    # A first run of a larger budget opens nothing.
+    ("copy-95", YES, CONTROLS + seeds("pointer", 0.999) + FIRST),
+    # Seeds of two machines are pooled where no time is judged.
+    ("copy-95", YES, CONTROLS + seeds("pointer", 0.999, count=2) + THERE),
     ("copy-table", YES, CONTROLS + seeds("pointer", 0.97)),
     ("copy-table", PARTLY, CONTROLS + seeds("pointer", 0.96)),
     ("copy-table", NO, CONTROLS + seeds("pointer", 0.05)),

@@ -105,12 +105,12 @@ def test_two_restrictions_on_one_model_both_hold():
 
 def test_devices_auto_is_what_the_machine_has(monkeypatch):
     monkeypatch.setattr(provenance, "devices", lambda: ["cpu", "cuda"])
-    assert {cell.device for cell in edited(devices=["auto"])} == {"cpu", "cuda"}
-    blocks = {"copy": {"devices": "mps"}, "complexity": None}
-    settled = config.settled(config.tier("default", {"experiments": blocks}))
-    assert settled["devices"] == ["cpu", "cuda"]
-    assert settled["experiments"]["copy"]["devices"] == ["mps"]
-    assert settled["experiments"]["complexity"] is None
+    blocks = {"copy": {"devices": "mps"}}
+    tier = config.tier("default", {"devices": "auto", "experiments": blocks})
+    assert tier["devices"] == ["cpu", "cuda"]
+    assert tier["experiments"]["copy"]["devices"] == ["mps"]
+    without = {key: value for key, value in SMALL.items() if key != "devices"}
+    assert {cell.device for cell in config.cells(without)} == {"cpu", "cuda"}
 
 
 def test_a_variant_is_a_further_cell_on_top_of_the_models_own_settings():

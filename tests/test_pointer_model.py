@@ -1,70 +1,43 @@
 """The Pointer models: properties for any sizes, dense against K = N candidates, errors."""
 
-from dataclasses import dataclass, replace
-from typing import Any
-
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from selections import select_naive
 
 import pointer
 from pointer.block import Pointed
 from pointer.errors import InputError
-from pointer.noise import gumbel, starts
 from pointer.optim import TableMomentum, optimizers
-from pointer.sources import offset_proposals
 from pointer.tracing import Trace, degeneracy
 from workflow.bench import registry
 
-LONGEST_LOOPS = 14  # positions
-ALL_SOURCES = "offsets+chain+content+blocks"
-SIZES = {"length": 40, "batch": 3, "layers": 3}  # the largest drawn
+SYMBOLS = 7
+SOURCES = ["offsets", "offsets+chain", "offsets+content", "offsets+blocks"]
+SOURCES.append("offsets+chain+content+blocks")
+CONTENT = {"candidates": "offsets+content"}
+BLOCKS = {"candidates": "offsets+blocks", "k": 24, "block": 4, "block_region": 3}
 
 
-@dataclass(frozen=True)
-class Drawn:
-    """One model's sizes and settings."""
+def small(name="pointer", length=40, layers=2, seed=0, **mixer):
+    """Build a model in float64, with weights large enough that pointers differ."""
+    torch.manual_seed(seed)
+    sizes = {"symbols": SYMBOLS, "length": length, "layers": layers, "width": 16, "heads": 2}
+    model = registry.build(name, **sizes, mixer=mixer).double()
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            p.add_(torch.randn_like(p) * (0.3 if "table" in name or "bias" in name else 0.1))
+    return model
 
-    length: int
-    batch: int
-    layers: int
-    seed: int
-    name: str
-    mixer: dict[str, Any]
-    symbols: int = 5
 
-    def build(self, **changed):
-        """Build the model in float64, with weights large enough that pointers differ."""
-        torch.manual_seed(self.seed)
-        sizes = {"symbols": self.symbols, "length": self.length, "layers": self.layers}
-        settings = self.mixer | changed
-        model = registry.build(self.name, **sizes, width=16, heads=2, mixer=settings).double()
-        with torch.no_grad():
-            for name, p in model.named_parameters():
-                p.add_(torch.randn_like(p) * (0.3 if "table" in name or "bias" in name else 0.1))
-        return model
-
-    def tokens(self):
-        generator = torch.Generator().manual_seed(self.seed)
-        return torch.randint(self.symbols, (self.batch, self.length), generator=generator)
-
-    def of_distinct_tokens(self):
-        """Return a model small enough for loops, and sequences without a repeated symbol.
-
-        Positions of one symbol can have equal keys; which of two equal blocks is chosen is then a
-        matter of rounding, in which the ways of computing differ."""
-        length, batch = min(self.length, LONGEST_LOOPS), min(self.batch, 2)
-        small = replace(self, length=length, batch=batch, symbols=LONGEST_LOOPS)
-        generator = torch.Generator().manual_seed(self.seed)
-        rows = [torch.randperm(LONGEST_LOOPS, generator=generator)[:length] for _ in range(batch)]
-        return small, torch.stack(rows)
+def tokens(length, batch=2, seed=3):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(SYMBOLS, (batch, length), generator=generator)
 
 
 @st.composite
-def drawn(draw, dense=True):
-    """Draw N below, at and above the window, and K of one up to more than N."""
+def drawn(draw):
+    """Draw a model with a window below, at and above N, and K of one up to more than N."""
     mixer = {
         "pointer_heads": draw(st.sampled_from([1, 2, 4])),
         "score_width": draw(st.integers(1, 5)),
@@ -72,100 +45,53 @@ def drawn(draw, dense=True):
         "gate": draw(st.booleans()),
         "value": draw(st.booleans()),
     }
-    names = ["pointer-dense", "pointer", "pointer", "pointer"]
-    name = draw(st.sampled_from(names if dense else ["pointer"]))
-    if name == "pointer-dense":
-        mixer["hard"] = True
-    if name == "pointer":
-        alone = ["offsets", "offsets+chain", "offsets+content", "offsets+blocks"]
-        source = draw(st.sampled_from([*alone, ALL_SOURCES]))
-        chain_window, taps = draw(st.integers(1, 4)), draw(st.integers(1, 4))
-        rounds = draw(st.integers(1, 3))
-        content = rounds * taps * draw(st.integers(1, 2))
-        window, block = draw(st.integers(1, 12)), draw(st.integers(1, 6))
-        proposed = {"chain": chain_window + 1, "content": content, "blocks": block}
-        reserved = sum(count for word, count in proposed.items() if word in source)
-        mixer |= {
-            "candidates": source,
-            "chain_window": chain_window,
-            "content": content,
-            "content_rounds": rounds,
-            "content_bits": draw(st.integers(0, 3)),
-            "content_taps": taps,
-            "block": block,
-            "block_region": draw(st.integers(1, 4)),
-            "reach": draw(st.sampled_from([0, window, window + 3])),
-            "window": window,
-            "k": window + reserved + draw(st.integers(0, 12)),
-        }
-    sizes = {key: draw(st.integers(1, most)) for key, most in SIZES.items()}
-    return Drawn(**sizes, seed=draw(st.integers(0, 10**6)), name=name, mixer=mixer)
+    source = draw(st.sampled_from([*SOURCES, "dense"]))
+    if source == "dense":
+        return {"name": "pointer-dense", "hard": True, **mixer}
+    chain_window, taps = draw(st.integers(1, 4)), draw(st.integers(1, 4))
+    rounds = draw(st.integers(1, 3))
+    content = rounds * taps * draw(st.integers(1, 2))
+    window, block = draw(st.integers(1, 12)), draw(st.integers(1, 6))
+    proposed = {"chain": chain_window + 1, "content": content, "blocks": block}
+    reserved = sum(count for word, count in proposed.items() if word in source)
+    return mixer | {
+        "candidates": source,
+        "chain_window": chain_window,
+        "content": content,
+        "content_rounds": rounds,
+        "content_bits": draw(st.integers(0, 3)),
+        "content_taps": taps,
+        "block": block,
+        "block_region": draw(st.integers(1, 4)),
+        "reach": draw(st.sampled_from([0, window, window + 3])),
+        "window": window,
+        "k": window + reserved + draw(st.integers(0, 12)),
+    }
 
 
 @settings(max_examples=25, deadline=None)
-@given(drawn())
-def test_a_model_is_causal_by_row_hard_and_points_at_its_past(model_of):
+@given(
+    chosen=drawn(),
+    length=st.integers(1, 40),
+    batch=st.integers(1, 3),
+    layers=st.integers(1, 3),
+    seed=st.integers(0, 10**6),
+)
+def test_a_model_is_causal_by_row_hard_and_points_at_its_past(chosen, length, batch, layers, seed):
     """And alike alone and in any batch; training without noise is hard inference."""
-    model, tokens = model_of.build(noise=0.0), model_of.tokens()
-    logits = model.eval()(tokens)
-    shifted = (tokens[0] + 1) % model_of.symbols
-    cuts = range(1, model_of.length + 1)
-    changed = model(torch.stack([torch.cat([tokens[0, :cut], shifted[cut:]]) for cut in cuts]))
+    model = small(length=length, layers=layers, seed=seed, noise=0.0, **chosen)
+    x = tokens(length, batch, seed)
+    logits = model.eval()(x)
+    shifted, cuts = (x[0] + 1) % SYMBOLS, range(1, length + 1)
+    changed = model(torch.stack([torch.cat([x[0, :cut], shifted[cut:]]) for cut in cuts]))
     for cut in cuts:
         torch.testing.assert_close(changed[cut - 1, :cut], logits[0, :cut], atol=1e-12, rtol=0)
-    torch.testing.assert_close(model(tokens.flip(0)).flip(0), logits, atol=1e-12, rtol=0)
-    torch.testing.assert_close(model(tokens[:1]), logits[:1], atol=1e-12, rtol=0)
-    torch.testing.assert_close(model.train()(tokens), logits, atol=1e-12, rtol=0)
-    targets = pointer.trace(model, tokens).targets
-    heads = model_of.mixer["pointer_heads"]
-    assert targets.shape == (model_of.layers, model_of.batch, heads, model_of.length)
-    assert bool(((targets >= 0) & (targets <= torch.arange(model_of.length))).all())
-
-
-def naive(q, k, v, bias, positions, noise, **_):
-    """The loops with the signature of `select_listed`, drawing noise as the fast paths do."""
-    drawn_noise = gumbel(starts(q.shape[0] * q.shape[1]), q.shape[2], positions.shape[3])
-    drawn_noise = noise.scale * drawn_noise.view(positions.shape).to(q)
-    return select_naive(q, k, v, bias, positions, drawn_noise, noise.temperature)
-
-
-def naive_shared(q, k, v, bias, offsets, noise, **_):
-    """The loops with the signature of `pointer.select.select`."""
-    value, targets = naive(q, k, v, bias, offset_proposals(offsets, q.shape[0], q.shape[2]), noise)
-    hops = torch.arange(q.shape[2]) - targets
-    return value, (offsets[None, :, None, :] == hops.unsqueeze(-1)).long().argmax(-1)
-
-
-def trained_a_step(model, tokens):
-    torch.manual_seed(1)
-    logits = model.train()(tokens)
-    logits.square().sum().backward()
-    return logits, [p.grad for p in model.parameters()]
-
-
-@settings(max_examples=10, deadline=None)
-@given(drawn(dense=False))
-def test_the_whole_model_equals_the_one_made_of_loops(model_of):
-    model_of, tokens = model_of.of_distinct_tokens()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pointer.mixer.select", naive_shared)
-        patch.setattr("pointer.sources.select_listed", naive)
-        expected, oracles = trained_a_step(model_of.build(fused=False), tokens)
-    for fused in (True, False):
-        logits, gradients = trained_a_step(model_of.build(fused=fused), tokens)
-        torch.testing.assert_close(logits, expected, atol=1e-9, rtol=0)
-        for gradient, oracle in zip(gradients, oracles, strict=True):
-            assert (gradient is None) == (oracle is None)
-            if gradient is not None:  # the table's credit runs in float32
-                torch.testing.assert_close(gradient, oracle, atol=1e-7, rtol=1e-7)
-
-
-def small(name="pointer", length=40, **mixer):
-    return replace(Drawn(length, 2, 2, 0, name, mixer), symbols=7).build()
-
-
-def tokens(length, batch=2):
-    return torch.randint(7, (batch, length), generator=torch.Generator().manual_seed(3))
+    torch.testing.assert_close(model(x.flip(0)).flip(0), logits, atol=1e-12, rtol=0)
+    torch.testing.assert_close(model(x[:1]), logits[:1], atol=1e-12, rtol=0)
+    torch.testing.assert_close(model.train()(x), logits, atol=1e-12, rtol=0)
+    targets = pointer.trace(model, x).targets
+    assert targets.shape == (layers, batch, chosen["pointer_heads"], length)
+    assert bool(((targets >= 0) & (targets <= torch.arange(length))).all())
 
 
 @pytest.mark.parametrize(("pointer_heads", "value"), [(1, False), (2, True)])
@@ -308,6 +234,12 @@ def test_every_parameter_has_one_optimiser():
         ({"window": 65}, "window is 65; accepted: 1 to 64"),
         ({"credit": "ftt"}, "credit of pointer is 'ftt'; accepted: 'none', 'candidates' or 'fft'"),
         ({"candidates": "offsets+chian"}, "Did you mean 'chain'"),
+        ({**CONTENT, "window": 41}, "window is 41; accepted: 1 to 40"),
+        ({**CONTENT, "content_rounds": 25}, "content_rounds is 25; accepted: 1 to 24"),
+        ({**CONTENT, "content_rounds": 7}, "accepted: a multiple of content_rounds x content_taps"),
+        ({"candidates": "offsets+content+content"}, "any of chain, content, blocks"),
+        ({**BLOCKS, "window": 21}, "window is 21; accepted: 1 to 20"),
+        ({**BLOCKS, "window": 8, "block_region": 0}, "block_region is 0; accepted: 1 to 1024"),
         ({"candidates": "chain"}, "candidates is 'chain'; accepted: offsets, or offsets[+] and"),
         ({"candidates": "offsets+chain", "window": 60}, "window is 60; accepted: 1 to 59"),
         ({"noise": float("nan")}, "noise is nan; accepted: 0 to 10"),

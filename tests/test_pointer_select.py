@@ -241,7 +241,6 @@ def subject(**chosen):
 
 
 def stepped(layer, x, lower, seed):
-    """Output, pointers, and the gradients of the input and of every parameter."""
     torch.manual_seed(seed)
     out, pointed = layer(x, lower)
     generator = torch.Generator().manual_seed(seed)

@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 
 from pointer import trace
 from pointer.content import CHUNK, ContentCredit, nearest_members, propose, taylor_attention
-from pointer.errors import InputError
 from pointer.mixer import PointerMixer
 from pointer.settings import CandidateSettings
 from pointer.sources import ContentSource, choose_block
@@ -129,7 +128,6 @@ def test_of_keys_that_are_the_same_the_nearest_wins():
 
 
 def dense_attention(q, k, v):
-    """The formula of `taylor_attention` over all pairs."""
     t = q @ k.transpose(2, 3)
     weights = (1 + t + t.square() / 2).tril()
     return weights / weights.sum(-1, keepdim=True) @ v
@@ -196,19 +194,3 @@ def test_the_token_pointer_reaches_what_the_block_pointer_chose():
     tokens = torch.randint(7, (1, 90), generator=torch.Generator().manual_seed(1))
     targets = trace(model, tokens).targets[1, 0, 0]
     assert set((targets[60:] % 4).tolist()) == {2}
-
-
-@pytest.mark.parametrize(
-    ("chosen", "message"),
-    [
-        ({"window": 41}, "window is 41; accepted: 1 to 40"),
-        ({"content_rounds": 25}, "content_rounds is 25; accepted: 1 to 24"),
-        ({"content_rounds": 7}, "accepted: a multiple of content_rounds x content_taps, 21"),
-        ({"candidates": "offsets+content+content"}, "any of chain, content, blocks"),
-        ({**BLOCKS, "window": 21}, "window is 21; accepted: 1 to 20"),
-        ({**BLOCKS, "block_region": 0}, "block_region is 0; accepted: 1 to 1024"),
-    ],
-)
-def test_bad_settings_are_named_errors(chosen, message):
-    with pytest.raises(InputError, match=message):
-        CandidateSettings(**CONTENT | chosen)

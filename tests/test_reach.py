@@ -39,7 +39,6 @@ def freeze(model, targets):
 
 
 def read_positions(model, tokens, position):
-    """Return the positions whose embedding has a gradient from the output at `position`."""
     embedded = model.embedding(tokens).detach().requires_grad_()
     x, carry = embedded, None
     if model.position_table is not None:

@@ -54,7 +54,6 @@ def written(made, folder):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A folder with the pages of `rows`."""
     folder = tmp_path_factory.mktemp("pages")
     written(rows(), folder)
     return folder

@@ -46,7 +46,7 @@ def measured(tmp_path, body, **settings):
     cell = Cell.of("copy", "chance", **{"memory_limit_bytes": 2**30, **settings})
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(child, "WORKER", (sys.executable, str(script)))
-        (row,) = run.run([cell], folder)
+        (row,), _ = run.run([cell], folder)
     return write_row(tmp_path / "row.json", row)
 
 
@@ -113,7 +113,7 @@ def test_rows_that_a_killed_child_had_finished_are_kept(tmp_path, monkeypatch):
     (tmp_path / "worker.py").write_text(BEFORE + body)
     cells = [Cell.of("copy", "chance", seed=seed) for seed in (0, 1)]
     monkeypatch.setattr(child, "WORKER", (sys.executable, str(tmp_path / "worker.py")))
-    first, second = run.run(cells, tmp_path)
+    (first, second), _ = run.run(cells, tmp_path)
     assert (first["status"], first["steps"], first["seed"]) == ("ok", 1, 0)
     assert (second["status"], second["seed"]) == ("error", 1)
     assert second["reason"] == "ended with exit code 3"
@@ -254,7 +254,7 @@ def test_a_checkpoint_outlives_a_killed_process_but_not_its_sources(tmp_path, mo
 def test_a_model_that_fails_its_contract_gets_no_number_whatever_is_there(tmp_path, monkeypatch):
     made = {**provenance.identity(CELL), **TIMES, "status": "ok"}
     made |= {"accuracy": 1.0, "n_evaluated": 10}
-    monkeypatch.setattr(run, "run", lambda *_: [run.rows.complete(made)])
+    monkeypatch.setattr(run, "run", lambda *_: ([run.rows.complete(made)], None))
     rows = []
     for status, checks in (("ok", []), ("error", [("causal", False, "leaks")])):
         verdict = contracts.Verdict("chance", {}, "", status, checks)

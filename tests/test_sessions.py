@@ -20,7 +20,6 @@ CELLS = [Cell.of("efficiency", name, length=64) for name in ("pointer", "identit
 
 
 def sessions(**changes):
-    """The members of each session by its file."""
 
     def name(cell):
         return cell.model.partition("=")[0] + " twin" * cell.twin

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import networkx
@@ -48,7 +49,6 @@ def test_a_tool_finds_no_fault(command):
 
 
 def sources(*folders):
-    """Yield the names and texts of Python files."""
     for path in sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py")):
         yield str(path.relative_to(ROOT)), path.read_text(encoding="utf-8")
 
@@ -102,37 +102,25 @@ LONGEST_FILE = 450
 FULLEST_FOLDER = 30
 
 
-def python_files():
-    files = {}
-    for name, _ in sources(*PACKAGES):
-        module = name.removesuffix(".py").replace("/", ".").removesuffix(".__init__")
-        files[module] = ROOT / name
-    return files
-
-
-def import_graph():
-    files, graph = python_files(), networkx.DiGraph()
-    graph.add_nodes_from(files)
-    for module, path in files.items():
-        for name in imports(path.read_text(encoding="utf-8")):
+@pytest.fixture(scope="module")
+def graph():
+    modules, graph = {}, networkx.DiGraph()
+    for path, text in sources(*PACKAGES):
+        name = path.removesuffix(".py").replace("/", ".").removesuffix(".__init__")
+        modules[name] = text
+    for module, text in modules.items():
+        for name in imports(text):
             # `from a import b` imports the module a.b if there is one, else the module a.
-            imported = name if name in files else name.rpartition(".")[0]
-            if imported in files and imported != module:
+            imported = name if name in modules else name.rpartition(".")[0]
+            if imported in modules and imported != module:
                 graph.add_edge(module, imported)
     return graph
 
 
-def room(module):
-    """Return the floor of a module, or None for the entry point above all floors."""
-    for floor, name in enumerate(ROOMS):
-        if module == name or module.startswith(f"{name}."):
-            return floor
-    return None
-
-
-@pytest.fixture(scope="module")
-def graph():
-    return import_graph()
+def floor(module):
+    """Return the floor of a module; the entry point is above all floors."""
+    above = [n for n, room in enumerate(ROOMS) if f"{module}.".startswith(f"{room}.")]
+    return above[0] if above else len(ROOMS)
 
 
 def test_no_modules_import_each_other_in_a_circle(graph):
@@ -142,21 +130,13 @@ def test_no_modules_import_each_other_in_a_circle(graph):
 
 
 def test_no_import_goes_up(graph):
-    upward = []
-    for importer, imported in graph.edges:
-        floor, target = room(importer), room(imported)
-        if floor is not None and (target is None or target > floor):
-            upward.append(f"{importer} imports {imported}")
+    upward = [(one, other) for one, other in graph.edges if floor(other) > floor(one)]
     assert upward == []
 
 
-def test_no_file_is_too_long_to_read():
+def test_no_file_is_too_long_to_read_and_no_folder_too_full_to_survey():
     files = sources(*PACKAGES, "tests", "benchmarks")
     lines = {path: len(text.splitlines()) for path, text in files}
     assert {path: count for path, count in lines.items() if count > LONGEST_FILE} == {}
-
-
-def test_no_folder_is_too_full_to_survey():
-    folders = {path.parent for path in python_files().values()}
-    full = {str(folder.relative_to(ROOT)): len(list(folder.glob("*.py"))) for folder in folders}
-    assert {folder: count for folder, count in full.items() if count > FULLEST_FOLDER} == {}
+    folders = Counter(Path(path).parent for path, _ in sources(*PACKAGES))
+    assert {folder: count for folder, count in folders.items() if count > FULLEST_FOLDER} == {}

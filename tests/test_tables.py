@@ -4,6 +4,8 @@ import html
 import io
 import itertools
 import re
+import shutil
+import subprocess
 
 import pandas as pd
 import pytest
@@ -24,8 +26,18 @@ from synthetic import (
     traced,
 )
 
-from workflow.report import estimates, intervals, models, paper, render, tables
+from workflow.report import (
+    claims,
+    estimates,
+    intervals,
+    models,
+    paper,
+    render,
+    tables,
+    verdicts,
+)
 from workflow.report.layout import significant
+from workflow.report.page import build
 
 SHORT = "Intel Xeon Processor @ 2.10GHz, 2 cores"  # SERVER in a table
 
@@ -190,17 +202,13 @@ def test_numbers_have_three_significant_digits(value, text):
 
 
 @pytest.fixture(scope="module")
-def written(tmp_path_factory):
+def written(tmp_path_factory, grid):
+    """A folder with every table of the grid and its verdicts, of smoke size."""
+    rows, numbers = grid
     out = tmp_path_factory.mktemp("tables")
-    made = table_of(synthetic.grid())
-    tables.write(estimates.build(made), out, "smoke")
+    tables.write(numbers, out, "smoke")
+    render.write(claims.table(synthetic.judged(numbers, rows)), out)
     return out
-
-
-def test_all_tables_are_written_in_all_formats(written):
-    formats = ("csv", "md", "tex", "html")
-    wanted = {f"{name}.{kind}" for name in tables.NAMES for kind in formats}
-    assert {path.name for path in written.iterdir()} == wanted
 
 
 def test_html_keeps_hostile_text_as_text(written):
@@ -296,3 +304,72 @@ def test_copy_accuracies_are_multiples_of_one_in_800():
     cells = paper.published("copy_accuracy").dropna(subset="distance")
     assert len(cells) == 8
     assert all(abs(value * 8 - round(value * 8)) < 0.05 for value in cells["value"])
+
+
+DOCUMENT = r"""\documentclass{article}
+\usepackage[T1]{fontenc}\usepackage[utf8]{inputenc}\usepackage{array,booktabs,longtable,lscape}
+\begin{document}%s\end{document}"""
+
+
+def test_every_table_fits_a_page_of_latex(written):
+    if not shutil.which("pdflatex"):
+        pytest.skip("no pdflatex here (Debian: texlive-latex-recommended)")
+    inputs = "".join(rf"\input{{{path.name}}}" for path in sorted(written.glob("*.tex")))
+    (written / "all.tex").write_text(DOCUMENT % inputs, encoding="utf-8")
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "all.tex"]
+    for _ in range(2):  # longtable knows its widths the second time
+        done = subprocess.run(command, cwd=written, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert re.findall(r"Overfull \\hbox \(([\d.]+)pt", done.stdout) == []
+
+
+def test_columns_of_latex_are_no_wider_than_a_page(written):
+    for path in written.glob("*.tex"):
+        text = path.read_text(encoding="utf-8")
+        widths = [float(width) for width in re.findall(r"p\{([\d.]+)pt\}", text)]
+        room = render.HEIGHT if "landscape}" in text else render.WIDTH
+        assert sum(widths) + 6 * len(widths) <= room + 1, path.name
+    assert "landscape" in (written / "claims.tex").read_text(encoding="utf-8")
+
+
+def test_the_answer_is_at_most_twelve_lines_with_what_is_next(written):
+    lines = verdicts.text(written / "claims.csv").splitlines()
+    assert len(lines) <= 12
+    assert lines[0].startswith("Does Pointer work? ")
+    assert re.search(r"Next, for \d+ open verdicts: snakemake --cores 4 \w+, about ", lines[-1])
+
+
+def test_the_page_says_how_many_of_the_planned_rows_are_there():
+    rows = table_of([timed("pointer", 512, 9.0), failed("oom", "too large")])
+    words = build.state(estimates.build(rows), rows, 500)
+    assert words.startswith("1 of 500 rows have their numbers; the machine was quiet; ")
+
+
+def test_the_reference_stands_beside_ones_own_where_the_paper_has_figures():
+    here = estimates.build(table_of([timed("pointer", 2048, 100.0, machine="mine")]))
+    reference = estimates.of_reference()
+    places = set(reference["machine"]) - {"reference"}
+    assert places
+    assert all(place.startswith("reference: ") for place in places)
+    table = tables.make("throughput", here, {"phase": "training"}, reference)
+    (place,) = places
+    assert cell(table, 2048, machine="mine") == "40,960"
+    assert float(cell(table, 2048, machine=place, model="pointer").replace(",", "")) > 0
+    assert cell(table, 2048, machine="paper", model="transformer") == "11,549"
+    assert set(table.data["machine"]) == {"mine"}  # its numbers are not one's own
+    copied = tables.make("copy_accuracy", here, {"quantity": "accuracy"}, reference).wide
+    machines = copied.loc[copied["model"].eq("transformer"), "machine"]
+    assert machines.isin(["reference", "paper"]).all()
+    assert tables.make("memory", here, None, reference).data["machine"].isin(["mine"]).all()
+
+
+def test_a_table_has_a_line_a_model():
+    rows = [
+        *(timed(m, 512, t) for m, t in (("pointer", 50.0), ("transformer", 100.0))),
+        copied("pointer", 512, 0.99),
+        copied("pointer", 512, 0.5, tokens_budget=10),
+    ]
+    wide = make("models", rows).wide.set_index("model")
+    line = wide.loc["Pointer, linear (this suite)"]
+    assert line[["copy D=512", "speed N=512"]].tolist() == ["99.0", "2.00"]
+    assert not wide.index.duplicated().any()

@@ -1,14 +1,14 @@
 """Do the tables of the further tasks say what the rows say, task by task and size by size?"""
 
 import pytest
-from synthetic import ablated, cell, copied, make, row, variants, wilson
+from synthetic import ablated, cell, copied, make, row, variants
 
+from workflow.bench.measure.statistics import wilson
 from workflow.report import intervals
 
 
 def learned(task, model, accuracy, **values):
-    """A row of a task: 1000 symbols scored."""
-    low, high = wilson(accuracy, 1000)
+    low, high = wilson(1000 * accuracy, 1000)
     known = {"experiment": task, "task": task, "model": model, "tokens_budget": 300_000}
     known |= {"accuracy": accuracy, "accuracy_low": low, "accuracy_high": high}
     known |= {"n_evaluated": 1000, "chance": 1 / 128}

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -58,7 +57,7 @@ def test_a_cell_is_known_by_its_text_and_finds_it_from_where_the_user_stands(tmp
         Path(name).write_bytes(content * 1000)
     names = ("here", "copied", "edited")
     here, copied, edited = (Cell.of("bytes", "chance", data=name) for name in names)
-    assert here.flat()["data"] == str(tmp_path / "here")
+    assert here.task.data == str(tmp_path / "here")
     assert here.key() == copied.key() != edited.key()
     assert edited.key(corpus("here").data_hash) == here.key()  # as a row says
 
@@ -94,11 +93,6 @@ def test_symbols_are_uniform():
     assert float(((counts - 5000) ** 2 / 5000).sum()) < 43.8
 
 
-def test_another_seed_gives_other_batches():
-    other = copying(Seeds.of(1))
-    assert not torch.equal(TASK.training_batch(0)[0], other.training_batch(0)[0])
-
-
 def test_seeds_of_data_initialisation_and_order_are_apart():
     drawn = []
     for seed in map(Seeds.of, range(200)):
@@ -113,10 +107,3 @@ def test_the_order_seed_permutes_the_data_seeds_batches():
         taken.append([tuple(one.training_batch(i)[0][0].tolist()) for i in range(1024)])
     assert taken[0] != taken[1]
     assert sorted(taken[0]) == sorted(taken[1])
-
-
-def test_a_budget_is_never_exceeded_and_must_hold_a_step():
-    assert TASK.tokens_a_step == 72
-    assert [TASK.steps(budget) for budget in (72, 143, 144)] == [1, 1, 2]
-    with pytest.raises(InputError, match=r"tokens is 71; accepted: at least 72, one step"):
-        TASK.steps(71)

@@ -164,10 +164,10 @@ def test_the_interval_over_sessions_covers_the_ratio_as_often_as_it_says():
     truth, covered, narrow, trials = math.log(2.2), 0, 0, 4000
     for _ in range(trials):
         sessions = rng.normal(truth, 0.04, size=(3, 1)) + rng.normal(0, 0.08, size=(3, 8))
-        over = intervals.ratio(np.exp(sessions.mean(axis=1)).tolist())
-        covered += over.low <= 2.2 <= over.high
-        rounds = intervals.ratio(np.exp(sessions.flatten()).tolist())
-        narrow += rounds.low <= 2.2 <= rounds.high
+        _, low, high = statistics.ratio(sessions.mean(axis=1).tolist(), intervals.LEVEL)
+        covered += low <= 2.2 <= high
+        _, low, high = statistics.ratio(sessions.flatten().tolist(), intervals.LEVEL)
+        narrow += low <= 2.2 <= high
     assert covered / trials == pytest.approx(0.975, abs=0.012)
     assert narrow / trials < 0.9, "rounds of one process are not independent"
 

@@ -110,7 +110,6 @@ def put(path, row):
 
 
 def lines_of(path):
-    """The lines of a session's row, by what they call it."""
     file = path.parent.with_suffix(".jsonl")
     lines = file.read_text().splitlines() if file.is_file() else []
     return {json.loads(line)["file"]: line for line in lines}
@@ -334,14 +333,11 @@ def test_a_row_of_the_pipeline_is_removed_and_made_again(results, capsys):
     [
         (["nowhere"], "a file or a folder that exists"),
         (["."], "row files, or folders of them"),
-        ([".", "--manifest", "nowhere.txt"], "one row path a line"),
         ([], "PATH"),
     ],
 )
 def test_bad_input_is_exit_code_2(tmp_path, argv, words, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    if "--manifest" in argv:
-        write_row(tmp_path / "row.json", measured(cells()[0], 0))
     assert cli.main(["verify", *argv]) == 2
     assert words in capsys.readouterr().err
 

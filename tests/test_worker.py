@@ -137,12 +137,13 @@ def test_a_terminal_gets_one_updating_line(monkeypatch):
     screen = io.StringIO()
     screen.isatty = lambda: True
     progress = Progress(PROGRESS, screen)
-    assert progress.line(0.25, 30.0) == "copy pointer d512-s0   25%  90 s left"
+    progress.start -= 30
     progress(0.25, loss=2.5)
+    assert screen.getvalue() == "\r\x1b[Kcopy pointer d512-s0   25%  loss 2.5  90 s left"
     progress(0.5, accuracy=0.75)
     progress.close()
     assert "\n" not in screen.getvalue()
-    assert "copy pointer d512-s0   50%  loss 2.5  accuracy 0.75  0 s left" in screen.getvalue()
+    assert "copy pointer d512-s0   50%  loss 2.5  accuracy 0.75  30 s left" in screen.getvalue()
     assert screen.getvalue().endswith("\r\x1b[K")
 
 

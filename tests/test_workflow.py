@@ -14,6 +14,7 @@ import pipelines
 import pytest
 
 from workflow.bench import config, sources
+from workflow.bench.grid import PARTS, REPORT, Grid
 from workflow.bench.rows import read_row
 from workflow.report import figures, tables
 
@@ -37,7 +38,6 @@ RULES = sources.ROOT / "workflow" / "rules"
 
 @pytest.fixture
 def tiny(tmp_path):
-    """Return `all` of a tier of four files of rows."""
     (tmp_path / "tiny.yaml").write_text(TINY)
     return ["all", "--configfile", str(tmp_path / "tiny.yaml")]
 
@@ -110,7 +110,7 @@ def test_a_rule_of_one_baseline_makes_its_rows_and_no_others(tmp_path, tiny, mon
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
     chosen = {"experiments": {"copy": {"models": ["chance", "my_mixer"]}}}
     own = tmp_path / "own.yaml"
-    own.write_text(json.dumps({"models": {"my_mixer": "planted:Honest"}, **chosen}))
+    own.write_text(json.dumps({"own_models": {"my_mixer": "planted:Honest"}, **chosen}))
     _, output = pipelines.snakemake(tmp_path, *tiny, str(own), "--dry-run", "--quiet", "host")
     wanted = {"run_shared": 3, "run_my_mixer": 6, "run_exclusive": 1}
     assert pipelines.planned(output) == wanted, output
@@ -193,3 +193,35 @@ def test_a_hostile_machine_and_folder_end_in_a_row(planted):
     (path,) = (planted / "results" / "runs").glob("*/*/*.json")
     row = read_row(path)
     assert (row["status"], row["machine"]) == ("ok", MACHINE)
+
+
+def test_no_part_of_the_report_reads_a_file_that_would_not_remake_it():
+    owner = {file: part for part, names in PARTS.items() for n in names for file in REPORT.glob(n)}
+    follows = {"page": {"tables", "figures", "claims"}, "none": set(PARTS)}
+    for file in REPORT.rglob("*.py"):
+        text, part = file.read_text(encoding="utf-8"), owner.get(file, "shared")
+        for read, other in owner.items():
+            module = ".".join(read.relative_to(sources.ROOT).with_suffix("").parts)
+            named = module in text or re.search(
+                rf"from {module.rpartition('.')[0]} import [^)]*?\b{read.stem}\b", text
+            )
+            allowed = {part, "estimates"} | follows.get(part, set())
+            if named and read.suffix == ".py" and file.name != "__main__.py":
+                assert other in allowed, f"{file.name} of {part} reads {read.name} of {other}"
+
+
+def test_a_change_remakes_one_part_of_the_report(monkeypatch):
+    grid = Grid({})
+    for part, names in PARTS.items():
+        assert all(list(REPORT.glob(name)) for name in names), part
+    before = {part: grid.report_code(part) for part in PARTS}
+    read, changed = Path.read_bytes, set()
+
+    def edited(path):
+        return b"edited" if path.name in changed else read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", edited)
+    for name, parts in (("figures.py", {"figures"}), ("layout.py", set(PARTS))):
+        changed = {name}
+        after = {part: grid.report_code(part) for part in PARTS}
+        assert {part for part in PARTS if after[part] != before[part]} == parts

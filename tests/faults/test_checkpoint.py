@@ -83,7 +83,6 @@ class Small(nn.Module):
 
 
 def state(folder, steps=0):
-    """The state of a training of Small after some steps."""
     small = Small()
     small.calls = steps
     history = training.History(steps=steps, losses=[(n, 1.0) for n in range(steps)])

@@ -25,13 +25,12 @@ QUICK = "import sys; open(sys.argv[2], 'w').write('{\"steps\": 1}')"
 
 
 def measured(tmp_path, script="", **changes):
-    """Return the row of a cell, made by the real worker, or by a script in its place."""
     folder = tmp_path / "files"
     folder.mkdir()
     with pytest.MonkeyPatch.context() as patch:
         if script:
             patch.setattr(child, "WORKER", (sys.executable, "-c", script))
-        (row,) = run.run([Cell.of(**CELL | changes)], folder)
+        (row,), _ = run.run([Cell.of(**CELL | changes)], folder)
     return row
 
 
@@ -67,7 +66,6 @@ def test_a_divergence_is_a_row_with_its_step(tmp_path, monkeypatch):
 
 @pytest.fixture
 def disk(tmp_path):
-    """Mount a file system of DISK_BYTES."""
     folder = tmp_path / "disk"
     folder.mkdir()
     options = ["-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(folder)]
@@ -97,7 +95,8 @@ def test_a_full_disk_stops_with_a_line_and_loses_nothing(disk, monkeypatch, caps
         if next(fills):
             fill(disk)
         known = {**provenance.identity(cells[0]), **outcomes.Clock().times()}
-        return [complete({**known, "status": "ok", "files": {"weights": "weights.safetensors"}})]
+        files = {"files": {"weights": "weights.safetensors"}}
+        return [complete({**known, "status": "ok", **files})], None
 
     def bench(seed):
         argv = ["run", "--experiment", "copy", "--model", "chance", "--seed", str(seed)]

@@ -2,11 +2,6 @@
 
 import sys
 
-try:
-    from workflow.bench.cli import main
-except ModuleNotFoundError as error:
-    lacking = f"this Python lacks the package {error.name!r}; constraints.txt has its version"
-    print(f"pointer-bench: {lacking}", file=sys.stderr)
-    sys.exit(2)
+from workflow.bench.cli import main
 
 sys.exit(main())

@@ -26,7 +26,7 @@ from workflow.bench.validation import Closed, Flag, Number, Settings, Text, Whol
 
 Device = Literal["cpu", "cuda", "mps"]
 Dtype = Literal["float32", "bfloat16"]
-Convolution = Literal["source", "on", "off"]
+Schedule = Literal["cosine", "constant"]
 # Groups of settings that only some experiments' keys hold; those of a limit are in none.
 TRAINING = ("task", "tokens", "lr", "stop_accuracy", "evaluate_symbols", "schedule")
 TIMING = ("session", "twin", "session_seconds")
@@ -40,7 +40,8 @@ DEFAULT_LENGTH = 2048  # the paper's longest
 STEP_TOKENS = Task.step_tokens
 LONGEST_LABEL = 80  # characters of a variant in a path
 CGROUP, CGROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
-CFS = ("cpu.cfs_quota_us", "cpu.cfs_period_us")  # microseconds that a group may use of a period
+# Files of the microseconds that a group may use of a period: one in version 2, two in version 1.
+QUOTAS = ("cpu.max", "cpu.cfs_quota_us", "cpu.cfs_period_us")
 
 
 def _setting(default: Any, description: str, **bounds: Any) -> Any:
@@ -83,83 +84,48 @@ def _word(value: Any) -> Any:
     return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
 
 
-def _vocabulary(symbols: int) -> int:
-    if symbols == 1:
-        raise _refused("symbols", 1, f"0, or a whole number from 2 to {2**20:,}")
-    return symbols
+ExperimentName = Annotated[str, AfterValidator(lambda name: experiments.info(name).name)]
+ModelName = Annotated[str, AfterValidator(_known_model)]
+Convolution = Annotated[Literal["source", "on", "off"], BeforeValidator(_word)]
 
 
 class Cell(Closed):
     """One row's settings. Tokens count inputs (batch x N a step)."""
 
-    experiment: Annotated[str, AfterValidator(lambda name: experiments.info(name).name)] = Field(
-        description="what is measured"
-    )
-    model: Annotated[str, AfterValidator(_known_model)] = Field(
-        description="a name that `pointer-bench list` prints, or NAME=package.module:Class"
-    )
+    experiment: ExperimentName = Field(description="what is measured")
+    model: ModelName = Field(description="of `pointer-bench list`, or NAME=package.module:Class")
     device: Device = _setting("cpu", "where it runs")
     dtype: Dtype = _setting("float32", "float32, or bfloat16 by autocast")
-    threads: Whole = _setting(
-        0, "CPU threads, never more than the process may use; 0: all it may use", ge=0, le=4096
-    )
-    length: Whole = _setting(
-        0, f"sequence length N; 0: the task's own, else {DEFAULT_LENGTH}", ge=0, le=LONGEST
-    )
+    threads: Whole = _setting(0, "CPU threads, at most; 0: all that it may use", ge=0, le=4096)
+    length: Whole = _setting(0, "sequence length N; 0: the task's own, else 2048", ge=0, le=LONGEST)
     task: AnyTask | None = _setting(None, "what the model learns, with its parameters")
-    batch: Whole = _setting(
-        0, "sequences a step; 0: 4096 // N or fewer, as the task says, at least 1", ge=0, le=65536
-    )
-    tokens: Whole = _setting(
-        100_000, "training budget in tokens, never exceeded; 0: untrained", ge=0, le=10**12
-    )
-    lr: Number = _setting(
-        rates.DEFAULT, "AdamW's learning rate; in training as the search chose it", ge=0.0, le=10.0
-    )
-    symbols: Annotated[Whole, AfterValidator(_vocabulary)] = _setting(
-        0, "vocabulary V, at least 2; 0: the task's own; a task may fix it", ge=0, le=2**20
-    )
+    batch: Whole = _setting(0, "sequences a step; 0: the task's tokens // N", ge=0, le=65536)
+    tokens: Whole = _setting(100_000, "training budget in tokens; 0: untrained", ge=0, le=10**12)
+    lr: Number = _setting(rates.DEFAULT, "AdamW's learning rate; else as searched", ge=0.0, le=10.0)
+    symbols: Whole = _setting(0, "vocabulary V, 2 or more; 0: the task's own", ge=0, le=2**20)
     seed: Whole = _setting(0, "seed of data, initialisation and order", ge=0, le=2**31 - 1)
     repeat: Whole = _setting(0, "which repetition of the same measurement", ge=0, le=10**6)
-    session: Text = _setting(
-        PAPER, "the timing session: paper, or the model whose references it times", pattern=SESSION
-    )
+    session: Text = _setting(PAPER, "timing session: paper, or a model's own", pattern=SESSION)
     twin: Flag = _setting(False, "a second instance of the first model of its session")
-    session_seconds: Number = _setting(
-        30.0, "seconds of a timing session, four rounds at least", ge=0.0, le=86400.0
-    )
-    stop_accuracy: Number = _setting(
-        0.0, "training stops at this hard-inference accuracy; 0: never", ge=0.0, le=1.0
-    )
-    evaluate_symbols: Whole = _setting(
-        0, "fresh symbols scored at the end, at least; 0: the task's own number", ge=0, le=10**9
-    )
+    session_seconds: Number = _setting(30.0, "seconds of a timing session", ge=0.0, le=86400.0)
+    stop_accuracy: Number = _setting(0.0, "accuracy that ends training; 0: none", ge=0.0, le=1.0)
+    evaluate_symbols: Whole = _setting(0, "fresh symbols scored; 0: the task's", ge=0, le=10**9)
     trunk: Trunk = _setting(Trunk(), "the trunk's sizes")
-    init: Literal["fan-in"] = _setting(
-        "fan-in", "initialisation of the mixers' projections of their input: std 1/sqrt(fan-in)"
-    )
-    schedule: Literal["cosine", "constant"] = _setting(
-        "cosine", "learning rate over training, after a warm-up; cosine: down to a tenth"
-    )
-    short_convolution: Annotated[Convolution, BeforeValidator(_word)] = _setting(
-        "source", "4-tap convolution, its own or on the mixer's input: on, off, or as its source"
-    )
-    timeout_s: Whole = _setting(
-        1800, "seconds it may run, waiting and contract check left out; 0: no limit", ge=0, le=10**8
-    )
-    memory_limit_bytes: Whole = _setting(
-        0, "most bytes it may allocate; 0: the machine's RAM (on cpu)", ge=0, le=2**60
-    )
-    machine: Text = _setting(
-        "", "the machine's label in every row; empty: its CPU or GPU name and core count"
-    )
+    init: Literal["fan-in"] = _setting("fan-in", "of the mixers' inputs: std 1/sqrt(fan-in)")
+    schedule: Schedule = _setting("cosine", "of the learning rate; cosine: down to a tenth")
+    short_convolution: Convolution = _setting("source", "4 taps: on, off, or as its source has it")
+    timeout_s: Whole = _setting(1800, "seconds that it may run; 0: no limit", ge=0, le=10**8)
+    memory_limit_bytes: Whole = _setting(0, "bytes at most; 0: the RAM (on cpu)", ge=0, le=2**60)
+    machine: Text = _setting("", "the machine's label in rows; empty: its name and cores")
     mixer: Settings = _setting({}, "settings of the mixer's constructor")
 
     @classmethod
     def of(cls, experiment: Any, model: Any, **settings: Any) -> Cell:
-        """Return the cell of flat settings; `task` is a name. Raise InputError for the first value
-        that is refused, and for a parameter of another task."""
-        name = settings.pop("task", None) or experiments.info(experiment).task
+        """Return the cell of flat settings; `task` is a name, and the experiment's own if left out.
+        The learning rate is the one that the search chose, unless it is given. Raise InputError for
+        the first value that is refused, and for a parameter of another task."""
+        entry = experiments.info(experiment)
+        name = settings.pop("task", None) or entry.task
         own = tasks.info(name).model_fields if name else {}
         values: dict[str, Any] = {"experiment": experiment, "model": model}
         task, trunk = {"name": name}, dict[str, Any]()
@@ -168,7 +134,7 @@ class Cell(Closed):
                 task[key] = os.path.abspath(value)  # from where the user stands
             elif key in own:
                 task[key] = value
-            elif key in Trunk.model_fields and not isinstance(value, Trunk):
+            elif key in Trunk.model_fields:
                 trunk[key] = value
             elif key in tasks.parameters():
                 takes = ", ".join(t for t in tasks.TASKS if key in tasks.info(t).model_fields)
@@ -180,24 +146,12 @@ class Cell(Closed):
             values["task"] = task
         if trunk:
             values["trunk"] = trunk
-        return from_dict(values)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _own_task_and_rate(cls, values: Any) -> Any:
-        """Fill in the experiment's own task, and the learning rate that the search chose."""
-        entry = experiments.EXPERIMENTS.get(str(values.get("experiment")))
-        if entry is None or not entry.trains:
-            return values
-        values = {**values, "task": values.get("task") or {"name": entry.task}}
-        if "lr" in values:
-            return values
-        task = values["task"]  # not yet validated
-        name = task.get("name") if isinstance(task, dict) else getattr(task, "name", None)
-        trunk = Trunk.model_validate(values.get("trunk", {}))
-        model = str(values.get("model")).partition("=")[0]
-        ending = registry.CONVOLUTIONS.get(_word(values.get("short_convolution")), "")
-        return {**values, "lr": rates.chosen(str(name), str(trunk), model, ending)}
+        cell = from_dict(values)
+        if not entry.trains or "lr" in settings:
+            return cell
+        ending = registry.CONVOLUTIONS[cell.short_convolution]
+        rate = rates.chosen(name, str(cell.trunk), registry.info(cell.model).name, ending)
+        return cell.model_copy(update={"lr": rate})
 
     @model_validator(mode="after")
     def _fits(self) -> Cell:
@@ -206,6 +160,8 @@ class Cell(Closed):
         if self.task_name != entry.task and not (entry.any_task and self.task_name):
             raise _refused("task", self.task_name, f"{entry.task or 'none'} in {self.experiment}")
         full = self.resolved()
+        if self.symbols == 1:
+            raise _refused("symbols", 1, f"0, or a whole number from 2 to {2**20:,}")
         if self.short_convolution != "source" and not registry.info(self.model).trained:
             accepted = f"source: {self.model} has no mixer"
             raise _refused("short_convolution", self.short_convolution, accepted)
@@ -268,22 +224,18 @@ class Cell(Closed):
         """Return every field, for JSON."""
         return self.model_dump(mode="json")
 
-    def flat(self) -> dict[str, Any]:
-        """Return the settings as options say them, those of the task and the trunk among them."""
-        values = self.model_dump(exclude={"task", "trunk", "mixer", "twin"})
-        values |= self.trunk.model_dump()
-        if self.task is not None:
-            values |= self.task.model_dump(exclude={"name"})
-        if experiments.info(self.experiment).any_task:
-            values["task"] = self.task_name
-        return values
-
     def argv(self) -> list[str]:
         """Return the options of `pointer-bench run` that make this cell: what differs from the
         defaults, and the learning rate where the search may choose another."""
-        argv: list[str] = []
         entry = experiments.info(self.experiment)
-        for key, value in self.flat().items():
+        flat = self.model_dump(exclude={"task", "trunk", "mixer", "twin"})
+        flat |= self.trunk.model_dump()
+        if self.task is not None:
+            flat |= self.task.model_dump(exclude={"name"})
+        if entry.any_task:
+            flat["task"] = self.task_name
+        argv: list[str] = []
+        for key, value in flat.items():
             own = entry.task if key == "task" else OPTIONS[key].default
             if value != own or (key == "lr" and entry.trains):
                 text = str(value)  # one that starts with a dash would be read as an option
@@ -294,8 +246,8 @@ class Cell(Closed):
 
     def key(self, data_hash: str | None = None) -> str:
         """Return 16 hexadecimal digits over the settings that matter to this experiment's row,
-        sizes filled in; a time limit does not matter. A text counts by what its file holds, or by
-        the `data_hash` of a row; raise InputError for a file that cannot be read."""
+        sizes filled in. A text counts by what its file holds, or by the `data_hash` of a row; raise
+        InputError for a file that cannot be read."""
         entry = experiments.info(self.experiment)
         ignored = {*LIMITS}
         if not entry.trains:
@@ -317,7 +269,8 @@ class Cell(Closed):
         if self.axis != "length" and self.length:
             parts.append(f"n{self.length}")
         parts += [value for value in (self.device, self.dtype) if value not in ("cpu", "float32")]
-        parts += self._variant()
+        variant = self._variant()
+        parts += [variant] if variant else []
         parts += ["twin"] if self.twin else []
         if self.seed or not self.timing:
             parts.append(f"s{self.seed}")
@@ -325,15 +278,14 @@ class Cell(Closed):
             parts.append(f"r{self.repeat}")
         return "-".join(parts)
 
-    def _variant(self) -> list[str]:
+    def _variant(self) -> str:
         """Return what differs from the model's and the trunk's own settings, fit for a path."""
         words = [f"{key}={json.dumps(value)}" for key, value in sorted(self.mixer.items())]
         if self.short_convolution != "source":
             words.append(f"convolution={self.short_convolution}")
         if self.trunk != Trunk():
             words.append(f"trunk={self.trunk}")
-        text = re.sub(r"[^A-Za-z0-9_=+,.]+", "", ",".join(words))
-        return [text[:LONGEST_LABEL]] if text else []
+        return re.sub(r"[^A-Za-z0-9_=+,.]+", "", ",".join(words))[:LONGEST_LABEL]
 
     @property
     def path(self) -> str:
@@ -383,14 +335,12 @@ def _quota(group: Path, groups: Path) -> float:
     allowed = math.inf
     for line in group.read_text(encoding="utf-8").splitlines() if group.is_file() else ():
         _, controllers, path = line.split(":", 2)
-        if not controllers:  # version 2: one tree, both numbers in one file
-            own, names = groups / path.lstrip("/"), ["cpu.max"]
-        elif "cpu" in controllers.split(","):  # version 1: a tree a controller, two files
-            own, names = groups / "cpu" / path.lstrip("/"), list(CFS)
-        else:
+        if controllers and "cpu" not in controllers.split(","):
             continue
+        tree = groups / "cpu" if controllers else groups  # version 1 has a tree a controller
+        own = tree / path.lstrip("/")
         for folder in (own, *own.parents):
-            files = [folder / name for name in names if (folder / name).is_file()]
+            files = [folder / name for name in QUOTAS if (folder / name).is_file()]
             numbers = " ".join(file.read_text(encoding="ascii") for file in files).split()
             if len(numbers) == 2 and numbers[0] not in ("max", "-1"):  # which are no limit
                 allowed = min(allowed, int(numbers[0]) / int(numbers[1]))

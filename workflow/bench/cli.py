@@ -7,7 +7,6 @@ bad input, 1 for anything else, 128 + its number where a signal ended it (SIGTER
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import json
 import os
@@ -23,7 +22,7 @@ from typing import Any, NoReturn
 import click
 
 from pointer.errors import InputError
-from workflow.bench import config, experiments, progress, rates, registry, rows
+from workflow.bench import config, experiments, new, progress, rates, registry, rows
 from workflow.bench.cell import OPTIONS, Cell, from_dict, option
 from workflow.bench.outcomes import EnvironmentFault, StoppedError
 from workflow.bench.rows import child, contracts, estimate, provenance, verify
@@ -31,7 +30,6 @@ from workflow.bench.rows import run as make
 from workflow.bench.sessions import Session, by_file, with_twin
 
 OK, FAILED, BAD_INPUT, SIGNALLED = 0, 1, 2, 128
-REPORT = ("compare", "merge", "why")  # commands of the report, loaded when they are asked for
 SCHEMAS = {
     "tier": "workflow.bench.config:Tier",
     "cell": "workflow.bench.cell:Cell",
@@ -40,30 +38,11 @@ SCHEMAS = {
     "claims": "workflow.report.ledger:Ledger",
 }
 Command = Callable[..., Any]
-FILE = click.Path(path_type=Path)
-TYPED = "the command line"
+PATH = click.Path(path_type=Path)
+FILE = click.Path(dir_okay=False, path_type=Path)
 MIXER = click.option("--set", "mixer", metavar="KEY=VALUE", multiple=True, help="of the mixer")
 FILES = click.option("--configfile", "files", multiple=True, metavar="FILE", help="of a tier")
 ADDED = click.option("--config", "added", default="{}", metavar="JSON", help="keys on top of it")
-JSON = click.option("--json", "as_json", is_flag=True, help="for programs")
-
-
-class Group(click.Group):
-    """The subcommands; those of the report are loaded by name, as nothing here imports it."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the names of all subcommands."""
-        return sorted([*super().list_commands(ctx), *REPORT])
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command:
-        """Return a subcommand; raise InputError with the nearest name for an unknown one."""
-        if cmd_name in REPORT:
-            of_report: click.Command = pkgutil.resolve_name(f"workflow.report.commands:{cmd_name}")
-            return of_report
-        command = super().get_command(ctx, cmd_name)
-        if command is None:
-            raise InputError.unknown("command", cmd_name, self.list_commands(ctx), TYPED)
-        return command
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -79,16 +58,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             return int(pointer_bench.invoke(context) or OK)
     except click.exceptions.Exit as ended:
         return ended.exit_code
-    except click.NoSuchOption as error:
-        parameters = error.ctx.command.params if error.ctx else []
-        known = [name for parameter in parameters for name in parameter.opts]
-        message = InputError.unknown("option", error.option_name, known, TYPED)
-        code = BAD_INPUT
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx else "pointer-bench"
         message, code = f"{error.format_message()} See `{path} --help`.", BAD_INPUT
     except InputError as error:
         message, code = error, BAD_INPUT
+    except ModuleNotFoundError as error:
+        message, code = f"this Python lacks the package {error.name!r}", BAD_INPUT
     except BrokenPipeError:  # whoever reads the output, `head` say, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
@@ -117,9 +93,13 @@ def _make_printing_safe() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-@click.group(cls=Group, help=__doc__, no_args_is_help=False)
+@click.group(help=__doc__, no_args_is_help=False)
 def pointer_bench() -> None:
     """Choose a subcommand."""
+
+
+for name in ("compare", "merge", "why"):  # of the report, which nothing here imports
+    pointer_bench.add_command(pkgutil.resolve_name(f"workflow.report.commands:{name}"))
 
 
 def _settings(*left_out: str) -> Callable[[Command], Command]:
@@ -154,30 +134,22 @@ def cell_of(options: dict[str, Any]) -> Cell:
     """Return the cell that options of `run` name."""
     settings = {key: value for key, value in options.items() if value is not None}
     settings["mixer"] = dict(parse_setting(text) for text in settings.get("mixer", ()))
-    for name in ("experiment", "model"):
-        if name not in settings:
-            accepted = "a name that `pointer-bench list` prints"
-            raise InputError.about(name, None, accepted, f"`{option(name)}`")
-    return Cell.of(settings.pop("experiment"), settings.pop("model"), **settings)
+    asked = settings.pop("experiment", None), settings.pop("model", None)
+    return Cell.of(*asked, **settings)
 
 
 @pointer_bench.command()
 @_settings()
 @MIXER
 @click.option("--out", type=FILE, help="the row's file; without it the row is printed")
-@click.option("--contract", type=FILE, help="the verdict on the model, made if need be")
 @click.option("--keep", is_flag=True, help="leave a finished row in --out as it is")
 @click.option("--optional", is_flag=True, help="skip the row after the deadline of its tier")
-def run(
-    out: Path | None, contract: Path | None, keep: bool, optional: bool, **options: Any
-) -> None:
+def run(out: Path | None, keep: bool, optional: bool, **options: Any) -> None:
     """Measure one row."""
     cell = cell_of(options)
-    if out is not None and out.is_dir():
-        raise InputError.about("--out", str(out), "a file, not a folder", "`--out`")
     with tempfile.TemporaryDirectory(prefix="pointer-bench-") as scratch:
         file = out or Path(scratch) / "row.json"
-        row, kept = make.row_of(cell, file, contract, keep=keep, optional=optional)
+        row, kept = make.row_of(cell, file, keep=keep, optional=optional)
     if out is None:
         print(json.dumps(row, indent=1))
     else:
@@ -207,15 +179,9 @@ def session_(members: Sequence[str], out: Path, keep: bool, **options: Any) -> N
 
 
 @pointer_bench.command("list")
-@JSON
-def list_(as_json: bool) -> None:
+def list_() -> None:
     """Print models, experiments and the devices present."""
     models = [registry.info(name) for name in registry.names()]
-    if as_json:
-        listed = [dataclasses.asdict(entry) for entry in experiments.EXPERIMENTS.values()]
-        content = {"models": [model.model_dump() for model in models], "experiments": listed}
-        print(json.dumps({**content, "devices": provenance.devices()}, indent=1))
-        return
     for kind in ("model", "control"):
         print(f"{kind}s")
         for model in models:
@@ -242,43 +208,34 @@ def check(model: str, mixer: tuple[str, ...], out: Path | None, fresh: bool) -> 
     registry.info(model)
     settings = dict(parse_setting(text) for text in mixer)
     file = out or contracts.path(model, settings)
-    known = None if fresh else contracts.known(model, settings, file)
-    verdict = known
+    verdict = None if fresh else contracts.known(model, settings, file)
+    again = ""
     if verdict is None:
         with tempfile.TemporaryDirectory(prefix="pointer-bench-") as scratch:
             stdout = None if out is None else child.STDERR  # of a line a check
             verdict = contracts.check(model, settings, Path(scratch), stdout)
         if out is not None or contracts.FOLDER.parent.is_dir():
             contracts.write(verdict, file)
-    failed = sum(not passed for _, passed, _ in verdict.checks)
+    else:
+        again = " (checked before, no source has changed; --fresh checks again)"
+    failed = [f"FAIL  {name}: {reason}" for name, passed, reason in verdict.checks if not passed]
     words = verdict.reason or "keeps the contract"
     if failed:
-        words = f"fails {failed} of {len(verdict.checks)} checks: no number of it is published"
-    line = " ".join([model, *mixer, words])
-    if known is not None:
-        for name, passed, reason in known.checks:
-            if not passed and out is None:
-                print(f"FAIL  {name}: {reason}")
-        line += " (checked before, no source has changed; --fresh checks again)"
+        words = f"fails {len(failed)} of {len(verdict.checks)} checks: no number of it is published"
+    line = f"{' '.join([model, *mixer, words])}{again}"
     if out is not None:
         out.touch()  # younger than what made Snakemake ask
         progress.show(line)
         return OK
-    print(line)
+    print("\n".join([*failed, line] if again else [line]))
     return FAILED if verdict.reason else OK
 
 
-@pointer_bench.command()
+@pointer_bench.command("new")
 @click.argument("name")
-@click.option("--cost", default="linear", show_default=True, help=", ".join(registry.COSTS))
-@click.option("--position", default="none", show_default=True, help="what it knows of position")
-@click.option("--citation", help="author, year, title, where (default: to be filled in)")
-def new(name: str, cost: str, position: str, citation: str | None) -> None:
+def new_(name: str) -> None:
     """Write a baseline to start from; NAME is a new Python name in lower case, such as my_mixer."""
-    from workflow.bench import new as writer
-
-    citation = writer.CITATION if citation is None else citation
-    print("\n".join(writer.make(name, cost=cost, position=position, citation=citation)))
+    print("\n".join(new.make(name)))
 
 
 @pointer_bench.command()
@@ -330,28 +287,25 @@ def plan_(files: Sequence[str], added: str) -> None:
 
 
 @pointer_bench.command("verify")
-@click.argument("paths", nargs=-1, required=True, type=FILE)
-@click.option("--manifest", multiple=True, type=FILE, help="a list of rows that must be there")
+@click.argument("paths", nargs=-1, required=True, type=PATH)
 @FILES
 @ADDED
-@JSON
-def verify_(
-    paths: Sequence[Path], manifest: Sequence[Path], files: Sequence[str], added: str, as_json: bool
-) -> int:
+@click.option("--json", "as_json", is_flag=True, help="for programs")
+def verify_(paths: Sequence[Path], files: Sequence[str], added: str, as_json: bool) -> int:
     """Check rows: is each sound, are all there? exit code 1 if not. PATHS are rows, folders of
     rows, results folders.
 
     With --configfile or --config, every cell of that tier must be there.
     """
     cells = config.cells(_tier(files, added)) if files or added != "{}" else []
-    checked = verify.check(paths, cells, manifest)
+    checked = verify.check(paths, cells)
     write = verify.as_json if as_json else verify.as_text
     print(write(checked, files))
     return FAILED if checked.problems() else OK
 
 
 @pointer_bench.command("rates")
-@click.argument("paths", nargs=-1, required=True, type=FILE)
+@click.argument("paths", nargs=-1, required=True, type=PATH)
 def rates_(paths: Sequence[Path]) -> None:
     """Write the learning rates that searches chose to config/learning_rates.yaml. PATHS are folders
     with rows of the experiment `rates`."""
@@ -375,12 +329,10 @@ def schema(what: str) -> None:
 
 
 @pointer_bench.command("gpu-check")
-@click.option("--out", type=FILE, default="results/gpu-check", show_default=True, help="folder")
+@click.option("--out", type=PATH, default="results/gpu-check", show_default=True, help="folder")
 @click.option("--dry", is_flag=True, help="tiny sizes on the CPU, to test the command itself")
 def gpu_check(out: Path, dry: bool) -> int:
     """Check that the suite is right and fast on this machine's GPU."""
-    try:
-        from workflow.bench import gpu_check as checks
-    except ModuleNotFoundError as error:
-        raise InputError(f"gpu-check needs the package {error.name!r}.") from error
+    from workflow.bench import gpu_check as checks
+
     return OK if checks.run(out, dry=dry) else FAILED

@@ -16,14 +16,15 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, Field, ValidationError, create_model, model_validator
 
 from pointer.errors import InputError
 from workflow.bench import experiments, registry, sessions, tasks
-from workflow.bench.cell import DEFAULT_LENGTH, LONGEST, Cell, Device, Dtype, affinity
+from workflow.bench.cell import LONGEST, Cell, Device, Dtype, affinity
 from workflow.bench.rows import provenance
 from workflow.bench.sources import ROOT
 from workflow.bench.validation import (
@@ -39,6 +40,7 @@ from workflow.bench.validation import (
 )
 
 Config = dict[str, Any]
+Files = Iterable[str | Path]
 FOLDER = ROOT / "config"
 BASE = "default"
 # Folders under results/ that are no tier's.
@@ -61,11 +63,12 @@ KEYWORDS = {  # what a block may say beside names of models
     "models": ("all", *registry.GROUPS),
     "controls": ("all", "trained", "none"),
     "restrict": (*registry.COSTS, *registry.GROUPS, "control", *get_args(Dtype)),
+    "mixer": (),
+    "variants": (),
 }
 DEFAULTS: Config = {
     "models": ["all"],
     "controls": ["none"],
-    "devices": ["auto"],
     "dtypes": ["float32"],
     "seeds": [0],
     "repeats": 1,
@@ -77,9 +80,9 @@ DEFAULTS: Config = {
 }
 
 
-def _known_task(name: str) -> str:
-    tasks.info(name)
-    return name
+def _present(devices: list[str]) -> list[str]:
+    """Return the devices to run on: `auto` is what this machine has."""
+    return provenance.devices() if "auto" in devices else devices
 
 
 def _keys(**described: tuple[Any, str]) -> Any:
@@ -87,27 +90,26 @@ def _keys(**described: tuple[Any, str]) -> Any:
     return {name: (kind, Field(None, description=text)) for name, (kind, text) in described.items()}
 
 
-def _list_of(kind: Any) -> Any:
-    return Annotated[list[kind], ListOf, Field(min_length=1)]
+def _list_of(kind: Any, *further: Any) -> Any:
+    return Annotated[list[kind], ListOf, Field(min_length=1), *further]
 
 
 def _accepted(setting: str) -> Any:
     """Return the type of a setting, with its range and its meaning."""
     field = SETTINGS[setting]
-    kind = field.annotation
-    if setting == "device":
-        kind = Literal["auto", *get_args(Device)]
-    elif setting == "length":
+    if setting == "length":
         return Annotated[Whole, Field(ge=1, le=LONGEST, description=field.description)]
-    return Annotated[kind, *field.metadata, Field(description=field.description)]
+    return Annotated[field.annotation, *field.metadata, Field(description=field.description)]
 
 
 Names = _list_of(Text)
-Task = Annotated[str, AfterValidator(_known_task)]
+Devices = _list_of(Literal["auto", *get_args(Device)], AfterValidator(_present))
+Task: Any = Literal[tuple(tasks.TASKS)]
 Count = Annotated[Whole, Field(ge=1, le=1000)]
 Tokens = Annotated[Whole, Field(ge=1, le=10**12)]
 Size = Annotated[str, Field(pattern="^[1-9][0-9]{0,8}$")]
 TierName = Annotated[str, Field(pattern="^[a-z][a-z0-9_-]{0,63}$")]
+Minutes = Annotated[Number, Field(ge=0)]
 RESTRICTION = _keys(
     repeats=(Count, "how often a cell is measured"),
     tokens=(_accepted("tokens"), "the training budget in tokens"),
@@ -115,6 +117,7 @@ RESTRICTION = _keys(
 )
 # The lists of a block: devices, dtypes, seeds, lengths, and an axis of each task.
 RESTRICTION |= {key: (_list_of(_accepted(setting)), None) for key, setting in AXES.items()}
+RESTRICTION["devices"] = Devices, None
 Restriction: Any = create_model("Restriction", __base__=Closed, **RESTRICTION)
 BLOCK = _keys(
     models=(Names, "all, a group (paper, field, own), or names that `pointer-bench list` prints"),
@@ -130,10 +133,7 @@ Block: Any = create_model("Block", __base__=Restriction, **BLOCK)
 TIER = _keys(
     tier=(TierName, "the tier's name: at most 64 lower-case letters, digits, - and _"),
     extends=(Text, "the tier of `config/` that this one starts from"),
-    minutes=(
-        Annotated[Number, Field(ge=0)],
-        "after them no optional row starts; left out or 0: there is no deadline",
-    ),
+    minutes=(Minutes, "after them no optional row starts; left out or 0: there is no deadline"),
     own_models=(dict[str, Text], 'models outside the repository: name: "package.module:Class"'),
     experiments=(dict[str, Block | None], "experiment names with their settings; null: left out"),
 )
@@ -148,12 +148,10 @@ class Tier(create_model("Tier", __base__=Block, **TIER)):  # type: ignore[misc]
         for name, path in own.items():
             registry.info(f"{name}={path}")
         for name in self.experiments or {}:
-            if name not in experiments.EXPERIMENTS:
-                known = tuple(experiments.EXPERIMENTS)
-                raise InputError.unknown("experiment", name, known, "`experiments` in the config")
+            experiments.info(name)
         for block in (self, *(self.experiments or {}).values()):
-            for key in ("models", "controls", "restrict", "mixer", "variants"):
-                known = (*registry.names(), *own, *KEYWORDS.get(key, KEYWORDS["models"]))
+            for key, keywords in KEYWORDS.items():
+                known = (*registry.names(), *own, *keywords)
                 for name in getattr(block, key, None) or ():
                     if name not in known:
                         raise InputError.unknown("model", name, known, f"`{key}` in the config")
@@ -163,19 +161,13 @@ class Tier(create_model("Tier", __base__=Block, **TIER)):  # type: ignore[misc]
 @functools.cache
 def tier_names() -> tuple[str, ...]:
     """Return the tiers of `config/`, the default one first: each is a target."""
-    names = [BASE]
-    for path in sorted(FOLDER.glob("*.yaml")):
-        if path.stem != BASE and "\ntier:" in "\n" + path.read_text("utf-8"):
-            names.append(path.stem)
-    return tuple(names)
+    files = sorted(FOLDER.glob("*.yaml"), key=lambda path: (path.stem != BASE, path))
+    return tuple(path.stem for path in files if "\ntier:" in "\n" + path.read_text("utf-8"))
 
 
 def checked(content: Mapping[str, Any], where: str) -> Config:
     """Return the keys of a tier, texts read as numbers (`--config` passes texts) and single values
     as lists; raise InputError."""
-    content = dict(content)
-    if isinstance(content.get("models"), Mapping):  # declares models outside, and chooses none
-        content["own_models"] = {**content.get("own_models", {}), **content.pop("models")}
     try:
         read: Config = Tier.model_validate(content).model_dump(exclude_unset=True)
     except ValidationError as error:
@@ -195,8 +187,8 @@ def merge(base: Config, over: Mapping[str, Any]) -> Config:
 def overlay(base: Config, added: Config) -> Config:
     """Return a tier with additions: what they say at the top holds for every experiment, also
     where the tier's own block differs; but a task that is trained keeps its own `lengths`, which
-    are no axis of cost. A restriction of the base that leaves none of the sizes that they list
-    is lifted."""
+    are no axis of cost. A restriction of the base that leaves none of the sizes that they list, or
+    names a budget where they do, is lifted."""
     top = added.keys() - {"tier", "extends", "experiments", "restrict", "mixer", "own_models"}
     top |= {"tokens_at"} if "tokens" in top else set()
     named: Config = added.get("experiments", {})
@@ -205,27 +197,25 @@ def overlay(base: Config, added: Config) -> Config:
         if block is None or ("extends" in added and named and name not in named):
             continue
         replaced = top - {"lengths"} if experiments.info(name).trains else top
+        listed = {key: added[key] for key in replaced if key in added} | (named.get(name) or {})
         blocks[name] = {key: value for key, value in block.items() if key not in replaced}
         if "restrict" in block:
-            listed = {key: added[key] for key in replaced if key in added}
-            own = {**listed, **(named.get(name) or {})}
-            blocks[name]["restrict"] = _lifted(block["restrict"], own)
-    kept = {**base, "experiments": blocks}
+            rules: Config = {}
+            blocks[name]["restrict"] = rules
+            for model, rule in block["restrict"].items():
+                kept = [key for key in rule if _stays(key, rule[key], listed)]
+                rules[model] = {key: rule[key] for key in kept}
+    whole = {**base, "experiments": blocks}
     if "extends" in added:
-        kept.pop("minutes", None)  # the deadline is the base's alone
-    return merge(kept, added)
+        whole.pop("minutes", None)  # the deadline is the base's alone
+    return merge(whole, added)
 
 
-def _lifted(restrict: Config, listed: Config) -> Config:
-    """Return restrictions without those that leave no listed size, or replace a listed budget."""
-    lifted: Config = {name: {} for name in restrict}
-    for name, rule in restrict.items():
-        for key, values in rule.items():
-            setting = "tokens" if key == "tokens_at" else key
-            kept = key in AXES and set(values) & set(listed.get(key, ()))
-            if setting not in listed or kept:
-                lifted[name][key] = values
-    return lifted
+def _stays(key: str, held: Any, listed: Config) -> bool:
+    """Return whether a restriction leaves some of the listed sizes, and no budget is listed."""
+    if key in AXES:
+        return key not in listed or not set(held).isdisjoint(listed[key])
+    return key.removesuffix("_at") not in listed
 
 
 def tier(name: str, added: Mapping[str, Any] | None = None) -> Config:
@@ -239,26 +229,28 @@ def tier(name: str, added: Mapping[str, Any] | None = None) -> Config:
     return {**overlay(content, checked(added or {}, ADDED)), "tier": name}
 
 
-def tiers(added: Mapping[str, Any] | None = None) -> tuple[str, dict[str, Config]]:
-    """Return (the tier that `all` makes, every tier by name). A tier of the user's own among the
-    additions starts from the tier that it extends, and leaves the others as they are."""
-    extra = checked(added or {}, ADDED)
+def tiers(added: Mapping[str, Any], files: Files = ()) -> tuple[str, dict[str, Config]]:
+    """Return (the tier that `all` makes, every tier by name), with the `files` of `--configfile`
+    and what was `added` on top. A tier of the user's own starts from the tier that it extends, and
+    leaves the others as they are."""
+    extra: Config = {}
+    for file in files:
+        extra = merge(extra, checked(read_yaml(file), str(file)))
+    extra = merge(extra, checked(added, ADDED))
     chosen: str = extra.get("tier", BASE)
-    if chosen in tier_names():
-        tier(extra.get("extends", BASE))  # refuses an unknown one
-        return chosen, {name: tier(name, extra) for name in tier_names()}
+    start: str = extra.get("extends", BASE)
     if chosen in RESERVED:
         raise InputError.about("tier", chosen, f"a name other than {', '.join(RESERVED)}", ADDED)
-    own = {**tier(extra.get("extends", BASE), extra), "tier": chosen}
-    return chosen, {**{name: tier(name) for name in tier_names()}, chosen: own}
+    if chosen not in tier_names():
+        own = {**tier(start, extra), "tier": chosen}
+        return chosen, {**{name: tier(name) for name in tier_names()}, chosen: own}
+    tier(start)  # refuses an unknown one
+    return chosen, {name: tier(name, extra) for name in tier_names()}
 
 
-def from_files(paths: Sequence[str], added: Mapping[str, Any] | None = None) -> Config:
+def from_files(files: Files, added: Mapping[str, Any] | None = None) -> Config:
     """Return the tier that `--configfile` names, with `added` on top."""
-    merged: Config = {}
-    for path in paths:
-        merged = merge(merged, checked(read_yaml(path), path))
-    chosen, every = tiers(merge(merged, checked(added or {}, ADDED)))
+    chosen, every = tiers(added or {}, files)
     return every[chosen]
 
 
@@ -285,8 +277,7 @@ def cells(config: Config) -> list[Cell]:
 
 def _block(config: Config, own: Config) -> Config:
     """Return an experiment's block over the tier's top level; mixers, variants merge by model."""
-    top = config.keys() - {"tier", "extends", "experiments"}
-    block = {**DEFAULTS, **{key: config[key] for key in top}, **own}
+    block = {"devices": provenance.devices(), **DEFAULTS, **config, **own}
     for key in ("mixer", "variants"):
         block[key] = {**config.get(key, {}), **own.get(key, {})}
     return block
@@ -297,13 +288,19 @@ def _of_task(experiment: str, task: str, block: Config) -> Iterator[Cell]:
     axis = tasks.info(task).axis if task else "length"
     parameters = tasks.info(task).model_fields if task else {}
     used = SCALARS - (tasks.parameters().keys() - parameters.keys())
-    scalars = {key: block[key] for key in used if block.get(key) is not None}
-    names = ("repeat", axis, "seed", "device", "dtype", "short_convolution")
-    lists = [range(block["repeats"]), _sizes(block, axis, task), block["seeds"], _devices(block)]
-    for point in itertools.product(*lists, block["dtypes"], block["short_convolutions"]):
-        values = dict(zip(names, point, strict=True))
+    scalars = {key: block[key] for key in used if key in block}
+    axes = {
+        "repeat": range(block["repeats"]),
+        axis: block.get(KEYS[axis], [SETTINGS[axis].default]),
+        "seed": block["seeds"],
+        "device": block["devices"],
+        "dtype": block["dtypes"],
+        "short_convolution": block["short_convolutions"],
+    }
+    every = chosen_models(block)
+    for point in itertools.product(*axes.values()):
+        values = dict(zip(axes, point, strict=True))
         settings = {**scalars, **values}
-        every = chosen_models(block)
         chosen = [name for name in every if _takes_part(registry.info(name), values, block)]
         if experiments.info(experiment).timing:
             groups = sessions.members(chosen, functools.partial(variants, block=block))
@@ -317,16 +314,6 @@ def _of_task(experiment: str, task: str, block: Config) -> Iterator[Cell]:
             own = {**settings, **_tokens(entry, values[axis], values["dtype"], block)}
             for mixer in variants(entry.name, block):
                 yield Cell.of(experiment, model, task=task, mixer=mixer, **own)
-
-
-def _sizes(block: Config, axis: str, task: str) -> list[int]:
-    """Return the values along an experiment's axis, else the setting's own default."""
-    if KEYS[axis] in block:
-        listed: list[int] = block[KEYS[axis]]
-        return listed
-    if axis != "length":
-        return [tasks.parameters()[axis].default]
-    return [tasks.info(task).own_length if task else DEFAULT_LENGTH]
 
 
 def _takes_part(entry: registry.Entry, values: Config, block: Config) -> bool:
@@ -348,12 +335,10 @@ def _rules(entry: registry.Entry, dtype: str, block: Config) -> list[Config]:
 
 def _tokens(entry: registry.Entry, size: int, dtype: str, block: Config) -> Config:
     """Return the budget at a size, if there is one: the narrowest rule's, else the block's own."""
-    rules = _rules(entry, dtype, block)
-    for source in (*rules, {"tokens_at": block.get("tokens_at", {})}):
-        if str(size) in source.get("tokens_at", {}):
-            return {"tokens": source["tokens_at"][str(size)]}
-        if "tokens" in source:
-            return {"tokens": source["tokens"]}
+    for source in (*_rules(entry, dtype, block), block):
+        budget = source.get("tokens_at", {}).get(str(size), source.get("tokens"))
+        if budget is not None:
+            return {"tokens": budget}
     return {}
 
 
@@ -378,19 +363,6 @@ def chosen_models(block: Config) -> list[str]:
         if wanted or entry.name in (*models, *controls):
             chosen.append(model)
     return chosen
-
-
-def _devices(block: Config) -> list[str]:
-    """Return the devices to run on: `auto` is what this machine has."""
-    return provenance.devices() if "auto" in block["devices"] else block["devices"]
-
-
-def settled(config: Config) -> Config:
-    """Return the tier with `devices: auto` resolved: all that read it plan the same cells."""
-    blocks = {}
-    for name, own in config["experiments"].items():
-        blocks[name] = {**own, "devices": _devices(own)} if own and "devices" in own else own
-    return {**config, "devices": _devices({**DEFAULTS, **config}), "experiments": blocks}
 
 
 def rule_threads(wanted: int, cores: int, allowed: int | None = None) -> int:

@@ -24,8 +24,8 @@ class Experiment:
     name: str
     question: str
     measured_by: str = "learning:run"  # module and function in workflow.bench.measure
-    timing: bool = False
     task: str = ""
+    timing: bool = False
     any_task: bool = False
 
     @property
@@ -46,56 +46,18 @@ class Experiment:
 
 
 _ENTRIES = (
-    Experiment(
-        "efficiency",
-        "time and throughput of a training step and of inference over N, models in turn",
-        "timing:efficiency",
-        timing=True,
-    ),
+    Experiment("efficiency", "time to train and to infer over N", "timing:efficiency", timing=True),
     Experiment("memory", "peak memory of a training step over N", "costs:peak_memory"),
     Experiment("copy", TASKS["copy"].question, task="copy"),
+    Experiment("untrained", "what a model copies that was never trained", task="copy"),
+    Experiment("rates", "which learning rate learns best", "search:run", "copy", any_task=True),
     Experiment(
-        "untrained",
-        "what a model copies that was never trained: the level of guessing",
-        task="copy",
+        "interpretability", "reach of pointers", "pointers:interpretability", "copy", any_task=True
     ),
-    Experiment(
-        "rates",
-        "which learning rate a model gets, chosen on validation sequences",
-        "search:run",
-        task="copy",
-        any_task=True,
-    ),
-    Experiment(
-        "interpretability",
-        "how far the pointers of a model trained on a task reach, layer by layer",
-        "pointers:interpretability",
-        task="copy",
-        any_task=True,
-    ),
-    Experiment(
-        "complexity",
-        "counted operations and bytes kept for the backward pass over N",
-        "costs:complexity",
-    ),
-    Experiment(
-        "ablation",
-        "which part of a model makes it learn to copy, after how many tokens?",
-        "pointers:ablation",
-        task="copy",
-    ),
-    Experiment(
-        "two_hop",
-        "what does the chain give at distances that no single pointer reaches?",
-        "pointers:ablation",
-        task="copy",
-    ),
-    Experiment(
-        "repository",
-        "what the paper's public code reports: text with targets equal to its inputs",
-        "pointers:ablation",
-        task="bytes",
-    ),
+    Experiment("complexity", "counted work and bytes kept over N", "costs:complexity"),
+    Experiment("ablation", "which part makes a model copy, and when", "pointers:ablation", "copy"),
+    Experiment("two_hop", "what the chain gives beyond a pointer", "pointers:ablation", "copy"),
+    Experiment("repository", "what the paper's public code reports", "pointers:ablation", "bytes"),
     *(Experiment(name, task.question, task=name) for name, task in TASKS.items() if name != "copy"),
 )
 EXPERIMENTS = {entry.name: entry for entry in _ENTRIES}

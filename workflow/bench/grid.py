@@ -6,14 +6,13 @@ suit one tier break no other.
 
 from __future__ import annotations
 
-import errno
+import contextlib
 import json
 import math
 import os
 import socket
 import time
 from collections.abc import Iterable, Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -26,7 +25,6 @@ from workflow.bench.experiments import EXPERIMENTS
 from workflow.bench.rows import contracts, estimate, lock, provenance
 from workflow.bench.rows.run import DEADLINE, tried
 from workflow.bench.sources import ROOT, content_hash
-from workflow.bench.validation import read_yaml
 
 RESULTS = "results"
 CACHES = {"__pycache__", ".ruff_cache"}
@@ -74,12 +72,10 @@ class Grid:
 
     def __init__(self, added: Mapping[str, Any], files: Iterable[Path] = ()) -> None:
         """Read the `files` of `--configfile` once more: Snakemake lets a key stand twice."""
-        for file in files:
-            config.checked(read_yaml(file), str(file))
-        self.chosen, self.tiers = config.tiers(added)
-        self._held = ExitStack()
+        self.chosen, self.tiers = config.tiers(added, files)
         self.cells = cache(self._plan)
         self._jobs: dict[str, Job] = {}
+        self._held = contextlib.ExitStack()
         self.deadline = math.inf
         published = (ROOT / RESULTS / "paper").glob("*.csv")
         self.published = [
@@ -94,13 +90,16 @@ class Grid:
         return list(self.cells(tier_name(results)))
 
     def tier_json(self, results: str) -> str:
-        """Return a tier's config, devices resolved, for `pointer-bench plan --config`."""
-        return json.dumps(config.settled(self.tiers[tier_name(results)]), sort_keys=True)
+        """Return a tier's config for `pointer-bench plan --config`, with the devices of here."""
+        tier = {"devices": provenance.devices(), **self.tiers[tier_name(results)]}
+        return json.dumps(tier, sort_keys=True)
 
     def report_code(self, part: str) -> str:
         """Return a hash over the code of a part of the report: a change makes it again."""
-        own = {name: files for name, files in PARTS.items() if name != part}
-        others = {file for names in own.values() for name in names for file in REPORT.glob(name)}
+        others = set[Path]()
+        for name, patterns in PARTS.items():
+            if name != part:
+                others.update(file for pattern in patterns for file in REPORT.glob(pattern))
         return content_hash(sorted({*code_files("workflow/report")} - others))
 
     def micro_benchmarks(self, results: str) -> list[str]:
@@ -118,12 +117,10 @@ class Grid:
     def job(self, path: str) -> Job:
         """Return what makes a row or a verdict; raise InputError for what no tier holds."""
         for name in (self.chosen, *self.tiers):
-            if path in self._jobs:
-                return self._jobs[path]
-            try:
-                self.cells(name)
-            except InputError:
-                continue  # a tier that was not asked for; its own target will say so
+            if path not in self._jobs:
+                # A tier that was not asked for may be refused; its own target will say so.
+                with contextlib.suppress(InputError):
+                    self.cells(name)
         if path not in self._jobs:
             accepted = "a line that `pointer-bench plan` prints"
             raise InputError.about("row", path, accepted, "the target, or the config")
@@ -147,27 +144,22 @@ class Grid:
             raise PipelineBusyError(f"{message}. Wait for it, or end it.") from None
         now = time.strftime("%Y-%m-%d %H:%M:%S")
         owner = f"process {os.getpid()} on {socket.gethostname()}, since {now}"
-        try:
+        with contextlib.suppress(OSError):  # another user's file is open for reading alone
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, owner.encode(), 0)
-        except OSError as error:
-            if error.errno != errno.EINVAL:  # another user's file, which is open for reading alone
-                raise
         outputs = list(outputs)
         self._set_deadline(outputs)
         jobs = {path: self._jobs[path] for path in outputs if path in self._jobs}
-        rows = {path: job for path, job in jobs.items() if job.contracts}
-        checks = dict.fromkeys(jobs.keys() - rows.keys(), CHECK_S)
-        cells = [cell for job in rows.values() for cell in job.cells]
+        cells = [cell for job in jobs.values() if job.contracts for cell in job.cells]
         expected = estimate.seconds(cells)
-        page = [path for path in outputs if path.endswith("/index.html")]
-        report = dict.fromkeys(page, REPORT_S)
-        optional = [path for path, job in rows.items() if job.optional]
-        progress.begin({**checks, **expected, **report}, optional, self.deadline)
+        checks = {path: CHECK_S for path, job in jobs.items() if not job.contracts}
+        further = checks | {path: REPORT_S for path in outputs if path.endswith("/index.html")}
+        optional = [path for path, job in jobs.items() if job.optional]
+        progress.begin({**further, **expected}, optional, self.deadline)
         if not cells:
             return []
-        further = estimate.duration(sum(checks.values()) + sum(report.values()))
-        lines = [f"{'checks and report':18} {len(checks)} models to check, about {further}"]
+        seconds = estimate.duration(sum(further.values()))
+        lines = [f"{'checks and report':18} {len(checks)} models to check, about {seconds}"]
         lines += estimate.summary(cells, expected)
         if optional and math.isfinite(self.deadline):
             time_limit = estimate.duration(self.deadline - time.time())
@@ -200,14 +192,17 @@ class Grid:
                 key = contracts.key(cell.built, json.dumps(cell.mixer, sort_keys=True))
                 self._jobs.setdefault(verdict, Job((cell,), [cell.built, *options], key))
                 verdicts[verdict] = provenance.sources(cell)
-            timed = cells[0].timing
-            optional = bool(tier["experiments"][cells[0].experiment].get("optional"))
-            argv = sessions.Session(cells).argv() if timed else cells[0].argv()
-            sources = " ".join(dict.fromkeys(verdicts.values()))
+            first = cells[0]
+            optional = bool(tier["experiments"][first.experiment].get("optional"))
             row = Job(
-                cells, argv, sources, tuple(verdicts), len(planned) - place,
-                optional, after=timings if optional else (),
-            )  # fmt: skip
+                cells,
+                sessions.Session(cells).argv() if first.timing else first.argv(),
+                sources=" ".join(dict.fromkeys(verdicts.values())),
+                contracts=tuple(verdicts),
+                priority=len(planned) - place,
+                optional=optional,
+                after=timings if optional else (),
+            )
             self._jobs.setdefault(path, row)
         return planned
 

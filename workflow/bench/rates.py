@@ -49,7 +49,7 @@ def read() -> dict[str, dict[str, dict[str, float]]]:
     return content
 
 
-def chosen(task: str, trunk: str, model: str, ending: str = "") -> float:
+def chosen(task: str, trunk: str, model: str, ending: str) -> float:
     """Return the rate of a model with what `registry.CONVOLUTIONS` puts behind its name, else of
     the model as it is; DEFAULT where nobody searched for it."""
     found = read().get(task, {}).get(trunk, {})
@@ -58,9 +58,7 @@ def chosen(task: str, trunk: str, model: str, ending: str = "") -> float:
 
 def write(found: Iterable[tuple[str, str, str, float]]) -> None:
     """Add task, trunk, model and rate of each search to FILE, in place of older ones."""
-    content = {task: dict(trunks) for task, trunks in read().items()}
+    content = read()
     for task, trunk, model, rate in found:
-        by_trunk = content.setdefault(task, {})
-        by_trunk[trunk] = {**by_trunk.get(trunk, {}), model: rate}
-    text = yaml.safe_dump(content, sort_keys=True)
-    FILE.write_text(HEAD + text, encoding="utf-8")
+        content.setdefault(task, {}).setdefault(trunk, {})[model] = rate
+    FILE.write_text(HEAD + yaml.safe_dump(content, sort_keys=True), encoding="utf-8")

@@ -47,6 +47,8 @@ FILE = ROOT / "baselines" / "registry.yaml"
 PATH = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*"
 OUTSIDE = {"cost": "linear", "position": "not stated", "citation": "not stated"}  # unless it says
 DECLARED = ("cost", "position", "citation", "learned_positions")
+# Parameters of a constructor that the suite gives, and those of one that is left out.
+NO_SETTINGS = ("self", "shape", "symbols", "length", "args", "kwargs")
 
 
 def _name(name: str) -> str:
@@ -63,13 +65,7 @@ def _path(path: str) -> str:
     return path
 
 
-def _line(text: str) -> str:
-    if not text.strip():
-        raise ValueError("text of one line, not empty")
-    return text
-
-
-Line = Annotated[Text, AfterValidator(_line)]
+Line = Annotated[Text, Field(pattern=r"\S")]
 
 
 class Entry(Closed):
@@ -115,8 +111,8 @@ def _outside(name: str, path: str) -> Entry:
     if name in _entries():
         wanted = "a name other than those of the suite"
         raise InputError.about("name of a model outside", name, wanted, WHERE)
-    if not re.fullmatch(PATH, path):
-        raise InputError.about(f"path of model {name}", path, '"package.module:Class"', WHERE)
+    values: dict[str, Any] = {**OUTSIDE, "path": path}
+    entry(name, values, WHERE)  # refuses a bad name or path
     module, _, attribute = path.partition(":")
     source = find_file(module, sys.path)
     if source is None:
@@ -131,7 +127,6 @@ def _outside(name: str, path: str) -> Entry:
     if attribute not in classes:
         place = f"{WHERE}, or {source}"
         raise InputError.unknown(f"class of model {name}", attribute, classes, place)
-    values: dict[str, Any] = {**OUTSIDE, "path": path}
     for statement in classes[attribute].body:
         match statement:
             case ast.Assign([ast.Name(key), *_], ast.Constant(value)) if key in DECLARED:
@@ -172,8 +167,7 @@ def load(name: str) -> type[nn.Module]:
     _, convolution = without_ending(name)
     if convolution != "source":
         change = "with_convolution" if convolution == "on" else "without_convolution"
-        module = CONVOLUTION.removesuffix(".py").replace("/", ".")
-        kind = pkgutil.resolve_name(f"{module}:{change}")(kind)
+        kind = pkgutil.resolve_name(f"baselines.parts.convolution:{change}")(kind)
     return kind
 
 
@@ -231,23 +225,14 @@ def build(
 def check_settings(name: str, kind: Any, settings: Mapping[str, Any]) -> None:
     """Raise InputError for a setting that the mixer's constructor lacks, or of another type."""
     function = getattr(kind, "Settings", kind.__init__)
-    own = ("symbols", "length")  # of a control, which the suite passes
-    known = []
-    for parameter in inspect.signature(function).parameters.values():
-        keyword = parameter.kind is parameter.KEYWORD_ONLY or hasattr(kind, "Settings")
-        if keyword and parameter.name not in own:
-            known.append(parameter.name)
-    further = list(inspect.signature(kind.__init__).parameters)[2:]  # behind self and the shape
+    known = [key for key in inspect.signature(function).parameters if key not in NO_SETTINGS]
     types = get_type_hints(function) if settings else {}
     for key, value in settings.items():
-        setting = f"setting {key} of {name}"
-        if key in further and key not in (*known, *own):
-            wanted = f"a keyword: `def __init__(self, shape, *, {key}=...)`"
-            raise InputError.about(setting, "a positional parameter", wanted, "its class")
         if key not in known:
             raise InputError.unknown(f"setting of {name}", key, known, MIXER_SETTINGS)
         adapter = TypeAdapter(types.get(key, Any), config=ConfigDict(strict=True))
         try:
             adapter.validate_python(value)
         except ValidationError as error:
+            setting = f"setting {key} of {name}"
             raise InputError.about(setting, value, expected(error), MIXER_SETTINGS) from error

@@ -16,54 +16,40 @@ from pathlib import Path
 from pointer.errors import InputError
 from workflow.report import LEDGER
 
+PAGES = {  # what `readme` reads and writes
+    "rows": "results/reference",
+    "readme": "README.md",
+    "results": "docs/results.md",
+    "figures": "docs/figures",
+}
+
 
 def parser() -> argparse.ArgumentParser:
-    """Return the command line; `--tier` only decides whether titles carry the smoke stamp."""
+    """Return the command line."""
     top = argparse.ArgumentParser(prog="python -m workflow.report", description=__doc__)
     commands = top.add_subparsers(dest="command", required=True)
-
-    def command(name: str, text: str, **options: tuple[str | None, str]) -> argparse.ArgumentParser:
-        """Add a command; options: name -> default and help, where None is no default."""
-        added = commands.add_parser(name, help=text)
-        for option, (default, about) in options.items():
-            words = about if default is None else f"{about}; default: {default}"
-            required = default is None
-            added.add_argument(
-                f"--{option}", type=Path, required=required, default=default, help=words
-            )
-        return added
-
-    rows = (None, "a file with one row path a line")
-    collect = command(
-        "collect", "row files -> rows.parquet and rows.csv",
-        manifest=rows, out=(None, "folder for the frame"),
-    )  # fmt: skip
-    collect.add_argument(
-        "--benchmarks", type=Path, help="a pytest-benchmark JSON of the mixers, to join the frame"
-    )
-    command(
-        "estimates", "rows -> estimates.parquet and estimates.csv, a line a number",
-        rows=(None, "the frame that `collect` wrote, or a folder of rows"),
-        out=(None, "folder for the two files"),
-    )  # fmt: skip
-    made = commands.add_parser("make", help="files of a report, each by its folder and name")
-    made.add_argument("files", type=Path, nargs="+", help="such as results/tables/speedup.csv")
-    made.add_argument(
-        "--from", dest="given", type=Path, nargs="+", required=True,
-        help="rows.parquet and estimates.parquet; for index.html also tables and figures",
-    )  # fmt: skip
-    made.add_argument("--tier", default="", help="smoke stamps every title, and gives no verdict")
-    made.add_argument("--planned", type=int, default=0, help="rows of the tier, for the page")
-    command(
-        "verdicts", "the claims table on the terminal",
-        table=("results/tables/claims.csv", "the table"),
-    )  # fmt: skip
-    command("keep", "row files -> rows to commit", manifest=rows, out=("results/reference", "to"))
-    command(
-        "readme", "reference rows -> docs/results.md, its figures, the README's answer",
-        rows=("results/reference", "a folder of rows"), readme=("README.md", "the README"),
-        results=("docs/results.md", "the page"), figures=("docs/figures", "folder of its figures"),
-    )  # fmt: skip
+    manifest = "a file with one row path a line"
+    added = commands.add_parser("collect", help="row files -> rows.parquet and rows.csv")
+    added.add_argument("--manifest", type=Path, required=True, help=manifest)
+    added.add_argument("--out", type=Path, required=True, help="folder for the frame")
+    added.add_argument("--benchmarks", type=Path, help="pytest-benchmark's JSON of the mixers")
+    added = commands.add_parser("estimates", help="rows -> estimates.parquet and estimates.csv")
+    added.add_argument("--rows", type=Path, required=True, help="rows.parquet, or a folder of rows")
+    added.add_argument("--out", type=Path, required=True, help="folder for the two files")
+    added = commands.add_parser("make", help="files of a report, each by its folder and name")
+    added.add_argument("files", type=Path, nargs="+", help="such as results/tables/speedup.csv")
+    given = "rows.parquet and estimates.parquet; for index.html also tables and figures"
+    added.add_argument("--from", dest="given", type=Path, nargs="+", required=True, help=given)
+    added.add_argument("--tier", default="", help="smoke stamps every title, and gives no verdict")
+    added.add_argument("--planned", type=int, default=0, help="rows of the tier, for the page")
+    added = commands.add_parser("verdicts", help="the claims table on the terminal")
+    added.add_argument("--table", type=Path, default="results/tables/claims.csv", help="the table")
+    added = commands.add_parser("keep", help="row files -> rows to commit")
+    added.add_argument("--manifest", type=Path, required=True, help=manifest)
+    added.add_argument("--out", type=Path, default=PAGES["rows"], help="folder to add to")
+    added = commands.add_parser("readme", help="reference rows -> docs/results.md and README.md")
+    for name, path in PAGES.items():
+        added.add_argument(f"--{name}", type=Path, default=path, help=f"default: {path}")
     return top
 
 
@@ -71,16 +57,16 @@ def run(arguments: argparse.Namespace) -> list[Path]:
     """Do what the command line says; return the files made."""
     from workflow.report import estimates, frame, readme
 
-    if arguments.command == "estimates":
-        return estimates.write(frame.load(arguments.rows), arguments.out)
-    if arguments.command == "collect":
-        frame.collect(arguments.manifest, arguments.out, arguments.benchmarks)
-        return [arguments.out / "rows.parquet", arguments.out / "rows.csv"]
-    if arguments.command == "keep":
-        rows = frame.listed_rows(arguments.manifest)
-        return frame.keep(rows, arguments.out, replace=True)
-    if arguments.command == "readme":
-        return readme.write(arguments.rows, arguments.readme, arguments.results, arguments.figures)
+    match arguments.command:
+        case "estimates":
+            return estimates.write(frame.load(arguments.rows), arguments.out)
+        case "collect":
+            frame.collect(arguments.manifest, arguments.out, arguments.benchmarks)
+            return [arguments.out / "rows.parquet", arguments.out / "rows.csv"]
+        case "keep":
+            return frame.keep(frame.listed_rows(arguments.manifest), arguments.out, replace=True)
+        case "readme":
+            return readme.write(*(getattr(arguments, name) for name in PAGES))
     return make(arguments.files, arguments.given, arguments.tier, arguments.planned)
 
 
@@ -89,6 +75,7 @@ def make(files: Sequence[Path], given: Sequence[Path], tier: str, planned: int) 
 
     Several kinds may be asked for at once, all into one results folder.
     """
+    from workflow.bench.rows import write_atomically
     from workflow.report import (
         claims,
         claims_figure,
@@ -104,7 +91,7 @@ def make(files: Sequence[Path], given: Sequence[Path], tier: str, planned: int) 
     by_name = {path.name: path for path in given}
     for name in ("rows.parquet", "estimates.parquet"):
         if name not in by_name:
-            present = ", ".join(str(path) for path in given)
+            present = ", ".join(map(str, given))
             raise InputError.about("--from", present, f"{name} among them", "the command line")
     rows = frame.load(by_name["rows.parquet"])
     numbers = estimates.load(by_name["estimates.parquet"])
@@ -128,8 +115,9 @@ def make(files: Sequence[Path], given: Sequence[Path], tier: str, planned: int) 
         drawn = [path for path in present_files if path.suffix == ".svg"]
         listed = _names(present_files, "tables")
         names = [name for name in tables.NAMES if name in listed]
-        shown = build.Shown(drawn, names, reference, planned)
-        made.append(build.write(numbers, rows, lines, out / "report", tier, shown))
+        made.append(out / "report" / "index.html")
+        text = build.html(numbers, rows, lines, tier, drawn, names, reference, planned)
+        write_atomically(made[-1], text)
     return made
 
 

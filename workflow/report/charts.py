@@ -1,4 +1,4 @@
-"""The charts of estimates over a size: what the figures draw for print and the page on a screen.
+"""The charts: what the figures draw for print and the page on a screen.
 
 A chart of your own is one entry of CHARTS. Machines are never mixed: a panel shows one machine,
 device, dtype and number of threads, and counted work, which is the same everywhere, has one panel.
@@ -7,36 +7,39 @@ device, dtype and number of threads, and counted work, which is the same everywh
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 import pandas as pd
 
 from workflow.bench.cell import Trunk
 from workflow.report import models, paper
 from workflow.report.estimates import PLACE, largest_budget, select
+from workflow.report.estimates.runs import prepare
 from workflow.report.frame import unpack
-from workflow.report.layout import RECALL, axis
-from workflow.report.models import LineStyle, Look, Series
+from workflow.report.layout import RECALL, axis, device, records
+from workflow.report.models import Look
 
 Table = pd.DataFrame
-Published = Callable[[], Table] | None
+Levels = list[tuple[float, str, str]]  # height, text and dash of horizontal lines
 NUMBERS = ["value", "low", "high", "least", "most"]
+SERIES = ["model", "variant"]
 LENGTH = "Sequence length N (tokens)"
-NO_TIMES = "No efficiency row has finished yet"
-NO_COPIES = "No copy row has finished yet"
+ACCURACY = "Accuracy, hard argmax inference (%)"
 MOST_POINTS = 40  # of one loss curve
 NEVER = 1.5  # times the budget: where runs stand that never got to 95%
 REFERENCES = ("transformer", "transformer-unfused")  # what speed-ups are shown against
+GREY = "#808080"
 
 
 @dataclass(frozen=True)
 class Curves:
-    """A quantity, a line a model and variant, a panel a place.
+    """A quantity, a line a model and variant, a panel a place; one panel in all where it is
+    counted, with lines that grow like N and N^2.
 
     label: of y, with its unit; unit: what the estimates are divided by; prefix: of the panels'
-    titles; band: the columns of the lower and upper end; published: the paper's points.
+    titles; ends: the columns of the interval; published: the paper's points.
     """
 
     quantity: str
@@ -44,40 +47,69 @@ class Curves:
     where: Mapping[str, Any] = field(default_factory=dict)
     unit: float = 1
     prefix: str = ""
-    band: tuple[str, str] | None = None
-    published: Published = None
+    ends: tuple[str, str] = ("low", "high")
+    published: Callable[[], Table] | None = None
     counted: bool = False
 
 
-@dataclass(frozen=True)
-class Chart:
-    """Curves of one question. note, table: what the page says below, and the table it links to."""
+@dataclass(frozen=True, eq=False)
+class Line:
+    """A series: `points` has x and value, and may have low, high, rows and source.
 
-    title: str
-    x: str
-    curves: tuple[Curves, ...]
-    missing: str
-    note: str
-    table: str
-    guides: bool = False  # lines that grow like N and N^2
-    log_y: bool = True
+    model: its label, by which the page shows and hides it; None is always shown. hollow: what
+    hollow markers stand for, such as the paper's points.
+    """
+
+    name: str
+    look: Look
+    points: Table
+    model: str | None = None
+    hollow: str = ""
 
 
 @dataclass(frozen=True)
 class Panel:
-    """Finished estimates in the unit of `curves`, the paper's points, and lines (y, text, dash)."""
+    """Lines over one x, `label` is that of y."""
 
     title: str
-    curves: Curves
-    estimates: Table
-    published: Table
-    levels: list[tuple[float, str, str]]
+    label: str
+    lines: list[Line]
+    levels: Levels
 
 
-def place(machine: Any, device: Any, dtype: Any, threads: Any) -> str:
-    """Return where numbers come from, in two lines."""
-    counted = f", {threads} thread{'s' if threads != 1 else ''}" if pd.notna(threads) else ""
-    return f"{models.plain(machine, 50)}\n{device}{counted}, {dtype}"
+@dataclass(frozen=True)
+class Chart:
+    """Curves of one question, or the panels that `made` returns of estimates and rows.
+
+    x, log_x, y: the axes; table: with its numbers.
+    """
+
+    title: str
+    x: str
+    table: str
+    curves: tuple[Curves, ...] = ()
+    made: Callable[[Table, Table], Iterator[Panel]] | None = None
+    log_x: bool = True
+    y: Literal["magnitude", "percent", "linear", "hops"] = "magnitude"
+
+
+def panels(chart: Chart, estimates: Table, frame: Table) -> list[Panel]:
+    """Return the panels of a chart that have something to show."""
+    if chart.made:
+        return list(chart.made(estimates, frame))
+    return [panel for curves in chart.curves for panel in _of_curves(curves, estimates)]
+
+
+def failures(chart: Chart, estimates: Table) -> list[Any]:
+    """Return the estimates of a chart that have no point."""
+    chosen = [select(estimates, curves.quantity, **curves.where) for curves in chart.curves]
+    cells = records(pd.concat(chosen)) if chosen else []
+    return [cell for cell in cells if cell.status != "ok"]
+
+
+def place(machine: Any, name: Any, dtype: Any, threads: Any) -> str:
+    """Return where numbers come from, in two lines; one where no machine matters."""
+    return f"{models.plain(machine, 50)}\n{device(name, threads)}, {dtype}".strip()
 
 
 def finished(estimates: Table) -> Table:
@@ -85,221 +117,198 @@ def finished(estimates: Table) -> Table:
     return estimates[(estimates["status"] == "ok") & estimates["value"].notna()]
 
 
-def chosen(curves: Curves, estimates: Table) -> Table:
-    """Return the estimates of curves, failed ones too."""
-    return select(estimates, curves.quantity, **curves.where)
+def _of_curves(curves: Curves, estimates: Table) -> Iterator[Panel]:
+    ran = largest_budget(finished(select(estimates, curves.quantity, **curves.where)))
+    ran = ran.assign(**{column: ran[column] / curves.unit for column in NUMBERS})
+    if curves.counted and len(ran):
+        groups = {curves.prefix: ran.drop_duplicates(["model", "variant", "x"])}
+    else:
+        by_place = ran.groupby(PLACE, dropna=False)
+        groups = {curves.prefix + place(*where): group for where, group in by_place}
+    # The places with most numbers come first.
+    for title, group in sorted(groups.items(), key=lambda item: -len(item[1])):
+        lines = _lines(group, curves.ends)
+        # The paper names no precision: its points stand beside float32 alone.
+        if curves.published and group["dtype"].eq("float32").all():
+            lines += _published(curves.published(), curves.unit)
+        if curves.counted:
+            lines += _guides(group)
+        yield Panel(title, curves.label, lines, _levels(curves.quantity, curves.where, estimates))
 
 
-def panels(chart: Chart, estimates: Table) -> list[Panel]:
-    """Return the panels of a chart that have something to show."""
-    found = []
-    for curves in chart.curves:
-        ran = largest_budget(finished(chosen(curves, estimates)))
-        ran = ran.assign(**{column: ran[column] / curves.unit for column in NUMBERS})
-        if curves.counted and len(ran):
-            groups = {curves.prefix: ran.drop_duplicates(["model", "variant", "x"])}
-        else:
-            by_place = ran.groupby(PLACE, dropna=False)
-            groups = {curves.prefix + place(*where): group for where, group in by_place}
-        levels = _levels(curves, estimates)
-        points = pd.DataFrame(columns=["model", "x", "value", "source"])
-        if curves.published:
-            points = curves.published().dropna(subset="x")
-            points["value"] /= curves.unit
-        # The places with most numbers come first.
-        for title, group in sorted(groups.items(), key=lambda item: -len(item[1])):
-            # The paper names no precision: its points stand beside float32 alone.
-            beside = points if group["dtype"].eq("float32").all() else points.iloc[:0]
-            found.append(Panel(title, curves, group, beside, levels))
-    return found
+def _lines(estimates: Table, ends: tuple[str, str] = ("low", "high")) -> list[Line]:
+    """Return a line for each model and variant, in order, sorted by x."""
+    low, high = (estimates[column] for column in ends)
+    points = estimates.assign(low=low, high=high).sort_values("x")
+    groups = dict(tuple(points.groupby(["model", "variant"])))
+    shown = models.series(estimates)
+    looks = models.looks(shown)
+    names = [(models.label(*series), series) for series in shown]
+    return [Line(name, looks[series], groups[series], name) for name, series in names]
 
 
-def _levels(curves: Curves, estimates: Table) -> list[tuple[float, str, str]]:
-    if curves.quantity == "speedup":
+def _published(points: Table, unit: float = 1) -> list[Line]:
+    """Return the paper's points, in their model's colour."""
+    points = points.dropna(subset="x").assign(value=points["value"] / unit)
+    lines = []
+    for model, group in points.groupby("model"):
+        name, look = models.title(str(model)), models.looks([])[str(model), ""]
+        lines.append(Line(name, look, group, name, paper.PLACE))
+    return lines
+
+
+def _guides(estimates: Table) -> list[Line]:
+    """Return lines of slope 1 and 2 from below the smallest value at the shortest length."""
+    x = pd.Series(sorted(set(estimates["x"])), dtype="int64")
+    start = 0.8 * estimates.loc[estimates["x"] == x[0], "value"].min()
+    linear, square = (Table({"x": x, "value": start * (x / x[0]) ** power}) for power in (1, 2))
+    return [
+        Line("grows like N", Look(GREY, "", ":"), linear),
+        Line("grows like N²", Look(GREY, "", "-."), square),
+    ]
+
+
+def _levels(quantity: str, where: Mapping[str, Any], estimates: Table) -> Levels:
+    if quantity == "speedup":
         return [(1.0, "as fast", "--")]
-    if curves.quantity != "accuracy":
+    if quantity != "accuracy":
         return []
-    chance = finished(select(estimates, "chance", **curves.where))["value"].round(8)
+    chance = finished(select(estimates, "chance", **where))["value"].round(8)
     return [(95.0, "95%", ":"), *((100 * share, "guessing", "--") for share in sorted(set(chance)))]
 
 
-def lines(estimates: Table) -> list[tuple[str, Look, Table]]:
-    """Return name, look and estimates of each model and variant, in order, sorted by x."""
-    groups = dict(tuple(estimates.sort_values(["x", "layer"]).groupby(["model", "variant"])))
-    shown = models.series(estimates)
-    looks = models.looks(shown)
-    return [(models.label(*series), looks[series], groups[series]) for series in shown]
-
-
-def guessing(panel: Panel) -> list[Series]:
-    """Return the models that nowhere score more than guessing."""
-    levels = [height for height, text, _ in panel.levels if text == "guessing"]
-    low = panel.estimates.groupby(["model", "variant"])["low"].max()
-    return list(low.index[low <= max(levels)]) if levels else []
-
-
-def guides(estimates: Table) -> list[tuple[str, LineStyle, list[int], list[float]]]:
-    """Return text, dash, x and y of lines of slope 1 and 2 from below the smallest value at the
-    shortest length."""
-    lengths = sorted({int(x) for x in estimates["x"]})
-    if len(lengths) < 2:
-        return []
-    start = 0.8 * estimates.loc[estimates["x"] == lengths[0], "value"].min()
-    linear = [start * length / lengths[0] for length in lengths]
-    square = [start * (length / lengths[0]) ** 2 for length in lengths]
-    return [("grows like N", ":", lengths, linear), ("grows like N²", "-.", lengths, square)]
-
-
-def commonest_size(tables: Sequence[Table]) -> Any:
-    """Return the size that most models have, the larger of equals; None where there is none."""
-    if not tables:
-        return None
-    models_with = pd.concat(tables).drop_duplicates(["model", "variant", "x"]).groupby("x").size()
-    return models_with[models_with == models_with.max()].index.max()
-
-
-def with_rates(accuracy: Table, rates: Table) -> Table:
-    """Return accuracies of one place with `rate` (tokens/s) and the length N `timed_at`.
-
-    All rates are of one length: of those at which most of the models were timed, the nearest to
-    the accuracies' own. Empty where nothing was timed.
-    """
-    series = ["model", "variant"]
-    timed = finished(rates).merge(accuracy[series].drop_duplicates(), on=series)
-    if timed.empty:
-        return accuracy.iloc[:0]
-    having = timed.groupby("x").size()
-    own = float(accuracy["length"].iloc[0])
-    lengths = sorted(having[having == having.max()].index)
-    nearest = min(lengths, key=lambda length: abs(math.log(length / own)))
-    chosen = timed.loc[timed["x"] == nearest, [*series, "value"]].rename(columns={"value": "rate"})
-    return accuracy.assign(timed_at=nearest).merge(chosen, on=series, how="left")
-
-
-def loss_curve(text: Any) -> list[tuple[int, float]]:
-    """Return a row's loss curve as (tokens, loss), thinned to MOST_POINTS and its last point."""
+def loss_curve(text: Any) -> Table:
+    """Return a row's loss curve as x (tokens) and value, thinned to MOST_POINTS and its last."""
     curve = [(int(x), float(f"{y:.4g}")) for x, y in unpack(text) or [] if y is not None]
     step = -(-len(curve) // MOST_POINTS) or 1
-    return curve[:-1:step] + curve[-1:]
+    return Table(curve[:-1:step] + curve[-1:], columns=["x", "value"])
 
 
-def _accuracy(experiment: str, prefix: str = "", published: Published = None) -> Curves:
-    label = "Accuracy, hard argmax inference (%)"
+def _losses(_: Table, frame: Table) -> Iterator[Panel]:
+    """Yield training loss by tokens, a panel a distance and place, a line a seed."""
+    runs = prepare(frame[(frame["experiment"] == "copy") & (frame["trunk"] == str(Trunk()))])
+    looks = models.looks(models.series(runs))
+    for (distance, *where), group in runs.groupby(["x", *PLACE], dropna=False):
+        lines = []
+        for run in records(group):
+            name, points = models.label(run.model, run.variant), loss_curve(run.loss_curve)
+            if len(points) > 1:
+                look = looks[run.model, run.variant]
+                lines.append(Line(name, look, points.assign(rows=run.path), name))
+        levels = [(math.log(v), f"guessing, ln {v}", "--") for v in sorted(set(group["symbols"]))]
+        if lines:
+            title = f"D = {distance}\n{place(*where)}"
+            yield Panel(title, "Training loss (nats a symbol)", lines, levels)
+
+
+def _hops(estimates: Table, _: Table) -> Iterator[Panel]:
+    """Yield mean and longest hop by layer, a panel a task and place, beside the paper's."""
+    texts = {
+        "lowest mean hop of the early layers": ("paper, mean of early layers", ":"),
+        "highest mean hop of the early layers": ("paper, mean of early layers", ":"),
+        "longest hop of the later layers": ("paper, longest of later layers", "-."),
+    }
+    levels = [(paper.value("hops", name), *text) for name, text in texts.items()]
+    ran = finished(estimates[estimates["quantity"].isin(["mean_hop", "longest_hop"])])
+    for (task, name, x, *where), group in ran.groupby(["task", "axis", "x", *PLACE], dropna=False):
+        by_layer = group.assign(x=group["layer"])
+        lines = _lines(select(by_layer, "mean_hop"))
+        for line in _lines(select(by_layer, "longest_hop")):
+            lines.append(replace(line, hollow="longest hop"))
+        size = f", D={x}" if name == "distance" else ""
+        yield Panel(f"{task}{size}\n{place(*where)}", "Hop distance (tokens)", lines, levels)
+
+
+def _trade_off(estimates: Table, _: Table) -> Iterator[Panel]:
+    """Yield accuracy by training throughput, a point a model: at the size that most models have,
+    timed at the length nearest to it of those at which most were."""
+    rates = finished(select(estimates, "throughput", phase="training"))
+    for task, words in (("copy", "copy over {} tokens"), ("mqar", "MQAR with {} pairs")):
+        where = {"experiment": task, "trunk": str(Trunk())}
+        scores = largest_budget(finished(select(estimates, "accuracy", **where)))
+        scores = scores.assign(**{column: 100 * scores[column] for column in NUMBERS})
+        size = scores.drop_duplicates([*SERIES, "x"])["x"].mode().max()
+        for (machine, name, dtype, threads), timed in rates.groupby(PLACE, dropna=False):
+            own = select(scores, "accuracy", x=size, device=name, dtype=dtype)
+            own = own.drop_duplicates(SERIES)
+            both = own.merge(timed[[*SERIES, "x", "value"]], on=SERIES, suffixes=("", "_timed"))
+            if both.empty:
+                continue
+            lengths = both["x_timed"].mode()
+            nearest = min(lengths, key=lambda n: abs(math.log(n / own["length"].iloc[0])))
+            points = both[both["x_timed"] == nearest]
+            title = f"{words.format(size)}, timed at N={nearest}\n"
+            title += place(machine, name, dtype, threads)
+            lines = _lines(points.assign(x=points["value_timed"]))
+            yield Panel(title, ACCURACY, lines, _levels("accuracy", where, estimates))
+
+
+def _machines(estimates: Table, _: Table) -> Iterator[Panel]:
+    """Yield a panel for each phase, reference and model, a line a place, and the paper's."""
+    ratios = finished(select(estimates, "speedup", against=REFERENCES))
+    ratios = ratios.sort_values("phase", ascending=False, kind="stable")  # training first
+    for (phase, reference), pair in ratios.groupby(["phase", "against"], sort=False):
+        for model, variant in models.series(pair):
+            group = pair[(pair["model"] == model) & (pair["variant"] == variant)].sort_values("x")
+            group = group.assign(low=group["least"], high=group["most"])
+            lines = []
+            for slot, (where, points) in enumerate(group.groupby(PLACE, dropna=False), start=2):
+                # A machine is no model: its look is not one of the first two, the pointer models'.
+                colour = models.COLOURS[slot % len(models.COLOURS)]
+                look = Look(colour, models.MARKERS[slot % len(models.MARKERS)], "-")
+                lines.append(Line(place(*where).replace("\n", ", "), look, points))
+            if (model, variant, phase) == ("pointer", "", "training"):
+                lines += _published(paper.speedup())
+            title = f"{models.label(model, variant)} against {reference}, {phase}"
+            yield Panel(
+                title, "Ratio of tokens/s to the reference", lines, [(1.0, "as fast", "--")]
+            )
+
+
+def _accuracy(experiment: str, prefix: str = "", published: Any = None) -> Curves:
     where = {"experiment": experiment, "trunk": str(Trunk())}  # the paper's; curves has others
-    return Curves("accuracy", label, where, 0.01, prefix, ENDS, published)
+    return Curves("accuracy", ACCURACY, where, 0.01, prefix, published=published)
 
 
-ENDS = ("low", "high")
 TRAINING, INFERENCE = {"phase": "training"}, {"phase": "inference"}
-TIME, RATE = "Time for 20 sequences (s)", "Throughput (tokens/s)"
-BANDS = "Bands are 97.5% intervals over sessions."
-INTERVALS = "Hard argmax inference on fresh sequences; bars are 97.5% intervals."
+OVER, RATE = "Speed-up over transformer (ratio of tokens/s)", "Throughput (tokens/s)"
+BESIDE = {"phase": "training", "against": REFERENCES[0]}
+MIB, KIB = 2**20, 2**10
+TIME = Curves("training_time", "Time for 20 sequences (s)", TRAINING, published=paper.training_time)
+TRAINED = Curves("throughput", RATE, TRAINING, published=paper.throughput)
+INFERRED = Curves("throughput", RATE, INFERENCE)
+SPEEDUP = Curves("speedup", OVER, BESIDE, ends=("least", "most"), published=paper.speedup)
+PEAK = Curves("peak_memory", "Peak memory (MiB)", {}, MIB, "peak\n")
+TOKEN, SEQUENCE = "Kept for backward (KiB a token)", "Kept for backward (MiB)"
+KEPT = Curves("saved_bytes_per_token", TOKEN, {}, KIB, "kept for backward\n")
+STEP = Curves("flops_step", "GFLOP", {}, 1e9, "operations of a training step", counted=True)
+SAVED = Curves("saved_bytes_per_sequence", SEQUENCE, {}, MIB, "kept for backward", counted=True)
+COPIED = _accuracy("copy", published=paper.copy_accuracy)
+PAIRED = _accuracy("mqar")
+RECALLED = tuple(_accuracy(task, f"{task} by {axis(task)}\n") for task in RECALL)
+MEAN_HOP = Curves("mean_hop", "")
+DISTANCE, PAIRS, LAYER = "Copy distance D (tokens)", "Pairs of key and value", "Layer (1 is lowest)"
+ELSEWHERE = "Recall, induction, hops and other tasks"
 CHARTS = {
-    "time": Chart(
-        "Training time",
-        LENGTH,
-        (Curves("training_time", TIME, TRAINING, band=ENDS, published=paper.training_time),),
-        NO_TIMES,
-        f"{BANDS} Seconds of two machines must not be compared.",
-        "training_time",
+    "time": Chart("Training time", LENGTH, "training_time", (TIME,)),
+    "throughput": Chart("Training throughput", LENGTH, "throughput", (TRAINED,)),
+    "inference": Chart("Inference throughput", LENGTH, "throughput", (INFERRED,)),
+    "speedup": Chart("Speed-up of a training step", LENGTH, "speedup", (SPEEDUP,)),
+    "memory": Chart("Memory of a training step", LENGTH, "memory", (PEAK, KEPT)),
+    "operations": Chart("Counted work of one sequence", LENGTH, "operations", (STEP, SAVED)),
+    "copy_accuracy": Chart("Copy accuracy", DISTANCE, "copy_accuracy", (COPIED,), y="percent"),
+    "loss_curves": Chart(
+        "Loss on the copy task", "Training tokens", "copy_loss",
+        made=_losses, log_x=False, y="linear",
     ),
-    "throughput": Chart(
-        "Training throughput",
-        LENGTH,
-        (Curves("throughput", RATE, TRAINING, band=ENDS, published=paper.throughput),),
-        NO_TIMES,
-        f"Geometric mean over sessions. {BANDS}",
-        "throughput",
+    "mqar": Chart("Multi-query associative recall", PAIRS, "recall", (PAIRED,), y="percent"),
+    "recall": Chart(ELSEWHERE, "Size of the task", "recall", RECALLED, y="percent"),
+    "hops": Chart(
+        "Hop distance by layer", LAYER, "hops", (MEAN_HOP,), made=_hops, log_x=False, y="hops",
     ),
-    "inference": Chart(
-        "Inference throughput",
-        LENGTH,
-        (Curves("throughput", RATE, INFERENCE, band=ENDS),),
-        NO_TIMES,
-        "The paper gives no figure for inference.",
-        "throughput",
+    "trade_off": Chart(
+        "Accuracy against training throughput", "Training throughput (tokens/s)", "models",
+        made=_trade_off, log_x=False, y="percent",
     ),
-    "speedup": Chart(
-        "Speed-up of a training step",
-        LENGTH,
-        (
-            Curves(
-                "speedup",
-                "Speed-up over transformer (ratio of tokens/s)",
-                {"phase": "training", "against": REFERENCES[0]},
-                band=("least", "most"),
-                published=paper.speedup,
-            ),
-        ),
-        f"{NO_TIMES} beside a Transformer's of the same machine",
-        "Ratio of wall times in the same rounds, geometric mean over sessions; bands are the "
-        "smallest and the largest session. Over transformer-unfused: Machines, and the table.",
-        "speedup",
-    ),
-    "memory": Chart(
-        "Memory of a training step",
-        LENGTH,
-        (
-            Curves("peak_memory", "Peak memory (MiB)", {}, 2**20, "peak\n"),
-            Curves(
-                "saved_bytes_per_token",
-                "Kept for backward (KiB a token)",
-                {},
-                2**10,
-                "kept for backward\n",
-            ),
-        ),
-        NO_TIMES,
-        "Peak beyond what the process held before the step, at about the same number of tokens for "
-        "every N. Kept for backward is counted, a token: flat where memory is linear in N.",
-        "memory",
-        log_y=False,
-    ),
-    "operations": Chart(
-        "Counted work of one sequence",
-        LENGTH,
-        (
-            Curves("flops_step", "GFLOP", {}, 1e9, "operations of a training step", counted=True),
-            Curves(
-                "saved_bytes_per_sequence",
-                "Kept for backward (MiB)",
-                {},
-                2**20,
-                "kept for its backward pass",
-                counted=True,
-            ),
-        ),
-        "No complexity row has finished yet",
-        "The same on every machine; by formula where a kernel hides its operations.",
-        "operations",
-        guides=True,
-    ),
-    "copy_accuracy": Chart(
-        "Copy accuracy",
-        "Copy distance D (tokens)",
-        (_accuracy("copy", published=paper.copy_accuracy),),
-        NO_COPIES,
-        f"{INTERVALS} What decides this task is the positional encoding: compare pointer with "
-        "transformer-relative, which has the same offset table.",
-        "copy_accuracy",
-        log_y=False,
-    ),
-    "mqar": Chart(
-        "Multi-query associative recall",
-        "Pairs of key and value",
-        (_accuracy("mqar"),),
-        "No mqar row has finished yet",
-        INTERVALS,
-        "recall",
-        log_y=False,
-    ),
-    "recall": Chart(
-        "Recall, induction, hops and other tasks",
-        "Size of the task",
-        tuple(_accuracy(task, f"{task} by {axis(task)}\n") for task in RECALL),
-        "No row of these tasks has finished yet",
-        f"{INTERVALS} What each size is stands in table recall.",
-        "recall",
-        log_y=False,
-    ),
-}
+    "machines": Chart("Speed-up, machine by machine", LENGTH, "speedup", made=_machines),
+}  # fmt: skip

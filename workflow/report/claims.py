@@ -30,7 +30,6 @@ from workflow.bench.rows import verify
 from workflow.report import intervals, rules
 from workflow.report.estimates import KEY, PLACE, from_json, select
 from workflow.report.frame import unpack
-from workflow.report.intervals import ENOUGH
 from workflow.report.layout import Table, named, share, significant
 from workflow.report.ledger import Claim, Ledger, Reading
 from workflow.report.rules import ATTAINED, Cell, NotTestable, Outcome, Verdict
@@ -38,11 +37,9 @@ from workflow.report.rules import ATTAINED, Cell, NotTestable, Outcome, Verdict
 LOOK_AGAIN = "snakemake --cores 4 decide"
 UNITS = {"share": "%", "ratio": "x", "tokens": " tokens", "nats": " nats"}  # behind a value
 MOST_CELLS = 4  # in the table for people; the CSV has all
-REQUIRED = ("oracle-copy", "chance")
 BLIND = ("chance", "identity")  # do not see other positions
 UNORDERED = ("uniform", "random-pointer")  # see other positions, and cannot choose one
 FASTER = 1.15  # lower bound of a speed ratio to the trunk: equal parameters are not equal time
-FASTER_ONCE = 1.5  # the same for fewer than ENOUGH repeats, which have no useful interval
 NOTES = (
     "Reproduced: every interval satisfies the claim. Partially: the direction holds, but not the "
     "size or not every cell or machine. Not reproduced: the intervals exclude it. Inconclusive: "
@@ -61,16 +58,16 @@ NOTES = (
 @dataclass(frozen=True)
 class Line:
     """One claim judged for one reading: its cells, whose `paper` is what the rule compares with,
-    what the rules said, and why; `next` is the command that an open verdict waits for."""
+    what the rules said, and the reason; `next` is the command that an open verdict waits for."""
 
     claim: Claim
     reading: str
+    read_as: Reading | None
     verdict: Verdict
     cells: tuple[Cell, ...]
     outcomes: tuple[tuple[str, Outcome], ...]
-    why: str
+    reason: str
     next: str = ""
-    read_as: Reading | None = None
 
     @property
     def name(self) -> str:
@@ -78,45 +75,38 @@ class Line:
         return f"{self.claim.id} {self.reading}".strip()
 
     @property
-    def reason(self) -> str:
-        """Why, without the command that is next."""
-        return self.why.partition("; next: ")[0]
+    def why(self) -> str:
+        """The reason with the command that is next."""
+        return f"{self.reason}; next: {self.next}" if self.next else self.reason
 
     @property
     def words(self) -> str:
         """The verdict in words."""
-        if self.claim.contradiction and self.verdict == Verdict.REPRODUCED:
+        if self.verdict == Verdict.REPRODUCED and self.claim.contradiction:
             return "it stands"
-        if self.claim.stands_for and self.verdict == Verdict.REPRODUCED:
+        if self.verdict == Verdict.REPRODUCED and self.claim.stands_for:
             return self.claim.stands_for
-        return (
-            ATTAINED.get(self.verdict, self.verdict)
-            if self.read_as and self.read_as.takes
-            else str(self.verdict)
-        )
+        takes_more = self.read_as is not None and self.read_as.takes
+        return str(ATTAINED.get(self.verdict, self.verdict) if takes_more else self.verdict)
 
 
 def judge(
     numbers: pd.DataFrame, book: Ledger, tier: str = "", unsound: Sequence[str] = ()
 ) -> list[Line]:
-    """Return a line for every claim and reading, in the ledger's order. unsound: what
-    `unsound_rows` finds."""
+    """Return a line for every claim and reading, in order. unsound: what `unsound_rows` finds."""
     lines = []
     for claim, reading in book.judged():
-        line = _judge(claim, reading, numbers)
-        lines.append(replace(line, read_as=book.readings.get(reading)))
-    off = controls_off(numbers)
-    if unsound:
-        return _overruled(lines, Verdict.UNSOUND, "; ".join(unsound))
-    if off:
-        return _overruled(lines, Verdict.INVALID, "; ".join(off))
-    if tier == "smoke":
-        return _overruled(lines, Verdict.SMOKE, "runs of smoke size decide nothing")
+        lines.append(_judge(claim, reading, book.readings.get(reading), numbers))
+    smoke = ["runs of smoke size decide nothing"] if tier == "smoke" else []
+    for verdict, reasons in (
+        (Verdict.UNSOUND, unsound),
+        (Verdict.INVALID, controls_off(numbers)),
+        (Verdict.SMOKE, smoke),
+    ):
+        if reasons:
+            why = "; ".join(reasons)
+            return [replace(line, verdict=verdict, reason=why, next="") for line in lines]
     return lines
-
-
-def _overruled(lines: Sequence[Line], verdict: Verdict, why: str) -> list[Line]:
-    return [replace(line, verdict=verdict, why=why, next="") for line in lines]
 
 
 def controls_off(numbers: pd.DataFrame) -> list[str]:
@@ -126,15 +116,16 @@ def controls_off(numbers: pd.DataFrame) -> list[str]:
 
 def _missing(numbers: pd.DataFrame) -> Iterator[str]:
     copied = select(numbers, "accuracy", experiment="copy", status="ok")
-    for place, models in copied.groupby(["machine", "device", "dtype"])["model"]:
-        for name in REQUIRED:
-            if name not in set(models):
-                where = ", ".join(filter(None, map(str, place)))
-                yield f"no finished copy row of {name} on {where}"
     timed = select(numbers, "throughput", phase="training", status="ok")
-    for place, models in timed.groupby(PLACE, dropna=False)["model"]:
-        if "identity" not in set(models):
-            yield f"no finished efficiency row of identity on {', '.join(map(str, place[:3]))}"
+    for experiment, rows, places, required in (
+        ("copy", copied, PLACE[:3], ("oracle-copy", "chance")),
+        ("efficiency", timed, PLACE, ("identity",)),
+    ):
+        for place, models in rows.groupby(places, dropna=False)["model"]:
+            where = ", ".join(filter(None, map(str, place[:3])))
+            for name in required:
+                if name not in set(models):
+                    yield f"no finished {experiment} row of {name} on {where}"
 
 
 def _copying(numbers: pd.DataFrame) -> Iterator[str]:
@@ -152,10 +143,10 @@ def _copying(numbers: pd.DataFrame) -> Iterator[str]:
             if model == "oracle-copy":
                 plausible, expected = accuracy == 1, "100.00%"
             elif model in BLIND:
-                plausible = intervals.chance_is_plausible(right, n, cell["chance"], family)
+                plausible = intervals.is_plausible(right, n, cell["chance"], family)
                 expected = f"{cell['chance']:.2%}"
             else:
-                plausible = intervals.at_most_is_plausible(right, n, cell["counting"], family)
+                plausible = intervals.is_plausible(right, n, cell["counting"], family, "greater")
                 expected = f"at most {cell['counting']:.2%}"
             if not plausible:
                 yield f"{model} scores {accuracy:.2%} at D={cell['x']}, not {expected}"
@@ -164,7 +155,7 @@ def _copying(numbers: pd.DataFrame) -> Iterator[str]:
 def _timing(numbers: pd.DataFrame) -> Iterator[str]:
     beside = select(numbers, "speedup", phase="training", against="identity", status="ok")
     for _, cell in beside.iterrows():
-        if cell["low"] > FASTER if cell["n"] >= ENOUGH else cell["value"] > FASTER_ONCE:
+        if cell["low"] > FASTER:
             times = f"{cell['value']:.2f} times as fast as the trunk alone (identity)"
             yield f"{named(cell['model'], cell['variant'])} trains {times} at N={cell['x']}"
 
@@ -186,10 +177,10 @@ def unsound_rows(frame: pd.DataFrame) -> list[str]:
     ]
 
 
-def _judge(claim: Claim, reading: str, numbers: pd.DataFrame) -> Line:
+def _judge(claim: Claim, reading: str, read_as: Reading | None, numbers: pd.DataFrame) -> Line:
     cells: list[Cell] = []
-    places: dict[str, str] = {}  # label -> place
     outcomes: list[tuple[str, Outcome]] = []
+    by_place: dict[str, list[Outcome]] = {}
     lacking: list[str] = []
     failed: list[str] = []
     for test in claim.tests:
@@ -199,17 +190,17 @@ def _judge(claim: Claim, reading: str, numbers: pd.DataFrame) -> Line:
             lacking.append(str(reason))
             continue
         failed += absent
-        cells += [replace(cell, paper=test.judged_by.level(cell)) for cell in selected]
-        places.update((cell.label, cell.place) for cell in selected)
-        outcomes += test.judged_by.judge(selected)
+        for cell in selected:
+            outcome = test.judge(cell)
+            cells.append(replace(cell, paper=test.level(cell)))
+            outcomes.append((cell.label, outcome))
+            by_place.setdefault(cell.place, []).append(outcome)
     if claim.reason or not outcomes:
         why = claim.reason or "; ".join(dict.fromkeys(lacking)) or "no test"
-        return Line(claim, reading, Verdict.NOT_TESTABLE, tuple(cells), (), why)
-    outcomes += [(reason, Outcome.OPEN) for reason in lacking]
-    by_place: dict[str, list[Outcome]] = {}
-    for label, outcome in outcomes:
-        place = places.get(label, "")
-        by_place.setdefault(place, []).append(outcome)
+        return Line(claim, reading, read_as, Verdict.NOT_TESTABLE, tuple(cells), (), why)
+    for what in lacking:
+        outcomes.append((what, Outcome.OPEN))
+        by_place.setdefault("", []).append(Outcome.OPEN)
     shared = by_place.pop("", []) if len(by_place) > 1 else []
     verdicts = {place: rules.combine([*own, *shared]) for place, own in by_place.items()}
     # How often the rules said what, and what is short of a judgement.
@@ -219,47 +210,44 @@ def _judge(claim: Claim, reading: str, numbers: pd.DataFrame) -> Line:
     texts = [f"{found} of {len(outcomes)} cells", *short, *dict.fromkeys(failed)]
     if len(set(verdicts.values())) > 1:
         texts += [f"{verdict} on {place}" for place, verdict in verdicts.items()]
-    verdict = rules.over_machines(list(verdicts.values()))
-    command = ""
+    verdict, command = rules.over_machines(list(verdicts.values())), ""
     if verdict == Verdict.INCONCLUSIVE:
-        command = _next(claim, cells, outcomes)
-        texts.append(f"next: {command}")
-    return Line(claim, reading, verdict, tuple(cells), tuple(outcomes), "; ".join(texts), command)
+        # The claim's own for rows that are not there, else a second look at intervals that
+        # straddle a bound.
+        open_cells = {label for label, outcome in outcomes if outcome == Outcome.OPEN}
+        complete = {cell.label for cell in cells if not cell.short_of()}
+        command = LOOK_AGAIN if open_cells <= complete else claim.command
+    judged = (verdict, tuple(cells), tuple(outcomes), "; ".join(texts), command)
+    return Line(claim, reading, read_as, *judged)
 
 
-def _next(claim: Claim, cells: Sequence[Cell], outcomes: Sequence[tuple[str, Outcome]]) -> str:
-    """Return the command that makes what an open verdict lacks: the claim's own for rows that are
-    not there, else a second look at intervals that straddle a bound."""
-    open_cells = [label for label, outcome in outcomes if outcome == Outcome.OPEN]
-    complete = [cell.label for cell in cells if not cell.short_of()]
-    return LOOK_AGAIN if set(open_cells) <= set(complete) else claim.command
+COLUMNS = ["claim", "reading", "what", "paper", "ours", "verdict", "why"]
 
 
-def table(lines: Sequence[Line], most: int = MOST_CELLS) -> Table:
-    """Return the verdict table, with `most` cells of a claim: those that decide."""
-    shown, further = [], []
+def table(lines: Sequence[Line]) -> Table:
+    """Return the verdict table, for people with the cells of a claim that decide."""
+    shown, records = [], []
     for line in lines:
-        claim, text = line.claim, ours(deciding(line), most)
-        named = [claim.id, line.reading, claim.claim, claim.figure]
-        shown.append([*named, text, line.words, line.why])
-        outcomes = "; ".join(f"{label}: {outcome}" for label, outcome in line.outcomes)
-        everything = ours(line.cells, len(line.cells))
-        heading = line.read_as.heading if line.read_as else ""
-        words = [heading, claim.short, number(line.cells), line.next]
-        further.append([everything, claim.read_in, claim.command, outcomes, *words])
-    columns = ["claim", "reading", "what", "paper", "ours", "verdict", "why"]
-    wide = pd.DataFrame(shown, columns=columns, dtype="str")
-    data = wide.copy()
-    data[["ours", "source", "command", "cells", "heading", "short", "number", "next"]] = further
-    return Table("claims", "Verdicts on the paper's claims", wide, data, NOTES)
+        claim, read_as = line.claim, line.read_as
+        known = [claim.id, line.reading, claim.claim, claim.figure]
+        shown.append([*known, ours(deciding(line), MOST_CELLS), line.words, line.why])
+        cells = "; ".join(f"{label}: {outcome}" for label, outcome in line.outcomes)
+        everything = {
+            "ours": ours(line.cells, len(line.cells)), "source": claim.read_in,
+            "command": claim.command, "cells": cells, "heading": read_as.heading if read_as else "",
+            "short": claim.short, "number": number(line.cells), "next": line.next,
+        }  # fmt: skip
+        records.append(dict(zip(COLUMNS, shown[-1], strict=True)) | everything)
+    wide = pd.DataFrame(shown, columns=COLUMNS, dtype="str")
+    return Table("claims", "Verdicts on the paper's claims", wide, pd.DataFrame(records), NOTES)
 
 
 def deciding(line: Line) -> list[Cell]:
     """Return a line's cells, those first that keep it from being reproduced."""
-    ranks = {Outcome.FAILS: 0, Outcome.OPEN: 1, Outcome.DIRECTION: 2, Outcome.HOLDS: 3}
+    order = [Outcome.FAILS, Outcome.OPEN, Outcome.DIRECTION, Outcome.HOLDS]
     lowest: dict[str, int] = {}
     for label, outcome in line.outcomes:
-        lowest[label] = min(ranks[outcome], lowest.get(label, 3))
+        lowest[label] = min(order.index(outcome), lowest.get(label, 3))
     return sorted(line.cells, key=lambda cell: lowest.get(cell.label, 3))
 
 

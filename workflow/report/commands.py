@@ -9,10 +9,12 @@ import click
 
 from workflow.bench.experiments import AXES
 
+PATH = click.Path(path_type=Path)
+
 
 @click.command()
-@click.argument("a", type=click.Path(path_type=Path))
-@click.argument("b", type=click.Path(path_type=Path))
+@click.argument("a", type=PATH)
+@click.argument("b", type=PATH)
 @click.option("--json", "as_json", is_flag=True, help="for programs")
 def compare(a: Path, b: Path, as_json: bool) -> int:
     """Compare the ratios of two machines; exit code 1 if some differ.
@@ -23,12 +25,12 @@ def compare(a: Path, b: Path, as_json: bool) -> int:
 
     compared = comparison.compare(a, b)
     print(comparison.as_json(compared) if as_json else comparison.as_text(compared))
-    return 1 if compared.counts()["differ"] else 0
+    return 1 if compared.counts["differ"] else 0
 
 
 @click.command()
-@click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--into", required=True, type=click.Path(path_type=Path), help="folder to add to")
+@click.argument("folders", nargs=-1, required=True, type=PATH)
+@click.option("--into", required=True, type=PATH, help="folder to add to")
 def merge(folders: tuple[Path, ...], into: Path) -> int:
     """Add the rows of folders to one, those of a machine to a rows.jsonl of its own.
 
@@ -64,9 +66,23 @@ COLUMNS = {  # of the estimates, as options of `why`
     "data": "hash of a text",
     "layer": "from 1, the lowest",
 }
+OPTIONS = COLUMNS | {name: f"short for --axis {name} --x" for name in AXES}
 
 
-def _why(quantity: str, results: Path, reference: Path, **columns: str | None) -> int:
+@click.command(
+    short_help="Print where a number of the report comes from.",
+    params=[click.Option([f"--{name}"], help=text) for name, text in OPTIONS.items()],
+)
+@click.argument("quantity")
+@click.option(
+    "--results", type=PATH, default="results", show_default=True,
+    help="folder with estimates.parquet and rows.parquet",
+)  # fmt: skip
+@click.option(
+    "--reference", type=PATH, default="results/reference", show_default=True,
+    help="rows that are asked where the folder has no estimates",
+)  # fmt: skip
+def why(quantity: str, results: Path, reference: Path, **columns: str | None) -> int:
     """Print an estimate, such as `why speedup --model pointer --against transformer --length 2048`,
     and its rows.
 
@@ -77,30 +93,3 @@ def _why(quantity: str, results: Path, reference: Path, **columns: str | None) -
     wanted = {name: value for name, value in columns.items() if value is not None}
     print(explanation.explain(quantity, wanted, results, reference))
     return 0
-
-
-why = click.Command(
-    "why",
-    callback=_why,
-    help=_why.__doc__,
-    short_help="Print where a number of the report comes from.",
-    params=[
-        click.Argument(["quantity"]),
-        *(click.Option([f"--{name}"], help=text) for name, text in COLUMNS.items()),
-        *(click.Option([f"--{name}"], help=f"short for --axis {name} --x") for name in AXES),
-        click.Option(
-            ["--results"],
-            type=click.Path(path_type=Path),
-            default="results",
-            show_default=True,
-            help="folder with estimates.parquet and rows.parquet",
-        ),
-        click.Option(
-            ["--reference"],
-            type=click.Path(path_type=Path),
-            default="results/reference",
-            show_default=True,
-            help="rows that are asked where the folder has no estimates",
-        ),
-    ],
-)

@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -25,7 +25,7 @@ from pointer.errors import InputError
 from workflow.bench.rows import RowError
 from workflow.report import estimates, frame
 from workflow.report.estimates import KEY, WORK
-from workflow.report.layout import named, significant
+from workflow.report.layout import named, significant, with_range
 from workflow.report.ledger import name_position
 
 COMPARED = ("speedup", "accuracy", *WORK)
@@ -33,22 +33,19 @@ TRACED = "interpretability"  # trains a model of `copy` once more
 AGREEMENTS = ("agree", "differ", "undecided")
 CORE = ["quantity", "experiment", "task", "model", "variant", "against", "phase", "axis", "x"]
 FURTHER = [key for key in KEY if key not in (*CORE, "machine")]
+NOTE = "Ratios, accuracies and counted work with 97.5% intervals. Absolute times are not compared."
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """The machines of both sides, the numbers of both (B's columns end in _b), how many only one
-    side has, and why."""
+class Comparison(NamedTuple):
+    """The machines of both sides, how many numbers agree, differ and are undecided, how many only
+    one side has, the numbers of both (B's columns end in _b), and why others are not compared."""
 
     a: str
     b: str
-    cells: pd.DataFrame
+    counts: dict[str, int]
     alone: tuple[int, int]
-    apart: dict[str, int]
-
-    def counts(self) -> dict[str, int]:
-        """Return how many numbers agree, differ and are undecided."""
-        return {name: int((self.cells["agreement"] == name).sum()) for name in AGREEMENTS}
+    cells: pd.DataFrame
+    not_compared: dict[str, int]
 
 
 def compare(a: Path, b: Path) -> Comparison:
@@ -70,19 +67,21 @@ def compare(a: Path, b: Path) -> Comparison:
         raise InputError.about("A and B", f"{a} and {b}", accepted, "the command line")
     cells = pd.concat(parts, ignore_index=True)
     cells["agreement"] = _agreement(cells)
+    counts = {name: int((cells["agreement"] == name).sum()) for name in AGREEMENTS}
+    alone = len(ours) - cells["line"].nunique(), len(theirs) - cells["line_b"].nunique()
     pairs = pairs[~pairs["line"].isin(cells["line"]) | ~pairs["line_b"].isin(cells["line_b"])]
     apart = Counter(_difference(pair) for _, pair in pairs.iterrows())
-    alone = len(ours) - cells["line"].nunique(), len(theirs) - cells["line_b"].nunique()
     machines = (sorted(set(side["machine"]) - {""}) for side in (ours, theirs))
     a_names, b_names = map(" and ".join, machines)
-    return Comparison(a_names, b_names, cells, alone, dict(apart.most_common()))
+    cells = cells.drop(columns=["line", "line_b"])
+    return Comparison(a_names, b_names, counts, alone, cells, dict(apart.most_common()))
 
 
 def _read(path: Path) -> pd.DataFrame:
     """Return the estimates of one side that can be compared."""
     made = path / "estimates.parquet" if path.is_dir() else path
     try:
-        table = estimates.load(made) if made.is_file() else estimates.build(frame.read(path))
+        table = estimates.load(made) if made.is_file() else estimates.build(frame.load(path))
     except RowError as error:
         raise InputError(f"{error}. `pointer-bench verify {path}` tells more.") from error
     chosen = table["quantity"].isin(COMPARED) & (table["n"] > 0) & (table["experiment"] != TRACED)
@@ -128,31 +127,21 @@ def as_text(comparison: Comparison) -> str:
             lines.append([quantity, model, ", ".join(at), *numbers, cell["agreement"]])
     headers = ["quantity", "model", "at", "A", "B", "they"]
     table = tabulate(lines, headers=headers, disable_numparse=True)
-    counts = ", ".join(f"{number} {name}" for name, number in comparison.counts().items())
+    counts = ", ".join(f"{number} {name}" for name, number in comparison.counts.items())
     if any(comparison.alone):
         counts += f"; only in A: {comparison.alone[0]}, only in B: {comparison.alone[1]}"
-    note = (
-        "Ratios, accuracies and counted work with 97.5% intervals. Absolute times are not compared."
-    )
-    paragraphs = [f"A: {comparison.a}\nB: {comparison.b}\n\n{table}\n\n{counts}. {note}"]
-    for text, number in comparison.apart.items():
+    paragraphs = [f"A: {comparison.a}\nB: {comparison.b}\n\n{table}\n\n{counts}. {NOTE}"]
+    for text, number in comparison.not_compared.items():
         paragraphs.append(f"Not compared ({number} times): {text} in A and B.")
     return "\n".join(paragraphs)
 
 
 def _number(cell: pd.Series, suffix: str) -> str:
     value, low, high = (cell[f"{column}{suffix}"] for column in ("value", "low", "high"))
-    if pd.isna(low) or low == high:
-        return significant(value, 4)
-    return f"{significant(value)} ({significant(low)} to {significant(high)})"
+    return with_range(significant, value, low, high)
 
 
 def as_json(comparison: Comparison) -> str:
-    """Return the same for programs: of each number the columns of its estimates in A and, behind
-    `_b`, in B."""
-    cells = comparison.cells.drop(columns=["line", "line_b"]).to_json(orient="records")
-    content = {
-        "a": comparison.a, "b": comparison.b, "counts": comparison.counts(),
-        "alone": comparison.alone, "cells": json.loads(cells), "not_compared": comparison.apart,
-    }  # fmt: skip
-    return json.dumps(content, indent=1, ensure_ascii=False)
+    """Return the same for programs: of each number its estimates in A and, behind `_b`, in B."""
+    cells = json.loads(comparison.cells.to_json(orient="records"))
+    return json.dumps(comparison._asdict() | {"cells": cells}, indent=1, ensure_ascii=False)

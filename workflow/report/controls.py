@@ -20,7 +20,9 @@ FILE = ROOT / "config" / "controls.yaml"
 TRUNK = "2x64x2"
 TITLE = "Positive controls: what the literature shows each baseline to learn"
 NEEDED, SEEDS = 0.95, 3
-COLUMNS = ["model", "task", "source", "source figure", "differs", "ours", "seeds", "rate"]
+COLUMNS = [
+    "model", "task", "source", "source figure", "differs", "ours", "seeds", "rate", "validated",
+]  # fmt: skip
 NOTES = (
     f"Validated: at least {NEEDED:.0%} on each of {SEEDS} seeds, on the trunk {TRUNK}, at the "
     "learning rate that a search chose.",
@@ -39,7 +41,7 @@ class Control(Closed):
     source: str
     source_figure: str
     differs: str
-    checked: str = Field(default="", description="how the source figure was; empty: not yet")
+    checked: str = Field(description="how the source figure was checked")
 
     @property
     def variant(self) -> str:
@@ -74,34 +76,25 @@ def verdict(estimate: Any) -> str:
 
 def table(estimates: pd.DataFrame) -> Table:
     """Return the table of controls; without lines where none was run."""
+    found = [(control, control.estimate(estimates)) for control in read()]
+    if all(own is None for _, own in found):
+        found = []
     shown, numbers, rows = [], [], []
-    controls = read()
-    found = [control.estimate(estimates) for control in controls]
-    if all(own is None for own in found):
-        controls = []
-    for control, own in zip(controls, found, strict=False):
-        words = f"{control.task} {control.size}"
-        task = f"{words}, {control.variant}" if control.variant else words
+    for control, own in found:
+        task = ", ".join(filter(None, [f"{control.task} {control.size}", control.variant]))
         about = [control.model, task, control.source, control.source_figure, control.differs]
-        ours, seeds, rate = None, 0, None
-        texts = [NOT_RUN, NOT_RUN, NOT_RUN]
+        ours, texts = [None, 0, None], [NOT_RUN, NOT_RUN, NOT_RUN]
         if own is not None:
-            ours, seeds, rate = own.value, own.runs, own.learning_rate
-            texts = [f"{share(ours)} ({share(own.least)})", str(seeds), f"{rate:g}"]
+            ours = [own.value, own.runs, own.learning_rate]
+            texts = [f"{share(own.value)} ({share(own.least)})", str(own.runs)]
+            texts.append(f"{own.learning_rate:g}")
         shown.append([*about, *texts, verdict(own)])
-        numbers.append([*about, ours, seeds, rate, verdict(own)])
+        numbers.append([*about, *ours, verdict(own)])
         rows.append("" if own is None else own.rows)
-    columns = [*COLUMNS, "validated"]
-    wide = pd.DataFrame(shown, columns=columns, dtype="str")
-    data = pd.DataFrame(numbers, columns=columns).rename(columns={"source figure": "source_figure"})
+    wide = pd.DataFrame(shown, columns=COLUMNS, dtype="str")
+    data = pd.DataFrame(numbers, columns=COLUMNS).rename(columns={"source figure": "source_figure"})
     data.insert(0, "quantity", "accuracy")
-    return Table("controls", TITLE, wide, data, (*NOTES, *unchecked(controls)), tuple(rows))
-
-
-def unchecked(controls: list[Control]) -> list[str]:
-    """Return a note that names the models whose source figure nobody checked; else nothing."""
-    names = [control.model for control in controls if not control.checked]
-    return [f"Source figures from memory, not yet checked: {', '.join(names)}."] if names else []
+    return Table("controls", TITLE, wide, data, NOTES, tuple(rows))
 
 
 def unvalidated(estimates: pd.DataFrame, shown: pd.DataFrame) -> str:

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from workflow.bench.cell import Trunk
-from workflow.report import charts, models, style
+from workflow.report import models, style
 from workflow.report.charts import NEVER
 from workflow.report.estimates import from_json, select
 
@@ -53,7 +53,7 @@ def curves(estimates: pd.DataFrame, _: pd.DataFrame) -> Figure:
         style.key("extrapolation, 97.5% prediction interval", "--"),
     ]
     return style.figure(
-        TITLE, parts, draw, height=3.6, width=6.4, missing=charts.NO_COPIES,
+        TITLE, parts, draw, height=3.6, width=6.4,
         looks=_named(ran, exponents, looks), keys=keys,
     )  # fmt: skip
 

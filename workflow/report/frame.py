@@ -10,6 +10,7 @@ import shutil
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -41,20 +42,14 @@ ORDER = [
 ]  # fmt: skip
 
 
-def column_types() -> dict[str, str]:
-    """Return column -> pandas dtype, in the schema's order; nested keys are text, but a task's
-    sizes are columns of their own. `path` is where the row was read from."""
+def tidy(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """Return rows as a sorted frame of the schema's columns, and `learned`: 95% at the end. Nested
+    keys are text, but a task's sizes are columns; `path` is where the row was read from."""
     types = {}
     for key, declared in Record.model_json_schema()["properties"].items():
         kinds = [part.get("type") for part in (declared, *declared.get("anyOf", ()))]
         types[key] = next((DTYPES[kind] for kind in kinds if kind in DTYPES), "string")
-    return types | dict.fromkeys(SIZES, "Int64") | {"path": "string", "learned": "boolean"}
-
-
-def tidy(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
-    """Return rows as a sorted frame with every column of the schema, and `learned`, whether 95% was
-    kept to the end."""
-    types = column_types()
+    types |= dict.fromkeys(SIZES, "Int64") | {"path": "string", "learned": "boolean"}
     records = [_flat(row) for row in rows]
     frame = pd.DataFrame(records or None, columns=list(types)).astype(types)
     frame["learned"] = (frame["accuracy"] >= LEARNED).astype("boolean")
@@ -62,8 +57,7 @@ def tidy(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
 
 
 def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the row with the task's name and sizes as columns, the trunk as text, 6x256x8, and
-    nested values as JSON."""
+    """Return the row with the task's sizes as columns, the trunk as text, nested values as JSON."""
     task, trunk = row.get("task") or {}, row.get("trunk")
     flat = {**row, "task": task.get("name"), **{key: task.get(key) for key in SIZES}}
     flat["trunk"] = str(Trunk(**trunk)) if trunk else None
@@ -78,26 +72,20 @@ def unpack(cell: Any) -> Any:
     return json.loads(cell) if isinstance(cell, str) else None
 
 
-def read_manifest(path: Path) -> list[Path]:
-    """Return the row files that a manifest names, one a line. Raise InputError for missing ones."""
+def listed_rows(manifest: Path) -> list[tuple[Path, dict[str, Any]]]:
+    """Return path and row of every row in the files that a manifest names, one a line. Raise
+    InputError for missing files, RowError for a row that is not sound."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = manifest.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         accepted = "a readable list of row files"
-        raise InputError.about("--manifest", str(path), accepted, WHERE) from error
+        raise InputError.about("--manifest", str(manifest), accepted, WHERE) from error
     listed = [Path(line) for line in lines if line.strip()]
-    missing = [str(row) for row in listed if not row.is_file()]
+    missing = [str(path) for path in listed if not path.is_file()]
     if missing:
         names = ", ".join(missing)
-        raise InputError(f"{len(missing)} of {len(listed)} rows of {path} are missing: {names}")
-    return listed
-
-
-def listed_rows(manifest: Path) -> list[tuple[Path, dict[str, Any]]]:
-    """Return path and row of every row in the files of a manifest. Raise RowError for a row that is
-    not sound."""
-    texts = row_texts(read_manifest(manifest))
-    return [(path, parse(text, path)) for path, text in texts]
+        raise InputError(f"{len(missing)} of {len(listed)} rows of {manifest} are missing: {names}")
+    return [(path, parse(text, path)) for path, text in row_texts(listed)]
 
 
 def collect(manifest: Path, out: Path, benchmarks: Path | None = None) -> pd.DataFrame:
@@ -126,20 +114,14 @@ def _no_formula(cell: Any) -> Any:
 
 
 def load(path: Path) -> pd.DataFrame:
-    """Return the frame that `collect` wrote, or that of all row files below a folder. Raise
-    InputError for neither."""
+    """Return the frame of `collect`, or of a folder of rows; raise InputError for neither."""
     if path.is_dir():
-        return read(path)
+        return tidy(row | {"path": str(file)} for file, row in rows_below(path))
     try:
         return pd.read_parquet(path)
     except (OSError, ValueError) as error:  # pyarrow's own errors are both
         accepted = "a whole rows.parquet, made by `collect`, or a folder of rows"
         raise InputError.about("--rows", str(path), accepted, WHERE) from error
-
-
-def read(folder: Path) -> pd.DataFrame:
-    """Return the frame of all row files below a folder, checked."""
-    return tidy(row | {"path": str(path)} for path, row in rows_below(folder))
 
 
 def rows_below(folder: Path) -> list[tuple[Path, dict[str, Any]]]:
@@ -185,11 +167,11 @@ def keep(rows: Iterable[tuple[Path, dict[str, Any]]], out: Path, *, replace: boo
     one machine and name."""
     machines: dict[Path, dict[str, str]] = {}  # a rows.jsonl -> its lines by their key `file`
     traces: dict[Path, Path] = {}  # copy -> source
-    conflicts = []
+    conflicts, lines_of = [], cache(_lines)
     for path, row in rows:
         folder = out / _folder(row["machine"])
         file = Path(_folder(row["experiment"]), row["session"] or _folder(row["model"]), path.name)
-        lines = machines.setdefault(folder / LINES, _lines(folder / LINES))
+        lines = machines[folder / LINES] = lines_of(folder / LINES)
         line = as_json(row, file=str(file))
         if lines.get(str(file)) != line:
             if lines.pop(str(file), None) is not None:
@@ -215,12 +197,11 @@ def keep(rows: Iterable[tuple[Path, dict[str, Any]]], out: Path, *, replace: boo
 
 
 def merge(folders: Iterable[Path], into: Path) -> list[str]:
-    """Add all rows below folders to `into`; return a line a machine on what is there now. Raise
-    InputError as `keep` does."""
+    """Add all rows below folders to `into`, as `keep`; return a line a machine on what is there."""
     before = {path: len(_lines(path)) for path in into.glob(f"*/{LINES}")}
-    made = keep([row for folder in folders for row in rows_below(folder)], into, replace=False)
     told = []
-    for path in made:
+    rows = [row for folder in folders for row in rows_below(folder)]
+    for path in keep(rows, into, replace=False):
         if path.name == LINES:
             now = len(_lines(path))
             told.append(f"{path}: {now} rows, {now - before.get(path, 0)} of them new")
@@ -233,6 +214,5 @@ def _lines(path: Path) -> dict[str, str]:
 
 
 def _folder(name: str) -> str:
-    """Return a label as the name of a folder: `Xeon(R) @ 2.10GHz` -> `xeon-r-2-10ghz`; letters of
-    any script stay."""
+    """Return a label as a folder's name: `Xeon(R) @ 2GHz` -> `xeon-r-2ghz`; any script stays."""
     return re.sub(r"\W+", "-", name.lower()).strip("-") or "unnamed"

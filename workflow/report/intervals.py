@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from scipy import stats
@@ -30,17 +30,12 @@ DRAWS = 2000
 FAMILY_ERROR = 1e-4  # chance that any control of a whole run is called off by bad luck
 
 
-@dataclass(frozen=True)
-class Interval:
+class Interval(NamedTuple):
     """A value with its bounds; the bounds are NaN where the data cannot give any."""
 
     value: float
     low: float
     high: float
-
-    def holds(self, level: float) -> bool:
-        """Return whether `level` lies inside."""
-        return self.low <= level <= self.high
 
 
 def wilson(right: float, n: float) -> Interval:
@@ -65,8 +60,7 @@ def accuracy(right_by_sequence: Sequence[int], symbols_a_sequence: float) -> Int
 
 
 def difference(right: float, n: float, other_right: float, other_n: float) -> Interval:
-    """Return the difference of two independent shares with Newcombe's interval (1998, hybrid
-    score)."""
+    """Return the difference of two independent shares with Newcombe's hybrid score (1998)."""
     one, other = wilson(right, n), wilson(other_right, other_n)
     value = one.value - other.value
     below = math.hypot(one.value - one.low, other.high - other.value)
@@ -78,32 +72,25 @@ def _t(freedom: int) -> float:
     return float(stats.t.ppf((1 + LEVEL) / 2, freedom))
 
 
-def mean(values: Sequence[float], least: float = -math.inf, most: float = math.inf) -> Interval:
-    """Return the mean with Student's t interval, cut to `least` and `most`; no bounds for fewer
-    than two values."""
+def mean(values: Sequence[float]) -> Interval:
+    """Return the mean of several values with Student's t interval."""
     centre = float(np.mean(values))
-    if len(values) < 2:
-        return Interval(centre, math.nan, math.nan)
     half = _t(len(values) - 1) * float(stats.sem(values))
-    return Interval(centre, max(least, centre - half), min(most, centre + half))
-
-
-def ratio(ratios: Sequence[float]) -> Interval:
-    """Return the ratio that paired repeats agree on: their geometric mean, with t on logarithms."""
-    return Interval(*statistics.ratio([math.log(value) for value in ratios], LEVEL))
+    return Interval(centre, centre - half, centre + half)
 
 
 def exponent(lengths: Sequence[float], values: Sequence[float]) -> Interval:
-    """Return b of values ~ N^b, by least squares on logarithms; no bounds for fewer than three
-    points."""
-    x, y = np.log(np.asarray(lengths, dtype=float)), np.log(np.asarray(values, dtype=float))
-    if len(set(x)) < 2:
-        return Interval(math.nan, math.nan, math.nan)
-    fit = stats.linregress(x, y)
-    if len(x) < 3:
-        return Interval(float(fit.slope), math.nan, math.nan)
-    slope, half = float(fit.slope), _t(len(x) - 2) * float(fit.stderr)
+    """Return b of values ~ N^b by least squares on logarithms; no bounds for two points."""
+    fit = stats.linregress(np.log(lengths), np.log(values))
+    slope, freedom = float(fit.slope), len(lengths) - 2
+    half = _t(freedom) * float(fit.stderr) if freedom else math.nan
     return Interval(slope, slope - half, slope + half)
+
+
+def exponent_over(repeats: Sequence[tuple[Sequence[float], Sequence[float]]]) -> Interval:
+    """Return the exponent of repeats (lengths, values): t over their slopes, or the fit of one."""
+    slopes = [exponent(lengths, values) for lengths, values in repeats]
+    return slopes[0] if len(slopes) == 1 else mean([slope.value for slope in slopes])
 
 
 def predictions(
@@ -126,23 +113,12 @@ def predictions(
     return found
 
 
-def exponent_over(repeats: Sequence[tuple[Sequence[float], Sequence[float]]]) -> Interval:
-    """Return the exponent that repeats (lengths, values) agree on: t over their slopes, or the fit
-    of a single one."""
-    slopes = [exponent(lengths, values) for lengths, values in repeats]
-    return slopes[0] if len(slopes) == 1 else mean([slope.value for slope in slopes])
-
-
-def chance_is_plausible(right: int, n: int, chance: float, family: int) -> bool:
-    """Return whether guessing explains `right` of `n`: exact binomial test, FAMILY_ERROR shared by
-    the family."""
-    return float(stats.binomtest(right, n, chance).pvalue) >= FAMILY_ERROR / max(1, family)
-
-
-def at_most_is_plausible(right: int, n: int, level: float, family: int) -> bool:
-    """Return whether a share of at most `level` explains `right` of `n`: the same test,
-    one-sided."""
-    pvalue = stats.binomtest(right, n, level, alternative="greater").pvalue
+def is_plausible(
+    right: int, n: int, share: float, family: int, alternative: str = "two-sided"
+) -> bool:
+    """Return whether a share explains `right` of `n`: exact binomial test, FAMILY_ERROR shared by
+    the family. alternative: "greater" for a share that is an upper bound."""
+    pvalue = stats.binomtest(right, n, share, alternative=alternative).pvalue
     return float(pvalue) >= FAMILY_ERROR / max(1, family)
 
 

@@ -3,9 +3,8 @@ in footnotes."""
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,7 +29,6 @@ MEASURES = {  # quantity, phase -> what stands across the tables of exponents an
     ("parameters_over_paper", ""): "against the paper's",
     ("position_table_entries", ""): "in position tables",
 }
-
 SUMMARY: dict[tuple[str, str, int | None], str] = {  # quantity, experiment, x -> heading
     ("accuracy", "copy", 512): "copy D=512",
     ("accuracy", "mqar", 16): "mqar, 16 pairs",
@@ -53,20 +51,9 @@ class Table:
     rows: tuple[str, ...] = ()  # of each line of `wide`, the row files that it rests on
 
 
-def mark(text: str, marked: list[str]) -> str:
-    """Return ` [n]` for a text, its place in `marked`, which it joins; nothing for an empty one."""
-    if not text:
-        return ""
-    if text not in marked:
-        marked.append(text)
-    return f" [{marked.index(text) + 1}]"
-
-
 def short(machine: str) -> str:
     """Return a machine's name without the marks of its maker; "paper" for the paper's."""
-    if machine == paper.PLACE:
-        return "paper"
-    return re.sub(r"\((R|TM)\)", "", machine)
+    return "paper" if machine == paper.PLACE else re.sub(r"\((R|TM)\)", "", machine)
 
 
 def records(table: pd.DataFrame) -> list[Any]:
@@ -81,7 +68,7 @@ def pivot(
     `across`.
 
     `labels` are further columns that name a line. Where two estimates would share a cell, the
-    columns that tell them apart become labels as well. Reasons join `marked`."""
+    columns that tell them apart become labels as well. Reasons join `marked`, by number."""
     rank = {model: place for place, model in enumerate(models.ordered(estimates["model"]))}
     ranked = estimates.assign(
         _rank=estimates["model"].map(rank), _paper=estimates["machine"] == paper.PLACE
@@ -108,8 +95,11 @@ def pivot(
         numbers, names.to_dict("records"), headings, records(estimates), strict=True
     ):
         cells = lines.setdefault(number, {str(key): text for key, text in name.items()})
-        text = show(estimate) if estimate.status == "ok" else estimate.status
-        cells[heading] = text + mark(estimate.reason, marked)
+        cells[heading] = show(estimate) if estimate.status == "ok" else estimate.status
+        if estimate.reason:
+            if estimate.reason not in marked:
+                marked.append(estimate.reason)
+            cells[heading] += f" [{marked.index(estimate.reason) + 1}]"
         files = [cells.get("rows", ""), estimate.rows]
         cells["rows"] = SEPARATOR.join(filter(None, files))
     values = [str(value) for value in estimates[across].drop_duplicates().sort_values()]
@@ -130,8 +120,7 @@ def named(model: str, variant: str) -> str:
 
 
 def significant(value: Any, digits: int = 3) -> str:
-    """Return a number in `digits` significant digits, without exponent, thousands parted; UNKNOWN
-    where missing."""
+    """Return a number in `digits` significant digits, never with an exponent; or UNKNOWN."""
     if pd.isna(value):
         return UNKNOWN
     if value == 0 or abs(value) >= 10 ** (digits - 1):
@@ -144,18 +133,25 @@ def whole(value: Any) -> str:
     return UNKNOWN if pd.isna(value) else f"{value:,.0f}"
 
 
+def share(value: float) -> str:
+    """Return a share in percent, without the sign; UNKNOWN where missing."""
+    return UNKNOWN if pd.isna(value) else f"{100 * value:.2f}"
+
+
 def one_line(text: str) -> str:
-    """Return text without line breaks, tabs and control characters, which would break out of a
-    cell."""
+    """Return text without line breaks, tabs and control characters, which end a cell."""
     return " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())
 
 
 # How an estimate is shown.
 
 
-def number(estimate: Any) -> str:
-    """Return the value in three significant digits."""
-    return significant(estimate.value)
+def per(unit: float) -> Show:
+    """Return a function that shows a value divided by `unit`, in three significant digits."""
+    return lambda estimate: significant(estimate.value / unit)
+
+
+number = per(1)
 
 
 def count(estimate: Any) -> str:
@@ -163,31 +159,21 @@ def count(estimate: Any) -> str:
     return whole(estimate.value)
 
 
-def per(unit: float) -> Show:
-    """Return a function that shows a value divided by `unit`."""
-    return lambda estimate: significant(estimate.value / unit)
-
-
 def growth(estimate: Any) -> str:
     """Return a factor."""
     return NOT_RUN if pd.isna(estimate.value) else f"{estimate.value:.2f}×"
 
 
+def with_range(show: Callable[[float], str], value: float, low: float, high: float) -> str:
+    """Return a value with its range in brackets, where it has one."""
+    return show(value) + (f" ({show(low)} to {show(high)})" if high > low else "")
+
+
 def percent(estimate: Any) -> str:
-    """Return percent with the interval where there is one, and the number of seeds where there are
-    several."""
-    if pd.isna(estimate.value):
-        return UNKNOWN
-    mean = f"{100 * estimate.value:.2f}"
-    if pd.isna(estimate.low):
-        return mean
-    seeds = f"; {estimate.runs} seeds" if estimate.runs > 1 else ""
-    return f"{mean} ({100 * estimate.low:.2f} to {100 * estimate.high:.2f}{seeds})"
-
-
-def share(value: float) -> str:
-    """Return a share in percent, without the sign."""
-    return UNKNOWN if pd.isna(value) else f"{100 * value:.2f}"
+    """Return percent with its interval, and the number of seeds where there are several."""
+    text = with_range(share, estimate.value, estimate.low, estimate.high)
+    seeds = f"; {estimate.runs} seeds)" if estimate.runs > 1 else ")"
+    return text.replace(")", seeds)
 
 
 def percent_range(estimate: Any) -> str:
@@ -203,24 +189,12 @@ def until(estimate: Any) -> str:
     return whole(estimate.value) + some
 
 
-def with_range(show: Callable[[float], str], value: float, least: float, most: float) -> str:
-    """Return a mean with the least and the most of the seeds."""
-    if math.isnan(value):
-        return UNKNOWN
-    return show(value) + (f" ({show(least)} to {show(most)})" if most > least else "")
-
-
-def until_range(show: Callable[[float], str]) -> Show:
-    """Return a function that shows a mean with the least and the most of the seeds, and how many
-    seeds got there."""
-
-    def text(estimate: Any) -> str:
-        if not estimate.n:
-            return "never"
-        some = f", {estimate.n} of {estimate.runs} seeds" if estimate.n < estimate.runs else ""
-        return with_range(show, estimate.value, estimate.least, estimate.most) + some
-
-    return text
+def until_range(estimate: Any) -> str:
+    """Return the same with the least and the most of the seeds."""
+    if not estimate.n:
+        return "never"
+    some = f", {estimate.n} of {estimate.runs} seeds" if estimate.n < estimate.runs else ""
+    return with_range(whole, estimate.value, estimate.least, estimate.most) + some
 
 
 def hop(estimate: Any) -> str:
@@ -230,9 +204,7 @@ def hop(estimate: Any) -> str:
 
 def exponent(estimate: Any) -> str:
     """Return an exponent with its interval."""
-    if pd.isna(estimate.low):
-        return f"{estimate.value:.2f}"
-    return f"{estimate.value:.2f} ({estimate.low:.2f} to {estimate.high:.2f})"
+    return with_range("{:.2f}".format, estimate.value, estimate.low, estimate.high)
 
 
 def size(estimate: Any) -> str:
@@ -268,10 +240,19 @@ def with_task_in_words(estimates: Estimates) -> Estimates:
 
 def with_measures(estimates: Estimates) -> Estimates:
     """Return the estimates with `measure`, what stands across the tables of exponents and of
-    sizes."""
+    sizes; of the exponents those over all lengths."""
     keys = zip(estimates["quantity"], estimates["phase"], strict=True)
     measures = [MEASURES.get(key) for key in keys]
-    return estimates.assign(measure=pd.Categorical(measures, [*MEASURES.values()], ordered=True))
+    table = estimates.assign(measure=_ordered(measures, MEASURES.values()))
+    table = table.sort_values("x", kind="stable")
+    shorter = table["quantity"].str.endswith("_exponent") & table.duplicated(
+        [key for key in KEY if key != "x"]
+    )
+    return table[~shorter]
+
+
+def _ordered(texts: Any, order: Any) -> pd.Categorical:
+    return pd.Categorical(texts, [*order], ordered=True)
 
 
 def with_summary(estimates: Estimates) -> Estimates:
@@ -289,22 +270,12 @@ def with_summary(estimates: Estimates) -> Estimates:
         own = own.sort_values("tokens", kind="stable").drop_duplicates("model", keep="last")
         parts.append(own.assign(measure=heading))
     table: Estimates = pd.concat(parts)
-    table["measure"] = pd.Categorical(table["measure"], [*SUMMARY.values()], ordered=True)
+    table["measure"] = _ordered(table["measure"], SUMMARY.values())
     return without(table, *PLACE)
 
 
-def over_all_lengths(estimates: Estimates) -> Estimates:
-    """Return the estimates with `measure`, and of the exponents those over all lengths."""
-    table = with_measures(estimates).sort_values("x", kind="stable")
-    shorter = table["quantity"].str.endswith("_exponent") & table.duplicated(
-        [key for key in KEY if key != "x"]
-    )
-    return table[~shorter]
-
-
 def with_length_in_words(estimates: Estimates) -> Estimates:
-    """Return the estimates with `N`: the length in words where it follows from x, empty where it is
-    x."""
+    """Return the estimates with `N`: the length where it is not x, in words where x gives it."""
     words = []
     for task, x, length in zip(estimates["task"], estimates["x"], estimates["length"], strict=True):
         known = task in experiments.TASKS and pd.notna(x)
@@ -314,11 +285,13 @@ def with_length_in_words(estimates: Estimates) -> Estimates:
 
 def without_shared_settings(experiment: str) -> Callable[[Estimates], Estimates]:
     """Return a function that drops from an experiment's variants the settings that all of them
-    share, which column `shared` names."""
+    share, which column `shared` names; none where there is one variant, which they name."""
 
     def prepare(estimates: Estimates) -> Estimates:
         own = estimates["experiment"] == experiment
-        shared = _shared_settings(estimates.loc[own, "variant"])
+        first, *others = [v.split(", ") for v in sorted(set(estimates.loc[own, "variant"]))] or [[]]
+        shared = [text for text in first if text and all(text in other for other in others)]
+        shared = shared if others else []
         kept = []
         for variant in estimates["variant"]:
             settings = str(variant).split(", ")
@@ -327,13 +300,3 @@ def without_shared_settings(experiment: str) -> Callable[[Estimates], Estimates]
         return estimates.assign(variant=variants, shared=", ".join(shared))
 
     return prepare
-
-
-def _shared_settings(variants: Iterable[str]) -> list[str]:
-    """Return the settings that all variants have; none where there is one variant, which they
-    name."""
-    different = [variant.split(", ") for variant in sorted(set(variants))]
-    if len(different) < 2:
-        return []
-    shared = set(different[0]).intersection(*different[1:])
-    return [setting for setting in different[0] if setting and setting in shared]

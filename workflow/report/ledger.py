@@ -15,32 +15,17 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import pandas as pd
-from pydantic import (
-    Field,
-    GetPydanticSchema,
-    Strict,
-    ValidationError,
-    model_validator,
-)
+from pydantic import Field, GetPydanticSchema, ValidationError, model_validator
 from pydantic_core import core_schema
 
 from workflow.bench import experiments, registry
 from workflow.bench.cell import Trunk
-from workflow.bench.validation import Closed, Flag, Number, Whole, input_error, read_yaml
+from workflow.bench.validation import Closed, Flag, Whole, input_error, read_yaml
 from workflow.report import layout, models, paper
-from workflow.report.estimates import (
-    KEY,
-    NAMES,
-    NO_PAIR,
-    PLACE,
-    QUANTITIES,
-    WORK,
-    largest_budget,
-    select,
-)
+from workflow.report.estimates import KEY, NAMES, NO_PAIR, PLACE, WORK, largest_budget, select
 from workflow.report.estimates.learning import WHOLE
 from workflow.report.paper_checks import CHECKS
-from workflow.report.rules import KINDS, Cell, NotTestable, Rule, missing
+from workflow.report.rules import Cell, NotTestable, Rule
 
 COMMAND = "snakemake --cores 4 paper"
 SOURCES = {
@@ -48,7 +33,7 @@ SOURCES = {
     "A": "the author's article of 7 August 2025",
     "R": "the author's repository at commit",
 }
-PUBLISHED = {  # quantity -> the paper's figures: model, x, value
+PUBLISHED = {  # quantity -> the paper's numbers: model, x, value
     "speedup": paper.speedup,
     "throughput": paper.throughput,
     "accuracy": paper.copy_accuracy,
@@ -66,54 +51,33 @@ def one_of(names: Iterable[str]) -> GetPydanticSchema:
 
 Model = Annotated[str, one_of(registry.names())]
 Position = Annotated[Whole, Field(ge=1, le=2**40)]
-Words = Annotated[str, Strict()]
 
 
-class Statement(Closed):
-    """One measurable statement of a claim: the cells that it is about, and the rule that they must
-    satisfy."""
+class Statement(Rule):
+    """One measurable statement of a claim: the cells that it is about, under a rule."""
 
     quantity: Annotated[str, one_of(NAMES)] | None = None
     check: Annotated[str, one_of(CHECKS)] | None = None
     experiment: Annotated[str, one_of(experiments.EXPERIMENTS)] | None = None
     task: Annotated[str, one_of(experiments.TASKS)] | None = None
     model: Model | None = Field(None, description="left out: that of the reading")
-    trunk: Words = Field(str(Trunk()), description="layers x width x heads; the paper's")
-    variant: Words = Field("", description="changed settings, such as candidates=offsets+content")
+    trunk: str = Field(str(Trunk()), description="layers x width x heads; the paper's")
+    variant: str = Field("", description="changed settings, such as candidates=offsets+content")
     against: Model | None = Field(None, description="the model of a ratio's other side")
     phase: Literal["training", "inference"] | None = None
-    at: list[Position] = Field(
-        [], description="positions on the axis that must be there; left out: all that were run"
-    )
+    at: list[Position] = Field([], description="positions on the axis; left out: all that were run")
     # Least and most: whatever else was run between them is judged too.
     span: Annotated[list[Position], Field(min_length=2, max_length=2)] | None = None
-    beside: Literal["paper", "counting"] = Field(
-        "paper", description="the level where no value is given"
-    )
-    rule: Annotated[str, one_of(KINDS)]
-    value: Number | None = Field(
-        None, description="what the rule compares with; left out: the level of the cell"
-    )
-    upper: Number | None = Field(None, description="upper end, for between")
-    margin: Annotated[Number, Field(ge=0)] = Field(
-        0.0, description="slack, a fraction of the value"
-    )
-    direction: Number | None = Field(None, description="what must hold for partially")
+    beside: Literal["paper", "counting"] = Field("paper", description="the level without a value")
 
     @model_validator(mode="after")
     def _complete(self) -> Statement:
         if (self.quantity is None) == (self.check is None):
             raise ValueError("a quantity or a check, and not both")
         has_level = self.beside == "counting" or self.quantity in PUBLISHED
-        needs_value = self.quantity is not None and not has_level
-        if needs_value and self.value is None:
+        if self.quantity and not has_level and self.value is None:
             raise ValueError("a value, unless the paper publishes the quantity")
         return self
-
-    @property
-    def judged_by(self) -> Rule:
-        """Return the rule with its numbers."""
-        return Rule(self.rule, self.value, self.margin, self.direction, self.upper)
 
     @property
     def words(self) -> str:
@@ -122,12 +86,10 @@ class Statement(Closed):
 
     @property
     def command(self) -> str:
-        """Return the command that prints the rows behind its cells; empty for a check."""
-        if not self.quantity:
-            return ""
+        """Return the command that prints the rows behind the cells of a quantity."""
         chosen = {key: getattr(self, key) for key in CHOOSES if getattr(self, key)}
         options = [f"--{key} {value}" for key, value in chosen.items()]
-        return " ".join(["pointer-bench why", self.quantity, *options])
+        return " ".join(["pointer-bench why", str(self.quantity), *options])
 
     def cells(self, estimates: pd.DataFrame) -> tuple[list[Cell], list[str]]:
         """Return the cells that the test is about, and the positions that are none, as the other
@@ -145,9 +107,7 @@ class Reading(Closed):
     """A model that the paper's words may mean, or what it takes to reach its figures."""
 
     model: Model
-    takes: Words = Field(
-        "", description="what it has that the paper does not describe; then a claim is attainable"
-    )
+    takes: str = Field("", description="what the paper does not describe; then `attainable`")
 
     @property
     def title(self) -> str:
@@ -163,24 +123,18 @@ class Reading(Closed):
 class Claim(Closed):
     """A claim of the paper."""
 
-    id: Annotated[Words, Field(pattern="^[a-z0-9-]+$", description="short name in a-z, 0-9 and -")]
-    claim: Words = Field(description="the claim, without quoting")
-    short: Words = Field("", description="the claim in a few words, said aloud")
-    figure: Words = Field(description="the paper's figure, as it is shown")
-    source: Words = Field("", description="where it stands")
-    readings: list[Words] = Field([], description="the readings that it is judged for")
+    id: Annotated[str, Field(pattern="^[a-z0-9-]+$", description="short name in a-z, 0-9 and -")]
+    claim: str = Field(description="the claim, without quoting")
+    short: str = Field("", description="the claim in a few words, said aloud")
+    figure: str = Field(description="the paper's figure, as it is shown")
+    source: str = Field("", description="where it stands")
+    readings: list[str] = Field([], description="the readings that it is judged for")
     tests: list[Statement]
-    contradiction: Flag = Field(
-        False, description="whether it states a contradiction inside the paper"
-    )
-    stands_for: Words = Field(
-        "", description="the verdict where every test holds, if a special one"
-    )
-    reason: Words = Field("", description="why it cannot be tested")
-    explained: Words = Field(
-        "", description="a contradiction in two sentences, for the results page"
-    )
-    command: Words = Field(COMMAND, description="what makes its rows again")
+    contradiction: Flag = Field(False, description="whether the paper contradicts itself")
+    stands_for: str = Field("", description="a special verdict where every test holds")
+    reason: str = Field("", description="why it cannot be tested")
+    explained: str = Field("", description="a contradiction in two sentences, for readers")
+    command: str = Field(COMMAND, description="what makes its rows again")
 
     @property
     def read_in(self) -> str:
@@ -228,16 +182,33 @@ def read(path: Path) -> Ledger:
         raise input_error(error, str(path), "ledger key") from error
 
 
-def full_precision(estimates: pd.DataFrame) -> pd.DataFrame:
-    """Return, of each machine's device and experiment, the float32 estimates where it has any, else
-    all.
-
-    The paper names no precision, and a few cells in bfloat16 are no second place at which a claim
-    about all lengths could be judged."""
-    full = estimates["dtype"] == "float32"
-    groups = [estimates[key] for key in ("machine", "device", "experiment")]
-    any_full = full.groupby(groups).transform("any")
-    return estimates[full | ~any_full]
+def _chosen(test: Statement, estimates: pd.DataFrame) -> pd.DataFrame:
+    """Return the estimates that a test is about, their level in `paper`, x 0 without an axis."""
+    quantity = str(test.quantity)
+    keys = {key: getattr(test, key) for key in CHOOSES if getattr(test, key) is not None}
+    chosen = select(estimates, quantity)
+    # The paper names no precision: of each machine's device and experiment the float32 estimates
+    # count where it has any, as a few in bfloat16 are no second place to judge all lengths at.
+    full = chosen["dtype"] == "float32"
+    groups = [chosen[key] for key in ("machine", "device", "experiment")]
+    chosen = chosen[full | ~full.groupby(groups).transform("any")]
+    chosen = largest_budget(select(chosen, quantity, **keys).fillna({"x": 0}))
+    if quantity.startswith(WORK):  # counted work is the same on every machine, so once
+        same = [key for key in KEY if key not in PLACE]
+        chosen = chosen[chosen["status"] == "ok"].drop_duplicates(same)
+        chosen = chosen.assign(machine="", device="", dtype="", threads=0)
+    same = [key for key in KEY if key not in ("quantity", "against")]
+    used = select(estimates, "tokens_used")[[*same, "value"]].rename(columns={"value": "used"})
+    chosen = chosen.merge(used, on=same, how="left")
+    if test.beside == "counting":
+        levels = select(estimates, "counting")[[*KEY, "value"]].drop(columns="quantity")
+    elif quantity in PUBLISHED:
+        levels = PUBLISHED[quantity]()[["model", "x", "value"]]
+        if test.against or test.model not in set(levels["model"]):
+            levels = levels[levels["model"] == paper.MODEL].assign(model=test.model)
+    else:
+        return chosen.assign(paper=math.nan)
+    return chosen.merge(levels.rename(columns={"value": "paper"}), how="left")
 
 
 def _cells(test: Statement, chosen: pd.DataFrame) -> Iterator[Cell]:
@@ -252,7 +223,8 @@ def _cells(test: Statement, chosen: pd.DataFrame) -> Iterator[Cell]:
         name = f"no {test.words} of {test.model}"
         name += f" over {test.against}" if test.against else ""
         name += f" in {test.experiment or test.task}" if test.experiment or test.task else ""
-        raise NotTestable(name, ", ".join(sorted(set(chosen["reason"]) - {""})))
+        reasons = ", ".join(sorted(set(chosen["reason"]) - {""}))
+        raise NotTestable(f"{name}: {reasons}" if reasons else name)
     by_place = chosen[finished].groupby(PLACE, dropna=False)
     everywhere = set(chosen.loc[finished, "x"])
     for (machine, device, dtype, threads), lines in by_place:
@@ -264,48 +236,21 @@ def _cells(test: Statement, chosen: pd.DataFrame) -> Iterator[Cell]:
         for x in sorted({*test.at, *ran}):
             here = lines[lines["x"] == x]
             if here.empty and x not in everywhere:  # run at another place: not planned at this one
-                yield missing(
-                    _label(test, lines.iloc[0].drop("tokens"), x, where), "not run", place
-                )
+                label = _label(test, lines.iloc[0].drop("tokens"), x, where)
+                none = (math.nan, math.nan, math.nan, 0)
+                yield Cell(label, *none, open_because="not run", place=place)
             for _, line in here[here["status"] != NO_PAIR].iterrows():  # that says nothing of ours
-                label = _label(test, line, x, *_differences(line, here), where)
-                yield _cell(line, label, place)
-
-
-def _chosen(test: Statement, estimates: pd.DataFrame) -> pd.DataFrame:
-    """Return the estimates that a test is about, with the level of each in `paper`; x is 0 where
-    there is no axis."""
-    keys = {key: getattr(test, key) for key in CHOOSES if getattr(test, key) is not None}
-    chosen = select(estimates, str(test.quantity))
-    chosen = select(full_precision(chosen), str(test.quantity), **keys)
-    chosen = largest_budget(chosen.fillna({"x": 0}))
-    if str(test.quantity).startswith(WORK):  # counted work is the same on every machine, so once
-        same = [key for key in KEY if key not in PLACE]
-        chosen = chosen[chosen["status"] == "ok"].drop_duplicates(same)
-        chosen = chosen.assign(machine="", device="", dtype="", threads=0)
-    used = select(estimates, "tokens_used")[[*KEY, "value"]].rename(columns={"value": "used"})
-    same = [key for key in KEY if key not in ("quantity", "against")]
-    chosen = chosen.merge(used.drop(columns=["quantity", "against"]), on=same, how="left")
-    if test.beside == "counting":
-        levels = select(estimates, "counting")[[*KEY, "value"]].drop(columns="quantity")
-    elif test.quantity in PUBLISHED:
-        levels = PUBLISHED[test.quantity]()[["model", "x", "value"]]
-        if test.against or test.model not in set(levels["model"]):
-            levels = levels[levels["model"] == paper.MODEL].assign(model=test.model)
-    else:
-        return chosen.assign(paper=math.nan)
-    return chosen.merge(levels.rename(columns={"value": "paper"}), how="left")
+                # What tells it from the others of the same task and position.
+                twins = here[here["task"] == line["task"]]
+                apart = [key for key in APART if twins[key].nunique(dropna=False) > 1]
+                further = [f"{key}={line[key]}" for key in apart]
+                yield _cell(line, _label(test, line, x, *further, where), place)
 
 
 def _cell(line: pd.Series, label: str, place: str) -> Cell:
-    counted = line["quantity"].startswith(WORK)
-    bounds = line["low"], line["high"]
-    if counted:
-        bounds = line["value"], line["value"]
-    elif line["quantity"] in QUANTITIES and QUANTITIES[line["quantity"]].estimator == "most":
-        bounds = line["least"], line["most"]
     return Cell(
-        label, line["value"], *bounds, line["n"], counted,
+        label, line["value"], line["low"], line["high"], line["n"],
+        exact=line["quantity"].startswith(WORK),
         paper=None if pd.isna(line["paper"]) else float(line["paper"]),
         open_because=line["doubt"] if pd.notna(line["value"]) else line["reason"] or line["status"],
         place=place, rows=line["rows"], unit=line["unit"],
@@ -328,10 +273,3 @@ def _label(test: Statement, line: pd.Series, x: int, *further: str) -> str:
 def name_position(axis: str, x: int) -> str:
     """Return a position on an axis, such as N=2048 or pairs=16."""
     return f"{'D' if axis == 'distance' else 'N' if axis == 'length' else axis}={x}"
-
-
-def _differences(line: pd.Series, here: pd.DataFrame) -> list[str]:
-    """Return what tells an estimate from those of the same task and position, such as
-    `tokens=100000`."""
-    twins = here[here["task"] == line["task"]]
-    return [f"{key}={line[key]}" for key in APART if twins[key].nunique(dropna=False) > 1]

@@ -4,7 +4,7 @@ estimates. Each function takes all estimates and those of its table; empty notes
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pandas as pd
@@ -12,20 +12,26 @@ import pandas as pd
 from workflow.bench import tasks
 from workflow.report import controls, models
 from workflow.report.estimates import KEY, PLACE, select
-from workflow.report.layout import (
-    RECALL,
-    Estimates,
-    named,
-    records,
-    short,
-    significant,
-    whole,
-)  # fmt: skip
+from workflow.report.layout import RECALL, Estimates, named, records, short, significant, whole
 
 POINTER = "pointer"
 FASTER_THAN_WORK = 0.5  # by how much an exponent of time may lie above that of counted work
 # Tokens back that all layers together see: layers x (window - 1), on the paper's trunk.
 REACH = {"longformer": 6 * 255, "local": 6 * 63}
+FLOOR = (
+    "Noise floor, the step of a second instance over the first's in the same rounds, with its 99% "
+    "interval: {}."
+)
+SHARE = f"Speed of {POINTER} as a share of the trunk alone (identity): {{}}."
+BUDGETS = "Budgets in tokens, the same for every model, which may stop early: {}."
+STEPS = "In optimiser steps: {}; so few show which models learn fastest, not which can learn it."
+UNTIL = (
+    "Tokens until 95%: at the first evaluation reaching 95%, for seeds whose final accuracy is "
+    "also at least 95%; tokens between evaluations: {}."
+)
+NO_CONTEXT = (
+    "{} do not do better than identity, which sees the last byte only: no context is used yet."
+)
 CAVEATS = {  # task or model -> how to read its numbers
     "mqar": "On mqar, knowing which values a sequence has but not whose they are scores one over "
     "the pairs: no recall. Attention learns it in its authors' training (Zoology, arXiv "
@@ -44,19 +50,17 @@ CAVEATS = {  # task or model -> how to read its numbers
 }
 
 
+def _note(words: str, text: str) -> str:
+    """Return words with a text in their braces; nothing where there is no text."""
+    return words.format(text) if text else ""
+
+
 def timed(estimates: Estimates, _own: Estimates) -> list[str]:
-    """Return the noise floor, how far two instances of one model differ, and the share of the trunk
-    alone."""
-    floor = _by_place(select(estimates, "twin", phase="training"))
-    beside = select(estimates, "speedup", phase="training", against="identity", model=POINTER)
-    share = _by_place(beside[beside["variant"] == ""])
-    return [
-        "Noise floor, the step of a second instance over the first's in the same rounds, with its "
-        f"99% interval: {floor}."
-        if floor
-        else "",
-        f"Speed of {POINTER} as a share of the trunk alone (identity): {share}." if share else "",
-    ]
+    """Return how far two instances of one model differ, and the share of the trunk alone."""
+    against = {"phase": "training", "against": "identity"}
+    share = select(estimates, "speedup", model=POINTER, variant="", **against)
+    floor = select(estimates, "twin", phase="training")
+    return [_note(FLOOR, _by_place(floor)), _note(SHARE, _by_place(share))]
 
 
 def _by_place(ratios: Estimates) -> str:
@@ -74,21 +78,14 @@ def _by_place(ratios: Estimates) -> str:
 
 
 def speedup(estimates: Estimates, own: Estimates) -> list[str]:
-    """Return the notes of times, and which models were timed with different code on different
-    machines."""
-    notes = timed(estimates, own)
+    """Return the notes of times, and which models' code differs between machines."""
     rates = select(estimates, "throughput")
     rates = rates[rates["code"] != ""]
-    code = rates.groupby(["model", "machine"])["code"].agg(
-        lambda hashes: ", ".join(sorted(set(hashes)))
-    )
-    versions = code.groupby("model").nunique()
+    versions = rates.groupby("model")["code"].nunique()
     changed = models.ordered(versions.index[versions > 1])
-    where = sorted({short(machine) for model, machine in code.index if model in changed})
-    if changed:
-        places = " and ".join(where)
-        notes.append(f"Timed with different code versions on {places}: {', '.join(changed)}.")
-    return notes
+    where = sorted(set(rates.loc[rates["model"].isin(changed), "machine"].map(short)))
+    text = f"{' and '.join(where)}: {', '.join(changed)}" if changed else ""
+    return [*timed(estimates, own), _note("Timed with different code versions on {}.", text)]
 
 
 def scaling(_all: Estimates, own: Estimates) -> list[str]:
@@ -101,63 +98,60 @@ def scaling(_all: Estimates, own: Estimates) -> list[str]:
     for line in records(pairs[pairs["low"] > pairs["value_counted"] + FASTER_THAN_WORK]):
         exponents = f"{line.value:.2f} against {line.value_counted:.2f}"
         texts.append(f"{named(line.model, line.variant)} ({exponents})")
-    return [
-        f"Doubtful, as time grows faster than the counted work: {', '.join(texts)}."
-        if texts
-        else ""
-    ]
+    words = "Doubtful, as time grows faster than the counted work: {}."
+    return [_note(words, ", ".join(texts))]
 
 
 def memory(estimates: Estimates, own: Estimates) -> list[str]:
     """Return the batches, how peaks were taken, and what fused attention keeps beside pointer."""
     plain = select(estimates, "saved_bytes_per_token", variant="", dtype="float32")
-    kept = plain.pivot_table(index="x", columns="model", values="value").reindex(
-        columns=["transformer", POINTER]
-    )
-    kept = kept.dropna()
+    kept = plain.pivot_table(index="x", columns="model", values="value")
+    kept = kept.reindex(columns=["transformer", POINTER]).dropna()
     batches = own.dropna(subset=["batch", "value"]).drop_duplicates("x").sort_values("x")
     sizes = ", ".join(f"{line.batch} at N={line.x}" for line in records(batches))
     methods = " or ".join(sorted({method for method in own["method"] if method}))
-    return [
-        f"Sequences a step: {sizes}." if sizes else "",
-        f"Peak by {methods}, less what the process held before." if methods else "",
-        f"Fused attention is linear in memory as well: at N={kept.index[-1]} transformer keeps "
-        f"{kept['transformer'].iloc[-1] / kept[POINTER].iloc[-1]:.2f} times what {POINTER} does."
-        if len(kept)
-        else "",
+    notes = [
+        _note("Sequences a step: {}.", sizes),
+        _note("Peak by {}, less what the process held before.", methods),
     ]
+    if len(kept):
+        times = kept["transformer"].iloc[-1] / kept[POINTER].iloc[-1]
+        notes.append(
+            f"Fused attention is linear in memory as well: at N={kept.index[-1]} transformer keeps "
+            f"{times:.2f} times what {POINTER} does."
+        )
+    return notes
 
 
 def copy_accuracy(estimates: Estimates, own: Estimates) -> list[str]:
     """Return the level of guessing, the budgets, and where LogSparse has it easy."""
-    levels = _values(select(estimates, "chance", experiment="copy")["value"], _percent)
-    budgets = []
+    budgets, beyond = [], []
     for tokens, group in own.dropna(subset=["tokens", "x"]).groupby("tokens"):
-        distances = ", ".join(str(distance) for distance in sorted(set(group["x"])))
-        budgets.append(f"{whole(tokens)} tokens (D={distances})")
-    far = own.loc[own["model"] == "logsparse", "x"].dropna()
-    powers = ", ".join(str(d) for d in sorted(set(far)) if int(d) & (int(d) - 1) == 0)
-    beyond = []
+        budgets.append(f"{whole(tokens)} tokens (D={_listed(group['x'])})")
     for model, tokens_back in REACH.items():
-        at = sorted(set(own.loc[(own["model"] == model) & (own["x"] > tokens_back), "x"]))
+        at = _listed(own.loc[(own["model"] == model) & (own["x"] > tokens_back), "x"])
         if at:
-            beyond.append(f"{model} at D={', '.join(map(str, at))} ({whole(tokens_back)} back)")
-    return [
-        f"Guessing gives {levels}." if levels else "",
-        f"Budgets: {', '.join(budgets)}; a run may stop before, and more might teach more."
-        if budgets
-        else "",
-        f"Out of reach by construction: {'; '.join(beyond)}." if beyond else "",
-        f"logsparse attends to positions a power of two back: D={powers} is one step for it."
-        if powers
-        else "",
-    ]
+            beyond.append(f"{model} at D={at} ({whole(tokens_back)} back)")
+    far = own.loc[own["model"] == "logsparse", "x"].dropna()
+    powers = _listed(d for d in far if d & (d - 1) == 0)
+    levels = _values(select(estimates, "chance", experiment="copy")["value"], _percent)
+    texts = {
+        "Guessing gives {}.": levels,
+        "Budgets: {}; a run may stop before, and more might teach more.": ", ".join(budgets),
+        "Out of reach by construction: {}.": "; ".join(beyond),
+        "logsparse attends to positions a power of two back: D={} is one step for it.": powers,
+    }
+    return [_note(words, text) for words, text in texts.items()]
+
+
+def _listed(numbers: Iterable[int]) -> str:
+    return ", ".join(map(str, sorted(set(numbers))))
 
 
 def copy_loss(_all: Estimates, own: Estimates) -> list[str]:
     """Return the loss of guessing."""
     guesses = _values(own["symbols"], lambda symbols: f"ln {symbols} = {math.log(symbols):.3f}")
-    return [f"Guessing gives {guesses}." if guesses else ""]
+    return [_note("Guessing gives {}.", guesses)]
 
 
 def hops(estimates: Estimates, _own: Estimates) -> list[str]:
@@ -200,21 +194,14 @@ def recall(estimates: Estimates, own: Estimates) -> list[str]:
     between = select(estimates, "evaluation_interval", experiment=own_tasks)
     chances = select(estimates, "chance", experiment=own_tasks)
     texts = {
-        "Budgets in tokens, the same for every model, which may stop early: {}.": by_task(
-            trained, trained["tokens"], whole
-        ),
-        "In optimiser steps: {}; so few show which models learn fastest, not which can learn it.": (
-            by_task(trained, steps, whole)
-        ),
-        "Tokens until 95%: at the first evaluation reaching 95%, for seeds whose final accuracy is "
-        "also at least 95%; tokens between evaluations: {}.": by_task(
-            between, between["value"], whole
-        ),
+        BUDGETS: by_task(trained, trained["tokens"], whole),
+        STEPS: by_task(trained, steps, whole),
+        UNTIL: by_task(between, between["value"], whole),
         "The best constant guess gives: {}.": by_task(chances, chances["value"], _percent),
     }
     named_here = {*own["task"], *own["model"]}
     return [
-        *(note.format(text) for note, text in texts.items() if text),
+        *(_note(words, text) for words, text in texts.items()),
         *(_beside_source(task, trained[trained["task"] == task]) for task in own_tasks),
         *(_not_above_identity(task, own[own["task"] == task]) for task in own_tasks),
         *(note for name, note in CAVEATS.items() if name in named_here),
@@ -238,19 +225,21 @@ def _beside_source(task: str, trained: Estimates) -> str:
     )
 
 
+def _beside_identity(lines: Estimates, alike: list[str]) -> Estimates:
+    """Return the lines of other models beside those of `identity`, which mixes nothing, in columns
+    `..._floor`, where they are alike."""
+    alone = lines["model"] == "identity"
+    return lines[~alone].merge(lines[alone], on=alike, suffixes=("", "_floor"))
+
+
 def _not_above_identity(task: str, own: Estimates) -> str:
-    """Return which models have no higher accuracy than `identity`, which mixes nothing."""
-    accuracy = select(own, "accuracy")
-    floor = accuracy[accuracy["model"] == "identity"]
-    alike = ["x", "length", "tokens"]
-    pairs = accuracy[accuracy["model"] != "identity"].merge(
-        floor, on=alike, suffixes=("", "_floor")
-    )
+    """Return which models have no higher accuracy than `identity`."""
+    pairs = _beside_identity(select(own, "accuracy"), ["x", "length", "tokens"])
     texts = []
     for x, group in pairs[~(pairs["low"] > pairs["high_floor"])].groupby("x"):
         texts.append(f"{_named(group)} (at {x})")
-    names = "; ".join(texts)
-    return f"No better than identity, which mixes nothing, on {task}: {names}." if names else ""
+    words = f"No better than identity, which mixes nothing, on {task}: {{}}."
+    return _note(words, "; ".join(texts))
 
 
 def _named(lines: Estimates) -> str:
@@ -261,26 +250,19 @@ def _named(lines: Estimates) -> str:
 
 
 def bytes_(estimates: Estimates, own: Estimates) -> list[str]:
-    """Return the level of guessing, the texts, and the models that are no better than `identity`,
-    which mixes nothing, after as many tokens."""
+    """Return the level of guessing, the texts, and the models that use no context."""
     guesses = select(estimates, "bits_per_byte_guessing")["value"]
-    levels = _values(guesses, lambda bits: f"{bits:.2f}")
-    hashes = ", ".join(sorted({text for text in own["data"] if text}))
-
     same = [key for key in KEY if key != "quantity"]
     used = select(own, "tokens_used")[[*same, "value"]].rename(columns={"value": "used"})
     bits = select(own, "bits_per_byte").merge(used, on=same)
-    floor = bits[bits["model"] == "identity"]
-    alike = [*PLACE, "data", "length", "used"]
-    pairs = bits[bits["model"] != "identity"].merge(floor, on=alike, suffixes=("", "_floor"))
+    pairs = _beside_identity(bits, [*PLACE, "data", "length", "used"])
     names = _named(pairs[pairs["value"] >= pairs["value_floor"]])
+    levels = _values(guesses, lambda bits: f"{bits:.2f}")
+    hashes = ", ".join(sorted({text for text in own["data"] if text}))
     return [
-        f"Guessing by the frequency of bytes takes {levels} bits a byte." if levels else "",
-        f"Text (hash): {hashes}; rows of different texts do not compare." if hashes else "",
-        f"{names} do not do better than identity, which sees the last byte only: no context is "
-        "used yet."
-        if names
-        else "",
+        _note("Guessing by the frequency of bytes takes {} bits a byte.", levels),
+        _note("Text (hash): {}; rows of different texts do not compare.", hashes),
+        _note(NO_CONTEXT, names),
         controls.unvalidated(estimates, own),
     ]
 
@@ -292,10 +274,6 @@ def ablation(estimates: Estimates, own: Estimates) -> list[str]:
     longest = between.dropna(subset="value").groupby("x")["value"].max()
     intervals = ", ".join(f"{whole(tokens)} tokens (D={x})" for x, tokens in longest.items())
     shared = next((text for text in estimates.get("shared", ()) if text), "")
-    return [
-        f"Evaluated every {intervals}: a smaller difference is none. "
-        f"Budget: {_values(own['tokens'], whole)} tokens."
-        if intervals
-        else "",
-        f"All rows: {shared}." if shared else "",
-    ]
+    budget = _values(own["tokens"], whole)
+    words = f"Evaluated every {{}}: a smaller difference is none. Budget: {budget} tokens."
+    return [_note(words, intervals), _note("All rows: {}.", shared)]

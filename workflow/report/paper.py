@@ -32,8 +32,7 @@ def throughput() -> pd.DataFrame:
 
 
 def training_time() -> pd.DataFrame:
-    """Return model, x (N), value (seconds for 20 sequences) and source: as printed, else implied by
-    the throughput."""
+    """Return model, x (N), value (seconds for 20 sequences) and source, printed or implied."""
     implied = throughput()
     implied["value"] = SEQUENCES * implied["length"] / implied["value"]
     implied["source"] = "implied: 20 N / throughput"
@@ -41,8 +40,7 @@ def training_time() -> pd.DataFrame:
 
 
 def speedup() -> pd.DataFrame:
-    """Return model, x (N), value (ratio to the paper's Transformer) and source: as printed, else of
-    throughputs."""
+    """Return model, x (N), value (ratio to the Transformer) and source, printed or implied."""
     rates = throughput().pivot(index="length", columns="model", values="value")
     ratio = (rates[MODEL] / rates["transformer"]).rename("value").reset_index()
     implied = ratio.assign(model=MODEL, source="implied: ratio of throughputs")

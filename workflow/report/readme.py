@@ -4,9 +4,7 @@ reference's estimates."""
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -28,21 +26,27 @@ from workflow.report import (
     verdicts,
     why,
 )  # fmt: skip
-from workflow.report.layout import NOT_RUN, Table
+from workflow.report.layout import NOT_RUN
 from workflow.report.rules import Verdict
-from workflow.report.tables import TABLES, make
+from workflow.report.tables import TABLES, make, restricted
 
 Where = Mapping[str, Any]
 WORDS = {"position": "positional encoding", "variant": "changed settings"}
 TIMED = ["pointer-formula", "pointer", "transformer", "longformer", "identity"]
 COPIED = [*TIMED, "pointer-dense", "transformer-unfused", "uniform"]
-PLAIN: Where = {"model": "pointer", "variant": ""}
+SHOWN = [*COPIED, "oracle-copy"]
+PLAIN: Where = {"variant": "", "dtype": "float32"}
 COPY: Where = {"experiment": "copy", "dtype": "float32"}
 TRAINING: Where = {"experiment": "efficiency", "phase": "training", "dtype": "float32"}
 FASTER: Where = {**TRAINING, "quantity": "speedup", "against": "transformer"}
-LEARNED = ["accuracy", "tokens_to_95"]
-MEMORY = ["peak_memory", "saved_bytes_per_token"]
+LEARNED: Where = {**COPY, "quantity": ["accuracy", "tokens_to_95"]}
+POINTER: Where = {**LEARNED, "model": "pointer", "variant": ""}
+DISTANCES: Where = {**COPY, "quantity": "accuracy", "x": [512, 1024, 1536, 2048]}
+UNTIL: Where = {"quantity": "tokens_to_95"}
+KEPT: Where = {"dtype": "float32", "quantity": ["peak_memory", "saved_bytes_per_token"]}
+SCORED: Where = {"quantity": ["accuracy", "strings_right", "tokens_to_95"]}
 EXAMPLE = {"model": "pointer", "against": "transformer", "phase": "training", "length": "2048"}
+UNDECIDED = (Verdict.INCONCLUSIVE, Verdict.NOT_TESTABLE)
 INTRODUCTION = """\
 # Results
 
@@ -74,39 +78,34 @@ class Part:
 
 @dataclass(frozen=True)
 class Section:
-    """A heading with an introduction, parts of tables, and a figure of the estimates that `drawn`
-    chooses."""
+    """A heading, an introduction, tables, and a figure of the estimates that `drawn` chooses."""
 
     heading: str
     introduction: str
     parts: tuple[Part, ...]
     figure: str = ""
     caption: str = ""
-    drawn: Callable[[pd.DataFrame], pd.DataFrame] = lambda numbers: numbers
-
-    def tables(self, numbers: pd.DataFrame) -> list[tuple[Part, Table]]:
-        """Return the parts that have estimates."""
-        made = [(part, make(part.table, numbers, part.where)) for part in self.parts]
-        return [(part, table) for part, table in made if len(table.data)]
+    drawn: Where = field(default_factory=dict)
 
     def markdown(self, numbers: pd.DataFrame, figures_link: str) -> str:
         """Return the section; empty without estimates. A note of several tables stands once."""
         paragraphs, noted = [f"## {self.heading}\n", f"{self.introduction}\n"], set[str]()
-        made = self.tables(numbers)
-        for part, table in made:
+        for part in self.parts:
+            table = make(part.table, numbers, part.where)
+            if table.data.empty:
+                continue
             own = [note for note in table.notes if note not in noted or _is_of_one_table(note)]
             noted |= set(own)
             wide, size = _side_by_side(table.wide)
             shown = replace(table, wide=wide.rename(columns=WORDS), notes=tuple(own))
             paragraphs.append(render.markdown(shown, part.title + size))
             paragraphs.append(f"Rows: `{part.command(table.data)}`\n")
+        alone = not self.parts and len(restricted(numbers, self.drawn)) > 0
+        if len(paragraphs) == 2 and not alone:
+            return ""
         if self.figure:
             paragraphs.append(f"![{self.caption}]({figures_link}/{self.figure}.png)\n")
-        return "\n".join(paragraphs) if made or self.has_figure_alone(numbers) else ""
-
-    def has_figure_alone(self, numbers: pd.DataFrame) -> bool:
-        """Return whether it has no table, and estimates for its figure."""
-        return not self.parts and len(self.drawn(numbers)) > 0
+        return "\n".join(paragraphs)
 
 
 def _side_by_side(wide: pd.DataFrame) -> tuple[pd.DataFrame, str]:
@@ -125,88 +124,41 @@ def _is_of_one_table(note: str) -> bool:
     return note.startswith(("[", "All lines"))
 
 
-def _drawn(models: list[str], against: tuple[str, ...]) -> Callable[[pd.DataFrame], pd.DataFrame]:
-    """Return what chooses the float32 estimates of models as they are."""
-
-    def choose(numbers: pd.DataFrame) -> pd.DataFrame:
-        plain = (numbers["variant"] == "") & (numbers["dtype"] == "float32")
-        return numbers[plain & numbers["model"].isin(models) & numbers["against"].isin(against)]
-
-    return choose
-
-
-def _recalled(task: str) -> Part:
-    quantities = ["accuracy", "strings_right", "tokens_to_95"]
-    where = {"experiment": task, "quantity": quantities}
-    return Part("recall", f"{task} by {layout.axis(task)}", where)
-
-
+SPEED = (
+    Part("speedup", "Speed-up over transformer by sequence length N", {**FASTER, "model": TIMED}),
+    Part("throughput", "Tokens/s in training by sequence length N", {**TRAINING, "model": TIMED}),
+    Part("speedup", "Speed-up of every model over transformer", {**FASTER, "x": [512, 2048]}),
+)
+COPYING = (
+    Part("copy_accuracy", "Copy accuracy in % by distance D", {**DISTANCES, "model": SHOWN}),
+    Part("copy_accuracy", "Pointer at every distance D", POINTER),
+    Part("copy_accuracy", "Every model by distance D", {**LEARNED, "x": 512}),
+)
 SECTIONS = (
     Section(
         "Speed",
         "Tokens/s in training, as ratios to `transformer` on the same machine. `transformer` has "
         "fused attention, `transformer-unfused` materialises the N x N matrix, `identity` is the "
         "trunk without a mixer.",
-        (
-            Part(
-                "speedup",
-                "Speed-up over transformer by sequence length N",
-                {**FASTER, "model": TIMED},
-            ),
-            Part(
-                "throughput",
-                "Tokens/s in training by sequence length N",
-                {**TRAINING, "model": TIMED},
-            ),
-            Part(
-                "speedup", "Speed-up of every model over transformer", {**FASTER, "x": [512, 2048]}
-            ),
-        ),
+        SPEED,
         "speedup",
         "Speed-up of a training step by sequence length, beside the paper's ratios",
-        _drawn(TIMED, ("", "transformer")),
+        {**PLAIN, "model": TIMED, "against": ["", "transformer"]},
     ),
     Section(
         "Memory",
         "Of a training step, beyond what the process held before; kept for the backward pass is "
         "counted.",
-        (
-            Part(
-                "memory",
-                "Memory by sequence length N",
-                {"model": TIMED, "dtype": "float32", "quantity": MEMORY},
-            ),
-        ),
+        (Part("memory", "Memory by sequence length N", {"model": TIMED, **KEPT}),),
     ),
     Section(
         "Copying",
         "The model repeats the symbol D positions back. Compare models of one budget of training "
         "tokens.",
-        (
-            Part(
-                "copy_accuracy",
-                "Copy accuracy in % by distance D",
-                {
-                    **COPY,
-                    "quantity": "accuracy",
-                    "model": [*COPIED, "oracle-copy"],
-                    "x": [512, 1024, 1536, 2048],
-                },
-            ),
-            Part(
-                "copy_accuracy",
-                "Pointer at every distance D",
-                {**COPY, **PLAIN, "quantity": LEARNED},
-            ),
-            Part(
-                "copy_accuracy",
-                "Every model by distance D",
-                {**COPY, "x": 512, "quantity": LEARNED},
-            ),
-        ),
+        COPYING,
         "copy_accuracy",
         "Copy accuracy by distance with 97.5% intervals, beside the paper's values",
-        _drawn(COPIED, ("",)),
+        {**PLAIN, "model": COPIED, "against": ""},
     ),
     Section(
         "How much training a distance takes",
@@ -215,18 +167,12 @@ SECTIONS = (
         (),
         "curves",
         "Tokens until 95% copy accuracy by distance, with fitted exponents",
-        lambda numbers: numbers[(numbers["experiment"] == "copy") & (numbers["trunk"] == "2x64x2")],
+        {"experiment": "copy", "trunk": "2x64x2"},
     ),
     Section(
         "What makes it learn",
         "One setting is changed at a time.",
-        (
-            Part(
-                "ablation",
-                "Copy with one setting changed, by distance D",
-                {"quantity": "tokens_to_95"},
-            ),
-        ),
+        (Part("ablation", "Copy with one setting changed, by distance D", UNTIL),),
         "ablation",
         "Tokens until 95% with one setting changed at a time",
     ),
@@ -244,10 +190,13 @@ SECTIONS = (
         "Recall by content",
         "Tasks in which the distance varies, so that a learned offset does not help. "
         "[Tasks](tasks.md) describes them.",
-        tuple(_recalled(task) for task in layout.RECALL),
+        tuple(
+            Part("recall", f"{task} by {layout.axis(task)}", {"experiment": task, **SCORED})
+            for task in layout.RECALL
+        ),
         "trade_off",
         "Accuracy on copy and on MQAR against training throughput, a point a model",
-        lambda numbers: numbers[numbers["dtype"] == "float32"],
+        {"dtype": "float32"},
     ),
     Section(
         "Real text",
@@ -274,37 +223,29 @@ READINGS = ("F", "L")
 
 def answer(lines: list[claims.Line]) -> str:
     """Return the README's table: claim, paper, and our deciding number with the verdict by
-    reading."""
-    by_name = {line.name: line for line in lines}
+    reading; what is judged for no reading stands under the first."""
     titles = {line.reading: line.read_as.title for line in lines if line.read_as}
-    cells = []
-    for claim_id in ANSWERED:
-        own = [by_name.get(f"{claim_id} {reading}") for reading in READINGS]
-        whole = by_name.get(claim_id)  # judged for no reading
-        claim = next(line.claim for line in lines if line.claim.id == claim_id)
-        texts = [_answered(line) for line in own]
-        texts[0] = _answered(whole) if whole else texts[0]
-        cells.append([claim.claim, claim.figure, *texts])
     columns = ["claim", "paper", *(titles[reading] for reading in READINGS)]
-    table = [columns, ["---"] * len(columns), *cells]
+    table = [columns, ["---"] * len(columns)]
+    for claim_id in ANSWERED:
+        own = {line.reading or READINGS[0]: line for line in lines if line.claim.id == claim_id}
+        claim = next(iter(own.values())).claim
+        texts = [_answered(own[name]) if name in own else "" for name in READINGS]
+        table.append([claim.claim, claim.figure, *texts])
     return "".join(f"| {' | '.join(texts)} |\n" for texts in table)
 
 
-def _answered(line: claims.Line | None) -> str:
-    if line is None:
-        return ""
+def _answered(line: claims.Line) -> str:
     text = claims.ours(claims.deciding(line), 1)
     if line.read_as:
         text = text.removeprefix(f"{line.read_as.model}, ")
-    undecided = line.verdict in (Verdict.INCONCLUSIVE, Verdict.NOT_TESTABLE)
-    reason = f" ({line.reason})" if undecided else ""
+    reason = f" ({line.reason})" if line.verdict in UNDECIDED else ""
     return f"**{line.words}**{reason}: {text}".removesuffix(": –")
 
 
 def document(rows: pd.DataFrame, book: ledger.Ledger, lines: list[claims.Line]) -> str:
     """Return docs/report.md: claims, readings, protocol, verdicts, what would change them."""
     own = [line for line in lines if not line.claim.contradiction]
-    undecided = (Verdict.INCONCLUSIVE, Verdict.NOT_TESTABLE)
     template = render.templates(keep_trailing_newline=True).get_template("report.md")
     return template.render(
         machines=machines(rows),
@@ -314,7 +255,7 @@ def document(rows: pd.DataFrame, book: ledger.Ledger, lines: list[claims.Line]) 
         judged=own,
         ours=lambda line: claims.ours(claims.deciding(line), claims.MOST_CELLS),
         contradictions=[line for line in lines if line.claim.contradiction],
-        open=[line for line in own if line.verdict in undecided],
+        open=[line for line in own if line.verdict in UNDECIDED],
     )
 
 
@@ -332,8 +273,7 @@ def page(rows: pd.DataFrame, numbers: pd.DataFrame, figures_link: str) -> str:
 
 
 def example(rows: pd.DataFrame, numbers: pd.DataFrame, source: Path) -> str:
-    """Return the README's example of `pointer-bench why` with its output; nothing without its
-    rows."""
+    """Return the README's example of `pointer-bench why`; nothing without its rows."""
     try:
         chosen = why.select(numbers, "speedup", EXAMPLE)
     except InputError:
@@ -359,20 +299,19 @@ def write(source: Path, readme: Path, page_file: Path, drawings: Path) -> list[P
     text = with_block(text, "answer", answer(lines), readme)
     text = with_block(text, "why", example(rows, numbers, source), readme)
     link = Path(os.path.relpath(drawings, page_file.parent)).as_posix()
-    write_atomically(page_file, page(rows, numbers, link))
+    results = page(rows, numbers, link)
     report = page_file.with_name("report.md")
+    write_atomically(page_file, results)
     write_atomically(report, document(rows, book, lines))
     write_atomically(readme, text)
-    shown = []
+    made = [readme, page_file, report]
     for section in SECTIONS:
-        if section.figure and (section.has_figure_alone(numbers) or section.tables(numbers)):
-            shown.append(section)
-    return [
-        readme,
-        page_file,
-        report,
-        *(_draw(section, numbers, rows, drawings) for section in shown),
-    ]
+        if section.figure and f"]({link}/{section.figure}.png)" in results:
+            own = restricted(numbers, section.drawn)
+            png, svg = figures.write(own, rows, drawings, names=[section.figure])
+            svg.unlink()
+            made.append(png)
+    return made
 
 
 def with_block(text: str, name: str, content: str, readme: Path) -> str:
@@ -385,12 +324,3 @@ def with_block(text: str, name: str, content: str, readme: Path) -> str:
         accepted = f"one {begin} and then one {end}"
         raise InputError.about(f"markers of {readme}", "", accepted, "that file")
     return f"{before}{begin}\n{content}{end}{after}"
-
-
-def _draw(section: Section, numbers: pd.DataFrame, rows: pd.DataFrame, drawings: Path) -> Path:
-    name = f"{section.figure}.png"
-    drawings.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder:
-        figures.write(section.drawn(numbers), rows, Path(folder), names=[section.figure])
-        shutil.copyfile(Path(folder, name), drawings / name)
-    return drawings / name

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Hashable
 from pathlib import Path
 
 import jinja2
@@ -19,27 +18,24 @@ from workflow.report.layout import Table, one_line
 STAMP = "smoke: not for verdicts"
 POINTS = 3.5  # of a character of LaTeX's \\tiny, digits and most letters
 WIDTH, HEIGHT = 345, 550  # points of a page's text, of class article
+CAPTIONS = Path(__file__).with_name("captions")
 _MARKDOWN = re.compile(r"([\\`*_\[\]#|~$])")
 _LATEX = {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    '"': r"\textquotedbl{}",
-    "–": "--",
-    "…": r"\ldots{}",
-    "×": r"$\times$",
-    "≥": r"$\geq$",
-    "≤": r"$\leq$",
-    "±": r"$\pm$",
-} | {sign: "\\" + sign for sign in "&%$#_{}"}
+    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+    "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}",
+    "–": "--", "…": r"\ldots{}", "×": r"$\times$", "≥": r"$\geq$", "≤": r"$\leq$", "±": r"$\pm$",
+} | {sign: "\\" + sign for sign in "&%$#_{}"}  # fmt: skip
 
 
 def stamped(title: str, tier: str) -> str:
     """Return the title, marked where the rows are of the smoke tier."""
     return f"{title} ({STAMP})" if tier == "smoke" else title
+
+
+def caption(name: str) -> str:
+    """Return the caption of a table or figure as one line; empty where it has none."""
+    path = CAPTIONS / f"{name}.rst"
+    return one_line(path.read_text("utf-8").replace("``", "")) if path.is_file() else ""
 
 
 def write(table: Table, out: Path, tier: str = "") -> list[Path]:
@@ -58,38 +54,23 @@ def write(table: Table, out: Path, tier: str = "") -> list[Path]:
     return files
 
 
-def escape_markdown(text: str) -> str:
-    """Return text that Markdown shows as it is: punctuation behind a backslash, `<`, `>` and `&` as
-    entities."""
-    return html.escape(_MARKDOWN.sub(r"\\\1", one_line(text)), quote=False)
+def escape_markdown(text: object) -> str:
+    """Return text that Markdown shows as it is, by backslashes and entities."""
+    return html.escape(_MARKDOWN.sub(r"\\\1", one_line(str(text))), quote=False)
 
 
 def markdown(table: Table, title: str) -> str:
     """Return a GitHub table with its title and notes."""
-    wide = table.wide.map(escape_markdown).rename(
-        columns=lambda column: escape_markdown(str(column))
-    )
+    wide = table.wide.map(escape_markdown).rename(columns=escape_markdown)
     notes = "\n".join(f"- {escape_markdown(note)}" for note in table.notes)
     body = wide.to_markdown(index=False, disable_numparse=True)
     return f"**{escape_markdown(title)}**\n\n{body}\n\n{notes}\n"
 
 
-def escape_html(text: object) -> str:
-    """Return text that a browser shows as it is."""
-    return html.escape(one_line(str(text)))
-
-
 def page(table: Table, title: str) -> str:
     """Return a small page of its own: no script, nothing loaded."""
-    numeric: list[Hashable] = [column for column in table.wide.columns if str(column).isdigit()]
-    styler = (
-        table.wide.style.hide(axis="index").format(escape_html).format_index(escape_html, axis=1)
-    )
-    if numeric:
-        styler.set_properties(subset=numeric, **{"text-align": "right", "white-space": "nowrap"})
-    body = styler.set_uuid(table.name).to_html(table_attributes='class="dataframe"')
     template = templates(autoescape=True).get_template("table.html")
-    return template.render(title=title, table=body, notes=table.notes)
+    return template.render(title=one_line(title), table=table.wide, notes=table.notes)
 
 
 def templates(**options: bool) -> jinja2.Environment:
@@ -124,33 +105,29 @@ def latex(table: Table, title: str) -> str:
         label=f"tab:{table.name}",
     )
     notes = "\n".join(f"{escape_latex(note)}\\par" for note in table.notes)
-    needs = "% needs \\usepackage{array,booktabs,longtable,lscape}"
     content = (
         f"{{\\tiny\\setlength{{\\tabcolsep}}{{3pt}}\n{body}\\noindent\\raggedright\n{notes}\n}}"
     )
     if sideways:
         content = f"\\begin{{landscape}}\n{content}\n\\end{{landscape}}"
-    return f"{needs}\n{content}\n"
+    return f"% needs \\usepackage{{array,booktabs,longtable,lscape}}\n{content}\n"
 
 
 def _columns(wide: pd.DataFrame) -> tuple[str, bool]:
     """Return the alignment of columns, numbers right, and whether the table stands on its side.
-    Where cells do not fit beside each other they break their lines between words."""
-    whole, words = [], []  # points of each column: unbroken, and of its longest word
-    for column in wide:
-        texts = [str(column), *wide[column]]
-        whole.append(POINTS * max(map(len, texts)))
-        words.append(POINTS * max(len(word) for text in texts for word in text.split() or [""]))
-    sides = ["r" if str(column).isdigit() else "l" for column in wide]
-    between = 6 * len(sides)
+    Cells that do not fit beside each other break their lines between words."""
+    texts = [[str(column), *wide[column]] for column in wide]
+    whole = [POINTS * max(map(len, cells)) for cells in texts]
+    words = [POINTS * max(map(len, " ".join(cells).split(" "))) for cells in texts]
+    between = 6 * len(texts)
     if sum(whole) + between <= WIDTH:
-        return "".join(sides), False
+        return "".join("r" if str(column).isdigit() else "l" for column in wide), False
     sideways = sum(words) + between > WIDTH
     room = (HEIGHT if sideways else WIDTH) - between - sum(words)
-    missing = sum(whole) - sum(words)
-    aligned = {"r": "raggedleft", "l": "raggedright"}
+    stretch = max(0.0, min(1.0, room / max(1.0, sum(whole) - sum(words))))
     columns = []
-    for side, full, least in zip(sides, whole, words, strict=True):
-        width = least + max(0.0, min(1.0, room / missing)) * (full - least)
-        columns.append(f">{{\\{aligned[side]}\\arraybackslash}}p{{{width:.1f}pt}}")
+    for column, full, least in zip(wide, whole, words, strict=True):
+        side = "raggedleft" if str(column).isdigit() else "raggedright"
+        width = least + stretch * (full - least)
+        columns.append(f">{{\\{side}\\arraybackslash}}p{{{width:.1f}pt}}")
     return "".join(columns), sideways

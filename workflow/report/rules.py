@@ -13,21 +13,16 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Self
+from typing import Annotated, Literal
 
+from pydantic import Field
+
+from workflow.bench.validation import Closed, Number
 from workflow.report.intervals import ENOUGH
-
-KINDS = ("at least", "at most", "above", "below", "within", "between", "includes")
 
 
 class NotTestable(Exception):
-    """A claim that these rows cannot judge: what is missing, and how it ended where it was
-    tried."""
-
-    def __init__(self, what: str, reason: str = "") -> None:
-        super().__init__(f"{what}: {reason}" if reason else what)
-        self.what = what
-        self.reason = reason
+    """A claim that these rows cannot judge: what is missing, and how it ended."""
 
 
 class Outcome(StrEnum):
@@ -40,26 +35,21 @@ class Outcome(StrEnum):
 
 
 class Verdict(StrEnum):
-    """The verdict on a claim in words, with the mark that stands for it. The last three are of all
-    claims of a run."""
+    """The verdict on a claim in words. The last three are of all claims of a run."""
 
-    mark: str
+    REPRODUCED = "reproduced"
+    PARTIALLY = "partially"
+    NOT_REPRODUCED = "not reproduced"
+    INCONCLUSIVE = "inconclusive"
+    NOT_TESTABLE = "not testable"
+    INVALID = "invalid: controls off"
+    UNSOUND = "invalid: rows unsound"
+    SMOKE = "no verdict: smoke"
 
-    def __new__(cls, words: str, mark: str) -> Self:
-        """Make a member whose value is its words."""
-        member = str.__new__(cls, words)
-        member._value_ = words
-        member.mark = mark
-        return member
-
-    REPRODUCED = "reproduced", "✓"
-    PARTIALLY = "partially", "◐"
-    NOT_REPRODUCED = "not reproduced", "✗"
-    INCONCLUSIVE = "inconclusive", "?"
-    NOT_TESTABLE = "not testable", "–"
-    INVALID = "invalid: controls off", "!"
-    UNSOUND = "invalid: rows unsound", "!"
-    SMOKE = "no verdict: smoke", "·"
+    @property
+    def mark(self) -> str:
+        """The sign that stands for it."""
+        return dict(zip(Verdict, "✓◐✗?–!!·", strict=True))[self]
 
 
 # Of a reading that takes more than the paper describes.
@@ -68,7 +58,7 @@ ATTAINED = {
     Verdict.PARTIALLY: "partly attainable",
     Verdict.NOT_REPRODUCED: "not attained",
 }
-DECIDED = (Verdict.REPRODUCED, Verdict.PARTIALLY, Verdict.NOT_REPRODUCED)
+DECIDED = tuple(ATTAINED)
 
 
 @dataclass(frozen=True)
@@ -107,63 +97,47 @@ def exactly(label: str, value: float, paper: float | None = None) -> Cell:
     return Cell(label, value, value, value, exact=True, paper=paper)
 
 
-def missing(label: str, reason: str, place: str = "") -> Cell:
-    """Return a cell that the claim is about and that has no value."""
-    return Cell(label, math.nan, math.nan, math.nan, runs=0, open_because=reason, place=place)
+class Rule(Closed):
+    """A rule with its numbers."""
 
-
-@dataclass(frozen=True)
-class Rule:
-    """A rule of KINDS with its numbers; without `value` it compares with the paper's own figure of
-    the cell.
-
-    margin: slack, a fraction of the value; direction: what must hold for "partially" where the size
-    does not."""
-
-    kind: str
-    value: float | None = None
-    margin: float = 0.0
-    direction: float | None = None
-    upper: float | None = None
-
-    def judge(self, cells: Sequence[Cell]) -> list[tuple[str, Outcome]]:
-        """Return label and outcome of each cell."""
-        return [(cell.label, self._judge(cell)) for cell in cells]
+    rule: Literal["at least", "at most", "above", "below", "within", "between", "includes"]
+    value: Number | None = Field(None, description="what it compares with; else the cell's level")
+    upper: Number | None = Field(None, description="upper end, for between")
+    margin: Annotated[Number, Field(ge=0)] = Field(0.0, description="slack, a share of the value")
+    direction: Number | None = Field(None, description="what must hold for partially")
 
     def level(self, cell: Cell) -> float | None:
         """Return what a cell is compared with."""
         return cell.paper if self.value is None else self.value
 
-    def _judge(self, cell: Cell) -> Outcome:
+    def judge(self, cell: Cell) -> Outcome:
+        """Return what the rule says of a cell."""
         level = self.level(cell)
         if cell.short_of() or level is None:
             return Outcome.OPEN
-        if self.kind == "includes":
+        if self.rule == "includes":
             return Outcome.HOLDS if cell.low <= level <= cell.high else Outcome.FAILS
-        if self.kind in ("above", "below") and cell.low == cell.high == level:
+        if self.rule in ("above", "below") and cell.low == cell.high == level:
             return Outcome.OPEN  # no difference at all shows nothing
         slack = abs(level) * self.margin
         low, high = level - slack, (level if self.upper is None else self.upper) + slack
-        if self.kind in ("at least", "above"):
+        if self.rule in ("at least", "above"):
             high = math.inf
-        elif self.kind in ("at most", "below"):
-            low, high = -math.inf, level + slack
+        elif self.rule in ("at most", "below"):
+            low = -math.inf
         if low <= cell.low and cell.high <= high:
             return Outcome.HOLDS
         if self.direction is not None:
-            at_most = self.kind == "at most"
-            right = cell.high < self.direction if at_most else cell.low > self.direction
-            if right:
+            at_most = self.rule == "at most"
+            if cell.high < self.direction if at_most else cell.low > self.direction:
                 return Outcome.DIRECTION
         straddles = cell.high >= low and cell.low <= high
         return Outcome.OPEN if straddles else Outcome.FAILS
 
 
 def combine(outcomes: Sequence[Outcome]) -> Verdict:
-    """Return the verdict over all cells of a claim on one machine."""
+    """Return the verdict over all cells of a claim on one machine, of which there is one."""
     seen = set(outcomes)
-    if not seen:
-        return Verdict.NOT_TESTABLE
     if seen == {Outcome.HOLDS}:
         return Verdict.REPRODUCED
     if seen & {Outcome.HOLDS, Outcome.DIRECTION} and seen & {Outcome.DIRECTION, Outcome.FAILS}:
@@ -177,6 +151,4 @@ def over_machines(verdicts: Sequence[Verdict]) -> Verdict:
     decided = {verdict for verdict in verdicts if verdict in DECIDED}
     if len(decided) == 1:
         return decided.pop()
-    if decided:
-        return Verdict.PARTIALLY
-    return Verdict.INCONCLUSIVE if verdicts else Verdict.NOT_TESTABLE
+    return Verdict.PARTIALLY if decided else Verdict.INCONCLUSIVE

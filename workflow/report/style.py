@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,14 +17,15 @@ from typing import Any, TypeVar
 import matplotlib.style
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import EngFormatter, FixedLocator, LogLocator, MaxNLocator, NullLocator
 
 from workflow.report import models
 from workflow.report.models import Look
-from workflow.report.render import STAMP
+from workflow.report.render import stamped
 
 STYLE: dict[str, Any] = {
     "svg.fonttype": "none",  # text stays text
@@ -38,11 +39,10 @@ STYLE: dict[str, Any] = {
     "figure.dpi": 100, "savefig.facecolor": "white",
 }  # fmt: skip
 PANEL_WIDTH, ALONE_WIDTH = 3.45, 5.2  # inches; two panels fill a printed page's width
-LEGEND_LINE, MOST_COLUMNS = 0.17, 8  # height in inches
+LEGEND_LINE, ENTRY, CHARACTER = 0.17, 0.5, 0.055  # inches: a line, an entry's mark, of a text
 NOTE_CHARACTERS = 20  # an inch of the legend's note
 BEYOND = 100.3  # per cent: where the axis of accuracies would end at infinity
-NARROW = 4  # a range of values that needs no logarithm
-COARSE, FINE = (1.0, 2.0, 5.0), (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0)  # ticks of each decade
+NARROW, LONG = 4, 1000  # ranges of values: one that needs no logarithm, one of decades
 TOUCHING, OVERLAPPING = 0.15, 0.04  # of the axis: ticks so near are turned, or left out
 INK, SOFT = "#333333", "#777777"
 HOLLOW: dict[str, Any] = {"markerfacecolor": "white", "linestyle": ":", "linewidth": 0.8}
@@ -58,7 +58,128 @@ def drawing() -> AbstractContextManager[None]:
     return matplotlib.style.context(["default", STYLE])
 
 
-def accuracies(axis: Axes) -> None:
+def figure(
+    title: str,
+    parts: Mapping[str, Part],
+    draw: Callable[[Axes, Part], None],
+    *,
+    width: float = ALONE_WIDTH,
+    height: float = 2.9,
+    share_y: bool = False,
+    looks: Mapping[str, Look] | None = None,
+    keys: Sequence[Line2D] = (),
+    note: str = "",
+) -> Figure:
+    """Return a figure with a panel a part, two side by side, and one legend below all of them.
+    Lines that all parts' titles have stand once, above them.
+
+    width: of a single panel, height: of a panel, in inches; looks: the models in the legend; keys:
+    its further entries; note: a text above it.
+    """
+    columns = min(2, len(parts)) or 1
+    rows = -(-len(parts) // columns)
+    drawn = Figure(layout="constrained")
+    FigureCanvasAgg(drawn)
+    titles = [text.splitlines() for text in parts]
+    shared = []
+    if len(titles) > 1:
+        shared = [line for line in titles[0] if all(line in lines for lines in titles)]
+    drawn.suptitle("\n".join(filter(None, [title, ", ".join(shared)])))
+    drawn.set_size_inches(PANEL_WIDTH * 2 if columns > 1 else width, 0.35 + height * rows)
+    if not parts:
+        drawn.set_figheight(1.6)
+        text = "No row with these numbers has finished yet: nothing to draw."
+        drawn.text(0.5, 0.4, text, ha="center", va="center", wrap=True, color="#444444")
+        return drawn
+    axes = list(drawn.subplots(rows, columns, squeeze=False, sharey=share_y).flat)
+    for spare in axes[len(parts) :]:
+        spare.set_visible(False)
+    for axis, lines, part in zip(axes, titles, parts.values(), strict=False):
+        axis.set_title("\n".join(line for line in lines if line not in shared))
+        draw(axis, part)
+    handles = [
+        Line2D([], [], label=models.plain(name, 80), **look.options)
+        for name, look in (looks or {}).items()
+    ]
+    _legend(drawn, [*handles, *keys], note)
+    return drawn
+
+
+def _legend(drawn: Figure, handles: Sequence[Line2D], note: str) -> None:
+    """Put the legend below all panels; the figure grows by the height that it needs."""
+    if not handles:
+        return
+    longest = max(len(str(handle.get_label())) for handle in handles)
+    columns = max(1, int(drawn.get_figwidth() / (ENTRY + CHARACTER * longest)))
+    text = textwrap.fill(note, int(drawn.get_figwidth() * NOTE_CHARACTERS))
+    lines = -(-len(handles) // columns) + len(text.splitlines())
+    drawn.set_figheight(drawn.get_figheight() + LEGEND_LINE * lines + 0.1)
+    options: dict[str, Any] = {"title": text or None, "loc": "outside lower center"}
+    drawn.legend(handles=handles, ncols=columns, **options)
+
+
+def key(label: str, dash: str = "", colour: str = INK, **options: Any) -> Line2D:
+    """Return an entry of the legend; `options` are those of a line."""
+    line: dict[str, Any] = {"linestyle": dash, "color": colour, "linewidth": 0.9}
+    return Line2D([], [], label=label, **line | options)
+
+
+def level(axis: Axes, height: float, dash: str, colour: str = INK) -> None:
+    """Draw a thin horizontal line: chance, 95%, a ratio of 1."""
+    axis.axhline(height, color=colour, linestyle=dash, linewidth=0.9, zorder=1)
+
+
+def sizes(axis: Axes, values: Iterable[float]) -> None:
+    """Make x logarithmic and label it at the given sizes: 256, 512, ..."""
+    ticks = sorted({int(value) for value in values})
+    span = math.log2(ticks[-1] / ticks[0]) or 1.0
+    labels, least = [str(ticks[0])], 1.0
+    for before, tick in itertools.pairwise(ticks):
+        gap = math.log2(tick / before) / span
+        labels.append(str(tick) if gap > OVERLAPPING else "")
+        least = min(least, gap) if gap > OVERLAPPING else least
+    axis.set_xscale("log", base=2)
+    axis.set_xlim(ticks[0] / 1.25, ticks[-1] * 1.25)
+    axis.set_xticks(ticks, labels, rotation=90 if least < TOUCHING else 0)
+    axis.xaxis.set_minor_locator(NullLocator())
+
+
+def counts(axis: Axes) -> None:
+    """Label x at whole numbers: 100k, 200k, ..."""
+    axis.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    axis.xaxis.set_major_formatter(EngFormatter(sep=""))
+
+
+def log_ticks(axis: Axis, form: Any = "{x:,.10g}") -> None:
+    """Label a logarithmic axis at 1, 2, 5, or 1 alone, of each decade; form: matplotlib's."""
+    low, high = axis.get_view_interval()
+    axis.set_major_locator(LogLocator(10, subs=(1.0,) if high > LONG * low else (1.0, 2.0, 5.0)))
+    axis.set_major_formatter(form)
+    axis.set_minor_locator(NullLocator())
+
+
+def magnitude(axis: Axes, values: Iterable[float]) -> None:
+    """Let y start at zero where the values lie close together, else make it logarithmic."""
+    if max(values) < NARROW * min(values):
+        axis.set_ylim(bottom=0)
+    else:
+        plain_log(axis)
+
+
+def plain_log(axis: Axes) -> None:
+    """Make y logarithmic with numbers written out."""
+    axis.set_yscale("log")
+    log_ticks(axis.yaxis)
+
+
+def hops(axis: Axes, _: Any) -> None:
+    """Make y logarithmic with a place for 0: a position that points at itself."""
+    axis.set_yscale("symlog", linthresh=1)
+    axis.set_ylim(bottom=-0.3)
+    axis.yaxis.set_major_formatter("{x:,.0f}")
+
+
+def accuracies(axis: Axes, _: Any) -> None:
     """Make y per cent with the room of 90 to 100% that claims are about."""
 
     def stretch(percent: Any) -> Any:
@@ -73,127 +194,18 @@ def accuracies(axis: Axes) -> None:
     axis.yaxis.set_minor_locator(NullLocator())
 
 
-def _shared_lines(titles: Sequence[str]) -> list[str]:
-    """Return the lines that the titles of all panels have, which then stand once above them; those
-    of a single panel stay there."""
-    if len(titles) < 2:
-        return []
-    return [line for line in titles[0].splitlines() if all(line in t.splitlines() for t in titles)]
+def from_zero(axis: Axes, _: Any) -> None:
+    """Let y start at zero."""
+    axis.set_ylim(bottom=0)
 
 
-def figure(
-    title: str,
-    parts: Mapping[str, Part],
-    draw: Callable[[Axes, Part], None],
-    *,
-    missing: str = "",
-    width: float = ALONE_WIDTH,
-    height: float = 2.75,
-    share_y: bool = False,
-    looks: Mapping[str, Look] | None = None,
-    keys: Sequence[Line2D] = (),
-    note: str = "",
-) -> Figure:
-    """Return a figure with a panel a part, two side by side, and one legend below all of them.
-
-    width: of a single panel, height: of a panel, in inches; missing: what a figure without parts
-    says; looks: the models in the legend; keys: its further entries; note: a text above it.
-    """
-    columns = min(2, len(parts)) or 1
-    rows = -(-len(parts) // columns)
-    drawn = Figure(layout="constrained")
-    FigureCanvasAgg(drawn)
-    shared = _shared_lines(list(parts))
-    drawn.suptitle("\n".join(filter(None, [title, ", ".join(shared)])))
-    drawn.set_size_inches(PANEL_WIDTH * 2 if columns > 1 else width, 0.35 + height * rows)
-    if not parts:
-        drawn.set_figheight(1.6)
-        text = f"{missing}: nothing to draw."
-        drawn.text(0.5, 0.4, text, ha="center", va="center", wrap=True, color="#444444")
-        return drawn
-    axes = list(drawn.subplots(rows, columns, squeeze=False, sharey=share_y).flat)
-    for spare in axes[len(parts) :]:
-        spare.set_visible(False)
-    for axis, (text, part) in zip(axes, parts.items(), strict=False):
-        axis.set_title("\n".join(line for line in text.splitlines() if line not in shared))
-        draw(axis, part)
-    _legend(drawn, looks or {}, keys, note)
-    return drawn
-
-
-def _legend(drawn: Figure, looks: Mapping[str, Look], keys: Sequence[Line2D], note: str) -> None:
-    """Put the legend below all panels; the figure grows by the height that it needs."""
-    handles = [
-        Line2D([], [], label=models.plain(name, 80), **look.options) for name, look in looks.items()
-    ]
-    handles += keys
-    if not handles:
-        return
-    columns = 1
-    for more in range(2, min(len(handles), MOST_COLUMNS) + 1):
-        trial = drawn.legend(handles=handles, ncols=more)
-        fits = trial.get_window_extent().width <= drawn.bbox.width
-        trial.remove()
-        if not fits:
-            break
-        columns = more
-    text = textwrap.fill(note, int(drawn.get_figwidth() * NOTE_CHARACTERS))
-    lines = -(-len(handles) // columns) + len(text.splitlines())
-    drawn.set_figheight(drawn.get_figheight() + LEGEND_LINE * lines + 0.1)
-    options: dict[str, Any] = {"title": text or None, "loc": "outside lower center"}
-    legend = drawn.legend(handles=handles, ncols=columns, **options)
-    legend.get_title().set_color("#555555")
-
-
-def key(label: str, dash: str = "", colour: str = INK, **options: Any) -> Line2D:
-    """Return an entry of the legend; `options` are those of a line."""
-    line: dict[str, Any] = {"linestyle": dash, "color": colour, "linewidth": 0.9}
-    return Line2D([], [], label=label, **line | options)
-
-
-def level(axis: Axes, height: float, dash: str, colour: str = INK) -> None:
-    """Draw a thin horizontal line: chance, 95%, a ratio of 1."""
-    axis.axhline(height, color=colour, linestyle=dash, linewidth=0.9, zorder=1)
-
-
-def sizes(axis: Axes, values: Sequence[float]) -> None:
-    """Make x logarithmic and label it at the given sizes: 256, 512, ..."""
-    ticks = sorted({int(value) for value in values})
-    span = math.log2(ticks[-1] / ticks[0]) or 1.0
-    kept = ticks[:1]
-    for before, tick in itertools.pairwise(ticks):
-        if math.log2(tick / before) > OVERLAPPING * span:
-            kept.append(tick)
-    gaps = [math.log2(right / left) / span for left, right in itertools.pairwise(kept)]
-    axis.set_xscale("log", base=2)
-    axis.set_xlim(ticks[0] / 1.25, ticks[-1] * 1.25)
-    axis.xaxis.set_major_locator(FixedLocator(ticks))
-    axis.xaxis.set_minor_locator(NullLocator())
-    labels = FuncFormatter(lambda x, _: f"{x:.0f}" if round(x) in kept else "")
-    axis.xaxis.set_major_formatter(labels)
-    axis.tick_params(axis="x", labelrotation=90 if min(gaps, default=1.0) < TOUCHING else 0)
-
-
-def magnitude(axis: Axes, values: Sequence[float]) -> None:
-    """Let y start at zero where the values lie close together, else make it logarithmic."""
-    if max(values) < NARROW * min(values):
-        axis.set_ylim(bottom=0)
-    else:
-        plain_log(axis)
-
-
-def plain_log(axis: Axes, steps: Sequence[float] = COARSE) -> None:
-    """Make y logarithmic with numbers written out."""
-    axis.set_yscale("log")
-    axis.yaxis.set_major_locator(LogLocator(base=10, subs=steps))
-    axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
-    axis.yaxis.set_minor_locator(NullLocator())
+# What makes y of an axis and the values on it.
+SCALES = {"magnitude": magnitude, "percent": accuracies, "linear": from_zero, "hops": hops}
 
 
 def save(drawn: Figure, path: Path, tier: str = "") -> list[Path]:
     """Write `path`.png and `path`.svg; smoke rows are stamped in the title."""
-    if tier == "smoke":
-        drawn.suptitle(f"{drawn.get_suptitle()} ({STAMP})", color="#B00020")
+    drawn.suptitle(stamped(drawn.get_suptitle(), tier))
     path.parent.mkdir(parents=True, exist_ok=True)
     files = [path.with_name(f"{path.name}.{kind}") for kind in KINDS]
     for file, options in zip(files, KINDS.values(), strict=True):

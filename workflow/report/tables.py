@@ -17,7 +17,7 @@ from workflow.bench.cell import Trunk
 from workflow.bench.measure import statistics
 from workflow.report import controls, layout, notes, paper, render
 from workflow.report.estimates import ESTIMATE, KEY, TYPES, select
-from workflow.report.layout import NOT_RUN, Show, Table, pivot, whole
+from workflow.report.layout import NOT_RUN, Show, Table, count, number, per, percent, pivot, until
 
 MIB, KIB, GIGA = 2**20, 2**10, 10**9
 NOT_IN_CSV = ("values", "rows", "doubt")  # see estimates.csv
@@ -49,13 +49,13 @@ class Block:
             other = select(estimates, self.beside)[[*same, "value"]]
             other = other.rename(columns={"value": "beside"})
             chosen = chosen.reset_index().merge(other, on=same, how="left").set_index("index")
-        return _restricted(chosen, where)
+        return restricted(chosen, where)
 
 
 @dataclass(frozen=True)
 class Declaration:
     """A table: blocks under one another, and notes, to which `more` adds what follows from all
-    estimates and the table's.
+    estimates and the table's. Without notes, its caption is the first.
 
     `prepare` may add columns to the estimates, such as what stands across. `made` makes a table
     whose lines are not estimates.
@@ -95,20 +95,31 @@ def make(
     rows = tuple(wide.pop("rows"))
     more = table.more(prepared, pd.concat(chosen)) if table.more else ()
     reasons = [f"[{number}] {text}" for number, text in enumerate(marked, start=1)]
-    lines = tuple(filter(None, (*table.notes, *more, shared, *reasons)))
+    about = table.notes or (render.caption(name),)
+    lines = tuple(filter(None, (*about, *more, shared, *reasons)))
     return Table(name, table.title, wide, _data(table, chosen, estimates), lines, rows)
 
 
-def _restricted(lines: pd.DataFrame, where: Where) -> pd.DataFrame:
+def restricted(lines: pd.DataFrame, where: Where) -> pd.DataFrame:
+    """Return the estimates that `where` chooses."""
     for column, value in where.items():
         lines = lines[lines[column].isin(value if isinstance(value, list) else [value])]
     return lines
 
 
 def _data(table: Declaration, chosen: list[pd.DataFrame], estimates: pd.DataFrame) -> pd.DataFrame:
-    """Return the numbers of a table, without the key columns that say nothing."""
-    blocks = zip(table.blocks, chosen, strict=True)
-    parts = [_beside_paper(estimates.loc[own.index], block) for block, own in blocks]
+    """Return the numbers of a table, the paper's for the same model and x beside them, without the
+    key columns that say nothing."""
+    parts = []
+    for block, own in zip(table.blocks, chosen, strict=True):
+        part = estimates.loc[own.index]
+        if block.published:
+            figures = block.published().rename(columns={"value": "paper", "source": "paper_source"})
+            figures = figures[["model", "x", "paper", "paper_source"]].assign(variant="")
+            part = part.merge(
+                figures.astype({"x": "Int64"}), on=["model", "variant", "x"], how="left"
+            )
+        parts.append(part)
     numbers = pd.concat(parts, ignore_index=True)
     if numbers.empty:
         return numbers
@@ -128,9 +139,8 @@ def _stacked(parts: list[pd.DataFrame]) -> tuple[pd.DataFrame, str]:
         return wide, ""
     ours = wide[wide["machine"] != "paper"]
     only_ours = len(ours) == len(wide)
-    dropped = [name for name in ("variant", "quantity") if wide[name].nunique() == 1]
-    if (wide["variant"] != "").any():
-        dropped = [name for name in dropped if name != "variant"]
+    dropped = ["quantity"] if wide["quantity"].nunique() == 1 else []
+    dropped += [] if (wide["variant"] != "").any() else ["variant"]
     shared = []
     for name in ("machine", "device", "dtype"):
         values = ours[name].unique()
@@ -144,29 +154,18 @@ def _stacked(parts: list[pd.DataFrame]) -> tuple[pd.DataFrame, str]:
 def _with_others(
     own: pd.DataFrame, block: Block, where: Where, reference: pd.DataFrame | None
 ) -> pd.DataFrame:
-    """Return the estimates, those of the reference, and the paper's figures as those of one more
-    machine."""
+    """Return the estimates, the reference's, and the paper's figures as one more machine."""
     if block.published is None:
         return own
     figures = block.published().assign(machine=paper.PLACE, variant="", status="ok", n=1, runs=1)
     figures = figures.reindex(columns=ESTIMATE).astype(TYPES)
     texts = {column: "" for column, kind in TYPES.items() if kind == "str"}
     asked = {column: value for column, value in where.items() if column in ("model", "x")}
-    figures = _restricted(figures.fillna(texts), asked).reindex(columns=own.columns)
+    figures = restricted(figures.fillna(texts), asked).reindex(columns=own.columns)
     parts = [own, figures.astype(own.dtypes)]
     if reference is not None:
         parts.append(block.select(reference, where))
     return pd.concat(parts, ignore_index=True)
-
-
-def _beside_paper(own: pd.DataFrame, block: Block) -> pd.DataFrame:
-    """Return the estimates with the paper's figure for the same model and x, and its source, in
-    columns."""
-    if block.published is None:
-        return own
-    figures = block.published().rename(columns={"value": "paper", "source": "paper_source"})
-    figures = figures[["model", "x", "paper", "paper_source"]].assign(variant="")
-    return own.merge(figures.astype({"x": "Int64"}), on=["model", "variant", "x"], how="left")
 
 
 def write(
@@ -189,15 +188,16 @@ def _recall() -> tuple[Block, ...]:
     """Return the blocks of every task but copy and text."""
     blocks = []
     for task in layout.RECALL:
-        name, where = f"{task} by {layout.axis(task)}", {"experiment": task}
-        shown: tuple[tuple[str, str, Show], ...] = (
-            ("accuracy, %", "accuracy", layout.percent),
-            ("whole strings right, %", "strings_right", lambda e: f"{100 * e.value:.1f}"),
-            ("tokens used", "tokens_used", layout.count),
-            ("tokens until 95%", "tokens_to_95", layout.until),
-        )
-        for words, quantity, show in shown:
-            blocks.append(Block(f"{name}: {words}", quantity, show, where, ("N", *POSITION)))
+        name, where = f"{task} by {layout.axis(task)}: ", {"experiment": task}
+        labels = ("N", *POSITION)
+        blocks += [
+            Block(name + "accuracy, %", "accuracy", percent, where, labels),
+            Block(
+                name + "whole strings right, %", "strings_right", layout.summarised, where, labels
+            ),
+            Block(name + "tokens used", "tokens_used", count, where, labels),
+            Block(name + "tokens until 95%", "tokens_to_95", until, where, labels),
+        ]
     return tuple(blocks)
 
 
@@ -206,14 +206,14 @@ def _speedups() -> tuple[Block, ...]:
     for phase, published in (("training", paper.speedup), ("inference", None)):
         for reference in ("transformer", "transformer-unfused"):
             name, where = f"{phase}, against {reference}", {"phase": phase, "against": reference}
-            blocks.append(Block(name, "speedup", layout.number, where, published=published))
+            blocks.append(Block(name, "speedup", number, where, published=published))
     return tuple(blocks)
 
 
 def _ablation(experiment: str, title: str, *further: str) -> Declaration:
     where = {"experiment": experiment}
     blocks = (
-        Block("tokens until 95%", "tokens_to_95", layout.until_range(whole), where),
+        Block("tokens until 95%", "tokens_to_95", layout.until_range, where),
         Block("accuracy, %", "accuracy", layout.percent_range, where),
     )
     prepare = layout.without_shared_settings(experiment)
@@ -226,7 +226,7 @@ STEADY = (
     f"{statistics.MOST_EXCURSION:.0%} off it (the limits of pyperf)."
 )
 PAPER = "paper: Apple Silicon; batch, repeats and timing protocol are not stated."
-RATIOS = "Geometric mean over sessions. Compare ratios across machines, not {}."
+RATIOS = "Geometric mean over sessions. Compare ratios across machines, not tokens/s."
 INTERVALS = (
     "Hard argmax inference on fresh sequences; in brackets the 97.5% Wilson interval (over several "
     "seeds the mean, and the widest of the seeds' intervals)."
@@ -249,39 +249,21 @@ TABLES = {
     "models": Declaration(
         "All models, a line each",
         (Block("", tuple({quantity for quantity, *_ in layout.SUMMARY}), layout.summarised),),
-        (
-            "Accuracy in %, hard argmax inference, after the most tokens that were run: table "
-            "copy_accuracy, recall and bytes have budgets and intervals.",
-            "Speed: training tokens/s over those of transformer, on the machine of most models. "
-            "Kept: for the backward pass, KiB a token.",
-        ),
         across="measure",
         prepare=layout.with_summary,
     ),
     "training_time": Declaration(
         "Training time in seconds for 20 sequences of N tokens",
-        (Block("s", "training_time", layout.number, published=paper.training_time),),
-        (
-            RATIOS.format("seconds"),
-            "The paper prints its times at N=2048 only; the others follow from its throughput, 20 "
-            "N / (tokens/s).",
-            PAPER,
-        ),
-        notes.timed,
+        (Block("s", "training_time", number, published=paper.training_time),),
+        more=notes.timed,
     ),
     "throughput": Declaration(
         "Throughput in tokens/s by sequence length N",
         (
-            Block(
-                "training, tokens/s",
-                "throughput",
-                layout.count,
-                TRAINING,
-                published=paper.throughput,
-            ),
-            Block("inference, tokens/s", "throughput", layout.count, INFERENCE),
+            Block("training, tokens/s", "throughput", count, TRAINING, published=paper.throughput),
+            Block("inference, tokens/s", "throughput", count, INFERENCE),
         ),
-        (RATIOS.format("tokens/s"), STEADY, PAPER),
+        (RATIOS, STEADY, PAPER),
         notes.timed,
     ),
     "speedup": Declaration(
@@ -298,9 +280,9 @@ TABLES = {
     "memory": Declaration(
         "Memory of a training step by sequence length N",
         (
-            Block("peak, MiB", "peak_memory", layout.per(MIB)),
-            Block("kept for backward, MiB a sequence", "saved_bytes_per_sequence", layout.per(MIB)),
-            Block("kept for backward, KiB a token", "saved_bytes_per_token", layout.per(KIB)),
+            Block("peak, MiB", "peak_memory", per(MIB)),
+            Block("kept for backward, MiB a sequence", "saved_bytes_per_sequence", per(MIB)),
+            Block("kept for backward, KiB a token", "saved_bytes_per_token", per(KIB)),
         ),
         ("Kept for backward is counted, tensor by tensor.",),
         notes.memory,
@@ -309,15 +291,10 @@ TABLES = {
         "Copy accuracy by distance D",
         (
             Block(
-                "accuracy, %",
-                "accuracy",
-                layout.percent,
-                COPY,
-                POSITION,
-                published=paper.copy_accuracy,
+                "accuracy, %", "accuracy", percent, COPY, POSITION, published=paper.copy_accuracy
             ),
-            Block("tokens used", "tokens_used", layout.count, COPY, POSITION),
-            Block("tokens until 95%", "tokens_to_95", layout.until, COPY, POSITION),
+            Block("tokens used", "tokens_used", count, COPY, POSITION),
+            Block("tokens until 95%", "tokens_to_95", until, COPY, POSITION),
         ),
         (
             INTERVALS,
@@ -327,13 +304,8 @@ TABLES = {
     ),
     "copy_loss": Declaration(
         "Copy loss by distance D",
-        (Block("nats", "loss", layout.number, COPY, POSITION),),
-        (
-            "Cross-entropy in nats a copied symbol, hard argmax inference on fresh sequences, "
-            "mean over seeds.",
-            "The paper prints a training loss that falls from 3.13 to 2.99; ln 20 = 2.996.",
-        ),
-        notes.copy_loss,
+        (Block("nats", "loss", number, COPY, POSITION),),
+        more=notes.copy_loss,
     ),
     "hops": Declaration(
         "Hop distance in tokens by layer (1 is the lowest)",
@@ -352,8 +324,8 @@ TABLES = {
     "operations": Declaration(
         "Counted operations of one sequence of N tokens",
         (
-            Block("forward, GFLOP", "flops_forward", layout.per(GIGA)),
-            Block("training step, GFLOP", "flops_step", layout.per(GIGA)),
+            Block("forward, GFLOP", "flops_forward", per(GIGA)),
+            Block("training step, GFLOP", "flops_step", per(GIGA)),
             Block("training step, growth from N/2", "flops_step_growth", layout.growth),
             Block(
                 "kept for backward, growth from N/2",
@@ -361,47 +333,25 @@ TABLES = {
                 layout.growth,
             ),
         ),
-        (
-            "Counted, not timed; one sequence through all layers. Growth 2 is linear in N, 4 "
-            "quadratic.",
-            "The paper claims about 4 million operations a layer against 34 G at N=8192 and d=512; "
-            "the first counts the gather only, not the scoring that chooses the target.",
-        ),
     ),
     "scaling": Declaration(
         "Scaling exponents over sequence length N",
         (Block("exponent", EXPONENTS, layout.exponent),),
-        (
-            "Exponent b of N^b for one sequence, by least squares on logarithms over all N, with "
-            "its 97.5% interval: 1 is linear, 2 quadratic. The trunk is linear, so a quadratic "
-            "mixer tends to 2 only at large N.",
-            "Times have a slope for each repeat, and the interval is over the slopes.",
-        ),
-        notes.scaling,
+        more=notes.scaling,
         across="measure",
-        prepare=layout.over_all_lengths,
+        prepare=layout.with_measures,
     ),
     "parameters": Declaration(
         "Parameters of every model",
         (Block("size", SIZES, layout.size, labels=POSITION),),
-        (
-            "The paper gives about 3.2 M for every model.",
-            "Parameters leave out position tables, which grow with N and are counted apart.",
-            "A range is over vocabularies (parameters) or lengths (tables).",
-        ),
         across="measure",
         prepare=layout.with_measures,
     ),
     "mixers": Declaration(
         "Time of one mixer by sequence length N",
         (
-            Block("forward and backward, ms", "mixer_time", layout.number, TRAINING),
-            Block("forward, ms", "mixer_time", layout.number, INFERENCE),
-        ),
-        (
-            "One mixer of one layer alone, without trunk or optimiser, about 4096 tokens a call; "
-            "median of the rounds.",
-            "Made by `python -m pytest benchmarks --benchmark-only`; empty where that was not run.",
+            Block("forward and backward, ms", "mixer_time", number, TRAINING),
+            Block("forward, ms", "mixer_time", number, INFERENCE),
         ),
     ),
     "ablation": _ablation("ablation", "Ablation: copy by distance D with one setting changed"),
@@ -421,15 +371,15 @@ TABLES = {
     ),
     "controls": Declaration(
         controls.TITLE,
-        (Block("accuracy, %", "accuracy", layout.percent, {"trunk": controls.TRUNK}),),
+        (Block("accuracy, %", "accuracy", percent, {"trunk": controls.TRUNK}),),
         made=controls.table,
     ),
     "bytes": Declaration(
         "Bits a byte of real text by sequence length N",
         (
-            Block("bits a byte", "bits_per_byte", layout.number, TEXT, POSITION),
-            Block("next byte right, %", "accuracy", layout.percent, TEXT, POSITION),
-            Block("tokens used", "tokens_used", layout.count, TEXT, POSITION),
+            Block("bits a byte", "bits_per_byte", number, TEXT, POSITION),
+            Block("next byte right, %", "accuracy", percent, TEXT, POSITION),
+            Block("tokens used", "tokens_used", count, TEXT, POSITION),
         ),
         (
             "Evaluation on files that training never read, hard argmax inference, mean over seeds.",

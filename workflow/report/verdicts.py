@@ -35,33 +35,31 @@ def text(path: Path) -> str:
         raise InputError.about("claims", str(path), accepted, "`--table`") from None
     if len({(claim["verdict"], claim["why"]) for claim in claims}) == 1:
         return f"{len(claims)} verdicts, {claims[0]['verdict']}: {claims[0]['why']}"
-    answers = []
+    answers: list[str] = []
     for reading in ALOUD:
-        answers += of_reading([claim for claim in claims if claim["reading"] == reading])
-    first, *others = answers or [""]  # a ledger of one's own may name no reading
-    lines = [f"Does Pointer work? {first}".rstrip(), *others]
+        title, *verdicts = of_reading(claims, reading) or [""]
+        answers += filter(None, [title, *(f"  {line}" for line in verdicts)])
+    first, *lines = answers or [""]  # a ledger of one's own may name no reading
     counts = Counter(claim["verdict"] for claim in claims)
     summary = ", ".join(f"{number} {name}" for name, number in counts.most_common())
-    lines.append(f"All {len(claims)} verdicts: {summary}.")
     page = path.parents[1] / "report" / "index.html"
-    lines.append(f"Page: {page}. Rules and reasons: {path.with_suffix('.md')}")
-    lines += filter(None, [next_step(claim["next"] for claim in claims)])
+    lines = [
+        f"Does Pointer work? {first}".rstrip(),
+        *lines,
+        f"All {len(claims)} verdicts: {summary}.",
+        f"Page: {page}. Rules and reasons: {path.with_suffix('.md')}",
+        next_step(claim["next"] for claim in claims),
+    ]
     width = min(WIDEST, shutil.get_terminal_size((WIDEST, 24)).columns)
-    return "\n".join(_cut(line, width) for line in lines)
-
-
-def most_wanted(commands: Iterable[str]) -> tuple[str, int]:
-    """Return the command that most open verdicts wait for, and how many do; others wait for ""."""
-    waiting = Counter(filter(None, commands))
-    return waiting.most_common(1)[0] if waiting else ("", 0)
+    return "\n".join(_cut(line, width) for line in lines if line)
 
 
 def next_step(commands: Iterable[str]) -> str:
-    """Return the command that most open verdicts wait for, with its time, as a sentence; "" where
-    none waits."""
-    command, number = most_wanted(commands)
-    if not command:
+    """Return the command that most open verdicts wait for, with its time; "" where none waits."""
+    waiting = Counter(filter(None, commands))
+    if not waiting:
         return ""
+    command, number = waiting.most_common(1)[0]
     tier = config.tier(command.rpartition(" ")[2])
     time = estimate.duration(sum(estimate.seconds(config.cells(tier)).values()))
     return f"Next, for {number} open verdicts: {command}, about {time}"
@@ -71,25 +69,23 @@ def aloud(claims: Sequence[Mapping[Any, str]]) -> list[str]:
     """Return the same as Markdown: a paragraph and a list a reading."""
     lines = []
     for reading in ALOUD:
-        own = of_reading([claim for claim in claims if claim["reading"] == reading])
-        title, *verdicts = own or [reading]
-        lines += [f"**{title}**", "", *(f"- {line.strip()}" for line in verdicts), ""]
+        title, *verdicts = of_reading(claims, reading) or [reading]
+        lines += [f"**{title}**", "", *(f"- {line}" for line in verdicts), ""]
     return lines
 
 
-def of_reading(claims: Sequence[Mapping[Any, str]]) -> list[str]:
-    """Return a reading's title and a line a verdict, with its claims in words; those that could
-    not be tested are left out."""
-    if not claims:
-        return []
+def of_reading(claims: Sequence[Mapping[Any, str]], reading: str) -> list[str]:
+    """Return a reading's title and a line a verdict, with its claims in words, nothing where none
+    is judged for it; those that could not be tested are left out."""
+    own = [claim for claim in claims if claim["reading"] == reading]
     by_verdict: dict[str, list[str]] = {}
-    for claim in claims:
-        told = f"{claim['short']}: {one_line(claim['number'])}"
-        by_verdict.setdefault(claim["verdict"], []).append(told)
+    for claim in own:
+        words = f"{claim['short']}: {one_line(claim['number'])}"
+        by_verdict.setdefault(claim["verdict"], []).append(words)
     by_verdict.pop("not testable", None)
-    lines = [claims[0]["heading"]]
     ranked = sorted(by_verdict.items(), key=lambda pair: ORDER.index(pair[0]))
-    return lines + [f"  {len(shown)} {verdict}: {'; '.join(shown)}" for verdict, shown in ranked]
+    lines = [f"{len(shown)} {verdict}: {'; '.join(shown)}" for verdict, shown in ranked]
+    return [own[0]["heading"], *lines] if own else []
 
 
 def _cut(line: str, width: int) -> str:

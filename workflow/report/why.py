@@ -44,8 +44,7 @@ def explain(quantity: str, wanted: Mapping[str, str], results: Path, reference: 
 
 
 def select(table: pd.DataFrame, quantity: str, wanted: Mapping[str, str]) -> pd.DataFrame:
-    """Return the estimates of a quantity that match; raise InputError for the first value that none
-    has."""
+    """Return the estimates that match; raise InputError for the first value that none has."""
     chosen = table[table["quantity"] == quantity]
     if chosen.empty:
         raise InputError.unknown("quantity", quantity, table["quantity"].unique(), WHERE)
@@ -80,10 +79,6 @@ def _matching(chosen: pd.DataFrame, column: str, text: str) -> pd.DataFrame:
 def candidates(chosen: pd.DataFrame) -> str:
     """Return a line a candidate: columns that tell them apart, and the value."""
     different = [key for key in KEY if chosen[key].nunique(dropna=False) > 1]
-    for key in reversed(different[1:]):  # a column that follows from the others is left out
-        others = [other for other in different if other != key]
-        if not chosen.duplicated(others).any():
-            different = others
     shown = chosen[[*different, "value", "status"]].head(MOST).astype("str")
     shown["value"] = [significant(value, 4) for value in chosen["value"].head(MOST)]
     options = ", ".join(f"--{key.replace('_', '-')}" for key in different)

@@ -47,17 +47,14 @@ def explained(call, *arguments):
 
 
 def row_file(wildcards):
-    """Return the file of a row."""
+    """Return the file of a row, or of the rows of a timing session."""
+    if hasattr(wildcards, "session"):
+        return "results/runs/{0.experiment}/{0.session}.jsonl".format(wildcards)
     return "results/runs/{0.experiment}/{0.model}/{0.cell}.json".format(wildcards)
 
 
-def session_file(wildcards):
-    """Return the file of the rows of a timing session."""
-    return "results/runs/{0.experiment}/{0.session}.jsonl".format(wildcards)
-
-
 def job(wildcards):
-    """Return what the grid says of a row."""
+    """Return what the grid says of a row, or of the rows of a session."""
     return GRID.job(row_file(wildcards))
 
 

@@ -62,7 +62,7 @@ rule make_tables:
         tier=lambda wildcards: of_tier(wildcards.results),
         code=GRID.report_code("tables"),
     shell:
-        "python -m workflow.report make {output:q} --from {input:q} {params.tier:q}" " 2> {log:q}"
+        "python -m workflow.report make {output:q} --from {input:q} {params.tier:q} 2> {log:q}"
 
 
 use rule make_tables as make_figures with:
@@ -71,7 +71,6 @@ use rule make_tables as make_figures with:
     log:
         "{results}/logs/figures.log",
     params:
-        tier=lambda wildcards: of_tier(wildcards.results),
         code=GRID.report_code("figures"),
 
 
@@ -86,7 +85,6 @@ use rule make_tables as make_claims with:
     log:
         "{results}/logs/claims.log",
     params:
-        tier=lambda wildcards: of_tier(wildcards.results),
         code=GRID.report_code("claims"),
 
 
@@ -102,7 +100,6 @@ use rule make_tables as make_page with:
     log:
         "{results}/logs/page.log",
     params:
-        tier=lambda wildcards: of_tier(wildcards.results),
         code=GRID.report_code("page"),
 
 

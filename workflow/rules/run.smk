@@ -17,7 +17,7 @@ rule check_model:
 
 rule run_shared:
     input:
-        contract=lambda wildcards: job(wildcards).contracts,
+        contracts=lambda wildcards: job(wildcards).contracts,
         after=lambda wildcards: ancient(job(wildcards).after if WHOLE else ()),
     output:
         # An existing row is not removed before the job: `--keep` leaves a finished one as it is.
@@ -31,18 +31,18 @@ rule run_shared:
         "../../environment.yml"
     threads: lambda wildcards: GRID.threads(row_file(wildcards), shared_cores())
     params:
+        command=lambda wildcards: "run --optional" if job(wildcards).optional else "run",
         argv=lambda wildcards: job(wildcards).argv,
         sources=lambda wildcards: job(wildcards).sources,
-        optional=lambda wildcards: ["--optional"] if job(wildcards).optional else [],
         tried=lambda wildcards: GRID.tried(row_file(wildcards)),
     shell:
-        "python -m workflow.bench run {params.argv:q} {params.optional} --keep --contract {input.contract:q}"
-        " --out {output.row:q} 2> {log:q}"
+        "python -m workflow.bench {params.command} {params.argv:q} --keep --out {output:q}"
+        " 2> {log:q}"
 
 
-rule run_exclusive:
+use rule run_shared as run_exclusive with:
     input:
-        contracts=lambda wildcards: GRID.job(session_file(wildcards)).contracts,
+        contracts=lambda wildcards: job(wildcards).contracts,
     output:
         rows=update("results/runs/{experiment}/{session}.jsonl"),
     log:
@@ -50,17 +50,10 @@ rule run_exclusive:
     wildcard_constraints:
         experiment="|".join(GRID.exclusive),
         session="[^/]+",
-    priority: lambda wildcards: GRID.job(session_file(wildcards)).priority
-    conda:
-        "../../environment.yml"
-    threads: lambda wildcards: GRID.threads(session_file(wildcards), shared_cores())
     resources:
         slurm_extra=lambda wildcards: "" if shared_cores() else "--exclusive",
     params:
-        argv=lambda wildcards: GRID.job(session_file(wildcards)).argv,
-        sources=lambda wildcards: GRID.job(session_file(wildcards)).sources,
-    shell:
-        "python -m workflow.bench session {params.argv:q} --keep --out {output.rows:q} 2> {log:q}"
+        command="session",
 
 
 # Forward and backward of each mixer alone, by pytest-benchmark; timed, so exclusive as well.

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TextIO
 
 PATIENCE_S = 5.0  # of waiting in silence
 OVERRIDE = "POINTER_BENCH_LOCK"  # names another file, for tests and for nodes that hide FOLDERS
@@ -31,18 +32,26 @@ def hold(*, exclusive: bool) -> Iterator[list[str]]:
     path, warnings = lock_path(), list[str]()
     waits_for = "the rows that run on this machine" if exclusive else "a timing row"
     notice = f"pointer-bench: waits for {waits_for} to end (lock: {path})"
-    timer = threading.Timer(PATIENCE_S, print, [notice], {"file": sys.stderr})
-    timer.daemon = True
-    timer.start()
     with ExitStack() as stack:
         try:
-            with taken(path.with_suffix(".turnstile"), mode=0o666):
+            turnstile = taken(path.with_suffix(".turnstile"), mode=0o666)
+            with announced(notice, PATIENCE_S, sys.stderr), turnstile:
                 stack.enter_context(taken(path, exclusive=exclusive, mode=0o666))
         except OSError as error:
             warnings.append(f"measured without the machine's lock: {error}")
-        finally:
-            timer.cancel()
         yield warnings
+
+
+@contextmanager
+def announced(line: str, after_s: float, stream: TextIO | None = None) -> Iterator[None]:
+    """Print a line (to stdout) about work that takes longer than `after_s` seconds."""
+    timer = threading.Timer(after_s, print, [line], {"file": stream, "flush": True})
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 @contextmanager

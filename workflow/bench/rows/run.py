@@ -42,20 +42,15 @@ FIGURES = {
 
 
 def row_of(
-    cell: Cell,
-    out: Path,
-    contract: Path | None = None,
-    *,
-    keep: bool = False,
-    optional: bool = False,
+    cell: Cell, out: Path, *, keep: bool = False, optional: bool = False
 ) -> tuple[Row, bool]:
     """Measure a cell and write its row to `out`; return the row, and whether it was there before.
 
-    `contract` is the file of the model's verdict. With `keep` a final row of today's sources stays.
-    An `optional` row is skipped after the tier's deadline; it counts in `attempt` how often.
+    With `keep` a final row of today's sources stays. An `optional` row is skipped after the tier's
+    deadline; it counts in `attempt` how often.
     """
     with work_folder(cell, out) as folder:
-        refusal = _refusal(cell, folder, contract)
+        refusal = _refusal(cell, folder)
         before = kept([cell], out) if keep and refusal is None else []
         if before:
             out.touch()  # younger than the verdict, so that Snakemake asks no more
@@ -67,7 +62,7 @@ def row_of(
             row = refusal
         else:
             cells = with_twin([cell]) if cell.timing else (cell,)
-            row = run(cells, folder)[0]
+            (row, *_), _ = run(cells, folder)
             if cell.timing:
                 row |= {"session": Session(cells).name, "attempt": 0}
         if optional:
@@ -115,14 +110,13 @@ def _measured(cells: Sequence[Cell], refusals: dict[str, Row], folder: Path) -> 
     """Return the rows of the other cells by their keys. A cell that the process dies of, while it
     is built and warmed up, has a row that says so; the rest gets another process."""
     left = [cell for cell in cells if cell.key() not in refusals]
-    measured = {}
+    measured: dict[str, Row] = {}
     while left:
-        made, at = attempt(left, folder)
-        done = left if at is None else [left[at]]
-        for cell, row in zip(left, made, strict=True):
-            if cell in done:
-                measured[cell.key()] = row
-        left = [cell for cell in left if cell not in done]
+        made, at = run(left, folder)
+        if at is None:
+            return measured | {cell.key(): row for cell, row in zip(left, made, strict=True)}
+        dead = left.pop(at)
+        measured[dead.key()] = made[at]
     return measured
 
 
@@ -157,10 +151,10 @@ def _paper_ratio(length: int) -> str:
     return f" (paper {rates['pointer'] / rates[SLOWER]:.2f}x)" if rates else ""
 
 
-def _refusal(cell: Cell, folder: Path, contract: Path | None = None) -> Row | None:
+def _refusal(cell: Cell, folder: Path) -> Row | None:
     """Return the row of a cell whose model does not keep the contract; None where it does."""
-    file = contract or contracts.path(cell.built, cell.mixer)
-    if contract is None and not file.parent.is_dir():
+    file = contracts.path(cell.built, cell.mixer)
+    if not file.parent.is_dir():
         file = folder / "contract.json"
     verdict = contracts.verdict(cell.built, cell.mixer, file, folder)
     return None if verdict.status == "ok" else refused(cell, verdict.status, verdict.reason)
@@ -168,21 +162,16 @@ def _refusal(cell: Cell, folder: Path, contract: Path | None = None) -> Row | No
 
 def kept(cells: Sequence[Cell], path: Path) -> list[Row]:
     """Return a file's rows if they are the cells', all final and of today's sources; else none."""
-    planned = {cell.key(): cell for cell in cells}
-    there, found = [], set()
     try:
-        for place, text in rows.row_texts([path]):
-            row = rows.parse(text, place)
-            key = from_dict(row["settings"]).key(row["data_hash"])
-            if key not in planned or row["status"] not in FINAL:
-                return []
-            if row["source_hash"] != provenance.sources(planned[key]):
-                return []
-            there.append(row)
-            found.add(key)
+        there = [rows.parse(text, place) for place, text in rows.row_texts([path])]
+        keys = [from_dict(row["settings"]).key(row["data_hash"]) for row in there]
     except (rows.RowError, InputError):
         return []
-    return there if found == planned.keys() else []
+    sources = {cell.key(): provenance.sources(cell) for cell in cells}
+    for key, row in zip(keys, there, strict=True):
+        if row["status"] not in FINAL or row["source_hash"] != sources.get(key):
+            return []
+    return there if set(keys) == sources.keys() else []
 
 
 def tried(path: Path) -> int:
@@ -216,15 +205,10 @@ def work_folder(cell: Cell, out: Path) -> Iterator[Path]:
                 shutil.rmtree(folder)
 
 
-def run(cells: Sequence[Cell], folder: Path) -> list[Row]:
-    """Measure cells in one child process; return their rows, complete but not yet sealed. `folder`
-    keeps the files that they name."""
-    return attempt(cells, folder)[0]
-
-
-def attempt(cells: Sequence[Cell], folder: Path) -> tuple[list[Row], int | None]:
-    """Measure cells as `run` does; return their rows, and the place of the cell of a session that
-    the process died of while it was built, if one did."""
+def run(cells: Sequence[Cell], folder: Path) -> tuple[list[Row], int | None]:
+    """Measure cells in one child process; return their rows, complete but not yet sealed, and the
+    place of the cell of a session that the process died of while it was built, if one did.
+    `folder` keeps the files that the rows name."""
     clock = Clock()
     origins = [provenance.identity(cell) for cell in cells]
     request = {"cells": [cell.to_dict() for cell in cells]}
@@ -246,16 +230,15 @@ def attempt(cells: Sequence[Cell], folder: Path) -> tuple[list[Row], int | None]
     elif ending.code == -signal.SIGKILL:
         status = "oom"
     measured += [{"status": status, "reason": reason}] * (len(cells) - len(measured))
-    made = []
-    for origin, row in zip(origins, measured, strict=True):
-        made.append(rows.complete({**origin, **clock.times(), **row}))
+    pairs = zip(origins, measured, strict=True)
+    made = [rows.complete(origin | clock.times() | row) for origin, row in pairs]
     return made, ending.result.get("at") if ending.kind != "ok" else None
 
 
 def refused(cell: Cell, status: str, reason: str) -> Row:
     """Return the row of a cell that may not be measured, complete but not yet sealed."""
-    origin = provenance.identity(cell)
-    return rows.complete({**origin, **Clock().times(), "status": status, "reason": reason})
+    ending = {"status": status, "reason": reason}
+    return rows.complete(provenance.identity(cell) | Clock().times() | ending)
 
 
 def write(row: Row, folder: Path, out: Path) -> Row:

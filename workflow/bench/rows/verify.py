@@ -8,6 +8,7 @@ what a reader should know; only problems fail. The claims of the report use the 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import shlex
 from collections import Counter, defaultdict
@@ -59,7 +60,8 @@ class Placed:
     @property
     def timing(self) -> bool:
         """Whether it had to run alone on its machine."""
-        return bool(getattr(EXPERIMENTS.get(self.row["experiment"]), "timing", False))
+        entry = EXPERIMENTS.get(self.row["experiment"])
+        return entry is not None and entry.timing
 
     @property
     def span(self) -> tuple[datetime, datetime]:
@@ -122,19 +124,14 @@ class Checked:
         return [finding for finding in dict.fromkeys(self.findings) if finding.note == note]
 
 
-def check(
-    paths: Sequence[Path], cells: Sequence[Cell] = (), manifests: Sequence[Path] = ()
-) -> Checked:
-    """Read and check all rows of `paths`; `cells` and the lines of manifests must be there."""
+def check(paths: Sequence[Path], cells: Sequence[Cell] = ()) -> Checked:
+    """Read and check all rows of `paths`; a row of each of `cells` must be there."""
     checked = Checked()
     for path in paths:
         for files in _comparisons(path, checked):
-            texts = row_texts(file for file in files if file.is_file())
-            read = [checked.read(file, text) for file, text in texts]
+            read = [checked.read(file, text) for file, text in row_texts(files)]
             rows = [placed for placed in read if placed is not None]
             checked.findings += [*mixed_sources(rows), *duplicates(rows)]
-    for manifest in manifests:
-        checked.findings += _missing(_listed(manifest, Path()))
     if not checked.rows and not checked.findings:
         names = ", ".join(map(str, paths))
         raise InputError.about("PATH", names, "row files, or folders of them", "the command line")
@@ -153,32 +150,20 @@ def _comparisons(path: Path, checked: Checked) -> Iterator[list[Path]]:
     elif manifests or (path / "runs").is_dir():
         known: set[Path] = set()
         for manifest in manifests:
-            files = _listed(manifest, path.parent)
-            checked.findings += _missing(files)
+            lines = manifest.read_text(encoding="utf-8", errors="replace").splitlines()
+            files = [path.parent / line for line in lines if line.strip()]
+            for file in files:
+                if not file.is_file():
+                    message = f"{file}: listed, and not there"
+                    checked.findings.append(Finding("missing", message, paths=(str(file),)))
             known.update(files)
-            yield files
+            yield [file for file in files if file.is_file()]
         yield from ([f] for f in row_files(path / "runs", checked.skipped) if f not in known)
     elif path.is_dir():
         yield row_files(path, checked.skipped)
     else:
         accepted = "a file or a folder that exists"
         raise InputError.about("PATH", str(path), accepted, "the command line")
-
-
-def _listed(manifest: Path, root: Path) -> list[Path]:
-    """Return the rows that a manifest names, below `root`; InputError where it is unreadable."""
-    try:
-        lines = manifest.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError):
-        accepted = "a file with one row path a line"
-        raise InputError.about("manifest", str(manifest), accepted, "`--manifest`") from None
-    return [root / line for line in lines if line.strip()]
-
-
-def _missing(files: Iterable[Path]) -> Iterator[Finding]:
-    for file in files:
-        if not file.is_file():
-            yield Finding("missing", f"{file}: listed, and not there", paths=(str(file),))
 
 
 def _absent(cells: Sequence[Cell], rows: Iterable[Placed]) -> Iterator[Finding]:
@@ -188,10 +173,9 @@ def _absent(cells: Sequence[Cell], rows: Iterable[Placed]) -> Iterator[Finding]:
         with contextlib.suppress(InputError):  # settings of another version of the suite
             present.add(from_dict(placed.row["settings"]).key(placed.row["data_hash"]))
     for path, planned in by_file(cells).items():
-        lacking = [cell.label() for cell in planned if cell.key() not in present]
+        lacking = [cell for cell in planned if cell.key() not in present]
         if lacking:
-            of = f"{len(lacking)} of its {len(planned)} cells" if planned[1:] else "this cell"
-            message = f"{path}: planned, and no row is of {of}"
+            message = f"{path}: planned, and {len(lacking)} of its {len(planned)} cells lack a row"
             yield Finding("missing", message, paths=(path,))
 
 
@@ -214,20 +198,21 @@ def _attached(rows: Iterable[Placed]) -> Iterator[Finding]:
 def _noted(rows: Sequence[Placed]) -> Iterator[Finding]:
     """Yield notes, one a kind: rows not finished, with warnings, of changed or other sources."""
     failed = Counter(p.row["status"] for p in rows if p.row["status"] != "ok")
-    counts = ", ".join(f"{n} {status}" for status, n in failed.items())
-    warned = [placed for placed in rows if placed.row["warnings"]]
-    first = f"{warned[0].path}: {warned[0].row['warnings'][0]}" if warned else ""
+    warned = [f"{p.path}: {p.row['warnings'][0]}" for p in rows if p.row["warnings"]]
     dirty = sum(placed.row["git_dirty"] is True for placed in rows)
     outdated = sum(_outdated(placed.row) for placed in rows)
-    other = "were made by other sources than this folder's"
-    for count, kind, message in (
-        (len(failed), "status", f"not finished: {counts}"),
-        (len(warned), "warning", f"{len(warned)} rows hold warnings, such as {first}"),
-        (dirty, "uncommitted", f"{dirty} rows were made with uncommitted changes"),
-        (outdated, "outdated", f"{outdated} rows {other}"),
-    ):
-        if count:
-            yield Finding(kind, message, note=True)
+    notes = {}
+    if failed:
+        counts = ", ".join(f"{n} {status}" for status, n in failed.items())
+        notes["status"] = f"not finished: {counts}"
+    if warned:
+        notes["warning"] = f"{len(warned)} rows hold warnings, such as {warned[0]}"
+    if dirty:
+        notes["uncommitted"] = f"{dirty} rows were made with uncommitted changes"
+    if outdated:
+        notes["outdated"] = f"{outdated} rows were made by other sources than this folder's"
+    for kind, message in notes.items():
+        yield Finding(kind, message, note=True)
 
 
 def _outdated(row: Row) -> bool:
@@ -300,43 +285,42 @@ def overlaps(rows: Iterable[Placed]) -> Iterator[Finding]:
             running.append((end, placed))
 
 
-def mixed_sources(rows: Iterable[Placed]) -> Iterator[Finding]:
+def mixed_sources(rows: Sequence[Placed]) -> Iterator[Finding]:
     """Yield rows of one comparison that other sources, or other packages, have made; tasks and the
     variants of a model need not share theirs."""
-    groups: dict[str, dict[tuple[str, ...], dict[str, list[Placed]]]] = {key: {} for key in SOURCES}
-    for placed in rows:
-        row = placed.row
+    groups: dict[tuple[str, ...], list[tuple[str, Placed]]] = defaultdict(list)
+    for key, placed in itertools.product(SOURCES, rows):
+        row, value = placed.row, placed.row.get(key)
         task = str((row["settings"].get("task") or {}).get("name", ""))
         mixer = row["settings"].get("mixer") or {}
-        variant = row["model"], json.dumps(mixer, sort_keys=True) if mixer else "", row["device"]
-        compared = {"versions": (), "shared_hash": (task,), "source_hash": (*variant, task)}
-        for key, names in compared.items():
-            value = row.get(key)
-            if isinstance(value, dict):
-                value = ", ".join(f"{name} {value.get(name)}" for name in VERSIONS)
-            if value:
-                group = groups[key].setdefault((row["machine"], row["experiment"], *names), {})
-                group.setdefault(value, []).append(placed)
-    for key, of_key in groups.items():
-        for (machine, *further), made in of_key.items():
-            times = {value: max(p.row["started"] for p in own) for value, own in made.items()}
-            newest = max(times, key=times.__getitem__)
-            older = [p for value, own in made.items() if value != newest for p in own]
-            if older:
-                cells, total = " ".join(filter(None, further)), sum(map(len, made.values()))
-                count = f"{cells} on {machine}: {len(older)} of {total} rows"
-                message = f"{count} come from other {SOURCES[key]} than the newest ({key})"
-                yield Finding("sources", message, tuple(older))
+        compared = []
+        if key == "versions":
+            value = ", ".join(f"{name} {(value or {}).get(name)}" for name in VERSIONS)
+        elif key == "shared_hash":
+            compared = [task]
+        else:
+            variant = json.dumps(mixer, sort_keys=True) if mixer else ""
+            compared = [row["model"], variant, row["device"], task]
+        if value:
+            groups[key, row["machine"], row["experiment"], *compared].append((value, placed))
+    for (key, machine, *names), made in groups.items():
+        newest, _ = max(made, key=lambda pair: pair[1].row["started"])
+        older = tuple(placed for value, placed in made if value != newest)
+        if older:
+            cells = " ".join(filter(None, names))
+            count = f"{cells} on {machine}: {len(older)} of {len(made)} rows"
+            message = f"{count} come from other {SOURCES[key]} than the newest ({key})"
+            yield Finding("sources", message, older)
 
 
 def duplicates(rows: Iterable[Placed]) -> Iterator[Finding]:
     """Yield rows of one cell on one machine, which a report would take for repeats."""
-    cells: dict[tuple[str, ...], list[Placed]] = defaultdict(list)
+    cells: dict[Any, list[Placed]] = defaultdict(list)
     for placed in rows:
         row = placed.row
         used = {key: value for key, value in row["settings"].items() if key not in LIMITS}
-        process = str((row["session"], row["attempt"]))
-        cells[row["machine"], process, json.dumps(used, sort_keys=True)].append(placed)
+        process = row["machine"], row["session"], row["attempt"]
+        cells[process, json.dumps(used, sort_keys=True)].append(placed)
     for group in cells.values():
         if len(group) > 1:
             names = " and ".join(p.path for p in group)
@@ -369,12 +353,12 @@ def rerun(finding: Finding, config: Sequence[str] = ()) -> list[list[str]]:
 def as_json(checked: Checked, config: Sequence[str] = ()) -> str:
     """Return, for programs, numbers of files, and every finding with its files and commands."""
     content: dict[str, Any] = {"rows": len(checked.sound()), "skipped": dict(checked.skipped)}
-    for key, note in (("problems", False), ("notes", True)):
-        content[key] = []
-        for finding in checked.problems(note=note):
-            entry: dict[str, Any] = {"check": finding.check, "message": finding.message}
-            entry["files"] = [*(placed.path for placed in finding.rows), *finding.paths]
-            content[key].append(entry | {"rerun": rerun(finding, config)})
+    content |= {"problems": [], "notes": []}
+    for finding in dict.fromkeys(checked.findings):
+        entry = {"check": finding.check, "message": finding.message}
+        files = [*(placed.path for placed in finding.rows), *finding.paths]
+        commands = {"files": files, "rerun": rerun(finding, config)}
+        content["notes" if finding.note else "problems"].append(entry | commands)
     return json.dumps(content, indent=1, ensure_ascii=False)
 
 

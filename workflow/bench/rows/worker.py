@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[3]
 CLOCKS = (time.perf_counter, time.monotonic, time.process_time)
 BUSY_SECONDS, SPARE_CORES = 1.0, 0.3  # from when on, and by how many cores, a row may not be busier
 QUIET_SECONDS = 10.0  # between two lines of a log
-WATCHED_SECONDS = 0.2
+WATCHED_SECONDS, CLEAR = 0.2, "\r\x1b[K"  # on a terminal
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -36,39 +36,40 @@ def main(argv: Sequence[str] | None = None) -> int:
     request_path, result_path = (Path(arg) for arg in (argv or sys.argv[1:]))
     request = json.loads(request_path.read_text(encoding="utf-8"))
     result: dict[str, Any] = {"kind": "started", "message": None, "rows": [], "checks": []}
+
+    def write(at: int | None = None) -> None:
+        write_atomically(result_path, json.dumps({**result, "at": at}))
+
     try:
         cells = [from_dict(cell) for cell in request.get("cells", ())]
-        with lock.hold(exclusive=any(cell.timing for cell in cells)) as warnings:
-            write_atomically(result_path, json.dumps(result))
+        session = bool(cells) and cells[0].timing
+        with lock.hold(exclusive=session) as warnings:
+            write()
             if "model" in request:
                 result["checks"] = check(request["model"], request["mixer"])
-
-            def begun(at: int | None) -> None:
-                write_atomically(result_path, json.dumps({**result, "at": at}))
-
-            session = bool(cells) and cells[0].timing
             for together in [cells] if session else [[cell] for cell in cells]:
-                result["rows"] += measure(together, result_path.parent, begun)
-                write_atomically(result_path, json.dumps(result))
-            for row in result["rows"]:
-                row["warnings"] = [*row.get("warnings", ()), *warnings]
+                result["rows"] += measure(together, result_path.parent, write, warnings)
+                write()
         result["kind"] = "ok"
     except BaseException as error:
         result |= failure(error)
         if result["kind"] == "error":
             traceback.print_exc()
-    write_atomically(result_path, json.dumps(result))
+    write()
     return 0 if result["kind"] == "ok" else 1
 
 
 def measure(
-    cells: Sequence[Cell], folder: Path, begun: Callable[[int | None], object]
+    cells: Sequence[Cell],
+    folder: Path,
+    begun: Callable[[int | None], object],
+    warnings: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
     """Return the row keys of a cell, whose files go to `folder`, or of those of a timing session;
-    `begun` is told which one is built. A foreseen bad end is a row."""
+    `begun` is told which one is built. All rows get `warnings`. A foreseen bad end is a row."""
     import torch
 
-    from workflow.bench.measure import memory
+    from workflow.bench.measure import devices, memory
 
     first = cells[0]
     torch.set_num_threads(first.resolved().threads)
@@ -80,22 +81,25 @@ def measure(
         results = work(cells, progress, begun) if first.timing else [work(first, progress, folder)]
         if (time.perf_counter, time.monotonic, time.process_time) != CLOCKS:
             raise Outcome("the model has replaced a clock of Python's module `time`")
-        warnings = threads_used(first, began)
+        warnings = [*threads_used(first, began), *warnings]
     except Outcome as outcome:
-        results, warnings = [outcome] * len(cells), []
+        results = [outcome] * len(cells)
     finally:
         progress.close()
+    shared: dict[str, Any] = {"threads": first.resolved().threads}
+    if devices.ABILITIES[first.device].present():
+        name = devices.device_name(devices.resolve(first.device))
+        shared |= {"device_name": name} if name else {}
     rows = []
     for result in results:
         if isinstance(result, InputError):
             raise result
         row: dict[str, Any] = {"status": "ok", "reason": None}
         row |= ending(result) if isinstance(result, Exception) else result
-        row["warnings"] = [*row.get("warnings", ()), *warnings]
         times = clock.times()
         # A training that went on from a checkpoint started when it first did.
         times["started"] = min(times["started"], row.get("started", times["started"]))
-        rows.append(row | of_device(first) | times)
+        rows.append(row | shared | times | {"warnings": [*row.get("warnings", ()), *warnings]})
     return rows
 
 
@@ -104,25 +108,13 @@ def threads_used(cell: Cell, began: os.times_result) -> list[str]:
     import torch
 
     asked, found = cell.resolved().threads, torch.get_num_threads()
-    warnings = []
+    faults = []
     if found != asked:
-        warnings.append(f"threads: {asked} asked for, {found} at the end: the model sets them")
+        faults.append(f"{found} at the end: the model sets them")
     *spent, wall = (end - start for start, end in zip(began, os.times(), strict=True))
     if cell.device == "cpu" and wall > BUSY_SECONDS and sum(spent) > (asked + SPARE_CORES) * wall:
-        busy = f"{sum(spent) / wall:.1f} cores busy: the model has threads of its own"
-        warnings.append(f"threads: {asked} asked for, {busy}")
-    return warnings
-
-
-def of_device(cell: Cell) -> dict[str, Any]:
-    """Return the row keys of the place where a cell was measured."""
-    from workflow.bench.measure import devices
-
-    keys: dict[str, Any] = {"threads": cell.resolved().threads}
-    if devices.ABILITIES[cell.device].present():
-        name = devices.device_name(devices.resolve(cell.device))
-        keys |= {"device_name": name} if name else {}
-    return keys
+        faults.append(f"{sum(spent) / wall:.1f} cores busy: the model has threads of its own")
+    return [f"threads: {asked} asked for, {fault}" for fault in faults]
 
 
 def ending(error: Exception) -> dict[str, Any]:
@@ -130,9 +122,8 @@ def ending(error: Exception) -> dict[str, Any]:
     if isinstance(error, Outcome):
         left = error.row if isinstance(error, Diverged) else {}
         return {**left, "status": error.status, "reason": str(error)}
-    found = failure(error)
-    status = found["kind"] if found["kind"] == "oom" else "error"
-    return {"status": status, "reason": found["message"]}
+    status = "oom" if out_of_memory(error) else "error"
+    return {"status": status, "reason": failure(error)["message"]}
 
 
 def check(model: str, mixer: dict[str, Any]) -> list[tuple[str, bool, str]]:
@@ -175,28 +166,25 @@ class Progress:
         self.values: dict[str, float] = {}
 
     def __call__(self, done: float, **values: float) -> None:
-        """Show the fraction that is done and values, if the last line is old enough."""
+        """Show the fraction that is done and values, if the last line is old enough: such as
+        "copy pointer d512-s0   42%  loss 2.41  12 s left"."""
         self.values.update(values)
         now = time.monotonic()
         if now - self.last < (WATCHED_SECONDS if self.watched else QUIET_SECONDS):
             return
         self.last = now
-        line = self.line(done, now - self.start)
-        shown = f"\r\x1b[K{line}" if self.watched else f"{line}\n"
-        print(shown, end="", file=self.stream, flush=True)
-
-    def line(self, done: float, elapsed_s: float) -> str:
-        """Return a line, such as "copy pointer d512-s0   42%  loss 2.41  12 s left"."""
         parts = [self.label, f"{done:4.0%}"]
         parts += [f"{name} {value:.3g}" for name, value in self.values.items()]
         if done > 0:
-            parts.append(f"{elapsed_s * (1 - done) / done:.0f} s left")
-        return "  ".join(parts)
+            parts.append(f"{(now - self.start) * (1 - done) / done:.0f} s left")
+        line = "  ".join(parts)
+        shown = f"{CLEAR}{line}" if self.watched else f"{line}\n"
+        print(shown, end="", file=self.stream, flush=True)
 
     def close(self) -> None:
         """Clear the updating line."""
         if self.watched:
-            print("\r\x1b[K", end="", file=self.stream, flush=True)
+            print(CLEAR, end="", file=self.stream, flush=True)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ evaluate.
 
 from __future__ import annotations
 
+import statistics
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -61,8 +62,7 @@ def draw(rng: Generator, tokens: list[int], longest: int, depth: int = 1) -> int
 def value(operator: int, arguments: list[int]) -> int:
     """Return what an operator makes of its arguments."""
     if operator == MED:
-        ranked, middle = sorted(arguments), len(arguments) // 2
-        return ranked[middle] if len(arguments) % 2 else (ranked[middle - 1] + ranked[middle]) // 2
+        return int(statistics.median(arguments))
     return {MIN: min(arguments), MAX: max(arguments), SM: sum(arguments) % DIGITS}[operator]
 
 
@@ -98,18 +98,15 @@ class ListOps(Task):
         """Return expressions, each with its value wanted at its end."""
         tokens = np.full((count, self.length), FILLER, dtype=np.int64)
         targets = blank(tokens)
-        for line in range(count):
-            drawn, answer = self._fitting(rng)
-            tokens[line, : len(drawn)] = drawn
-            targets[line, len(drawn) - 1] = answer
-        return tokens, targets
-
-    def _fitting(self, rng: Generator) -> tuple[list[int], int]:
-        while True:
-            tokens: list[int] = []
+        line = 0
+        while line < count:
+            drawn: list[int] = []
             try:
-                answer = draw(rng, tokens, self.length)
+                answer = draw(rng, drawn, self.length)
             except TooLong:
                 continue
-            if len(tokens) > self.length // 4:
-                return tokens, answer
+            if len(drawn) > self.length // 4:
+                tokens[line, : len(drawn)] = drawn
+                targets[line, len(drawn) - 1] = answer
+                line += 1
+        return tokens, targets

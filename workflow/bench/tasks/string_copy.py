@@ -43,9 +43,7 @@ class StringCopy(Task):
     step_tokens = 1024
 
     name: Literal["string-copy"] = "string-copy"
-    letters: Whole = Field(
-        default=50, ge=1, le=LARGEST, description="letters of training's longest string"
-    )
+    letters: Whole = Field(default=50, ge=1, le=LARGEST, description="letters of a string, at most")
 
     def default_length(self) -> int:
         """Return two tokens a letter and two more."""
@@ -80,7 +78,8 @@ class StringCopy(Task):
     def further(self) -> dict[int, Task]:
         """Return the task at longer strings than training had."""
         tasks: dict[int, Task] = {}
-        for size in (factor * self.letters for factor in FURTHER):
+        for factor in FURTHER:
+            size = factor * self.letters
             longer = self.model_copy(update={"letters": size})
             tasks[size] = longer.at(self.batch, _length(size), self.symbols, self.seeds)
         return tasks

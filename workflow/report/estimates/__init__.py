@@ -32,7 +32,7 @@ Text that does not apply is "", a number that does not is missing. Select with `
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -46,7 +46,6 @@ from workflow.report.estimates.runs import (
     NO_PAIR,
     PLACE,
     SEPARATOR,
-    TEXT_KEYS,
     WHOLE_KEYS,
     combine,
     describe,
@@ -54,70 +53,58 @@ from workflow.report.estimates.runs import (
     largest_budget,
     prepare,
 )
-from workflow.report.frame import csv_text, read
+from workflow.report.frame import csv_text
+from workflow.report.frame import load as load_rows
 
 __all__ = [
-    "ESTIMATE",
-    "KEY",
-    "NAMES",
-    "NO_PAIR",
-    "PLACE",
-    "QUANTITIES",
-    "SEPARATOR",
-    "WHOLE_KEYS",
-    "WORK",
-    "build",
-    "describe",
-    "from_json",
-    "largest_budget",
-    "select",
-]
+    "ESTIMATE", "KEY", "NAMES", "NO_PAIR", "PLACE", "QUANTITIES", "SEPARATOR", "WHOLE_KEYS", "WORK",
+    "build", "describe", "from_json", "largest_budget", "select",
+]  # fmt: skip
 
 QUANTITIES = timing.QUANTITIES | learning.QUANTITIES
 NAMES = (*QUANTITIES, *timing.DERIVED, *learning.DERIVED)  # of all quantities
 WORK = timing.WORK
 REFERENCE = ROOT / "results" / "reference"
 COMPARED = ("pointer-formula", "pointer", "transformer", "transformer-unfused")
+NUMBERS = ("learning_rate", "value", "low", "high", "least", "most")
 TYPES = (
-    dict.fromkeys(
-        (*TEXT_KEYS, "unit", "status", "reason", "doubt", "values", "code", "method", "rows"), "str"
-    )
+    dict.fromkeys(ESTIMATE, "str")
     | dict.fromkeys(WHOLE_KEYS, "Int64")
     | dict.fromkeys(("n", "runs"), "int64")
-    | dict.fromkeys(("learning_rate", "value", "low", "high", "least", "most"), "float64")
+    | dict.fromkeys(NUMBERS, "float64")
 )
 
 
 def build(frame: pd.DataFrame) -> pd.DataFrame:
     """Return all estimates of a frame of rows, sorted by KEY."""
     runs = prepare(frame)
-    sampled = combine(_stack([*timing.samples(runs), *learning.samples(runs)]), QUANTITIES).astype(
-        TYPES
-    )
-    further = [*timing.derived(sampled, runs), *learning.derived(sampled)]
-    return _stack([sampled, *further]).astype(TYPES).sort_values(KEY, ignore_index=True)
+    timed = timing.sessions(runs)
+    twins = timing.twins(timed)
+    samples = _stack([*timing.samples(runs, timed, twins), *learning.samples(runs)])
+    sampled = combine(samples, QUANTITIES).astype(TYPES)
+    parts = [sampled, twins, timing.exponents(samples)]
+    parts += [*timing.derived(sampled), *learning.derived(sampled)]
+    return _stack(parts).astype(TYPES).sort_values(KEY, ignore_index=True)
 
 
-def _stack(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
+def _stack(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     filled = [table for table in tables if len(table)]
-    return pd.concat(filled or list(tables)[:1], ignore_index=True)
+    return pd.concat(filled or tables[:1], ignore_index=True)
 
 
 def select(estimates: pd.DataFrame, quantity: str, **keys: object) -> pd.DataFrame:
-    """Return the estimates of a quantity whose columns have the values of `keys`, or one of several
-    in a list."""
+    """Return a quantity's estimates whose columns have the values of `keys`, or one of a list."""
     chosen = estimates["quantity"] == quantity
     for column, value in keys.items():
-        chosen &= estimates[column].isin(
-            value if isinstance(value, list | tuple | set) else [value]
-        )
+        values = value if isinstance(value, list | tuple | set) else [value]
+        chosen &= estimates[column].isin(values)
     return estimates[chosen]
 
 
 def of_reference() -> pd.DataFrame:
     """Return the estimates of costs and copying of the paper's models that the repository keeps,
     to stand beside others: their machines are called "reference: ..."."""
-    rows = read(REFERENCE)
+    rows = load_rows(REFERENCE)
     chosen = rows["experiment"].isin(["efficiency", "copy"]) & rows["model"].isin(COMPARED)
     kept = largest_budget(build(rows[chosen].reset_index(drop=True)))
     names = ("reference: " + kept["machine"]).str.removesuffix(": ")
@@ -125,8 +112,7 @@ def of_reference() -> pd.DataFrame:
 
 
 def write(frame: pd.DataFrame, out: Path) -> list[Path]:
-    """Write `out/estimates.parquet` and `out/estimates.csv` of a frame of rows; return the two
-    files."""
+    """Write `estimates.parquet` and `estimates.csv` of a frame of rows; return the files."""
     estimates = build(frame)
     out.mkdir(parents=True, exist_ok=True)
     files = [out / "estimates.parquet", out / "estimates.csv"]

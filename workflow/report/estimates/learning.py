@@ -4,7 +4,8 @@ of models."""
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,17 +14,18 @@ from workflow.report import intervals, paper
 from workflow.report.estimates.runs import (
     KEY,
     PLACE,
-    SEPARATOR,
     TEXT,
     Quantity,
     as_estimates,
     beside,
     from_json,
     joined,
+    paired,
+    ratios,
     sample,
-    unpack_all,
     without,
 )
+from workflow.report.frame import unpack
 
 SPREAD = "transformer"  # whose spread over distances others' is compared with
 SPREAD_DISTANCES = (512, 1024, 1536, 2048)  # the paper's
@@ -74,8 +76,8 @@ LEAST_POINTS, LEAST_DISTANCES = 4, 3  # of a fit
 
 def samples(runs: pd.DataFrame) -> Iterator[pd.DataFrame]:
     """Yield the samples of every quantity of learning."""
-    timed = runs[runs["task"] != ""]
-    trained = pooled(timed)
+    learning = runs[runs["task"] != ""]
+    trained = pooled(learning)
     yield _accuracy(trained)
     # A run that stopped before the temperature fell compares two other models.
     stopped = (trained["tokens_used"] < WHOLE * trained["tokens"]) & (trained["status"] == "ok")
@@ -88,20 +90,24 @@ def samples(runs: pd.DataFrame) -> Iterator[pd.DataFrame]:
     text = trained[trained["task"] == TEXT]
     for quantity in ("bits_per_byte", "bits_per_byte_guessing"):
         yield sample(text, quantity, text[quantity])
-    yield from _until_learned(trained)
-    timed = timed[(timed["tokens_used"] > 0) | (timed["status"] != "ok")]
+    # Untrained controls take no tokens until 95%.
+    learners = trained[(trained["tokens_used"] > 0) | (trained["status"] != "ok")]
+    yield sample(learners, "tokens_to_95", learners["tokens_to_95"])
+    first = [seen[0][0] if seen else math.nan for seen in map(unpack, learners["evaluations"])]
+    yield sample(learners, "evaluation_interval", first)
+    timed = learning[(learning["tokens_used"] > 0) | (learning["status"] != "ok")]
     yield sample(timed, "seconds_to_95", timed["seconds_to_95"])
     yield from _strings(trained[trained["task"] == "string-copy"])
-    yield from _counting(trained[trained["task"] == "copy"])
-    yield from _spread(trained[trained["experiment"] == "copy"])
+    copies = trained[trained["task"] == "copy"]
+    sizes = zip(copies["symbols"], copies["x"], strict=True)
+    counts = [intervals.counting(int(symbols), int(distance) + 1) for symbols, distance in sizes]
+    yield sample(copies, "counting", counts)
+    yield _spread(trained[trained["experiment"] == "copy"])
     yield from _hops(trained[trained["experiment"] == "interpretability"], text)
-    repeated = trained[trained["experiment"] == "repository"]
-    means = [
-        float(np.mean(layers)) if layers else math.nan
-        for layers in unpack_all(repeated["hops_mean"])
-    ]
-    yield sample(repeated, "utilisation", repeated["utilisation"])
-    yield sample(repeated, "mean_hop_all", pd.Series(means, index=repeated.index, dtype="float64"))
+    repository = trained[trained["experiment"] == "repository"]
+    yield sample(repository, "utilisation", repository["utilisation"])
+    means = [np.mean(hops) if hops else math.nan for hops in map(unpack, repository["hops_mean"])]
+    yield sample(repository, "mean_hop_all", means)
     yield from _sizes(runs)
 
 
@@ -117,58 +123,34 @@ def pooled(trained: pd.DataFrame) -> pd.DataFrame:
 
 def _accuracy(trained: pd.DataFrame) -> pd.DataFrame:
     """Return accuracies with intervals that take sequences as units where a row has them."""
-    bounds = []
-    for right, share, n in zip(
-        unpack_all(trained["correct_by_sequence"]), trained["accuracy"], trained["n_evaluated"],
-        strict=True,
-    ):  # fmt: skip
+    low, high = [], []
+    rights = [*map(unpack, trained["correct_by_sequence"])]
+    for right, share, n in zip(rights, trained["accuracy"], trained["n_evaluated"], strict=True):
         if pd.isna(share) or pd.isna(n):
-            bounds.append((math.nan, math.nan))
-            continue
-        scored = float(n)
-        interval = (
-            intervals.accuracy(right, scored / len(right))
-            if right
-            else intervals.wilson(share * scored, scored)
-        )
-        bounds.append((interval.low, interval.high))
-    limits = pd.DataFrame(bounds, index=trained.index, columns=["low", "high"], dtype="float64")
-    return sample(trained, "accuracy", trained["accuracy"], low=limits["low"], high=limits["high"])
-
-
-def _until_learned(trained: pd.DataFrame) -> Iterator[pd.DataFrame]:
-    """Yield what it takes until 95% accuracy; untrained controls take nothing."""
-    learning = trained[(trained["tokens_used"] > 0) | (trained["status"] != "ok")]
-    first = [
-        float(seen[0][0]) if seen else math.nan for seen in unpack_all(learning["evaluations"])
-    ]
-    yield sample(learning, "tokens_to_95", learning["tokens_to_95"])
-    yield sample(learning, "evaluation_interval", pd.Series(first, index=learning.index))
+            interval = intervals.Interval(math.nan, math.nan, math.nan)
+        elif right:
+            interval = intervals.accuracy(right, float(n) / len(right))
+        else:
+            interval = intervals.wilson(share * float(n), float(n))
+        low.append(interval.low)
+        high.append(interval.high)
+    return sample(trained, "accuracy", trained["accuracy"], low=low, high=high)
 
 
 def _strings(copies: pd.DataFrame) -> Iterator[pd.DataFrame]:
     """Yield whole strings right, and letters right at sizes that training never showed."""
-    right = unpack_all(copies["correct_by_sequence"])
-    shares = [
-        float(np.mean(np.asarray(counts) == letters)) if counts else math.nan
-        for counts, letters in zip(right, copies["x"], strict=True)
-    ]
-    yield sample(copies, "strings_right", pd.Series(shares, index=copies.index))
-    longer = copies.assign(further=unpack_all(copies["accuracy_by_size"]))
+    shares = []
+    rights = [*map(unpack, copies["correct_by_sequence"])]
+    for counts, letters in zip(rights, copies["x"], strict=True):
+        shares.append(np.mean(np.asarray(counts) == letters) if counts else math.nan)
+    yield sample(copies, "strings_right", shares)
+    longer = copies.assign(further=[*map(unpack, copies["accuracy_by_size"])])
     longer = longer.explode("further").dropna(subset="further")
     if len(longer):
         longer[["x", "accuracy", "n_evaluated"]] = longer["further"].tolist()
         longer = longer.astype({"x": "Int64"})
         for quantity in ("accuracy", "chance", "n_evaluated"):
             yield sample(longer, quantity, longer[quantity])
-
-
-def _counting(copies: pd.DataFrame) -> Iterator[pd.DataFrame]:
-    shares = [
-        intervals.counting(int(symbols), int(distance) + 1) if pd.notna(distance) else math.nan
-        for symbols, distance in zip(copies["symbols"], copies["x"], strict=True)
-    ]
-    yield sample(copies, "counting", pd.Series(shares, index=copies.index, dtype="float64"))
 
 
 def _differences(trained: pd.DataFrame) -> Iterator[pd.DataFrame]:
@@ -179,31 +161,24 @@ def _differences(trained: pd.DataFrame) -> Iterator[pd.DataFrame]:
     copies = trained[trained["experiment"] == "copy"]
     is_reference = (copies["model"] == SPREAD) & (copies["variant"] == "")
     others = copies[copies["model"] != SPREAD].assign(against=SPREAD)
-    changed = trained["variant"] != ""
-    for pairs in (
-        _with_reference(others, copies[is_reference].drop(columns=["model", "against"])),
-        _with_reference(trained[changed].assign(against=trained["model"]), trained[~changed]),
+    changed = trained[trained["variant"] != ""]
+    for runs, references, further in (
+        (others, copies[is_reference], ()),
+        (changed.assign(against=changed["model"]), trained[trained["variant"] == ""], ("model",)),
     ):
+        keys = [key for key in (*UNPAIRED, *further) if key != "learning_rate"]
+        same = [*keys, "seed", "repeat"]
+        finished = references.loc[references["status"] == "ok", [*same, "accuracy", "path"]]
+        pairs = paired(runs, finished.drop_duplicates(same), same)
         unlearned = (pairs["accuracy_other"] < LEARNED) & (pairs["status"] == "ok")
         pairs["status"] = pairs["status"].mask(unlearned, "not learned")
         reason = pairs["against"] + " did not learn in this budget"
         pairs["reason"] = pairs["reason"].mask(unlearned, reason)
-        difference = pairs["accuracy"] - pairs["accuracy_other"]
-        yield sample(pairs, "accuracy_difference", difference, against=pairs["against"])
+        yield sample(pairs, "accuracy_difference", pairs["accuracy"] - pairs["accuracy_other"])
 
 
-def _with_reference(runs: pd.DataFrame, references: pd.DataFrame) -> pd.DataFrame:
-    """Return runs, each with `accuracy_other` of the reference's run of its seed."""
-    keys = [key for key in (*UNPAIRED, "model") if key != "learning_rate"]
-    same = [key for key in (*keys, "seed", "repeat") if key in references]
-    partner = references.loc[references["status"] == "ok", [*same, "accuracy", "path"]]
-    pairs = runs.merge(partner.drop_duplicates(same), on=same, suffixes=("", "_other"))
-    pairs["path"] = pairs["path"] + SEPARATOR + pairs["path_other"]
-    return pairs
-
-
-def _spread(copies: pd.DataFrame) -> Iterator[pd.DataFrame]:
-    """Yield by seed how much more a model's accuracy varies over SPREAD_DISTANCES than the
+def _spread(copies: pd.DataFrame) -> pd.DataFrame:
+    """Return by seed how much more a model's accuracy varies over SPREAD_DISTANCES than the
     reference's.
 
     Where one of the two did not learn any distance the status is "not learned": guessing hardly
@@ -220,7 +195,7 @@ def _spread(copies: pd.DataFrame) -> Iterator[pd.DataFrame]:
     is_reference = (spreads["model"] == SPREAD) & (spreads["variant"] == "")
     same = [*PLACE, "trunk", "learning_rate", *seed]
     partner = spreads.loc[is_reference, [*same, "spread", "distances", "best", "path"]]
-    pairs = spreads[~is_reference].merge(partner, on=same, suffixes=("", "_other"))
+    pairs = paired(spreads[~is_reference], partner, same)
 
     unlearned = pairs["model"].where(pairs["best"] < LEARNED)
     reference = pd.Series(SPREAD, pairs.index).where(pairs["best_other"] < LEARNED)
@@ -230,9 +205,9 @@ def _spread(copies: pd.DataFrame) -> Iterator[pd.DataFrame]:
     pairs["reason"] = reason.mask(~complete & (reason == ""), "not every distance was run")
     status = pd.Series("ok", pairs.index).mask(~complete, "incomplete")
     pairs["status"] = status.mask(unlearned.notna(), "not learned")
-    pairs["path"] = pairs["path"] + SEPARATOR + pairs["path_other"]
     pairs[["x", "length", "batch", "tokens"]] = pd.NA
-    yield sample(pairs, "copy_spread", pairs["spread"] - pairs["spread_other"], against=SPREAD)
+    more = pairs["spread"] - pairs["spread_other"]
+    return sample(pairs, "copy_spread", more, against=SPREAD)
 
 
 def _hops(traced: pd.DataFrame, text: pd.DataFrame) -> Iterator[pd.DataFrame]:
@@ -240,15 +215,14 @@ def _hops(traced: pd.DataFrame, text: pd.DataFrame) -> Iterator[pd.DataFrame]:
     in every layer. On text a model that has not learned more than `identity`, which mixes nothing,
     in as many tokens decides nothing."""
     hops = {
-        "mean_hop": unpack_all(traced["hops_mean"]),
-        "longest_hop": unpack_all(traced["hops_max"]),
+        "mean_hop": [*map(unpack, traced["hops_mean"])],
+        "longest_hop": [*map(unpack, traced["hops_max"])],
     }
     layers = max((len(means) for means in hops["mean_hop"] if means), default=1)
-    numbers = [[*range(1, 1 + (len(means) if means else layers))] for means in hops["mean_hop"]]
-    by_layer = traced.assign(layer=pd.Series(numbers, traced.index))
+    by_layer = traced.copy()
     for quantity, rows in hops.items():
-        filled = [row or [math.nan] * layers for row in rows]
-        by_layer[quantity] = pd.Series(filled, traced.index)
+        by_layer[quantity] = pd.Series([row or [math.nan] * layers for row in rows], traced.index)
+    by_layer["layer"] = [[*range(1, 1 + len(row))] for row in by_layer["mean_hop"]]
     by_layer = by_layer.explode(["layer", *hops], ignore_index=True).astype({"layer": "Int64"})
     for quantity in hops:
         yield sample(by_layer, quantity, by_layer[quantity])
@@ -263,73 +237,65 @@ def _hops(traced: pd.DataFrame, text: pd.DataFrame) -> Iterator[pd.DataFrame]:
     doubt = doubt.mask(on_text & ~better.fillna(value=False), "no better than identity on text")
     doubt = doubt.mask(on_text & floored["floor"].isna(), "identity was not run in as many tokens")
     reach = {"low": 0.0, "high": traced["length"] - 1, "disturbed": doubt}
-    for quantity, rows in hops.items():
-        for half in ("lower", "upper"):
-            values = []
-            for row in rows:
-                middle = (len(row or []) + 1) // 2
-                part = (row or [])[:middle] if half == "lower" else (row or [])[middle:]
-                summary = np.mean if quantity == "mean_hop" else max
-                values.append(float(summary(part)) if part else math.nan)
-            series = pd.Series(values, traced.index, dtype="float64")
-            yield sample(traced, f"{quantity}_{half}", series, **reach)
+    summaries: dict[str, Callable[..., Any]] = {"mean_hop": np.mean, "longest_hop": max}
+    for quantity, summary in summaries.items():
+        lower, upper = [], []
+        for row in hops[quantity]:
+            middle = (len(row or []) + 1) // 2
+            lower.append(summary(row[:middle]) if row else math.nan)
+            upper.append(summary(row[middle:]) if row and row[middle:] else math.nan)
+        yield sample(traced, f"{quantity}_lower", lower, **reach)
+        yield sample(traced, f"{quantity}_upper", upper, **reach)
 
 
 def derived(estimates: pd.DataFrame) -> Iterator[pd.DataFrame]:
     """Yield the estimates that follow from other estimates."""
     to_95 = estimates[estimates["quantity"] == "tokens_to_95"]
     ablated = to_95[to_95["experiment"].isin(("ablation", "two_hop"))]
-    for model in sorted(set(ablated["model"])):
-        pairs = beside(ablated[ablated["model"] == model], ablated, model)
-        factor = pairs["value"] / pairs["value_other"]
-        numbers = {"value": factor, "low": math.nan, "high": math.nan}
-        yield as_estimates(pairs, "tokens_to_95_factor", "ratio", **numbers)
-    yield from _over_distance(to_95[to_95["experiment"] == "copy"])
+    pairs = beside(ablated, ablated, "model")
+    factor = pairs["value"] / pairs["value_other"]
+    yield ratios(pairs, "tokens_to_95_factor", value=factor, low=math.nan, high=math.nan)
+    yield _over_distance(to_95[to_95["experiment"] == "copy"])
 
 
-def _over_distance(to_95: pd.DataFrame) -> Iterator[pd.DataFrame]:
-    """Yield the exponent of tokens until 95% over the copy distance, and its predictions.
+def _over_distance(to_95: pd.DataFrame) -> pd.DataFrame:
+    """Return the exponent of tokens until 95% over the copy distance, and its predictions.
 
     Runs that never learned are left out of the fit; the reason says how many.
     """
     alike = [key for key in KEY if key not in ("x", "length", "batch", "tokens")]
-    for _, group in to_95.groupby(alike, dropna=False):
+    lines = []
+    for values, group in to_95.groupby(alike, dropna=False):
         distances: list[float] = []
         tokens: list[float] = []
-        for x, values in zip(group["x"], group["values"], strict=True):
-            learned = from_json(values).dropna()
+        for x, runs in zip(group["x"], group["values"], strict=True):
+            learned = from_json(runs).dropna()
             distances += [float(x)] * len(learned)
             tokens += list(learned)
         if len(tokens) < LEAST_POINTS or len(set(distances)) < LEAST_DISTANCES:
             continue
         never = int((group["runs"] - group["n"]).sum())
-        whole = without(group.iloc[[0]], "x", "length", "batch", "tokens").assign(
-            n=len(tokens), runs=int(group["runs"].sum()), values="[]", status="ok", doubt="",
-            reason=f"{never} runs never learned" if never else "", rows=joined(group["rows"]),
-            least=math.nan, most=math.nan,
-        )  # fmt: skip
-        slope = intervals.exponent(distances, tokens)
-        numbers = {"value": slope.value, "low": slope.low, "high": slope.high}
-        exponent = whole.assign(quantity="tokens_to_95_exponent", unit="exponent")
-        yield exponent.assign(**numbers)
-        fitted = intervals.predictions(distances, tokens, FITTED_AT)
-        lines = pd.concat([whole] * len(FITTED_AT)).assign(
-            quantity="tokens_to_95_fit", x=list(FITTED_AT),
-            value=[fit.value for fit in fitted], low=[fit.low for fit in fitted],
-            high=[fit.high for fit in fitted],
-        )  # fmt: skip
-        yield lines
+        line = dict(zip(alike, values, strict=True)) | {
+            "n": len(tokens), "runs": int(group["runs"].sum()), "rows": joined(group["rows"]),
+            "reason": f"{never} runs never learned" if never else "", "code": group["code"].iloc[0],
+        }  # fmt: skip
+        slope = intervals.exponent(distances, tokens)._asdict()
+        lines.append(line | slope | {"quantity": "tokens_to_95_exponent", "unit": "exponent"})
+        fits = intervals.predictions(distances, tokens, FITTED_AT)
+        for x, fit in zip(FITTED_AT, fits, strict=True):
+            named = {"quantity": "tokens_to_95_fit", "unit": "tokens", "x": x}
+            lines.append(line | fit._asdict() | named)
+    return as_estimates(lines)
 
 
 def _sizes(runs: pd.DataFrame) -> Iterator[pd.DataFrame]:
-    """Yield the sizes of each model as it is, an example row for each: a changed setting changes a
-    model's size."""
+    """Yield the sizes of each model as it is, as a changed setting changes them."""
     counted = runs[(runs["variant"] == "") & runs["n_params"].notna()]
     counted = counted.drop_duplicates(["model", "n_params", "n_tables"])
     named = ("quantity", "model", "position", "trunk", "learning_rate")
     sizes = without(counted, *(key for key in KEY if key not in named))
     sizes = sizes.assign(learning_rate=math.nan, status="ok", reason="")
     target = paper.published("parameters")["value"].iloc[0]
-    yield sample(sizes, "parameters", sizes["n_params"], asked=False)
-    yield sample(sizes, "position_table_entries", sizes["n_tables"], asked=False)
-    yield sample(sizes, "parameters_over_paper", sizes["n_params"] / target, asked=False)
+    yield sample(sizes, "parameters", sizes["n_params"])
+    yield sample(sizes, "position_table_entries", sizes["n_tables"])
+    yield sample(sizes, "parameters_over_paper", sizes["n_params"] / target)

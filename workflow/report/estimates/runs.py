@@ -4,9 +4,9 @@ quantity; and estimates, one line a cell, by the estimator of the quantity."""
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -41,15 +41,12 @@ ESTIMATE = [
 
 
 def prepare(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of `frame` with every column of KEY, and tokens_to_95 of learned runs
-    only."""
+    """Return the rows with every column of KEY, and until 95% what learned runs took only."""
     runs = frame.rename(columns={"data_hash": "data", "model_hash": "code"})
     settings = [unpack(text) or {} for text in runs["settings"]]
     runs["variant"] = [describe(cell) for cell in settings]
-    sets = [str(cell.get("session", PAPER)) for cell in settings]
-    runs["session_set"] = pd.Series(sets, runs.index, dtype="str")
-    twins = [cell.get("twin") is True for cell in settings]
-    runs["twin"] = pd.Series(twins, runs.index, dtype="bool")
+    runs["session_set"] = [str(cell.get("session", PAPER)) for cell in settings]
+    runs["twin"] = [cell.get("twin") is True for cell in settings]
 
     # Only training depends on a budget and a learning rate, and only a CPU on its number of
     # threads.
@@ -61,21 +58,16 @@ def prepare(frame: pd.DataFrame) -> pd.DataFrame:
 
     # A failed row may lack the positional encoding, and still belongs to its model's estimate.
     runs["position"] = runs.groupby(["model", "variant"])["position"].transform("first")
-    for column in ("against", "phase", "quantity"):
-        runs[column] = ""
+    runs[["against", "phase", "quantity"]] = ""
     runs["layer"] = pd.NA
-    types = dict.fromkeys(WHOLE_KEYS, "Int64") | dict.fromkeys(TEXT_KEYS, "str")
+    types = dict.fromkeys(WHOLE_KEYS, "Int64") | {"twin": "bool"}
+    types |= dict.fromkeys((*TEXT_KEYS, "session_set"), "str")
     texts = [*TEXT_KEYS, "code", "path"]
     runs[texts] = runs[texts].fillna("")
-    return only_learned(runs.astype(types))
+    runs = runs.astype(types)
 
-
-def only_learned(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return the runs with tokens and seconds until 95% only where the final accuracy is at least
-    95% as well.
-
-    An evaluation during training is one small batch and may be lucky, so a run that ends below 95%
-    did not learn."""
+    # An evaluation during training is one small batch and may be lucky, so a run that ends below
+    # 95% did not learn.
     runs.loc[~runs["learned"].fillna(True), ["tokens_to_95", "seconds_to_95"]] = pd.NA
     return runs
 
@@ -97,21 +89,26 @@ def describe(cell: Mapping[str, Any]) -> str:
     return ", ".join(words)
 
 
-def unpack_all(column: pd.Series) -> list[Any]:
-    """Return the nested values of a column, None where missing; equal texts are read once."""
-    values = {text: json.loads(text) for text in column.dropna().unique()}
-    return [values.get(text) for text in column]
+def joined(paths: pd.Series) -> str:
+    """Return row files as one text."""
+    return SEPARATOR.join(path for path in paths if path)
 
 
-@dataclass(frozen=True)
-class Quantity:
+def paired(runs: pd.DataFrame, others: pd.DataFrame, same: Sequence[str]) -> pd.DataFrame:
+    """Return each run beside those of `others` that agree in the columns `same`: their other
+    columns as `..._other`, and the row files of both in `path`."""
+    pairs = runs.merge(others, on=list(same), suffixes=("", "_other"))
+    return pairs.assign(path=pairs["path"] + SEPARATOR + pairs["path_other"])
+
+
+class Quantity(NamedTuple):
     """How the runs of a cell become one number.
 
     estimator:
         "mean": between the lowest and the highest of the runs' own bounds
         "mean, t": with Student's t interval, cut to the runs' own bounds
-        "median": with the medians of the runs' own bounds
         "geometric mean": with Student's t interval on logarithms
+        "median": without bounds
         "most": the largest of the runs, without bounds
     steady: of times, what varies when sessions disagree, in words
     """
@@ -121,20 +118,13 @@ class Quantity:
     steady: str = ""
 
 
-def sample(runs: pd.DataFrame, quantity: str, value: pd.Series, **columns: Any) -> pd.DataFrame:
-    """Return one sample a run: `value` of `quantity`, and further columns of SAMPLE, such as phase,
-    low and high."""
-    filled: dict[str, Any] = {
-        "low": np.nan,
-        "high": np.nan,
-        "disturbed": "",
-        "session": runs.get("session", ""),
-        "method": "",
-    } | columns
-    table = runs.assign(quantity=quantity, value=value, **filled)[SAMPLE]
-    return table.astype(
-        dict.fromkeys(("value", "low", "high"), "Float64") | dict.fromkeys(WHOLE_KEYS, "Int64")
-    )
+def sample(runs: pd.DataFrame, quantity: str, value: Any, **columns: Any) -> pd.DataFrame:
+    """Return one sample a run: `value`, a column or a list, and further columns of SAMPLE."""
+    usual: dict[str, Any] = {"low": np.nan, "high": np.nan, "method": ""}
+    usual |= {column: runs.get(column, "") for column in ("disturbed", "session")}
+    table = runs.assign(quantity=quantity, value=value, **(usual | columns))[SAMPLE]
+    types = dict.fromkeys(("value", "low", "high"), "Float64") | dict.fromkeys(WHOLE_KEYS, "Int64")
+    return table.astype(types)
 
 
 def combine(samples: pd.DataFrame, quantities: dict[str, Quantity]) -> pd.DataFrame:
@@ -144,33 +134,23 @@ def combine(samples: pd.DataFrame, quantities: dict[str, Quantity]) -> pd.DataFr
     is."""
     samples = samples.astype(dict.fromkeys(("value", "low", "high"), "float64"))
     samples["cell"] = samples.groupby(KEY, dropna=False, sort=False).ngroup()
-    cells = samples.drop_duplicates("cell").set_index("cell")[KEY]
-    good, failed = samples[samples["status"] == "ok"], samples[samples["status"] != "ok"]
-    cells = cells.join(
-        _numbers(good, cells["quantity"].map(lambda name: quantities[name].estimator))
-    )
-    cells["unit"] = cells["quantity"].map(lambda name: quantities[name].unit)
-    cells["runs"] = good.groupby("cell").size()
+    known = pd.DataFrame(list(quantities.values()), index=list(quantities))
+    cells = samples.drop_duplicates("cell").set_index("cell")[KEY].join(known, on="quantity")
+    finished = samples["status"] == "ok"
+    cells = cells.join(_numbers(samples[finished], cells["estimator"]))
+    good, by_cell = samples[finished].groupby("cell"), samples.groupby("cell")
+    cells["runs"] = good.size()
     cells[["n", "runs"]] = cells[["n", "runs"]].fillna(0).astype("int64")
-    cells["values"] = good.groupby("cell")["value"].agg(to_json)
+    cells["values"] = good["value"].agg(to_json)
     cells["values"] = cells["values"].fillna("[]")
-    cells["rows"] = samples.groupby("cell")["path"].agg(joined)
+    cells["rows"] = by_cell["path"].agg(joined)
     for column in ("code", "method"):
-        texts = samples.loc[samples[column] != "", ["cell", column]].drop_duplicates()
-        cells[column] = texts.sort_values(column).groupby("cell")[column].agg(", ".join)
-        cells[column] = cells[column].fillna("")
-    statuses = failed.groupby("cell")["status"].agg(lambda statuses: statuses.mode()[0])
-    cells["status"] = statuses.reindex(cells.index).where(cells["runs"] == 0, "ok")
-
-    total = samples.groupby("cell").size()
-    reasons = {cell: _failures(group, total[cell]) for cell, group in failed.groupby("cell")}
-    steady = cells["quantity"].map(lambda name: quantities[name].steady)
-    for cell, group in good[good["cell"].map(steady) != ""].groupby("cell"):
-        parts = [reasons.get(cell, ""), *_varying(group, str(steady[cell]))]
-        reasons[cell] = SEPARATOR.join(filter(None, parts))
-    cells["reason"] = pd.Series(reasons, dtype="str").reindex(cells.index).fillna("")
-    single = cells[(steady != "") & (cells["n"] == 1)].index
-    cells["doubt"] = _doubts(samples, single).reindex(cells.index).fillna("")
+        cells[column] = by_cell[column].agg(lambda texts: ", ".join(sorted({*texts} - {""})))
+    failed = samples[~finished].groupby("cell")["status"].agg(lambda endings: endings.mode()[0])
+    cells["status"] = failed.reindex(cells.index).where(cells["runs"] == 0, "ok")
+    remarks = _remarks(samples, cells["steady"])
+    for column, texts in zip(("reason", "doubt"), remarks, strict=True):
+        cells[column] = pd.Series(texts, dtype="str").reindex(cells.index).fillna("")
     return cells.reset_index(drop=True)[ESTIMATE]
 
 
@@ -179,33 +159,21 @@ def _numbers(good: pd.DataFrame, estimators: pd.Series) -> pd.DataFrame:
     by_cell = good.assign(log=np.log(good["value"].where(good["value"] > 0))).groupby("cell")
     table = by_cell["value"].agg(["mean", "median", "std", "min", "max", "count"])
     logs = by_cell["log"].agg(["mean", "std"])
-    bounds = by_cell.agg(
-        low=("low", "min"),
-        high=("high", "max"),
-        low_median=("low", "median"),
-        high_median=("high", "median"),
-    )
-    t = stats.t.ppf((1 + LEVEL) / 2, (table["count"] - 1).where(table["count"] > 1)) / np.sqrt(
-        table["count"]
-    )
+    low, high = by_cell["low"].min(), by_cell["high"].max()
+    mean, count = table["mean"], table["count"]
+    t = stats.t.ppf((1 + LEVEL) / 2, (count - 1).where(count > 1)) / np.sqrt(count)
     half, log_half = t * table["std"], t * logs["std"]
-    missing = table["mean"] * np.nan
+    lower = (mean - half).clip(lower=low.fillna(-np.inf))
+    upper = (mean + half).clip(upper=high.fillna(np.inf))
+    missing = mean * np.nan
     choices = {
-        "mean": (table["mean"], bounds["low"], bounds["high"]),
-        "mean, t": (
-            table["mean"],
-            (table["mean"] - half).clip(lower=bounds["low"].fillna(-np.inf)),
-            (table["mean"] + half).clip(upper=bounds["high"].fillna(np.inf)),
-        ),
-        "median": (table["median"], bounds["low_median"], bounds["high_median"]),
-        "geometric mean": (
-            np.exp(logs["mean"]),
-            np.exp(logs["mean"] - log_half),
-            np.exp(logs["mean"] + log_half),
-        ),
+        "mean": (mean, low, high),
+        "mean, t": (mean, lower, upper),
+        "geometric mean": tuple(np.exp(logs["mean"] + end) for end in (0, -log_half, log_half)),
+        "median": (table["median"], missing, missing),
         "most": (table["max"], missing, missing),
     }
-    numbers = pd.DataFrame({"least": table["min"], "most": table["max"], "n": table["count"]})
+    numbers = pd.DataFrame({"least": table["min"], "most": table["max"], "n": count})
     estimator = estimators.reindex(table.index)
     for place, column in enumerate(("value", "low", "high")):
         numbers[column] = missing
@@ -214,45 +182,34 @@ def _numbers(good: pd.DataFrame, estimators: pd.Series) -> pd.DataFrame:
     return numbers
 
 
-def _failures(failed: pd.DataFrame, total: int) -> str:
-    """Return how runs failed and how many of them, each text once."""
-    texts = [
-        f"{status}: {reason}" if pd.notna(reason) else status
-        for status, reason in zip(failed["status"], failed["reason"], strict=True)
-    ]
-    return SEPARATOR.join(
-        f"{text} ({texts.count(text)} of {total} runs)" for text in dict.fromkeys(texts)
-    )
+def _remarks(samples: pd.DataFrame, steady: pd.Series) -> tuple[dict[Any, str], dict[Any, str]]:
+    """Return by cell how runs failed and what varies, and why the value decides nothing: a single
+    session has no interval, a disturbed one no say, copies are no repeats, and failed runs are no
+    random sample.
 
-
-def _varying(good: pd.DataFrame, steady: str) -> list[str]:
-    """Return stability warnings over sessions."""
-    values = [float(value) for value in good["value"].dropna()]
-    return statistics.unstable(values, f"{steady} over sessions")
-
-
-def _doubts(samples: pd.DataFrame, single: pd.Index) -> pd.Series:
-    """Return by cell why its value decides nothing: a single session has no interval, a disturbed
-    one no say, failed runs are no random sample, and copies are no repeats.
-
-    single: the cells of one session.
-    """
-    doubts = dict.fromkeys(single, "one session")
+    steady: by cell, what varies when sessions disagree."""
+    reasons, doubts = dict[Any, str](), dict[Any, str]()
+    good, failed = samples[samples["status"] == "ok"], samples[samples["status"] != "ok"]
+    for cell, group in good[good["cell"].map(steady) != ""].groupby("cell"):
+        values = group["value"].dropna().tolist()
+        reasons[cell] = SEPARATOR.join(statistics.unstable(values, f"{steady[cell]} over sessions"))
+        if len(values) == 1:
+            doubts[cell] = "one session"
     disturbed = samples[samples["disturbed"] != ""].drop_duplicates("cell")
     doubts |= dict(zip(disturbed["cell"], disturbed["disturbed"], strict=True))
     copies = samples[samples.duplicated(["cell", "seed", "repeat", "session"])]["cell"].unique()
     doubts |= dict.fromkeys(copies, "several rows of one seed and repeat")
     total = samples.groupby("cell").size()
-    for cell, group in samples[samples["status"] != "ok"].groupby("cell"):
-        doubts[cell] = (
-            f"{len(group)} of {total[cell]} runs {', '.join(sorted(set(group['status'])))}"
+    for cell, group in failed.groupby("cell"):
+        texts = Counter(
+            f"{status}: {reason}" if pd.notna(reason) else status
+            for status, reason in zip(group["status"], group["reason"], strict=True)
         )
-    return pd.Series(doubts, dtype="str")
-
-
-def joined(paths: pd.Series) -> str:
-    """Return row files as one text."""
-    return SEPARATOR.join(path for path in paths if path)
+        counts = [f"{text} ({number} of {total[cell]} runs)" for text, number in texts.items()]
+        reasons[cell] = SEPARATOR.join(filter(None, [*counts, reasons.get(cell, "")]))
+        statuses = ", ".join(sorted(set(group["status"])))
+        doubts[cell] = f"{len(group)} of {total[cell]} runs {statuses}"
+    return reasons, doubts
 
 
 def to_json(values: pd.Series) -> str:
@@ -265,37 +222,35 @@ def from_json(values: str) -> pd.Series:
     return pd.Series(json.loads(values), dtype="float64")
 
 
-def beside(ours: pd.DataFrame, others: pd.DataFrame, reference: str) -> pd.DataFrame:
-    """Return each estimate of `ours` beside the reference's in `others` for the same cell, with
-    columns in `_other`."""
+def as_estimates(lines: Iterable[dict[str, Any]]) -> pd.DataFrame:
+    """Return estimates that no samples make; what a line lacks does not apply to it."""
+    texts = dict.fromkeys(("reason", "doubt", "code", "method"), "")
+    known = texts | {"status": "ok", "values": "[]"}
+    return pd.DataFrame([known | line for line in lines], columns=ESTIMATE)
+
+
+def beside(ours: pd.DataFrame, references: pd.DataFrame, *further: str) -> pd.DataFrame:
+    """Return each of `ours` beside each reference as it is of the same cell, in columns `_other`;
+    `further` columns are the same as well."""
     same = [key for key in KEY if key not in ("model", "variant", "against", "position")]
-    partner = others[(others["model"] == reference) & (others["variant"] == "")]
-    pairs = ours.assign(against=reference).merge(partner, on=same, suffixes=("", "_other"))
-    return pairs[(pairs["model"] != reference) | (pairs["variant"] != "")]
+    partner = references[references["variant"] == ""]
+    pairs = ours.merge(partner, on=[*same, *further], suffixes=("", "_other"))
+    pairs["against"] = pairs.get("model_other", pairs["model"])
+    return pairs[(pairs["model"] != pairs["against"]) | (pairs["variant"] != "")]
 
 
-def as_estimates(
-    pairs: pd.DataFrame, quantity: pd.Series | str, unit: str, **numbers: Any
-) -> pd.DataFrame:
-    """Return estimates made of two others each: `numbers` are value, low and high, the rows those
-    of both."""
+def ratios(pairs: pd.DataFrame, quantity: pd.Series | str, **numbers: Any) -> pd.DataFrame:
+    """Return estimates made of pairs of others; `numbers`: value, low and high."""
     other = pairs.get("model_other", pairs["model"]).where(pairs["status_other"] != "ok")
     failed = pairs["model"].where(pairs["status"] != "ok", other)
     status = pairs["status"].mask(pairs["status"] == "ok", pairs["status_other"])
     return pairs.assign(
-        **numbers,
-        quantity=quantity,
-        unit=unit,
-        least=np.nan,
-        most=np.nan,
-        n=pairs[["n", "n_other"]].min(axis=1),
-        runs=pairs[["runs", "runs_other"]].min(axis=1),
-        status=status,
-        reason=(failed + ": " + status).fillna(""),
+        **numbers, quantity=quantity, unit="ratio", values="[]", least=np.nan, most=np.nan,
+        n=pairs[["n", "n_other"]].min(axis=1), runs=pairs[["runs", "runs_other"]].min(axis=1),
+        status=status, reason=(failed + ": " + status).fillna(""),
         doubt=pairs["doubt"].mask(pairs["doubt"] == "", pairs["doubt_other"]),
-        values="[]",
         rows=pairs["rows"] + SEPARATOR + pairs["rows_other"],
-    )[ESTIMATE]
+    )[ESTIMATE]  # fmt: skip
 
 
 def largest_budget(chosen: pd.DataFrame) -> pd.DataFrame:

@@ -12,6 +12,7 @@ import json
 import math
 from collections.abc import Iterator
 from statistics import fmean
+from typing import Any
 
 import pandas as pd
 
@@ -20,27 +21,28 @@ from workflow.bench.measure import session, statistics
 from workflow.bench.outcomes import DISTURBED
 from workflow.report import intervals, paper
 from workflow.report.estimates.runs import (
-    ESTIMATE,
     KEY,
     NO_PAIR,
     PLACE,
-    SEPARATOR,
     Quantity,
     as_estimates,
     beside,
     from_json,
     joined,
+    paired,
+    ratios,
     sample,
     to_json,
-    unpack_all,
     without,
 )
+from workflow.report.frame import unpack
 
 REFERENCES = ("transformer", "transformer-unfused", "longformer", "identity")  # of costs
 PHASES = {  # phase -> the columns of its rate, of its time and of its rounds
     "training": ("tokens_per_s", "step_ms", "rounds_ms"),
     "inference": ("inference_tokens_per_s", "inference_ms", "inference_rounds_ms"),
 }
+ROUNDS = [rounds for _, _, rounds in PHASES.values()]
 ANY_MACHINE = "any: counted"  # counted work is the same on every machine
 COUNTED = {  # work of one sequence -> the column of its batch
     "flops_forward": "flops_forward",
@@ -70,18 +72,14 @@ DERIVED = (
 )  # fmt: skip
 
 
-def samples(runs: pd.DataFrame) -> Iterator[pd.DataFrame]:
-    """Yield the samples of every quantity of cost."""
-    timed = sessions(runs)
-    off = twins(timed)
+def samples(runs: pd.DataFrame, timed: pd.DataFrame, twin: pd.DataFrame) -> Iterator[pd.DataFrame]:
+    """Yield the samples of every quantity of cost; `timed` is of `sessions`, `twin` of `twins`."""
     for phase, (rate, _, _) in PHASES.items():
-        own = judged(timed, off[off["phase"] == phase])
-        columns = {"phase": phase, "disturbed": own["disturbed"]}
-        yield sample(own, "throughput", own[rate], **columns)
-        for reference in REFERENCES:
-            ratios = _speedups(own, timed, phase, reference)
-            yield ratios
-            yield _speedup_growth(ratios)
+        own = judged(timed, twin[twin["phase"] == phase])
+        yield sample(own, "throughput", own[rate], phase=phase)
+        speedups = _speedups(own, timed, phase)
+        yield speedups
+        yield _speedup_growth(speedups)
 
     peaks = runs[runs["experiment"] == "memory"]
     method = peaks["memory_method"].fillna("")
@@ -107,27 +105,27 @@ def sessions(runs: pd.DataFrame) -> pd.DataFrame:
     last = timed.groupby(PROCESS, dropna=False)["attempt"].transform("max")
     timed = timed[timed["attempt"] == last]
     reasons = []
-    for warnings in unpack_all(timed["warnings"]):
-        said = [text.removeprefix(DISTURBED) for text in warnings or () if DISTURBED in text]
-        reasons.append(said[0] if said else "")
+    for warnings in map(unpack, timed["warnings"]):
+        marks = [text.removeprefix(DISTURBED) for text in warnings or () if DISTURBED in text]
+        reasons.append(marks[0] if marks else "")
     timed = timed.assign(disturbed=pd.Series(reasons, timed.index, dtype="str"))
     of_session = timed.groupby(PROCESS, dropna=False)["disturbed"].transform("max")
+    quiet = of_session == ""
     kind = [*PLACE, "trunk", "length", "batch", "symbols", "session_set"]
-    quiet = (of_session == "").groupby([timed[key] for key in kind], dropna=False)
-    timed = timed.assign(disturbed=of_session)
-    return timed[(of_session == "") | ~quiet.transform("any")]
+    any_quiet = quiet.groupby([timed[key] for key in kind], dropna=False).transform("any")
+    return timed.assign(disturbed=of_session)[quiet | ~any_quiet]
 
 
-def judged(timed: pd.DataFrame, off: pd.DataFrame) -> pd.DataFrame:
+def judged(timed: pd.DataFrame, twin: pd.DataFrame) -> pd.DataFrame:
     """Return the rows whose times are estimates: no twins, and no references of a guest. Those of
     a length whose twin is off are disturbed."""
     kept = (timed["session_set"] == PAPER) | (timed["session_set"] == timed["model"])
     own = timed[kept & ~timed["twin"]]
     place = [*PLACE, "length"]
-    reasons = off[off["doubt"] != ""].drop_duplicates(place)[[*place, "doubt"]]
-    found = own[place].merge(reasons, on=place, how="left")["doubt"].fillna("")
-    disturbed = own["disturbed"].mask(own["disturbed"] == "", pd.Series(found.array, own.index))
-    return own.assign(disturbed=disturbed)
+    off = twin[twin["doubt"] != ""].drop_duplicates(place)[[*place, "doubt"]]
+    doubts = own[place].merge(off, on=place, how="left")["doubt"].fillna("")
+    doubts.index = own.index
+    return own.assign(disturbed=own["disturbed"].mask(own["disturbed"] == "", doubts))
 
 
 def twins(timed: pd.DataFrame) -> pd.DataFrame:
@@ -135,28 +133,23 @@ def twins(timed: pd.DataFrame) -> pd.DataFrame:
     all sessions of a length; in doubt where the two differ too much."""
     finished = timed[timed["status"] == "ok"]
     same = [*PROCESS, "model", "variant", "length"]
-    first = finished.loc[~finished["twin"], [*same, "path", *_ROUNDS]]
-    pairs = finished[finished["twin"]].merge(first, on=same, suffixes=("", "_first"))
-    pairs["path"] = pairs["path"] + SEPARATOR + pairs["path_first"]
+    first = finished.loc[~finished["twin"], [*same, "path", *ROUNDS]]
+    pairs = paired(finished[finished["twin"]], first, same)
     lines = []
-    for phase, (_, _, rounds) in PHASES.items():
+    for phase, rounds in zip(PHASES, ROUNDS, strict=True):
         named = pairs.assign(quantity="twin", phase=phase, against=pairs["model"])
         for values, group in named.groupby(KEY, dropna=False, sort=False):
-            several = zip(group[f"{rounds}_first"], group[rounds], strict=True)
-            logs = [log for own, twin in several for log in _logarithms(own, twin)]
+            logs = []
+            for first_ms, second_ms in zip(group[f"{rounds}_other"], group[rounds], strict=True):
+                logs += _logarithms(first_ms, second_ms)
             if not logs:
                 continue  # an untrained control has no training step
             value, low, high = statistics.ratio(logs, session.CERTAIN)
             line = dict(zip(KEY, values, strict=True)) | {"value": value, "low": low, "high": high}
             line["doubt"] = session.disturbed(session.Load(None), value, low, high)
             line |= {"n": len(group), "runs": len(group), "rows": joined(group["path"])}
-            lines.append(line)
-    table = pd.DataFrame(lines, columns=ESTIMATE)
-    texts = dict.fromkeys(("reason", "code", "method"), "")
-    return table.assign(unit="ratio", status="ok", values="[]", **texts)
-
-
-_ROUNDS = [rounds for _, _, rounds in PHASES.values()]
+            lines.append(line | {"unit": "ratio"})
+    return as_estimates(lines)
 
 
 def _logarithms(ours: object, theirs: object) -> list[float]:
@@ -167,65 +160,66 @@ def _logarithms(ours: object, theirs: object) -> list[float]:
     return [math.log(their / our) for our, their in pairs]
 
 
-def _speedups(own: pd.DataFrame, timed: pd.DataFrame, phase: str, reference: str) -> pd.DataFrame:
-    """Return the ratio of the reference's time to each row's in the rounds of their session.
+def _speedups(own: pd.DataFrame, timed: pd.DataFrame, phase: str) -> pd.DataFrame:
+    """Return the ratio of each reference's time to each row's in the rounds of their session.
 
     A row whose partner failed has the status NO_PAIR.
     """
     rounds = PHASES[phase][2]
-    is_reference = (timed["model"] == reference) & (timed["variant"] == "") & ~timed["twin"]
-    partner = timed.loc[is_reference, [*PROCESS, rounds, "status", "path"]]
-    ours = own[(own["model"] != reference) | (own["variant"] != "")]
-    pairs = ours.merge(partner, on=PROCESS, suffixes=("", "_partner"))
-    ratios = []
-    for one, other in zip(pairs[rounds], pairs[f"{rounds}_partner"], strict=True):
+    is_reference = timed["model"].isin(REFERENCES) & (timed["variant"] == "") & ~timed["twin"]
+    partner = timed.loc[is_reference, [*PROCESS, "model", rounds, "status", "path"]]
+    pairs = paired(own, partner, PROCESS)
+    pairs = pairs[(pairs["model"] != pairs["model_other"]) | (pairs["variant"] != "")]
+    values = []
+    for one, other in zip(pairs[rounds], pairs[f"{rounds}_other"], strict=True):
         logs = _logarithms(one, other)
-        ratios.append(math.exp(fmean(logs)) if logs else math.nan)
-    alone = (pairs["status"] == "ok") & (pairs["status_partner"] != "ok")
-    reasons = f"{reference} of the same session is " + pairs["status_partner"].astype("str")
+        values.append(math.exp(fmean(logs)) if logs else math.nan)
+    alone = (pairs["status"] == "ok") & (pairs["status_other"] != "ok")
+    endings = pairs["status_other"].astype("str")
+    reasons = pairs["model_other"] + " of the same session is " + endings
     pairs["reason"] = pairs["reason"].mask(alone, reasons)
     pairs["status"] = pairs["status"].mask(alone, NO_PAIR)
-    pairs["path"] = pairs["path"] + SEPARATOR + pairs["path_partner"]
-    ratio = pd.Series(ratios, pairs.index, dtype="float64")
-    columns = {"phase": phase, "against": reference, "disturbed": pairs["disturbed"]}
-    return sample(pairs, "speedup", ratio, **columns)
+    return sample(pairs, "speedup", values, phase=phase, against=pairs["model_other"])
 
 
-def _speedup_growth(ratios: pd.DataFrame) -> pd.DataFrame:
+def _speedup_growth(speedups: pd.DataFrame) -> pd.DataFrame:
     """Return what doubling N multiplied the speed-up by, session by session of the same number."""
-    finished = ratios[ratios["status"] == "ok"]
+    finished = speedups[speedups["status"] == "ok"]
     half = finished.assign(x=finished["x"] * 2)
-    same = [key for key in KEY if key not in ("length", "batch")]
-    half = half[[*same, "repeat", "value", "path"]].drop_duplicates([*same, "repeat"])
-    pairs = finished.merge(half, on=[*same, "repeat"], suffixes=("", "_half"))
-    pairs["path"] = pairs["path"] + SEPARATOR + pairs["path_half"]
-    return pairs.assign(quantity="speedup_growth", value=pairs["value"] / pairs["value_half"])[
-        ratios.columns
-    ]
+    same = [*(key for key in KEY if key not in ("length", "batch")), "repeat"]
+    pairs = paired(finished, half[[*same, "value", "path"]].drop_duplicates(same), same)
+    growth = pairs["value"] / pairs["value_other"]
+    return pairs.assign(quantity="speedup_growth", value=growth)[speedups.columns]
 
 
-def derived(estimates: pd.DataFrame, runs: pd.DataFrame) -> Iterator[pd.DataFrame]:
-    """Yield the estimates that follow from other estimates, and the exponents."""
-    by_quantity = dict(tuple(estimates.groupby("quantity")))
-    if "throughput" in by_quantity:
-        rates = by_quantity["throughput"]
-        yield _training_time(rates[rates["phase"] == "training"])
-    for reference in REFERENCES if "peak_memory" in by_quantity else ():
-        yield _peak_reduction(by_quantity["peak_memory"], reference)
-    yield twins(sessions(runs))
-    for quantity in WORK:
-        if quantity not in by_quantity:
-            continue
-        work = by_quantity[quantity]
-        yield _growth(work)
-        for reference in REFERENCES:
-            yield _reduction(work, reference)
-    yield _exponents(runs)
+def derived(estimates: pd.DataFrame) -> Iterator[pd.DataFrame]:
+    """Yield the estimates that follow from other estimates."""
+    rates = estimates[estimates["quantity"] == "throughput"]
+    yield _training_time(rates[rates["phase"] == "training"])
+    # What doubling N multiplied the counted work by.
+    work = estimates[estimates["quantity"].isin(WORK)]
+    half = work.assign(x=work["x"] * 2, length=work["length"] * 2)
+    pairs = work.merge(half, on=KEY, suffixes=("", "_other"))
+    growth = pairs["value"] / pairs["value_other"]
+    yield ratios(pairs, pairs["quantity"] + "_growth", value=growth, low=growth, high=growth)
+    # The references' memory and work over the others', between the ratios of the runs' extremes;
+    # work on whatever machine either side was counted.
+    once = work[work["status"] == "ok"].drop_duplicates([key for key in KEY if key not in PLACE])
+    amounts = pd.concat([estimates[estimates["quantity"] == "peak_memory"], _anywhere(once)])
+    pairs = beside(amounts, amounts[amounts["model"].isin(REFERENCES)])
+    yield ratios(
+        pairs, pairs["quantity"] + "_reduction", value=pairs["value_other"] / pairs["value"],
+        low=pairs["least_other"] / pairs["most"], high=pairs["most_other"] / pairs["least"],
+    )  # fmt: skip
+
+
+def _anywhere(counted: pd.DataFrame) -> pd.DataFrame:
+    """Return counted work without its place: it is the same everywhere."""
+    return without(counted, "device", "dtype", "threads").assign(machine=ANY_MACHINE)
 
 
 def _training_time(rates: pd.DataFrame) -> pd.DataFrame:
-    """Return the seconds for the paper's unit, 20 sequences of N tokens, at the rate and the ends
-    of its interval."""
+    """Return the seconds for the paper's unit, 20 sequences of N tokens, with their interval."""
     tokens = paper.SEQUENCES * rates["length"].astype("float64")
     times = rates.assign(quantity="training_time", unit="s", value=tokens / rates["value"])
     for column, inverse in (("low", "high"), ("high", "low"), ("least", "most"), ("most", "least")):
@@ -235,79 +229,39 @@ def _training_time(rates: pd.DataFrame) -> pd.DataFrame:
     return times
 
 
-def _peak_reduction(peaks: pd.DataFrame, reference: str) -> pd.DataFrame:
-    """Return the reference's peak memory over the model's, between the ratios of the runs'
-    extremes."""
-    pairs = beside(peaks, peaks, reference)
-    return as_estimates(
-        pairs, "peak_memory_reduction", "ratio", value=pairs["value_other"] / pairs["value"],
-        low=pairs["least_other"] / pairs["most"], high=pairs["most_other"] / pairs["least"],
-    )  # fmt: skip
-
-
-def _growth(work: pd.DataFrame) -> pd.DataFrame:
-    """Return what doubling N multiplied the counted work by: W(N) / W(N/2)."""
-    half = work.assign(x=work["x"] * 2, length=work["length"] * 2)
-    pairs = work.merge(half, on=KEY, suffixes=("", "_other"))
-    growth = pairs["value"] / pairs["value_other"]
-    quantity = pairs["quantity"] + "_growth"
-    return as_estimates(pairs, quantity, "ratio", value=growth, low=growth, high=growth)
-
-
-def _reduction(work: pd.DataFrame, reference: str) -> pd.DataFrame:
-    """Return the reference's counted work over the model's, whatever machine counted either."""
-    once = work[work["status"] == "ok"].drop_duplicates([key for key in KEY if key not in PLACE])
-    once = without(once, "device", "dtype", "threads").assign(machine=ANY_MACHINE)
-    pairs = beside(once, once, reference)
-    reduction = pairs["value_other"] / pairs["value"]
-    quantity = pairs["quantity"] + "_reduction"
-    return as_estimates(pairs, quantity, "ratio", value=reduction, low=reduction, high=reduction)
-
-
-def _exponents(runs: pd.DataFrame) -> pd.DataFrame:
+def exponents(samples: pd.DataFrame) -> pd.DataFrame:
     """Return b of amount ~ N^b for one sequence, by all N from x on, with a slope for each seed and
     repeat.
 
     Times have an exponent from each N on. Counted work is the same everywhere, so its exponent has
     no place."""
-    timed = sessions(runs)
-    timed = judged(timed[timed["status"] == "ok"], twins(timed))
-    counted = runs[(runs["status"] == "ok") & (runs["experiment"] == "complexity")]
-    counted = without(counted, "device", "dtype", "threads").assign(machine=ANY_MACHINE)
-    points = [
-        timed.assign(quantity="time_exponent", phase=phase, amount=timed["length"] / timed[rate])
-        for phase, (rate, _, _) in PHASES.items()
-    ]
-    for quantity, column in COUNTED.items():
-        amount = counted[column] / counted["batch"]
-        points.append(counted.assign(quantity=f"{quantity}_exponent", amount=amount))
-    fitted = pd.concat(points)
-    fitted = fitted[fitted["amount"] > 0].astype({"amount": "float64"})
+    points = samples[samples["quantity"].isin(["throughput", *WORK]) & (samples["status"] == "ok")]
+    timed = points["quantity"] == "throughput"
+    amount = points["value"].mask(timed, points["length"] / points["value"])
+    quantity = (points["quantity"] + "_exponent").mask(timed, "time_exponent")
+    points = points.assign(quantity=quantity, amount=amount)
+    points = pd.concat([points[timed], _anywhere(points[~timed])])
+    points = points[points["amount"] > 0].astype({"amount": "float64"})
     alike = [key for key in KEY if key not in ("x", "length", "batch")]
     lines = []
-    for values, series in fitted.groupby(alike, dropna=False, sort=False):
+    for values, series in points.groupby(alike, dropna=False, sort=False):
         key = dict(zip(alike, values, strict=True))
         lengths = sorted(series["length"].unique())
         for shortest in lengths[:-1] if key["phase"] else lengths[:1]:
-            fit = _exponent(series[series["length"] >= shortest])
-            if fit:
-                lines.append(key | fit | {"x": shortest})
-    texts = dict.fromkeys(("reason", "code", "method"), "")
-    table = pd.DataFrame(lines).reindex(columns=ESTIMATE)
-    return table.assign(unit="exponent", status="ok", values="[]", **texts)
+            line = _exponent(series[series["length"] >= shortest])
+            if line:
+                lines.append(key | line | {"x": shortest, "unit": "exponent"})
+    return as_estimates(lines)
 
 
-def _exponent(points: pd.DataFrame) -> dict[str, object]:
-    """Return the exponent over the slopes of the repeats; nothing where no repeat has several
-    lengths."""
+def _exponent(points: pd.DataFrame) -> dict[str, Any]:
+    """Return the exponent over the repeats that have several lengths; nothing for none."""
     several = []
     for _, series in points.groupby(["seed", "repeat"], sort=False):
         if series["length"].nunique() > 1:
             several.append((series["length"].tolist(), series["amount"].tolist()))
     if not several:
         return {}
-    fit = intervals.exponent_over(several)
-    numbers: dict[str, object] = {"value": fit.value, "low": fit.low, "high": fit.high}
-    numbers["doubt"] = points["disturbed"].fillna("").max()
-    n = int(points["length"].value_counts().min())
-    return numbers | {"n": n, "runs": len(points), "rows": joined(points["path"])}
+    fit, n = intervals.exponent_over(several), int(points["length"].value_counts().min())
+    known = {"n": n, "runs": len(points), "doubt": points["disturbed"].max()}
+    return fit._asdict() | known | {"rows": joined(points["path"])}

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import itables.options
 import pandas as pd
@@ -14,16 +15,7 @@ from plotly.offline import get_plotlyjs
 
 from pointer.errors import InputError
 from workflow.bench.outcomes import DISTURBED
-from workflow.bench.rows import write_atomically
-from workflow.report import (
-    claims,
-    claims_figure,
-    figures,
-    models,
-    render,
-    tables,
-    verdicts,
-)
+from workflow.report import claims, claims_figure, figures, models, render, tables, verdicts
 from workflow.report.estimates import WORK, largest_budget
 from workflow.report.estimates.runs import prepare
 from workflow.report.frame import csv_text, unpack
@@ -32,7 +24,6 @@ from workflow.report.page import explorer, plots
 from workflow.report.rules import Verdict
 
 TEMPLATES = Path(__file__).resolve().parents[1] / "templates"
-CAPTIONS = TEMPLATES.with_name("captions")
 SCRIPTS = ("base.js", "charts.js", "tables.js", "arcs.js", "explorer.js", "page.js")
 TEXTS = (
     "experiment", "task", "model", "variant", "axis", "x", "length", "device", "machine", "dtype",
@@ -53,24 +44,18 @@ MEASURES = {  # column of the rows -> its heading and the unit it is divided by
 ORIGIN = (
     "path", "started", "ended", "git_commit", "git_dirty", "source_hash", "digest", "command",
 )  # fmt: skip
+COUNTED = [f"{work}_{kind}" for work in WORK for kind in ("growth", "reduction")]
+COPIED = ("accuracy", "accuracy_gap", "accuracy_difference", "copy_spread")
+POINTED = ("mean_hop_lower", "longest_hop_upper", "utilisation", "mean_hop_all")
 CHART_OF = {  # quantity -> the part of the page that shows it
-    "speedup": "speedup",
-    "speedup_growth": "speedup",
+    **dict.fromkeys(("speedup", "speedup_growth"), "speedup"),
+    **dict.fromkeys(COUNTED, "operations"),
+    **dict.fromkeys(COPIED, "copy_accuracy"),
+    **dict.fromkeys(POINTED, "hops"),
     "throughput": "throughput",
     "time_exponent": "time",
-    **{f"{work}_{kind}": "operations" for work in WORK for kind in ("growth", "reduction")},
-    "accuracy": "copy_accuracy",
-    "accuracy_gap": "copy_accuracy",
-    "accuracy_difference": "copy_accuracy",
-    "copy_spread": "copy_accuracy",
     "loss": "loss_curves",
-    "mean_hop_lower": "explorer",
-    "longest_hop_upper": "explorer",
-    "utilisation": "explorer",
-    "mean_hop_all": "explorer",
 }
-
-
 QUESTIONS = {  # of the first screen -> the claim whose verdicts answer it
     "Does it train faster at N = 2,048?": "speed-2048",
     "Does it copy over 512 tokens?": "copy-512",
@@ -86,49 +71,31 @@ PAPERS = {  # the paper's tables: quantity, sizes, and what else chooses
 PAPERS_MODELS = ["pointer-formula", "pointer", "transformer"]
 
 
-class Shown(NamedTuple):
-    """What the page holds beside the charts: the files of drawn figures, the names of tables, the
-    reference's estimates, and how many rows the tier plans (0: those that are there)."""
-
-    figures: Sequence[Path]
-    tables: Iterable[str]
-    reference: pd.DataFrame | None = None
-    planned: int = 0
-
-
-EVERY_TABLE = Shown((), tables.NAMES)
-
-
-def write(
-    estimates: pd.DataFrame,
-    frame: pd.DataFrame,
-    lines: Sequence[claims.Line],
-    out: Path,
-    tier: str,
-    shown: Shown,
-) -> Path:
-    """Write `out/index.html`. Raises InputError where a figure is missing."""
-    page = out / "index.html"
-    write_atomically(page, html(estimates, frame, lines, tier, shown))
-    return page
-
-
 def html(
     estimates: pd.DataFrame,
     frame: pd.DataFrame,
     lines: Sequence[claims.Line],
     tier: str,
-    shown: Shown = EVERY_TABLE,
+    drawn: Sequence[Path] = (),
+    names: Iterable[str] = tables.NAMES,
+    reference: pd.DataFrame | None = None,
+    planned: int = 0,
 ) -> str:
-    """Return the whole page."""
+    """Return the whole page. Raises InputError where a figure is missing.
+
+    drawn: the files of figures; names: of tables; reference: its estimates; planned: how many rows
+    the tier plans (0: those that are there).
+    """
     runs = prepare(frame)
     numbers = {str(path): number for number, path in enumerate(runs["path"])}
     traced = explorer.traced(frame)
     plotted = plots.all_charts(estimates, frame, numbers)
+    for chart in plotted:
+        chart["note"] = render.caption(chart["name"]) or render.caption(chart["table"])
     listed = [rows_table(runs)]
-    listed += [report_table(name, estimates, numbers, shown.reference) for name in shown.tables]
+    listed += [report_table(name, estimates, numbers, reference) for name in names]
     data = {
-        "looks": looks(runs, plotted),
+        "looks": looks(plotted),
         "paper": [models.title(model) for model in PAPERS_MODELS],
         "charts": plotted,
         "tables": listed,
@@ -139,19 +106,20 @@ def html(
     compact = {"allow_nan": False, "separators": (",", ":"), "ensure_ascii": False}
     environment.policies["json.dumps_kwargs"] = compact
     bundle = Path(str(itables.options.dt_bundle))
+    cards = [card(line, numbers) for line in lines]
     return environment.get_template("page.html").render(
         tier=tier,
-        state=state(estimates, frame, shown.planned),
-        answers=answers(lines),
-        papers=[papers_table(name, estimates, shown.reference) for name in PAPERS],
+        state=state(estimates, frame, planned),
+        answers=answers(cards),
+        papers=[papers_table(name, estimates, reference) for name in PAPERS],
         next_step=verdicts.next_step(line.next for line in lines),
-        cards=[card(line, runs, numbers) for line in lines],
+        cards=cards,
         counts=counts(lines),
         colours=colours(),
         charts=plotted,
         tables=listed,
         traced=traced,
-        figures=embedded(shown.figures),
+        figures=embedded(drawn),
         about=about(frame),
         data=data,
         plotly=explorer.pack(get_plotlyjs()),
@@ -165,25 +133,16 @@ def _text(path: Path) -> str:
     return path.read_text(encoding="utf-8")
 
 
-def looks(runs: pd.DataFrame, plotted: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return each model and variant of the charts with its colour on the light and the dark
-    page."""
+def looks(plotted: Iterable[dict[str, Any]]) -> dict[str, dict[str, str]]:
+    """Return the colour of each model of the charts on the light and the dark page."""
     panels = [panel for chart in plotted for panel in chart["panels"]]
-    drawn = {trace["meta"].get("model") for panel in panels for trace in panel["data"]}
-    paper = pd.DataFrame({"model": PAPERS_MODELS, "variant": ""})
-    series = models.series(pd.concat([runs, paper]))
-    known = models.looks(series)
-    found = []
-    for pair in series:
-        name, colour = models.label(*pair), known[pair].colour
-        if name in drawn:
-            found.append({"model": name, **plots.on_page(colour)})
-    return found
+    traces = [trace for panel in panels for trace in panel["data"] if trace["meta"]["model"]]
+    found = {trace["meta"]["model"]: trace["line"]["color"] for trace in traces}
+    return {model: plots.on_page(colour) for model, colour in found.items()}
 
 
 def state(estimates: pd.DataFrame, frame: pd.DataFrame, planned: int) -> str:
-    """Return whether all planned rows are there, the machine was quiet, and the controls are
-    right."""
+    """Return whether all rows are there, the machine was quiet, and the controls are right."""
     there = int((frame["status"] == "ok").sum())
     timed = frame[frame["session"].notna()]
     last = timed[timed["attempt"] == timed.groupby("session")["attempt"].transform("max")]
@@ -195,152 +154,105 @@ def state(estimates: pd.DataFrame, frame: pd.DataFrame, planned: int) -> str:
     return f"{rows}; {quiet}; {'controls are off' if off else 'the controls are right'}."
 
 
-def answers(lines: Sequence[claims.Line]) -> list[dict[str, Any]]:
-    """Return the questions of the first screen, each with the formula's and the linear model's
-    answer."""
+def answers(cards: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the questions of the first screen, each with its cards of the readings ALOUD."""
     found = []
+    aloud = [card for card in cards if card["line"].reading in verdicts.ALOUD]
     for question, claim in QUESTIONS.items():
-        own = [line for line in lines if line.claim.id == claim and line.reading in verdicts.ALOUD]
+        own = [card for card in aloud if card["line"].claim.id == claim]
         if own:
-            told = [
-                {
-                    "reading": line.read_as.title if line.read_as else "",
-                    "number": claims.number(claims.deciding(line)),
-                    "verdict": line.words,
-                    "kind": kind(line.verdict),
-                    "mark": line.verdict.mark,
-                    "id": line.name.replace(" ", "-"),
-                }
-                for line in own
-            ]
-            found.append({"question": question, "figure": own[0].claim.figure, "told": told})
+            found.append({"question": question, "cards": own})
     return found
 
 
 def papers_table(
     name: str, estimates: pd.DataFrame, reference: pd.DataFrame | None
 ) -> dict[str, Any]:
-    """Return one of the paper's tables beside ours and the reference's: headings, and lines as
-    texts."""
+    """Return one of the paper's tables beside ours and the reference's, as texts."""
     quantity, sizes, further = PAPERS[name]
     where = {**further, "x": sizes, "model": PAPERS_MODELS}
     chosen = largest_budget(estimates[estimates["quantity"] == quantity])
     wide = tables.make(name, chosen, where, reference).wide
     columns = ["model", "machine", *map(str, sizes)]
     wide = wide.reindex(columns=columns).fillna("").replace({"machine": {NOT_RUN: "any machine"}})
-    texts = wide.to_numpy().tolist()
     # Intervals and notes stand in the tables below.
-    lines = [[text.split(" (")[0].split(" [")[0] for text in line] for line in texts]
+    lines = wide.replace(r" [(\[].*", "", regex=True).to_numpy().tolist()
     return {"title": tables.TABLES[name].title, "columns": columns, "lines": lines}
 
 
-def card(line: claims.Line, runs: pd.DataFrame, rows: plots.Rows) -> dict[str, Any]:
+def card(line: claims.Line, rows: plots.Rows) -> dict[str, Any]:
     """Return a claim as the template shows it.
 
     `cells` are label, value with interval, outcome, and numbers of rows; `charts` those of its
-    quantities; `rows` what to filter the rows by: nothing where the claim is judged by the paper's
-    own numbers."""
+    quantities; `rows` all rows: none where the claim is judged by the paper's own numbers."""
     outcomes = dict(line.outcomes)
     cells = []
     for cell in line.cells:
-        outcome = str(outcomes.get(cell.label, ""))
-        behind = plots.numbers(cell.rows, rows)
+        outcome, behind = str(outcomes.get(cell.label, "")), plots.numbers(cell.rows, rows)
         cells.append((cell.label, claims.value_text(cell), outcome, behind))
-    chosen = runs.iloc[sorted({number for *_, behind in cells for number in behind})]
+    deciding = claims.deciding(line)
     charts = [CHART_OF[test.quantity] for test in line.claim.tests if test.quantity in CHART_OF]
     return {
-        "claim": line.claim,
-        "ours": claims.ours(claims.deciding(line), 3),
-        "number": claims.number(claims.deciding(line)),
-        "verdict": line.words,
-        "name": line.name.replace(" ", "-"),
+        "line": line,
+        "id": line.name.replace(" ", "-"),
         "reading": line.read_as.title if line.read_as else "",
-        "kind": kind(line.verdict),
-        "mark": line.verdict.mark,
-        "why": line.why,
+        "ours": claims.ours(deciding, 3),
+        "number": claims.number(deciding),
         "cells": cells,
         "charts": list(dict.fromkeys(charts)),
-        "rows": {column: sorted(set(chosen[column])) for column in ("experiment", "model")},
+        "rows": sorted({number for *_, behind in cells for number in behind}),
     }
 
 
-def kind(verdict: Verdict) -> str:
-    """Return the verdict as a class of the style sheet."""
-    return verdict.name.lower().replace("_", "-")
-
-
-def counts(lines: Sequence[claims.Line]) -> list[dict[str, Any]]:
-    """Return how many lines have each verdict in words, in the vocabulary's order."""
+def counts(lines: Sequence[claims.Line]) -> list[tuple[Verdict, str, int]]:
+    """Return verdicts, their words, and how many lines have them, in the vocabulary's order."""
     order = list(Verdict)
-    ranked = sorted(lines, key=lambda line: (order.index(line.verdict), line.words))
-    number = Counter(line.words for line in lines)
-    first = {line.words: line.verdict for line in reversed(ranked)}
-    return [
-        {"kind": kind(verdict), "verdict": words, "mark": verdict.mark, "number": number[words]}
-        for words, verdict in reversed(first.items())
-    ]
+    number = Counter((line.verdict, line.words) for line in lines)
+    ranked = sorted(number, key=lambda pair: (order.index(pair[0]), pair[1]))
+    return [(*pair, number[pair]) for pair in ranked]
 
 
-def colours() -> list[dict[str, str]]:
-    """Return each verdict's class with its colour on the light and on the dark page."""
-    return [
-        {"kind": kind(verdict), **plots.on_page(colour)}
-        for verdict, (colour, _) in claims_figure.VERDICTS.items()
-    ]
+def colours() -> dict[str, dict[str, str]]:
+    """Return each verdict's colour on the light and on the dark page."""
+    pairs = claims_figure.VERDICTS.items()
+    return {verdict.name: plots.on_page(colour) for verdict, (colour, _) in pairs}
 
 
 def rows_table(runs: pd.DataFrame) -> dict[str, Any]:
-    """Return every row with its main numbers; failures stand among the others, with their
-    reason."""
-    titles = [_column(name, name, name in WHOLE) for name in TEXTS]
-    titles += [_column(name, title, True) for name, (title, _) in MEASURES.items()]
-    lines = []
-    for run in runs.to_dict("records"):
-        cells: list[Any] = [None if pd.isna(run[name]) else run[name] for name in TEXTS]
-        cells = [value if isinstance(value, str | None) else int(value) for value in cells]
-        cells += [plots.number(run[name], unit) for name, (_, unit) in MEASURES.items()]
-        lines.append(cells)
-    made = {
-        "name": "rows",
-        "main": True,
-        "title": "All rows",
-        "columns": titles,
-        "lines": lines,
-        "notes": [],
-    }
-    return made | {"rows": [[number] for number in range(len(runs))], "csv": ""}
-
-
-def _column(key: str, title: str, numeric: bool) -> dict[str, Any]:
-    """Return a column of a table; numeric: whether it sorts by the number that a cell begins
-    with."""
-    return {"key": key, "title": title, "numeric": numeric}
+    """Return every row with its main numbers, failed ones too."""
+    divided = {name: runs[name] / unit for name, (_, unit) in MEASURES.items()}
+    shown = runs[list(TEXTS)].assign(**divided)
+    columns = [(name, name in WHOLE) for name in TEXTS]
+    columns += [(title, True) for title, _ in MEASURES.values()]
+    return {
+        "name": "rows", "main": True, "title": "All rows", "columns": columns, "notes": [],
+        "lines": json.loads(shown.to_json(orient="values", double_precision=6)),
+        "rows": [[number] for number in range(len(runs))], "csv": "",
+    }  # fmt: skip
 
 
 def report_table(
     name: str, estimates: pd.DataFrame, numbers: plots.Rows, reference: pd.DataFrame | None
 ) -> dict[str, Any]:
-    """Return a table of the report; each line knows its rows."""
+    """Return a table of the report; each line knows its rows. columns: heading, and whether it
+    sorts by the number that a cell begins with."""
     table = tables.make(name, estimates, reference=reference)
-    titles = [_column(column, column, column.isdigit()) for column in map(str, table.wide)]
     behind = [plots.numbers(files, numbers) for files in table.rows or [""] * len(table.wide)]
-    made = {"name": name, "main": name in tables.MAIN, "title": table.title, "columns": titles}
-    lines = {"lines": table.wide.to_numpy().tolist(), "notes": list(table.notes)}
-    return made | lines | {"rows": behind, "csv": csv_text(table.data)}
+    return {
+        "name": name, "main": name in tables.MAIN, "title": table.title,
+        "columns": [(column, column.isdigit()) for column in map(str, table.wide)],
+        "lines": table.wide.to_numpy().tolist(), "notes": list(table.notes), "rows": behind,
+        "csv": csv_text(table.data),
+    }  # fmt: skip
 
 
 def origins(runs: pd.DataFrame) -> dict[str, Any]:
-    """Return where each row comes from: values of `keys`, and numbers into `versions` and
-    `machines`."""
-    versions: dict[str, int] = {}
-    machines: dict[str, int] = {}
-    rows = []
-    for run in runs.to_dict("records"):
-        texts = [None if pd.isna(run[key]) else str(run[key]) for key in ORIGIN]
-        shared = versions.setdefault(installed(run["versions"]), len(versions))
-        rows.append([*texts, shared, machines.setdefault(machine(run), len(machines))])
-    keys = [key.replace("_", " ") for key in ORIGIN]
-    return {"keys": keys, "rows": rows, "versions": list(versions), "machines": list(machines)}
+    """Return where each row comes from: values of `keys`, and a number into `versions`."""
+    which, versions = pd.factorize(runs["versions"].map(installed, na_action=None))
+    shown = runs[list(ORIGIN)].astype("string").assign(machine=machines(runs), versions=which)
+    keys = [str(column).replace("_", " ") for column in shown]
+    rows = json.loads(shown.to_json(orient="values"))
+    return {"keys": keys, "rows": rows, "versions": versions.tolist()}
 
 
 def installed(cell: Any) -> str:
@@ -349,23 +261,26 @@ def installed(cell: Any) -> str:
     return ", ".join(f"{name} {versions[name]}" for name in sorted(versions)) or "unknown"
 
 
-def machine(run: Any) -> str:
-    """Return the machine of a row in words."""
-    text = str(run["machine"])
-    if pd.notna(run["device_name"]) and run["device_name"] != run["machine"]:
-        text += f", {run['device_name']}"
-    if pd.notna(run["ram_bytes"]):
-        text += f", {run['ram_bytes'] / 2**30:.1f} GiB RAM"
-    return text
+def machines(rows: pd.DataFrame) -> list[str]:
+    """Return the machine of each row in words."""
+    found = []
+    for run in rows.to_dict("records"):
+        text = str(run["machine"])
+        if pd.notna(run["device_name"]) and run["device_name"] != run["machine"]:
+            text += f", {run['device_name']}"
+        if pd.notna(run["ram_bytes"]):
+            text += f", {run['ram_bytes'] / 2**30:.1f} GiB RAM"
+        found.append(text)
+    return found
 
 
 def about(frame: pd.DataFrame) -> dict[str, Any]:
     """Return how many rows there are, how they ended, at which commits, and on which machines."""
-    machines = []
+    listed = []
     for name, rows in frame.groupby("machine"):
-        details = sorted({machine(run) for run in rows.to_dict("records")})
-        versions = sorted({installed(cell) for cell in rows["versions"].unique()})
-        machines.append({"name": name, "rows": len(rows), "details": [*details, *versions]})
+        versions = {installed(cell) for cell in rows["versions"].unique()}
+        details = [*sorted(set(machines(rows))), *sorted(versions)]
+        listed.append({"name": name, "rows": len(rows), "details": details})
     return {
         "rows": len(frame),
         "failed": int((frame["status"] != "ok").sum()),
@@ -373,7 +288,7 @@ def about(frame: pd.DataFrame) -> dict[str, Any]:
         "experiments": Counter(sorted(frame["experiment"])).most_common(),
         "commits": sorted(frame["git_commit"].dropna().unique()),
         "dirty": bool(frame["git_dirty"].fillna(False).any()),
-        "machines": machines,
+        "machines": listed,
     }
 
 
@@ -386,8 +301,7 @@ def embedded(drawn: Sequence[Path]) -> list[dict[str, Any]]:
     order = dict.fromkeys([*figures.MAIN, *figures.NAMES, *sorted(svgs)])
     found = []
     for name in [name for name in order if name in svgs]:
-        caption = CAPTIONS / f"{name}.rst"
-        text = " ".join(_text(caption).replace("``", "").split()) if caption.is_file() else name
         svg = base64.b64encode(svgs[name].read_bytes()).decode()
+        text = render.caption(name) or name
         found.append({"name": name, "main": name in figures.MAIN, "caption": text, "svg": svg})
     return found

@@ -1,6 +1,7 @@
 // The pointer explorer: a traced model, a head, a layer, a position and a window; clicks, sliders and keys move them.
-const view = { trace: null, hops: null, tokens: null, head: 0, layer: 0, position: 0, from: 0, width: 64, near: false };
+const view = { trace: null, hops: null, tokens: null, head: 0, layer: 0, position: 0, from: 0, width: 64 };
 const SMALLEST = 24; // positions in the closest zoom
+const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
 
 async function openTrace(index) {
   const trace = DATA.traced[index];
@@ -8,23 +9,18 @@ async function openTrace(index) {
   const asked = String(index) === state.trace ? state : {};
   const { head = 0, layer = longestLayer(hops), position = trace.length - 1 } = asked;
   Object.assign(view, { trace, hops, tokens, head: Number(head), layer: Number(layer), position: Number(position) });
-  view.width = Math.min(trace.length, Math.max(SMALLEST, Math.round(byId("arcs").clientWidth / 16)));
+  fit(byId("arcs").clientWidth / 16);
   byId("head").replaceChildren(...hops[0].map((_, head) => make("option", { value: head }, String(head + 1))));
   byId("head-label").hidden = trace.heads < 2;
   byId("head").value = view.head;
   byId("layer").max = trace.layers;
   byId("position").max = trace.length - 1;
   follow();
-  drawHistogram();
 }
 
 function longestLayer(hops) {
   const last = hops.map((heads) => Math.max(...heads.map((head) => head.at(-1))));
   return last.indexOf(Math.max(...last));
-}
-
-function keepView() {
-  keep({ trace: byId("trace").value, head: view.head, layer: view.layer, position: view.position });
 }
 
 function chainOf(position) {
@@ -36,11 +32,9 @@ function chainOf(position) {
   return chain;
 }
 
-const symbol = (token) => (view.trace.distance === null ? letter(token) : String(token));
 const letter = (token) => (token > 32 && token < 127 ? String.fromCharCode(token) : "·");
+const symbol = (token) => (view.trace.distance === null ? letter(token) : String(token));
 const named = (position) => (view.tokens ? `position ${position} (symbol ${symbol(view.tokens[position])})` : `position ${position}`);
-
-function clamp(value, low, high) { return Math.min(high, Math.max(low, value)); }
 
 // After a move of the position: the window keeps the chain's hop of the chosen layer in sight.
 function follow() {
@@ -52,23 +46,24 @@ function follow() {
 }
 
 function drawExplorer() {
-  const { trace, layer } = view;
-  view.width = clamp(view.width, Math.min(SMALLEST, trace.length), trace.length);
+  const { trace, layer, position } = view;
   view.from = clamp(view.from, 0, trace.length - view.width);
-  const chain = chainOf(view.position), to = view.from + view.width - 1;
-  const asked = trace.distance !== null && view.position >= trace.distance ? view.position - trace.distance : null;
+  const chain = chainOf(position), hops = view.hops[layer][view.head];
+  const asked = trace.distance !== null && position >= trace.distance ? position - trace.distance : null;
   const node = chain[trace.layers - 1 - layer];
   const focused = byId("arcs").contains(document.activeElement);
-  const shared = { from: view.from, to, tokens: view.tokens, say: symbol };
-  const arcs = drawArcs(byId("arcs"), {
-    ...shared, hops: view.hops[layer][view.head], chosen: view.position, node,
-    spoken: `${named(view.position)}; in layer ${layer + 1} ${named(node)} points at ${named(node - view.hops[layer][view.head][node])}`,
-  });
+  const spoken = `${named(position)}; in layer ${layer + 1} ${named(node)} points at ${named(node - hops[node])}`;
+  const shared = { from: view.from, to: view.from + view.width - 1, tokens: view.tokens, say: symbol };
+  const arcs = drawArcs(byId("arcs"), { ...shared, hops, chosen: position, node, spoken });
   const rails = drawChain(byId("chain"), { ...shared, chain, length: trace.length, layer: layer + 1, asked });
   for (const drawing of [arcs, rails]) drawing.svg.addEventListener("click", (event) => clicked(event, drawing));
   if (focused) arcs.svg.focus({ preventScroll: true });
   tell(chain, asked);
-  controls(to);
+  byId("layer").value = layer + 1;
+  byId("layer-is").textContent = `${layer + 1} of ${trace.layers}`;
+  byId("position").value = position;
+  byId("zoom").value = 100 - (100 * Math.log(view.width / SMALLEST)) / Math.log(Math.max(1.01, trace.length / SMALLEST));
+  byId("zoom-is").textContent = `${shared.from} to ${shared.to}`;
 }
 
 function clicked(event, { svg, at }) {
@@ -79,10 +74,13 @@ function clicked(event, { svg, at }) {
   keepView();
 }
 
+function keepView() {
+  keep({ trace: byId("trace").value, head: view.head, layer: view.layer, position: view.position });
+}
+
 function tell(chain, asked) {
-  const { layers } = view.trace;
   byId("steps").replaceChildren(...chain.slice(1).map((target, step) => {
-    const layer = layers - step;
+    const layer = view.trace.layers - step;
     const text = `layer ${layer}: ${chain[step]} → ${target}, hop ${(chain[step] - target).toLocaleString("en")}`;
     return make("li", { className: layer === view.layer + 1 ? "is" : "" }, text);
   }));
@@ -91,53 +89,37 @@ function tell(chain, asked) {
   byId("origin").textContent = root + task;
 }
 
-function controls(to) {
-  const { trace } = view;
-  byId("layer").value = view.layer + 1;
-  byId("layer-is").textContent = `${view.layer + 1} of ${trace.layers}`;
-  byId("position").value = view.position;
-  byId("from").max = trace.length - view.width;
-  byId("from").value = view.from;
-  byId("from-is").textContent = `${view.from} to ${to}`;
-  byId("zoom").value = 100 - (100 * Math.log(view.width / SMALLEST)) / Math.log(Math.max(1.01, trace.length / SMALLEST));
-  byId("zoom-is").textContent = `${view.width} positions`;
-}
+function fit(width) { view.width = clamp(Math.round(width), Math.min(SMALLEST, view.trace.length), view.trace.length); }
 
 function zoom(width) {
   const middle = view.from + view.width / 2;
-  view.width = clamp(Math.round(width), Math.min(SMALLEST, view.trace.length), view.trace.length);
+  fit(width);
   view.from = Math.round(middle - view.width / 2);
   drawExplorer();
 }
 
+function moveTo(position) {
+  view.position = position;
+  follow();
+}
+
+function setLayer(layer) {
+  view.layer = clamp(layer, 0, view.trace.layers - 1);
+  follow();
+}
+
 const KEYS = {
-  ArrowLeft: (far) => { view.position -= far ? 16 : 1; follow(); },
-  ArrowRight: (far) => { view.position += far ? 16 : 1; follow(); },
+  ArrowLeft: (far) => moveTo(view.position - (far ? 16 : 1)),
+  ArrowRight: (far) => moveTo(view.position + (far ? 16 : 1)),
   ArrowUp: () => setLayer(view.layer + 1),
   ArrowDown: () => setLayer(view.layer - 1),
-  Home: () => { view.position = 0; follow(); },
-  End: () => { view.position = view.trace.length - 1; follow(); },
+  Home: () => moveTo(0),
+  End: () => moveTo(view.trace.length - 1),
   PageUp: () => { view.from -= view.width; drawExplorer(); },
   PageDown: () => { view.from += view.width; drawExplorer(); },
   "+": () => zoom(view.width / 1.5),
   "-": () => zoom(view.width * 1.5),
 };
-
-function setLayer(layer) {
-  view.layer = clamp(layer, 0, view.trace.layers - 1);
-  follow();
-  drawHistogram();
-}
-
-async function drawHistogram() {
-  if (!view.near || !view.trace) return;
-  const { data: [heat], shapes, alt } = view.trace.histogram;
-  const { text, ground } = ink();
-  const here = { type: "rect", xref: "paper", x0: 0, x1: 1, y0: view.layer + 0.5, y1: view.layer + 1.5, line: { color: text, width: 1.5 } };
-  const coloured = { ...heat, colorscale: [[0, ground], [1, colour(view.trace.model)]], colorbar: { title: { text: "share" }, tickformat: ".0%" } };
-  const axes = { xaxis: { ...axis("Hop length (tokens)"), type: "category" }, yaxis: { ...axis("Layer"), dtick: 1 } };
-  await draw(byId("hops"), [coloured], layoutOf([...shapes, here], axes), alt, "hops");
-}
 
 async function startExplorer() {
   if (!DATA.traced.length) return;
@@ -145,8 +127,7 @@ async function startExplorer() {
   on("trace", "change", openTrace);
   on("head", "change", (head) => { view.head = head; follow(); });
   on("layer", "input", (layer) => setLayer(layer - 1));
-  on("position", "change", (position) => { view.position = Math.round(position) || 0; follow(); });
-  on("from", "input", (from) => { view.from = from; drawExplorer(); });
+  on("position", "change", (position) => moveTo(Math.round(position) || 0));
   on("zoom", "input", (share) => zoom(SMALLEST * (view.trace.length / SMALLEST) ** (1 - share / 100)));
   byId("arcs").addEventListener("keydown", (event) => {
     const act = KEYS[event.key === "=" ? "+" : event.key];
@@ -154,9 +135,6 @@ async function startExplorer() {
   });
   let waiting = 0;
   addEventListener("resize", () => { cancelAnimationFrame(waiting); waiting = requestAnimationFrame(drawExplorer); });
-  onTheme(drawHistogram);
-  whenNear(byId("hops"), () => { view.near = true; drawHistogram(); });
-  const first = Number(state.trace ?? 0);
-  byId("trace").value = DATA.traced[first] ? first : 0;
+  byId("trace").value = DATA.traced[state.trace] ? state.trace : 0;
   await openTrace(Number(byId("trace").value));
 }

@@ -2,45 +2,19 @@
 function startCards() {
   for (const button of all("[data-copy]")) button.addEventListener("click", () => copy(button.dataset.copy, button));
   for (const button of all("[data-origin]")) button.addEventListener("click", () => showOrigin(JSON.parse(button.dataset.origin)));
-  for (const link of all("[data-rows]")) link.addEventListener("click", () => showRows(JSON.parse(link.dataset.rows)));
   for (const link of all("a[href^='#claim-']")) link.addEventListener("click", () => { document.querySelector(link.getAttribute("href")).open = true; });
-  const counts = all(".count");
-  const filter = (words) => {
-    for (const button of counts) button.setAttribute("aria-pressed", String(words === button.dataset.words));
-    for (const card of all(".card")) card.hidden = Boolean(words) && card.dataset.words !== words;
+  for (const link of all("a[download]")) link.href = link.closest("figure").querySelector("img").src;
+  const filter = () => {
+    for (const button of all(".count")) button.setAttribute("aria-pressed", String(state.words === button.dataset.words));
+    for (const card of all(".card")) card.hidden = Boolean(state.words) && card.dataset.words !== state.words;
   };
-  for (const button of counts) {
+  for (const button of all(".count")) {
     button.addEventListener("click", () => {
       keep({ words: state.words === button.dataset.words ? "" : button.dataset.words });
-      filter(state.words);
+      filter();
     });
   }
-  filter(state.words);
-}
-
-// The same drawing as pixels, PIXELS to each of its own: the page holds no second copy.
-const PIXELS = 3;
-
-function painted(image) {
-  const picture = make("canvas", { width: PIXELS * image.naturalWidth, height: PIXELS * image.naturalHeight });
-  const pen = picture.getContext("2d");
-  pen.fillStyle = "#ffffff";
-  pen.fillRect(0, 0, picture.width, picture.height);
-  pen.drawImage(image, 0, 0, picture.width, picture.height);
-  return picture.toDataURL("image/png");
-}
-
-function startDownloads() {
-  for (const button of all("[data-figure]")) {
-    const image = document.querySelector(`img[data-name="${button.dataset.figure}"]`);
-    button.addEventListener("click", async () => {
-      image.loading = "eager"; // out of sight it may not have been read yet
-      await image.decode();
-      const { figure, kind } = button.dataset;
-      const href = kind === "svg" ? image.src : painted(image);
-      make("a", { href, download: `${figure}.${kind}` }).click();
-    });
-  }
+  filter();
 }
 
 // A link to a folded table opens it, one to a chart draws it.
@@ -55,15 +29,15 @@ function openLinked() {
 }
 
 async function start() {
-  applyTheme();
-  onTheme(applyTheme);
+  const dark = () => document.documentElement.classList.toggle("dark", DARK.matches); // DataTables' own name for it
+  dark();
+  DARK.addEventListener("change", dark);
   readState();
   startCards();
-  startDownloads();
   startCharts();
   addEventListener("hashchange", openLinked);
-  openLinked();
   startTables();
+  openLinked();
   await startExplorer();
   performance.mark("interactive");
   document.documentElement.dataset.ready = "yes";
