@@ -197,6 +197,12 @@ def test_a_dry_run_goes_through_where_little_is_installed(tmp_path):
     assert all(f", {name}: " in done.stdout for name in gpu_check.MODELS)
 
 
+def test_a_missing_package_is_named_in_one_line():
+    done = bare(BARE.replace("sys.argv =", "sys.modules['yaml'] = None; sys.argv ="))
+    words = "this Python lacks the package 'yaml'; constraints.txt has its version"
+    assert (done.returncode, done.stderr) == (2, f"pointer-bench: {words}\n")
+
+
 def test_a_check_that_fails_has_the_reason(monkeypatch):
     def wrong(device):
         raise selfcheck.Mismatch("value differs")

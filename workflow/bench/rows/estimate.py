@@ -33,7 +33,7 @@ def wall_seconds(file: str, cells: Sequence[Cell], root: Path = Path()) -> float
         return KEPT_S
     try:
         rows = [parse(text, at) for at, text in row_texts([path])]
-        made = [row for row in rows if row["status"] != "skipped"]  # for a deadline
+        made = [row for row in rows if row["status"] != "skipped"]  # none: ValueError
         spans = [[datetime.fromisoformat(row[key]) for key in ("started", "ended")] for row in made]
         seconds = START_S + max((ended - started).total_seconds() for started, ended in spans)
     except (RowError, ValueError):
