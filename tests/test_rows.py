@@ -12,7 +12,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from workflow.bench import rows
+from workflow.bench import rows, sources
 from workflow.bench.cell import Cell
 from workflow.bench.rows import RowError, provenance, read_row, write_row
 from workflow.bench.rows.provenance import identity
@@ -115,6 +115,27 @@ def test_a_gpu_is_hidden_where_the_user_hides_it(monkeypatch):
     provenance.gpus.cache_clear()
 
 
+SOURCE = '"""Doc."""\n\n# Note.\nclass A:\n    """Doc."""\n\n    text = """\n# kept\n\n"""  # why\n'
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "same"),
+    [
+        ('"""Doc."""\n\n', '"""Other\nlines."""\n', True),
+        ("# Note.\n", "", True),
+        ('    """Doc."""\n\n', "", True),
+        ("# kept", "# changed", False),  # in a string
+        ('\n\n"""  # why', '\n"""  # why', False),
+        ("    text", "    texts", False),
+        ('A:\n    """Doc."""', "A:\n    'Doc.'; x = 1", False),
+    ],
+)
+def test_docstrings_comments_and_blank_lines_make_no_numbers(before, after, same):
+    assert before in SOURCE
+    changed = SOURCE.replace(before, after)
+    assert (sources.code(changed.encode()) == sources.code(SOURCE.encode())) == same
+
+
 def test_a_users_git_variables_name_no_other_commit(tmp_path, monkeypatch):
     subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
     ours = provenance.git_state.__wrapped__()
@@ -145,7 +166,7 @@ def test_the_source_hash_changes_with_what_makes_a_number_and_with_nothing_else(
 
     def changed(file):
         path = root / file
-        path.write_text(path.read_text() + "\n# changed\n")
+        path.write_text(path.read_text() + "\nchanged = 1\n")
         before.append(hashes())
         return {name for name, value in before[-1].items() if value != before[-2][name]}
 
