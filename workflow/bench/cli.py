@@ -308,14 +308,18 @@ def verify_(paths: Sequence[Path], files: Sequence[str], added: str, as_json: bo
 @click.argument("paths", nargs=-1, required=True, type=PATH)
 def rates_(paths: Sequence[Path]) -> None:
     """Write the learning rates that searches chose to config/learning_rates.yaml. PATHS are folders
-    with rows of the experiment `rates`."""
+    with rows of the experiment `rates`; of several sizes of a task the largest counts."""
+    searches = [
+        row
+        for folder in paths
+        for _, row in rows.read_rows(folder)
+        if row["experiment"] == "rates" and row["status"] == "ok"
+    ]
     found = []
-    for folder in paths:
-        for _, row in rows.read_rows(folder):
-            if row["experiment"] == "rates" and row["status"] == "ok":
-                cell = from_dict(row["settings"])
-                model = row["model"] + registry.CONVOLUTIONS[cell.short_convolution]
-                found.append((cell.task_name, str(cell.trunk), model, row["lr_chosen"]))
+    for row in sorted(searches, key=lambda row: float(row["x"])):
+        cell = from_dict(row["settings"])
+        model = row["model"] + registry.CONVOLUTIONS[cell.short_convolution]
+        found.append((cell.task_name, str(cell.trunk), model, row["lr_chosen"]))
     rates.write(found)
     print(f"{len(found)} searches -> {rates.FILE.name}")
 
