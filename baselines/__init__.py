@@ -1,1 +1,1 @@
-"""The models that Pointer is compared with: a file each, a `pointer.trunk.Mixer` with citation."""
+"""The models Pointer is compared with: one file each, a `pointer.trunk.Mixer` with its citation."""

@@ -19,7 +19,7 @@ class Template(Mixer):
     """y_i = W_o (sigmoid(W_g x_i) * sum over j <= i of W_v x_j / (i + 1)^power). Put yours here."""
 
     def __init__(self, shape: LayerShape, *, power: float = 1.0) -> None:
-        """Build a layer of `shape`. Keywords with a type are settings: `--set power=0.5`."""
+        """Build a layer of `shape`. Typed keywords are settings: `--set power=0.5`."""
         super().__init__()  # the trunk's feed-forward fills every model up to 3.2 M parameters
         self.power = power
         self.value = input_projection(shape.width, shape.width)
@@ -27,7 +27,7 @@ class Template(Mixer):
         self.out = output_projection(shape)
 
     def forward(self, x: Tensor, carry: Any) -> tuple[Tensor, Any]:
-        """Map x float[B, N, d], normalised, to (float[B, N, d], carry), for any N from 1.
+        """Map normalised x float[B, N, d] to (float[B, N, d], carry), for any N from 1.
 
         Causal: y[:, i] depends on x[:, : i + 1] only. The lowest layer's carry is None; pass it on.
         """

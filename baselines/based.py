@@ -1,10 +1,10 @@
 """Do a Taylor series of the softmax and a short window recall what attention does? Based.
 
 Arora et al. 2024, Simple linear attention language models balance the recall-throughput tradeoff,
-arXiv 2402.18668: linear attention whose feature map gives exp(q k / sqrt(r)) to the second order of
-its Taylor series, with exact attention to a short window beside it. Layers alternate, the window
-lowest. Deviations: no layers of gated convolutions, of which the paper has three in five; the
-window's layers have rotary positions; a window of 64.
+arXiv 2402.18668: linear attention whose features give exp(q k / sqrt(r)) to the second order of its
+Taylor series, alternating with layers of exact attention to a short window, which come first.
+Deviations: no gated convolution layers (three in five in the paper); rotary positions in the window
+layers; a window of 64.
 Cost: O(N d r^2) time for r = 16 features, O(N d) memory, chunked.
 """
 
@@ -50,7 +50,7 @@ class Taylor(Mixer):
 
 
 def expanded(x: Tensor) -> Tensor:
-    """Map x float[..., r] to float[..., 1 + r + r^2], so that products are 1 + s + s^2 / 2."""
+    """Map x float[..., r] to float[..., 1 + r + r^2] with inner products 1 + s + s^2 / 2."""
     root = x.shape[-1] ** 0.5
     squares = (x.unsqueeze(-1) * x.unsqueeze(-2)).flatten(-2) / (root * 2**0.5)
     return torch.cat([torch.ones_like(x[..., :1]), x / root**0.5, squares], dim=-1)

@@ -12,7 +12,7 @@ from pointer.trunk import check_tokens
 
 
 class Chance(nn.Module):
-    """Pseudo-random logits that depend on the tokens' shape alone, so that two calls agree."""
+    """Pseudo-random logits from the tokens' shape alone, equal in repeated calls."""
 
     trainable = False
 

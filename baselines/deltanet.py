@@ -1,14 +1,11 @@
 """Does a state that corrects itself recall better than one that only adds? DeltaNet.
 
 Yang et al. 2024, Parallelizing Linear Transformers with the Delta Rule over Sequence Length, arXiv
-2406.06484:
-
+2406.06484, with unit queries and keys, b_t = sigmoid(w x_t), a causal convolution of 4 taps, silu,
+and an RMS norm per head:
     S_t = S_{t-1} + k_t' b_t (v_t - k_t S_{t-1}),    y_t = q_t S_t
-
-with unit queries and keys, b_t = sigmoid(w x_t), silu and a causal convolution of 4 taps before, a
-root mean square norm a head.
-Deviations: heads are the trunk's, 32 wide, where the original's are 128 wide, so the state is a
-quarter as large; the norm has no learned scale.
+Deviations: heads are the trunk's, 32 wide (original: 128), so the state is a quarter as large; the
+norm has no learned scale.
 Cost: O(N (c + e) d) time for chunks of c, O(N d) memory.
 """
 

@@ -1,13 +1,12 @@
 """Does forgetting help a memory that corrects itself? Gated DeltaNet.
 
 Yang, Kautz and Hatamizadeh 2024, Gated Delta Networks, arXiv 2412.06464, after the authors' code
-(flash-linear-attention, gated_deltanet.py): DeltaNet with a decay a head and position,
-
+(flash-linear-attention, gated_deltanet.py): DeltaNet with a decay per head and position, and a
+swish gate after the norm:
     S_t = a_t S_{t-1} + k_t' b_t (v_t - a_t k_t S_{t-1}),    y_t = q_t S_t
     a_t = exp(-exp(A) softplus(w_a x_t + c))
-
-and a swish gate behind the norm. Deviations: heads are the trunk's, and values as wide as keys,
-where the original has few heads of 256 with values of 512; no learned scale of the norm.
+Deviations: heads are the trunk's, values as wide as keys (original: few heads of 256, values of
+512); the norm has no learned scale.
 Cost: O(N (c + e) d) time for chunks of c, O(N d) memory.
 """
 
@@ -59,7 +58,7 @@ class GatedDeltaNet(HeadMixer):
 
 
 def step_biases(heads: int) -> Tensor:
-    """Return float[heads] whose softplus is uniform on a logarithm from SHORTEST to LONGEST."""
+    """Return float[heads] whose softplus is log-uniform from SHORTEST to LONGEST."""
     span = math.log(LONGEST) - math.log(SHORTEST)
     step = (torch.rand(heads) * span + math.log(SHORTEST)).exp()
     return step + torch.log(-torch.expm1(-step))

@@ -1,10 +1,12 @@
 """Does it help to decide by content what to forget? Gated linear attention.
 
-Yang et al. 2023, Gated Linear Attention Transformers, arXiv 2312.06635: a decay a key channel and
-position, sigmoid(low-rank map)^(1/16), a norm a head, a swish gate. Deviations: keys are as wide as
-values (the original halves them) and heads the trunk's, which leaves the state as large; a root
-mean square norm without learned scale; a decay is at least e^-1 a step, so that chunks of 64 cannot
-overflow (the original nests chunks). Cost: O(N d e) time, O(N d) memory, chunked."""
+Yang et al. 2023, Gated Linear Attention Transformers, arXiv 2312.06635: a decay per key channel and
+position, sigmoid(low-rank map)^(1/16), a norm per head, a swish gate.
+Deviations: keys as wide as values (original: half) and the trunk's heads, which leaves the state as
+large; an RMS norm without learned scale; a decay of at least e^-1 a step, so that chunks of 64
+cannot overflow (the original nests chunks).
+Cost: O(N d e) time, O(N d) memory, chunked.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,7 @@ class GatedLinearAttention(HeadMixer):
         nn.init.zeros_(self.decay_up.bias)
 
     def log_decay(self, x: Tensor) -> Tensor:
-        """Map x float[B, N, d] to the log of its decays, float[B, H, N, e] in [-1, 0)."""
+        """Map x float[B, N, d] to log decays float[B, H, N, e] in [-1, 0)."""
         rate = F.logsigmoid(self.decay_up(self.decay_down(x))) / SHARPNESS
         return split_heads(rate.clamp(min=STRONGEST), self.heads)
 

@@ -1,11 +1,11 @@
 """Can long convolutions with gates replace attention? Hyena.
 
-Poli et al. 2023, Hyena Hierarchy, arXiv 2302.10866, order 2: three projections with a short
-convolution of 3 taps, one long filter between two elementwise gates. The filter is implicit: a
-small sine network of the position times an exponential window, so its parameters do not grow with
-N. Filter, window, taps and what has no weight decay as in the authors' code (HazyResearch/safari,
-hyena.py, with the 16 bands of its language models and the sine rate 10 and fixed position features
-of its synthetic tasks; at its default rate of 1 a filter's norm is 0.6 at the start, here 3.3).
+Poli et al. 2023, Hyena Hierarchy, arXiv 2302.10866, order 2: three projections with a convolution
+of 3 taps, one long filter between two elementwise gates. The filter is implicit, a small sine
+network of the position times an exponential window: its parameters do not grow with N. Filter,
+window, taps and weight decay follow the authors' code (HazyResearch/safari, hyena.py), with the 16
+bands of its language models and the sine rate 10 and fixed position features of its synthetic
+tasks; at its default rate of 1 a filter's norm starts at 0.6, here at 3.3.
 Deviation: no biases in the projections.
 Cost: O(N log N d) time, O(N d) memory, by FFT.
 """

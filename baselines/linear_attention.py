@@ -1,7 +1,6 @@
 """What is left of attention without the softmax? Linear attention, the oldest O(N) form.
 
-Katharopoulos et al. 2020, Transformers are RNNs, arXiv 2006.16236 with their feature map elu(x) +
-1.
+Katharopoulos et al. 2020, Transformers are RNNs, arXiv 2006.16236, with its feature map elu(x) + 1.
 Cost: O(N d e) time, O(N d) memory, chunked.
 """
 

@@ -1,8 +1,7 @@
 """What does the nearest context alone reach? Attention to a short window and nothing else.
 
-Causal local attention as in Parmar et al. 2018, Image Transformer, arXiv 1802.05751, in its exact
-sliding form. With 6 layers it can see 6 * 63 tokens back: a floor for every task whose answer lies
-further.
+Causal local attention (Parmar et al. 2018, Image Transformer, arXiv 1802.05751) in its exact
+sliding form. Six layers see 6 * 63 tokens back: a floor for tasks whose answer lies further.
 Cost: O(N w d) time, O(N w) memory.
 """
 

@@ -1,10 +1,9 @@
 """Are log N well-placed keys enough? Attention to positions at distances 0, 1, 2, 4, 8, ...
 
 Li et al. 2019, Enhancing the Locality and Breaking the Memory Bottleneck of Transformer on Time
-Series Forecasting, arXiv 1907.00235, its LogSparse pattern. Any two positions are joined by a path
-of at most log2 N layers; those a power of two apart by one step, so that copying over 512 tokens
-asks less of it than copying over 513.
-Deviation: no convolution that makes queries and keys, which is the paper's other idea.
+Series Forecasting, arXiv 1907.00235, its LogSparse pattern. Any two positions are at most log2 N
+layers apart, those at a power of two only one: copying over 512 tokens is easier than over 513.
+Deviation: no convolution that makes queries and keys, the paper's other idea.
 Cost: O(N log N d) time, O(N log N H) memory, by shifted views without gathers.
 """
 
@@ -36,7 +35,7 @@ class LogSparseAttention(HeadMixer):
 
 
 def shifted(x: Tensor, offsets: list[int]) -> list[Tensor]:
-    """Return views of x float[B, H, N, e], for each offset o x[..., i - o, :] at i, or zeros."""
+    """Return a view of x float[B, H, N, e] for each offset o: x[..., i - o, :] at i, or zeros."""
     length, most = x.shape[2], max(offsets)
     padded = F.pad(x, (0, 0, most, 0))
     return [padded[:, :, most - offset : most - offset + length] for offset in offsets]

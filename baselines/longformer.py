@@ -1,13 +1,12 @@
 """What does a sliding window reach at truly linear cost? The paper's sparse baseline.
 
-Beltagy et al. 2020, Longformer, arXiv 2004.05150, section 3.1, in the causal (autoregressive) form
-of its section 4: position i sees i, i - s, ..., i - (w - 1) s with window w and the head's dilation
-s, and the first g positions as global tokens. Deviation: global tokens share the projections of the
-others (the original has a second set). Without dilation it sees layers x (w - 1) tokens back, 1,530
-by default: what lies further is out of its reach.
-Cost: O(N w d) time, O(N w) memory: chunks of queries against keys of their own and the preceding
-chunks, never N x N. On CUDA one compiled kernel over the same positions
-(baselines.parts.flex_window).
+Beltagy et al. 2020, Longformer, arXiv 2004.05150, section 3.1, in the causal form of its section 4:
+position i sees i, i - s, ..., i - (w - 1) s with window w and the head's dilation s, and the first
+g positions as global tokens. Without dilation its reach is layers x (w - 1) tokens back, 1,530 by
+default.
+Deviation: global tokens share the projections of the others (the original has a second set).
+Cost: O(N w d) time, O(N w) memory: chunks of queries against the keys of their own and preceding
+chunks; on CUDA one compiled kernel over the same positions (baselines.parts.flex_window).
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ LARGEST_CHUNK = 128  # queries; keys are w + chunk long: shorter chunks waste le
 
 
 class SlidingWindowAttention(HeadMixer):
-    """Causal attention to a window, with dilation by head and global first positions if asked."""
+    """Causal attention to a window, with optional dilation per head and global first positions."""
 
     def __init__(
         self,
@@ -37,9 +36,9 @@ class SlidingWindowAttention(HeadMixer):
         dilations: str | int = 1,
         global_tokens: int = 0,
     ) -> None:
-        """Build a layer with a window of its own (`windows`) or the same as all (`window`).
+        """Build a layer; `windows`, if given, replaces `window`.
 
-        `windows` has a number for each layer, `dilations` for each head: text such as "64,128".
+        `windows` (by layer) and `dilations` (by head): a number for all, or text like "64,128".
         """
         super().__init__(shape)
         self.window = whole_numbers("windows", windows or window, shape.layers)[shape.layer]
@@ -47,7 +46,7 @@ class SlidingWindowAttention(HeadMixer):
         self.global_tokens = at_least("global_tokens", global_tokens, 0)
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Map q, k, v float[B, H, N, e] to float[B, H, N, e]; heads of one dilation go together."""
+        """Map q, k, v float[B, H, N, e] to float[B, H, N, e], heads of one dilation together."""
         if len(set(self.dilations)) == 1:
             return window_attention(q, k, v, self.window, self.dilations[0], self.global_tokens)
         parts, order = [], []
@@ -65,7 +64,7 @@ def window_attention(
     """Attend from i to j = i - dilation * n, 0 <= n < window, and to j < global_tokens, j <= i.
 
     q, k, v: float[B, H, N, e] -> float[B, H, N, e]. Positions are split by residue mod `dilation`,
-    which makes a dilated window dense, and then into chunks; both are folded into the batch.
+    which makes a dilated window dense, then into chunks; both are folded into the batch.
     """
     batch, heads, length, _ = q.shape
     if length <= window and dilation == 1:
@@ -86,7 +85,7 @@ def window_attention(
 
 
 def _fold(x: Tensor, dilation: int, size: int, past: int) -> Tensor:
-    """float[B, H, N, e] -> float[s C, B H, (past + 1) size, e]: C chunks of each of s residues."""
+    """Map float[B, H, N, e] to float[s C, B H, (past + 1) size, e]: C chunks of each residue."""
     residues = chunk(x, dilation).transpose(2, 3)  # [B, H, s, M, e]
     chunks = chunk(residues, size)  # [B, H, s, C, size, e]
     chunks = with_past(chunks, past) if past else chunks
@@ -102,7 +101,7 @@ def _unfold(x: Tensor, dilation: int, batch: int, heads: int, length: int) -> Te
 
 
 def _prepend(first: Tensor, chunks: Tensor) -> Tensor:
-    """float[B, H, g, e], float[s C, B H, n, e] -> float[s C, B H, g + n, e]: global keys first."""
+    """Prepend global keys float[B, H, g, e] to chunks float[s C, B H, n, e]."""
     everywhere = first.flatten(0, 1).expand(len(chunks), -1, -1, -1)
     return torch.cat([everywhere, chunks], dim=2)
 

@@ -2,12 +2,10 @@
 
 Dao and Gu 2024, Transformers are SSMs, arXiv 2405.21060, after the authors' code
 (state-spaces/mamba, mamba2_simple.py): twice the width inside, a convolution of 4 taps and silu on
-x, B and C, one decay a head and position, and
-
+x, B and C, which all heads share, one decay per head and position, then a swish gate, an RMS norm
+and the output:
     S_t = a_t S_{t-1} + B_t' (dt_t x_t),    y_t = C_t S_t + D x_t,    a_t = exp(-exp(A) dt_t)
-
-with B and C shared by all heads, then a swish gate, a root mean square norm and the output. In
-chunks, plainly. Deviations: heads are the trunk's, so 2 d / H wide (64 or 128 in the original).
+Deviation: heads are the trunk's, so 2 d / H wide (original: 64 or 128).
 Cost: O(N (c + n) d) time for chunks of c and n states, O(N d) memory.
 """
 

@@ -1,13 +1,13 @@
 """Does attention need to read everything?
 
-Block-sparse attention: each query picks a few blocks by their mean key. Lu et al. 2025, MoBA:
-Mixture of Block Attention for Long-Context LLMs, arXiv 2502.13189: own block causally, and the top
-`picks` earlier blocks by q . mean(k); the choice itself has no gradient. Rotary positions, as
-there. Its top-k counts the own block: `picks` of 2 is its top-k 3. By default a query sees 192 keys
-at most, 9.4% of N=2048 and 2.3% of 8192 (the paper: 18.75% of 8192 and 4.7% of 32768). Up to (picks
-+ 1) block tokens this is attention to everything. Cost: O(N picks block d) time and O(N picks d)
-memory for the attention, but every query scores every block: N^2 d / block, so the class is
-quadratic (with a factor 1 / block)."""
+Lu et al. 2025, MoBA: Mixture of Block Attention for Long-Context LLMs, arXiv 2502.13189: each query
+reads its own block causally and the top `picks` earlier blocks by q . mean(k), a choice without
+gradient; rotary positions. Its top-k counts the own block: `picks` of 2 is its top-k 3. By default
+a query sees at most 192 keys, 9.4% of N=2048 and 2.3% of 8192 (the paper: 18.75% of 8192, 4.7% of
+32768); up to (picks + 1) block tokens it sees all.
+Cost: O(N picks block d) time and O(N picks d) memory for the attention, but every query scores
+every block, N^2 d / block: the class is quadratic.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class BlockAttention(HeadMixer):
         self.block, self.picks = at_least("block", block, 1), at_least("picks", picks, 0)
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Map q, k, v float[B, H, N, e] to float[B, H, N, e]; parts are weighed by their mass."""
+        """Map q, k, v float[B, H, N, e] to float[B, H, N, e]; parts are weighted by mass."""
         q, k = rotate(q) * q.shape[-1] ** -0.5, rotate(k)
         keys, values = chunk(k, self.block), chunk(v, self.block)
         own, own_mass = own_block(q, keys, values)
@@ -58,9 +58,9 @@ def own_block(q: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def pick_blocks(q: Tensor, keys: Tensor, picks: int) -> tuple[Tensor, Tensor]:
-    """Return the best earlier blocks of each query, int64[B, H, N, P], and which of them exist.
+    """Return each query's best earlier blocks int64[B, H, N, P] and which exist, bool[B, H, N, P].
 
-    q: float[B, H, N, e]; keys: float[B, H, C, block, e]. Existing: bool[B, H, N, P].
+    q: float[B, H, N, e]; keys: float[B, H, C, block, e].
     """
     length, (blocks, block) = q.shape[2], keys.shape[2:4]
     # [B, H, N, C]; only the last block can have a gap, and it is never an earlier one
@@ -76,8 +76,8 @@ def picked_blocks(
 ) -> tuple[Tensor, Tensor]:
     """Attend from each query to each block it picked: float[B, H, N, P, e], log mass [B, H, N, P].
 
-    Pairs (query, block) are sorted by block and cut into tiles of queries that share a block, so
-    that nothing is gathered per key.
+    Pairs (query, block) are sorted by block into tiles of queries that share a block, so that
+    nothing is gathered per key.
     """
     batch, heads, length, width = q.shape
     blocks, picks = keys.shape[2], picked.shape[-1]
@@ -96,9 +96,8 @@ def picked_blocks(
 def tile_slots(group: Tensor, groups: int) -> tuple[Tensor, Tensor]:
     """Assign pairs to tiles of TILE slots that hold one group each.
 
-    group: int64[pairs], in 0..groups-1. Returns every pair's slot int64[pairs] and every tile's
-    group int64[tiles]. There are as many tiles as the worst case needs (a part-filled one for every
-    group), so that the work does not depend on the data.
+    group: int64[pairs], in 0..groups-1. Returns each pair's slot int64[pairs] and each tile's group
+    int64[tiles], with one part-filled tile for every group: the work does not depend on the data.
     """
     order = group.argsort(stable=True)
     count = group.new_zeros(groups).scatter_add(0, group, torch.ones_like(group))

@@ -1,12 +1,14 @@
 """How far do random features carry softmax attention at linear cost? Performer.
 
 Choromanski et al. 2020, Rethinking Attention with Performers, arXiv 2009.14794: FAVOR+, positive
-orthogonal random features, each with EPSILON added, so that where none fits the output is a mean
-instead of nothing (the original scales its epsilon with the features). Deviations: the features are
-drawn once, not redrawn while training; 64 of them for heads 32 wide, where the paper has 256 for
-heads 64 wide; the query's features alone are scaled for stability, since a maximum over keys would
-look into the future (a key's features cannot overflow: exp(w k - k^2/2) <= exp(w^2/2)). Cost: O(N d
-m) time with m features, O(N m H) memory, chunked."""
+orthogonal random features.
+Deviations: EPSILON is added to each feature, so that where none fits the output is a mean (the
+original scales its epsilon with the features); features are drawn once, not redrawn in training; 64
+features for heads 32 wide (paper: 256 for 64); only the query's features are scaled for stability,
+since a maximum over keys would look ahead, and a key's cannot overflow: exp(w k - k^2/2) <=
+exp(w^2/2).
+Cost: O(N d m) time with m features, O(N m H) memory, chunked.
+"""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
 """What does the author's public code compute? Control, written anew from its description.
 
 The block of lizixi-0x2F/Pointer at commit 7ccc83e: a softmax over one score repeated N times, which
-is the uniform distribution, as an N x N tensor; its mean of all positions, later ones included, and
-once more as the "chain"; a two-layer GELU map a head of [own, mean, mean]. The repository trains it
-with targets equal to its inputs and reports perplexity 1.15, pointer utilisation 99.8% and a hop of
-128 at N=512. It is not causal, by that declaration exempt from the causality checks, and is judged
-on those figures alone. `uniform` is its mixing part made causal.
+is uniform, as an N x N tensor; its mean of all positions, later ones included, and the same again
+as the "chain"; a two-layer GELU map per head of [own, mean, mean]. The repository trains it with
+targets equal to inputs and reports perplexity 1.15, pointer utilisation 99.8% and a hop of 128 at
+N=512; this control is judged on these figures only. It declares itself not causal, so the causality
+checks skip it. `uniform` is its mixing part made causal.
 Cost: O(N^2 d) time, O(N^2 H) memory.
 """
 

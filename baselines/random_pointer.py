@@ -1,7 +1,7 @@
 """Does it matter where a pointer points?
 
-Control: a pointer block whose targets are drawn once and never learned. Values, gate and output are
-a pointer block's (Li 2025, arXiv 2508.02631, section 3); only the selection is frozen.
+Control: a pointer block (Li 2025, arXiv 2508.02631, section 3) whose targets are drawn once and
+never learned; values, gate and output are learned.
 Cost: O(N d^2), one gather a layer.
 """
 
@@ -31,7 +31,7 @@ class RandomPointer(Mixer):
         self.register_buffer("targets_table", draw_targets(shape, target_seed), persistent=False)
 
     def targets(self, x: Tensor, carry: Any) -> Tensor:
-        """Return the position that each head points to, int64[B, H, N], for x float[B, N, d]."""
+        """Return each head's target positions int64[B, H, N], for x float[B, N, d]."""
         batch, length, _ = x.shape
         return self.targets_table[:length].T.expand(batch, -1, -1)
 

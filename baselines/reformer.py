@@ -1,16 +1,15 @@
 """Can hashing find what attention would have found? Attention within hash buckets.
 
-Kitaev et al. 2020, Reformer: The Efficient Transformer, arXiv 2001.04451, section 2: queries and
-keys are one projection (keys of unit length), buckets are the nearest of random directions,
-positions are sorted by bucket, several rounds are joined by the mass of their scores, a position
-attends to itself only where nothing else is there. Buckets grow in number with N; more than 64 are
-products of several hashes, as in the original's code, or hashing alone would cost O(N^2 d /
-window).
-Deviations: a position sees the `window` nearest earlier members of its bucket, not those of its
-chunk of the sorted order, which would shift with future tokens; a key that several rounds find
-counts in each of them, where the original takes off the logarithm of how often; the directions are
-drawn once, so that outputs are deterministic; 4 rounds, where the paper trains with up to 8; all
-layers hash, where the authors' configurations alternate with local ones; no reversible layers.
+Kitaev et al. 2020, Reformer: The Efficient Transformer, arXiv 2001.04451, section 2: one projection
+for queries and keys (keys of unit length), buckets by the nearest of random directions, positions
+sorted by bucket, rounds joined by the mass of their scores, attention to the own position only
+where nothing else is there. Buckets grow in number with N; beyond 64 they are products of several
+hashes, as in the authors' code, or hashing alone would cost O(N^2 d / window).
+Deviations: a position sees the `window` nearest earlier members of its bucket, not its chunk of the
+sorted order, which would shift with future tokens; a key found in several rounds counts in each
+(the original subtracts the logarithm of how often); directions are drawn once, so outputs are
+deterministic; 4 rounds (the paper trains with up to 8); all layers hash (the authors'
+configurations alternate with local ones); no reversible layers.
 Cost: O(N log N) for sorting and hashing, O(N window d rounds) time, O(N window H rounds) memory.
 """
 
@@ -69,10 +68,7 @@ class HashAttention(Mixer):
 
     @torch.no_grad()
     def buckets(self, q: Tensor) -> Tensor:
-        """Return the nearest of the directions and their opposites, int64[rounds, B, H, N].
-
-        q: float[B, H, N, e]. Several hashes are the digits of one number.
-        """
+        """Hash q float[B, H, N, e] to int64[rounds, B, H, N], one digit for each hash."""
         along = q @ self.directions.unsqueeze(1).to(q.dtype)
         bucket = torch.zeros(along.shape[:-1], dtype=torch.int64, device=q.device)
         for half, part in zip(self.halves, along.split(self.halves, dim=-1), strict=True):
@@ -90,8 +86,8 @@ def hash_halves(half: int) -> list[int]:
 def bucket_attention(q: Tensor, v: Tensor, bucket: Tensor, window: int) -> tuple[Tensor, Tensor]:
     """Return one round's float[B, H, N, e] and log mass float[B, H, N].
 
-    q, v: float[B, H, N, e]; bucket: int64[B, H, N]. After a stable sort by bucket the nearest
-    earlier members of a position's bucket stand right before it: a sliding window.
+    q, v: float[B, H, N, e]; bucket: int64[B, H, N]. A stable sort by bucket puts the nearest
+    earlier members of a position's bucket right before it: a sliding window.
     """
     length, width = q.shape[-2:]
     order = bucket.argsort(dim=-1, stable=True)
@@ -111,8 +107,7 @@ def bucket_attention(q: Tensor, v: Tensor, bucket: Tensor, window: int) -> tuple
 def mask_scores(scores: Tensor, ordered: Tensor, window: int, size: int, past: int) -> Tensor:
     """Keep the `window` sorted positions before a query in its bucket, and its own at SELF_SCORE.
 
-    scores: float[B, H, C, size, (past + 1) size], returned in that shape; ordered: int64[B, H, N],
-    the sorted buckets.
+    scores, as returned: float[B, H, C, size, (past + 1) size]; ordered: int64[B, H, N], sorted.
     """
     group = chunk(ordered.unsqueeze(-1) + 1, size)  # padding is 0, no bucket's number
     same = group == with_past(group, past).transpose(-2, -1)

@@ -1,9 +1,10 @@
 """Does a fixed forgetting rate a head suffice? Retention, the mixer of RetNet.
 
 Sun et al. 2023, Retentive Network, arXiv 2307.08621: rotated queries and keys, decay gamma_h = 1 -
-2^(-5-h), a norm a head, a swish gate. Deviations: values are d wide, not 2 d; heads are the
-trunk's, 32 wide, where the original's keys are 256 and values 512 wide: 8 times the decays, and a
-sixteenth of the state; plain rotary angles; a root mean square norm without learned scale.
+2^(-5-h), a norm per head, a swish gate.
+Deviations: values are d wide, not 2 d; heads are the trunk's, 32 wide (original: keys 256, values
+512): 8 times the decays, a sixteenth of the state; plain rotary angles; an RMS norm without learned
+scale.
 Cost: O(N d e) time, O(N d) memory, chunked.
 """
 

@@ -1,10 +1,10 @@
 """How far does a linear state space model remember? S4D, the diagonal one.
 
 Gu et al. 2022, On the Parameterization and Initialization of Diagonal State Space Models, arXiv
-2206.11893: S4D-Lin initialisation, zero-order hold, kernel as a convolution, GELU, and a gated
-linear output. One state space a channel. Initialisation of the output, and steps and states
-without weight decay at a rate of at most 1e-3, as in the authors' code (state-spaces/s4, s4d.py).
-Cost: O(N log N d) time by FFT; the kernel by a product of two short tables, O(N n d) time and O(N
+2206.11893: one state space per channel, S4D-Lin initialisation, zero-order hold, the kernel as a
+convolution, GELU and a gated linear output. Output initialisation, and steps and states without
+weight decay at a rate of at most 1e-3, as in the authors' code (state-spaces/s4, s4d.py).
+Cost: O(N log N d) time by FFT; the kernel is a product of two short tables, O(N n d) time and O(N
 d) memory for n states.
 """
 
@@ -35,7 +35,7 @@ class S4D(Mixer):
     one_mode = True
 
     def __init__(self, shape: LayerShape, *, states: int = 32) -> None:
-        """Build a layer with `states` conjugate pairs a channel."""
+        """Build a layer with `states` conjugate pairs per channel."""
         super().__init__()
         size = (shape.width, at_least("states", states, 1))
         span = math.log(LONGEST / SHORTEST)

@@ -1,8 +1,8 @@
 """What does ordinary causal attention reach, and at what cost?
 
 The paper's main baseline (its section 4), fused. Vaswani et al. 2017, Attention Is All You Need,
-arXiv 1706.03762. Cost: O(N^2 d) time; O(N) memory, since a fused kernel never writes the N x N
-scores down (baselines.parts.attention).
+arXiv 1706.03762. Cost: O(N^2 d) time, O(N) memory: the kernel never writes the N x N scores
+(baselines.parts.attention).
 """
 
 from __future__ import annotations

@@ -1,11 +1,10 @@
 """Is recall due to pointing, or to how queries and keys are compared?
 
-Attention that compares them as Pointer's candidates by content do. Vaswani et al. 2017, Attention
-Is All You Need, arXiv 1706.03762, with pointer.content's scoring: a short convolution on the keys,
-queries that start as the key's own projection, cosines. As in Reformer (arXiv 2001.04451), whose
-queries and keys are shared too, no position attends to itself; in its place stands a key and value
-of zeros. Without this row the recall comparison would set a built-in match of equal tokens against
-one that has to be learned.
+Attention (Vaswani et al. 2017, Attention Is All You Need, arXiv 1706.03762) with pointer.content's
+scoring: a short convolution on the keys, queries that start as the key's own projection, cosines.
+As in Reformer (arXiv 2001.04451), which also shares queries and keys, no position attends to
+itself; a key and value of zeros replace its own. Without this row the recall comparison would set a
+built-in match of equal tokens against a learned one.
 Cost: that of fused attention, O(N^2 d) time and O(N) memory.
 """
 
@@ -22,10 +21,7 @@ from pointer.trunk import LayerShape
 
 
 class ContentAttention(HeadMixer):
-    """softmax(q~ k~') v over j < i and a key of zeros.
-
-    q~ and k~ come from `ContentScoring` at its default settings.
-    """
+    """softmax(q~ k~') v over j < i and a key of zeros, with q~, k~ by default `ContentScoring`."""
 
     def __init__(self, shape: LayerShape) -> None:
         super().__init__(shape)

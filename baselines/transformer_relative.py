@@ -1,12 +1,12 @@
 """Is the pointer's copying due to pointing, or to its table of offsets?
 
-The Transformer with the same table as a bias. Attention with a learned bias a head and offset, as
-in Raffel et al. 2020 (T5), arXiv 1910.10683, section 2.1, but with one number for every offset (no
-buckets), a table a layer (T5: one for all) and scores over sqrt(e) (T5: none), learned by the same
-rule as Pointer's offset table. Without this row the copy comparison
-would set learned offsets against learned absolute positions.
-Cost: O(N^2 d) time. O(N) memory: blocks of query rows are recomputed for the backward pass, since
-no fused kernel gives a bias its gradient.
+Attention with a learned bias per head and offset (Raffel et al. 2020, T5, arXiv 1910.10683, section
+2.1), which learns by the rule of Pointer's offset table. Without this row the copy comparison would
+set learned offsets against learned absolute positions.
+Deviations: a number for every offset (T5: buckets), a table per layer (T5: one for all), scores
+over sqrt(e) (T5: none).
+Cost: O(N^2 d) time, O(N) memory: backward recomputes blocks of query rows, since no fused kernel
+gives a bias its gradient.
 """
 
 from __future__ import annotations
@@ -52,20 +52,16 @@ class RelativeAttention(HeadMixer):
 
 
 def attend_rows(q: Tensor, k: Tensor, v: Tensor, table: Tensor) -> Tensor:
-    """Attend with the table's bias from q float[B, H, c, e], the last c of n positions.
-
-    k, v: float[B, H, n, e]; table: float[H, length >= n].
-    """
+    """Attend with bias table float[H, >= n] from q float[B, H, c, e], the last c of n positions."""
     scores = q @ k.transpose(-2, -1) + toeplitz(table[:, : k.shape[2]], q.shape[2]).to(q.dtype)
     return scores.softmax(dim=-1) @ v
 
 
 def toeplitz(table: Tensor, rows: int) -> Tensor:
-    """Return float[H, rows, n] from float[H, n]: entry (r, j) is table[i - j], -inf for j > i.
+    """Return float[H, rows, n] from float[H, n]: entry (r, j) is table[i - j], i = n - rows + r.
 
-    i = n - rows + r. Repeat the reversed table and shear it by reading the copies with a row length
-    one shorter (Dai et al. 2019, arXiv 1901.02860), so that the gradient is a sum over rows instead
-    of a scatter.
+    -inf for j > i. Repeats the reversed table and reads the copies with a row length one shorter
+    (Dai et al. 2019, arXiv 1901.02860): the gradient is a sum over rows, not a scatter.
     """
     heads, length = table.shape
     reversed_table = F.pad(table.flip(-1), (0, rows), value=float("-inf"))

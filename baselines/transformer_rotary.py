@@ -1,7 +1,7 @@
 """Is it attention or its positions that fails?
 
-The Transformer with rotary instead of learned absolute positions. Su et al. 2021, RoFormer, arXiv
-2104.09864. Cost: that of fused attention, O(N^2 d) time and O(N) memory.
+The Transformer with rotary positions (Su et al. 2021, RoFormer, arXiv 2104.09864) instead of
+learned absolute ones. Cost: that of fused attention, O(N^2 d) time and O(N) memory.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pointer.trunk import LayerShape
 
 
 class RotaryAttention(Attention):
-    """Causal multi-head attention whose scores know distance by rotated queries and keys."""
+    """Causal multi-head attention with rotated queries and keys."""
 
     def __init__(self, shape: LayerShape) -> None:
         super().__init__(shape)

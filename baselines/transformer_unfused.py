@@ -1,8 +1,7 @@
 """What does attention cost when the N x N matrix is written down?
 
-Most likely what the paper timed as "vanilla". Vaswani et al. 2017, Attention Is All You Need, arXiv
-1706.03762, equation 1 step by step.
-Cost: O(N^2 d) time, O(N^2 H) memory.
+Vaswani et al. 2017, Attention Is All You Need, arXiv 1706.03762, equation 1 step by step: most
+likely what the paper timed as "vanilla". Cost: O(N^2 d) time, O(N^2 H) memory.
 """
 
 from __future__ import annotations

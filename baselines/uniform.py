@@ -1,9 +1,8 @@
 """What does context give when nothing is selected?
 
-Control: every position gets the plain average of earlier values. The public repository
-lizixi-0x2F/Pointer at 7ccc83e computes a uniform average over all positions; this is its mixing
-part, made causal, without the two-layer map a head that it feeds the own token to as well.
-Cost: O(N d^2), a running sum.
+Control: the average of earlier values. The public repository lizixi-0x2F/Pointer at 7ccc83e
+averages all positions; this is its mixing part made causal, without the two-layer map per head that
+also reads the own token. Cost: O(N d^2), a running sum.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Pointer (arXiv 2508.02631): the paper's model, its slow oracles and the tracing of its chains."""
+"""The Pointer model (arXiv 2508.02631), its slow oracles, and the tracing of its chains."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["Trace", "trace"]
 
 
 def __getattr__(name: str) -> Any:
-    """Load torch only for those who trace: the command line lists models without it."""
+    """Import torch on first use: the command line lists models without it."""
     if name in __all__:
         from pointer import tracing
 

@@ -1,12 +1,12 @@
 """The Pointer block (paper section 2.2): selection, chain encoding, gated aggregation.
 
-How to select is left to the subclass. From the paper's names to the code's:
+Subclasses implement the selection. The paper's symbols and the code's:
     H, h_i              x: float[B, N, d]
-    p_i of layer below  carry: what `point` returned there: targets int64[B, H, N], or a Pointed
+    p_i, layer below    carry: what `point` returned there, targets int64[B, H, N] or a Pointed
     s_ij                scores
     p_i = argmax_j s_ij targets: int64[B, H, N]
-    gate                sigmoid(W x), times the hidden state of the target
-Residual connection and norm are the trunk's. docs/method.md gives deviations and reasons.
+    gate                sigmoid(W x), times the target's hidden state
+Residual connection and norm are the trunk's. docs/method.md lists deviations.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ TIE_BREAK = 1e-3  # slope of a new offset table over log2 of the offset: the nea
 
 
 class Pointed(NamedTuple):
-    """What a layer hands to the next: its pointers, by position and by hop."""
+    """A layer's pointers, by position and by hop, as the next layer reads them."""
 
     targets: Tensor  # int64[B, H, N], positions
     choice: Tensor  # int64[B, H, N], which entry of `offsets` each position chose
@@ -37,17 +37,16 @@ class Pointed(NamedTuple):
 
     @classmethod
     def at(cls, targets: Tensor) -> Pointed:
-        """Return pointers to targets int64[B, H, N]; every hop distance becomes an offset."""
+        """Return pointers to targets int64[B, H, N], with every hop distance as an offset."""
         positions = torch.arange(targets.shape[2], device=targets.device)
         return cls(targets, positions - targets, positions.expand(targets.shape[1], -1))
 
 
 class ChainEncoding(nn.Module):
-    """The lower layer's pointer as a query feature: its hop distance, mapped and normalised.
+    """Encode the lower layer's hop distances as a term of the query.
 
-    The paper concatenates the normalised feature to the hidden state before scoring; the query of
-    a concatenation is the sum of the two parts' queries. A hop is one of K, so K encodings are
-    computed, not N.
+    The paper concatenates the encoding to the hidden state before scoring. The query of a
+    concatenation is the sum of its parts' queries, and only K distinct hops need encoding.
     """
 
     def __init__(self, length: int, score_width: int) -> None:
@@ -58,7 +57,7 @@ class ChainEncoding(nn.Module):
         self.query = nn.Linear(CHAIN_WIDTH, score_width, bias=False)
 
     def encode(self, hops: Tensor) -> Tensor:
-        """Map hops int64[...] to float[..., r]; x is a hop's logarithm, scaled to 0..1."""
+        """Map hops int64[...] to float[..., r]; x is log2 of the hop, scaled to 0..1."""
         x = torch.log2(1.0 + hops.to(self.linear.weight.dtype)) / self.log_length
         features = [x]
         for n in range(CHAIN_WAVES):
@@ -67,14 +66,14 @@ class ChainEncoding(nn.Module):
         return encoded
 
     def forward(self, lower: Pointed) -> Tensor:
-        """Map the lower layer's pointers to float[B, H, N, r], one row for each of them."""
+        """Map the lower layer's pointers to query terms float[B, H, N, r]."""
         heads, candidates = lower.offsets.shape
         index = lower.choice + candidates * torch.arange(heads, device=lower.choice.device)[:, None]
         return nn.functional.embedding(index, self.encode(lower.offsets).flatten(0, 1))
 
 
 class PointerBlock(Mixer):
-    """Every position takes, per pointer head, the gated feature of one position of its past."""
+    """Per pointer head, each position reads the gated feature of one position of its past."""
 
     def __init__(self, shape: LayerShape, settings: BlockSettings) -> None:
         super().__init__()
@@ -93,14 +92,11 @@ class PointerBlock(Mixer):
         nn.init.normal_(self.project.weight, std=d**-0.5)
 
     def set_progress(self, done: float) -> None:
-        """Set where training is, for the noise schedule."""
+        """Set the fraction of training done, for the noise schedule."""
         self.progress = done
 
     def selection_noise(self) -> Noise:
-        """Return how this call selects: hard and without noise in inference.
-
-        In training noise falls linearly from `noise` to zero at `noise_until` of the budget.
-        """
+        """Return this call's relaxation: none in inference, annealed noise in training."""
         s = self.block_settings
         if not self.training:
             return Noise(0.0, s.temperature, hard=True)
@@ -114,10 +110,9 @@ class PointerBlock(Mixer):
         return added
 
     def point(self, q: Tensor, k: Tensor, v: Tensor, lower: Any) -> tuple[Tensor, Any]:
-        """Return the targets' features float[B, H, N, d/H], and the pointers.
+        """Return the targets' features float[B, H, N, d/H] and the pointers.
 
-        q, k: float[B, H, N, r]; v: float[B, H, N, d/H]; lower: the lower layer's pointers, None in
-        the first layer.
+        q, k: float[B, H, N, r]; v: float[B, H, N, d/H]; lower: the layer below's pointers or None.
         """
         raise NotImplementedError
 
@@ -134,13 +129,13 @@ class PointerBlock(Mixer):
         return mixed * torch.sigmoid(gate) if self.block_settings.gate else mixed, pointed
 
     def _split(self, x: Tensor) -> Tensor:
-        """[B, N, H*w] -> [B, H, N, w], under autocast too in float32: scores are compared."""
+        """Map [B, N, H*w] to [B, H, N, w], in float32 even under autocast: scores are compared."""
         heads: Tensor = x.unflatten(-1, (self.block_settings.pointer_heads, -1)).transpose(1, 2)
         return heads if heads.dtype == torch.float64 else heads.float()
 
 
 class TableBlock(PointerBlock):
-    """A Pointer block with an offset table, float[H, N], added to the scores."""
+    """A Pointer block that adds an offset table float[H, N] to its scores."""
 
     def __init__(self, shape: LayerShape, settings: TableSettings) -> None:
         super().__init__(shape, settings)
@@ -149,13 +144,13 @@ class TableBlock(PointerBlock):
         self.offset_table = nn.Parameter(slope.repeat(settings.pointer_heads, 1))
 
     def table_optimizer(self) -> torch.optim.Optimizer | None:
-        """Return the offset table's own optimiser, or None where AdamW has it (`table_rate`)."""
+        """Return the offset table's optimiser, or None if AdamW trains it (`table_rate`)."""
         s = self.table_settings
         if s.table_rate:
             return None
         return TableMomentum([self.offset_table], step=s.table_step, momentum=s.table_momentum)
 
     def own_rates(self, lr: float) -> dict[nn.Parameter, float]:
-        """Return the table's rate where AdamW trains it, a multiple of the learning rate."""
+        """Return the table's learning rate if AdamW trains it."""
         multiple = self.table_settings.table_rate
         return {self.offset_table: lr * multiple} if multiple else {}

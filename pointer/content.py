@@ -1,14 +1,12 @@
 """Candidates by content: earlier positions that likely match a query, by hashing, in O(N log N).
 
-Queries and keys are hashed alike, by the signs of random directions (Charikar 2002, the hash for
-cosines; Reformer, arXiv 2001.04451, buckets attention the same way). Keys are sorted by (bucket,
-position), so that the earlier members of a bucket stand before each other, and a query finds the
-nearest of them by binary search. No later key can take the place of an earlier one.
+Queries and keys are hashed by the signs of random directions (Charikar 2002; Reformer, arXiv
+2001.04451, buckets attention the same way). Keys are sorted by (bucket, position), and binary
+search finds a query's nearest earlier bucket members, so later keys never displace earlier ones.
 
-What is wanted may stand after its key, as a value does: every round proposes the matches and the
-positions right behind them, as many as the scores' convolution spans (`ContentScoring`). So keys
-are hashed before that convolution: equal tokens meet in nearly every round, whatever its taps have
-learned. Queries and keys whose match is not proposed learn by `ContentCredit`.
+In recall the value follows its key, so every round proposes the matches and the positions behind
+them, as many as `ContentScoring` has taps. Keys are hashed before that convolution: equal tokens
+collide in nearly every round, whatever the taps have learned.
 """
 
 from __future__ import annotations
@@ -28,14 +26,13 @@ CHUNK = 256  # positions with pairwise weights; those before come as sums over r
 
 
 class ContentScoring(nn.Module):
-    """Compare queries and keys by cosine, after a short causal convolution on the keys.
+    """Score by cosine, after a short causal convolution on the keys.
 
-    The convolution lets a position be found by the token before it, which recall asks for: the
-    value stands after its key. With `content_shared` the query is the key before its convolution
-    plus a learned share, small at first, of the layer's query (as in Reformer, arXiv 2001.04451):
-    the taps alone decide the cosine of equal tokens, where two free projections would first have to
-    be aligned. Taps start in 0..1, so that the positions right after an equal token resemble the
-    query from the first step on; of either sign they would average out.
+    The convolution finds a position by the token before it, as recall needs: the value follows its
+    key. With `content_shared` the query is the unconvolved key plus a learned share, small at
+    first, of the layer's query (as in Reformer, arXiv 2001.04451), so that equal tokens match
+    without first aligning two projections. Taps start in 0..1, so that positions right after an
+    equal token resemble the query; with either sign they would average out.
     """
 
     def __init__(self, heads: int, score_width: int, settings: CandidateSettings) -> None:
@@ -47,11 +44,11 @@ class ContentScoring(nn.Module):
         self.log_scale = nn.Parameter(torch.full((heads, 1, 1), math.log(settings.content_scale)))
 
     def own_rates(self, lr: float) -> dict[nn.Parameter, float]:
-        """Return the rate of the taps (pointer.optim)."""
+        """Return the taps' learning rate."""
         return {self.taps: lr * self.taps_rate}
 
     def forward(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
-        """Map q, k float[B, H, N, r] to q of length `scale` and k of length 1, in those shapes."""
+        """Map q, k float[B, H, N, r] to q of length `scale` and k of length 1."""
         q = q if self.share is None else k + self.share.to(q.dtype) * q
         mixed = torch.zeros_like(k)
         for tap, weight in enumerate(self.taps.to(k.dtype).unbind(-1)):
@@ -66,8 +63,8 @@ def propose(
 ) -> Tensor:
     """Return earlier keys in the query's bucket of any round, and span - 1 positions behind each.
 
-    q, k: float[B, H, N, r]; directions: float[H, r, rounds, bits]. Returns int64[B, H, N, rounds *
-    members * span], each at least `beyond` back, ascending, -1 for none, no position twice.
+    q, k: float[B, H, N, r]; directions: float[H, r, rounds, bits]. Returns int64[B, H, N, E], E =
+    rounds * members * span: at least `beyond` back, ascending, without repeats, -1 for none.
     """
     wanted, held = buckets(q, directions), buckets(k, directions)
     matches = nearest_members(wanted, held, members, beyond)
@@ -79,10 +76,7 @@ def propose(
 
 
 def buckets(x: Tensor, directions: Tensor) -> Tensor:
-    """Return every round's bucket: the signs along its directions, read as one number.
-
-    x: float[B, H, N, r]; directions: float[H, r, rounds, bits] -> int64[B, H, rounds, N].
-    """
+    """Hash x float[B, H, N, r] by directions float[H, r, rounds, bits]: int64[B, H, rounds, N]."""
     signs = (x @ directions.flatten(2) > 0).unflatten(-1, directions.shape[2:])
     numbers: Tensor = (signs.long() << torch.arange(directions.shape[-1], device=x.device)).sum(-1)
     return numbers.transpose(2, 3).contiguous()
@@ -91,9 +85,8 @@ def buckets(x: Tensor, directions: Tensor) -> Tensor:
 def nearest_members(wanted: Tensor, buckets: Tensor, members: int, beyond: int) -> Tensor:
     """Return for each i the nearest j <= i - beyond with buckets[j] == wanted[i], nearest first.
 
-    wanted, buckets: int64[..., N]. Returns int64[..., N, members], -1 for none. Sorted by bucket,
-    then position, the members of a bucket that a query may see stand right before the index where
-    (its bucket, i - beyond) would be inserted.
+    wanted, buckets: int64[..., N]. Returns int64[..., N, members], -1 for none. Sorted by (bucket,
+    position), they precede the insertion index of (wanted[i], i - beyond).
     """
     length = wanted.shape[-1]
     positions = torch.arange(length, device=wanted.device)
@@ -107,35 +100,31 @@ def nearest_members(wanted: Tensor, buckets: Tensor, members: int, beyond: int) 
 
 
 def without_repeats(positions: Tensor) -> Tensor:
-    """Sort int64[..., E] along E and set all but one of equal entries to -1."""
+    """Sort int64[..., E] along E and set repeats to -1."""
     ordered = positions.sort(-1).values
     ordered[..., 1:][ordered[..., 1:] == ordered[..., :-1]] = -1
     return ordered
 
 
 class ContentCredit(torch.autograd.Function):
-    """Identity in the forward pass; backward lets queries and keys learn from all positions.
+    """Identity in the forward pass; backward trains queries and keys on all earlier positions.
 
-    Add, straight-through with value zero, z - detach(z), where z is `taylor_attention`. Gradients
-    are much as soft attention's where t > 0. Below t = -1 the weight rises again, which softmax's
-    does not: such keys are pushed the wrong way, less than similar ones are pulled. Values get
-    nothing. A deviation from the paper, as is pointer.credit.
+    Adds z - detach(z), z = `taylor_attention`; values get no gradient. A deviation from the paper,
+    as is pointer.credit. Gradients resemble soft attention's where t > 0; below t = -1 the weight
+    rises again, unlike softmax's, and pushes such keys the wrong way, less than similar ones are
+    pulled.
     """
 
     @staticmethod
     def forward(ctx: Any, out: Tensor, q: Tensor, k: Tensor, v: Tensor, channels: int) -> Tensor:
-        """Return `out` as it is.
-
-        out, v: float[B, H, N, w], the selected and the selectable values; q, k: float[B, H, N, r];
-        channels: how many of the w channels carry the credit, a random run of them.
-        """
+        """Return `out`; shapes as in `taylor_attention`, `channels` of v's w carry the credit."""
         ctx.save_for_backward(q, k, v)
         ctx.run = channel_run(channels, v.shape[3])
         return out.view_as(out)
 
     @staticmethod
     def backward(ctx: Any, g_out: Tensor) -> tuple[Tensor | None, ...]:
-        """Pass g_out through and add d loss / d q and d loss / d k."""
+        """Pass g_out through; return the gradients of q and k."""
         q, k, v = ctx.saved_tensors
         with torch.enable_grad():
             q, k = q.detach().requires_grad_(), k.detach().requires_grad_()
@@ -145,10 +134,10 @@ class ContentCredit(torch.autograd.Function):
 
 
 def taylor_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Return causal attention with weights w = 1 + t + t^2/2, t = q_i.k_j, float[B, H, N, w].
+    """Return causal attention float[B, H, N, w] with weights 1 + t + t^2/2, t = q_i.k_j, in O(N).
 
-    q, k: float[B, H, N, r]; v: float[B, H, N, w]. w is the Taylor series of exp(t) to second order,
-    always positive (Arora et al. 2024, arXiv 2402.18668). Computed chunk by chunk: O(N).
+    q, k: float[B, H, N, r]; v: float[B, H, N, w]. The weights are the Taylor series of exp(t) to
+    second order, always positive (Arora et al. 2024, arXiv 2402.18668).
     """
     length = q.shape[2]
     padding = (0, 0, 0, -length % CHUNK)
@@ -166,12 +155,9 @@ def taylor_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 def features(x: Tensor) -> Tensor:
-    """Map float[..., r] to float[..., (r + 1)(r + 2) / 2] with inner products 1 + t + t^2/2.
-
-    Of x x^T, half the products are enough. They are made from slices, whose gradients are slices
-    too.
-    """
+    """Map float[..., r] to float[..., (r + 1)(r + 2) / 2] with inner products 1 + t + t^2/2."""
     r = x.shape[-1]
     squares = x.square() / math.sqrt(2)
+    # half the products of x x^T suffice; slices have slices as gradients
     products = [x[..., s:] * x[..., : r - s] for s in range(1, r)]
     return torch.cat([torch.ones_like(x[..., :1]), x, squares, *products], dim=-1)

@@ -1,9 +1,9 @@
-"""Credit: the learning signal for offsets that the forward pass did not score.
+"""Credit: a gradient for offsets that the forward pass did not score.
 
-Add, straight-through with value zero, z - detach(z) with z_i = sum_o softmax(table)_o v_{i-o}. The
-table's gradient is then what dense soft attention over all N offsets would give it, for one
-cross-correlation by FFT, O(N log N), while the forward pass stays hard over K candidates. The paper
-names no candidates and hence needs no credit: docs/method.md.
+Adds z - detach(z), zero in value, with z_i = sum_o softmax(table)_o v_{i-o}. The table gets the
+gradient of dense soft attention over all N offsets from one cross-correlation by FFT, O(N log N),
+while the forward pass stays hard over K candidates. The paper names no candidates and needs no
+credit: docs/method.md.
 """
 
 from __future__ import annotations
@@ -17,46 +17,40 @@ LEAST_CHANNELS, MOST_CHANNELS = 16, 32
 
 
 class FullRangeCredit(torch.autograd.Function):
-    """Identity in the forward pass; backward gives the offset table its gradient (see above)."""
+    """Identity in the forward pass; backward gives the offset table its gradient."""
 
     @staticmethod
     def forward(ctx: Any, out: Tensor, v: Tensor, table: Tensor, run: slice) -> Tensor:
-        """Return `out` as it is.
-
-        out, v: float[B, H, N, w], the selected and the selectable values; table: float[H, >= N];
-        run: the channels of w that carry the credit (a random run is an unbiased sketch up to
-        scale).
-        """
+        """Return out; out, v: float[B, H, N, w]; table: float[H, >= N]; run: channels credited."""
         ctx.save_for_backward(v, table)
         ctx.run = run
         return out.view_as(out)
 
     @staticmethod
     def backward(ctx: Any, g_out: Tensor) -> tuple[Tensor | None, ...]:
-        """Pass g_out through and add d loss / d table."""
+        """Pass g_out through; return the gradient of table."""
         v, table = ctx.saved_tensors
         gained = correlate(g_out[..., ctx.run], v[..., ctx.run])
         return g_out, None, slope(table, gained), None
 
 
 def enough_channels(length: int) -> int:
-    """Return how many channels distinguish the offsets of sequences of N = length.
+    """Return how many channels tell the offsets of N = length apart.
 
-    The longer they are, the fewer steps a training has in as many tokens, and the more each step
-    must say. To 95% of copying at D = 512, 16 channels take as many tokens as 32, 8 take more; at
-    D = 8191, 16 take more than 32.
+    Longer sequences leave fewer steps in the same tokens. To 95% of copying 16 channels take as
+    many tokens as 32 at D = 512, where 8 take more, and more than 32 at D = 8191.
     """
     return min(MOST_CHANNELS, max(LEAST_CHANNELS, length // 256))
 
 
 def channel_run(channels: int, width: int) -> slice:
-    """Draw a run of `channels` of `width` channels from torch's global generator."""
+    """Draw a run of `channels` of `width`, an unbiased sketch up to scale, by torch's generator."""
     first = int(torch.randint(width - channels + 1, ()))
     return slice(first, first + channels)
 
 
 def slope(table: Tensor, gained: Tensor) -> Tensor:
-    """Return the gradient of table float[H, >= N] from offsets' gains float[H, N] (softmax)."""
+    """Return the gradient of table float[H, >= N], through its softmax, from gains float[H, N]."""
     length = gained.shape[1]
     p = torch.softmax(table[:, :length].float(), dim=-1)
     g_table = torch.zeros_like(table)
@@ -65,10 +59,7 @@ def slope(table: Tensor, gained: Tensor) -> Tensor:
 
 
 def correlate(g: Tensor, v: Tensor) -> Tensor:
-    """Return the gains float[H, N] of all offsets, from two float[B, H, N, w].
-
-    gains[h, o] = sum over b, i, channel of g[b, h, i] v[b, h, i - o], for o in 0..N-1.
-    """
+    """Return gains float[H, N]: the sum over b, i, w of g_i v_{i-o}; g, v: float[B, H, N, w]."""
     length = g.shape[2]
     padding = (0, fast_length(2 * length - 1) - length)
     rows = [torch.nn.functional.pad(x.float().transpose(2, 3), padding) for x in (g, v)]

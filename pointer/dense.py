@@ -1,7 +1,6 @@
-"""`pointer-dense`: the formula as printed with the offset table and its optimiser, nothing else.
+"""`pointer-dense`: the printed formula plus the offset table and its optimiser.
 
-Every position scores all positions of its past, as in `pointer.formula`, and a learned table adds a
-score for "how far back". It needs neither candidates nor credit, because every offset is scored.
+The table scores "how far back". All offsets are scored: no candidates, no credit.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from pointer.settings import TableSettings
 
 @dataclass(frozen=True)
 class DenseSettings(FormulaSettings, TableSettings):
-    """Settings of `pointer-dense`: the formula's, and those of the offset table."""
+    """Settings of `pointer-dense`: the formula's and the offset table's."""
 
 
 class DensePointerMixer(TableBlock, FormulaMixer):

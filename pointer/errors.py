@@ -10,18 +10,18 @@ LONGEST_SHOWN = 400  # characters of a value in a message
 
 
 class InputError(ValueError):
-    """A value that the suite refuses; the command line prints one line and exits with code 2."""
+    """Bad input; the command line prints one line and exits with code 2."""
 
     @classmethod
     def about(cls, name: str, value: object, accepted: str, change_in: str) -> InputError:
-        """Return the error for a value of the setting `name`; `accepted` says what it may be."""
+        """Return the error for a value of setting `name`; `accepted` describes valid values."""
         return cls(f"{name} is {_shown(value)}; accepted: {accepted}. Change it in {change_in}.")
 
     @classmethod
     def unknown(
         cls, kind: str, name: object, accepted: Iterable[str], change_in: str
     ) -> InputError:
-        """Return the error for an unknown name of some kind, with the nearest accepted name."""
+        """Return the error for an unknown name, with the closest accepted one."""
         names = sorted(accepted)
         near = difflib.get_close_matches(str(name)[:LONGEST_SHOWN], names, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
@@ -30,13 +30,13 @@ class InputError(ValueError):
 
 
 def check_range(name: str, value: float, low: float, high: float) -> None:
-    """Raise InputError unless low <= value <= high, for a setting of a mixer."""
+    """Raise InputError unless low <= value <= high, for a mixer setting."""
     if not low <= value <= high:
         raise InputError.about(name, value, f"{low} to {high}", MIXER_SETTINGS)
 
 
 def _shown(value: object) -> str:
-    """Return the value's repr, printable, and cut where it is long."""
+    """Return the value's repr, printable and truncated."""
     text = repr(value).encode("utf-8", "backslashreplace").decode()
     cut = f"{text[:LONGEST_SHOWN]}... ({len(text)} characters)"
     return text if len(text) <= LONGEST_SHOWN else cut

@@ -1,14 +1,13 @@
 """`pointer-formula`: the paper's formula as printed (section 2.2), and nothing else.
 
-Every position scores all positions of its past from the hidden states and the lower layer's
-pointer: O(N^2) operations, as the formula says, in O(N) memory. Training relaxes the choice by a
-softmax with Gumbel noise, whose temperature falls towards the hard choice late in training;
-inference takes the argmax. There is no offset table, no optimiser of its own, no candidates and no
-credit; positions are the trunk's learned absolute ones, as the Transformer's. What the paper
-leaves open is a setting each (`FormulaSettings`); docs/method.md lists them.
+Every position scores its whole past from the hidden states and the lower layer's pointer: O(N^2)
+operations, O(N) memory. Training mixes by a softmax with Gumbel noise, whose temperature falls late
+in training; inference takes the argmax. No offset table, optimiser of its own, candidates or
+credit; positions are the trunk's learned absolute ones. What the paper leaves open is a setting
+(`FormulaSettings`, docs/method.md).
 
-The N x N scores never exist at once: queries go in chunks, and the backward pass computes a chunk
-again, with the same noise. `point_plainly` is the oracle.
+Queries go in chunks, and backward recomputes each chunk's scores with the same noise, so N x N
+scores never exist. `point_plainly` is the oracle.
 """
 
 from __future__ import annotations
@@ -35,15 +34,14 @@ class FormulaSettings(BlockSettings):
     """Settings of `pointer-formula`; the defaults are the plainest reading of the paper."""
 
     hard: bool = False  # True: straight-through argmax in training
-    # In training the temperature stays at `temperature` until `cooling_from` of the budget, then
-    # falls to `coldest` at `cooling_until`, evenly on a logarithm.
+    # Training keeps `temperature` until `cooling_from` of the budget, then falls log-linearly to
+    # `coldest` at `cooling_until`.
     coldest: float = ranged(0.1, 1e-3, 100)
     cooling_from: float = ranged(0.5, 0, 1)
     cooling_until: float = ranged(0.9, 1e-6, 1)
     score: Literal["dot", "additive"] = "dot"  # additive: w . tanh(query + key), O(N^2 r) memory
     lower: Literal["hop", "position"] = "hop"  # what of the lower pointer is encoded
-    # What the chain reads in training: the target of the noisy scores, without a gradient, or the
-    # softmax's mean position, with one.
+    # what the chain reads in training: the noisy target without gradient, or the mean position
     lower_reads: Literal["target", "mean"] = "target"
     own: bool = True  # a position may point at itself
 
@@ -61,7 +59,7 @@ class FormulaMixer(PointerBlock):
             self.additive = nn.Parameter(torch.ones(settings.score_width))
 
     def selection_noise(self) -> Noise:
-        """Return the relaxation of this call: in training the temperature falls as well."""
+        """Return this call's relaxation; in training the temperature falls as well."""
         s, noise = self.settings, super().selection_noise()
         if not self.training:
             return noise
@@ -71,18 +69,18 @@ class FormulaMixer(PointerBlock):
         return Noise(noise.scale, temperature, s.hard)
 
     def lower_query(self, lower: Any) -> Tensor:
-        """Encode the lower layer's pointers, float[B, H, N]."""
+        """Encode the lower layer's pointers float[B, H, N] as float[B, H, N, r]."""
         assert self.chain is not None
         positions = torch.arange(lower.shape[2], device=lower.device)
         known = positions - lower if self.settings.lower == "hop" else lower
         return self.chain.encode(known)
 
     def by_offset(self) -> Tensor | None:
-        """Return what is added to the scores by offset, float[H, length]; the formula has none."""
+        """Return scores to add by offset, float[H, length]; the formula has none."""
         return None
 
     def point(self, q: Tensor, k: Tensor, v: Tensor, lower: Any) -> tuple[Tensor, Tensor]:
-        """Return the targets' features float[B, H, N, d/H], and what the next layer reads."""
+        """See PointerBlock.point; pointers are targets int64[B, H, N] or float mean positions."""
         noise, own = self.selection_noise(), self.settings.own
         start = starts(q.shape[0] * q.shape[1]) if noise.scale > 0 else None
         mean = self.training and self.settings.lower_reads == "mean"
@@ -99,21 +97,17 @@ class FormulaMixer(PointerBlock):
 
 
 class Point(torch.autograd.Function):
-    """Every position's softmax mean (or hard choice) over its past, chunk by chunk of queries.
-
-    Both passes hold the scores of one chunk; backward computes them again.
-    """
+    """Softmax mean (or hard choice) of the values of each position's past, by chunks of queries."""
 
     @staticmethod
     def forward(
         ctx: Any, q: Tensor, k: Tensor, v: Tensor, table: Tensor | None,
         noise: Noise, start: Tensor | None, own: bool,
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
-        """Return (float[B, H, N, w], argmax targets int64[B, H, N]).
+        """Return (float[B, H, N, w], argmax targets int64[B, H, N]; the farthest wins ties).
 
-        q, k: float[B, H, N, r]; v: float[B, H, N, w]; table: float[H, >= N], added to the scores
-        by offset, or None; start: where each of B*H groups reads the noise, int64[B*H], None
-        without noise. Of equal scores the farthest position wins.
+        q, k: float[B, H, N, r]; v: float[B, H, N, w]; table: float[H, >= N], added to the scores by
+        offset, or None; start: int64[B*H], where each group reads the noise, None without noise.
         """
         with torch.autocast(q.device.type, enabled=False):
             rows = [t.flatten(0, 1) for t in (q, k, v)]
@@ -136,7 +130,7 @@ class Point(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, g_out: Tensor, _g_targets: Any) -> tuple[Tensor | None, ...]:
-        """Return the softmax's gradients of q, k and table; of v through what the output was."""
+        """Return the softmax's gradients; v's are those of a hard choice if `hard`."""
         noise, start, own = ctx.relaxed
         with torch.autocast(g_out.device.type, enabled=False):
             *inputs, table, targets = ctx.saved_tensors
@@ -170,7 +164,7 @@ class Point(torch.autograd.Function):
 
 
 def chunks(q: Tensor) -> list[tuple[int, int]]:
-    """Return first and last + 1 of each chunk of queries, of q float[G, N, r]."""
+    """Return (first, last + 1) of each chunk of queries, of q float[G, N, r]."""
     groups, length, _ = q.shape
     size = max(64, CHUNK_SCORES // (groups * length))
     return [(first, min(first + size, length)) for first in range(0, length, size)]
@@ -180,10 +174,7 @@ def chunk_scores(
     q: Tensor, k: Tensor, band: Tensor | None, first: int, last: int,
     noise: Noise, start: Tensor | None, own: bool,
 ) -> Tensor:  # fmt: skip
-    """Return the scores of queries first to last - 1 over their past, float[G, n, last].
-
-    band: `band_of` the offset table, None without one.
-    """
+    """Return scores float[G, n, last] of queries first to last - 1; band: see `band_of`."""
     scores = torch.bmm(q[:, first:last], k[:, :last].transpose(1, 2))
     if band is not None:
         scores.unflatten(0, (-1, len(band))).add_(of_chunk(band, first, last))
@@ -203,37 +194,33 @@ def chunk_scores(
 def band_of(table: Tensor, parts: list[tuple[int, int]]) -> Tensor:
     """Return what the offset table float[H, >= N] adds to a chunk's scores, float[H, n, W].
 
-    n is the size of a chunk, and W that times their number. Entry (a, c) is that of the offset
-    W - n + a - c, zero in the future: the last chunk's, and every chunk's has `of_chunk`.
+    n is a chunk's size, W is n times their number. Entry (a, c) has offset W - n + a - c, zero in
+    the future, as the last chunk needs it; `of_chunk` returns every chunk's view.
     """
     size, length = parts[0][1], parts[-1][1]
     width = len(parts) * size
-    # Read backwards, a query's row is the row of the one before, moved by one.
+    # Read backwards, each query's row is the previous row, shifted by one.
     backwards = F.pad(table[:, :length], (size - 1, width - length)).flip(-1)
     return backwards.unfold(-1, width, 1).contiguous().flip(-2)
 
 
 def of_chunk(band: Tensor, first: int, last: int) -> Tensor:
-    """Return the view float[H, last - first, last] of a band that belongs to a chunk."""
+    """Return a chunk's view of a band, float[H, last - first, last]."""
     start = band.shape[2] - band.shape[1] - first
     return band[:, : last - first, start : start + last]
 
 
 def sums_by_offset(band: Tensor) -> Tensor:
-    """Return the sums of a band over entries of equal offset, float[H, W]: 0 to W - 1.
-
-    Read backwards, a row is moved by one against the one before: an offset is a column.
-    """
+    """Sum a band float[H, n, W] over entries of equal offset: float[H, W], offsets 0 to W - 1."""
+    # Read backwards, each row is the previous one, shifted: an offset is a column.
     size, width = band.shape[1:]
     moved = F.pad(band.flip(-1), (0, size)).flatten(1)[:, : size * (width + size - 1)]
     return moved.view(-1, size, width + size - 1).sum(1)[:, size - 1 :]
 
 
 def noise_rows(begin: int, first: int, last: int, length: int) -> Tensor:
-    """Return `gumbel`'s rows first to last - 1 of one group, float32[n, stride].
-
-    The stride is odd: rows of a power of two would repeat where the pool ends.
-    """
+    """Return rows first to last - 1 of one group of `gumbel`, float32[n, stride]."""
+    # odd: rows of a power of two would repeat where the pool ends
     stride, size = length | 1, (last - first) * (length | 1)
     begin = (begin + first * stride) & POOL_MASK
     return endless_pool(size)[begin : begin + size].view(last - first, stride)
@@ -241,7 +228,7 @@ def noise_rows(begin: int, first: int, last: int, length: int) -> Tensor:
 
 @functools.lru_cache(maxsize=4)
 def endless_pool(size: int) -> Tensor:
-    """Return the pool followed by its own beginning, so that `size` draws can start anywhere."""
+    """Return the pool, repeated so that `size` draws can start anywhere in it."""
     repeats = 1 + -(-size // len(pool()))
     return pool().repeat(repeats)
 
@@ -256,7 +243,7 @@ def point_plainly(
     own: bool,
     additive: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Do what `Point` does with all scores float[B, H, N, N] at once; its oracle.
+    """Compute `Point` from all scores float[B, H, N, N] at once; its oracle.
 
     additive: float[r], weights of a score w . tanh(query + key), which `Point` does not have.
     """

@@ -1,9 +1,9 @@
-"""`pointer`: the Pointer block over K candidates a position and layer, so that its cost is O(N K).
+"""`pointer`: the Pointer block over K candidates per position and layer, at cost O(N K).
 
-Candidates are the `window` nearest offsets and the best `k - window` of a learned table over all
-offsets, shared by all positions of a layer and head: any distance is one hop away. Offsets that
-are not scored learn by credit (pointer.credit). The setting `candidates` takes some of the K from
-other sources, for each position its own (pointer.sources).
+Candidates are the `window` nearest offsets and the `k - window` best of a learned table over all
+offsets, shared by all positions of a head: any distance is one hop away. Unscored offsets learn by
+credit (pointer.credit). `candidates` takes some of the K from sources that propose for each
+position (pointer.sources).
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class PointerMixer(TableBlock):
         self.scored_offsets = settings.k - (self.sources.proposed if self.sources else 0)
 
     def offsets(self, length: int) -> Tensor:
-        """Return the shared candidates for N = length: int64[H, min(K, N, reach)], from 0 up."""
+        """Return the shared candidates int64[H, min(K, N, reach)], N = length, ascending from 0."""
         stop = min(length, self.settings.reach or length)
         window = min(self.settings.window, stop)
         best = min(self.scored_offsets, stop) - window
@@ -49,7 +49,7 @@ class PointerMixer(TableBlock):
         return torch.cat([near, far.sort(-1).values], dim=1)
 
     def forward(self, x: Tensor, carry: Pointed | None) -> tuple[Tensor, Pointed]:
-        """See PointerBlock.forward; one fused function does all its steps where it can."""
+        """See PointerBlock.forward; on a CPU one fused function does all its steps where it can."""
         noise = self.selection_noise()
         if FusedMixer is None or not self._can_fuse(x, noise):
             return super().forward(x, carry)
@@ -66,13 +66,13 @@ class PointerMixer(TableBlock):
         return mixed, Pointed(targets(choice, offsets), choice, offsets)
 
     def _can_fuse(self, x: Tensor, noise: Noise) -> bool:
-        """Return whether `pointer.mixer_fused` computes this: hard, shared offsets, on a CPU."""
+        """Return whether `pointer.mixer_fused` covers this: hard, shared offsets, on a CPU."""
         s = self.settings
         on_cpu = x.device.type == "cpu"
         return s.fused and noise.hard and on_cpu and self.sources is None and not s.value
 
     def _shared(self, length: int) -> tuple[Tensor, Tensor]:
-        """Return the candidates shared at N = length, int64[H, K'], and their bias float[H, K']."""
+        """Return the shared candidates int64[H, K'] and their bias float[H, K']."""
         offsets = self.offsets(length)
         learns = self.settings.credit != "none"
         table = self.offset_table if learns else self.offset_table.detach()
@@ -95,23 +95,20 @@ class PointerMixer(TableBlock):
         return feature, pointed
 
     def _credit_now(self) -> bool:
-        """Count this call, and return whether it gives credit to the offset table."""
+        """Count this call; return whether it gives credit to the offset table."""
         if not (self.training and torch.is_grad_enabled() and self.settings.credit == "fft"):
             return False
         self.calls += 1
         return self.calls % self.period == 0
 
     def _credit_run(self, length: int) -> slice:
-        """Draw the channels of each head's values that carry the credit for N = length."""
+        """Draw the channels of each head's values that carry the credit."""
         width = self.shape.width // self.settings.pointer_heads
         channels = self.settings.credit_channels or enough_channels(length)
         return channel_run(min(channels, width), width)
 
     def flops(self, batch: int, length: int) -> tuple[int, int]:
-        """Return the operations of the compiled kernels, which torch's counter does not see.
-
-        They are (forward, backward) of a training step of B = batch sequences of N = length.
-        """
+        """Return a step's (forward, backward) operations in kernels, which torch does not count."""
         if not self.settings.fused or FusedMixer is None:
             return 0, 0
         s = self.settings

@@ -1,10 +1,10 @@
-"""The Pointer block as one function on a CPU: projection, selection, gate and credit.
+"""The Pointer block as one CPU function: projection, selection, gate and credit.
 
-It does what `pointer.block` and `pointer.select` do in steps, with the fewest passes over memory:
-values are read where they lie, the gate multiplies as a value is copied, backward writes the
-gradient of the projection once, and the two gradients of x meet in a product that adds. Training
-keeps the projection and the K scores, and computes gate and target's value again. Tests hold it to
-the plain path. Letters as in pointer.select_fused.
+Computes the steps of `pointer.block` and `pointer.select` in the fewest passes over memory: values
+are read in place, the gate multiplies as a value is copied, backward writes the projection's
+gradient once and accumulates both gradients of x in one product. Training saves the projection and
+the K scores; gate and value are recomputed. Tests compare it with the plain path. Letters as in
+pointer.select_fused.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pointer.select_fused import Gated, Relaxed, gradients, selected
 
 
 class Plan(NamedTuple):
-    """What a call takes beside its tensors of values and weights."""
+    """A call's arguments beside its tensors of values and weights."""
 
     score_width: int  # r
     start: Tensor  # int64[G], where the noise begins (pointer.noise)
@@ -38,9 +38,9 @@ class FusedMixer(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
         """Return (float[B, N, d], choice int64[B, H, N]).
 
-        x: float[B, N, d], contiguous, the values too; weight: float[2*H*r + d, d] or, without a
-        gate, [2*H*r, d], gives queries, keys and gate, under autocast in its dtype; chain:
-        float[B, H, N, r], added to the queries; bias: float[H, K]; table: float[H, >= N], for the
+        x: float[B, N, d], contiguous, also the values; weight: float[2*H*r + d, d], or [2*H*r, d]
+        without a gate, of queries, keys and gate, under autocast in its dtype; chain:
+        float[B, H, N, r], added to queries; bias: float[H, K]; table: float[H, >= N], for the
         credit; offsets: int64[H, K], ascending from 0.
         """
         heads, scored = len(offsets), len(offsets) * plan.score_width
@@ -94,12 +94,12 @@ class FusedMixer(torch.autograd.Function):
 
 
 def _gate(logits: Tensor, values: Tensor) -> Tensor:
-    """Return sigmoid(logits float[B, N, d]) in the values' dtype and shape, float[B, N, H, w]."""
+    """Return sigmoid(logits float[B, N, d]) as float[B, N, H, w] in the values' dtype."""
     return torch.sigmoid(logits).to(values.dtype).view_as(values)
 
 
 def _through_projection(g_projected: Tensor, x: Tensor, weight: Tensor, g_x: Tensor) -> Tensor:
-    """Add to g_x what x W^T passes on, in the dtype that it had; return the weight's gradient."""
+    """Add the gradient that passes through x W^T to g_x; return the weight's gradient."""
     rows, inputs, total = g_projected.flatten(0, 1), x.flatten(0, 1), g_x.flatten(0, 1)
     if rows.dtype == x.dtype:
         torch.addmm(total, rows, weight, out=total)

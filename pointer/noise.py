@@ -1,8 +1,8 @@
 """Gumbel noise from a pool: drawn once, read from a fresh random start in each call.
 
 Drawing K values a position costs more than scoring the candidates (6.1 ms against 2.1 ms a layer at
-4096 tokens in a prototype), so the pool holds POOL_SIZE draws, and every call, batch row and head
-starts to read at its own random index.
+4096 tokens in a prototype), so every call, batch row and head reads POOL_SIZE fixed draws from its
+own random index on.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""The optimisers of every model: AdamW for weights, whole-table momentum for offset tables.
+"""The optimisers of every model: AdamW for weights, TableMomentum for offset tables.
 
-An offset table under Adam drowns: scaling each coordinate by its own gradient makes thousands of
-noise offsets walk as fast as the true one. `TableMomentum` divides by the root mean square over a
-whole row instead, so that offsets keep their relative gradients.
+Adam scales each coordinate by its own gradient, so thousands of noise offsets of a table walk as
+fast as the true one. `TableMomentum` divides by the root mean square of a whole row, which keeps
+the offsets' relative gradients.
 """
 
 from __future__ import annotations
@@ -46,11 +46,11 @@ class TableMomentum(torch.optim.Optimizer):
 
 
 def optimizers(model: nn.Module, lr: float) -> list[torch.optim.Optimizer]:
-    """Return AdamW at `lr` for everything but the tables, then the mixers' own optimisers.
+    """Return AdamW at `lr` for all but the tables, then the mixers' own optimisers.
 
-    A mixer may say how some of its parameters learn: `table_optimizer()` returns an optimiser of
-    its own or None, and `own_rates(lr)` the parameters that AdamW trains at a rate of their own,
-    without weight decay. Every group keeps its base rate as `initial_lr`, for the schedule.
+    A mixer may define `table_optimizer()`, which returns an optimiser or None, and `own_rates(lr)`,
+    the parameters that AdamW trains at rates of their own without weight decay. `initial_lr` keeps
+    each group's base rate, for the schedule.
     """
     own: list[torch.optim.Optimizer] = []
     rates: dict[nn.Parameter, float] = {}

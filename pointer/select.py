@@ -1,9 +1,8 @@
-"""Selection: each position scores K candidates at shared offsets, and points at one (section 2.2).
+"""Selection: each position scores K candidates and points at one (paper section 2.2).
 
-`select` takes candidates that all positions share: c of position i is j = i - offsets[c]. It runs
-the device's fused path (numba on a CPU, Triton on CUDA) where it can, and the plain path elsewhere.
-`select_listed` takes candidates that differ by position, by numba on a CPU. Every path touches K
-candidates a position: compute and memory are O(N K), and nothing is N x N.
+`select` takes candidates that all positions share: candidate c of position i is i - offsets[c].
+`select_listed` takes a list for each position. Both run compiled where they can (numba on a CPU;
+`select` by Triton on CUDA), else in plain torch, in O(N K) time and memory.
 """
 
 from __future__ import annotations
@@ -43,11 +42,11 @@ def select(
     *,
     fused: bool = True,
 ) -> tuple[Tensor, Tensor]:
-    """Point every position at one candidate and read its value.
+    """Point every position at one candidate and return that candidate's value.
 
     q, k: float[B, H, N, r]; v: float[B, H, N, w]; bias: float[H, K], added to the scores; offsets:
-    int64[H, K], ascending from 0. Returns (value of the target float[B, H, N, w], index of the
-    chosen candidate int64[B, H, N]). Gradients are straight-through (Gumbel-Softmax).
+    int64[H, K], ascending from 0. Returns (float[B, H, N, w], index of the chosen candidate
+    int64[B, H, N]). Gradients are straight-through (Gumbel-Softmax).
     """
     start = starts(q.shape[0] * q.shape[1])
     kernel = fused_select(q.device.type) if fused and noise.hard else None
@@ -62,7 +61,7 @@ def select(
 
 @functools.cache
 def fused_select(device: str) -> Any | None:
-    """Return a device kind's compiled autograd function (cpu, cuda, mps), or None without one."""
+    """Return the compiled autograd function for a device type, or None without one."""
     if device != "cuda":
         return FusedSelect if device == "cpu" else None
     try:
@@ -81,10 +80,7 @@ def targets(choice: Tensor, offsets: Tensor) -> Tensor:
 def select_plain(
     q: Tensor, k: Tensor, v: Tensor, bias: Tensor, offsets: Tensor, start: Tensor, noise: Noise
 ) -> tuple[Tensor, Tensor]:
-    """Select in plain torch, by shifted slices, one candidate at a time.
-
-    As `select`, with the noise's `start` int64[B*H]. Returns (value, candidate int64[B, H, N]).
-    """
+    """Select in plain torch, by shifted slices. See `select`; start: int64[B*H], of the noise."""
     candidates = range(offsets.shape[1])
     by_candidate = [(q * shifted(k, offsets[:, c])).sum(-1) for c in candidates]
     scores = torch.stack(by_candidate, dim=-1) + bias[:, None, :]
@@ -102,10 +98,7 @@ def select_plain(
 
 
 def straight_through(scores: Tensor, choice: Tensor, noise: Noise) -> Tensor:
-    """Return weights float[..., K]: one-hot at choice int64[...], with the softmax's gradient.
-
-    scores: float[..., K]. Soft selection gets the softmax itself.
-    """
+    """Map scores float[..., K] to one-hot weights with softmax gradients; softmax if not hard."""
     soft = torch.softmax(scores / noise.temperature, dim=-1)
     if not noise.hard:
         return soft
@@ -113,10 +106,7 @@ def straight_through(scores: Tensor, choice: Tensor, noise: Noise) -> Tensor:
 
 
 def shifted(x: Tensor, offset: Tensor) -> Tensor:
-    """Move x float[B, H, N, w] down the sequence, each head by its own offset int64[H].
-
-    Returns y[:, h, i] = x[:, h, i - offset[h]], zero before the start.
-    """
+    """Return y[:, h, i] = x[:, h, i - offset[h]], 0 before the start; x, y: float[B, H, N, w]."""
     rows = []
     for h, o in enumerate(offset.tolist()):
         moved = torch.zeros_like(x[:, h])
@@ -136,12 +126,10 @@ def select_listed(
     *,
     fused: bool = True,
 ) -> tuple[Tensor, Tensor]:
-    """Point every position at one of its candidates and read its value.
+    """Point every position at one of its own candidates and return that candidate's value.
 
-    q, k: float[B, H, N, r]; v: float[B, H, N, w]; bias: float[H, C], added to the scores;
-    positions: int64[B, H, N, C], -1 for none, at least one a position. Returns (value of the target
-    float[B, H, N, w], target int64[B, H, N]). Of equal scores the nearest wins. Gradients are
-    straight-through (Gumbel-Softmax).
+    As `select`, with bias float[H, C] and positions int64[B, H, N, C], -1 for none, at least one a
+    position. Returns (float[B, H, N, w], target position int64[B, H, N]). The nearest wins ties.
     """
     start = starts(q.shape[0] * q.shape[1])
     if fused and FusedListed is not None and noise.hard and q.device.type == "cpu":
@@ -185,12 +173,12 @@ def selection_flops(
     gated: bool,
     softmax: bool,
 ) -> tuple[int, int]:
-    """Return the operations of a compiled kernel for `pointers` = B H N: (forward, backward).
+    """Return a compiled kernel's (forward, backward) operations for `pointers` = B H N.
 
     A multiply-add counts as two. Per candidate, forward: score (2r), bias, noise (2), comparison;
     backward: gradient of the weight (2w), Jacobian (5), sum over positions, gradients of query and
-    key (4r), and 5 where the kernel, not torch, takes the softmax. Per value's channel, backward:
-    one addition; where the kernel also gates it: a product forward, and 4 for the gradients.
+    key (4r), and 5 where the kernel takes the softmax. Per channel of the value, backward: one
+    addition; with the gate in the kernel, a product forward and 4 for its gradients.
     """
     forward = candidates * (2 * score_width + 4) + value_width * gated
     by_candidate = 2 * value_width + 6 + 4 * score_width + 5 * softmax

@@ -1,14 +1,14 @@
-"""Candidate selection on a CPU: one fused pass over cache-sized blocks of positions, by numba.
+"""Candidate selection on a CPU: one fused numba pass over cache-sized blocks of positions.
 
-Per position it scores K candidates, takes the argmax and copies one value row, gated if there is a
-gate; training keeps the K scores. Backward takes the straight-through softmax gradient. It gathers
-instead of scattering, so that every output element is written by one thread in a fixed order, and
-the result is the same bit for bit whatever the scheduling. Tests hold it to `select.select_plain`.
+Forward scores K candidates, takes the argmax and copies one value row, times the gate if there is
+one; training keeps the K scores. Backward takes the straight-through softmax gradient and gathers
+instead of scattering: one thread writes each output element in a fixed order, so results are
+bitwise reproducible. Tests compare it with `select.select_plain`.
 
-Shapes: G = B*H groups, N, K candidates, r scoring width; values lie as float[R, N, S, w] with
-R*S = G, w value width: S heads side by side, or a row for each. In kernels g is a group, h its
-head, (row, s) its values, i and j positions, c a candidate. Kernels index elements and take no
-slices: a slice costs a reference count that the threads share.
+Shapes: G = B*H groups, N, K candidates, r score width, w value width; values are float[R, N, S, w],
+R*S = G: S heads side by side, or a row each. In kernels g is a group, h its head, (row, s) its
+values, i and j positions, c a candidate. Kernels index elements and take no slices, whose reference
+counts threads would share.
 """
 
 from __future__ import annotations
@@ -90,10 +90,9 @@ def _valid(offsets, h, i):
 
 @kernel
 def _forward(q, k, v, offsets, bias, pool, start, noise, gated, out, choice, kept):
-    """Fill out, which lies as v does, choice [G, N] and the scores for backward, `kept`.
+    """Fill out (laid out as v), choice [G, N] and kept scores [G, N, K], -inf before the start.
 
-    `kept` is [G, N, K], -inf where a candidate lies before the start, or empty. `gated`: out holds
-    gates, to be multiplied by the values.
+    `kept` is empty in inference. `gated`: out holds gates, which multiply the values.
     """
     blocks = (q.shape[1] + TILE - 1) // TILE
     for item in prange(q.shape[0] * blocks):
@@ -127,13 +126,13 @@ def _backward_scores(
     k, v, offsets, choice, sharpness, upstream, gate_column, first_channel,
     g_values, g_projected, g_scores, g_q, g_bias, channel_rows,
 ):  # fmt: skip
-    """Fill the gradients of what a position reads with, a tile at a time to stay in the cache.
+    """Fill the gradients of scores, queries and bias, a tile at a time to stay in the cache.
 
-    Where g_projected is not empty, g_values holds the gate: it becomes the gradient of the values,
-    while that of the gate's logits goes to columns of g_projected from `gate_column` on. g_scores
-    goes from the softmax to the gradient of the scores; that of the bias [G*blocks, K] is a row a
-    block, for the caller to sum. channel_rows [2, R, S, channels, >= N] gets the channels of the
-    values' gradient and of v, from `first_channel` on, as rows.
+    With g_projected, g_values holds the gate and becomes the gradient of the values; columns of
+    g_projected from `gate_column` on get that of the gate's logits. g_scores holds the softmax and
+    becomes the gradient of the scores. g_bias [G*blocks, K] has a row a block, for the caller to
+    sum. channel_rows [2, R, S, channels, >= N] gets the values' gradient and v, from
+    `first_channel` on.
     """
     blocks, one = (k.shape[1] + TILE - 1) // TILE, k.dtype.type(1)
     # unsigned: an index that may be negative would keep loops from vectorising
@@ -192,8 +191,8 @@ def _backward_sources(q, offsets, choice, g_out, g_scores, g_k, g_v):
 def share_threads() -> None:
     """Run kernels on as many threads as torch has, where numba has them.
 
-    Numba starts its pool at the first call, and with OpenMP that sets the number for the whole
-    process (omppool.cpp, launch_threads), so torch gets its own back.
+    Numba's first call, with OpenMP, sets the number for the whole process (omppool.cpp,
+    launch_threads), so torch gets its own back.
     """
     threads = torch.get_num_threads()
     set_num_threads(min(threads, config.NUMBA_NUM_THREADS))
@@ -208,8 +207,8 @@ def selected(
     """Run the forward pass on contiguous tensors.
 
     q, k: float[G, N, r]; v, gate: float[R, N, S, w]; bias: float[H, K]; offsets: int64[H, K].
-    Returns (values as v lies, in the memory of `gate` if there is one; choice int64[G, N]; scores
-    float[G, N, K], empty unless `keep`).
+    Returns (values as v, written over `gate` if given; choice int64[G, N]; scores float[G, N, K],
+    empty unless `keep`).
     """
     share_threads()
     out = torch.empty_like(v) if gate is None else gate
@@ -222,7 +221,7 @@ def selected(
 
 
 class Gated(NamedTuple):
-    """The gate of a call, and where backward puts the gradient of its logits (_backward_scores)."""
+    """A call's gate, and where backward puts the gradient of its logits (_backward_scores)."""
 
     gate: Tensor  # float[R, N, S, w]; becomes the gradient of the values
     g_projected: Tensor  # float[R, N, columns]
@@ -234,11 +233,10 @@ def gradients(
     sharpness: float, upstream: Tensor, gated: Gated | None = None,
     credit: tuple[Tensor, int] | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
-    """Return the gradients of q, k, v and bias for `upstream`, that of the (gated) values.
+    """Return the straight-through gradients of q, k, v and bias, shapes as in `selected`.
 
-    Straight-through: values get the hard pointer's gradient, scores that of the softmax at
-    temperature 1 / sharpness. upstream lies as v does. `credit`: rows float[2, R, S, channels,
-    >= N] to fill, and the first channel that they hold.
+    Values get the hard pointer's, scores the softmax's at temperature 1 / sharpness. upstream: the
+    gradient of the (gated) values; credit: float[2, R, S, channels, >= N] to fill, first channel.
     """
     share_threads()
     blocks = q.shape[0] * -(-q.shape[1] // TILE)
@@ -260,7 +258,7 @@ def gradients(
 
 
 def arrays(*tensors: Tensor) -> list[Any]:
-    """Return tensors as numpy arrays, which share their memory."""
+    """Return tensors as numpy arrays that share their memory."""
     return [tensor.detach().numpy() for tensor in tensors]
 
 
@@ -272,11 +270,7 @@ class FusedSelect(torch.autograd.Function):
         ctx: Any, q: Tensor, k: Tensor, v: Tensor, bias: Tensor, offsets: Tensor, start: Tensor,
         relaxed: Relaxed,
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
-        """Return (values float[G, N, w], choice int64[G, N]).
-
-        q, k: float[G, N, r]; v: float[G, N, w]; bias: float[H, K]; offsets: int64[H, K]; start:
-        int64[G], where each group's noise begins.
-        """
+        """Return (float[G, N, w], choice int64[G, N]). See `select`; start: int64[G]."""
         noise, temperature = relaxed
         keep = any(ctx.needs_input_grad)
         values = v.unsqueeze(2)

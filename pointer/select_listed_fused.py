@@ -1,8 +1,7 @@
 """`pointer.select.select_listed` on a CPU, by numba: `select_fused` over lists of positions.
 
-Readers of a position are found by a counting sort of the lists, so that here too every output
-element is written by one thread in a fixed order. Shapes: G = B*H groups, N, C candidates a
-position, r scoring width, w value width.
+A counting sort finds the readers of each position, so one thread again writes each output element
+in a fixed order. Shapes: G = B*H groups, N, C candidates a position, r score width, w value width.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from pointer.select_fused import TILE, Relaxed, arrays, dot, kernel, share_threa
 
 @kernel
 def _forward(q, k, v, positions, bias, pool, start, noise, out, choice, kept):
-    """Fill out [G, N, w], choice [G, N] and the scores for backward: kept [G, N, C], or empty."""
+    """Fill out [G, N, w], choice [G, N] and, unless empty, `kept` scores [G, N, C] for backward."""
     blocks = (q.shape[1] + TILE - 1) // TILE
     for item in prange(q.shape[0] * blocks):
         g, first = item // blocks, item % blocks * TILE
@@ -45,10 +44,7 @@ def _forward(q, k, v, positions, bias, pool, start, noise, out, choice, kept):
 
 @kernel
 def _backward_scores(k, v, positions, choice, scores, sharpness, g_out, g_scores, g_q, g_bias):
-    """Fill the gradients of scores [G, N, C] (0 for none), queries [G, N, r] and bias.
-
-    That of the bias [G*blocks, C] is a row a block, for the caller to sum.
-    """
+    """Fill the gradients of scores [G, N, C], queries and, a row a block to sum, the bias."""
     blocks = (k.shape[1] + TILE - 1) // TILE
     for item in prange(k.shape[0] * blocks):
         g, first = item // blocks, item % blocks * TILE
@@ -77,7 +73,7 @@ def _backward_scores(k, v, positions, choice, scores, sharpness, g_out, g_scores
 
 @njit(parallel=True, cache=True)
 def _find_readers(positions, ends, readers):
-    """Sort by counting: readers[g, ends[g, j] : ends[g, j + 1]] are the entries of j, ascending."""
+    """Counting sort: readers[g, ends[g, j] : ends[g, j + 1]] are the entries of j, ascending."""
     for g in prange(positions.shape[0]):
         for i in range(positions.shape[1]):
             for c in range(positions.shape[2]):
@@ -120,11 +116,7 @@ class FusedListed(torch.autograd.Function):
         ctx: Any, q: Tensor, k: Tensor, v: Tensor, bias: Tensor, positions: Tensor, start: Tensor,
         relaxed: Relaxed,
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
-        """Return (values float[G, N, w], index of the chosen candidate int64[G, N]).
-
-        q, k: float[G, N, r]; v: float[G, N, w]; bias: float[H, C]; positions: int64[G, N, C];
-        start: int64[G], where each group's noise begins.
-        """
+        """Return (float[G, N, w], choice int64[G, N]). See `select_listed`; start: int64[G]."""
         share_threads()
         noise, temperature = relaxed
         out, choice = torch.empty_like(v), torch.empty(q.shape[:2], dtype=torch.int64)
@@ -139,7 +131,7 @@ class FusedListed(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, g_out: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-        """Give values the hard pointer's gradient, and scores the softmax's (straight-through)."""
+        """Return the hard pointer's gradient for values, the softmax's for scores."""
         share_threads()
         q, k, v, positions, choice, scores = arrays(*ctx.saved_tensors)
         groups, length, candidates = positions.shape

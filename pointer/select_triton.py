@@ -1,12 +1,12 @@
 """Candidate selection on CUDA: `pointer.select_fused`, kernel for kernel, in Triton.
 
 A program owns a block of positions of one group and loops over the candidates. All positions share
-the offsets, so a candidate's rows are a slice, read in order, and scores lie candidate by
-candidate. Backward gathers instead of scattering: one program writes every output element in a
-fixed order, so the result is the same bit for bit each time. Tests hold it to the loops of
-tests/selections.py, on a CPU through Triton's interpreter.
+the offsets, so a candidate's rows are one slice, and scores lie candidate by candidate. Backward
+gathers: one program writes each output element in a fixed order, so results are bitwise
+reproducible. Tests compare it, on a CPU by Triton's interpreter, with the loops of
+tests/selections.py.
 
-Shapes: G = B*H groups, N length, K candidates, r scoring width, w value width. In kernels g is a
+Shapes: G = B*H groups, N length, K candidates, r score width, w value width. In kernels g is a
 group, h its head, c a candidate; tensors are pointers to contiguous memory.
 """
 
@@ -39,7 +39,7 @@ def _rows(base, rows, present, width, PAD: tl.constexpr):
 
 @triton.jit
 def _put_rows(base, rows, present, width, PAD: tl.constexpr, tile):
-    """Store a tile in base [N, width]; undoes `_rows`."""
+    """Store a tile in base [N, width]; the inverse of `_rows`."""
     columns = tl.arange(0, PAD)
     mask = present[:, None] & (columns < width)[None, :]
     tl.store(base + rows[:, None] * width + columns[None, :], tile, mask=mask)
@@ -92,10 +92,7 @@ def _backward_gains(
     v, offsets, scores, highest, sharpness, g_out, gains, total, mean,
     length, heads, candidates, w, W_PAD: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Fill what each candidate's value would have gained, gains [G, K, N] = g_out . v.
-
-    Fill also the softmax's sum, total [G, N], and the gain that it expects, mean [G, N].
-    """
+    """Fill gains [G, K, N] = g_out . v, the softmax's sum total [G, N] and its mean gain [G, N]."""
     blocks = tl.cdiv(length, BLOCK)
     g = (tl.program_id(0) // blocks).to(tl.int64)
     h = g % heads
@@ -137,11 +134,7 @@ def _backward_scores(
     q, k, offsets, scores, highest, gains, total, mean, sharpness, g_q, g_k, g_bias,
     length, heads, candidates, r, R_PAD: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Fill the gradients of queries and keys [G, N, r] and of the bias [G*blocks, K].
-
-    The bias has a row a program, for the caller to sum. A key visits every i = j + offset that may
-    have read it.
-    """
+    """Fill the gradients of queries and keys [G, N, r] and of the bias, a row a program to sum."""
     blocks = tl.cdiv(length, BLOCK)
     g = (tl.program_id(0) // blocks).to(tl.int64)
     h = g % heads
@@ -193,11 +186,8 @@ class TritonSelect(torch.autograd.Function):
         ctx: Any, q: Tensor, k: Tensor, v: Tensor, bias: Tensor, offsets: Tensor, start: Tensor,
         relaxed: Relaxed,
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
-        """Return (values float[G, N, w], choice int64[G, N]).
-
-        q, k: float[G, N, r]; v: float[G, N, w]; bias: float[H, K]; offsets: int64[H, K]; start:
-        int64[G]; noise scale and temperature reach the kernels in float32.
-        """
+        """Return (float[G, N, w], choice int64[G, N]). See `select`; start: int64[G]."""
+        # both reach the kernels in float32
         noise, temperature = relaxed
         (groups, length, r), candidates = q.shape, offsets.shape[1]
         keep = any(ctx.needs_input_grad)
@@ -225,10 +215,7 @@ class TritonSelect(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, g_out: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-        """Give values the hard pointer's gradient, and scores the softmax's (straight-through).
-
-        Under autocast the products with upstream gradients take bfloat16 and add up in float32.
-        """
+        """Return the hard pointer's gradient for values, the softmax's for scores."""
         q, k, v, offsets, choice, scores, highest = ctx.saved_tensors
         (groups, candidates, length), heads = scores.shape, offsets.shape[0]
         g_out, r, w = g_out.contiguous(), q.shape[2], v.shape[2]
@@ -240,6 +227,7 @@ class TritonSelect(torch.autograd.Function):
         wide, tile = (groups * triton.cdiv(length, block),), {"W_PAD": _pad(w), "BLOCK": block}
         g_bias = scores.new_empty(narrow[0], candidates)
         sizes = (length, heads, candidates)
+        # under autocast, products with upstream gradients take bfloat16 and add up in float32
         values, upstream = (t.bfloat16() if ctx.reduced else t for t in (v, g_out))
         inputs = (values, offsets, scores, highest, ctx.sharpness, upstream)
         _backward_gains[wide](*inputs, gains, total, mean, *sizes, w, **tile)

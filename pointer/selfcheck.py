@@ -23,7 +23,7 @@ def available(device: torch.device) -> None:
 
 
 def agrees(device: torch.device) -> None:
-    """Raise Mismatch unless values, choices and gradients are plain torch's, and the same twice."""
+    """Raise Mismatch unless results match plain torch's and repeat bit for bit."""
     for dtype, tolerance in ((torch.float64, EXACT), (torch.float32, ROUNDED)):
         plain, once, twice = (_run(device, dtype, fused=fused) for fused in (False, True, True))
         for name, expected in plain.items():

@@ -1,4 +1,4 @@
-"""Every setting of the Pointer mixers, with its default and range; nowhere else states them."""
+"""All settings of the Pointer mixers, with defaults and ranges; nothing else states them."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ COMBINATIONS = "offsets, or offsets+ and any of chain, content, blocks, joined b
 
 
 def ranged(default: Any, low: float, high: float) -> Any:
-    """Return a dataclass field that accepts low to high, both included."""
+    """Return a dataclass field that accepts low to high, inclusive."""
     return field(default=default, metadata={"low": low, "high": high})
 
 
 @dataclass(frozen=True)
 class BlockSettings:
-    """Settings of every Pointer block; a value out of range is an InputError."""
+    """Settings of every Pointer block; a value out of range raises InputError."""
 
     pointer_heads: int = ranged(1, 1, 64)  # the paper's one target a position; more: future work
     score_width: int = ranged(32, 1, 1024)  # r: width of queries and keys
@@ -27,8 +27,7 @@ class BlockSettings:
     gate: bool = True  # the target's feature is weighted by sigmoid(W x)
     value: bool = False  # aggregate a projection of the hidden state instead of the state itself
     hard: bool = True  # straight-through argmax in training; False: the softmax average
-    # Gumbel noise on the scores at the start of training. Unit noise drowns near-zero scores when
-    # K is large.
+    # Gumbel noise on the scores at the start of training; unit noise drowns them if K is large
     noise: float = ranged(0.3, 0, 10)
     noise_until: float = ranged(0.7, 1e-6, 1)  # fraction of training after which there is none
     temperature: float = ranged(1.0, 1e-3, 100)  # of the gradient's softmax
@@ -72,7 +71,7 @@ class CandidateSettings(TableSettings):
     content_taps: int = ranged(3, 1, 64)
     content_taps_rate: float = ranged(30.0, 0.01, 1000)  # multiple of the learning rate for taps
     content_scale: float = ranged(8.0, 1e-3, 1000)  # of the cosines, at the start
-    # a query starts as its own position's key, so that equal tokens meet in every hash
+    # a query starts as its own position's key: equal tokens collide in every hash
     content_shared: bool = True
     content_credit: bool = True  # queries and keys learn from all earlier positions
     block: int = ranged(16, 1, 1024)  # blocks: positions of a block, all of them candidates
@@ -99,7 +98,7 @@ class CandidateSettings(TableSettings):
 
     @property
     def proposed(self) -> int:
-        """How many of the K candidates are proposed for each position, beside shared offsets."""
+        """How many of the K candidates are proposed per position, beside the shared offsets."""
         chain = self.chain_window + 1 if self.uses("chain") else 0
         content = self.content if self.uses("content") else 0
         block = self.block if self.uses("blocks") else 0

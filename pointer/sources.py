@@ -2,8 +2,8 @@
 
 `candidates: offsets+chain` adds what the layer below points at, `offsets+content` earlier keys that
 resemble the query (pointer.content), `offsets+blocks` one block near the lower target. A source
-returns (proposals int64[B, H, N, E], bias float[H, E]): for every position i E positions, each at
-most i, -1 for none, and what is added to their scores.
+returns (proposals int64[B, H, N, E], bias float[H, E]): E positions j <= i for every i, -1 for
+none, and what their scores add.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Source(nn.Module):
     proposed: int
 
     def comparisons(self, batch: int, length: int) -> int:
-        """Return the operations of proposing that torch's counter does not see."""
+        """Return the operations of proposing that torch does not count."""
         return 0
 
 
@@ -47,17 +47,17 @@ class ChainSource(Source):
     def forward(
         self, q: Tensor, k: Tensor, lower: Pointed, *, fresh: bool
     ) -> tuple[Tensor, Tensor]:
-        """Return proposals int64[B, H, N, E] and bias from `lower`; the rest is unused."""
+        """Return proposals int64[B, H, N, E] and their bias; only `lower` is used."""
         return chain_proposals(lower.targets, self.window), self.bias
 
 
 class BlockSource(Source):
     """Propose the block that a block pointer chooses near the lower target. Needs a layer below.
 
-    Hierarchical pointer chains are the paper's future work (section 5.2), without a formula; this
-    one is ours: the lower target names a region, a block pointer picks one of its blocks, and the
-    token pointer a position in it. A block's summary is its mean key, as in MoBA (arXiv
-    2502.13189). Cost: O(N (region + block)).
+    Hierarchical pointer chains are the paper's future work (section 5.2), without a formula; ours:
+    the lower target names a region, a block pointer picks one of its blocks, the token pointer a
+    position in it. A block's summary is its mean key, as in MoBA (arXiv 2502.13189). Cost: O(N
+    (region + block)).
     """
 
     def __init__(self, settings: CandidateSettings) -> None:
@@ -75,13 +75,13 @@ class BlockSource(Source):
         return causal((block * self.size).unsqueeze(-1) + within), self.bias
 
     def comparisons(self, batch: int, length: int) -> int:
-        """Count the block pointer's scores, which are elementwise."""
+        """Return the operations of the block pointer's elementwise scores."""
         heads = self.bias.shape[0]
         return batch * heads * length * self.region * (2 * self.score_width + 1)
 
 
 class ContentSource(Source):
-    """Propose positions by hashing, with fresh directions while training is noisy, else fixed."""
+    """Propose by hashing, with fresh directions while training is noisy, else fixed ones."""
 
     fixed: Tensor  # float[H, r, rounds, bits]
 
@@ -104,10 +104,7 @@ class ContentSource(Source):
     def forward(
         self, q: Tensor, k: Tensor, lower: Pointed | None, *, fresh: bool
     ) -> tuple[Tensor, Tensor]:
-        """Return proposals at least `window` back, and bias; `lower` is unused.
-
-        q, k: float[B, H, N, r], keys before their convolution. `fresh`: draw new directions.
-        """
+        """Return proposals and bias; q, k: float[B, H, N, r], unconvolved; fresh: redraw hashes."""
         directions = torch.randn_like(self.fixed) if fresh else self.fixed
         # proposals ascend
         nearness = torch.arange(self.proposed, device=q.device) * (TIE_BREAK / self.proposed)
@@ -115,20 +112,20 @@ class ContentSource(Source):
         return proposals, self.bias + nearness
 
     def credit(self, out: Tensor, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Return values float[B, H, N, w] as they are; backward adds `ContentCredit`."""
+        """Return out float[B, H, N, w]; its backward adds `ContentCredit`."""
         if not self.credited:
             return out
         credited: Tensor = ContentCredit.apply(out, q, k, v, self.credit_channels)  # type: ignore[no-untyped-call]
         return credited
 
     def comparisons(self, batch: int, length: int) -> int:
-        """Count the binary searches."""
+        """Return the comparisons of the binary searches."""
         heads, _, rounds, _ = self.fixed.shape
         return int(batch * heads * rounds * length * math.log2(length + 1))
 
 
 class Sources(nn.Module):
-    """The sources of one layer, and selection among their proposals and the shared offsets."""
+    """A layer's sources, and selection among their proposals and the shared offsets."""
 
     def __init__(self, sources: list[Source], settings: CandidateSettings) -> None:
         super().__init__()
@@ -137,7 +134,7 @@ class Sources(nn.Module):
 
     @classmethod
     def of(cls, shape: LayerShape, settings: CandidateSettings) -> Self | None:
-        """Return a layer's sources, or None; the first layer has none below that points."""
+        """Return a layer's sources, or None; the first layer has no pointers below."""
         sources: list[Source] = []
         above = shape.layer > 0
         if above and settings.uses("chain"):
@@ -150,17 +147,14 @@ class Sources(nn.Module):
 
     @property
     def content(self) -> ContentSource | None:
-        """The source by content, which also says how queries and keys are compared."""
+        """The content source, which also defines how queries and keys are compared."""
         return next((source for source in self.every if isinstance(source, ContentSource)), None)
 
     def forward(
         self, q: Tensor, k: Tensor, v: Tensor, lower: Pointed | None,
         shared: tuple[Tensor, Tensor], noise: Noise,
     ) -> tuple[Tensor, Pointed]:  # fmt: skip
-        """Select as PointerBlock.point does.
-
-        `shared`: the layer's offsets int64[H, K'] and their bias float[H, K'].
-        """
+        """See PointerBlock.point; shared: offsets int64[H, K'] and their bias float[H, K']."""
         (offsets, bias), hashed = shared, k
         if self.content is not None:
             q, k = self.content.scoring(q, k)
@@ -177,7 +171,7 @@ class Sources(nn.Module):
         return feature, Pointed.at(at)
 
     def comparisons(self, batch: int, length: int) -> int:
-        """Return the operations of proposing that torch's counter does not see."""
+        """Return the operations of proposing that torch does not count."""
         sources = (source for source in self.every if isinstance(source, Source))
         return sum(source.comparisons(batch, length) for source in sources)
 
@@ -185,8 +179,7 @@ class Sources(nn.Module):
 def chain_proposals(lower: Tensor, window: int) -> Tensor:
     """Return each lower target, its neighbours, and the target's own target, int64[B, H, N, E].
 
-    lower: int64[B, H, N], the targets of the layer below; E = window + 1. The target's target is
-    pointer jumping: reach doubles with each layer.
+    lower: int64[B, H, N]; E = window + 1. The last is pointer jumping: reach doubles each layer.
     """
     around = lower.unsqueeze(-1) + torch.arange(window, device=lower.device) - window // 2
     jump = lower.gather(2, lower).unsqueeze(-1)
@@ -209,8 +202,8 @@ def causal(positions: Tensor) -> Tensor:
 def choose_block(q: Tensor, k: Tensor, targets: Tensor, size: int, region: int) -> Tensor:
     """Return the best of `region` blocks around each lower target, int64[B, H, N].
 
-    q, k: float[B, H, N, r]; targets: int64[B, H, N]. Of equal blocks the first wins. An incomplete
-    block's mean would look ahead, so only where no block is complete is the target's own chosen.
+    q, k: float[B, H, N, r]; targets: int64[B, H, N]. The first wins ties. An incomplete block's
+    mean would look ahead, so the target's own block is chosen where no block is complete.
     """
     length, blocks = q.shape[2], -(-q.shape[2] // size)
     padded = F.pad(k, (0, 0, 0, blocks * size - length))

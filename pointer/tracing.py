@@ -1,4 +1,4 @@
-"""Where a model points: targets, hop distances and chains (paper section 3.2, interpretability)."""
+"""Trace where a model points: targets, hop distances and chains (paper section 3.2)."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class Trace:
         return torch.arange(self.targets.shape[3]) - self.targets
 
     def chain(self, position: int, *, batch: int = 0, head: int = 0) -> list[int]:
-        """Return the L + 1 positions visited from `position` at the top layer down to the root.
+        """Return the L + 1 positions visited from `position`, top layer first.
 
-        Raise InputError for a position that is not in the sequence.
+        Raise InputError for a position outside the sequence.
         """
         length = self.targets.shape[3]
         if not 0 <= position < length:
@@ -48,7 +48,7 @@ class Trace:
 def trace(model: nn.Module, tokens: Tensor) -> Trace:
     """Run the model on tokens int64[B, N] in hard inference and record every layer's targets.
 
-    Raise InputError for a model whose mixers do not point: their carry is not int64[B, H, N].
+    Raise InputError if a mixer does not point: its carry is not int64[B, H, N].
     """
     carries: list[Any] = []
 

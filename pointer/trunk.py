@@ -1,8 +1,8 @@
 """The trunk that all models share; only the mixer differs (paper section 3.1).
 
 Pre-norm residual blocks of mixer + feed-forward, then a norm and an output head tied to the
-embedding; the paper has 6 layers, 8 heads and width 256. Axis letters, in every file: B batch,
-N length, H pointer heads, K candidates, d width, V symbols, L layers.
+embedding; the paper has 6 layers, 8 heads and width 256. Axis letters, in every file: B batch, N
+length, H pointer heads, K candidates, d width, V symbols, L layers.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ INIT_STD = 0.02  # GPT-2's, for all but the mixers' projections of their input: 
 
 @dataclass(frozen=True)
 class LayerShape:
-    """The sizes that a mixer is built for, and the layer it belongs to."""
+    """The sizes that a mixer is built for, and its layer."""
 
     width: int
     heads: int
@@ -38,14 +38,11 @@ class Mixer(nn.Module):
     relaxes = False  # True: training computes a softer form of inference, until its end
 
     def forward(self, x: Tensor, carry: Any) -> tuple[Tensor, Any]:
-        """Return y for the residual stream, and the `carry` of the next layer's mixer.
-
-        x: float[B, N, d], normalised; y: float[B, N, d]. The first layer's carry is None.
-        """
+        """Map normalised x float[B, N, d], carry (None at layer 0) to (float[B, N, d], carry)."""
         raise NotImplementedError
 
     def set_progress(self, done: float) -> None:
-        """Set the fraction of the training budget used, 0 to 1, for mixers with a schedule."""
+        """Set the fraction of training done, 0 to 1, for mixers with a schedule."""
 
 
 MixerFactory = Callable[[LayerShape], Mixer]
@@ -76,7 +73,7 @@ class Block(nn.Module):
         self.ffn = FeedForward(shape.width, ffn_width)
 
     def forward(self, x: Tensor, carry: Any) -> tuple[Tensor, Any]:
-        """Map float[B, N, d] to (float[B, N, d], carry for the next layer)."""
+        """Map float[B, N, d] to (float[B, N, d], the next layer's carry)."""
         mixed, carry = self.mixer(self.mixer_norm(x), carry)
         x = x + mixed
         return x + self.ffn(self.ffn_norm(x)), carry
@@ -112,7 +109,7 @@ class Trunk(nn.Module):
         self._initialise(layers)
 
     def _initialise(self, layers: int) -> None:
-        """Draw the trunk's weights: std 0.02, residual outputs scaled by 1/sqrt(2L) (GPT-2)."""
+        """Draw the weights: std INIT_STD, residual outputs scaled by 1/sqrt(2L) (GPT-2)."""
         nn.init.normal_(self.embedding.weight, std=INIT_STD)
         for block in self.blocks:
             assert isinstance(block, Block)
@@ -135,7 +132,7 @@ class Trunk(nn.Module):
         return any(mixer.relaxes for mixer in self.mixers)
 
     def set_progress(self, done: float) -> None:
-        """Tell every mixer the fraction of the training budget used, 0 to 1."""
+        """Set every mixer's fraction of training done, 0 to 1."""
         for mixer in self.mixers:
             mixer.set_progress(done)
 

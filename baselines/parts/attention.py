@@ -1,10 +1,8 @@
-"""Which kernel computes causal attention?
-
-On CUDA the one named here, or an error: never a slower one unseen.
+"""Causal attention by a named kernel on CUDA, or an error: never by a slower one unnoticed.
 
 Dao et al. 2022, FlashAttention, arXiv 2205.14135, in half precision; Rabe and Staats 2021, arXiv
-2112.05682, in float32, which the flash kernel does not take. Left to itself torch would fall back
-to writing the N x N scores down.
+2112.05682, in float32, which the flash kernel does not take. Torch itself would fall back to
+writing the N x N scores.
 """
 
 from __future__ import annotations
@@ -22,10 +20,9 @@ CUDA_BACKENDS = {
 
 
 def causal_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Return softmax(q k' / sqrt(e)) v over j <= i, float[B, H, N, e].
+    """Return softmax(q k' / sqrt(e)) v over j <= i; all float[B, H, N, e].
 
-    q, k, v: float[B, H, N, e]. Raise RuntimeError where the device lacks the kernel that
-    `forced_backend` names.
+    Raise RuntimeError if the device lacks the kernel that `forced_backend` names.
     """
     backend = forced_backend(q.device.type, computed_in(q))
     if backend is None:
@@ -35,11 +32,11 @@ def causal_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 def forced_backend(device: str, dtype: torch.dtype) -> SDPBackend | None:
-    """Return the one kernel that a device kind may take for a type, or None: torch chooses."""
+    """Return the one kernel a device type may use for a dtype, or None: torch chooses."""
     return CUDA_BACKENDS.get(dtype) if device == "cuda" else None
 
 
 def computed_in(x: Tensor) -> torch.dtype:
-    """Return the type of a product of x, float[...]: autocast's where that is on."""
+    """Return the dtype of products of x float[...]: autocast's if that is on."""
     kind = x.device.type
     return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype

@@ -1,7 +1,4 @@
-"""Cutting a sequence into chunks, the building block of every linear-time baseline here.
-
-No loop over N anywhere.
-"""
+"""Cut a sequence into chunks, the basis of every linear-time baseline; no loop over N."""
 
 from __future__ import annotations
 
@@ -24,10 +21,7 @@ def unchunk(x: Tensor, length: int) -> Tensor:
 
 
 def with_past(chunks: Tensor, past: int) -> Tensor:
-    """Map float[..., C, c, e] to float[..., C, (past + 1) c, e].
-
-    Each chunk stands after the `past` chunks before it, the first after zeros.
-    """
+    """Put `past` chunks or zeros before each: float[..., C, c, e] to [..., C, (past + 1) c, e]."""
     count = chunks.shape[-3]
     padded = F.pad(chunks, (0, 0, 0, 0, past, 0))
     shifts = [padded[..., shift : shift + count, :, :] for shift in range(past + 1)]

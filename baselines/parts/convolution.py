@@ -15,12 +15,11 @@ TAPS = 4
 
 
 def with_convolution(kind: Any) -> Any:
-    """Return a mixer class with a causal convolution of 4 taps a channel on its input, float[B, N,
-    d]; one that has taps of its own on queries, keys and values is left as it is.
+    """Return a mixer class with a causal convolution of 4 taps per channel on its input.
 
-    Zoology (arXiv 2312.04927) puts a convolution in front of every mixer as well. On the input it
-    is one place, equal for all, and defined where there are no queries, keys and values: a
-    pointer's values are the hidden states themselves.
+    Mixers with taps of their own on queries, keys and values are left as they are. Zoology (arXiv
+    2312.04927) also puts a convolution before every mixer. The input float[B, N, d] is the one
+    place that all mixers have: a pointer's values are the hidden states themselves.
     """
 
     class Convolved(kind):  # type: ignore[misc]
@@ -40,8 +39,7 @@ def with_convolution(kind: Any) -> Any:
 
 
 def without_convolution(kind: Any) -> Any:
-    """Return a mixer class whose taps, if it has any, are fixed so that they pass the position's
-    own value alone."""
+    """Return a mixer class whose taps, if any, are fixed to pass only the own position's value."""
 
     class Plain(kind):  # type: ignore[misc]
         def __init__(self, shape: LayerShape, *args: Any, **settings: Any) -> None:
@@ -62,10 +60,7 @@ def new_taps(count: int, channels: int) -> nn.Parameter:
 
 
 def short_convolution(x: Tensor, taps: Tensor) -> Tensor:
-    """Return y_i = sum over t of taps[t] * x_{i-t}, float[B, N, d].
-
-    x: float[B, N, d]; taps: float[T, d].
-    """
+    """Return y_i = sum over t of taps[t] * x_{i-t}; x, y: float[B, N, d], taps: float[T, d]."""
     length, count = x.shape[1], len(taps)
     padded = F.pad(x, (0, 0, count - 1, 0))
     y = x * taps[0]
@@ -77,8 +72,7 @@ def short_convolution(x: Tensor, taps: Tensor) -> Tensor:
 def long_convolution(x: Tensor, filters: Tensor) -> Tensor:
     """Return y_i = sum over j <= i of filters[i - j] * x_j, float[B, d, N], in O(d N log N).
 
-    x: float[B, d, N]; filters: float[d, N]. Computed in float32 at least, since transforms of half
-    precision do not exist on CPU.
+    x: float[B, d, N]; filters: float[d, N]. In float32 at least: CPUs have no half-precision FFT.
     """
     exact = torch.promote_types(x.dtype, torch.float32)
     length = x.shape[-1]

@@ -1,10 +1,10 @@
-"""The delta rule in chunks, for DeltaNet and its gated form.
+"""The delta rule in chunks, for DeltaNet and its gated form, in O(N (c + e) e) time.
 
     S_t = a_t S_{t-1} + k_t' b_t (v_t - a_t k_t S_{t-1}),    y_t = q_t S_t
 
-Within a chunk of c positions by the WY form, a triangular solve (Yang et al. 2024, arXiv
-2406.06484; with decays a_t arXiv 2412.06464); a loop over chunks for the state. O(N (c + e) e)
-time."""
+A triangular solve, the WY form, within a chunk of c positions (Yang et al. 2024, arXiv 2406.06484;
+with decays a_t arXiv 2412.06464), and a loop over chunks for the state.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The sliding window on CUDA: FlexAttention, compiled, over the blocks with something visible.
 
-Dong et al. 2024, FlexAttention, arXiv 2412.05496. It sees the same positions as
-`baselines.longformer.window_attention`. A test holds the two together on a CPU, where FlexAttention
-has no backward and the chunked path stays.
+Dong et al. 2024, FlexAttention, arXiv 2412.05496, over the positions of
+`baselines.longformer.window_attention`. Tests compare the two on a CPU, where FlexAttention has no
+backward.
 """
 
 from __future__ import annotations
@@ -22,10 +22,7 @@ Visible = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 def flex_window(
     q: Tensor, k: Tensor, v: Tensor, window: int, dilation: int, global_tokens: int
 ) -> Tensor:
-    """Attend from i to j = i - dilation * n, 0 <= n < window, and to j < global_tokens, j <= i.
-
-    q, k, v: float[B, H, N, e] -> float[B, H, N, e].
-    """
+    """See `baselines.longformer.window_attention`."""
     mask = block_mask(q.shape[2], window, dilation, global_tokens, q.device)
     mixed: Tensor = compiled()(q, k, v, block_mask=mask)
     return mixed
@@ -33,12 +30,12 @@ def flex_window(
 
 @functools.cache
 def compiled() -> Any:
-    """Return FlexAttention as one kernel; uncompiled it writes the N x N scores down."""
+    """Return FlexAttention as one kernel; uncompiled it writes the N x N scores."""
     return torch.compile(flex_attention, dynamic=False)
 
 
 def visible(window: int, dilation: int, global_tokens: int) -> Visible:
-    """Return the mask: (batch, head, i, j), integer tensors, to whether i sees j, bool[...]."""
+    """Return the mask function: (batch, head, i, j), integer tensors, to bool[...], i sees j."""
 
     def mask(batch: Tensor, head: Tensor, i: Tensor, j: Tensor) -> Tensor:
         behind = i - j
@@ -52,10 +49,7 @@ def visible(window: int, dilation: int, global_tokens: int) -> Visible:
 def block_mask(
     length: int, window: int, dilation: int, global_tokens: int, device: torch.device
 ) -> BlockMask:
-    """Return which blocks of BLOCK x BLOCK (query, key) positions hold a visible pair.
-
-    It also says which of them hold no other. O((N / BLOCK)^2) entries, without N x N pairs.
-    """
+    """Return the visible and the full BLOCK x BLOCK blocks of (query, key): O((N / BLOCK)^2)."""
     count = -(-length // BLOCK)
     block = torch.arange(count, device=device)
     apart = BLOCK * (block[:, None] - block)  # between the starts of a query and a key block
@@ -73,9 +67,6 @@ def block_mask(
 
 
 def _listed(blocks: Tensor) -> tuple[Tensor, Tensor]:
-    """Return how many key blocks each query block sees, and the key blocks, those first.
-
-    bool[Q, K] -> (int32[1, 1, Q], int32[1, 1, Q, K]).
-    """
+    """Map bool[Q, K] to counts int32[1, 1, Q] and key blocks, seen first, int32[1, 1, Q, K]."""
     order = blocks.int().argsort(dim=-1, descending=True, stable=True)
     return blocks.sum(-1, dtype=torch.int32)[None, None], order.int()[None, None].contiguous()

@@ -1,7 +1,7 @@
 """Projections, heads and settings of multi-head baselines.
 
-A baseline of the attention kind subclasses `HeadMixer` and writes `attend`; its four projections
-cost 4 d^2 parameters.
+An attention baseline subclasses `HeadMixer` and implements `attend`; its projections have 4 d^2
+parameters.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ def input_projection(inputs: int, outputs: int) -> nn.Linear:
 
 
 def output_projection(shape: LayerShape) -> nn.Linear:
-    """Return the map d -> d to the residual stream, std scaled by 1/sqrt(2L) as GPT-2 does."""
+    """Return the map d -> d to the residual stream, std INIT_STD / sqrt(2L) as in GPT-2."""
     linear = nn.Linear(shape.width, shape.width, bias=False)
     nn.init.normal_(linear.weight, std=INIT_STD / (2 * shape.layers) ** 0.5)
     return linear
 
 
 def head_width(shape: LayerShape) -> int:
-    """Return the channels e of one head. Raise InputError where heads do not divide the width."""
+    """Return the channels e of a head; raise InputError if heads do not divide the width."""
     if shape.width % shape.heads:
         accepted = f"a divisor of the width {shape.width}"
         raise InputError.about("heads", shape.heads, accepted, "`heads` of the model")
@@ -70,10 +70,7 @@ class HeadMixer(Mixer):
 
 
 def whole_numbers(name: str, value: str | int, count: int) -> tuple[int, ...]:
-    """Return `count` integers >= 1 from one for all, or from text such as "64,64,128".
-
-    Raise InputError for anything else.
-    """
+    """Return `count` integers >= 1 from one, or text like "64,64,128"; else raise InputError."""
     accepted = f"one integer >= 1, or {count} of them with commas between"
     try:
         numbers = [int(part) for part in str(value).split(",")]
@@ -86,7 +83,7 @@ def whole_numbers(name: str, value: str | int, count: int) -> tuple[int, ...]:
 
 
 def at_least(name: str, value: int, least: int) -> int:
-    """Return the value. Raise InputError where it is below `least`."""
+    """Return the value; raise InputError if it is below `least`."""
     if value < least:
         raise InputError.about(name, value, f"an integer >= {least}", MIXER_SETTINGS)
     return value

@@ -1,4 +1,4 @@
-"""Softmax attention in parts, each with the mass of its scores, by which parts are joined."""
+"""Softmax attention in parts, joined by the mass of their scores."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from torch import Tensor
 def attend_with_mass(scores: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
     """Return softmax(scores) values and log sum exp(scores): float[..., c, e] and float[..., c].
 
-    scores: float[..., c, n]; values: float[..., n, e]. Every row needs a finite score. Written out,
-    since `logsumexp` and `softmax` would each take the exponentials.
+    scores: float[..., c, n], a finite one in each row; values: float[..., n, e].
     """
+    # `logsumexp` and `softmax` would each take the exponentials
     most = scores.detach().amax(dim=-1, keepdim=True)
     weights = (scores - most).exp()
     total = weights.sum(dim=-1, keepdim=True)

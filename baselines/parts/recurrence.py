@@ -1,11 +1,10 @@
-"""Linear recurrences with a matrix as state, in chunks, for linear attention, RetNet and GLA.
+"""Linear recurrences with a matrix as state, in chunks: linear attention, RetNet, GLA, Mamba-2.
 
     S_t = a_t * S_{t-1} + k_t' v_t,    y_t = q_t S_t
     S: float[e, f], a_t: float[e] in (0, 1], one a key channel
 
-Within a chunk of c positions it is a c x c masked product, between chunks it goes through the
-state: O(N (c + e) e) time and no N x N matrix (Hua et al. 2022, arXiv 2202.10447; decays as in Yang
-et al. 2023, arXiv 2312.06635).
+A c x c masked product within chunks of c positions, the state between them: O(N (c + e) e) time
+(Hua et al. 2022, arXiv 2202.10447; decays as in Yang et al. 2023, arXiv 2312.06635).
 """
 
 from __future__ import annotations
@@ -19,10 +18,7 @@ CHUNK = 64
 
 
 def linear_sums(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Return the recurrence without decay, float[..., N, f].
-
-    q, k: float[..., N, e]; v: float[..., N, f].
-    """
+    """Return the recurrence without decay, as v; q, k: float[..., N, e]; v: float[..., N, f]."""
     queries, keys, values = (chunk(part, CHUNK) for part in (q, k, v))
     added = keys.transpose(-2, -1) @ values
     before = added.cumsum(dim=-3) - added
@@ -31,10 +27,7 @@ def linear_sums(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 def normalised_sums(q: Tensor, k: Tensor, v: Tensor, eps: float = 1e-6) -> Tensor:
-    """Return sum_j (q_i k_j) v_j / sum_j (q_i k_j) over j <= i, for features q, k >= 0.
-
-    Shapes as in `linear_sums`.
-    """
+    """Return sum (q_i k_j) v_j / sum (q_i k_j) over j <= i; q, k >= 0. See `linear_sums`."""
     sums = linear_sums(q, k, torch.cat([v, torch.ones_like(v[..., :1])], dim=-1))
     return sums[..., :-1] / (sums[..., -1:] + eps)
 
@@ -42,9 +35,9 @@ def normalised_sums(q: Tensor, k: Tensor, v: Tensor, eps: float = 1e-6) -> Tenso
 def decayed_sums(q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor) -> Tensor:
     """Return the recurrence with log a_t = log_decay <= 0, float[..., N, f].
 
-    q, k: float[..., N, e]; v: float[..., N, f]; log_decay broadcasts to k. The product of decays
-    between i and j splits into a factor for the query and one for the key, taken from the middle of
-    the chunk: |log_decay| * c / 2 must stay below 80 or the factors overflow in float32.
+    Shapes as in `linear_sums`; log_decay broadcasts to k. A decay is a query's factor times a
+    key's, both from the chunk's middle: |log_decay| * c / 2 must stay below 80, or they overflow in
+    float32.
     """
     exact = torch.promote_types(log_decay.dtype, torch.float32)
     queries, keys, values, rate = (chunk(part, CHUNK) for part in (q, k, v, log_decay.to(exact)))
@@ -59,8 +52,8 @@ def decayed_sums(q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor) -> Tensor:
 def gated_sums(q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor) -> Tensor:
     """Return the recurrence with one decay a position for all key channels, float[..., N, f].
 
-    q, k: float[..., N, e]; v: float[..., N, f]; log_decay: float[..., N], log a_t <= 0, of any
-    size: decays are only formed between positions, so that nothing overflows.
+    Shapes as in `linear_sums`; log_decay: float[..., N], log a_t <= 0, of any size: decays are only
+    formed between positions and cannot overflow.
     """
     exact = torch.promote_types(log_decay.dtype, torch.float32)
     rate = log_decay.to(exact).unsqueeze(-1)
@@ -73,8 +66,10 @@ def gated_sums(q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor) -> Tensor:
 
 
 def decays(rate: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the decays within chunks of log a_t = rate float[..., C, c, 1]: between positions,
-    float[..., C, c, c], from a chunk's start, own position included, and to its end, as `rate`."""
+    """Return decays within chunks: between positions, from the start (own included), to the end.
+
+    rate: log a_t, float[..., C, c, 1]. Returns float[..., C, c, c] and two of rate's shape.
+    """
     total = rate.cumsum(dim=-2)
     # the lower triangle before exp: above it decays would grow
     between = (total - total.transpose(-2, -1)).tril().exp()
@@ -82,10 +77,9 @@ def decays(rate: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def carried(decay: Tensor, added: Tensor) -> Tensor:
-    """Return the state before each chunk: S_0 = 0, S_{c+1} = decay_c S_c + added_c.
+    """Return the state before each of C chunks: S_0 = 0, S_{c+1} = decay_c S_c + added_c.
 
-    decay: float[..., C, e or 1, 1]; added: float[..., C, e, f] -> float[..., C, e, f]. Loops over
-    the C chunks.
+    decay: float[..., C, e or 1, 1]; added: float[..., C, e, f] -> float[..., C, e, f].
     """
     states = [torch.zeros_like(added[..., 0, :, :])]
     for rate, new in zip(decay.unbind(-3)[:-1], added.unbind(-3)[:-1], strict=True):

@@ -1,7 +1,4 @@
-"""Rotary positions: queries and keys turned by their position, so that scores know distance.
-
-Su et al. 2021, RoFormer, arXiv 2104.09864, in the half-split layout.
-"""
+"""Rotary positions (Su et al. 2021, RoFormer, arXiv 2104.09864), in the half-split layout."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ BASE = 10_000.0
 
 
 def check_rotary(shape: LayerShape) -> None:
-    """Raise InputError where channels do not pair up."""
+    """Raise InputError if a head has an odd number of channels."""
     if head_width(shape) % 2:
         raise InputError.about(
             "channels of a head",
@@ -27,7 +24,7 @@ def check_rotary(shape: LayerShape) -> None:
 
 
 def rotate(x: Tensor) -> Tensor:
-    """Turn channels n and n + e/2 of position i by i * BASE^(-2n/e); x: float[..., N, e]."""
+    """Rotate channels n and n + e/2 of position i by i * BASE^(-2n/e); x: float[..., N, e]."""
     length, width = x.shape[-2:]
     exact = torch.promote_types(x.dtype, torch.float32)
     rate = BASE ** (-torch.arange(0, width, 2, device=x.device, dtype=exact) / width)

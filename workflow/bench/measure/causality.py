@@ -1,7 +1,7 @@
-"""Check that outputs depend on their own past alone: before training, and after it.
+"""Check that outputs depend only on their own past, before training and after it.
 
-The contract runs the checks on small and full-sized models before anything is published; `audit`
-examines the very model whose score a row is about to publish.
+The contract checks small and full-sized models before anything is published; `audit` examines the
+very model whose score a row is about to publish.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ AUDIT_SHARE = 1e-3
 
 
 class Broken(Exception):
-    """A model fails a check; the message says how, to the author of the model."""
+    """A model fails a check; the message tells its author how."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Subject:
         return self.build(LENGTH).eval()
 
     def stirred(self, length: int = LENGTH) -> nn.Module:
-        """Return a small model whose zero parameters are random: faults behind a gate show."""
+        """Return a small model with zero parameters drawn at random: faults behind a gate show."""
         model = self.build(length).eval()
         with torch.no_grad():
             for parameter in model.parameters():
@@ -108,8 +108,7 @@ class Leaks(Outcome):
 
 
 def audit(model: nn.Module, task: Task, device: torch.device, dtype: str = "float32") -> None:
-    """Raise Leaks if outputs of a model change with later tokens, at the row's length and dtype,
-    in inference or in training mode."""
+    """Raise Leaks if later tokens change outputs, at the row's length and dtype, in either mode."""
     if not is_trained(model) or task.length < 2:
         return
     tokens, _ = task.batch_of("check", 0, 1)
@@ -139,11 +138,10 @@ def cut_points(length: int) -> list[int]:
 def pasts(
     model: nn.Module, tokens: Tensor, cuts: Sequence[int], symbols: int, together: int
 ) -> Iterator[tuple[int, Tensor, Tensor]]:
-    """Yield each of `cuts` with the logits float[1, cut, V] before it of tokens int64[1, N], as
-    they are and with the future changed.
+    """Yield each cut with the logits float[1, cut, V] before it, as is and with its future changed.
 
-    `together` sequences run in a batch. In training mode both runs have the same batch and random
-    numbers, so that they compare.
+    tokens: int64[1, N]; `together` sequences run in a batch. In training mode both runs have the
+    same batch and random numbers, so that they compare.
     """
     accelerators = [tokens.device] if tokens.device.type == "cuda" else []
     for start in range(0, len(cuts), together):
@@ -187,7 +185,7 @@ def _require_causal(
 
 
 def _require_past(model: nn.Module, tokens: Tensor, cuts: Sequence[int], condition: str) -> None:
-    """Raise Broken where what comes before a cut of tokens int64[1, N] changes with its future."""
+    """Raise Broken if logits before a cut of tokens int64[1, N] change with its future."""
     together = max(1, TOKENS_AT_ONCE // tokens.shape[1])
     for cut, before, after in pasts(model, tokens, cuts, SYMBOLS, together):
         if not bool(((after - before).abs() <= TOLERANCE).all()):

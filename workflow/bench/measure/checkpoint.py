@@ -28,7 +28,7 @@ CURVE_POINTS = 200  # most points of a loss curve in a row
 
 @dataclass
 class History:
-    """What happened in a training run; seconds are those of training steps alone."""
+    """What happened in a training run; seconds count training steps only."""
 
     steps: int = 0
     tokens_used: int = 0
@@ -80,7 +80,7 @@ class Checkpoint:
             self.saved = time.monotonic()
 
     def save(self, folder: Path) -> None:
-        """Write the state to `folder`, in place of the last one."""
+        """Write the state to `folder`, replacing the last one."""
         from safetensors.torch import save_file  # imported late: gpu-check runs without it
 
         folder.mkdir(parents=True, exist_ok=True)
@@ -98,7 +98,7 @@ class Checkpoint:
         os.replace(partial, folder / FILE)
 
     def restore(self) -> int:
-        """Put the saved state back; return the steps done, 0 where none of this platform is."""
+        """Restore the saved state and return the steps done, 0 without one of this platform."""
         read = None if self.folder is None else _read(self.folder / FILE)
         if read is None or read[0]["platform"] != platform(self.device):
             return 0
@@ -127,7 +127,7 @@ class Checkpoint:
         return self.history.steps
 
     def _tensors(self) -> dict[str, Tensor]:
-        """All tensors of the state; data needs no generator, since each step seeds its own."""
+        """Return the state's tensors; data needs no generator, since each step seeds its own."""
         tensors = {"random.cpu": torch.get_rng_state()}
         if self.device.type == "cuda":
             tensors["random.cuda"] = torch.cuda.get_rng_state(self.device)
@@ -141,13 +141,13 @@ class Checkpoint:
 
 
 def platform(device: torch.device) -> str:
-    """Return what must be the same for the same bits: torch version, threads, device."""
+    """Return what the same bits depend on: torch version, threads, device."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     return f"torch {torch.__version__}, {torch.get_num_threads()} threads, {name}"
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
-    """Return JSON state and tensors of a checkpoint, None where it is missing or damaged."""
+    """Return JSON state and tensors of a checkpoint, None if it is missing or damaged."""
     if not path.is_file():
         return None
     from safetensors import SafetensorError, safe_open
@@ -161,7 +161,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
 
 
 def _part(tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:
-    """Return the tensors whose names start with `name.`, under the rest of their names."""
+    """Return the tensors whose names start with `name.`, without that prefix."""
     prefix = f"{name}."
     return {key[len(prefix) :]: value for key, value in tensors.items() if key.startswith(prefix)}
 

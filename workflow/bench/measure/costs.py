@@ -1,6 +1,6 @@
 """Peak memory and counted work of a training step at length N (paper sections 3.2 and 4.2).
 
-Peak memory takes a process of its own: in one that has timed other models it would be theirs.
+Peak memory takes a process of its own: earlier models of a process would raise it.
 """
 
 from __future__ import annotations
@@ -20,8 +20,7 @@ PEAK_STEPS = 2  # the second step has the optimiser's state of the first
 
 
 def peak_memory(cell: Cell, report: Report, folder: Path) -> dict[str, Any]:
-    """Return the row keys of a memory cell: peak of weights, gradients, optimiser state and
-    activations in training; without a peak for an untrained control."""
+    """Return a memory cell's row keys: peak of weights, gradients, optimiser state, activations."""
     cell = cell.resolved()
     device = devices.resolve(cell.device)
     model = models.build(cell, device)
@@ -43,8 +42,7 @@ def peak_memory(cell: Cell, report: Report, folder: Path) -> dict[str, Any]:
 
 
 def complexity(cell: Cell, report: Report, folder: Path) -> dict[str, Any]:
-    """Return the counted row keys of a complexity cell, of one sequence unless it gives a batch;
-    null for the training step of an untrained control."""
+    """Return a complexity cell's counted row keys, of one sequence unless the cell sets a batch."""
     cell = cell.model_copy(update={"batch": cell.batch or 1}).resolved()
     model = models.build(cell, torch.device("cpu"))
     work = flops.count(model, cell.batch, cell.length)

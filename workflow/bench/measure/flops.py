@@ -8,8 +8,8 @@
                         norm 8 (SOFTMAX, NORM), twice that backward
 Work outside torch's operators (numba, Triton) is invisible: a mixer declares it by a method
     flops(batch, length) -> (operations of a forward pass, operations of a backward pass)
-Models are traced on tensors without data (FakeTensorMode), which costs nothing at any N; a model
-that declares `flops`, or whose control flow needs data, runs on the CPU.
+Models are traced on tensors without data (FakeTensorMode), at no cost for any N; a model that
+declares `flops`, or whose control flow needs data, runs on the CPU.
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ def _pointwise_operators() -> set[Any]:
 
 
 def _elements(shape: Any) -> int:
-    """Return the elements of a shape, of the first where an operator returns several."""
+    """Return the elements of a shape, of the first if an operator returns several."""
     if isinstance(shape, torch.Size):
         return math.prod(shape)
     return _elements(shape[0]) if isinstance(shape, tuple | list) and shape else 0

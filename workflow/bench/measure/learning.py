@@ -1,4 +1,4 @@
-"""Train a model on a task and score it on fresh sequences, alike for every model and task."""
+"""Train a model on a task and score it on fresh sequences, the same for every model and task."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def run(cell: Cell, report: Report, folder: Path) -> dict[str, Any]:
 def train_and_score(cell: Cell, report: Report, folder: Path) -> tuple[nn.Module, dict[str, Any]]:
     """Return the trained model and the row keys of a resolved cell.
 
-    Raise Diverged, with the row keys so far, or Leaks where the trained model sees the future.
+    Raise Diverged, with the row keys so far, or Leaks if the trained model sees the future.
     """
     device, task = devices.resolve(cell.device), cell.learned()
     devices.make_deterministic()

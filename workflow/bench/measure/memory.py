@@ -85,7 +85,7 @@ def _status_bytes(key: str) -> int:
 
 @functools.cache
 def _libc() -> ctypes.CDLL | None:
-    """Return the C library, if it has glibc's two functions."""
+    """Return the C library if it is glibc."""
     if sys.platform != "linux":
         return None
     libc = ctypes.CDLL(None)
@@ -123,7 +123,7 @@ class SavedBytes:
 
     @property
     def bytes(self) -> int:
-        """Return the bytes of the distinct storages kept so far."""
+        """The bytes of the distinct storages kept so far."""
         return sum(storage.nbytes() for storage in self.kept.values())
 
     def _pack(self, tensor: Tensor) -> Tensor:
@@ -141,5 +141,5 @@ class SavedBytes:
 
 
 def _storage(tensor: Tensor) -> int:
-    """Return the identity of a tensor's storage; unlike an address it exists without data, too."""
+    """Return the identity of a tensor's storage, which unlike an address exists without data."""
     return int(tensor.untyped_storage()._cdata)

@@ -18,7 +18,7 @@ UNTRAINED_DISTANCE = 7  # what oracle-copy gets in experiments without a task
 
 
 def build(cell: Cell, device: torch.device, **sizes: int) -> nn.Module:
-    """Return the model of a resolved cell, alike on every device; `sizes` replace its trunk's."""
+    """Return the model of a resolved cell, equal on every device; `sizes` replace its trunk's."""
     torch.manual_seed(Seeds.of(cell.seed).init)
     mixer: dict[str, Any] = dict(cell.mixer)
     # A model with a parameter `distance`, such as oracle-copy, gets the copy distance.
@@ -34,7 +34,7 @@ def build(cell: Cell, device: torch.device, **sizes: int) -> nn.Module:
 
 
 def is_trained(model: nn.Module) -> bool:
-    """Return whether a model is trained; untrained controls say `trainable = False`."""
+    """Return whether a model is trained; untrained controls set `trainable = False`."""
     return bool(getattr(model, "trainable", True))
 
 

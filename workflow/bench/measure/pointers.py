@@ -1,9 +1,9 @@
 """Where the pointers of a trained model point, layer by layer (paper section 3.2).
 
-Beside a row of `interpretability` lie `trace.json` (one sequence with all its pointers, hop
-histograms of the batch) and `weights.safetensors`, for `pointer-bench trace`. Experiments
-`ablation` and `two_hop` add hop statistics to the row. In `two_hop` no single pointer reaches the
-distance: a layer points at most R = window - 1 back, so that D with R < D <= 2R takes two hops.
+`interpretability` writes `trace.json` (one sequence with all its pointers, hop histograms of the
+batch) and `weights.safetensors` beside its row, for `pointer-bench trace`. `ablation` and `two_hop`
+add hop statistics to the row. In `two_hop` no single pointer reaches the distance: a layer points
+at most R = window - 1 back, so D with R < D <= 2R takes two hops.
 
     R = 31, D = 48    position  i-48 ........ i-24 ........ i
                       layer a   i-24 points at i-48, so its state holds that symbol
@@ -60,7 +60,7 @@ def interpretability(cell: Cell, report: Report, folder: Path) -> dict[str, Any]
 
 
 def ablation(cell: Cell, report: Report, folder: Path) -> dict[str, Any]:
-    """Return the measured row keys of an ablation cell, hop statistics only if it has pointers."""
+    """Return the measured row keys of an ablation cell, with hop statistics if it has pointers."""
     cell = cell.resolved()
     model, row = train_and_score(cell, report, folder)
     tokens, targets = cell.learned().batch_of(STREAM, 0, cell.batch)
@@ -77,8 +77,7 @@ def scored_hops(hops: Tensor, targets: Tensor) -> Tensor:
 
 
 def hop_statistics(hops: Tensor) -> dict[str, Any]:
-    """Return mean and longest hop of each layer, lowest first, from int64[L, ...] in tokens, and
-    the share of pointers that leave their own position."""
+    """Return each layer's mean and longest hop in tokens, and the share moved, of int64[L, ...]."""
     layers = hops.flatten(1).abs()  # a control that is not causal points ahead as well
     return {
         "utilisation": float((layers > 0).double().mean()),
@@ -148,7 +147,7 @@ def chain_lines(tokens: Tensor, traced: Trace, position: int, head: int) -> list
 
 
 def chain_content(tokens: Tensor, traced: Trace, position: int, head: int) -> dict[str, Any]:
-    """Return the same for programs, with all targets int64[L][H][N] of the sequence."""
+    """Return the chain as data, with all targets int64[L][H][N] of the sequence."""
     return {
         "position": position,
         "head": head,

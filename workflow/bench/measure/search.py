@@ -1,11 +1,10 @@
-"""The search for a learning rate, the same for every model: one row with what each rate came to.
+"""Search the learning rate, the same way for every model: one row with the outcome of each rate.
 
-Rates are tried in turn on one seed. A rate that reaches 95% sets the tokens that the others have;
-at half of them a rate is dropped if its loss is behind the leader's at as many tokens, but not
-while the rate still warms up, nor where the leader had learned nothing by then: who leaves a
-plateau first does not show before somebody has. All is read from the validation stream; test
-sequences are never drawn. `pointer-bench rates` writes the chosen ones to
-config/learning_rates.yaml, where every cell without a rate of its own finds it.
+Rates are tried in turn on one seed. A rate that reaches 95% sets the tokens of the others. At half
+of them a rate is dropped if its loss is above the leader's at as many tokens, but not while it
+still warms up, nor if the leader had learned nothing by then: who leaves a plateau first shows only
+once somebody has. Only the validation stream is read, never test sequences. `pointer-bench rates`
+writes the chosen rates to config/learning_rates.yaml, the default of every cell.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ LEARNING = 0.9  # of its first loss: a leader below it has left the plateau of g
 
 
 def run(cell: Cell, report: Report, folder: Path) -> dict[str, Any]:
-    """Return the row keys of a search: sizes and, for each rate, what it came to."""
+    """Return the row keys of a search: sizes, and the outcome of each rate."""
     cell = cell.resolved()
     device, task = devices.resolve(cell.device), cell.learned()
     devices.make_deterministic()

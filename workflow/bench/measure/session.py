@@ -1,13 +1,13 @@
 """A timing session: models of one length in one process, stepped in turn, in random order.
 
 Rows timed one after another do not compare: what disturbs the machine disturbs one of them. Here
-every round steps each model once, in a new random order (random interleaving, as google/benchmark
-has it), and ratios are taken inside a round. A twin, a second instance of the first model, tells
-how far two equal models differ; the load of others on the cores is read beside it.
+every round steps each model once, in a new random order (random interleaving, as in
+google/benchmark), and ratios are taken inside a round. A twin, a second instance of the first
+model, shows how far two equal models differ; the load of other programs is read beside it.
 
-Rounds of one process share its memory layout and the minutes that it ran in, so an interval over
-sessions rests on the sessions' means (Kalibera and Jones 2013, Rigorous Benchmarking in Reasonable
-Time: the highest level of repetition decides).
+Rounds of one process share its memory layout and the minutes it ran in, so intervals rest on the
+means of sessions (Kalibera and Jones 2013, Rigorous Benchmarking in Reasonable Time: the highest
+level of repetition decides).
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Member:
 
 @dataclass(frozen=True)
 class Load:
-    """What others took of the cores that this process may use, as a share; None: not known."""
+    """The share of this process's cores that other programs took; None: not known."""
 
     others: float | None
 
@@ -58,7 +58,7 @@ def run(
     """Warm every member up, then step all of them in turn for `seconds`, `least_rounds` at least.
 
     A member that raises keeps its exception as `failure` and takes no further part. `report` is
-    called with the share that is done after the warm-up and after each round.
+    called with the share done after the warm-up and after each round.
     """
     for member in members:
         _attempt(member, member.step)
@@ -102,8 +102,7 @@ def _timed(member: Member) -> None:
 
 
 def _busy_seconds() -> float | None:
-    """Return how long the cores that this process may use have worked since boot, stolen time
-    included; None where the system does not say."""
+    """Return the seconds this process's cores have worked since boot, stolen time too, or None."""
     if not STATE.is_file() or not hasattr(os, "sched_getaffinity"):
         return None
     allowed = {f"cpu{core}" for core in os.sched_getaffinity(0)}
@@ -116,7 +115,7 @@ def _busy_seconds() -> float | None:
 
 
 def _others(before: float | None, after: float | None, own: float, elapsed: float) -> float | None:
-    """Return the others' share of the cores' time; None where it is not known."""
+    """Return the others' share of the cores' time, or None."""
     if before is None or after is None:
         return None
     cores = len(os.sched_getaffinity(0))
@@ -124,10 +123,9 @@ def _others(before: float | None, after: float | None, own: float, elapsed: floa
 
 
 def disturbed(load: Load, twin: float, low: float, high: float) -> str:
-    """Return why a session decides nothing, or nothing.
+    """Return why a session decides nothing, or an empty string.
 
-    twin: the ratio of two equal models over all sessions of its length, from `low` to `high` at
-    the level CERTAIN.
+    twin: the ratio of two equal models over all sessions of its length, `low` to `high` at CERTAIN.
     """
     if load.others is not None and load.others > MOST_OTHERS:
         return f"others had {load.others:.0%} of the cores' time"

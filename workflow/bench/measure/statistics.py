@@ -22,8 +22,7 @@ def wilson(right: float, n: float, z: float = Z95) -> tuple[float, float]:
 
 
 def ratio(logarithms: Sequence[float], level: float) -> tuple[float, float, float]:
-    """Return the ratio that logarithms of ratios agree on, and its interval at `level` by Student's
-    t; NaN bounds for fewer than two."""
+    """Return the geometric mean of ratios and its Student's t interval at `level`; NaN for one."""
     from scipy import stats
 
     centre, count = fmean(logarithms), len(logarithms)
@@ -34,7 +33,7 @@ def ratio(logarithms: Sequence[float], level: float) -> tuple[float, float, floa
 
 
 def unstable(values: Sequence[float], quantity: str) -> list[str]:
-    """Return warnings where positive timings of one quantity disagree; none for fewer than two."""
+    """Return warnings if positive timings of one quantity disagree; none for fewer than two."""
     if len(values) < 2:
         return []
     mean, count = fmean(values), len(values)

@@ -1,9 +1,8 @@
-"""Time of a model's training step and of its hard inference at length N (paper section 3.2).
+"""Time a model's training step and hard inference at length N (paper section 3.2).
 
-Only the step is timed: forward, backward, clipping and update, on batches that are on the device
-already, warmed up, the models of a session in turn. Where work is periodic (amortised credit) a
-round steps the whole period, so that no expensive step escapes the mean. Training is timed at
-progress 0, its most expensive phase.
+Only the step is timed: forward, backward, clipping and update, on batches that are already on the
+device, warmed up, the models of a session in turn. Where work is periodic (amortised credit) a
+round steps the whole period. Training is timed at progress 0, its most expensive phase.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ UNKNOWN_LOAD = "what other programs took of the cores is not known here"
 
 
 class Timed:
-    """One model of a session, built before its first step. What fails once, fails from then on."""
+    """One model of a session, built before its first step. After one failure it always fails."""
 
     def __init__(
         self, cell: Cell, device: torch.device, data: Sequence[Batch], begun: Callable[[], object]
@@ -45,7 +44,7 @@ class Timed:
             self.phases["training"] = session.Member(cell.model, partial(self.take, self.training))
 
     def take(self, step: Callable[[Stepper], float]) -> float:
-        """Return the wall seconds of a step of the model, which is built if need be."""
+        """Build the model if needed and return the wall seconds of a step."""
         if self.failure is not None:
             raise self.failure
         try:
@@ -78,7 +77,7 @@ class Timed:
         return devices.seconds(self.device, forward)
 
     def result(self) -> dict[str, Any] | Exception:
-        """Return the row keys of the rounds, or what the model failed with."""
+        """Return the row keys of the rounds, or the model's failure."""
         if self.failure is not None:
             return self.failure
         tokens = self.cell.batch * self.cell.length
@@ -98,10 +97,9 @@ class Timed:
 def efficiency(
     cells: Sequence[Cell], report: Report, begun: Callable[[int | None], object]
 ) -> list[dict[str, Any] | Exception]:
-    """Time the cells of a session in turn, all of one size; return of each the row keys, or what it
-    failed with.
+    """Time the cells of a session in turn, all of one size; return row keys or a failure for each.
 
-    `begun` is told the place of the cell that is built and warmed up, then None.
+    `begun` is called with the index of the cell that is built and warmed up, then with None.
     """
     cells = [cell.resolved() for cell in cells]
     device = devices.resolve(cells[0].device)
@@ -127,8 +125,7 @@ def efficiency(
 
 
 def _twin(cells: Sequence[Cell], timed: Sequence[Timed]) -> tuple[float, float, float]:
-    """Return the ratio of the twin's time to the first model's in the rounds, and its interval; 1
-    where one of the two is missing."""
+    """Return the twin's time over the first model's, with its interval; 1 if either is missing."""
     first = timed[0]
     twins = [one for cell, one in zip(cells, timed, strict=True) if cell.twin]
     if not twins or first.failure is not None or twins[0].failure is not None:
@@ -152,6 +149,6 @@ def batches(cell: Cell, device: torch.device) -> list[Batch]:
 
 
 def stepper_of(model: nn.Module, cell: Cell, device: torch.device) -> Stepper:
-    """Return what trains a model of a resolved cell, at progress 0: noise is on."""
+    """Return the stepper of a resolved cell's model, at progress 0: noise is on."""
     set_progress(model, 0.0)
     return Stepper(model.train(), Recipe(cell.tokens, cell.lr, cell.dtype), device)

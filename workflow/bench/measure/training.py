@@ -1,4 +1,4 @@
-"""The training recipe, the same for every model, so that models differ in their mixer alone.
+"""The training recipe, the same for every model, so that models differ only in their mixer.
 
 On a CPU the same seed and number of threads give the same bits.
 """
@@ -43,8 +43,7 @@ class Report(Protocol):
 
 @dataclass(frozen=True)
 class Recipe:
-    """The settings of a training run; `tokens` is the budget and the horizon of the schedule,
-    stop_accuracy 0 uses all of it."""
+    """Settings of a training run: `tokens` is budget and horizon, stop_accuracy 0 uses it all."""
 
     tokens: int
     lr: float
@@ -53,7 +52,7 @@ class Recipe:
     schedule: str = "cosine"  # or constant; both warm up
 
     def rate_share(self, used: int) -> float:
-        """Return the share of `lr` at which a step is taken that completes `used` tokens."""
+        """Return the share of `lr` for the step that completes `used` tokens."""
         warm = min(1.0, used / min(WARMUP_TOKENS, WARMUP_MOST * self.tokens))
         if self.schedule == "constant":
             return warm
@@ -70,10 +69,10 @@ def train(
     folder: Path | None = None,
     stop: Callable[[History], bool] | None = None,
 ) -> History:
-    """Train until the budget is used, stop_accuracy is reached, or `stop`, asked after each
-    evaluation, says so; resume from `folder`.
+    """Train until the budget is used, stop_accuracy is reached or `stop` returns True.
 
-    Raise Diverged, with the row keys so far, when the loss is not finite.
+    `stop` is called after each evaluation. Resume from `folder`. Raise Diverged, with the row keys
+    so far, when the loss is not finite.
     """
     history = History()
     stepper = Stepper(model.train(), recipe, device)
@@ -138,7 +137,7 @@ def supervised_loss(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def set_progress(model: nn.Module, done: float) -> None:
-    """Tell a model that has schedules which fraction of its budget is used."""
+    """Set the fraction of the budget used, for models with schedules."""
     setter: Callable[[float], None] | None = getattr(model, "set_progress", None)
     if setter is not None:
         setter(done)
@@ -199,10 +198,9 @@ def state_kept(model: nn.Module, device: torch.device) -> Iterator[None]:
 def score_batch(
     model: nn.Module, batch: Batch, dtype: str, device: torch.device
 ) -> tuple[float, Tensor, Tensor]:
-    """Return the loss in hard inference and which symbols are correct, there and in training mode.
+    """Return the loss in hard inference and the correct symbols, there and in training mode.
 
-    A model that promises that both modes compute the same (`one_mode`) is run once. The tensors are
-    bool[B, supervised].
+    Symbols are bool[B, supervised]. A `one_mode` model, whose modes compute the same, runs once.
     """
     loss, correct = _predict(model.eval(), batch, dtype, device)
     if getattr(model, "one_mode", False):
@@ -213,7 +211,7 @@ def score_batch(
 def _predict(
     model: nn.Module, batch: Batch, dtype: str, device: torch.device
 ) -> tuple[float, Tensor]:
-    """Return loss and correctness as `score_batch` does, in the present mode of the model."""
+    """Return loss and correct symbols as `score_batch` does, in the model's present mode."""
     tokens, targets = (tensor.to(device) for tensor in batch)
     with devices.precision(device, dtype):
         logits = model(tokens)

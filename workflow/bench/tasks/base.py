@@ -1,10 +1,9 @@
-"""What every task shares: seeded streams that all models of a seed read in the same order, and the
-interface that training, evaluation and rows use.
+"""What tasks share: seeded streams, and the interface to training, evaluation and rows.
 
 A task is one file here and one line in workflow.bench.tasks: a class whose fields are the task's
 settings in a cell (`task: {name: mqar, pairs: 16}`), and which makes sequences of tokens and, for
-each position, the symbol wanted there or IGNORED. Importing a task loads no torch, so that bad
-sizes are refused before any job starts.
+each position, the target symbol or IGNORED. All models of a seed read the same sequences in the
+same order. Importing a task loads no torch, so that bad sizes are refused before any job starts.
 """
 
 from __future__ import annotations
@@ -35,8 +34,7 @@ Drawn = tuple[Symbols, Symbols]  # tokens and targets, int64[count, N] each
 
 @dataclass(frozen=True)
 class Seeds:
-    """What one seed stands for, apart: the symbols, the initial weights, the order of batches
-    and the training noise."""
+    """Seeds of the symbols, of the initial weights, and of batch order and training noise."""
 
     data: int
     init: int
@@ -50,8 +48,7 @@ class Seeds:
 
 
 def generator(stream: str, seed: int, index: int) -> Generator:
-    """Return a generator for entry `index` of a named stream. Streams of one seed never meet: the
-    name is part of the key."""
+    """Return a generator for entry `index` of a named stream; streams of one seed never meet."""
     sequence = np.random.SeedSequence(seed, spawn_key=(STREAMS.index(stream), index))
     return Generator(np.random.Philox(sequence))
 
@@ -69,9 +66,9 @@ class Sizes:
 class Task(Closed, ABC):
     """A task's settings and, once `at` has given it sizes, its data.
 
-    Class attributes say what a cell and a report need to know. `axis` is the setting along which
-    the task's cells lie, a parameter or the length; a tier lists its values under `axis_key`, and
-    the path of a row has them after `sign`.
+    Class attributes describe it to cells and reports. `axis` is the setting that distinguishes the
+    task's cells, a parameter or the length; a tier lists its values under `axis_key`, and row paths
+    have them after `sign`.
     """
 
     question: ClassVar[str]
@@ -90,16 +87,16 @@ class Task(Closed, ABC):
     _sizes: Sizes = PrivateAttr()
 
     def default_length(self) -> int:
-        """Return N where the cell leaves it open."""
+        """Return N if the cell leaves it open."""
         return self.own_length
 
     @classmethod
     def length_in_words(cls, x: int, length: int) -> str:
-        """Return N beside the value x along the axis; empty where x is N."""
+        """Return N beside the value x along the axis; empty if x is N."""
         return "" if cls.axis == "length" else str(length)
 
     def at(self, batch: int, length: int, symbols: int, seeds: Seeds) -> Self:
-        """Return the task at these sizes; raise InputError for sizes that do not fit each other."""
+        """Return the task at these sizes; raise InputError if they do not fit each other."""
         task = self.model_copy()
         task._sizes = Sizes(batch, length, symbols, seeds)
         task.check()
@@ -127,7 +124,7 @@ class Task(Closed, ABC):
 
     @abstractmethod
     def check(self) -> None:
-        """Raise InputError for sizes that do not fit each other."""
+        """Raise InputError if sizes do not fit each other."""
 
     @property
     @abstractmethod
@@ -158,13 +155,11 @@ class Task(Closed, ABC):
         return {}
 
     def facts(self, loss: float | None = None) -> dict[str, Any]:
-        """Return the row keys that only this task has, some of them from the evaluation's loss in
-        nats a symbol."""
+        """Return the task's own row keys; loss: the evaluation's, in nats a symbol."""
         return {}
 
     def steps(self, budget: int) -> int:
-        """Return the whole steps within a budget of tokens; raise InputError where not even one
-        fits."""
+        """Return the whole steps within a budget of tokens; raise InputError if there are none."""
         if budget < self.tokens_a_step:
             accepted = f"at least {self.tokens_a_step}, one step"
             raise InputError.about(
@@ -173,15 +168,13 @@ class Task(Closed, ABC):
         return budget // self.tokens_a_step
 
     def training_batch(self, step: int) -> tuple[Tensor, Tensor]:
-        """Return the batch of a training step: the order seed permutes which of the data seed's
-        batches comes when."""
+        """Return a training step's batch: the order seed permutes the batches of the data seed."""
         block, place = divmod(step, ORDER_BLOCK)
         order = generator("order", self.seeds.order, block).permutation(ORDER_BLOCK)
         return self.batch_of("train", block * ORDER_BLOCK + int(order[place]), self.batch)
 
     def batch_of(self, stream: str, index: int, batch: int) -> tuple[Tensor, Tensor]:
-        """Return `batch` sequences (int64[B, N], int64[B, N]) on the CPU, entry `index` of a
-        stream that training never reads unless it is "train"."""
+        """Return tokens and targets of entry `index` of a stream, int64[batch, N], on the CPU."""
         import torch
 
         tokens, targets = self.sequences(generator(stream, self.seeds.data, index), batch, stream)
@@ -196,5 +189,5 @@ def require(name: str, value: int, low: int, high: int, why: str = "") -> None:
 
 
 def blank(tokens: Symbols) -> Symbols:
-    """Return targets for `tokens` with nothing wanted yet."""
+    """Return targets for `tokens`, all IGNORED."""
     return np.full_like(tokens, IGNORED)

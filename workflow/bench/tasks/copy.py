@@ -60,9 +60,9 @@ class Copy(Task):
 
     @property
     def chance(self) -> float:
-        """Symbols are uniform."""
+        """1 / V: symbols are uniform."""
         return 1 / self.symbols
 
     def sequences(self, rng: Generator, count: int, stream: str) -> Drawn:
-        """Return uniform symbols, wanted D positions later."""
+        """Return uniform symbols, with targets D positions later."""
         return copy_batch(rng, count, self.length, self.distance, self.symbols)

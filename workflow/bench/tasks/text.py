@@ -1,14 +1,14 @@
-"""Bytes of real text: a language model over V = 256 symbols, every position wanted one step ahead.
+"""Bytes of real text: a language model over V = 256 symbols, each position predicts the next one.
 
     text "for i in"   position  0 1 2 3 4 5 6
                       token     f o r _ i _ i
                       target    o r _ i _ i n
 
 The text is Tiny Shakespeare (1,115,394 bytes of Shakespeare's plays, public domain, as collected in
-Andrej Karpathy's char-rnn, 2015), which lies beside this file, or a file that `data` names (enwik8,
-say). It is cut in order: the first 90% are for training, the next 5% for the checks during training
-and the traces, the last 5% for the evaluation. A sequence starts at a random byte of its split.
-`data_hash` in a row says which text it was.
+Andrej Karpathy's char-rnn, 2015), stored beside this file, or a file named by `data` (such as
+enwik8). In order, 90% are for training, 5% for checks during training and traces, 5% for the
+evaluation. A sequence starts at a random byte of its split. A row's `data_hash` identifies the
+text.
 """
 
 from __future__ import annotations
@@ -44,14 +44,13 @@ class Corpus:
     data_hash: str
 
     def frequency(self) -> NDArray[np.float64]:
-        """Return float64[256]: how often each byte stands in the training split."""
+        """Return float64[256], the share of each byte in the training split."""
         return np.bincount(self.splits["train"], minlength=VOCABULARY) / len(self.splits["train"])
 
 
 @functools.cache
 def corpus(data: str) -> Corpus:
-    """Return the text of a path, Shakespeare's for an empty one; raise InputError for a file that
-    cannot be read."""
+    """Return the text at a path (empty: Shakespeare); raise InputError if it cannot be read."""
     try:
         content = Path(data or SHAKESPEARE).read_bytes()
     except OSError as error:
@@ -86,7 +85,7 @@ class Bytes(Task):
     )
 
     def check(self) -> None:
-        """Accept all sizes: the text is read where a row is measured."""
+        """Accept all sizes: the text is read when a row is measured."""
 
     @property
     def supervised(self) -> int:
@@ -95,7 +94,7 @@ class Bytes(Task):
 
     @property
     def chance(self) -> float:
-        """The most frequent byte of the training text."""
+        """The share of the most frequent byte of the training text."""
         return float(corpus(self.data).frequency().max())
 
     def facts(self, loss: float | None = None) -> dict[str, Any]:
@@ -109,7 +108,7 @@ class Bytes(Task):
         }
 
     def sequences(self, rng: Generator, count: int, stream: str) -> Drawn:
-        """Return pieces of the stream's split; raise InputError where it holds none of N."""
+        """Return N-byte pieces of the stream's split; raise InputError if it is too short."""
         text = corpus(self.data).splits[SPLIT_OF.get(stream, stream)]
         if len(text) <= self.length:
             wanted = f"a text with more than {self.length:,} bytes for {stream}"
