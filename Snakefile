@@ -13,16 +13,16 @@ for rules_of_a_baseline in sorted(Path(workflow.basedir).glob("workflow/rules/ba
 rule all:
     default_target: True
     input:
-        reported(CHOSEN),
+        reported(GRID.chosen),
 
 
 rule collect:
     input:
-        expand([*rules.collect_rows.output, *rules.make_estimates.output], results=CHOSEN),
+        expand([*rules.collect_rows.output, *rules.make_estimates.output], results=GRID.chosen),
 
 
-whole = reported(CHOSEN)
-targets = {tier: reported(folder(tier)) for tier in GRID.tiers}
+whole = reported(GRID.chosen)
+targets = {tier["tier"]: reported(results) for results, tier in GRID.tiers.items()}
 targets["report"] = whole
 targets["tables"] = [file for file in whole if "/tables/" in file]
 targets["figures"] = [file for file in whole if "/figures/" in file]

@@ -18,10 +18,11 @@ from torch import Tensor
 
 from pointer.trunk import Mixer, Trunk
 from workflow.bench import registry
-from workflow.bench.cell import STEP_TOKENS, affinity
+from workflow.bench.cell import affinity
 from workflow.bench.measure import memory
 from workflow.bench.rows import contracts, lock
 from workflow.bench.rows.provenance import machine_label
+from workflow.bench.tasks.base import Task
 
 LENGTHS = (256, 2048)
 WIDTH = 256
@@ -50,7 +51,7 @@ def upper_mixer(name: str, length: int) -> tuple[Mixer, Tensor, Any]:
     model = registry.build(name, symbols=20, length=length, layers=2, width=WIDTH).train()
     assert isinstance(model, Trunk)
     model.set_progress(0.0)
-    x = torch.randn(max(1, STEP_TOKENS // length), length, WIDTH)
+    x = torch.randn(max(1, Task.step_tokens // length), length, WIDTH)
     with torch.no_grad():
         carry = model.mixers[0](x, None)[1]
     return model.mixers[1], x, carry

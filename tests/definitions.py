@@ -130,16 +130,23 @@ def gated(mixer, x):
     return mixer.out(F.silu(mixer.gate(x)) * merge_heads(rms(torch.stack(rows, dim=2))))
 
 
-def delta(mixer, x):
+def corrected(mixer, x, writing, decay):
+    """The delta rule on states that decay: writing and decay are [B, N, H]."""
     short = F.silu(convolved(mixer.taps.T, mixer.qkv(x)))
     q, k, v = (split_heads(part, 2) for part in short.chunk(3, dim=-1))
     q, k = (part / part.norm(dim=-1, keepdim=True) for part in (q, k))
-    rate, state, rows = torch.sigmoid(mixer.rate(x)), torch.zeros(2, 2, 4, 4, dtype=x.dtype), []
+    state, rows = torch.zeros(2, 2, 4, 4, dtype=x.dtype), []
     for i in range(x.shape[1]):
-        key, step = k[:, :, i, :, None], rate[:, i, :, None, None]
-        state = state + key @ (step * (v[:, :, i, None, :] - key.transpose(-2, -1) @ state))
+        key, rate = k[:, :, i, :, None], writing[:, i, :, None, None]
+        state = decay[:, i, :, None, None] * state
+        state = state + key @ (rate * (v[:, :, i, None, :] - key.transpose(-2, -1) @ state))
         rows.append((q[:, :, i, None, :] @ state).squeeze(-2))
-    return mixer.out(merge_heads(rms(torch.stack(rows, dim=2))))
+    return torch.stack(rows, dim=2)
+
+
+def delta(mixer, x):
+    writing = torch.sigmoid(mixer.rate(x))
+    return mixer.out(merge_heads(rms(corrected(mixer, x, writing, torch.ones_like(writing)))))
 
 
 def hyena(mixer, x):
@@ -171,18 +178,10 @@ def random_pointer(mixer, x):
 
 
 def gated_delta(mixer, x):
-    short = F.silu(convolved(mixer.taps.T, mixer.qkv(x)))
-    q, k, v = (split_heads(part, 2) for part in short.chunk(3, dim=-1))
-    q, k = q / q.norm(dim=-1, keepdim=True) / 2, k / k.norm(dim=-1, keepdim=True)
     writing, step = mixer.rates(x).chunk(2, dim=-1)
     decay = (-mixer.log_rate.exp() * F.softplus(step + mixer.step_bias)).exp()
-    state, rows = torch.zeros(2, 2, 4, 4, dtype=x.dtype), []
-    for i in range(x.shape[1]):
-        key, rate = k[:, :, i, :, None], torch.sigmoid(writing)[:, i, :, None, None]
-        state = decay[:, i, :, None, None] * state
-        state = state + key @ (rate * (v[:, :, i, None, :] - key.transpose(-2, -1) @ state))
-        rows.append((q[:, :, i, None, :] @ state).squeeze(-2))
-    return mixer.out(merge_heads(rms(torch.stack(rows, dim=2))) * F.silu(mixer.gate(x)))
+    read = corrected(mixer, x, torch.sigmoid(writing), decay) / 2  # the query over sqrt(width)
+    return mixer.out(merge_heads(rms(read)) * F.silu(mixer.gate(x)))
 
 
 def mamba2(mixer, x):

@@ -49,6 +49,10 @@ def wide(shape):
     return nn.Sequential(nn.Linear(shape.width, width), nn.Linear(width, shape.width))
 
 
+def unmade(self, shape):
+    raise ValueError("no such thing")
+
+
 def after(position, x):
     return (torch.arange(x.shape[1]) >= position).unsqueeze(-1)
 
@@ -60,13 +64,10 @@ def ahead(self, x):
 # No branch at all at the start: nothing passes its projection before the first step.
 StartsAtZero = other("StartsAtZero", has=lambda self, shape: {"linear": zeros(shape)})
 
-# These see the future: always by one token, from a position on, in sequences longer than a chunk,
-# through a gate that training has yet to open, in a layer that small models do not have.
+# These see the future: always by one token, from a position on, through a gate that training has
+# yet to open, in a layer that small models do not have.
 Leaky = other("Leaky", ahead=1, sees=ahead)
 LateLeak = other("LateLeak", shows=lambda self, y, x: y + after(200, x) * x.mean(1, keepdim=True))
-LongLeak = other(
-    "LongLeak", shows=lambda self, y, x: y + x.mean(1, keepdim=True) if x.shape[1] > 1024 else y
-)
 GatedLeak = other(
     "GatedLeak",
     has=lambda self, shape: {"gate": nn.Parameter(torch.zeros(1))},
@@ -129,6 +130,8 @@ Forgets = other(
     has=lambda self, shape: {"hidden": [torch.randn(shape.width)]},
     shows=lambda self, y, x: y * self.hidden[0],
 )
+# Cannot be made.
+Unbuildable = other("Unbuildable", has=unmade)
 # Keeps its output for a shape that it has seen in inference.
 Stale = other(
     "Stale",
@@ -271,10 +274,3 @@ class Quits(Good):
 
     def sees(self, x):
         raise SystemExit(0)
-
-
-class Unbuildable(Good):
-    """Cannot be made."""
-
-    def __init__(self, shape):
-        raise ValueError("no such thing")

@@ -18,6 +18,8 @@ from workflow.bench.sessions import by_file
 
 COPY = {"models": ["pointer"], "batch": 1, "tokens": 4000, "evaluate_symbols": 100, "seeds": [0, 1]}
 TIMED = {"models": ["transformer"], "batch": 1, "repeats": 1, "session_seconds": 0}
+SUITE = ("workflow", "pointer", "baselines", "config", "profiles", "results/paper")
+SUITE += ("Snakefile", "environment.yml")
 TIER = {"tier": "faulty", "devices": ["cpu"], "threads": 1, "lengths": [32], "distances": [8]}
 TIER |= {"controls": "none", "experiments": dict.fromkeys(experiments.EXPERIMENTS)}
 TIER["experiments"] |= {"copy": COPY, "efficiency": TIMED}  # none but these
@@ -56,6 +58,16 @@ def tier_rows(folder):
     file.write_text(json.dumps(TIER))
     cells = config.cells(config.from_files([str(file)]))
     return [*by_file(cells), "--configfile", str(file)]
+
+
+def copy_suite(folder, parts):
+    """Copy folders and files of the repository."""
+    for part in parts:
+        if (sources.ROOT / part).is_dir():
+            compiled = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(sources.ROOT / part, folder / part, ignore=compiled)
+        else:
+            shutil.copy(sources.ROOT / part, folder)
 
 
 def new_folder(folder, contracts=None):

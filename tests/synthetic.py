@@ -37,9 +37,7 @@ def row(**values):
         "git_commit": "0" * 40, "git_dirty": False, "source_hash": "0" * 64,
         "versions": {"torch": "2.13.0"}, **times_of(sorted(values.items(), key=str)),
     }  # fmt: skip
-    if isinstance(values.get("task"), dict):  # of a row that is made again
-        values = {**values, **values["task"], "task": values["task"]["name"]}
-    made = {key: value for key, value in (known | values).items() if key not in ("digest", "name")}
+    made = {key: value for key, value in (known | values).items() if key != "digest"}
     sizes = {key: made.pop(key) for key in SIZES if key in made}
     task = made.pop("task", None) or getattr(EXPERIMENTS.get(made["experiment"]), "task", "")
     if task:

@@ -2,16 +2,14 @@
 
 import itertools
 import json
-import re
 
 import pytest
 import synthetic
 from synthetic import LAPTOP, SERVER, copied, counted, store, timed
 
 from workflow.bench import cli
-from workflow.report import commands, estimates, frame
+from workflow.report import estimates, frame
 from workflow.report.__main__ import main as report
-from workflow.report.estimates import KEY
 
 
 def machine(name, factor=1.0, ratio=2.0, repeats=3, **values):
@@ -69,17 +67,6 @@ def test_one_repeat_decides_nothing(compared):
     code, found = compared(machine(SERVER), machine(LAPTOP, ratio=3.0, repeats=1))
     assert (code, set(agreements(found).values())) == (0, {"undecided"})
     assert found["cells"][0]["low_b"] is None
-
-
-def test_no_absolute_time_is_shown(capsys, folders):
-    store(machine(SERVER), folders[0])
-    store(machine(LAPTOP, factor=7.0), folders[1])
-    assert cli.main(["compare", *map(str, folders)]) == 0
-    text = capsys.readouterr().out
-    assert re.search("training speedup over transformer +pointer +N=512", text)
-    assert "\n\n2 agree, 0 differ, 0 undecided. Ratios" in text
-    assert "tokens_per_s" not in text
-    assert all(str(step) not in text for step in (700, 350, 100.0))
 
 
 def test_accuracies_and_counted_work(compared):
@@ -205,10 +192,7 @@ def test_a_number_is_shown_with_interval_rows_and_commands(reference, capsys):
     assert "      run transformer first machine 2\n" in text
     assert "second machine" not in text
     assert text.rstrip().endswith(f"From {reference / 'reference'}.")
-
-
-def test_every_machine_is_shown_where_none_is_named(reference, capsys):
-    assert ask(reference, *SPEEDUP) == 0
+    assert ask(reference, *SPEEDUP) == 0  # of every machine
     assert capsys.readouterr().out.count("speedup: 2.500 ratio") == 2
 
 
@@ -249,8 +233,3 @@ def test_candidates_are_listed_where_more_than_the_place_is_open(reference, caps
 def test_no_match_says_what_is_nearest(reference, capsys, arguments, hint):
     assert ask(reference, *arguments) == 2
     assert hint in capsys.readouterr().err
-
-
-def test_every_key_column_is_an_option():
-    assert {name.replace("-", "_") for name in commands.COLUMNS} == {*KEY} - {"quantity"}
-    assert commands.AXES == ["distance", "hops", "letters", "pairs"]

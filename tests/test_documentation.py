@@ -46,18 +46,14 @@ def anchors(page):
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-def test_links_lead_somewhere():
+def test_links_lead_somewhere_and_named_files_exist():
     for page in PAGES:
         for link in re.findall(r"\]\((?!https?:)([^)]+)\)", page.read_text()):
             file, _, anchor = link.partition("#")
             target = page.parent / file if file else page
             assert target.exists(), (page, link)
             assert not anchor or anchor in anchors(target), (page, link)
-
-
-def test_files_that_a_page_names_exist():
-    folders = "config|workflow|pointer|baselines|tests|profiles|docs|benchmarks"
-    for page in PAGES:
+        folders = "config|workflow|pointer|baselines|tests|profiles|docs|benchmarks"
         for name in re.findall(rf"`((?:{folders}|\.ci)/[\w./-]*)`", page.read_text()):
             assert (ROOT / name).exists(), (page, name)
 

@@ -9,24 +9,9 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 import synthetic
-from synthetic import (
-    HOSTILE,
-    LENGTHS,
-    ablated,
-    copied,
-    failed,
-    peak,
-    row,
-    table_of,
-    timed,
-    traced,
-)
+from synthetic import HOSTILE, LENGTHS, ablated, copied, failed, table_of, timed, traced
 
-from workflow.bench import registry
 from workflow.report import estimates, figures, frame, intervals, models, paper, style
-from workflow.report.curves import curves
-
-DTYPES = ("float32", "bfloat16")
 
 
 @pytest.fixture(autouse=True)
@@ -74,13 +59,10 @@ def drawn(tmp_path_factory, grid):
     return out
 
 
-def test_every_figure_is_written_as_png_and_svg(drawn):
+def test_every_figure_is_written_undated_with_hostile_names_as_text(drawn):
     wanted = {f"{name}.{kind}" for name in figures.FIGURES for kind in ("png", "svg")}
     assert {path.name for path in drawn.iterdir()} == wanted
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in drawn.glob("*.png"))
-
-
-def test_svg_is_well_formed_undated_and_keeps_hostile_names_as_text(drawn):
     for path in drawn.glob("*.svg"):
         tree = ElementTree.fromstring(path.read_text(encoding="utf-8"))
         assert not [node for node in tree.iter() if node.tag.endswith(("script", "}date"))]
@@ -129,35 +111,6 @@ def test_time_shows_our_seconds_and_the_papers_hollow_points():
     assert "(s)" in axis.get_ylabel()
 
 
-def test_each_machine_has_a_panel_of_its_own():
-    figure = draw("throughput", [timed("pointer", 512, 100.0, machine=m) for m in ("one", "two")])
-    assert [axis.get_title().splitlines()[0] for axis in figure.axes] == ["one", "two"]
-
-
-def test_the_papers_points_stand_beside_float32_alone():
-    rows = [timed("transformer", 512, 100.0, dtype=dtype) for dtype in DTYPES]
-    rows += [timed("pointer", 512, 100.0, dtype=dtype) for dtype in DTYPES]
-    for name in ("speedup", "throughput", "time"):
-        for axis in draw(name, rows).axes:
-            hollow = [x for x in axis.get_lines() if x.get_markerfacecolor() == "white"]
-            assert bool(hollow) == axis.get_title().endswith("float32")
-
-
-def test_panels_of_memory_say_in_what_they_differ():
-    keys = {"experiment": "complexity", "length": 512, "saved_bytes": 9 * 2**20}
-    rows = [row(**keys, dtype=dtype) for dtype in DTYPES]
-    rows += [peak("pointer", 512, 2**20, dtype=dtype) for dtype in DTYPES]
-    assert len({axis.get_title() for axis in draw("memory", rows).axes}) == 4
-
-
-def test_copy_accuracy_is_in_percent_with_its_interval():
-    axis = draw("copy_accuracy", [copied("pointer", 512, 0.97)]).axes[0]
-    known = intervals.wilson(0.97 * 10_240, 10_240)
-    (bars,) = [c for c in axis.collections if hasattr(c, "get_segments")]
-    ends = bars.get_segments()[0][:, 1].tolist()
-    assert ends == pytest.approx([100 * known.low, 100 * known.high])
-
-
 def test_pointer_map_draws_the_hops_of_the_trace_or_says_that_it_is_missing(tmp_path):
     rows = frame.collect(synthetic.store([traced(512)], tmp_path), tmp_path)
     figure = draw_frame("pointer_map", rows)
@@ -187,29 +140,6 @@ def test_failed_cells_are_named_above_the_legend():
     assert figure.legends[0].get_title().get_text() == "No point: transformer at 2048: oom"
 
 
-def test_smoke_is_stamped(tmp_path):
-    style.save(draw("time", [timed("pointer", 512, 100.0)]), tmp_path / "time", "smoke")
-    assert "smoke: not for verdicts" in (tmp_path / "time.svg").read_text(encoding="utf-8")
-
-
-def test_twenty_new_models_look_different_and_shift_no_known_one():
-    new = [(f"baseline-{number}", "") for number in range(20)]
-    looks = models.looks(new)
-    assert len({(look.colour, look.marker) for look in looks.values()}) == len(looks)
-    known = models.looks([])
-    assert all(looks[name, ""] == known[name, ""] for name in registry.names())
-    theirs = ("theirs", "")
-    beside = models.looks([("mine", ""), theirs, ("yours", "")])
-    assert models.looks([theirs])[theirs] == beside[theirs]
-    assert all(looks[name].colour not in models.COLOURS[: models.OWN_COLOURS] for name in new)
-
-
-def test_controls_are_grey_and_dashed():
-    for (name, _), look in models.looks([]).items():
-        red, green, blue = (look.colour[i : i + 2] for i in (1, 3, 5))
-        assert (look.line == "--" and red == green == blue) == models.is_control(name)
-
-
 def test_a_legend_of_many_models_grows_the_figure_and_overlaps_nothing():
     rows = [timed(f"baseline-{i}", n, 100.0 + i) for i in range(25) for n in LENGTHS]
     figure = draw("throughput", rows)
@@ -220,34 +150,6 @@ def test_a_legend_of_many_models_grows_the_figure_and_overlaps_nothing():
     assert legend.y1 <= axis.y0 + 1
     assert legend.y0 >= 0
     assert figure.axes[0].get_window_extent(renderer).height > 150
-
-
-def test_a_name_that_begins_with_an_underscore_or_holds_mathematics_is_shown():
-    assert models.plain("_hidden").strip() == "_hidden"
-    assert models.plain("a$b$") == r"a\$b\$"
-    assert len(models.plain("x" * 500)) == models.LONGEST_NAME
-
-
-def test_changed_settings_have_their_models_colour_and_are_told_apart():
-    names = [("pointer", variant) for variant in ("", "k=32", "k=48")]
-    looks = [models.looks(names)[name] for name in names]
-    assert {look.colour for look in looks} == {colour("pointer")}
-    assert len({look.marker for look in looks}) == 3
-
-
-def test_untrained_controls_have_no_loss_curve():
-    chance = copied("chance", 512, 0.05, loss_curve=[])
-    figure = draw("loss_curves", [copied("pointer", 512, 0.99), chance])
-    keys = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert keys == [models.title("pointer"), "guessing, ln 20"]
-    assert figure.axes[0].get_ylim()[1] > 3.1
-
-
-@pytest.mark.parametrize(("megabytes", "scale"), [((300, 400), "linear"), ((300, 4000), "log")])
-def test_close_values_are_drawn_from_zero_and_wide_ones_on_a_logarithm(megabytes, scale):
-    sizes = zip((256, 512), megabytes, strict=True)
-    rows = [peak("pointer", n, size * 2**20) for n, size in sizes]
-    assert draw("memory", rows).axes[0].get_yscale() == scale
 
 
 def test_the_trade_off_has_a_point_for_each_model_that_was_timed_and_scored():
@@ -283,10 +185,7 @@ def test_an_ablation_has_a_point_a_seed_and_a_cross_beyond_the_budget_for_never(
     assert sorted(x for x, _, marker in seen if marker == "o") == solved
     assert {x for x, _, marker in seen if marker == "x"} == {200_000 * figures.NEVER}
     assert len({(x, y) for x, y, _ in seen}) == len(rows)
-
-
-def test_an_ablation_lists_defaults_first_and_names_what_changed():
-    labels = [label.get_text() for label in draw("ablation", ablated()).axes[0].get_yticklabels()]
+    labels = [label.get_text() for label in axis.get_yticklabels()]
     changed = ["credit to candidates only", "no credit", "k=16, window=8", "k=128"]
     assert labels == ["defaults", *changed]
 
@@ -337,6 +236,6 @@ def test_the_figure_names_the_exponent_and_the_runs_that_never_learned(tmp_path)
     assert "transformer: D^0.4" in text
     assert "2 never" in text
     assert "trunk 2x64x2" in text
-    drawn = curves(made, table).axes[0]
+    drawn = figures.curves(made, table).axes[0]
     heights = [y for line in drawn.lines for y in np.atleast_1d(line.get_ydata())]
     assert max(heights) >= 1.5 * 100_000 / 1000  # the budget is 100,000 tokens

@@ -83,16 +83,6 @@ def test_the_temperature_falls_late_in_training_alone():
     assert mixer.eval().selection_noise() == Noise(0.0, 1.0, hard=True)
 
 
-def test_the_chain_reads_the_noisy_target_or_the_mean_position_with_a_gradient():
-    x = torch.randn(2, 80, 24, requires_grad=True)
-    lower = torch.zeros(2, 1, 80, dtype=torch.int64)
-    target = FormulaMixer(SHAPE, FormulaSettings())(x, lower)[1]
-    assert target.dtype == torch.int64
-    mean = FormulaMixer(SHAPE, FormulaSettings(lower_reads="mean"))(x, lower)[1]
-    assert mean.requires_grad
-    assert bool(((mean >= 0) & (mean <= torch.arange(80))).all())
-
-
 READINGS = [
     {"pointer_heads": 8}, {"score_width": 24}, {"score": "additive"}, {"chain": False},
     {"lower": "position"}, {"lower_reads": "mean"}, {"own": False}, {"hard": True}, {"noise": 0.0},

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import synthetic
-from synthetic import HOSTILE, copied, failed, row, timed
+from synthetic import HOSTILE, failed, row, timed
 
 from workflow.bench import cli
 from workflow.bench.rows import as_json, seal
@@ -52,18 +52,6 @@ def test_a_spreadsheet_computes_no_text_of_a_row():
     kept = ["a=b", "-1.5e-3", "-7", ""]
     assert list(read["reason"]) == ["'=1+1", "'+1", "'-2+3", "'@x", "'\tx", *kept]
     assert set(read["value"]) == {-1.5}
-
-
-def test_nested_values_come_back_as_they_were():
-    curve = [[4096, 3.0], [8192, None]]
-    changed = row(loss_curve=curve, settings={"mixer": {"k": 64}})
-    tidy = synthetic.table_of([changed, copied("pointer", 64, 0.5)])
-    assert frame.unpack(tidy["loss_curve"][1]) == curve
-    assert frame.unpack(tidy["settings"][1]) == {"mixer": {"k": 64}}
-    assert frame.unpack(tidy["hops_mean"][1]) is None
-    assert list(tidy["task"].fillna("")) == ["copy", ""]
-    flat = tidy[["axis", "x", "distance", "trunk"]].fillna({"distance": 0}).to_numpy().tolist()
-    assert flat == [["distance", 64, 64, "6x256x8"], ["length", 2048, 0, "6x256x8"]]
 
 
 def test_machines_named_in_any_script_have_folders_of_their_own(tmp_path):

@@ -9,8 +9,7 @@ import itertools
 import json
 import math
 import re
-import string
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 import pytest
 import yaml
@@ -21,9 +20,7 @@ from synthetic import copied
 from pointer.errors import InputError
 from workflow.bench import cli, config
 from workflow.bench.cell import OPTIONS, option
-from workflow.bench.rows import RowError, complete, read_row, write_row
-from workflow.bench.validation import read_yaml
-from workflow.report import __main__ as report
+from workflow.bench.rows import RowError, read_row, write_row
 
 DEEP = 20  # deep runs (--full) take this many times the cases
 
@@ -77,22 +74,9 @@ def fuzz(request):
     times = DEEP if request.config.getoption("--full") else 1
 
     def check_all(cases, strategy, check):
-        seen, wanted = [0], cases * times
-
-        @settings(
-            max_examples=wanted,
-            derandomize=True,
-            database=None,
-            deadline=None,
-            suppress_health_check=list(HealthCheck),
-        )
-        @given(strategy)
-        def run(case):
-            seen[0] += 1
-            check(case)
-
-        run()
-        assert seen[0] >= 0.9 * wanted, f"{seen[0]} of {wanted} cases: too narrow a strategy"
+        always = {"derandomize": True, "database": None, "deadline": None}
+        always["suppress_health_check"] = list(HealthCheck)
+        settings(max_examples=cases * times, **always)(given(strategy)(check))()
 
     return check_all
 
@@ -158,41 +142,6 @@ def test_any_value_at_any_key_of_a_config(fuzz):
     fuzz(150, st.tuples(st.sampled_from(list(places(TIER))), values), check)
 
 
-# fmt: off
-YAMLS = (
-    "a: &x [1]\nb: *x\n", "a: &a [*a]\n", "<<: {lengths: [1]}\n", "!!binary aGk=\n",
-    "lengths: !!python/tuple [1]\n", "lengths: !!python/object/apply:os.system ['touch pwned']\n",
-    "lengths: [2026-13-45]\n", "lr: 1:99:99.5\n", "? [a]\n: 1\n",
-    "lengths: [0x" + "f" * 5000 + "]\n", "lengths: [" + "9" * 5000 + "]\n", "a: " * 60 + "1",
-    "[" * 3000, "{a: " * 100 + "1" + "}" * 100, "%YAML 9.9\n---\na: 1\n", "--- 1\n--- 2\n",
-    "\ufeffa: 1\n", "a: 'x\n", "\t\n", "~", "!!int ''", "!!timestamp x", 'machine: "\\ud800"\n',
-    'machine: "\\0"\n', "machine: |\n  two\n  lines\n", "lengths: [1, 1]\nlengths: [2]\n",
-    'tier: "mine\\n"\n', "tier: ../../x\n", "lr: .nan\n", "lr: .inf\n", "symbols: yes\n",
-    "repeats: 2.0\n", "mixer: {pointer: {'a b': 1}}\n", "mixer: {pointer: {1: 1}}\n",
-)
-# fmt: on
-
-
-def test_any_text_as_a_config_file(tmp_path, fuzz):
-    path, whole = tmp_path / "mine.yaml", yaml.safe_dump(TIER)
-    inserted = st.sampled_from(["", *TEXTS, "\n", ": ", "- ", "&a ", "*a ", "!!"])
-    damage = st.tuples(st.integers(0, len(whole)), inserted)
-    damaged = damage.map(lambda case: whole[: case[0]] + case[1] + whole[case[0] + 1 :])
-    texts = st.one_of(damaged, st.text(max_size=30), st.text(string.punctuation, max_size=12))
-
-    def check(text):
-        path.write_bytes(text.encode("utf-8", "surrogatepass"))
-        try:
-            plan_it(read_yaml(path))
-        except InputError as error:
-            refused(error)
-        assert not Path("pwned").exists()
-
-    fuzz(150, texts, check)
-    for text in YAMLS:
-        check(text)
-
-
 def test_any_damage_to_a_row(tmp_path, fuzz):
     path = tmp_path / "row.json"
     sound = write_row(path, copied("pointer", 512, 0.9, files={"trace": "trace.json"}))
@@ -213,15 +162,6 @@ def test_any_damage_to_a_row(tmp_path, fuzz):
     nested += [b'"\\ud800"', b"\xff\xfe"]
     contents = st.one_of(cut, short, st.sampled_from(nested), st.binary(max_size=20))
     fuzz(60, contents, check)
-
-
-@pytest.mark.parametrize(
-    "name", ["../../x.json", "/etc/passwd", "a/b.json", "..", "x", "trace.json\n", ".json", ""]
-)
-def test_a_file_of_a_row_cannot_lie_elsewhere(tmp_path, name):
-    row = complete(copied("pointer", 512, 0.9)) | {"files": {"trace": name}}
-    with pytest.raises(RowError, match="files"):
-        write_row(tmp_path / "row.json", row)
 
 
 def test_any_command_line(tmp_path, monkeypatch, capsys, fuzz, measured):
@@ -256,34 +196,3 @@ def test_any_command_line(tmp_path, monkeypatch, capsys, fuzz, measured):
         assert not (tmp_path / "pwned").exists()
 
     fuzz(150, st.one_of(run, tier, traced, other), check)
-
-
-@pytest.mark.parametrize("command", ["collect", "estimates", "keep", "readme"])
-def test_the_report_names_a_file_that_is_missing_or_damaged(tmp_path, command, capsys):
-    bad = tmp_path / "bad"
-    bad.write_bytes(b"\xff\x00PAR1")
-    out = [] if command == "readme" else ["--out", str(tmp_path / "out")]
-    what = "--manifest" if command in ("collect", "keep") else "--rows"
-    for path in (tmp_path / "nowhere", bad):
-        if command == "readme" and path == bad:
-            continue
-        assert report.main([command, what, str(path), *out]) == 2
-        err = capsys.readouterr().err
-        assert str(path) in err
-        assert "Traceback" not in err
-        assert len(err.splitlines()) == 1
-
-
-def test_settings_that_a_row_holds_are_checked_like_any_other(tmp_path, capsys):
-    row = complete(copied("pointer", 512, 0.9, settings={"experiment": "copy", "model": "../x"}))
-    (tmp_path / "row.weights.safetensors").write_bytes(b"{}")
-    write_row(tmp_path / "row.json", row)
-    assert cli.main(["trace", "--row", str(tmp_path / "row.json"), "--position", "3"]) == 2
-    assert "'../x' is unknown" in capsys.readouterr().err
-    good = {"experiment": "interpretability", "model": "pointer", "length": 16, "batch": 1}
-    good["task"] = {"name": "copy", "distance": 8}
-    write_row(tmp_path / "row.json", row | {"settings": good})
-    assert cli.main(["trace", "--row", str(tmp_path / "row.json"), "--position", "3"]) == 1
-    err = capsys.readouterr().err
-    assert "not the weights of row.json" in err
-    assert len(err.splitlines()) == 1

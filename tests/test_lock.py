@@ -2,11 +2,9 @@
 
 import errno
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 from contextlib import contextmanager
 
@@ -75,19 +73,6 @@ def test_rows_that_come_later_wait_behind_a_timing_row(tmp_path):
     assert [process.wait() for process in (first, timing)] == [-9, -9]
 
 
-def test_who_waits_long_says_so(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(lock, "lock_path", lambda: tmp_path / "machine.lock")
-    monkeypatch.setattr(lock, "PATIENCE_S", 0.05)
-    with lock.hold(exclusive=False):
-        pass
-    assert capsys.readouterr().err == ""
-    first = holder(tmp_path, "alone", "first", 1)
-    wait_for(tmp_path / "first")
-    with lock.hold(exclusive=False):
-        assert "waits for a timing row to end" in capsys.readouterr().err
-    assert first.wait(timeout=20) == 0
-
-
 DAEMON = """
 import os, sys, time
 from pathlib import Path
@@ -126,13 +111,6 @@ def test_a_pipelines_lock_that_another_user_owns_is_taken(tmp_path, monkeypatch)
     assert grid.Grid({}).begin([]) == []
 
 
-def test_a_planted_link_is_not_followed(tmp_path):
-    (tmp_path / "link").symlink_to(tmp_path / "victim")
-    with pytest.raises(OSError, match="symbolic links"), lock.taken(tmp_path / "link"):
-        pass
-    assert not (tmp_path / "victim").exists()
-
-
 def test_a_file_system_without_locks_is_recorded_and_named(tmp_path, monkeypatch):
     def refuse(_descriptor, _kind):
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
@@ -142,28 +120,6 @@ def test_a_file_system_without_locks_is_recorded_and_named(tmp_path, monkeypatch
     with lock.hold(exclusive=True) as warnings:
         assert len(warnings) == 1
         assert str(tmp_path / "machine.turnstile") in warnings[0]
-
-
-def test_a_lock_whose_file_its_holder_removes_is_taken_anew(tmp_path):
-    path = tmp_path / "work" / "lock"
-    waiting = threading.Event()
-
-    def second():
-        waiting.set()
-        with lock.taken(path):
-            assert path.exists()
-            taken.append(2)
-
-    taken = []
-    thread = threading.Thread(target=second)
-    with lock.taken(path):
-        thread.start()
-        waiting.wait()
-        time.sleep(0.2)
-        shutil.rmtree(path.parent)
-        taken.append(1)
-    thread.join(timeout=20)
-    assert taken == [1, 2]
 
 
 def test_the_lock_follows_no_tmpdir(tmp_path, monkeypatch):

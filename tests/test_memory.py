@@ -1,7 +1,6 @@
-"""Known numbers of bytes come out of the memory measurements; glibc keeps or returns them."""
+"""Known numbers of bytes come out of the memory measurements."""
 
 import json
-import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +11,6 @@ from torch import nn
 
 from workflow.bench.measure import memory
 
-CPU = torch.device("cpu")
 MIB = 2**20
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -60,13 +58,6 @@ def test_the_peak_of_a_known_tensor_on_a_gpu(size_mib):
     assert found.bytes == pytest.approx(size_mib * MIB, rel=0.1)
 
 
-def test_without_the_kernels_mark_the_resident_size_is_sampled(monkeypatch):
-    monkeypatch.setattr(memory.Path, "exists", lambda self: False)
-    found = memory.peak(CPU, lambda: torch.ones(80 * MIB // 4).sum())
-    assert found.method == "resident size, sampled"
-    assert found.bytes >= 0
-
-
 def test_saved_bytes_are_those_of_distinct_activations():
     layer, x = nn.Linear(64, 32), torch.randn(10, 64)
     with memory.SavedBytes(layer.parameters()) as saved:
@@ -80,40 +71,3 @@ def test_a_tensor_kept_twice_counts_once():
     with memory.SavedBytes([]) as saved:
         x * x * x.view(100)
     assert saved.bytes == 2 * 400  # x, and x * x
-
-
-with_glibc = platform.libc_ver()[0] == "glibc"
-glibc = pytest.mark.skipif(not with_glibc, reason="sets parameters of glibc's allocator")
-
-STEPS = """
-import resource, sys, torch
-from workflow.bench.measure import memory
-getattr(memory, sys.argv[1])()
-def step():
-    held = [torch.ones(size * 2**18) for size in (1, 9, 60)]  # MiB
-faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(8):  # fragments of the heap find their places in a few
-    step()
-counts = []
-for _ in range(4):
-    before = faults()
-    step()
-    counts.append(faults() - before)
-print(min(counts))  # now and then the heap's top is cut once more
-"""
-
-
-def page_faults(what):
-    """The least of four steps that allocate 70 MiB, after eight equal ones in one process."""
-    command = [sys.executable, "-c", STEPS, what]
-    return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-
-
-@glibc
-def test_a_timed_step_finds_its_memory_where_it_left_it():
-    assert page_faults("keep_freed_memory") < 100
-
-
-@glibc
-def test_a_weighed_step_holds_nothing_that_it_has_freed():
-    assert page_faults("return_freed_memory") * 4096 > 60 * 2**20

@@ -58,11 +58,17 @@ def page(browser, path):
     shown.on("request", lambda it: said.extend([it.url] * (not it.url.startswith(INSIDE))))
     shown.goto(path.as_uri())
     shown.wait_for_selector("html[data-ready=yes]", timeout=60_000)
-    shown.locator("#table-rows > summary").click()
-    expect(shown.locator("#table-rows .dt-info")).to_be_visible(timeout=30_000)
     yield shown
     context.close()
     assert said == []
+
+
+def rows_of(page):
+    """Unfold the rows' table."""
+    page.locator("#table-rows > summary").click()
+    rows = page.locator("#table-rows")
+    expect(rows.locator(".dt-info")).to_be_visible(timeout=30_000)
+    return rows
 
 
 def traces(page, name):
@@ -90,19 +96,7 @@ def test_every_chart_is_drawn(page):
         assert len(page.locator("#chart .plot").get_attribute("aria-label") or "") > 40
 
 
-def test_rows_sort_by_number_and_turn_round(page):
-    header = page.locator("#table-rows thead th", has_text="training, tokens/s").first
-    for order in ("ascending", "descending"):
-        header.click()
-        expect(header).to_have_attribute("aria-sort", order)
-    falling = [float(text) for text in column(page, "training, tokens/s") if text != "–"]
-    assert len(falling) == 25
-    assert falling == sorted(falling, reverse=True)
-    assert falling[0] > falling[-1]
-
-
-def add_filter(page, column_title, value):
-    rows = page.locator("#table-rows")
+def add_filter(rows, column_title, value):
     rows.get_by_role("button", name="Add filter").click()
     criteria = rows.locator(".dtsb-criteria").last
     criteria.locator(".dtsb-data").select_option(label=column_title)
@@ -110,20 +104,12 @@ def add_filter(page, column_title, value):
     criteria.locator(".dtsb-value:enabled").first.select_option(label=value)
 
 
-def test_failed_rows_can_be_picked_and_say_why(page):
-    add_filter(page, "status", "oom")
-    expect(page.locator("#table-rows .dt-info")).to_contain_text("filtered from")
-    assert set(column(page, "status")) == {"oom"}
-    assert set(column(page, "reason")) == {"DefaultCPUAllocator: can't allocate memory"}
-    add_filter(page, "model", "pointer")
-    expect(page.locator("#table-rows tbody")).to_contain_text("No matching records")
-
-
 def test_rows_are_searched_and_downloaded_as_they_are(page, tmp_path):
-    page.locator("#table-rows input[type=search]").fill("diverged")
+    rows = rows_of(page)
+    rows.locator("input[type=search]").fill("diverged")
     assert set(column(page, "status")) == {"diverged"}
     with page.expect_download() as download:
-        page.locator("#table-rows").get_by_role("button", name="CSV of these lines").click()
+        rows.get_by_role("button", name="CSV of these lines").click()
     download.value.save_as(tmp_path / "rows.csv")
     text = (tmp_path / "rows.csv").read_text(encoding="utf-8-sig")
     (line,) = csv.DictReader(text.splitlines())
@@ -132,7 +118,7 @@ def test_rows_are_searched_and_downloaded_as_they_are(page, tmp_path):
 
 
 def test_a_row_tells_its_origin_by_keyboard(page):
-    page.locator("#table-rows .info").first.focus()
+    rows_of(page).locator(".info").first.focus()
     page.keyboard.press("Enter")
     dialog = page.locator("#provenance")
     expect(dialog).to_be_visible()
@@ -185,7 +171,7 @@ def test_the_legend_shows_and_hides_models_in_all_charts_and_the_address(page):
     assert visible("throughput") == {FORMULA, "transformer"}
 
 
-def test_axes_turn_linear_and_back(page):
+def test_a_chart_has_axes_and_machines_to_choose(page):
     traces(page, "time")
     kinds = "p => [p.layout.xaxis.type, p.layout.yaxis.type]"
     plot = page.locator("#chart .plot")
@@ -194,12 +180,7 @@ def test_axes_turn_linear_and_back(page):
     assert plot.evaluate(kinds) == ["log", "linear"]
     page.locator("#chart [data-log=y]").check()
     assert plot.evaluate(kinds) == ["log", "log"]
-
-
-def test_another_machine_has_its_own_panel(page):
-    traces(page, "time")
     highest = "p => Math.max(...p.data[0].y)"
-    plot = page.locator("#chart .plot")
     first = plot.evaluate(highest)
     page.locator("#panel").select_option(value="1")
     slower, faster = sorted((first, plot.evaluate(highest)), reverse=True)
@@ -241,16 +222,6 @@ def test_a_click_lights_the_chain_of_its_position(page):
     assert steps(page) == told(position, 1)
 
 
-def test_a_click_among_the_arcs_chooses_the_position_below_it(page):
-    drawing = page.locator("#arcs svg")
-    drawing.scroll_into_view_if_needed()
-    shown = [int(end) for end in page.locator("#zoom-is").inner_text().split(" to ")]
-    assert 0 < shown[0] < shown[1] <= LENGTH - 1
-    box = drawing.bounding_box()
-    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + 100)
-    assert int(page.locator("#position").input_value()) == pytest.approx(sum(shown) / 2, abs=1)
-
-
 def test_the_explorer_works_from_the_keyboard(page):
     page.locator("#arcs svg").focus()
     moves = {"ArrowLeft": LENGTH - 2, "Shift+ArrowLeft": LENGTH - 18, "Home": 0, "End": LENGTH - 1}
@@ -272,7 +243,7 @@ def test_the_explorer_works_from_the_keyboard(page):
     assert steps(page) == told(LENGTH - 2)
 
 
-def test_verdicts_can_be_picked_and_their_commands_copied(page):
+def test_verdicts_can_be_picked_and_lead_to_their_commands_and_rows(page):
     chosen = page.locator(".count").first
     kind = chosen.get_attribute("data-words")
     chosen.click()
@@ -285,9 +256,6 @@ def test_verdicts_can_be_picked_and_their_commands_copied(page):
     page.locator("#claim-speed-2048-L [data-copy]").click()
     expect(page.locator("#claim-speed-2048-L [data-copy]")).to_have_text("Copied")
     assert page.evaluate("navigator.clipboard.readText()") == ledger.COMMAND
-
-
-def test_a_verdict_leads_to_its_rows(page):
     page.locator("#claim-copy-95-L > summary").click()
     page.locator("#claim-copy-95-L").get_by_text("its rows").click()
     expect(page.locator("#origins details")).to_have_count(12)
@@ -301,8 +269,9 @@ def test_hostile_names_are_shown_as_they_are(page):
     assert HOSTILE in legend
     looks = json.loads(page.locator("#data").text_content() or "")["looks"]
     assert TEXNICAL in looks
-    add_filter(page, "model", HOSTILE)
-    expect(page.locator("#table-rows .dt-info")).to_contain_text("filtered from")
+    rows = rows_of(page)
+    add_filter(rows, "model", HOSTILE)
+    expect(rows.locator(".dt-info")).to_contain_text("filtered from")
     assert set(column(page, "model")) == {HOSTILE}
     names = page.locator("#chart .plot").evaluate("p => p.data.map(t => t.name)")
     assert HOSTILE.replace("<", "&lt;").replace(">", "&gt;") in names
@@ -317,17 +286,9 @@ def test_the_table_of_verdicts_fits_a_screen(browser, path):
     assert page.evaluate("document.documentElement.scrollWidth") <= 1280
 
 
-def test_figures_are_downloaded(page, tmp_path):
-    page.get_by_text("More figures").click()
-    with page.expect_download() as download:
-        page.locator(".gallery a").click()
-    assert download.value.suggested_filename == "time.svg"
-    download.value.save_as(tmp_path / "time.svg")
-    assert (tmp_path / "time.svg").read_text() == SVG
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [360, 1280, 1600])
+@pytest.mark.parametrize(
+    ("width", "scheme"), [(360, "light"), (360, "dark"), (1280, "light"), (1600, "dark")]
+)
 def test_the_page_fits_its_width(browser, path, width, scheme):
     page = opened(browser, path, width=width, scheme=scheme)
     page.locator("#chart").scroll_into_view_if_needed()

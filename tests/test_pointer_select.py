@@ -1,9 +1,6 @@
 """Selection and the fused mixer: every path against loops or plain steps; ties; credit."""
 
 import os
-import subprocess
-import sys
-from dataclasses import dataclass
 
 import pytest
 import torch
@@ -33,21 +30,10 @@ EXAMPLES = 5 if os.environ.get("TRITON_INTERPRET") else 15  # the interpreter is
 some = settings(max_examples=EXAMPLES, deadline=None)
 
 
-@dataclass(frozen=True)
-class Case:
-    """Sizes and noise of a drawn selection."""
-
-    batch: int
-    heads: int
-    length: int
-    noise: Noise
-    seed: int
-
-
 # The Triton kernels take the scale in float32, which holds 0.375 exactly.
 noises = st.builds(Noise, st.sampled_from([0.0, 0.375]), st.sampled_from([0.5, 1.0, 2.0]))
-sizes = (st.integers(1, 2), st.integers(1, 3), st.integers(1, 70))
-cases = st.builds(Case, *sizes, noises, st.integers(0, 10**6))
+shapes = st.tuples(st.integers(1, 2), st.integers(1, 3), st.integers(1, 70))  # B, H, N
+seeds = st.integers(0, 10**6)
 
 
 def folded(kernel, device, *arguments, noise):
@@ -77,22 +63,29 @@ FUSED = [fused, triton] if with_triton else [fused]
 
 @pytest.mark.parametrize("path", [select_plain, *FUSED])
 @some
-@given(case=cases, window=st.sampled_from([1, 2, 7, 8, 9, 12, 13]), far=st.integers(0, 8))
-def test_selection_equals_the_loops(path, case, window, far):
-    shape = (case.batch, case.heads, case.length, window + far)
-    arguments = inputs(shape, case.seed, window=window)
-    start = torch.arange(case.batch * case.heads) * 1237 + case.seed
-    expected, expected_targets = by_loops(arguments, start, case.noise)
-    value, choice = path(*arguments, start, case.noise)
+@given(
+    shape=shapes,
+    noise=noises,
+    seed=seeds,
+    window=st.sampled_from([1, 2, 7, 8, 9, 12, 13]),
+    far=st.integers(0, 8),
+)
+def test_selection_equals_the_loops(path, shape, noise, seed, window, far):
+    arguments = inputs((*shape, window + far), seed, window=window)
+    start = torch.arange(shape[0] * shape[1]) * 1237 + seed
+    expected, expected_targets = by_loops(arguments, start, noise)
+    value, choice = path(*arguments, start, noise)
     assert torch.equal(targets(choice, arguments[4]), expected_targets)
     assert_same(value, expected, list(arguments[:4]))
 
 
 @pytest.mark.parametrize("is_fused", [True, False])
 @some
-@given(case=cases, candidates=st.integers(1, 9), window=st.integers(1, 5))
-def test_listed_selection_equals_the_loops(is_fused, case, candidates, window):
-    batch, heads, length, seed = case.batch, case.heads, case.length, case.seed
+@given(
+    shape=shapes, noise=noises, seed=seeds, candidates=st.integers(1, 9), window=st.integers(1, 5)
+)
+def test_listed_selection_equals_the_loops(is_fused, shape, noise, seed, candidates, window):
+    batch, heads, length = shape
     q, k, v, bias, offsets = inputs((batch, heads, length, candidates), seed)
     share = torch.rand(batch, heads, length, generator=torch.Generator().manual_seed(seed))
     lower = (share * (torch.arange(length) + 1)).long()
@@ -102,11 +95,11 @@ def test_listed_selection_equals_the_loops(is_fused, case, candidates, window):
     bias = bias.detach().requires_grad_()
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        value, at = select_listed(q, k, v, bias, positions, case.noise, fused=is_fused)
+        value, at = select_listed(q, k, v, bias, positions, noise, fused=is_fused)
         torch.manual_seed(seed)
         drawn = gumbel(starts(batch * heads), length, positions.shape[3]).view(positions.shape)
-    noise = case.noise.scale * drawn.double()
-    expected = select_naive(q, k, v, bias, positions, noise, case.noise.temperature)
+    scaled = noise.scale * drawn.double()
+    expected = select_naive(q, k, v, bias, positions, scaled, noise.temperature)
     assert torch.equal(at, expected[1])
     assert_same(value, expected[0], [q, k, v, bias])
 
@@ -213,19 +206,6 @@ def test_credit_is_the_gradient_of_dense_soft_attention_over_offsets():
 LENGTH, WIDTH = 96, 24
 CHOICES = {"gate": [True, False], "chain": [True, False], "credit": ["none", "candidates", "fft"]}
 CHOICES |= {"credit_channels": [3, 8], "noise": [0.0, 0.4], "temperature": [0.5, 1.0]}
-THREADS = """
-import sys
-import torch
-from pointer.mixer import PointerMixer
-from pointer.settings import CandidateSettings
-from pointer.trunk import LayerShape
-
-torch.set_num_threads(int(sys.argv[1]))
-settings = CandidateSettings(candidates=sys.argv[2])
-mixer = PointerMixer(LayerShape(32, 4, 96, 0, 1), settings)
-mixer(torch.randn(1, 96, 32), None)[0].sum().backward()
-print(torch.get_num_threads())
-"""
 
 
 def subject(**chosen):
@@ -276,11 +256,3 @@ def test_the_fused_mixer_equals_its_steps(batch, heads, length, k, chosen, seed)
         if gradient is not None and oracle is not None:
             # Credit is computed in float32.
             torch.testing.assert_close(gradient, oracle, atol=1e-5, rtol=1e-5)
-
-
-@pytest.mark.parametrize(("threads", "candidates"), [(1, "offsets"), (4, "offsets+content")])
-def test_the_kernels_leave_torch_its_number_of_threads(threads, candidates):
-    """In a new process: numba's pool takes OpenMP's number over when it first runs."""
-    command = [sys.executable, "-c", THREADS, str(threads), candidates]
-    result = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert result.stdout.strip() == str(threads)

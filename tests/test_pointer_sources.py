@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 
 from pointer import trace
 from pointer.content import CHUNK, ContentCredit, nearest_members, propose, taylor_attention
-from pointer.mixer import PointerMixer
 from pointer.settings import CandidateSettings
 from pointer.sources import ContentSource, choose_block
 from pointer.trunk import LayerShape
@@ -86,45 +85,6 @@ def test_a_position_is_found_by_the_token_before_it():
     torch.testing.assert_close(q.norm(dim=-1), eight)
     torch.testing.assert_close((q[:, :, 6] * k[:, :, 7]).sum(-1), eight[:, :, 0])
     assert bool((k[:, :, 0] == 0).all())
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_what_follows_an_equal_token_resembles_the_query_from_the_start(seed):
-    torch.manual_seed(seed)
-    scoring, x = source(200).scoring, normal(1, 1, 200, 32, seed=seed)
-    x[:, :, 100:] = x[:, :, :100]
-    q, k = scoring(x, x)
-    for after in (0, 1, 2):  # the token itself and, by the taps, the two after it
-        cosines = (q[0, 0, 100:197] * k[0, 0, after : 97 + after]).sum(-1) / 8
-        assert float(cosines.detach().mean()) > 0.25, after  # random signs: 0 on average
-
-
-def test_directions_are_fresh_while_there_is_noise_and_fixed_afterwards():
-    layer = source(300, PointerMixer)
-    q, k = normal(1, 1, 300, 32), normal(1, 1, 300, 32, seed=5)
-    content = layer.sources.every[0]
-
-    def proposals():
-        return content(q, k, None, fresh=layer.selection_noise().scale > 0)[0]
-
-    assert not torch.equal(proposals(), proposals())
-    layer.set_progress(1.0)
-    trained = proposals()
-    assert torch.equal(proposals(), trained)
-    layer.eval()
-    assert torch.equal(proposals(), trained)
-
-
-def test_of_keys_that_are_the_same_the_nearest_wins():
-    chosen = {"window": 1, "content": 6, "content_rounds": 1, "content_taps": 1}
-    layer = source(40, PointerMixer, **chosen).eval()
-    content = layer.sources.content
-    with torch.no_grad():
-        content.bias.fill_(100.0)
-        content.scoring.taps.fill_(1.0)
-    same = normal(1, 1, 1, 32).expand(-1, -1, 40, -1)
-    _, pointed = layer.point(same, same, normal(1, 1, 40, 32), None)
-    assert pointed.targets[0, 0, 1:].tolist() == list(range(39))
 
 
 def dense_attention(q, k, v):

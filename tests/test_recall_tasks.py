@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pointer.errors import InputError
-from workflow.bench.tasks import khop, listops
+from workflow.bench.tasks import khop
 from workflow.bench.tasks.base import IGNORED, Seeds, generator
 from workflow.bench.tasks.copy import Copy
 from workflow.bench.tasks.induction import Induction
@@ -73,15 +73,10 @@ def test_induction_wants_what_followed_the_special_symbol():
     assert targets == [[".", ".", ".", ".", ".", ".", ".", 6]]
 
 
-def test_khop_never_repeats_a_symbol_at_once_and_draws_the_others_alike():
-    """A repeated symbol would be its own target for every k."""
+def test_khop_never_repeats_a_symbol_at_once():
+    """It would be its own target for every k."""
     tokens = drawn(Khop(hops=2).at(1, length=128, symbols=5, seeds=ANY), "train", 0, 500)[0]
-    pairs = np.zeros((4, 4), dtype=int)
-    np.add.at(pairs, (tokens[:, :-1].ravel(), tokens[:, 1:].ravel()), 1)
-    assert np.array_equal(pairs.diagonal(), np.zeros(4))
-    expected = pairs.sum() / 12
-    others = pairs[~np.eye(4, dtype=bool)]
-    assert float(((others - expected) ** 2 / expected).sum()) < 31.3  # chi-squared, 11, 0.1%
+    assert (tokens[:, :-1] != tokens[:, 1:]).all()
 
 
 @pytest.mark.parametrize(("hops", "percent"), [(1, 32), (2, 48), (3, 27), (4, 31)])
@@ -93,18 +88,6 @@ def test_what_the_symbol_at_hand_tells_is_what_khop_says_it_does(hops, percent):
     assert round(100 * counts.max(axis=1).sum() / tokens.size) == percent
     assert f"{percent}% (" in (khop.__doc__ or "")
     assert f"{percent}%" in CAVEATS["khop"]
-
-
-def test_what_the_first_operator_tells_is_what_listops_says_it_does():
-    """Within five standard deviations."""
-    task, percent = ListOps().at(1, length=2000, symbols=16, seeds=ANY), 36
-    tokens, targets = drawn(task, "evaluate", 0, 3000)
-    counts = np.zeros((16, 10), dtype=int)
-    np.add.at(counts, (tokens[:, 0], targets.max(axis=1)), 1)
-    right, spread = counts.max(axis=1).sum() / len(tokens), (0.36 * 0.64 / 3000) ** 0.5
-    assert right == pytest.approx(percent / 100, abs=5 * spread)
-    assert f"is right for {percent}% at N = 2000" in (listops.__doc__ or "")
-    assert f"{percent}% of the answers" in CAVEATS["listops"]
 
 
 def test_a_string_is_wanted_again_and_its_end_in_training_alone():
@@ -129,14 +112,6 @@ def test_training_strings_are_of_every_length_and_scored_ones_of_the_longest():
     trained, scored = ((targets != IGNORED).sum(1) for targets in wanted)
     assert set(trained) == {2, 3, 4, 5, 6}  # the end among them
     assert set(scored) == {5}
-
-
-def test_longer_strings_than_training_had_are_scored_as_well():
-    task = StringCopy(letters=5).at(1, length=12, symbols=29, seeds=ANY)
-    further = task.further()
-    assert {size: one.length for size, one in further.items()} == {10: 22, 20: 42}
-    assert task.longest == 42
-    assert all(drawn(one, "evaluate", 0, 1)[0].shape == (1, one.length) for one in further.values())
 
 
 @given(data=st.data(), pairs=st.integers(1, 12), seed=st.integers(0, 1000))
@@ -217,15 +192,10 @@ def test_chance_is_what_the_best_constant_guess_scores(task):
     [
         (Mqar(pairs=17), 64, 64, "pairs is 17; accepted: 1 to 16 at length 64"),
         (Mqar(pairs=8), 64, 16, "pairs is 8; accepted: 1 to 7 with 16 symbols"),
-        (Mqar(pairs=1), 3, 64, "pairs is 1; accepted: none at length 3"),
         (SelectiveCopy(items=11), 20, 16, "items is 11; accepted: 1 to 10"),
-        (SelectiveCopy(items=4), 20, 3, "symbols is 3; accepted: 4 to"),
         (Induction(), 2, 16, "length is 2; accepted: 3 to"),
-        (Induction(), 20, 2, "symbols is 2; accepted: 3 to"),
         (Khop(hops=21), 20, 5, "hops is 21; accepted: 1 to 20"),
-        (Khop(hops=1), 20, 2, "symbols is 2; accepted: 3 to"),
         (StringCopy(letters=10), 20, 29, "letters is 10; accepted: 1 to 9 at length 20"),
-        (StringCopy(letters=4), 20, 3, "symbols is 3; accepted: 4 to"),
         (ListOps(), 8, 16, "length is 8; accepted: 9 to"),
         (Copy(distance=24), 24, 5, "distance is 24; accepted: 1 to 23 at length 24"),
     ],
@@ -262,9 +232,3 @@ def test_every_answer_is_that_of_the_other_evaluator_and_every_tree_is_bounded()
         assert set(line[used:]) <= {FILLER}
         assert wanted[used - 1] == answer
         assert [t for t in wanted if t != IGNORED] == [answer]
-
-
-def test_lra_lengths_are_500_to_2000():
-    task = ListOps().at(1, length=2000, symbols=16, seeds=Seeds.of(0))
-    sizes = (task.sequences(generator("train", 0, 0), 20, "train")[0] != FILLER).sum(1)
-    assert 500 < sizes.min() <= sizes.max() <= 2000

@@ -2,7 +2,6 @@
 
 import html
 import io
-import itertools
 import re
 import shutil
 import subprocess
@@ -14,7 +13,6 @@ from synthetic import (
     HOSTILE,
     LAPTOP,
     SERVER,
-    TEXNICAL,
     cell,
     copied,
     failed,
@@ -23,20 +21,9 @@ from synthetic import (
     row,
     table_of,
     timed,
-    traced,
 )
 
-from workflow.report import (
-    claims,
-    estimates,
-    intervals,
-    models,
-    paper,
-    render,
-    tables,
-    verdicts,
-)
-from workflow.report.layout import significant
+from workflow.report import claims, estimates, intervals, paper, render, tables, verdicts
 from workflow.report.page import build
 
 SHORT = "Intel Xeon Processor @ 2.10GHz, 2 cores"  # SERVER in a table
@@ -50,8 +37,6 @@ def test_training_time_is_20_sequences_over_the_throughput_of_the_sessions():
     assert cell(table, 2048, machine="paper", model="pointer-formula") == "1.45"
     assert cell(table, 2048, machine="paper", model="transformer") == "3.55"
     assert table.data.loc[0, ["value", "n", "paper"]].tolist() == pytest.approx([2, 3, 1.45])
-    low, high = table.data.loc[0, ["low", "high"]]
-    assert low < 2 < high
 
 
 def test_machines_devices_and_precisions_are_never_mixed():
@@ -66,17 +51,6 @@ def test_machines_devices_and_precisions_are_never_mixed():
     assert cell(table, 2048, machine="fast", device="cpu (2 threads)") == "1.00"
     assert cell(table, 2048, machine="fast", device="cuda", dtype="float32") == "0.100"
     assert cell(table, 2048, machine="fast", device="cuda", dtype="bfloat16") == "0.0500"
-
-
-def test_timings_of_other_code_on_another_machine_are_named():
-    at = {"transformer": ("a", "a"), "pointer": ("b", "c"), "longformer": ("d", "d")}
-    rows = []
-    for model, (here, there) in at.items():
-        rows.append(timed(model, 512, 100.0, machine=SERVER, model_hash=here))
-        rows.append(timed(model, 512, 100.0, machine="small", model_hash=there))
-    (note,) = [note for note in make("speedup", rows).notes if "code versions" in note]
-    assert note == f"Timed with different code versions on {SHORT} and small: pointer."
-    assert not any("code versions" in note for note in make("speedup", rows[:2]).notes)
 
 
 @pytest.mark.parametrize("name", ["training_time", "throughput", "speedup"])
@@ -104,11 +78,6 @@ def test_failures_print_their_status_and_a_cell_not_run_prints_a_dash():
     assert cell(table, 256, model="transformer", machine="m") == "0.0125 [2]"
     assert "[1] oom: DefaultCPUAllocator (1 of 1 runs)" in table.notes
     assert "[2] timeout: ran past 60 s (1 of 2 runs)" in table.notes
-
-
-def test_an_ok_row_without_the_value_is_not_a_zero():
-    table = make("memory", [peak("pointer", 256, None)])
-    assert cell(table, 256, model="pointer") == "n/a"
 
 
 def test_memory_units():
@@ -153,37 +122,6 @@ def test_copy_accuracy_gives_interval_budget_position_and_the_papers_figure():
     assert "Guessing gives 5.00%." in table.notes
 
 
-def test_copy_loss_names_the_loss_of_guessing():
-    table = make("copy_loss", [copied("transformer", 512, 0.05, loss=2.99)])
-    assert cell(table, 512, model="transformer") == "2.99"
-    assert any("ln 20 = 2.996" in note for note in table.notes)
-
-
-def test_hops_by_layer_beside_the_papers():
-    lost = failed("error", "no", experiment="interpretability", distance=512, model="x")
-    table = make("hops", [traced(512), lost])
-    assert cell(table, 3, model="pointer", **{"trained on": "copy, D=512"}) == "512.0 (512)"
-    assert cell(table, 6, model="x").startswith("error")
-    (note,) = (note for note in table.notes if "47 to 58" in note)
-    assert "483" in note
-    assert "not comparable" in note
-
-
-def test_parameters_against_the_papers_size():
-    table = make("parameters", [row(n_params=3_200_000, n_tables=n, length=n) for n in (256, 512)])
-    assert cell(table, "against the paper's", model="pointer") == "+0.0%"
-    assert cell(table, "in position tables", model="pointer") == "256 to 512"
-
-
-def test_a_changed_setting_is_a_line_of_its_own():
-    rows = [timed("pointer", 256, 10.0), timed("pointer", 256, 20.0, settings={"mixer": {"k": 32}})]
-    table = make("throughput", rows)
-    changed = {"model": "pointer", "variant": "k=32", "quantity": "training, tokens/s"}
-    assert cell(table, 256, **changed) == "204,800"
-    own = {"model": "pointer", "variant": "", "quantity": "inference, tokens/s"}
-    assert cell(table, 256, **own) == "1,228,800"
-
-
 def test_machines_have_their_names_and_what_all_lines_share_is_a_note():
     rows = [timed("pointer", 256, 10.0, machine=machine) for machine in (LAPTOP, SERVER)]
     table = make("training_time", rows)
@@ -191,14 +129,6 @@ def test_machines_have_their_names_and_what_all_lines_share_is_a_note():
     assert "All lines but the paper's: cpu (2 threads), float32." in table.notes
     peaks = [peak("pointer", 256, 2**20), row(experiment="complexity", length=256, saved_bytes=9)]
     assert list(make("memory", peaks).wide) == ["quantity", "model", "256"]
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [(0.0354, "0.0354"), (99.96, "100"), (0, "0"), (12345.6, "12,346"), (None, "n/a")],
-)
-def test_numbers_have_three_significant_digits(value, text):
-    assert significant(value) == text
 
 
 @pytest.fixture(scope="module")
@@ -239,58 +169,20 @@ def test_latex_escapes_and_balances(written):
         assert not any(sign in body for sign in "–×≥<>")
     text = (written / "copy_accuracy.tex").read_text(encoding="utf-8")
     assert r"50\%\_\{x\}\&\$\textbackslash{}alpha\$\textasciitilde{}\textasciicircum{}\#" in text
-    assert TEXNICAL not in text
-
-
-def test_csv_holds_numbers_with_status_and_reason(written):
-    data = pd.read_csv(written / "training_time.csv")
-    at = data[(data["x"] == 2048) & (data["machine"] == SERVER)].set_index("model")
-    lost, ours = at.loc["pointer-dense"], at.loc["pointer"]
-    assert lost["status"] == "oom"
-    assert "DefaultCPUAllocator" in lost["reason"]
-    assert pd.isna(lost["value"])
-    assert pd.isna(ours["paper"])  # of another model than the paper's
-    assert ours["value"] == pytest.approx(10 * 0.450 * (1.03 * 1.06) ** (1 / 3))
-
-
-def test_smoke_titles_are_stamped(written):
-    for name in ("training_time.md", "training_time.tex", "training_time.html"):
-        assert render.STAMP in (written / name).read_text(encoding="utf-8")
 
 
 KINDS = ("efficiency", "copy", "complexity", "interpretability")
 FAILURES = [failed("error", None, model="pointer", experiment=e, distance=512) for e in KINDS]
 
 
-def test_tables_without_rows_or_of_failures_still_stand():
-    for name, rows in itertools.product(tables.NAMES, ([], FAILURES)):
-        table = make(name, rows)
+@pytest.mark.parametrize("rows", [[], FAILURES], ids=["no rows", "only failures"])
+def test_tables_without_a_finished_row_still_stand(rows):
+    numbers = estimates.build(table_of(rows))
+    for name in tables.NAMES:
+        table = tables.make(name, numbers)
         assert render.markdown(table, table.title)
         assert render.latex(table, table.title)
         pd.read_csv(io.StringIO(table.data.to_csv(index=False)))
-
-
-def test_a_reference_that_was_not_timed_has_no_block():
-    table = make("speedup", [timed("transformer", 512, 100.0), timed("pointer", 512, 50.0)])
-    blocks = {f"{phase}, against transformer" for phase in ("training", "inference")}
-    assert set(table.wide["quantity"]) == blocks
-
-
-def test_untrained_controls_have_no_size_to_compare():
-    chance = row(model="chance", n_params=0, n_tables=0, position="none")
-    table = make("parameters", [row(), chance])
-    assert list(table.wide["model"]) == [models.title("pointer"), "chance"]
-    assert cell(table, "against the paper's", model="chance") == "–"
-
-
-TABLES = sorted(path.stem for path in paper.FOLDER.glob("*.csv"))
-
-
-@pytest.mark.parametrize("table", TABLES)
-def test_every_number_has_a_claim_a_unit_and_a_source(table):
-    numbers = paper.published(table)
-    assert len(numbers) > 0
-    assert numbers[["claim", "quantity", "model", "value", "unit", "source"]].notna().all(axis=None)
 
 
 def test_throughput_as_published():
@@ -298,12 +190,6 @@ def test_throughput_as_published():
     assert list(rates.index) == [256, 512, 1024, 2048]
     assert list(rates[paper.MODEL]) == [14_446, 34_914, 37_189, 28_268]
     assert list(rates["transformer"]) == [30_320, 29_427, 19_703, 11_549]
-
-
-def test_copy_accuracies_are_multiples_of_one_in_800():
-    cells = paper.published("copy_accuracy").dropna(subset="distance")
-    assert len(cells) == 8
-    assert all(abs(value * 8 - round(value * 8)) < 0.05 for value in cells["value"])
 
 
 DOCUMENT = r"""\documentclass{article}

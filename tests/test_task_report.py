@@ -1,7 +1,7 @@
 """Do the tables of the further tasks say what the rows say, task by task and size by size?"""
 
 import pytest
-from synthetic import ablated, cell, copied, make, row, variants
+from synthetic import ablated, cell, copied, make, row
 
 from workflow.bench.measure.statistics import wilson
 from workflow.report import intervals
@@ -143,11 +143,3 @@ def test_a_cell_of_an_ablation_says_mean_spread_and_how_many_seeds_got_there():
     notes = " ".join(table.notes)
     assert "10,000 tokens (D=512)" in notes
     assert "Budget: 200,000 tokens" in notes
-
-
-def test_settings_that_all_rows_share_are_told_once():
-    plain, chain = {"window": 32, "k": 32}, {"window": 32, "k": 37, "candidates": "offsets+chain"}
-    rows = variants(plain, (90_000,), "two_hop", 48) + variants(chain, (60_000,), "two_hop", 48)
-    table = make("two_hop", rows + variants(plain, (None,), "two_hop", 256))
-    assert set(table.wide["variant"]) == {"k=32", "candidates near the chain, k=37"}
-    assert "All rows: window=32." in table.notes

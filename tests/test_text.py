@@ -73,9 +73,6 @@ def copying(seeds, batch=3):
     return Copy(distance=7).at(batch, length=24, symbols=5, seeds=seeds)
 
 
-TASK = copying(Seeds.of(0))
-
-
 @given(length=st.integers(2, 40), data=st.data())
 def test_every_supervised_target_lies_distance_back(length, data):
     distance = data.draw(st.integers(1, length - 1))
@@ -84,20 +81,6 @@ def test_every_supervised_target_lies_distance_back(length, data):
     assert 0 <= int(tokens.min()) <= int(tokens.max()) < 6
     assert bool((targets[:, :distance] == IGNORED).all())
     assert all(int(targets[1, t]) == int(tokens[1, t - distance]) for t in range(distance, length))
-
-
-def test_symbols_are_uniform():
-    tokens, _ = copy_batch(generator("evaluate", 0, 0), 100, 1000, 1, 20)
-    counts = np.bincount(tokens.flatten(), minlength=20)
-    # Chi-squared, 19 degrees of freedom, 0.1%.
-    assert float(((counts - 5000) ** 2 / 5000).sum()) < 43.8
-
-
-def test_seeds_of_data_initialisation_and_order_are_apart():
-    drawn = []
-    for seed in map(Seeds.of, range(200)):
-        drawn += (seed.data, seed.init, seed.order)
-    assert len(set(drawn)) == len(drawn)
 
 
 def test_the_order_seed_permutes_the_data_seeds_batches():

@@ -61,12 +61,6 @@ def test_a_dear_step_in_a_period_is_not_hidden(monkeypatch):
     assert len(steps) == 4 * (1 + ROUNDS)
 
 
-def test_an_untrained_control_has_inference_only():
-    (row,) = timed(cell("chance"))
-    assert len(row["inference_rounds_ms"]) == ROUNDS
-    assert "step_ms" not in row
-
-
 def test_a_model_without_memory_harms_no_other(monkeypatch):
     """Planted: `uniform` runs out of memory in the third round, `chance` cannot be built."""
     build, begun, steps = models.build, [], itertools.count()
@@ -104,13 +98,6 @@ def test_a_twin_that_differs_marks_every_row(monkeypatch, slower, marked):
     for row in rows:
         assert [w.startswith(DISTURBED) for w in row["warnings"]] == [False] + [True] * marked
         assert row["others_share"] is None
-
-
-def test_batches_have_the_cells_shape_down_to_one_token():
-    for length in (1, 2, 33):
-        for tokens, targets in timing.batches(cell(length=length).resolved(), CPU):
-            assert tokens.shape == targets.shape == (2, length)
-            assert bool((targets >= 0).any())
 
 
 def test_every_round_steps_every_model_once_in_an_order_of_its_own():

@@ -20,8 +20,6 @@ import pytest
 
 from workflow.bench.rows import read_row, read_rows
 
-FOLDERS = ("pointer", "baselines", "workflow", "config", "profiles", "benchmarks", "results/paper")
-FILES = ("Snakefile", "environment.yml", "pyproject.toml")
 TIER = """
 tier: default
 devices: [cpu]
@@ -90,11 +88,8 @@ LEAK = ("mean), carry", "mean.roll(-1, dims=1)), carry")
 
 
 @pytest.fixture
-def checkout(tmp_path, root):
-    for part in FOLDERS:
-        shutil.copytree(root / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__"))
-    for part in FILES:
-        shutil.copyfile(root / part, tmp_path / part)
+def checkout(tmp_path):
+    pipelines.copy_suite(tmp_path, [*pipelines.SUITE, "benchmarks", "pyproject.toml"])
     command = tmp_path / "bin" / "pointer-bench"
     command.parent.mkdir()
     command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m workflow.bench "$@"\n')

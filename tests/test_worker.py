@@ -1,7 +1,6 @@
 """The worker leaves a result, measured, refused, diverged or failed, and shows its progress."""
 
 import errno
-import io
 import json
 import os
 import re
@@ -103,14 +102,6 @@ def test_a_failure_names_the_error_and_the_place(tmp_path, monkeypatch):
     assert result["message"].startswith("ValueError: bad head (test_worker.py:")
 
 
-def test_rows_before_a_failure_are_in_the_result(tmp_path, monkeypatch):
-    left = [{"steps": 1}]
-    plant(monkeypatch, lambda *_: left.pop())
-    code, result = work(tmp_path, {"seed": 0}, {"seed": 1})
-    assert (code, result["kind"]) == (1, "error")
-    assert [row["steps"] for row in result["rows"]] == [1]
-
-
 @pytest.mark.parametrize(
     ("error", "kind"),
     [
@@ -129,33 +120,16 @@ def test_the_kind_of_a_failure_is_told_apart(error, kind, tmp_path, monkeypatch)
     assert kind != "bad_input" or result["message"] == "no such setting"
 
 
-PROGRESS = Cell.of("copy", "pointer")
-
-
-def test_a_terminal_gets_one_updating_line(monkeypatch):
-    monkeypatch.setattr("workflow.bench.rows.worker.WATCHED_SECONDS", 0.0)
-    screen = io.StringIO()
-    screen.isatty = lambda: True
-    progress = Progress(PROGRESS, screen)
-    progress.start -= 30
-    progress(0.25, loss=2.5)
-    assert screen.getvalue() == "\r\x1b[Kcopy pointer d512-s0   25%  loss 2.5  90 s left"
-    progress(0.5, accuracy=0.75)
-    progress.close()
-    assert "\n" not in screen.getvalue()
-    assert "copy pointer d512-s0   50%  loss 2.5  accuracy 0.75  30 s left" in screen.getvalue()
-    assert screen.getvalue().endswith("\r\x1b[K")
-
-
-def test_a_log_gets_quiet_lines_now_and_then():
-    log = io.StringIO()
-    progress = Progress(PROGRESS, log)
+def test_a_line_now_and_then_says_how_far_a_cell_is(capsys):
+    progress = Progress(Cell.of("copy", "pointer"))
     for step in range(1000):
-        progress(step / 1000, loss=1.0)
-    assert log.getvalue() == ""
-    progress.last -= 11
-    progress(0.5)
-    assert log.getvalue().count("\n") == 1
+        progress(step / 1000, loss=2.5)
+    assert capsys.readouterr().err == ""
+    progress.last -= 30
+    progress.start -= 30
+    progress(0.5, accuracy=0.75)
+    line = "copy pointer d512-s0   50%  loss 2.5  accuracy 0.75  30 s left\n"
+    assert capsys.readouterr().err == line
 
 
 def shown(capsys):
@@ -165,7 +139,7 @@ def shown(capsys):
 
 def test_the_time_left_follows_the_pace(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv(progress.INSIDE, "1")
+    monkeypatch.setenv(progress.DEADLINE, "inf")
     assert shown(capsys) == "a row\n"
     now = 1_000_000_000.0
     monkeypatch.setattr(progress.time, "time", lambda: now)
@@ -186,5 +160,5 @@ def test_the_time_left_follows_the_pace(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(progress.sys.stdout, "isatty", lambda: False)
     progress.begin({"x": 600.0, "y": 600.0, "z": 6000.0}, ["z"], deadline=now + 1200)
     assert "0 of 3, 0 s, about 20 min left" in shown(capsys)  # and no optional row after them
-    monkeypatch.delenv(progress.INSIDE)
+    monkeypatch.delenv(progress.DEADLINE)
     assert shown(capsys) == "a row\n"  # of a row that is made by hand

@@ -110,18 +110,6 @@ def test_a_damaged_checkpoint_or_of_another_platform_is_ignored(damage, tmp_path
     assert bool(fresh.history.started) == (damage == "none")
 
 
-def test_only_one_checkpoint_is_kept_and_none_before_its_time(tmp_path, monkeypatch):
-    running = state(tmp_path / "kept")
-    running.keep()
-    assert not (tmp_path / "kept").exists()
-    monkeypatch.setattr(checkpoint, "SAVE_SECONDS", 0.0)
-    for steps in (1, 2):
-        running.history.steps = steps
-        running.keep()
-    assert [path.name for path in (tmp_path / "kept").iterdir()] == [FILE]
-    assert state(tmp_path / "kept").restore() == 2
-
-
 def steps_saved(path):
     """How many steps the checkpoint at `path` holds; 0 if there is none."""
     if not path.exists():

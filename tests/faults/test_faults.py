@@ -62,6 +62,7 @@ def test_a_divergence_is_a_row_with_its_step(tmp_path, monkeypatch):
     (row,) = json.loads(result.read_text())["rows"]
     assert (row["status"], row["steps"]) == ("diverged", 3)
     assert "nan at step 3 (192 tokens)" in row["reason"]
+    assert (row["tokens_used"], len(row["loss_curve"])) == (192, 2)  # what was measured is kept
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 SEED = 20250802
-QUICK, DEEP = 3, 20
+QUICK, DEEP = 2, 20  # kills of jobs and of pipelines in turn
 
 
 def disturb(folder, who, after, draw, *target):

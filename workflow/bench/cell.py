@@ -1,8 +1,7 @@
 """A cell: every setting of one row, stated once with its default, its meaning and what it accepts.
 
-The options of `pointer-bench run`, the keys of a tier and the validation come from the fields of
-`Cell`, of its `Trunk` and of the tasks' parameters. Options and tiers say them flat (`--distance
-64`); `Cell.of` puts each where it belongs.
+The options of `pointer-bench run` and the keys of a tier come from the fields of `Cell`, of its
+`Trunk` and of the tasks' parameters, and are flat (`--distance 64`): see `Cell.of`.
 """
 
 from __future__ import annotations
@@ -26,7 +25,6 @@ from workflow.bench.validation import Closed, Flag, Number, Settings, Text, Whol
 
 Device = Literal["cpu", "cuda", "mps"]
 Dtype = Literal["float32", "bfloat16"]
-Schedule = Literal["cosine", "constant"]
 # Groups of settings that only some experiments' keys hold; those of a limit are in none.
 TRAINING = ("task", "tokens", "lr", "stop_accuracy", "evaluate_symbols", "schedule")
 TIMING = ("session", "twin", "session_seconds")
@@ -37,7 +35,6 @@ PAPER = "paper"  # the session of the paper's models
 SESSION = "^[a-z][a-z0-9_-]{0,39}$"
 LONGEST = 2**22
 DEFAULT_LENGTH = 2048  # the paper's longest
-STEP_TOKENS = Task.step_tokens
 LONGEST_LABEL = 80  # characters of a variant in a path
 CGROUP, CGROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
 # Files of the microseconds that a group may use of a period: one in version 2, two in version 1.
@@ -112,7 +109,7 @@ class Cell(Closed):
     evaluate_symbols: Whole = _setting(0, "fresh symbols scored; 0: the task's", ge=0, le=10**9)
     trunk: Trunk = _setting(Trunk(), "the trunk's sizes")
     init: Literal["fan-in"] = _setting("fan-in", "of the mixers' inputs: std 1/sqrt(fan-in)")
-    schedule: Schedule = _setting("cosine", "of the learning rate; cosine: down to a tenth")
+    schedule: Literal["cosine", "constant"] = _setting("cosine", "of the rate; down to a tenth")
     short_convolution: Convolution = _setting("source", "4 taps: on, off, or as its source has it")
     timeout_s: Whole = _setting(1800, "seconds that it may run; 0: no limit", ge=0, le=10**8)
     memory_limit_bytes: Whole = _setting(0, "bytes at most; 0: the RAM (on cpu)", ge=0, le=2**60)
@@ -121,31 +118,22 @@ class Cell(Closed):
 
     @classmethod
     def of(cls, experiment: Any, model: Any, **settings: Any) -> Cell:
-        """Return the cell of flat settings; `task` is a name, and the experiment's own if left out.
-        The learning rate is the one that the search chose, unless it is given. Raise InputError for
-        the first value that is refused, and for a parameter of another task."""
+        """Return the cell of flat settings, with the experiment's own task and the learning rate
+        that the search chose unless they are given. Raise InputError for what is refused."""
         entry = experiments.info(experiment)
         name = settings.pop("task", None) or entry.task
         own = tasks.info(name).model_fields if name else {}
-        values: dict[str, Any] = {"experiment": experiment, "model": model}
-        task, trunk = {"name": name}, dict[str, Any]()
-        for key, value in settings.items():
-            if key == "data" and key in own and isinstance(value, str) and value:
-                task[key] = os.path.abspath(value)  # from where the user stands
-            elif key in own:
-                task[key] = value
-            elif key in Trunk.model_fields:
-                trunk[key] = value
-            elif key in tasks.parameters():
-                takes = ", ".join(t for t in tasks.TASKS if key in tasks.info(t).model_fields)
-                idle = f"{option(key)} {value} does nothing in {experiment}; accepted: with {takes}"
-                raise InputError(f"{idle}. Take it away, or change `--experiment`.")
-            else:
-                values[key] = value
-        if name:
-            values["task"] = task
-        if trunk:
-            values["trunk"] = trunk
+        task = {key: settings.pop(key) for key in own if key in settings}
+        trunk = {key: settings.pop(key) for key in Trunk.model_fields if key in settings}
+        for key in settings.keys() & tasks.parameters().keys():
+            takes = ", ".join(t for t in tasks.TASKS if key in tasks.info(t).model_fields)
+            idle = f"{option(key)} {settings[key]} does nothing in {experiment}"
+            raise InputError(f"{idle}; accepted: with {takes}. Change it in `--experiment`.")
+        if task.get("data"):
+            task["data"] = os.path.abspath(task["data"])  # from where the user stands
+        values = {"experiment": experiment, "model": model, **settings}
+        values |= {"task": {"name": name, **task}} if name else {}
+        values |= {"trunk": trunk} if trunk else {}
         cell = from_dict(values)
         if not entry.trains or "lr" in settings:
             return cell
@@ -225,8 +213,7 @@ class Cell(Closed):
         return self.model_dump(mode="json")
 
     def argv(self) -> list[str]:
-        """Return the options of `pointer-bench run` that make this cell: what differs from the
-        defaults, and the learning rate where the search may choose another."""
+        """Return the options of `pointer-bench run` that make this cell, defaults left out."""
         entry = experiments.info(self.experiment)
         flat = self.model_dump(exclude={"task", "trunk", "mixer", "twin"})
         flat |= self.trunk.model_dump()
@@ -245,9 +232,8 @@ class Cell(Closed):
         return argv
 
     def key(self, data_hash: str | None = None) -> str:
-        """Return 16 hexadecimal digits over the settings that matter to this experiment's row,
-        sizes filled in. A text counts by what its file holds, or by the `data_hash` of a row; raise
-        InputError for a file that cannot be read."""
+        """Return 16 hexadecimal digits over the settings that matter to this experiment's row. A
+        text counts by its content, or the `data_hash` of a row; raise InputError if unreadable."""
         entry = experiments.info(self.experiment)
         ignored = {*LIMITS}
         if not entry.trains:
@@ -263,8 +249,7 @@ class Cell(Closed):
 
     def label(self) -> str:
         """Return a short name within experiment and model, such as d512-s1 or n2048-k=5-r0."""
-        own = experiments.info(self.experiment).task
-        parts = [self.task_name] if self.task_name != own else []
+        parts = [] if self.task_name == experiments.info(self.experiment).task else [self.task_name]
         parts.append(f"{(self.task or Task).sign}{self.x}")
         if self.axis != "length" and self.length:
             parts.append(f"n{self.length}")
@@ -329,9 +314,7 @@ def affinity() -> int:
 @functools.cache
 def _quota(group: Path, groups: Path) -> float:
     """Return the cores' worth of time that the process's control groups allow; infinity if all.
-
-    group: the file that names the process's own; groups: the folder of all.
-    """
+    `group` is the file that names the process's own, `groups` the folder of all."""
     allowed = math.inf
     for line in group.read_text(encoding="utf-8").splitlines() if group.is_file() else ():
         _, controllers, path = line.split(":", 2)

@@ -7,6 +7,7 @@ bad input, 1 for anything else, 128 + its number where a signal ended it (SIGTER
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import os
@@ -24,12 +25,13 @@ import click
 from pointer.errors import InputError
 from workflow.bench import config, experiments, new, progress, rates, registry, rows
 from workflow.bench.cell import OPTIONS, Cell, from_dict, option
-from workflow.bench.outcomes import EnvironmentFault, StoppedError
+from workflow.bench.outcomes import EnvironmentFault
 from workflow.bench.rows import child, contracts, estimate, provenance, verify
 from workflow.bench.rows import run as make
 from workflow.bench.sessions import Session, by_file, with_twin
 
 OK, FAILED, BAD_INPUT, SIGNALLED = 0, 1, 2, 128
+KEPT = " (measured before, kept)"
 SCHEMAS = {
     "tier": "workflow.bench.config:Tier",
     "cell": "workflow.bench.cell:Cell",
@@ -68,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # whoever reads the output, `head` say, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
-    except (OSError, rows.RowError, StoppedError, EnvironmentFault) as error:
+    except (OSError, rows.RowError, EnvironmentFault) as error:
         message, code = error, FAILED
     except KeyboardInterrupt as error:
         message = "interrupted; no result was written"
@@ -102,20 +104,15 @@ for name in ("compare", "merge", "why"):  # of the report, which nothing here im
     pointer_bench.add_command(pkgutil.resolve_name(f"workflow.report.commands:{name}"))
 
 
-def _settings(*left_out: str) -> Callable[[Command], Command]:
-    """Return what adds an option for every setting of a cell but those left out."""
-
-    def add(command: Command) -> Command:
-        for name, field in reversed(OPTIONS.items()):
-            if name in left_out:
-                continue
-            words = str(field.description)
-            if isinstance(field.default, str | int | float):
-                words += f" (default: {field.default})"
+def _settings(command: Command, left_out: Sequence[str] = ()) -> Command:
+    """Add an option for every setting of a cell but those left out."""
+    for name, field in reversed(OPTIONS.items()):
+        words = str(field.description)
+        if isinstance(field.default, str | int | float):
+            words += f" (default: {field.default})"
+        if name not in left_out:
             command = click.option(option(name), name, metavar=name.upper(), help=words)(command)
-        return command
-
-    return add
+    return command
 
 
 def parse_setting(text: str) -> tuple[str, Any]:
@@ -134,12 +131,11 @@ def cell_of(options: dict[str, Any]) -> Cell:
     """Return the cell that options of `run` name."""
     settings = {key: value for key, value in options.items() if value is not None}
     settings["mixer"] = dict(parse_setting(text) for text in settings.get("mixer", ()))
-    asked = settings.pop("experiment", None), settings.pop("model", None)
-    return Cell.of(*asked, **settings)
+    return Cell.of(settings.pop("experiment", None), settings.pop("model", None), **settings)
 
 
 @pointer_bench.command()
-@_settings()
+@_settings
 @MIXER
 @click.option("--out", type=FILE, help="the row's file; without it the row is printed")
 @click.option("--keep", is_flag=True, help="leave a finished row in --out as it is")
@@ -153,29 +149,27 @@ def run(out: Path | None, keep: bool, optional: bool, **options: Any) -> None:
     if out is None:
         print(json.dumps(row, indent=1))
     else:
-        before = " (measured before, kept)" if kept else ""
+        before = KEPT if kept else ""
         progress.show(f"{make.outcome(row, cell.label())}{before}")
 
 
 @pointer_bench.command("session")
-@_settings("experiment", "model")
+@functools.partial(_settings, left_out=("experiment", "model"))
 @click.argument("members", nargs=-1, required=True)
 @click.option("--out", type=FILE, required=True, help="the file of the rows, a .jsonl")
 @click.option("--keep", is_flag=True, help="leave finished rows in --out as they are")
 def session_(members: Sequence[str], out: Path, keep: bool, **options: Any) -> None:
     """Time models in turn, in one process; one row a model and one of the first model's twin.
-
-    MEMBERS are models, each with settings of its mixer behind it, such as "pointer k=32".
-    """
+    MEMBERS are models, each with settings of its mixer behind it, such as "pointer k=32"."""
     cells, options["experiment"] = [], "efficiency"
     for member in members:
         model, *mixer = shlex.split(member)
         cells.append(cell_of({**options, "model": model, "mixer": mixer}))
     made, kept = make.rows_of(Session(with_twin(cells)), out, keep=keep)
-    before = " (measured before, kept)" if kept else ""
-    lines = [f"  {make.outcome(row, from_dict(row['settings']).label())}" for row in made]
-    ratios = [f"  {line}" for line in make.ratios(made)]
-    progress.show("\n".join([f"session {out.stem}{before}", *lines, *ratios]))
+    lines = [make.outcome(row, from_dict(row["settings"]).label()) for row in made]
+    before = KEPT if kept else ""
+    lines = [f"session {out.stem}{before}", *lines, *make.ratios(made)]
+    progress.show("\n  ".join(lines))
 
 
 @pointer_bench.command("list")
@@ -201,33 +195,28 @@ def list_() -> None:
 @click.option("--out", type=FILE, help="write the verdict there; exit code 0 whatever it is")
 @click.option("--fresh", is_flag=True, help="check again although no source has changed")
 def check(model: str, mixer: tuple[str, ...], out: Path | None, fresh: bool) -> int:
-    """Check that a model keeps the contract that every model is held to; exit code 1 if not.
-
-    MODEL is a name that `pointer-bench list` prints, or NAME=package.module:Class.
-    """
-    registry.info(model)
+    """Check that a model keeps the contract that every model is held to; exit code 1 if not. MODEL
+    is a name that `pointer-bench list` prints, or NAME=package.module:Class."""
     settings = dict(parse_setting(text) for text in mixer)
-    file = out or contracts.path(model, settings)
-    verdict = None if fresh else contracts.known(model, settings, file)
-    again = ""
-    if verdict is None:
-        with tempfile.TemporaryDirectory(prefix="pointer-bench-") as scratch:
-            stdout = None if out is None else child.STDERR  # of a line a check
-            verdict = contracts.check(model, settings, Path(scratch), stdout)
-        if out is not None or contracts.FOLDER.parent.is_dir():
-            contracts.write(verdict, file)
-    else:
-        again = " (checked before, no source has changed; --fresh checks again)"
+    with tempfile.TemporaryDirectory(prefix="pointer-bench-") as scratch:
+        file = out or contracts.place(model, settings, Path(scratch))
+        if fresh:
+            file.unlink(missing_ok=True)
+        known = contracts.known(model, settings, file)
+        stdout = None if out is None else child.STDERR  # of a line a check
+        verdict = known or contracts.verdict(model, settings, file, Path(scratch), stdout)
     failed = [f"FAIL  {name}: {reason}" for name, passed, reason in verdict.checks if not passed]
     words = verdict.reason or "keeps the contract"
     if failed:
         words = f"fails {len(failed)} of {len(verdict.checks)} checks: no number of it is published"
-    line = f"{' '.join([model, *mixer, words])}{again}"
+    if known:
+        words += " (checked before, no source has changed; --fresh checks again)"
+    line = " ".join([model, *mixer, words])
     if out is not None:
         out.touch()  # younger than what made Snakemake ask
         progress.show(line)
         return OK
-    print("\n".join([*failed, line] if again else [line]))
+    print("\n".join([*failed, line] if known else [line]))
     return FAILED if verdict.reason else OK
 
 
@@ -262,8 +251,7 @@ def _tier(files: Sequence[str], added: str) -> config.Config:
     except (ValueError, RecursionError):
         content = None
     if not isinstance(content, dict):
-        accepted = 'a JSON object such as {"lengths": [4096]}'
-        raise InputError.about("--config", added, accepted, "`--config`")
+        raise InputError.about("--config", added, 'a JSON object: {"seeds": [7]}', "`--config`")
     return config.from_files(files, content)
 
 
@@ -293,10 +281,7 @@ def plan_(files: Sequence[str], added: str) -> None:
 @click.option("--json", "as_json", is_flag=True, help="for programs")
 def verify_(paths: Sequence[Path], files: Sequence[str], added: str, as_json: bool) -> int:
     """Check rows: is each sound, are all there? exit code 1 if not. PATHS are rows, folders of
-    rows, results folders.
-
-    With --configfile or --config, every cell of that tier must be there.
-    """
+    rows, results folders; with --configfile or --config every cell of that tier must be there."""
     cells = config.cells(_tier(files, added)) if files or added != "{}" else []
     checked = verify.check(paths, cells)
     write = verify.as_json if as_json else verify.as_text
@@ -327,8 +312,7 @@ def rates_(paths: Sequence[Path]) -> None:
 @pointer_bench.command()
 @click.argument("what", type=click.Choice(list(SCHEMAS)))
 def schema(what: str) -> None:
-    """Print the JSON schema of a tier, a cell's settings, a row, an entry of
-    baselines/registry.yaml, or the claims."""
+    """Print the JSON schema of a tier, a cell, a row, the registry's entries, or the claims."""
     print(json.dumps(pkgutil.resolve_name(SCHEMAS[what]).model_json_schema(), indent=1))
 
 

@@ -5,10 +5,7 @@ at its top is the default for every experiment; the experiment's own block wins.
 `extends: TIER` starts from that tier and runs the experiments that it names, each on top of that
 tier's block of the same name (all of them, if it names none). A user's file without `extends` adds
 to the tier that it names, or to the default tier, and keeps all of its experiments; `copy: null`
-leaves one out.
-
-Rows are shared by tiers: a row's path holds a hash of the settings, so equal cells are one row and
-different ones never collide.
+leaves one out. A row's path holds a hash of its settings, so tiers share equal cells.
 """
 
 from __future__ import annotations
@@ -23,9 +20,10 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import AfterValidator, Field, ValidationError, create_model, model_validator
 
 from pointer.errors import InputError
-from workflow.bench import experiments, registry, sessions, tasks
-from workflow.bench.cell import LONGEST, Cell, Device, Dtype, affinity
+from workflow.bench import experiments, registry, tasks
+from workflow.bench.cell import LONGEST, PAPER, Cell, Device, Dtype
 from workflow.bench.rows import provenance
+from workflow.bench.sessions import with_twin
 from workflow.bench.sources import ROOT
 from workflow.bench.validation import (
     Closed,
@@ -46,6 +44,7 @@ BASE = "default"
 # Folders under results/ that are no tier's.
 RESERVED = ("runs", "tables", "figures", "report", "reference", "logs", "benchmarks", "contracts")
 ADDED = "`--config` or `--configfile`"
+REFERENCES = ("pointer", "transformer")  # beside which a model of the field or of the user is timed
 # What a tier calls the list of values of a setting.
 AXES = {
     "devices": "device",
@@ -66,32 +65,6 @@ KEYWORDS = {  # what a block may say beside names of models
     "mixer": (),
     "variants": (),
 }
-DEFAULTS: Config = {
-    "models": ["all"],
-    "controls": ["none"],
-    "dtypes": ["float32"],
-    "seeds": [0],
-    "repeats": 1,
-    "tasks": ["copy"],
-    "short_convolutions": ["source"],
-    "restrict": {},
-    "mixer": {},
-    "variants": {},
-}
-
-
-def _present(devices: list[str]) -> list[str]:
-    """Return the devices to run on: `auto` is what this machine has."""
-    return provenance.devices() if "auto" in devices else devices
-
-
-def _keys(**described: tuple[Any, str]) -> Any:
-    """Return keys that may be left out, but not be null: name=(type, meaning)."""
-    return {name: (kind, Field(None, description=text)) for name, (kind, text) in described.items()}
-
-
-def _list_of(kind: Any, *further: Any) -> Any:
-    return Annotated[list[kind], ListOf, Field(min_length=1), *further]
 
 
 def _accepted(setting: str) -> Any:
@@ -102,45 +75,64 @@ def _accepted(setting: str) -> Any:
     return Annotated[field.annotation, *field.metadata, Field(description=field.description)]
 
 
-Names = _list_of(Text)
-Devices = _list_of(Literal["auto", *get_args(Device)], AfterValidator(_present))
-Task: Any = Literal[tuple(tasks.TASKS)]
+def _list_of(kind: Any) -> Any:
+    return Annotated[list[kind], ListOf, Field(min_length=1)]
+
+
+Names = Annotated[list[Text], ListOf, Field(min_length=1)]
 Count = Annotated[Whole, Field(ge=1, le=1000)]
 Tokens = Annotated[Whole, Field(ge=1, le=10**12)]
 Size = Annotated[str, Field(pattern="^[1-9][0-9]{0,8}$")]
 TierName = Annotated[str, Field(pattern="^[a-z][a-z0-9_-]{0,63}$")]
 Minutes = Annotated[Number, Field(ge=0)]
-RESTRICTION = _keys(
-    repeats=(Count, "how often a cell is measured"),
-    tokens=(_accepted("tokens"), "the training budget in tokens"),
-    tokens_at=(dict[Size, Tokens], "the budget at single values of the axis, distances, say"),
-)
-# The lists of a block: devices, dtypes, seeds, lengths, and an axis of each task.
-RESTRICTION |= {key: (_list_of(_accepted(setting)), None) for key, setting in AXES.items()}
-RESTRICTION["devices"] = Devices, None
-Restriction: Any = create_model("Restriction", __base__=Closed, **RESTRICTION)
-BLOCK = _keys(
-    models=(Names, "all, a group (paper, field, own), or names that `pointer-bench list` prints"),
-    controls=(Names, "all, trained, none, or names of controls"),
-    tasks=(_list_of(Task), "what interpretability trains on"),
-    mixer=(dict[str, Settings], "settings of mixers, by model"),
-    variants=(dict[str, list[Settings]], "by model, mixer settings that it is also run with"),
-    restrict=(dict[str, Restriction], "the only values for a model, group, cost, control or dtype"),
-    optional=(Flag, "the tier's deadline may cut these rows: no verdict needs them"),
-)
-BLOCK |= {name: (_accepted(name), None) for name in SETTINGS if name in SCALARS}
-Block: Any = create_model("Block", __base__=Restriction, **BLOCK)
-TIER = _keys(
-    tier=(TierName, "the tier's name: at most 64 lower-case letters, digits, - and _"),
-    extends=(Text, "the tier of `config/` that this one starts from"),
-    minutes=(Minutes, "after them no optional row starts; left out or 0: there is no deadline"),
-    own_models=(dict[str, Text], 'models outside the repository: name: "package.module:Class"'),
-    experiments=(dict[str, Block | None], "experiment names with their settings; null: left out"),
-)
+Devices: Any = Annotated[  # `auto` is what this machine has
+    _list_of(Literal["auto", *get_args(Device)]),
+    AfterValidator(lambda named: provenance.devices() if "auto" in named else named),
+]
+# Of a restriction: the values along each axis, and the budget.
+VALUES: dict[str, Any] = {
+    key: (_list_of(_accepted(name)), [SETTINGS[name].default]) for key, name in AXES.items()
+}
+VALUES |= {"devices": (Devices, None), "tokens": (_accepted("tokens"), None)}
+# Of a block: every other setting, and the tasks that `rates` and interpretability train on.
+OTHERS: dict[str, Any] = {name: (_accepted(name), None) for name in SETTINGS if name in SCALARS}
+OTHERS["tasks"] = _list_of(Literal[tuple(tasks.TASKS)]), ["copy"]
 
 
-class Tier(create_model("Tier", __base__=Block, **TIER)):  # type: ignore[misc]
+# Every key may be left out, and none be null; None is the default of what has none.
+def _key(description: str, default: Any = None) -> Any:
+    return Field(default, description=description)
+
+
+class Restriction(create_model("Values", __base__=Closed, **VALUES)):  # type: ignore[misc]
+    """The only values for a model, a group, a cost, the controls or a dtype."""
+
+    repeats: Count = _key("how often a cell is measured", 1)
+    tokens_at: dict[Size, Tokens] = _key("the budget at single values of the axis, distances, say")
+
+
+class Block(create_model("Others", __base__=Restriction, **OTHERS)):  # type: ignore[misc]
+    """An experiment's settings."""
+
+    models: Names = _key("all, groups, or names that `pointer-bench list` prints", ["all"])
+    controls: Names = _key("all, trained, none, or names of controls", ["none"])
+    mixer: dict[str, Settings] = _key("settings of mixers, by model", {})
+    variants: dict[str, list[Settings]] = _key("by model, settings that it is also run with", {})
+    restrict: dict[str, Restriction] = _key("by model, group, cost, control or dtype", {})
+    optional: Flag = _key("the tier's deadline may cut these rows: no verdict needs them")
+
+
+DEFAULTS = {name: f.default for name, f in Block.model_fields.items() if f.default is not None}
+
+
+class Tier(Block):
     """A tier, or what a user adds to one."""
+
+    tier: TierName = _key("the tier's name: at most 64 lower-case letters, digits, - and _")
+    extends: Text = _key("the tier of `config/` that this one starts from")
+    minutes: Minutes = _key("after them no optional row starts; 0: there is no deadline")
+    own_models: dict[str, Text] = _key('models outside, name: "package.module:Class"')
+    experiments: dict[str, Block | None] = _key("settings by experiment; null: left out")
 
     @model_validator(mode="after")
     def _names_are_known(self) -> Tier:
@@ -166,13 +158,11 @@ def tier_names() -> tuple[str, ...]:
 
 
 def checked(content: Mapping[str, Any], where: str) -> Config:
-    """Return the keys of a tier, texts read as numbers (`--config` passes texts) and single values
-    as lists; raise InputError."""
+    """Return the keys of a tier, also read from texts and single values; raise InputError."""
     try:
-        read: Config = Tier.model_validate(content).model_dump(exclude_unset=True)
+        return dict(Tier.model_validate(content).model_dump(exclude_unset=True))
     except ValidationError as error:
         raise input_error(error, where, "config key") from error
-    return read
 
 
 def merge(base: Config, over: Mapping[str, Any]) -> Config:
@@ -200,30 +190,29 @@ def overlay(base: Config, added: Config) -> Config:
         listed = {key: added[key] for key in replaced if key in added} | (named.get(name) or {})
         blocks[name] = {key: value for key, value in block.items() if key not in replaced}
         if "restrict" in block:
-            rules: Config = {}
+            rules = {model: _remaining(rule, listed) for model, rule in block["restrict"].items()}
             blocks[name]["restrict"] = rules
-            for model, rule in block["restrict"].items():
-                kept = [key for key in rule if _stays(key, rule[key], listed)]
-                rules[model] = {key: rule[key] for key in kept}
     whole = {**base, "experiments": blocks}
     if "extends" in added:
         whole.pop("minutes", None)  # the deadline is the base's alone
     return merge(whole, added)
 
 
-def _stays(key: str, held: Any, listed: Config) -> bool:
-    """Return whether a restriction leaves some of the listed sizes, and no budget is listed."""
-    if key in AXES:
-        return key not in listed or not set(held).isdisjoint(listed[key])
-    return key.removesuffix("_at") not in listed
+def _remaining(rule: Config, listed: Config) -> Config:
+    """Return a restriction without sizes of which none is listed, and budgets where one is."""
+    kept = dict(rule)
+    for key, held in rule.items():
+        asked = listed.get(key if key in AXES else key.removesuffix("_at"))
+        if asked is not None and (key not in AXES or set(held).isdisjoint(asked)):
+            del kept[key]
+    return kept
 
 
 def tier(name: str, added: Mapping[str, Any] | None = None) -> Config:
     """Return a tier of `config/` with the user's additions on top; raise InputError."""
     if name not in tier_names():
         raise InputError.unknown("tier", name, tier_names(), "`extends`, or the command line")
-    path = FOLDER / f"{name}.yaml"
-    content = checked(read_yaml(path), str(path.relative_to(ROOT)))
+    content = checked(read_yaml(FOLDER / f"{name}.yaml"), f"config/{name}.yaml")
     if "extends" in content:
         content = overlay(tier(content["extends"]), content)
     return {**overlay(content, checked(added or {}, ADDED)), "tier": name}
@@ -231,8 +220,7 @@ def tier(name: str, added: Mapping[str, Any] | None = None) -> Config:
 
 def tiers(added: Mapping[str, Any], files: Files = ()) -> tuple[str, dict[str, Config]]:
     """Return (the tier that `all` makes, every tier by name), with the `files` of `--configfile`
-    and what was `added` on top. A tier of the user's own starts from the tier that it extends, and
-    leaves the others as they are."""
+    and what was `added` on top. A tier of the user's own leaves the others as they are."""
     extra: Config = {}
     for file in files:
         extra = merge(extra, checked(read_yaml(file), str(file)))
@@ -255,32 +243,24 @@ def from_files(files: Files, added: Mapping[str, Any] | None = None) -> Config:
 
 
 def cells(config: Config) -> list[Cell]:
-    """Return every cell of a tier in the order to run: experiments as the config lists them,
-    repeats round-robin over models.
-
-    Raise InputError for a value that a cell refuses, and for a tier without any cell.
-    """
+    """Return every cell of a tier in the order to run, repeats round-robin over models. Raise
+    InputError for a value that a cell refuses, and for a tier without any cell."""
     planned: dict[str, Cell] = {}
     for name, own in (config.get("experiments") or {}).items():
-        if own is not None:
-            entry, block = experiments.info(name), _block(config, own)
-            for task in block["tasks"] if entry.any_task else [entry.task]:
-                for cell in _of_task(name, task, block):
-                    planned.setdefault(cell.path, cell)
+        if own is None:
+            continue
+        block = {**DEFAULTS, "devices": provenance.devices(), **config, **own}
+        for key in ("mixer", "variants"):  # by model
+            block[key] = {**config.get(key, {}), **own.get(key, {})}
+        entry = experiments.info(name)
+        for task in block["tasks"] if entry.any_task else [entry.task]:
+            for cell in _of_task(name, task, block):
+                planned.setdefault(cell.path, cell)
     if not planned:
-        name = f"tier {config.get('tier')!r}"
         accepted = "experiments, models and sizes that leave at least one cell"
         where = "`experiments`, `models` or `restrict`"
-        raise InputError.about(name, "without any cell", accepted, where)
+        raise InputError.about(f"tier {config.get('tier')}", "without any cell", accepted, where)
     return list(planned.values())
-
-
-def _block(config: Config, own: Config) -> Config:
-    """Return an experiment's block over the tier's top level; mixers, variants merge by model."""
-    block = {"devices": provenance.devices(), **DEFAULTS, **config, **own}
-    for key in ("mixer", "variants"):
-        block[key] = {**config.get(key, {}), **own.get(key, {})}
-    return block
 
 
 def _of_task(experiment: str, task: str, block: Config) -> Iterator[Cell]:
@@ -288,10 +268,9 @@ def _of_task(experiment: str, task: str, block: Config) -> Iterator[Cell]:
     axis = tasks.info(task).axis if task else "length"
     parameters = tasks.info(task).model_fields if task else {}
     used = SCALARS - (tasks.parameters().keys() - parameters.keys())
-    scalars = {key: block[key] for key in used if key in block}
     axes = {
         "repeat": range(block["repeats"]),
-        axis: block.get(KEYS[axis], [SETTINGS[axis].default]),
+        axis: block[KEYS[axis]],
         "seed": block["seeds"],
         "device": block["devices"],
         "dtype": block["dtypes"],
@@ -300,20 +279,33 @@ def _of_task(experiment: str, task: str, block: Config) -> Iterator[Cell]:
     every = chosen_models(block)
     for point in itertools.product(*axes.values()):
         values = dict(zip(axes, point, strict=True))
-        settings = {**scalars, **values}
+        settings = {key: block[key] for key in used if key in block} | values
         chosen = [name for name in every if _takes_part(registry.info(name), values, block)]
         if experiments.info(experiment).timing:
-            groups = sessions.members(chosen, functools.partial(variants, block=block))
-            for name, group in groups.items():
-                shared = {**settings, "session": name}
-                cells = [Cell.of(experiment, model, mixer=own, **shared) for model, own in group]
-                yield from sessions.with_twin(cells)
+            for name, members in _sessions(chosen, block).items():
+                timed = {**settings, "session": name}
+                cells = [Cell.of(experiment, model, mixer=own, **timed) for model, own in members]
+                yield from with_twin(cells)
             continue
         for model in chosen:
             entry = registry.info(model)
             own = {**settings, **_tokens(entry, values[axis], values["dtype"], block)}
             for mixer in variants(entry.name, block):
                 yield Cell.of(experiment, model, task=task, mixer=mixer, **own)
+
+
+def _sessions(chosen: Iterable[str], block: Config) -> dict[str, list[tuple[str, Config]]]:
+    """Return sessions by name, as models with settings of their mixers: the paper's models are one;
+    any other model has its own beside REFERENCES, so that adding it times no other anew."""
+    sessions: dict[str, list[tuple[str, Config]]] = {}
+    for model in chosen:
+        entry = registry.info(model)
+        own = [(model, mixer) for mixer in variants(entry.name, block)]
+        if entry.group == PAPER:
+            sessions.setdefault(PAPER, []).extend(own)
+        else:
+            sessions[entry.name] = [(name, variants(name, block)[0]) for name in REFERENCES] + own
+    return sessions
 
 
 def _takes_part(entry: registry.Entry, values: Config, block: Config) -> bool:
@@ -365,9 +357,8 @@ def chosen_models(block: Config) -> list[str]:
     return chosen
 
 
-def rule_threads(wanted: int, cores: int, allowed: int | None = None) -> int:
+def rule_threads(wanted: int, cores: int, allowed: int) -> int:
     """Return what a job claims of Snakemake's `--cores`: the share of them that `wanted` threads
     have in `allowed` (the CPU affinity). With 2 CPUs and --cores 4, 1 thread claims 2."""
-    allowed = allowed or affinity()
     usable = min(cores, allowed)
     return min(cores, math.ceil(cores * min(wanted or allowed, usable) / usable))

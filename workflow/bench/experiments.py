@@ -1,11 +1,9 @@
 """The experiments, one declarative entry each; every task has one of its own name, which trains
-on it and scores fresh sequences. Importing this module loads no torch. A function of the room
-`workflow.bench.measure` measures a row."""
+on it and scores fresh sequences. Importing this module loads no torch."""
 
 from __future__ import annotations
 
 import pkgutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,11 +31,9 @@ class Experiment:
         """The module that measures it."""
         return f"workflow.bench.measure.{self.measured_by.partition(':')[0]}"
 
-    def load(self) -> Callable[..., Any]:
+    def load(self) -> Any:
         """Return the function: `(cell, report, folder) -> row keys`, or see timing.efficiency."""
-        function: Callable[..., Any]
-        function = pkgutil.resolve_name(f"workflow.bench.measure.{self.measured_by}")
-        return function
+        return pkgutil.resolve_name(f"workflow.bench.measure.{self.measured_by}")
 
     @property
     def trains(self) -> bool:

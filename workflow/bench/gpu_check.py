@@ -1,12 +1,10 @@
 """`pointer-bench gpu-check`: is the suite right on this GPU, and how fast is a training step?
 
-It needs torch, numpy, psutil and PyYAML, no Snakemake and no numba. Results are written as soon as
-they are there. `--dry` goes through the same steps on the CPU at tiny sizes.
+It needs neither Snakemake nor numba. `--dry` goes through the same steps on the CPU at tiny sizes.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections.abc import Iterator
 from functools import partial
@@ -31,7 +29,7 @@ GOAL = 5.0  # at the longest length `pointer` should train so many times as fast
 LENGTHS, STEP_TOKENS = (2048, 16384), 65536
 DRY_LENGTHS, DRY_STEP_TOKENS = (48, 300), 600
 DRY = {"session_seconds": 0.0, "layers": 1, "width": 32, "heads": 2}
-Result = dict[str, Any]
+Row = dict[str, Any]
 
 
 def run(out: Path, *, dry: bool = False) -> bool:
@@ -42,20 +40,28 @@ def run(out: Path, *, dry: bool = False) -> bool:
             f"gpu-check needs a CUDA device, and torch {torch.__version__} sees none here. "
             "Run it on a machine with one; --dry only tests the command, on the CPU."
         )
-    versions = provenance.versions() | {"cuda": torch.version.cuda}
-    result: Result = {"device_name": devices.device_name(device) or device.type, "dry": dry}
-    result |= provenance.git_state() | {"versions": versions, "checks": [], "rows": []}
+    made: list[Check] = []
+    rows: list[Row] = []
+
+    def write() -> None:
+        result: Row = {"device_name": devices.device_name(device) or device.type, "dry": dry}
+        result |= provenance.git_state()
+        result["versions"] = provenance.versions() | {"cuda": torch.version.cuda}
+        result |= {"checks": [check._asdict() for check in made], "rows": rows}
+        write_atomically(out / "gpu-check.json", json.dumps(result, indent=1) + "\n")
+
     for check in checks(device):
         print(f"ok    {check.name}" if check.ok else f"FAIL  {check.name}: {check.reason}")
-        result["checks"].append(check._asdict())
-        _write(out, result)
-    with contextlib.nullcontext() if dry else lock.hold(exclusive=True):
+        made.append(check)
+        write()
+    with lock.hold(exclusive=not dry):
         for length in DRY_LENGTHS if dry else LENGTHS:
-            result["rows"] += race(length, device)
-            _write(out, result)
-    print("\n".join(report(result)))
-    failed = [row for row in result["rows"] if row["reason"]]
-    return not failed and all(check["ok"] for check in result["checks"])
+            rows += race(length, device)
+            write()
+    failed = sum(not check.ok for check in made)
+    print(f"The goal of pointer at N={LENGTHS[-1]} is {GOAL:g} times {REFERENCE}.")
+    print(f"Checks: {len(made) - failed} passed, {failed} failed.")
+    return not failed and not any(row["reason"] for row in rows)
 
 
 def checks(device: torch.device) -> Iterator[Check]:
@@ -94,51 +100,30 @@ def _small_model(name: str, length: int, device: torch.device) -> nn.Module:
     return models.build(cell, device, layers=2).eval()
 
 
-def race(length: int, device: torch.device) -> list[Result]:
-    """Time the models in a session; a model that fails has a row with the reason."""
+def race(length: int, device: torch.device) -> list[Row]:
+    """Time training steps of the models in a session and print them; a model that fails has a row
+    with the reason."""
     dry = device.type == "cpu"
     batch = (DRY_STEP_TOKENS if dry else STEP_TOKENS) // length
-    sizes: Result = {"length": length, "device": device.type, "dtype": "bfloat16", "batch": batch}
+    sizes: Row = {"length": length, "device": device.type, "dtype": "bfloat16", "batch": batch}
     cells = [Cell.of("efficiency", name, **sizes, **(DRY if dry else {})) for name in MODELS]
-    results = timing.efficiency(cells, _quiet, lambda at: None)
+    results = timing.efficiency(cells, lambda *_, **__: None, lambda _: None)
     rows, reference = [], results[MODELS.index(REFERENCE)]
     for cell, timed in zip(cells, results, strict=True):
-        row: Result = {"model": cell.model, "length": length, "batch": batch, "reason": None}
+        row: Row = {"model": cell.model, "length": length, "batch": batch, "reason": None}
         if isinstance(timed, dict):
             row |= {key: timed[key] for key in ("step_ms", "tokens_per_s")}
+            peak = costs.peak_memory(cell, lambda *_, **__: None, Path())
+            row["memory_bytes"] = peak["peak_memory_bytes"]
+            text = f"{row['step_ms']:.2f} ms, {row['tokens_per_s']:,.0f} tokens/s"
+            text += f", {row['memory_bytes'] / 1e6:.0f} MB"
             row["times_reference"] = None
             if isinstance(reference, dict):
                 rounds = zip(reference["rounds_ms"], timed["rounds_ms"], strict=True)
                 row["times_reference"] = median(other / own for other, own in rounds)
-            row["memory_bytes"] = costs.peak_memory(cell, _quiet, Path())["peak_memory_bytes"]
+                text += f", {row['times_reference']:.2f} times as fast as {REFERENCE}"
         else:
-            row["reason"] = _reason(timed)
-        print(f"N={length} {cell.model}: {row['reason'] or 'timed'}", flush=True)
+            text = row["reason"] = _reason(timed)
+        print(f"N={length}, batch {batch}, {cell.model}: {text}", flush=True)
         rows.append(row)
     return rows
-
-
-def _quiet(done: float, **values: float) -> None:
-    """Report nothing."""
-
-
-def report(result: Result) -> list[str]:
-    """Return one line for each row, and the failed checks."""
-    lines = [f"Training steps in bfloat16 on {result['device_name']}, models in turn:", ""]
-    for row in result["rows"]:
-        text = row["reason"]
-        if not text:
-            text = f"{row['step_ms']:.2f} ms, {row['tokens_per_s']:,.0f} tokens/s"
-            text += f", {row['memory_bytes'] / 1e6:.0f} MB"
-            if row["times_reference"] is not None:
-                text += f", {row['times_reference']:.2f} times as fast as {REFERENCE}"
-        lines.append(f"- N={row['length']}, batch {row['batch']}, {row['model']}: {text}")
-    failed = [check for check in result["checks"] if not check["ok"]]
-    passed = len(result["checks"]) - len(failed)
-    lines += ["", f"The goal of pointer at N={LENGTHS[-1]} is {GOAL:g} times."]
-    lines += ["", f"Checks: {passed} passed, {len(failed)} failed."]
-    return lines + [f"- {check['name']}: {check['reason']}" for check in failed]
-
-
-def _write(out: Path, result: Result) -> None:
-    write_atomically(out / "gpu-check.json", json.dumps(result, indent=1) + "\n")

@@ -20,6 +20,10 @@ class Outcome(Exception):
 
     status = "error"
 
+    def __init__(self, reason: str, row: dict[str, Any] | None = None) -> None:
+        super().__init__(reason)
+        self.row = row or {}  # what was measured before
+
 
 class Unsupported(Outcome):
     """This machine, device or model cannot take part in this cell."""
@@ -28,21 +32,13 @@ class Unsupported(Outcome):
 
 
 class Diverged(Outcome):
-    """The loss is not finite; the reason names the step. `row` holds what was measured before."""
+    """The loss is not finite; the reason names the step."""
 
     status = "diverged"
 
-    def __init__(self, reason: str, row: dict[str, Any] | None = None) -> None:
-        super().__init__(reason)
-        self.row = row or {}
-
-
-class StoppedError(Exception):
-    """A signal killed the process that measures; no row is written and the cell stays pending."""
-
 
 class EnvironmentFault(Exception):
-    """A check could not be made on this machine; that is no verdict on the model."""
+    """The machine could not do it, or a signal ended it: there is no row, and no verdict."""
 
 
 def out_of_memory(error: BaseException) -> bool:
@@ -66,11 +62,8 @@ class Clock:
         self.started = datetime.now(UTC)
         self._start = time.monotonic()
 
-    def now(self) -> datetime:
-        """Return the start and what has passed since."""
-        return self.started + timedelta(seconds=time.monotonic() - self._start)
-
     def times(self) -> dict[str, str]:
         """Return the row keys `started` and `ended`: UTC in ISO 8601 to the microsecond."""
-        started, ended = (t.isoformat(timespec="microseconds") for t in (self.started, self.now()))
-        return {"started": started, "ended": ended}
+        ended = self.started + timedelta(seconds=time.monotonic() - self._start)
+        times = {"started": self.started, "ended": ended}
+        return {key: value.isoformat(timespec="microseconds") for key, value in times.items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import yaml
 
@@ -45,13 +45,11 @@ def best(tried: Iterable[Tried]) -> float:
 @functools.cache
 def read() -> dict[str, dict[str, dict[str, float]]]:
     """Return FILE's rates, by task, trunk and model."""
-    content: dict[str, Any] = read_yaml(FILE)
-    return content
+    return read_yaml(FILE)
 
 
 def chosen(task: str, trunk: str, model: str, ending: str) -> float:
-    """Return the rate of a model with what `registry.CONVOLUTIONS` puts behind its name, else of
-    the model as it is; DEFAULT where nobody searched for it."""
+    """Return the rate of model + ending (of CONVOLUTIONS), else of the model, else DEFAULT."""
     found = read().get(task, {}).get(trunk, {})
     return float(found.get(model + ending, found.get(model, DEFAULT)))
 

@@ -1,13 +1,9 @@
 """Every model, one entry each: where its mixer is, what it costs, what it knows of position.
 
-The entries stand in `baselines/registry.yaml`. A new baseline is one file in `baselines/` and one
-entry there (`pointer-bench new` writes both); it then takes part in every table, figure and
-contract test. Importing this module loads no torch: `build` does.
-
+The entries stand in `baselines/registry.yaml`. Importing this module loads no torch: `build` does.
 A model outside the repository is `NAME=package.module:Class` wherever a name stands. Its file is
-found on Python's path (PYTHONPATH, or an installed package) and read, not imported: that happens
-when a row is measured, and runs the user's own code. What an entry says, the class says by
-attributes of the same names (`cost = "linear"`, `position`, `citation`, `learned_positions`).
+found on Python's path and read, not imported: that happens when a row is measured, and runs the
+user's own code. What an entry says, the class says by attributes of the names in DECLARED.
 """
 
 from __future__ import annotations
@@ -44,7 +40,6 @@ CONVOLUTIONS = {"source": "", "on": "+convolution", "off": "+no-convolution"}
 WHERE = "`--model`, or `models` in the config"
 CONVOLUTION = "baselines/parts/convolution.py"
 FILE = ROOT / "baselines" / "registry.yaml"
-PATH = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*"
 OUTSIDE = {"cost": "linear", "position": "not stated", "citation": "not stated"}  # unless it says
 DECLARED = ("cost", "position", "citation", "learned_positions")
 # Parameters of a constructor that the suite gives, and those of one that is left out.
@@ -60,7 +55,7 @@ def _name(name: str) -> str:
 
 
 def _path(path: str) -> str:
-    if not re.fullmatch(PATH, path):
+    if not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", path):
         raise ValueError('"package.module:Class"')
     return path
 
@@ -96,8 +91,7 @@ def _entries() -> dict[str, Entry]:
 def entry(name: str, fields: Any, where: str) -> Entry:
     """Return the entry `name: {path: ..., cost: ..., ...}`; raise InputError."""
     if not isinstance(fields, dict) or "name" in fields:
-        wanted = "{path: module:Class, cost: ..., ...}"
-        raise InputError.about(f"model {name}", fields, wanted, where)
+        raise InputError.about(f"model {name}", fields, "{path: module:Class, cost: ...}", where)
     try:
         return Entry(name=name, **fields)
     except ValidationError as error:
@@ -109,24 +103,21 @@ def entry(name: str, fields: Any, where: str) -> Entry:
 def _outside(name: str, path: str) -> Entry:
     """Return the entry of a model outside; raise InputError for a bad name, path, file or class."""
     if name in _entries():
-        wanted = "a name other than those of the suite"
-        raise InputError.about("name of a model outside", name, wanted, WHERE)
+        raise InputError.about("own model", name, "a name other than those of the suite", WHERE)
     values: dict[str, Any] = {**OUTSIDE, "path": path}
     entry(name, values, WHERE)  # refuses a bad name or path
     module, _, attribute = path.partition(":")
     source = find_file(module, sys.path)
     if source is None:
-        accepted = f"a module on Python's path ({len(sys.path)} folders; PYTHONPATH adds yours)"
+        accepted = "one on Python's path, to which PYTHONPATH adds"
         raise InputError.about(f"module of model {name}", module, accepted, WHERE)
     try:
         parsed = ast.parse(source.read_text(encoding="utf-8"), source.name)
     except (OSError, SyntaxError, ValueError) as error:
-        message = f"model {name}: {source} cannot be read as Python: {error}"
-        raise InputError(f"{message}. Change it there.") from error
+        raise InputError(f"{source} cannot be read as Python: {error}. Mend it there.") from error
     classes = {node.name: node for node in parsed.body if isinstance(node, ast.ClassDef)}
     if attribute not in classes:
-        place = f"{WHERE}, or {source}"
-        raise InputError.unknown(f"class of model {name}", attribute, classes, place)
+        raise InputError.unknown(f"class of model {name}", attribute, classes, str(source))
     for statement in classes[attribute].body:
         match statement:
             case ast.Assign([ast.Name(key), *_], ast.Constant(value)) if key in DECLARED:
@@ -147,10 +138,9 @@ def info(name: str) -> Entry:
     own, sign, path = name.partition("=")
     if sign:
         return _outside(own, path)
-    known = _entries()
-    if name not in known:
-        raise InputError.unknown("model", name, known, WHERE)
-    return known[name]
+    if name not in _entries():
+        raise InputError.unknown("model", name, _entries(), WHERE)
+    return _entries()[name]
 
 
 def without_ending(name: str) -> tuple[str, str]:

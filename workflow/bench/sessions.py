@@ -1,21 +1,16 @@
-"""Timing sessions: which cells are timed in turn in one process, and the file of their rows.
-
-Every other row is a file of its own.
-"""
+"""Timing sessions: which cells are timed in turn in one process, and the file of their rows; every
+other row is a file of its own."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import shlex
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from workflow.bench import registry
-from workflow.bench.cell import PAPER, RUNS, Cell
-
-REFERENCES = ("pointer", "transformer")  # beside which a model of the field or of the user is timed
+from workflow.bench.cell import RUNS, Cell
 
 
 @dataclass(frozen=True)
@@ -52,23 +47,6 @@ class Session:
                 mixer = [f"{key}={json.dumps(value)}" for key, value in sorted(cell.mixer.items())]
                 argv.append(shlex.join([cell.model, *mixer]))  # pointer k=32
         return argv
-
-
-def members(
-    chosen: Iterable[str], mixers: Callable[[str], list[dict[str, Any]]]
-) -> dict[str, list[tuple[str, dict[str, Any]]]]:
-    """Return the sessions of models, by name, each as models with settings of their mixers, which
-    `mixers` tells of a name: the paper's models are one, each other model has one of its own beside
-    REFERENCES, so that adding a model times no other anew."""
-    sessions: dict[str, list[tuple[str, dict[str, Any]]]] = {}
-    for model in chosen:
-        entry = registry.info(model)
-        own = [(model, mixer) for mixer in mixers(entry.name)]
-        if entry.group == PAPER:
-            sessions.setdefault(PAPER, []).extend(own)
-        else:
-            sessions[entry.name] = [(name, mixers(name)[0]) for name in REFERENCES] + own
-    return sessions
 
 
 def with_twin(cells: Iterable[Cell]) -> tuple[Cell, ...]:

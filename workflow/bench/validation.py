@@ -46,14 +46,11 @@ class Closed(BaseModel):
         return values
 
 
-def _read_whole(value: Any) -> Any:
-    """Read a whole number that the command line or `--config` passes as text."""
-    return int(value) if isinstance(value, str) and WHOLE.fullmatch(value) else value
-
-
-def _read_number(value: Any) -> Any:
+def _read(kind: type, pattern: re.Pattern[str]) -> BeforeValidator:
     """Read a number that the command line, `--config` or YAML (1e-3) passes as text."""
-    return float(value) if isinstance(value, str) and DECIMAL.fullmatch(value) else value
+    return BeforeValidator(
+        lambda value: kind(value) if isinstance(value, str) and pattern.fullmatch(value) else value
+    )
 
 
 def _writable(text: str) -> str:
@@ -73,18 +70,13 @@ def _scalar(value: Any) -> Any:
     raise ValueError(f"a finite number, true, false, or {TEXT}")
 
 
-def _as_list(value: Any) -> Any:
-    """Let a single value stand for a list of one."""
-    return value if isinstance(value, list) else [value]
-
-
-Whole = Annotated[int, BeforeValidator(_read_whole), Strict()]
-Number = Annotated[float, BeforeValidator(_read_number), Strict(), AllowInfNan(False)]
+Whole = Annotated[int, _read(int, WHOLE), Strict()]
+Number = Annotated[float, _read(float, DECIMAL), Strict(), AllowInfNan(False)]
 Flag = Annotated[bool, Strict()]
 Text = Annotated[str, Strict(), AfterValidator(_writable)]
-Scalar = Annotated[Any, AfterValidator(_scalar)]
-Settings = dict[Annotated[str, Field(pattern="^[A-Za-z_][A-Za-z0-9_]*$")], Scalar]  # of a mixer
-ListOf = BeforeValidator(_as_list)
+Name = Annotated[str, Field(pattern="^[A-Za-z_][A-Za-z0-9_]*$")]
+Settings = dict[Name, Annotated[Any, AfterValidator(_scalar)]]  # of a mixer
+ListOf = BeforeValidator(lambda one: one if isinstance(one, list) else [one])
 
 
 class _Loader(yaml.SafeLoader):

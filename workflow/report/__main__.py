@@ -1,9 +1,4 @@
-"""`python -m workflow.report COMMAND`: rows to a frame, estimates, tables, figures, verdicts and
-the page.
-
-`collect` and `estimates` write the frame and the estimates, `make` everything that is shown of
-them, each file by its name. `verdicts` prints the table of claims. `keep` puts rows into the
-repository, `readme` makes its pages of them."""
+"""Rows to a frame, estimates, tables, figures, verdicts, the page and docs."""
 
 from __future__ import annotations
 
@@ -71,10 +66,7 @@ def run(arguments: argparse.Namespace) -> list[Path]:
 
 
 def make(files: Sequence[Path], given: Sequence[Path], tier: str, planned: int) -> list[Path]:
-    """Make tables, figures, verdicts and page by the names of their files, in all formats.
-
-    Several kinds may be asked for at once, all into one results folder.
-    """
+    """Make tables, figures, verdicts and page by the names of their files, in all formats."""
     from workflow.bench.rows import write_atomically
     from workflow.report import (
         claims,
@@ -96,33 +88,31 @@ def make(files: Sequence[Path], given: Sequence[Path], tier: str, planned: int) 
     rows = frame.load(by_name["rows.parquet"])
     numbers = estimates.load(by_name["estimates.parquet"])
     out = files[0].parents[1]
-    asked = {kind: _names(files, kind) for kind in ("tables", "figures", "report")}
-    plain = {kind: sorted(names - {"claims"}) for kind, names in asked.items()}
+    asked = {(path.parent.name, path.stem) for path in files}
+    shown = sorted(name for kind, name in asked if kind == "tables" and name != "claims")
+    page = any(kind == "report" for kind, _ in asked)
     reference = None
     # A smoke row is too little to stand beside anything.
-    if (plain["tables"] or asked["report"]) and tier != "smoke" and estimates.REFERENCE.is_dir():
+    if (shown or page) and tier != "smoke" and estimates.REFERENCE.is_dir():
         reference = estimates.of_reference()
-    made = tables.write(numbers, out / "tables", tier, plain["tables"], reference)
-    made += figures.write(numbers, rows, out / "figures", tier, plain["figures"])
-    if not asked["report"] and "claims" not in asked["tables"]:
+    made = tables.write(numbers, out / "tables", tier, shown, reference)
+    drawn = sorted(name for kind, name in asked if kind == "figures" and name != "claims")
+    made += figures.write(numbers, rows, out / "figures", tier, drawn)
+    if not page and ("tables", "claims") not in asked:
         return made
     lines = claims.judge(numbers, ledger.read(LEDGER), tier, claims.unsound_rows(rows))
-    if "claims" in asked["tables"]:
+    if ("tables", "claims") in asked:
         made += render.write(claims.table(lines), out / "tables", tier)
         made += claims_figure.write(lines, out / "figures", tier)
-    if asked["report"]:
+    if page:
         present_files = [*given, *made]
-        drawn = [path for path in present_files if path.suffix == ".svg"]
-        listed = _names(present_files, "tables")
+        svgs = [path for path in present_files if path.suffix == ".svg"]
+        listed = {path.stem for path in present_files if path.parent.name == "tables"}
         names = [name for name in tables.NAMES if name in listed]
         made.append(out / "report" / "index.html")
-        text = build.html(numbers, rows, lines, tier, drawn, names, reference, planned)
+        text = build.html(numbers, rows, lines, tier, svgs, names, reference, planned)
         write_atomically(made[-1], text)
     return made
-
-
-def _names(files: Sequence[Path], folder: str) -> set[str]:
-    return {path.stem for path in files if path.parent.name == folder}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,7 +1,7 @@
-"""The charts: what the figures draw for print and the page on a screen.
+"""The charts: what the figures draw for print and the page on a screen, each an entry of CHARTS.
 
-A chart of your own is one entry of CHARTS. Machines are never mixed: a panel shows one machine,
-device, dtype and number of threads, and counted work, which is the same everywhere, has one panel.
+Machines are never mixed: a panel shows one machine, device, dtype and number of threads; counted
+work, which is the same everywhere, has one panel.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from workflow.report.estimates import PLACE, largest_budget, select
 from workflow.report.estimates.runs import prepare
 from workflow.report.frame import unpack
 from workflow.report.layout import RECALL, axis, device, records
-from workflow.report.models import Look
+from workflow.report.models import LineStyle, Look
 
 Table = pd.DataFrame
 Levels = list[tuple[float, str, str]]  # height, text and dash of horizontal lines
@@ -31,15 +31,17 @@ MOST_POINTS = 40  # of one loss curve
 NEVER = 1.5  # times the budget: where runs stand that never got to 95%
 REFERENCES = ("transformer", "transformer-unfused")  # what speed-ups are shown against
 GREY = "#808080"
+GUIDES: tuple[tuple[str, int, LineStyle], ...] = (
+    ("grows like N", 1, ":"),
+    ("grows like N²", 2, "-."),
+)
 
 
 @dataclass(frozen=True)
 class Curves:
-    """A quantity, a line a model and variant, a panel a place; one panel in all where it is
-    counted, with lines that grow like N and N^2.
+    """A quantity, a line a model and variant, a panel a place; one panel where it is counted.
 
-    label: of y, with its unit; unit: what the estimates are divided by; prefix: of the panels'
-    titles; ends: the columns of the interval; published: the paper's points.
+    unit: what the estimates are divided by; ends: the interval's columns; published: the paper's.
     """
 
     quantity: str
@@ -56,8 +58,7 @@ class Curves:
 class Line:
     """A series: `points` has x and value, and may have low, high, rows and source.
 
-    model: its label, by which the page shows and hides it; None is always shown. hollow: what
-    hollow markers stand for, such as the paper's points.
+    model: its label, None if always shown; hollow: what hollow markers stand for.
     """
 
     name: str
@@ -79,10 +80,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class Chart:
-    """Curves of one question, or the panels that `made` returns of estimates and rows.
-
-    x, log_x, y: the axes; table: with its numbers.
-    """
+    """Curves of one question, or panels that `made` returns; table: the one with its numbers."""
 
     title: str
     x: str
@@ -120,19 +118,22 @@ def finished(estimates: Table) -> Table:
 def _of_curves(curves: Curves, estimates: Table) -> Iterator[Panel]:
     ran = largest_budget(finished(select(estimates, curves.quantity, **curves.where)))
     ran = ran.assign(**{column: ran[column] / curves.unit for column in NUMBERS})
-    if curves.counted and len(ran):
-        groups = {curves.prefix: ran.drop_duplicates(["model", "variant", "x"])}
-    else:
-        by_place = ran.groupby(PLACE, dropna=False)
-        groups = {curves.prefix + place(*where): group for where, group in by_place}
+    by_place = ran.groupby(PLACE, dropna=False)
+    groups = {curves.prefix + place(*where): group for where, group in by_place}
+    if curves.counted and groups:
+        groups = {curves.prefix: ran.drop_duplicates([*SERIES, "x"])}
     # The places with most numbers come first.
     for title, group in sorted(groups.items(), key=lambda item: -len(item[1])):
         lines = _lines(group, curves.ends)
         # The paper names no precision: its points stand beside float32 alone.
         if curves.published and group["dtype"].eq("float32").all():
             lines += _published(curves.published(), curves.unit)
-        if curves.counted:
-            lines += _guides(group)
+        if curves.counted:  # slope 1 and 2 from below the smallest value at the shortest length
+            x = pd.Series(sorted(set(group["x"])), dtype="int64")
+            start = 0.8 * group.loc[group["x"] == x[0], "value"].min()
+            for name, power, dash in GUIDES:
+                points = Table({"x": x, "value": start * (x / x[0]) ** power})
+                lines.append(Line(name, Look(GREY, "", dash), points))
         yield Panel(title, curves.label, lines, _levels(curves.quantity, curves.where, estimates))
 
 
@@ -140,32 +141,19 @@ def _lines(estimates: Table, ends: tuple[str, str] = ("low", "high")) -> list[Li
     """Return a line for each model and variant, in order, sorted by x."""
     low, high = (estimates[column] for column in ends)
     points = estimates.assign(low=low, high=high).sort_values("x")
-    groups = dict(tuple(points.groupby(["model", "variant"])))
-    shown = models.series(estimates)
-    looks = models.looks(shown)
-    names = [(models.label(*series), series) for series in shown]
-    return [Line(name, looks[series], groups[series], name) for name, series in names]
+    groups, shown = dict(tuple(points.groupby(SERIES))), models.series(estimates)
+    looks, names = models.looks(shown), {series: models.label(*series) for series in shown}
+    return [Line(name, looks[own], groups[own], name) for own, name in names.items()]
 
 
 def _published(points: Table, unit: float = 1) -> list[Line]:
     """Return the paper's points, in their model's colour."""
     points = points.dropna(subset="x").assign(value=points["value"] / unit)
-    lines = []
+    looks, lines = models.looks([]), []
     for model, group in points.groupby("model"):
-        name, look = models.title(str(model)), models.looks([])[str(model), ""]
-        lines.append(Line(name, look, group, name, paper.PLACE))
+        name = models.title(str(model))
+        lines.append(Line(name, looks[str(model), ""], group, name, paper.PLACE))
     return lines
-
-
-def _guides(estimates: Table) -> list[Line]:
-    """Return lines of slope 1 and 2 from below the smallest value at the shortest length."""
-    x = pd.Series(sorted(set(estimates["x"])), dtype="int64")
-    start = 0.8 * estimates.loc[estimates["x"] == x[0], "value"].min()
-    linear, square = (Table({"x": x, "value": start * (x / x[0]) ** power}) for power in (1, 2))
-    return [
-        Line("grows like N", Look(GREY, "", ":"), linear),
-        Line("grows like N²", Look(GREY, "", "-."), square),
-    ]
 
 
 def _levels(quantity: str, where: Mapping[str, Any], estimates: Table) -> Levels:
@@ -203,13 +191,10 @@ def _losses(_: Table, frame: Table) -> Iterator[Panel]:
 
 def _hops(estimates: Table, _: Table) -> Iterator[Panel]:
     """Yield mean and longest hop by layer, a panel a task and place, beside the paper's."""
-    texts = {
-        "lowest mean hop of the early layers": ("paper, mean of early layers", ":"),
-        "highest mean hop of the early layers": ("paper, mean of early layers", ":"),
-        "longest hop of the later layers": ("paper, longest of later layers", "-."),
-    }
-    levels = [(paper.value("hops", name), *text) for name, text in texts.items()]
-    ran = finished(estimates[estimates["quantity"].isin(["mean_hop", "longest_hop"])])
+    published = paper.published("hops")["value"].astype("float64")  # two means, and the longest
+    texts = [*2 * [("paper, mean of early layers", ":")], ("paper, longest of later layers", "-.")]
+    levels = [(value, *text) for value, text in zip(published, texts, strict=True)]
+    ran = finished(select(estimates, ["mean_hop", "longest_hop"]))
     for (task, name, x, *where), group in ran.groupby(["task", "axis", "x", *PLACE], dropna=False):
         by_layer = group.assign(x=group["layer"])
         lines = _lines(select(by_layer, "mean_hop"))
@@ -220,8 +205,7 @@ def _hops(estimates: Table, _: Table) -> Iterator[Panel]:
 
 
 def _trade_off(estimates: Table, _: Table) -> Iterator[Panel]:
-    """Yield accuracy by training throughput, a point a model: at the size that most models have,
-    timed at the length nearest to it of those at which most were."""
+    """Yield accuracy by throughput, at the size and nearest length that most models have."""
     rates = finished(select(estimates, "throughput", phase="training"))
     for task, words in (("copy", "copy over {} tokens"), ("mqar", "MQAR with {} pairs")):
         where = {"experiment": task, "trunk": str(Trunk())}
@@ -229,16 +213,15 @@ def _trade_off(estimates: Table, _: Table) -> Iterator[Panel]:
         scores = scores.assign(**{column: 100 * scores[column] for column in NUMBERS})
         size = scores.drop_duplicates([*SERIES, "x"])["x"].mode().max()
         for (machine, name, dtype, threads), timed in rates.groupby(PLACE, dropna=False):
-            own = select(scores, "accuracy", x=size, device=name, dtype=dtype)
-            own = own.drop_duplicates(SERIES)
+            own = select(scores, x=size, device=name, dtype=dtype).drop_duplicates(SERIES)
             both = own.merge(timed[[*SERIES, "x", "value"]], on=SERIES, suffixes=("", "_timed"))
             if both.empty:
                 continue
             lengths = both["x_timed"].mode()
             nearest = min(lengths, key=lambda n: abs(math.log(n / own["length"].iloc[0])))
             points = both[both["x_timed"] == nearest]
-            title = f"{words.format(size)}, timed at N={nearest}\n"
-            title += place(machine, name, dtype, threads)
+            where_timed = place(machine, name, dtype, threads)
+            title = f"{words.format(size)}, timed at N={nearest}\n{where_timed}"
             lines = _lines(points.assign(x=points["value_timed"]))
             yield Panel(title, ACCURACY, lines, _levels("accuracy", where, estimates))
 
@@ -249,7 +232,7 @@ def _machines(estimates: Table, _: Table) -> Iterator[Panel]:
     ratios = ratios.sort_values("phase", ascending=False, kind="stable")  # training first
     for (phase, reference), pair in ratios.groupby(["phase", "against"], sort=False):
         for model, variant in models.series(pair):
-            group = pair[(pair["model"] == model) & (pair["variant"] == variant)].sort_values("x")
+            group = select(pair, model=model, variant=variant).sort_values("x")
             group = group.assign(low=group["least"], high=group["most"])
             lines = []
             for slot, (where, points) in enumerate(group.groupby(PLACE, dropna=False), start=2):
@@ -260,9 +243,8 @@ def _machines(estimates: Table, _: Table) -> Iterator[Panel]:
             if (model, variant, phase) == ("pointer", "", "training"):
                 lines += _published(paper.speedup())
             title = f"{models.label(model, variant)} against {reference}, {phase}"
-            yield Panel(
-                title, "Ratio of tokens/s to the reference", lines, [(1.0, "as fast", "--")]
-            )
+            label, levels = "Ratio of tokens/s to the reference", [(1.0, "as fast", "--")]
+            yield Panel(title, label, lines, levels)
 
 
 def _accuracy(experiment: str, prefix: str = "", published: Any = None) -> Curves:

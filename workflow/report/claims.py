@@ -1,20 +1,8 @@
-"""A verdict on every claim of the ledger, for each reading that it names: the paper's figure, ours
-with its interval, the rule and the reason.
+"""A verdict on every claim of the ledger, for each reading that it names.
 
-Smoke rows give no verdict. Where the measurement itself is wrong, every verdict is invalid: rows
-that were timed beside others or made by different sources, and controls that are off:
-- `oracle-copy` is given the distance: below 100% the task is scored wrongly
-- `chance` guesses, and `identity` sees no other position: off the chance line, the task or its
-  scoring leaks the answer
-- `uniform` and `random-pointer` mix positions without choosing one. The best that this allows is to
-  count the symbols so far (the quantity `counting`); more means that the task can be solved without
-  pointing
-- `identity` is also the trunk alone: a model that trains clearly faster was not measured on equal
-  terms
-
-Accuracies are judged run by run with exact binomial tests at a family-wise level of 1e-4
-(`intervals.FAMILY_ERROR`), so that luck throws no good run away. Where nothing was copied, or
-timed, nothing is off."""
+Smoke rows give no verdict. Where rows are unsound or controls are off every verdict is invalid;
+docs/method.md says what each control must score. Accuracies of controls are judged run by run with
+exact binomial tests at a family-wise level of 1e-4, so that luck throws no good run away."""
 
 from __future__ import annotations
 
@@ -30,7 +18,7 @@ from workflow.bench.rows import verify
 from workflow.report import intervals, rules
 from workflow.report.estimates import KEY, PLACE, from_json, select
 from workflow.report.frame import unpack
-from workflow.report.layout import Table, named, share, significant
+from workflow.report.layout import Table, named, records, share, significant
 from workflow.report.ledger import Claim, Ledger, Reading
 from workflow.report.rules import ATTAINED, Cell, NotTestable, Outcome, Verdict
 
@@ -58,7 +46,7 @@ NOTES = (
 @dataclass(frozen=True)
 class Line:
     """One claim judged for one reading: its cells, whose `paper` is what the rule compares with,
-    what the rules said, and the reason; `next` is the command that an open verdict waits for."""
+    and what the rules said; `next` is the command that an open verdict waits for."""
 
     claim: Claim
     reading: str
@@ -94,15 +82,13 @@ def judge(
     numbers: pd.DataFrame, book: Ledger, tier: str = "", unsound: Sequence[str] = ()
 ) -> list[Line]:
     """Return a line for every claim and reading, in order. unsound: what `unsound_rows` finds."""
-    lines = []
-    for claim, reading in book.judged():
-        lines.append(_judge(claim, reading, book.readings.get(reading), numbers))
-    smoke = ["runs of smoke size decide nothing"] if tier == "smoke" else []
-    for verdict, reasons in (
-        (Verdict.UNSOUND, unsound),
-        (Verdict.INVALID, controls_off(numbers)),
-        (Verdict.SMOKE, smoke),
-    ):
+    lines = [
+        _judge(claim, reading, book.readings.get(reading), numbers)
+        for claim, reading in book.judged()
+    ]
+    off = {Verdict.UNSOUND: unsound, Verdict.INVALID: controls_off(numbers)}
+    off[Verdict.SMOKE] = ["runs of smoke size decide nothing"] if tier == "smoke" else []
+    for verdict, reasons in off.items():
         if reasons:
             why = "; ".join(reasons)
             return [replace(line, verdict=verdict, reason=why, next="") for line in lines]
@@ -111,10 +97,7 @@ def judge(
 
 def controls_off(numbers: pd.DataFrame) -> list[str]:
     """Return what is wrong with the controls, in words."""
-    return [*_missing(numbers), *_copying(numbers), *_timing(numbers)]
-
-
-def _missing(numbers: pd.DataFrame) -> Iterator[str]:
+    found = []
     copied = select(numbers, "accuracy", experiment="copy", status="ok")
     timed = select(numbers, "throughput", phase="training", status="ok")
     for experiment, rows, places, required in (
@@ -123,9 +106,14 @@ def _missing(numbers: pd.DataFrame) -> Iterator[str]:
     ):
         for place, models in rows.groupby(places, dropna=False)["model"]:
             where = ", ".join(filter(None, map(str, place[:3])))
-            for name in required:
-                if name not in set(models):
-                    yield f"no finished {experiment} row of {name} on {where}"
+            absent = [name for name in required if name not in set(models)]
+            found += [f"no finished {experiment} row of {name} on {where}" for name in absent]
+    found += _copying(numbers)
+    beside = select(numbers, "speedup", phase="training", against="identity", status="ok")
+    for cell in records(beside[beside["low"] > FASTER]):
+        times = f"{cell.value:.2f} times as fast as the trunk alone (identity)"
+        found.append(f"{named(cell.model, cell.variant)} trains {times} at N={cell.x}")
+    return found
 
 
 def _copying(numbers: pd.DataFrame) -> Iterator[str]:
@@ -136,33 +124,24 @@ def _copying(numbers: pd.DataFrame) -> Iterator[str]:
         other = select(numbers, quantity, **controls)[[*same, "value"]]
         cells = cells.merge(other.rename(columns={"value": quantity}), on=same)
     family = int(cells.loc[cells["model"] != "oracle-copy", "n"].sum())
-    for _, cell in cells.iterrows():
-        model, n = cell["model"], round(cell["n_evaluated"])
-        for accuracy in from_json(cell["values"]):
+    for cell in records(cells):
+        n = round(cell.n_evaluated)
+        for accuracy in from_json(cell.values):
             right = round(accuracy * n)
-            if model == "oracle-copy":
+            if cell.model == "oracle-copy":
                 plausible, expected = accuracy == 1, "100.00%"
-            elif model in BLIND:
-                plausible = intervals.is_plausible(right, n, cell["chance"], family)
-                expected = f"{cell['chance']:.2%}"
+            elif cell.model in BLIND:
+                plausible = intervals.is_plausible(right, n, cell.chance, family)
+                expected = f"{cell.chance:.2%}"
             else:
-                plausible = intervals.is_plausible(right, n, cell["counting"], family, "greater")
-                expected = f"at most {cell['counting']:.2%}"
+                plausible = intervals.is_plausible(right, n, cell.counting, family, "greater")
+                expected = f"at most {cell.counting:.2%}"
             if not plausible:
-                yield f"{model} scores {accuracy:.2%} at D={cell['x']}, not {expected}"
-
-
-def _timing(numbers: pd.DataFrame) -> Iterator[str]:
-    beside = select(numbers, "speedup", phase="training", against="identity", status="ok")
-    for _, cell in beside.iterrows():
-        if cell["low"] > FASTER:
-            times = f"{cell['value']:.2f} times as fast as the trunk alone (identity)"
-            yield f"{named(cell['model'], cell['variant'])} trains {times} at N={cell['x']}"
+                yield f"{cell.model} scores {accuracy:.2%} at D={cell.x}, not {expected}"
 
 
 def unsound_rows(frame: pd.DataFrame) -> list[str]:
-    """Return which rows contradict themselves, what disturbed timings, and which rows cannot stand
-    side by side: the first of each kind in words. `pointer-bench verify` names all of them."""
+    """Return in words the first of each kind of fault that `pointer-bench verify` finds in rows."""
     rows = []
     for record in frame[frame["experiment"].isin(list(EXPERIMENTS))].to_dict("records"):
         row = {str(key): None if pd.isna(value) else value for key, value in record.items()}
@@ -178,11 +157,9 @@ def unsound_rows(frame: pd.DataFrame) -> list[str]:
 
 
 def _judge(claim: Claim, reading: str, read_as: Reading | None, numbers: pd.DataFrame) -> Line:
-    cells: list[Cell] = []
-    outcomes: list[tuple[str, Outcome]] = []
-    by_place: dict[str, list[Outcome]] = {}
-    lacking: list[str] = []
-    failed: list[str] = []
+    cells = list[Cell]()
+    judged = list[tuple[str, str, Outcome]]()  # by place and label
+    lacking, failed = list[str](), list[str]()
     for test in claim.tests:
         try:
             selected, absent = test.cells(numbers)
@@ -191,18 +168,19 @@ def _judge(claim: Claim, reading: str, read_as: Reading | None, numbers: pd.Data
             continue
         failed += absent
         for cell in selected:
-            outcome = test.judge(cell)
             cells.append(replace(cell, paper=test.level(cell)))
-            outcomes.append((cell.label, outcome))
-            by_place.setdefault(cell.place, []).append(outcome)
-    if claim.reason or not outcomes:
+            judged.append((cell.place, cell.label, test.judge(cell)))
+    if claim.reason or not judged:
         why = claim.reason or "; ".join(dict.fromkeys(lacking)) or "no test"
         return Line(claim, reading, read_as, Verdict.NOT_TESTABLE, tuple(cells), (), why)
-    for what in lacking:
-        outcomes.append((what, Outcome.OPEN))
-        by_place.setdefault("", []).append(Outcome.OPEN)
-    shared = by_place.pop("", []) if len(by_place) > 1 else []
-    verdicts = {place: rules.combine([*own, *shared]) for place, own in by_place.items()}
+    judged += [("", what, Outcome.OPEN) for what in lacking]
+    outcomes = tuple((label, outcome) for _, label, outcome in judged)
+    verdicts = dict[str, Verdict]()
+    for place in dict.fromkeys(place for place, *_ in judged):
+        own = [outcome for where, _, outcome in judged if where in (place, "")]
+        verdicts[place] = rules.combine(own)
+    if len(verdicts) > 1:  # what has no place counts at each
+        verdicts.pop("", None)
     # How often the rules said what, and what is short of a judgement.
     counts = Counter(outcome for _, outcome in outcomes)
     found = ", ".join(f"{outcome} in {counts[outcome]}" for outcome in Outcome if counts[outcome])
@@ -217,8 +195,7 @@ def _judge(claim: Claim, reading: str, read_as: Reading | None, numbers: pd.Data
         open_cells = {label for label, outcome in outcomes if outcome == Outcome.OPEN}
         complete = {cell.label for cell in cells if not cell.short_of()}
         command = LOOK_AGAIN if open_cells <= complete else claim.command
-    judged = (verdict, tuple(cells), tuple(outcomes), "; ".join(texts), command)
-    return Line(claim, reading, read_as, *judged)
+    return Line(claim, reading, read_as, verdict, tuple(cells), outcomes, "; ".join(texts), command)
 
 
 COLUMNS = ["claim", "reading", "what", "paper", "ours", "verdict", "why"]
@@ -226,7 +203,7 @@ COLUMNS = ["claim", "reading", "what", "paper", "ours", "verdict", "why"]
 
 def table(lines: Sequence[Line]) -> Table:
     """Return the verdict table, for people with the cells of a claim that decide."""
-    shown, records = [], []
+    shown, data = [], []
     for line in lines:
         claim, read_as = line.claim, line.read_as
         known = [claim.id, line.reading, claim.claim, claim.figure]
@@ -237,9 +214,9 @@ def table(lines: Sequence[Line]) -> Table:
             "command": claim.command, "cells": cells, "heading": read_as.heading if read_as else "",
             "short": claim.short, "number": number(line.cells), "next": line.next,
         }  # fmt: skip
-        records.append(dict(zip(COLUMNS, shown[-1], strict=True)) | everything)
+        data.append(dict(zip(COLUMNS, shown[-1], strict=True)) | everything)
     wide = pd.DataFrame(shown, columns=COLUMNS, dtype="str")
-    return Table("claims", "Verdicts on the paper's claims", wide, pd.DataFrame(records), NOTES)
+    return Table("claims", "Verdicts on the paper's claims", wide, pd.DataFrame(data), NOTES)
 
 
 def deciding(line: Line) -> list[Cell]:

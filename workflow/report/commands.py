@@ -1,5 +1,4 @@
-"""The subcommands of `pointer-bench` that read the report, not a device; workflow.bench.cli loads
-them by name."""
+"""The subcommands of `pointer-bench` that read the report; bench.cli loads them by name."""
 
 from __future__ import annotations
 
@@ -25,7 +24,7 @@ def compare(a: Path, b: Path, as_json: bool) -> int:
 
     compared = comparison.compare(a, b)
     print(comparison.as_json(compared) if as_json else comparison.as_text(compared))
-    return 1 if compared.counts["differ"] else 0
+    return 1 if compared["counts"]["differ"] else 0
 
 
 @click.command()
@@ -43,35 +42,17 @@ def merge(folders: tuple[Path, ...], into: Path) -> int:
     return 0
 
 
-COLUMNS = {  # of the estimates, as options of `why`
-    "experiment": "where it was measured",
-    "task": "what was learned",
-    "model": "whose number it is",
-    "variant": "changed settings, such as candidates=offsets+content (default: the model as it is)",
-    "against": "the model of a ratio's other side",
-    "phase": "training or inference (default: training)",
-    "machine": "the machine, or a part of its name",
-    "device": "cpu, cuda or mps",
-    "dtype": "float32 or bfloat16 (default: float32)",
-    "threads": "CPU threads",
-    "trunk": "layers x width x heads",
-    "tokens": "training budget",
-    "learning-rate": "of training",
-    "position": "positional encoding",
-    "axis": "what the numbers lie along",
-    "x": "where on the axis",
-    "length": "sequence length N",
-    "batch": "sequences a step",
-    "symbols": "vocabulary size",
-    "data": "hash of a text",
-    "layer": "from 1, the lowest",
-}
-OPTIONS = COLUMNS | {name: f"short for --axis {name} --x" for name in AXES}
+# Of the estimates, as options of `why`; workflow/report/estimates/__init__.py says what they mean.
+COLUMNS = [
+    "experiment", "task", "model", "variant", "against", "phase", "machine", "device", "dtype",
+    "threads", "trunk", "tokens", "learning-rate", "position", "axis", "x", "length", "batch",
+    "symbols", "data", "layer",
+]  # fmt: skip
 
 
 @click.command(
     short_help="Print where a number of the report comes from.",
-    params=[click.Option([f"--{name}"], help=text) for name, text in OPTIONS.items()],
+    params=[click.Option([f"--{name}"]) for name in dict.fromkeys([*COLUMNS, *AXES])],
 )
 @click.argument("quantity")
 @click.option(
@@ -86,7 +67,9 @@ def why(quantity: str, results: Path, reference: Path, **columns: str | None) ->
     """Print an estimate, such as `why speedup --model pointer --against transformer --length 2048`,
     and its rows.
 
-    QUANTITY is a name in estimates.csv: speedup, throughput, accuracy, tokens_to_95 and so on.
+    QUANTITY is a name in estimates.csv: speedup, throughput, accuracy, tokens_to_95 and so on. The
+    options choose values of its columns; --distance 512 is short for --axis distance --x 512, and
+    of a machine a part of its name is enough.
     """
     from workflow.report import why as explanation  # slow: pandas
 

@@ -1,21 +1,18 @@
 """Compare two sets of rows, of two machines or of two runs: `pointer-bench compare A B`.
 
-A and B are results folders, other folders of rows, or files estimates.parquet. Their tables of
-estimates are joined on every key column but the machine; where the two share no device, or no
-number of threads, of an experiment, not on that either. So another budget, size, task or text is
-another number: what only one side has is counted, with what keeps it from the other's.
-
-Compared are speed ratios, accuracies and counted work, each with its interval; never an absolute
-time. Two numbers agree where their 97.5% intervals share a value, and differ where they do not; a
-ratio of fewer than two repeats has no interval and stays undecided. Counted work is the same on
-every machine and has to be equal."""
+Estimates are joined on every key column but the machine; where the two share no device, or no
+number of threads, of an experiment, not on that either. Compared are speed ratios, accuracies and
+counted work, never an absolute time. Numbers agree where their 97.5% intervals share a value; a
+ratio of fewer than two repeats has no interval and stays undecided; counted work has to be equal.
+"""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -36,20 +33,12 @@ FURTHER = [key for key in KEY if key not in (*CORE, "machine")]
 NOTE = "Ratios, accuracies and counted work with 97.5% intervals. Absolute times are not compared."
 
 
-class Comparison(NamedTuple):
-    """The machines of both sides, how many numbers agree, differ and are undecided, how many only
-    one side has, the numbers of both (B's columns end in _b), and why others are not compared."""
+def compare(a: Path, b: Path) -> dict[str, Any]:
+    """Compare two sides; raise InputError where rows are unsound, or no number is on both sides.
 
-    a: str
-    b: str
-    counts: dict[str, int]
-    alone: tuple[int, int]
-    cells: pd.DataFrame
-    not_compared: dict[str, int]
-
-
-def compare(a: Path, b: Path) -> Comparison:
-    """Compare two sides; raise InputError where rows are unsound, or no number is on both sides."""
+    a, b: the machines of both; counts: how many numbers agree, differ and are undecided; alone: how
+    many one side has; cells: the numbers, B's columns ending in _b; not_compared: the reasons.
+    """
     ours, theirs = _read(a), _read(b)
     parts = []
     for experiment in sorted(set(ours["experiment"]) & set(theirs["experiment"])):
@@ -61,9 +50,8 @@ def compare(a: Path, b: Path) -> Comparison:
         parts.append(first.merge(second, on=on, suffixes=("", "_b")))
     pairs = ours.merge(theirs, on=CORE, suffixes=("", "_b"))
     if not any(len(part) for part in parts):
-        accepted = "rows or estimates that share at least one number"
-        if len(pairs):
-            accepted += f" (nearest: {_difference(pairs.iloc[0])})"
+        nearest = f" (nearest: {_difference(pairs.iloc[0])})" if len(pairs) else ""
+        accepted = f"rows or estimates that share at least one number{nearest}"
         raise InputError.about("A and B", f"{a} and {b}", accepted, "the command line")
     cells = pd.concat(parts, ignore_index=True)
     cells["agreement"] = _agreement(cells)
@@ -71,10 +59,11 @@ def compare(a: Path, b: Path) -> Comparison:
     alone = len(ours) - cells["line"].nunique(), len(theirs) - cells["line_b"].nunique()
     pairs = pairs[~pairs["line"].isin(cells["line"]) | ~pairs["line_b"].isin(cells["line_b"])]
     apart = Counter(_difference(pair) for _, pair in pairs.iterrows())
-    machines = (sorted(set(side["machine"]) - {""}) for side in (ours, theirs))
-    a_names, b_names = map(" and ".join, machines)
-    cells = cells.drop(columns=["line", "line_b"])
-    return Comparison(a_names, b_names, counts, alone, cells, dict(apart.most_common()))
+    machines = [" and ".join(sorted(set(side["machine"]) - {""})) for side in (ours, theirs)]
+    return {
+        "a": machines[0], "b": machines[1], "counts": counts, "alone": alone,
+        "cells": cells.drop(columns=["line", "line_b"]), "not_compared": dict(apart.most_common()),
+    }  # fmt: skip
 
 
 def _read(path: Path) -> pd.DataFrame:
@@ -103,18 +92,14 @@ def _agreement(cells: pd.DataFrame) -> np.ndarray:
 
 def _difference(pair: pd.Series) -> str:
     """Return what keeps two numbers of a pair apart, such as `tokens 100000 and 5000000`."""
-    texts = []
-    for key in FURTHER:
-        ours, theirs = str(pair[key]), str(pair[f"{key}_b"])
-        if ours != theirs:
-            texts.append(f"{key} {ours} and {theirs}")
-    return ", ".join(texts)
+    both = [(key, str(pair[key]), str(pair[f"{key}_b"])) for key in FURTHER]
+    return ", ".join(f"{key} {ours} and {theirs}" for key, ours, theirs in both if ours != theirs)
 
 
-def as_text(comparison: Comparison) -> str:
+def as_text(comparison: Mapping[str, Any]) -> str:
     """Return a table for people, and what it comes to."""
-    lines = []
-    for _, twins in comparison.cells.groupby(CORE, sort=False):
+    lines, (only_a, only_b) = [], comparison["alone"]
+    for _, twins in comparison["cells"].groupby(CORE, sort=False):
         columns = [key for key in (*FURTHER, "machine", "machine_b") if key in twins]
         apart = [key for key in columns if twins[key].astype(str).nunique() > 1]
         for _, cell in twins.iterrows():
@@ -127,11 +112,10 @@ def as_text(comparison: Comparison) -> str:
             lines.append([quantity, model, ", ".join(at), *numbers, cell["agreement"]])
     headers = ["quantity", "model", "at", "A", "B", "they"]
     table = tabulate(lines, headers=headers, disable_numparse=True)
-    counts = ", ".join(f"{number} {name}" for name, number in comparison.counts.items())
-    if any(comparison.alone):
-        counts += f"; only in A: {comparison.alone[0]}, only in B: {comparison.alone[1]}"
-    paragraphs = [f"A: {comparison.a}\nB: {comparison.b}\n\n{table}\n\n{counts}. {NOTE}"]
-    for text, number in comparison.not_compared.items():
+    counts = ", ".join(f"{number} {name}" for name, number in comparison["counts"].items())
+    counts += f"; only in A: {only_a}, only in B: {only_b}" if only_a or only_b else ""
+    paragraphs = [f"A: {comparison['a']}\nB: {comparison['b']}\n\n{table}\n\n{counts}. {NOTE}"]
+    for text, number in comparison["not_compared"].items():
         paragraphs.append(f"Not compared ({number} times): {text} in A and B.")
     return "\n".join(paragraphs)
 
@@ -141,7 +125,7 @@ def _number(cell: pd.Series, suffix: str) -> str:
     return with_range(significant, value, low, high)
 
 
-def as_json(comparison: Comparison) -> str:
+def as_json(comparison: Mapping[str, Any]) -> str:
     """Return the same for programs: of each number its estimates in A and, behind `_b`, in B."""
-    cells = json.loads(comparison.cells.to_json(orient="records"))
-    return json.dumps(comparison._asdict() | {"cells": cells}, indent=1, ensure_ascii=False)
+    cells = json.loads(comparison["cells"].to_json(orient="records"))
+    return json.dumps({**comparison, "cells": cells}, indent=1, ensure_ascii=False)

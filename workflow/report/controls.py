@@ -1,7 +1,6 @@
 """Positive controls: does each baseline learn what the literature shows it to learn?
 
-config/controls.yaml names the task of each, its source and what differs here; the tier `field` runs
-them. One that misses its control is named wherever its recall is shown."""
+config/controls.yaml names the task of each, its source and what differs here."""
 
 from __future__ import annotations
 

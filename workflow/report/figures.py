@@ -1,7 +1,4 @@
-"""The figures by name, each a function of estimates and rows; `write` draws them as PNG and SVG.
-
-Charts are declared in `charts`; the others are drawn here, a map of pointers of a row's trace.
-"""
+"""The figures by name, each a function of estimates and rows; `write` draws them as PNG and SVG."""
 
 from __future__ import annotations
 
@@ -17,12 +14,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import EngFormatter
+from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from pointer.errors import InputError
+from workflow.bench.cell import Trunk
 from workflow.report import charts, models, style
 from workflow.report.charts import CHARTS, NEVER, Line, Panel
-from workflow.report.curves import curves
 from workflow.report.estimates import from_json, select
 from workflow.report.layout import records, without_shared_settings
 from workflow.report.models import Look
@@ -47,13 +44,18 @@ def chart(name: str, estimates: Table, frame: Table) -> Figure:
         if declared.log_x:
             style.sizes(axis, points["x"])
         else:
-            style.counts(axis)
+            axis.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+            axis.xaxis.set_major_formatter(EngFormatter(sep=""))
         style.SCALES[declared.y](axis, points["value"])
         for height, _, dash in panel.levels:
             style.level(axis, height, dash)
         axis.set(xlabel=declared.x, ylabel=panel.label)
         if guessing:
-            _draw_band(axis, guessing)
+            points = pd.concat([line.points for line in guessing])
+            low, high = points["low"].min(), points["high"].max()
+            axis.axhspan(low, high, color="#bbbbbb", alpha=0.6, zorder=1)
+            words, across = f"models at guessing: {len(guessing)}", axis.get_yaxis_transform()
+            axis.text(0.99, high + 8, words, transform=across, color="#444444", ha="right")
 
     looks, keys = _legend(drawn.values())
     order = [models.label(*series) for series in models.series(estimates)]
@@ -89,14 +91,6 @@ def _guessing(panel: Panel) -> list[Line]:
     return [line for line in ours if line.points["low"].max() <= max(levels)]
 
 
-def _draw_band(axis: Axes, lines: list[Line]) -> None:
-    points = pd.concat([line.points for line in lines])
-    low, high = points["low"].min(), points["high"].max()
-    axis.axhspan(low, high, color="#bbbbbb", alpha=0.6, zorder=1)
-    words, across = f"models at guessing: {len(lines)}", axis.get_yaxis_transform()
-    axis.text(0.99, high + 8, words, transform=across, color="#444444", ha="right")
-
-
 def _draw_line(axis: Axes, line: Line) -> None:
     """Draw a line with its intervals."""
     points, options = line.points, line.look.options | {"zorder": 3}
@@ -112,41 +106,98 @@ def _draw_line(axis: Axes, line: Line) -> None:
 
 def _without_point(cells: Iterable[Any]) -> str:
     """Return a sentence of the first estimates without a point; empty where all have one."""
-    found = []
-    for cell in cells:
-        name = models.plain(models.label(cell.model, cell.variant))
-        found.append(f"{name} at {cell.x}: {cell.status}")
-    texts = list(dict.fromkeys(found))
-    if len(texts) > FAILURES_NAMED:
-        texts = [*texts[:FAILURES_NAMED], f"and {len(texts) - FAILURES_NAMED} more"]
-    return f"No point: {'; '.join(texts)}" if texts else ""
+    names = [(models.plain(models.label(cell.model, cell.variant)), cell) for cell in cells]
+    texts = list(dict.fromkeys(f"{name} at {cell.x}: {cell.status}" for name, cell in names))
+    more = [f"and {len(texts) - FAILURES_NAMED} more"] if len(texts) > FAILURES_NAMED else []
+    return f"No point: {'; '.join([*texts[:FAILURES_NAMED], *more])}" if texts else ""
 
 
 def pointer_map(_: Table, frame: Table) -> Figure:
     """Draw how far back each position and head points, of the trace with the longest distance."""
     title, parts, keys = "Where each position points", {}, []
-    first = next((found for found in explorer.traces(frame) if not found.reason), None)
-    if first:
-        row, length = first.row, first.hops.shape[-1]
-        parts = {f"layer {layer}": heads for layer, heads in enumerate(first.hops, start=1)}
+    row = next((row for row in explorer.traces(frame) if not row["missing"]), None)
+    if row:
+        length, series = row["hops"].shape[-1], (row["model"], "")
+        colour = models.looks([series])[series].colour
+        parts = {f"layer {layer}": heads for layer, heads in enumerate(row["hops"], start=1)}
         title += f": {models.plain(row['model'])}, {explorer.task(row)}, "
         title += f"N = {length}, seed {row['seed']}"
-        colour = models.looks([(row["model"], "")])[row["model"], ""].colour
         keys.append(style.key("a position's pointer, all heads", colour=colour, marker="."))
+        if pd.notna(row["distance"]):
+            keys.append(style.key("copy distance", "--", style.SOFT))
 
     def draw(axis: Axes, heads: npt.NDArray[np.int64]) -> None:
         positions = np.broadcast_to(np.arange(length), heads.shape)
         # An image: a hundred thousand points would make the SVG unusable.
         axis.scatter(positions, heads, s=1.2, color=colour, linewidths=0, rasterized=True, zorder=2)
-        if pd.notna(row["distance"]):
+        if row and pd.notna(row["distance"]):
             style.level(axis, float(row["distance"]), "--", style.SOFT)
         style.hops(axis, heads)
         axis.set_ylim(top=2 * length)
         axis.set(xlabel="Position (tokens)", ylabel="Hop to its target (tokens)")
 
-    if first and pd.notna(row["distance"]):
-        keys.append(style.key("copy distance", "--", style.SOFT))
     return style.figure(title, parts, draw, height=2.2, share_y=True, keys=keys)
+
+
+def curves(estimates: Table, _: Table) -> Figure:
+    """Draw a point a run, and a line a model with its fitted exponent, dashed beyond the runs; a
+    panel a trunk other than the paper's."""
+    copied = {"experiment": "copy", "variant": ""}
+    ran = select(estimates, "tokens_to_95", status="ok", **copied)
+    ran = ran[ran["trunk"] != str(Trunk())]
+    distances = ran.groupby(["trunk", "model"])["x"].transform("nunique")
+    ran = ran[distances > 1]  # one distance is no curve
+    fits = select(estimates, "tokens_to_95_fit", **copied)
+    exponents = select(estimates, "tokens_to_95_exponent", trunk=[*ran["trunk"]], **copied)
+    looks = models.looks(models.series(ran))
+    named = dict[str, Look]()
+    for series in models.series(ran):
+        text = models.label(*series)
+        for fit in records(exponents[exponents["model"] == series[0]]):
+            text += f": D^{fit.value:z.2f} ({fit.low:z.2f} to {fit.high:z.2f})"
+            text += f", {fit.runs - fit.n} never" if fit.runs > fit.n else ""
+        named[text] = looks[series]
+
+    def draw(axis: Axes, group: Table) -> None:
+        own = fits[fits["trunk"] == group["trunk"].iloc[0]].sort_values("x")
+        for model, line in group.groupby("model", sort=False):
+            look = looks[str(model), ""]
+            for cell in records(line):
+                tokens = from_json(cell.values)
+                learned = tokens.dropna() / 1000
+                axis.plot(
+                    [cell.x] * len(learned), learned, look.marker, color=look.colour, zorder=3
+                )
+                never = [NEVER * cell.tokens / 1000] * int(tokens.isna().sum())
+                hollow: dict[str, Any] = {"color": look.colour, "markerfacecolor": "white"}
+                axis.plot([cell.x] * len(never), never, look.marker, zorder=3, **hollow)
+            fit, last = own[own["model"] == model], float(line["x"].max())
+            if not line["n"].eq(line["runs"]).all():  # a fit of those that learned predicts nothing
+                fit = fit[fit["x"] <= last]
+            if len(fit):
+                _draw_fit(axis, fit, last, look.colour)
+        style.sizes(axis, [*group["x"], *own["x"]])
+        axis.set_yscale("log")
+        style.log_ticks(axis.yaxis)
+        axis.set(xlabel="Copy distance D (tokens)", ylabel="Training tokens until 95% (thousands)")
+
+    keys = [
+        style.key("run that never reached 95%", marker="o", **style.HOLLOW),
+        style.key("extrapolation, 97.5% prediction interval", "--"),
+    ]
+    parts = {f"trunk {trunk}": group for trunk, group in ran.groupby("trunk")}
+    title = "Tokens until 95% copy accuracy over the distance"
+    return style.figure(title, parts, draw, height=3.6, width=6.4, looks=named, keys=keys)
+
+
+def _draw_fit(axis: Axes, fit: Table, last: float, colour: str) -> None:
+    """Draw a fit as a line up to the last distance that was run, dashed with its band beyond."""
+    inside, beyond = fit[fit["x"] <= last], fit[fit["x"] >= last]
+    axis.plot(inside["x"].astype(float), inside["value"] / 1000, color=colour, zorder=2)
+    x = beyond["x"].astype(float)
+    axis.plot(x, beyond["value"] / 1000, "--", color=colour, linewidth=0.9, zorder=2)
+    low, high = beyond["low"] / 1000, beyond["high"] / 1000
+    axis.fill_between(x, low, high, color=colour, alpha=0.08, lw=0, zorder=1)
 
 
 def ablation(experiment: str, title: str, estimates: Table, _: Table) -> Figure:
@@ -214,10 +265,7 @@ MAIN = ("speedup", "copy_accuracy", "operations", "pointer_map", "ablation", "tr
 def write(
     estimates: Table, frame: Table, out: Path, tier: str = "", names: Iterable[str] = NAMES
 ) -> list[Path]:
-    """Draw the named figures of estimates and rows in both formats; return the files.
-
-    Raises InputError for an unknown name.
-    """
+    """Draw figures in both formats; return the files, or raise InputError for an unknown name."""
     files = []
     with style.drawing():
         for name in names:

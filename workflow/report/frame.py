@@ -1,6 +1,5 @@
-"""Row files become one tidy frame, a line a row and a column a key of the schema; or rows that the
-repository keeps: a line of <folder>/<machine>/rows.jsonl each, the last of its cell, with its trace
-beside the path that the line names, where that is small, and without weights."""
+"""Row files become one tidy frame, a line a row and a column a key of the schema; or rows to keep,
+a line each of <folder>/<machine>/rows.jsonl, small traces beside the path that the line names."""
 
 from __future__ import annotations
 
@@ -43,28 +42,24 @@ ORDER = [
 
 
 def tidy(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
-    """Return rows as a sorted frame of the schema's columns, and `learned`: 95% at the end. Nested
-    keys are text, but a task's sizes are columns; `path` is where the row was read from."""
+    """Return rows as a sorted frame of the schema's columns, `path`, and `learned`: 95% at the end.
+    Nested keys are text, but a task's sizes are columns."""
     types = {}
     for key, declared in Record.model_json_schema()["properties"].items():
         kinds = [part.get("type") for part in (declared, *declared.get("anyOf", ()))]
         types[key] = next((DTYPES[kind] for kind in kinds if kind in DTYPES), "string")
     types |= dict.fromkeys(SIZES, "Int64") | {"path": "string", "learned": "boolean"}
-    records = [_flat(row) for row in rows]
+    records = []
+    for row in rows:
+        task, trunk = row.get("task") or {}, row.get("trunk")
+        flat = {**row, "task": task.get("name"), **{key: task.get(key) for key in SIZES}}
+        flat["trunk"] = str(Trunk(**trunk)) if trunk else None
+        nested = [key for key, value in flat.items() if isinstance(value, list | dict)]
+        flat |= {key: json.dumps(flat[key], sort_keys=True, ensure_ascii=False) for key in nested}
+        records.append(flat)
     frame = pd.DataFrame(records or None, columns=list(types)).astype(types)
     frame["learned"] = (frame["accuracy"] >= LEARNED).astype("boolean")
     return frame.sort_values(ORDER, ignore_index=True)
-
-
-def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the row with the task's sizes as columns, the trunk as text, nested values as JSON."""
-    task, trunk = row.get("task") or {}, row.get("trunk")
-    flat = {**row, "task": task.get("name"), **{key: task.get(key) for key in SIZES}}
-    flat["trunk"] = str(Trunk(**trunk)) if trunk else None
-    for key, value in flat.items():
-        if isinstance(value, list | dict):
-            flat[key] = json.dumps(value, sort_keys=True, ensure_ascii=False)
-    return flat
 
 
 def unpack(cell: Any) -> Any:
@@ -83,34 +78,36 @@ def listed_rows(manifest: Path) -> list[tuple[Path, dict[str, Any]]]:
     listed = [Path(line) for line in lines if line.strip()]
     missing = [str(path) for path in listed if not path.is_file()]
     if missing:
-        names = ", ".join(missing)
-        raise InputError(f"{len(missing)} of {len(listed)} rows of {manifest} are missing: {names}")
+        count, names = f"{len(missing)} of {len(listed)} rows of {manifest}", ", ".join(missing)
+        raise InputError(f"{count} are missing: {names}")
     return [(path, parse(text, path)) for path, text in row_texts(listed)]
 
 
 def collect(manifest: Path, out: Path, benchmarks: Path | None = None) -> pd.DataFrame:
-    """Check every row of `manifest` and write `out/rows.parquet` and `out/rows.csv`.
-
-    The mixers' times of pytest-benchmark join the rows where `benchmarks` names their JSON.
-    """
+    """Write `out/rows.parquet` and `.csv` of a manifest's rows and the mixers' benchmarks."""
     rows = [row | {"path": str(path)} for path, row in listed_rows(manifest)]
     frame = tidy([*rows, *(mixer_rows(benchmarks) if benchmarks else [])])
-    out.mkdir(parents=True, exist_ok=True)
-    frame.to_parquet(out / "rows.parquet", index=False)
-    (out / "rows.csv").write_text(csv_text(frame), encoding="utf-8")
+    save(frame, out / "rows.parquet")
     return frame
+
+
+def save(table: pd.DataFrame, path: Path) -> list[Path]:
+    """Write a table to `path`, and as CSV beside it; return the files."""
+    files = [path, path.with_suffix(".csv")]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table.to_parquet(path, index=False)
+    files[1].write_text(csv_text(table), encoding="utf-8")
+    return files
 
 
 def csv_text(frame: pd.DataFrame) -> str:
     """Return a frame as CSV, with an apostrophe before a text that a spreadsheet would compute."""
     safe = frame.copy()
     for column in safe.select_dtypes(["object", "string"]):
-        safe[column] = safe[column].map(_no_formula)
+        safe[column] = safe[column].map(
+            lambda cell: f"'{cell}" if isinstance(cell, str) and FORMULA.match(cell) else cell
+        )
     return safe.to_csv(index=False)
-
-
-def _no_formula(cell: Any) -> Any:
-    return f"'{cell}" if isinstance(cell, str) and FORMULA.match(cell) else cell
 
 
 def load(path: Path) -> pd.DataFrame:
@@ -125,8 +122,7 @@ def load(path: Path) -> pd.DataFrame:
 
 
 def rows_below(folder: Path) -> list[tuple[Path, dict[str, Any]]]:
-    """Return path and row of every row below a folder, checked, and say on stderr how many there
-    are, and what else. Raise InputError for none."""
+    """Return path and row of all rows below a folder, and say on stderr what is there."""
     skipped = Counter[str]()
     rows = read_rows(folder, skipped)
     if not rows:
@@ -137,11 +133,8 @@ def rows_below(folder: Path) -> list[tuple[Path, dict[str, Any]]]:
 
 
 def mixer_rows(path: Path) -> list[dict[str, Any]]:
-    """Return one row per benchmark of a pytest-benchmark JSON of the mixers, as experiment
-    "mixers".
-
-    `step_ms` is a forward and backward pass of one mixer, `inference_ms` a forward pass. Raise
-    InputError for a file that is no such JSON."""
+    """Return a row a benchmark of a pytest-benchmark JSON of one mixer alone: `step_ms` with its
+    backward pass, `inference_ms` without. Raise InputError for a file that is no such JSON."""
     fixed = {"experiment": "mixers", "status": "ok", "device": "cpu", "dtype": "float32"}
     columns = {"forward": "inference_ms", "backward": "step_ms"}
     rows = []
@@ -161,10 +154,8 @@ def mixer_rows(path: Path) -> list[dict[str, Any]]:
 
 
 def keep(rows: Iterable[tuple[Path, dict[str, Any]]], out: Path, *, replace: bool) -> list[Path]:
-    """Add rows to `out`; return the files. Keeping rows twice changes nothing.
-
-    Raise InputError, before anything is written, for no rows, and without `replace` for two rows of
-    one machine and name."""
+    """Add rows to `out`; return the files. Raise InputError, before anything is written, for no
+    rows, and without `replace` for two different rows of one machine and name."""
     machines: dict[Path, dict[str, str]] = {}  # a rows.jsonl -> its lines by their key `file`
     traces: dict[Path, Path] = {}  # copy -> source
     conflicts, lines_of = [], cache(_lines)
@@ -199,13 +190,10 @@ def keep(rows: Iterable[tuple[Path, dict[str, Any]]], out: Path, *, replace: boo
 def merge(folders: Iterable[Path], into: Path) -> list[str]:
     """Add all rows below folders to `into`, as `keep`; return a line a machine on what is there."""
     before = {path: len(_lines(path)) for path in into.glob(f"*/{LINES}")}
-    told = []
     rows = [row for folder in folders for row in rows_below(folder)]
-    for path in keep(rows, into, replace=False):
-        if path.name == LINES:
-            now = len(_lines(path))
-            told.append(f"{path}: {now} rows, {now - before.get(path, 0)} of them new")
-    return told
+    files = [path for path in keep(rows, into, replace=False) if path.name == LINES]
+    now = {path: len(_lines(path)) for path in files}
+    return [f"{path}: {n} rows, {n - before.get(path, 0)} of them new" for path, n in now.items()]
 
 
 def _lines(path: Path) -> dict[str, str]:

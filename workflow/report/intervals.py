@@ -1,13 +1,7 @@
-"""Intervals, all at LEVEL: what a difference has to exceed before it is called one.
+"""Intervals, all at LEVEL; docs/method.md says which belongs to which quantity.
 
-- accuracies: Wilson (1927); where the right symbols of each sequence are known, on the effective
-  number of symbols, because those of one sequence stand or fall together (Kish's design effect)
-- over seeds: Student's t. A bootstrap over three seeds covers 75% at best, so there is none
-- ratios of paired repeats: the geometric mean, with t on the logarithms of the ratios
-- exponents over N: least squares on logarithms; over several repeats t over the repeats' slopes,
-  for what disturbs one repeat disturbs all its lengths
-
-`tests/test_intervals.py` checks the coverage of each by simulation.
+A bootstrap over three seeds covers 75% at best, so there is none. `tests/test_intervals.py` checks
+the coverage of each by simulation.
 """
 
 from __future__ import annotations
@@ -44,11 +38,8 @@ def wilson(right: float, n: float) -> Interval:
 
 
 def accuracy(right_by_sequence: Sequence[int], symbols_a_sequence: float) -> Interval:
-    """Return Wilson's interval with the sequences as units: n is divided by the design effect,
-    taken as 1 at least.
-
-    One sequence tells nothing of how sequences differ: it counts as one symbol, however many it
-    has."""
+    """Return Wilson's interval with the sequences as units: n is divided by the design effect
+    (Kish), 1 at least. One sequence tells nothing of how they differ: it counts as one symbol."""
     shares = np.asarray(right_by_sequence, dtype=float) / symbols_a_sequence
     n, share = len(shares) * symbols_a_sequence, float(shares.mean())
     if len(shares) < 2:
@@ -96,8 +87,8 @@ def exponent_over(repeats: Sequence[tuple[Sequence[float], Sequence[float]]]) ->
 def predictions(
     lengths: Sequence[float], values: Sequence[float], at: Sequence[float]
 ) -> list[Interval]:
-    """Return what a fit of values ~ N^b by least squares on logarithms predicts for a single new
-    run at other lengths, with its prediction interval. Needs four points at two lengths."""
+    """Return what a fit of values ~ N^b predicts for a single new run at other lengths, with its
+    prediction interval. Needs four points at two lengths."""
     x, y = np.log(np.asarray(lengths, dtype=float)), np.log(np.asarray(values, dtype=float))
     fit = stats.linregress(x, y)
     freedom = len(x) - 2
@@ -116,18 +107,15 @@ def predictions(
 def is_plausible(
     right: int, n: int, share: float, family: int, alternative: str = "two-sided"
 ) -> bool:
-    """Return whether a share explains `right` of `n`: exact binomial test, FAMILY_ERROR shared by
-    the family. alternative: "greater" for a share that is an upper bound."""
+    """Return whether a share (alternative "greater": an upper bound) explains `right` of `n`: exact
+    binomial test, FAMILY_ERROR shared by the family."""
     pvalue = stats.binomtest(right, n, share, alternative=alternative).pvalue
     return float(pvalue) >= FAMILY_ERROR / max(1, family)
 
 
 @lru_cache
 def counting(symbols: int, seen: int) -> float:
-    """Return the accuracy of naming the commonest of `seen` uniform symbols: the most that is
-    possible without order.
-
-    A target that is one of them, and of which nothing else is known, is that symbol with this
-    probability on average. By seeded simulation: 0.05 for many of 20 symbols, 0.069 for 513."""
+    """Return the accuracy of naming the commonest of `seen` uniform symbols, by seeded simulation:
+    the most that is possible without order, 0.05 for many of 20 symbols, 0.069 for 513."""
     drawn = np.random.default_rng(0).multinomial(seen, [1 / symbols] * symbols, size=DRAWS)
     return float(drawn.max(axis=1).mean()) / seen

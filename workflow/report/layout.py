@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -64,15 +65,12 @@ def records(table: pd.DataFrame) -> list[Any]:
 def pivot(
     estimates: Estimates, labels: Sequence[str], across: str, show: Show, marked: list[str]
 ) -> pd.DataFrame:
-    """Return estimates as text: one line a model, variant and place, one column a value of
-    `across`.
+    """Return estimates as text: a line a model, variant and place, a column a value of `across`.
 
-    `labels` are further columns that name a line. Where two estimates would share a cell, the
-    columns that tell them apart become labels as well. Reasons join `marked`, by number."""
+    `labels`, and what tells two estimates of a cell apart, name a line. Reasons join `marked`."""
     rank = {model: place for place, model in enumerate(models.ordered(estimates["model"]))}
-    ranked = estimates.assign(
-        _rank=estimates["model"].map(rank), _paper=estimates["machine"] == paper.PLACE
-    )
+    of_paper = estimates["machine"] == paper.PLACE
+    ranked = estimates.assign(_rank=estimates["model"].map(rank), _paper=of_paper)
     estimates = ranked.sort_values(["_rank", "variant", "_paper"], kind="stable")
     line = ["model", "variant", *labels, "machine", "device", "dtype", "threads"]
     twins = estimates[estimates.duplicated([*line, across], keep=False)]
@@ -88,20 +86,18 @@ def pivot(
     kept = names["variant"].map(models.in_words)
     names = names.replace("", NOT_RUN).assign(variant=kept)
 
-    lines: dict[int, dict[str, str]] = {}
+    lines: dict[int, dict[Any, str]] = {}
     numbers = estimates.groupby([*line, *further], dropna=False, sort=False).ngroup()
     headings = estimates[across].astype("str")
-    for number, name, heading, estimate in zip(
-        numbers, names.to_dict("records"), headings, records(estimates), strict=True
-    ):
-        cells = lines.setdefault(number, {str(key): text for key, text in name.items()})
+    shown = zip(numbers, names.to_dict("records"), headings, records(estimates), strict=True)
+    for number, name, heading, estimate in shown:
+        cells = lines.setdefault(number, name)
         cells[heading] = show(estimate) if estimate.status == "ok" else estimate.status
         if estimate.reason:
             if estimate.reason not in marked:
                 marked.append(estimate.reason)
             cells[heading] += f" [{marked.index(estimate.reason) + 1}]"
-        files = [cells.get("rows", ""), estimate.rows]
-        cells["rows"] = SEPARATOR.join(filter(None, files))
+        cells["rows"] = SEPARATOR.join(filter(None, [cells.get("rows", ""), estimate.rows]))
     values = [str(value) for value in estimates[across].drop_duplicates().sort_values()]
     wide = pd.DataFrame(lines.values(), columns=[*columns, *values, "rows"], dtype="str")
     return wide.fillna(NOT_RUN)
@@ -115,7 +111,7 @@ def device(name: Any, threads: Any) -> str:
 
 
 def named(model: str, variant: str) -> str:
-    """Return a model with its changed settings in words, for sentences; never read back."""
+    """Return a model with its changed settings in words, for sentences."""
     return f"{model} with {models.in_words(variant)}" if variant else model
 
 
@@ -169,42 +165,39 @@ def with_range(show: Callable[[float], str], value: float, low: float, high: flo
     return show(value) + (f" ({show(low)} to {show(high)})" if high > low else "")
 
 
+def ranged(show: Callable[[float], str], low: str = "low", high: str = "high") -> Show:
+    """Return a function that shows a value between two of its columns."""
+    return lambda line: with_range(show, line.value, getattr(line, low), getattr(line, high))
+
+
+exponent = ranged("{:.2f}".format)
+percent_range = ranged(share, "least", "most")  # of the seeds
+
+
 def percent(estimate: Any) -> str:
-    """Return percent with its interval, and the number of seeds where there are several."""
+    """Return percent with its interval, and how many seeds where there are several."""
     text = with_range(share, estimate.value, estimate.low, estimate.high)
     seeds = f"; {estimate.runs} seeds)" if estimate.runs > 1 else ")"
     return text.replace(")", seeds)
 
 
-def percent_range(estimate: Any) -> str:
-    """Return percent with the least and the most of the seeds."""
-    return with_range(share, estimate.value, estimate.least, estimate.most)
-
-
-def until(estimate: Any) -> str:
-    """Return tokens until 95%, and how many seeds got there."""
+def until(estimate: Any, *, ends: bool = False) -> str:
+    """Return tokens until 95% and how many seeds got there; `ends`: with the least and the most."""
     if not estimate.n:
         return "never"
-    some = f" ({estimate.n} of {estimate.runs} seeds)" if estimate.n < estimate.runs else ""
+    seeds = f"{estimate.n} of {estimate.runs} seeds"
+    some = "" if estimate.n == estimate.runs else f", {seeds}" if ends else f" ({seeds})"
+    if ends:
+        return with_range(whole, estimate.value, estimate.least, estimate.most) + some
     return whole(estimate.value) + some
 
 
-def until_range(estimate: Any) -> str:
-    """Return the same with the least and the most of the seeds."""
-    if not estimate.n:
-        return "never"
-    some = f", {estimate.n} of {estimate.runs} seeds" if estimate.n < estimate.runs else ""
-    return with_range(whole, estimate.value, estimate.least, estimate.most) + some
+until_range = partial(until, ends=True)
 
 
 def hop(estimate: Any) -> str:
     """Return the mean hop and the longest."""
     return UNKNOWN if pd.isna(estimate.value) else f"{estimate.value:,.1f} ({estimate.beside:,.0f})"
-
-
-def exponent(estimate: Any) -> str:
-    """Return an exponent with its interval."""
-    return with_range("{:.2f}".format, estimate.value, estimate.low, estimate.high)
 
 
 def size(estimate: Any) -> str:
@@ -239,64 +232,56 @@ def with_task_in_words(estimates: Estimates) -> Estimates:
 
 
 def with_measures(estimates: Estimates) -> Estimates:
-    """Return the estimates with `measure`, what stands across the tables of exponents and of
-    sizes; of the exponents those over all lengths."""
+    """Return the estimates with `measure`, what stands across; exponents over all lengths."""
     keys = zip(estimates["quantity"], estimates["phase"], strict=True)
     measures = [MEASURES.get(key) for key in keys]
-    table = estimates.assign(measure=_ordered(measures, MEASURES.values()))
+    order = list(MEASURES.values())
+    table = estimates.assign(measure=pd.Categorical(measures, order, ordered=True))
     table = table.sort_values("x", kind="stable")
-    shorter = table["quantity"].str.endswith("_exponent") & table.duplicated(
-        [key for key in KEY if key != "x"]
-    )
-    return table[~shorter]
-
-
-def _ordered(texts: Any, order: Any) -> pd.Categorical:
-    return pd.Categorical(texts, [*order], ordered=True)
+    longer_too = table.duplicated([key for key in KEY if key != "x"])
+    return table[~(table["quantity"].str.endswith("_exponent") & longer_too)]
 
 
 def with_summary(estimates: Estimates) -> Estimates:
     """Return the estimates of models as they are with `measure`, a heading of SUMMARY; of several
-    trunks or machines those that most models have, without the machine."""
+    trunks or machines those that most models have."""
     plain = estimates[(estimates["variant"] == "") & (estimates["dtype"] == "float32")]
     plain = plain[plain["against"].isin(["", "transformer"]) & (plain["phase"] != "inference")]
     parts: list[Estimates] = []
     for (quantity, experiment, x), heading in SUMMARY.items():
         own = select(plain, quantity, experiment=experiment)
         own = largest_budget(own if x is None else own[own["x"] == x])
-        settings = own.groupby(["trunk", "x", *PLACE], dropna=False)["model"]
-        models_there = settings.transform("nunique")
-        own = own[models_there == models_there.max()]
+        there = own.groupby(["trunk", "x", *PLACE], dropna=False)["model"].transform("nunique")
+        own = own[there == there.max()]
         own = own.sort_values("tokens", kind="stable").drop_duplicates("model", keep="last")
         parts.append(own.assign(measure=heading))
     table: Estimates = pd.concat(parts)
-    table["measure"] = _ordered(table["measure"], SUMMARY.values())
+    table["measure"] = pd.Categorical(table["measure"], list(SUMMARY.values()), ordered=True)
     return without(table, *PLACE)
 
 
 def with_length_in_words(estimates: Estimates) -> Estimates:
     """Return the estimates with `N`: the length where it is not x, in words where x gives it."""
     words = []
-    for task, x, length in zip(estimates["task"], estimates["x"], estimates["length"], strict=True):
-        known = task in experiments.TASKS and pd.notna(x)
-        words.append(experiments.TASKS[task].length_in_words(x, length) if known else "")
+    for line in records(estimates):
+        known = line.task in experiments.TASKS and pd.notna(line.x)
+        task = experiments.TASKS[line.task] if known else None
+        words.append(task.length_in_words(line.x, line.length) if task else "")
     return estimates.assign(N=words)
 
 
 def without_shared_settings(experiment: str) -> Callable[[Estimates], Estimates]:
     """Return a function that drops from an experiment's variants the settings that all of them
-    share, which column `shared` names; none where there is one variant, which they name."""
+    share, which column `shared` names."""
 
     def prepare(estimates: Estimates) -> Estimates:
         own = estimates["experiment"] == experiment
         first, *others = [v.split(", ") for v in sorted(set(estimates.loc[own, "variant"]))] or [[]]
         shared = [text for text in first if text and all(text in other for other in others)]
         shared = shared if others else []
-        kept = []
-        for variant in estimates["variant"]:
-            settings = str(variant).split(", ")
-            kept.append(", ".join(setting for setting in settings if setting not in shared))
-        variants = estimates["variant"].mask(own, pd.Series(kept, estimates.index))
+        lists = estimates["variant"].str.split(", ")
+        kept = lists.map(lambda settings: ", ".join(s for s in settings if s not in shared))
+        variants = estimates["variant"].mask(own, kept)
         return estimates.assign(variant=variants, shared=", ".join(shared))
 
     return prepare

@@ -1,10 +1,6 @@
 """The ledger `config/claims.yaml`: readings of the paper's model, claims, the tests of each, and
-the cells that tests select. A claim is judged once for each reading that it names.
-
-A test names a quantity of the table of estimates, values of key columns, and the positions `at` on
-the axis; or one of the checks of workflow.report.paper_checks. Nothing is mixed: each machine,
-device, dtype and number of threads gives cells of its own. Of several budgets the largest
-counts."""
+the cells that tests select. Nothing is mixed: each machine, device, dtype and number of threads
+gives cells of its own. Of several budgets the largest counts."""
 
 from __future__ import annotations
 
@@ -21,10 +17,9 @@ from pydantic_core import core_schema
 from workflow.bench import experiments, registry
 from workflow.bench.cell import Trunk
 from workflow.bench.validation import Closed, Flag, Whole, input_error, read_yaml
-from workflow.report import layout, models, paper
+from workflow.report import layout, models, paper, paper_checks
 from workflow.report.estimates import KEY, NAMES, NO_PAIR, PLACE, WORK, largest_budget, select
 from workflow.report.estimates.learning import WHOLE
-from workflow.report.paper_checks import CHECKS
 from workflow.report.rules import Cell, NotTestable, Rule
 
 COMMAND = "snakemake --cores 4 paper"
@@ -57,7 +52,7 @@ class Statement(Rule):
     """One measurable statement of a claim: the cells that it is about, under a rule."""
 
     quantity: Annotated[str, one_of(NAMES)] | None = None
-    check: Annotated[str, one_of(CHECKS)] | None = None
+    check: Annotated[str, one_of(paper_checks.NAMES)] | None = None
     experiment: Annotated[str, one_of(experiments.EXPERIMENTS)] | None = None
     task: Annotated[str, one_of(experiments.TASKS)] | None = None
     model: Model | None = Field(None, description="left out: that of the reading")
@@ -92,10 +87,13 @@ class Statement(Rule):
         return " ".join(["pointer-bench why", str(self.quantity), *options])
 
     def cells(self, estimates: pd.DataFrame) -> tuple[list[Cell], list[str]]:
-        """Return the cells that the test is about, and the positions that are none, as the other
-        side of the ratio failed there; raise NotTestable where there are no cells."""
+        """Return the cells that the test is about, and where the other side of the ratio failed;
+        raise NotTestable where there are none."""
         if self.check:
-            return CHECKS[self.check](estimates), []
+            found = paper_checks.checks(estimates)
+            if self.check not in found:
+                raise NotTestable("no copy row gives the vocabulary")
+            return found[self.check], []
         chosen = _chosen(self, estimates)
         lines = chosen[chosen["status"] == NO_PAIR]
         places = zip(lines["axis"], lines["x"], lines["reason"], strict=True)
@@ -163,8 +161,7 @@ class Ledger(Closed):
         return self
 
     def judged(self) -> Iterator[tuple[Claim, str]]:
-        """Yield each claim for each reading that it is judged for, its tests with the reading's
-        model, and the reading's name ("" for none)."""
+        """Yield each claim and reading ("": none), its tests with that reading's model."""
         for claim in self.claims:
             for name in claim.readings or [""]:
                 own = {"model": self.readings[name].model} if name else {}
@@ -212,11 +209,8 @@ def _chosen(test: Statement, estimates: pd.DataFrame) -> pd.DataFrame:
 
 
 def _cells(test: Statement, chosen: pd.DataFrame) -> Iterator[Cell]:
-    """Yield a cell for each place and position of the chosen estimates; a wanted position that was
-    not run gives an open cell.
-
-    A place where nothing finished, such as an absent device, has no say.
-    """
+    """Yield a cell for each place and position; a wanted position that was not run gives an open
+    cell. A place where nothing finished, such as an absent device, has no say."""
     places = [chosen[key] for key in PLACE]
     finished = chosen["status"].eq("ok").groupby(places, dropna=False).transform("any")
     if not finished.any():
@@ -243,18 +237,14 @@ def _cells(test: Statement, chosen: pd.DataFrame) -> Iterator[Cell]:
                 # What tells it from the others of the same task and position.
                 twins = here[here["task"] == line["task"]]
                 apart = [key for key in APART if twins[key].nunique(dropna=False) > 1]
-                further = [f"{key}={line[key]}" for key in apart]
-                yield _cell(line, _label(test, line, x, *further, where), place)
-
-
-def _cell(line: pd.Series, label: str, place: str) -> Cell:
-    return Cell(
-        label, line["value"], line["low"], line["high"], line["n"],
-        exact=line["quantity"].startswith(WORK),
-        paper=None if pd.isna(line["paper"]) else float(line["paper"]),
-        open_because=line["doubt"] if pd.notna(line["value"]) else line["reason"] or line["status"],
-        place=place, rows=line["rows"], unit=line["unit"],
-    )  # fmt: skip
+                label = _label(test, line, x, *(f"{key}={line[key]}" for key in apart), where)
+                why = line["doubt"] if pd.notna(line["value"]) else line["reason"] or line["status"]
+                paper_figure = None if pd.isna(line["paper"]) else float(line["paper"])
+                yield Cell(
+                    label, line["value"], line["low"], line["high"], line["n"],
+                    line["quantity"].startswith(WORK), paper_figure, why, place,
+                    line["rows"], line["unit"],
+                )  # fmt: skip
 
 
 def _label(test: Statement, line: pd.Series, x: int, *further: str) -> str:

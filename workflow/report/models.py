@@ -1,10 +1,8 @@
 """How models are ordered, named and drawn: one colour and marker a model, the same everywhere.
 
 Order and kind come from the registry, so a new baseline takes the next free colour and shifts
-none. The look of a model outside the registry follows from its name. A variant (a model with
-changed settings) has its model's colour, a line style of its own, and a marker that follows from
-its settings. Colours are those of Okabe and Ito (2008, distinct for the colour-blind) followed by
-those of Tol's muted scheme; markers differ too, for print in grey.
+none. A variant has its model's colour. Colours are those of Okabe and Ito (2008, distinct for the
+colour-blind), then Tol's muted scheme; markers differ too, for print in grey.
 """
 
 from __future__ import annotations
@@ -84,10 +82,9 @@ def ordered(names: Iterable[str]) -> list[str]:
 
 def series(estimates: pd.DataFrame) -> list[Series]:
     """Return the models and variants of estimates in order, variants behind their model."""
-    names = zip(estimates["model"].astype(str), estimates["variant"].astype(str), strict=True)
-    pairs = set(names)
-    rank = {name: place for place, name in enumerate(ordered(model for model, _ in pairs))}
-    return sorted(pairs, key=lambda pair: (rank[pair[0]], pair[1]))
+    pairs = set(zip(estimates["model"].astype(str), estimates["variant"].astype(str), strict=True))
+    names = ordered(model for model, _ in pairs)
+    return sorted(pairs, key=lambda pair: (names.index(pair[0]), pair[1]))
 
 
 def title(model: str) -> str:
@@ -106,11 +103,7 @@ def label(model: str, variant: str = "") -> str:
 
 
 def looks(wanted: Iterable[Series]) -> dict[Series, Look]:
-    """Return a look for each model and variant, and for each model of the registry.
-
-    Looks do not depend on which are wanted, but that of two models outside the registry, or of
-    two variants, whose names hash to the same look one gets the next free look.
-    """
+    """Return a look for each model of the registry and each one wanted, by name and settings."""
     registered = ordered(registry.names())
     controls = [name for name in registered if is_control(name)]
     others = registered[: -len(controls)]  # they come first

@@ -1,10 +1,10 @@
-"""The notes below the tables: what keeps a reader from reading them wrongly and follows from the
-estimates. Each function takes all estimates and those of its table; empty notes are left out."""
+"""The notes below the tables that follow from estimates. Each function takes all estimates and
+those of its table; empty notes are left out."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import pandas as pd
@@ -50,9 +50,9 @@ CAVEATS = {  # task or model -> how to read its numbers
 }
 
 
-def _note(words: str, text: str) -> str:
-    """Return words with a text in their braces; nothing where there is no text."""
-    return words.format(text) if text else ""
+def _notes(texts: Mapping[str, str]) -> list[str]:
+    """Return words with the text in their braces; nothing where there is no text."""
+    return [words.format(text) if text else "" for words, text in texts.items()]
 
 
 def timed(estimates: Estimates, _own: Estimates) -> list[str]:
@@ -60,7 +60,7 @@ def timed(estimates: Estimates, _own: Estimates) -> list[str]:
     against = {"phase": "training", "against": "identity"}
     share = select(estimates, "speedup", model=POINTER, variant="", **against)
     floor = select(estimates, "twin", phase="training")
-    return [_note(FLOOR, _by_place(floor)), _note(SHARE, _by_place(share))]
+    return _notes({FLOOR: _by_place(floor), SHARE: _by_place(share)})
 
 
 def _by_place(ratios: Estimates) -> str:
@@ -85,12 +85,11 @@ def speedup(estimates: Estimates, own: Estimates) -> list[str]:
     changed = models.ordered(versions.index[versions > 1])
     where = sorted(set(rates.loc[rates["model"].isin(changed), "machine"].map(short)))
     text = f"{' and '.join(where)}: {', '.join(changed)}" if changed else ""
-    return [*timed(estimates, own), _note("Timed with different code versions on {}.", text)]
+    return [*timed(estimates, own), *_notes({"Timed with different code versions on {}.": text})]
 
 
 def scaling(_all: Estimates, own: Estimates) -> list[str]:
-    """Return the models whose time grows faster than their counted work: work that nobody counts,
-    or that is not what the machine spends its time on."""
+    """Return the models whose time grows faster than their counted work, which misses some."""
     time = select(own, "time_exponent", phase="training")
     work = select(own, "flops_step_exponent")[["model", "variant", "value"]]
     pairs = time.merge(work, on=["model", "variant"], suffixes=("", "_counted"))
@@ -98,8 +97,7 @@ def scaling(_all: Estimates, own: Estimates) -> list[str]:
     for line in records(pairs[pairs["low"] > pairs["value_counted"] + FASTER_THAN_WORK]):
         exponents = f"{line.value:.2f} against {line.value_counted:.2f}"
         texts.append(f"{named(line.model, line.variant)} ({exponents})")
-    words = "Doubtful, as time grows faster than the counted work: {}."
-    return [_note(words, ", ".join(texts))]
+    return _notes({"Doubtful, as time grows faster than the counted work: {}.": ", ".join(texts)})
 
 
 def memory(estimates: Estimates, own: Estimates) -> list[str]:
@@ -110,10 +108,9 @@ def memory(estimates: Estimates, own: Estimates) -> list[str]:
     batches = own.dropna(subset=["batch", "value"]).drop_duplicates("x").sort_values("x")
     sizes = ", ".join(f"{line.batch} at N={line.x}" for line in records(batches))
     methods = " or ".join(sorted({method for method in own["method"] if method}))
-    notes = [
-        _note("Sequences a step: {}.", sizes),
-        _note("Peak by {}, less what the process held before.", methods),
-    ]
+    notes = _notes(
+        {"Sequences a step: {}.": sizes, "Peak by {}, less what the process held before.": methods}
+    )
     if len(kept):
         times = kept["transformer"].iloc[-1] / kept[POINTER].iloc[-1]
         notes.append(
@@ -141,7 +138,7 @@ def copy_accuracy(estimates: Estimates, own: Estimates) -> list[str]:
         "Out of reach by construction: {}.": "; ".join(beyond),
         "logsparse attends to positions a power of two back: D={} is one step for it.": powers,
     }
-    return [_note(words, text) for words, text in texts.items()]
+    return _notes(texts)
 
 
 def _listed(numbers: Iterable[int]) -> str:
@@ -151,7 +148,7 @@ def _listed(numbers: Iterable[int]) -> str:
 def copy_loss(_all: Estimates, own: Estimates) -> list[str]:
     """Return the loss of guessing."""
     guesses = _values(own["symbols"], lambda symbols: f"ln {symbols} = {math.log(symbols):.3f}")
-    return [_note("Guessing gives {}.", guesses)]
+    return _notes({"Guessing gives {}.": guesses})
 
 
 def hops(estimates: Estimates, _own: Estimates) -> list[str]:
@@ -159,17 +156,14 @@ def hops(estimates: Estimates, _own: Estimates) -> list[str]:
     text = {"experiment": "interpretability", "task": "bytes"}
     if not select(estimates, "bits_per_byte", **text)["n"].any():
         return []
-    tokens = _range(select(estimates, "tokens_used", **text), whole)
-    bits = _range(select(estimates, "bits_per_byte", **text), significant)
-    guess = _range(select(estimates, "bits_per_byte_guessing", **text), significant)
-    return [
-        f"Text: after {tokens} tokens, at {bits} bits a byte (by the frequency of bytes {guess})."
-    ]
-
-
-def _range(estimates: Estimates, show: Callable[[Any], str]) -> str:
-    ends = [show(estimates["least"].min()), show(estimates["most"].max())]
-    return " to ".join(dict.fromkeys(ends))
+    ranges = []
+    for quantity in ("tokens_used", "bits_per_byte", "bits_per_byte_guessing"):
+        show = whole if quantity == "tokens_used" else significant
+        own = select(estimates, quantity, **text)
+        ends = [show(own["least"].min()), show(own["most"].max())]
+        ranges.append(" to ".join(dict.fromkeys(ends)))
+    words = "Text: after {} tokens, at {} bits a byte (by the frequency of bytes {})."
+    return [words.format(*ranges)]
 
 
 def _values(values: pd.Series, show: Callable[[Any], str]) -> str:
@@ -201,7 +195,7 @@ def recall(estimates: Estimates, own: Estimates) -> list[str]:
     }
     named_here = {*own["task"], *own["model"]}
     return [
-        *(_note(words, text) for words, text in texts.items()),
+        *_notes(texts),
         *(_beside_source(task, trained[trained["task"] == task]) for task in own_tasks),
         *(_not_above_identity(task, own[own["task"] == task]) for task in own_tasks),
         *(note for name, note in CAVEATS.items() if name in named_here),
@@ -226,8 +220,7 @@ def _beside_source(task: str, trained: Estimates) -> str:
 
 
 def _beside_identity(lines: Estimates, alike: list[str]) -> Estimates:
-    """Return the lines of other models beside those of `identity`, which mixes nothing, in columns
-    `..._floor`, where they are alike."""
+    """Return lines beside those of `identity` that are alike, its columns as `..._floor`."""
     alone = lines["model"] == "identity"
     return lines[~alone].merge(lines[alone], on=alike, suffixes=("", "_floor"))
 
@@ -235,11 +228,9 @@ def _beside_identity(lines: Estimates, alike: list[str]) -> Estimates:
 def _not_above_identity(task: str, own: Estimates) -> str:
     """Return which models have no higher accuracy than `identity`."""
     pairs = _beside_identity(select(own, "accuracy"), ["x", "length", "tokens"])
-    texts = []
-    for x, group in pairs[~(pairs["low"] > pairs["high_floor"])].groupby("x"):
-        texts.append(f"{_named(group)} (at {x})")
-    words = f"No better than identity, which mixes nothing, on {task}: {{}}."
-    return _note(words, "; ".join(texts))
+    lower = pairs[~(pairs["low"] > pairs["high_floor"])].groupby("x")
+    texts = "; ".join(f"{_named(group)} (at {x})" for x, group in lower)
+    return f"No better than identity, which mixes nothing, on {task}: {texts}." if texts else ""
 
 
 def _named(lines: Estimates) -> str:
@@ -259,12 +250,12 @@ def bytes_(estimates: Estimates, own: Estimates) -> list[str]:
     names = _named(pairs[pairs["value"] >= pairs["value_floor"]])
     levels = _values(guesses, lambda bits: f"{bits:.2f}")
     hashes = ", ".join(sorted({text for text in own["data"] if text}))
-    return [
-        _note("Guessing by the frequency of bytes takes {} bits a byte.", levels),
-        _note("Text (hash): {}; rows of different texts do not compare.", hashes),
-        _note(NO_CONTEXT, names),
-        controls.unvalidated(estimates, own),
-    ]
+    texts = {
+        "Guessing by the frequency of bytes takes {} bits a byte.": levels,
+        "Text (hash): {}; rows of different texts do not compare.": hashes,
+        NO_CONTEXT: names,
+    }
+    return [*_notes(texts), controls.unvalidated(estimates, own)]
 
 
 def ablation(estimates: Estimates, own: Estimates) -> list[str]:
@@ -276,4 +267,4 @@ def ablation(estimates: Estimates, own: Estimates) -> list[str]:
     shared = next((text for text in estimates.get("shared", ()) if text), "")
     budget = _values(own["tokens"], whole)
     words = f"Evaluated every {{}}: a smaller difference is none. Budget: {budget} tokens."
-    return [_note(words, intervals), _note("All rows: {}.", shared)]
+    return _notes({words: intervals, "All rows: {}.": shared})

@@ -1,10 +1,8 @@
-"""The paper's published numbers, `results/paper/<table>.csv`, and what follows from them by
-arithmetic.
+"""The paper's published numbers, `results/paper/<table>.csv`, and what follows by arithmetic.
 
 Sources: S, a section-by-section summary of arXiv 2508.02631v1; A, the author's article announcing
-the paper (Hugging Face community article `OzTianlu/pointer-intro`, 7 August 2025). The paper's time
-unit is 20 sequences: time x throughput at N=2048 is 20 x 2048 tokens for both of its models, so
-throughput implies the times that it does not print."""
+the paper (Hugging Face community article `OzTianlu/pointer-intro`, 7 August 2025). Time x
+throughput at N=2048 is 20 x 2048 tokens for both models, so throughput implies other times."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Write docs/report.md, docs/results.md with its figures, and the README's answer, from the
-reference's estimates."""
+"""Write docs/report.md, docs/results.md and the README's answer from the reference's rows."""
 
 from __future__ import annotations
 
@@ -28,9 +27,10 @@ from workflow.report import (
 )  # fmt: skip
 from workflow.report.layout import NOT_RUN
 from workflow.report.rules import Verdict
-from workflow.report.tables import TABLES, make, restricted
+from workflow.report.tables import TABLES, make
 
 Where = Mapping[str, Any]
+OF_ONE = ("[", "All lines")  # begin notes of one table alone
 WORDS = {"position": "positional encoding", "variant": "changed settings"}
 TIMED = ["pointer-formula", "pointer", "transformer", "longformer", "identity"]
 COPIED = [*TIMED, "pointer-dense", "transformer-unfused", "uniform"]
@@ -94,13 +94,13 @@ class Section:
             table = make(part.table, numbers, part.where)
             if table.data.empty:
                 continue
-            own = [note for note in table.notes if note not in noted or _is_of_one_table(note)]
+            own = [note for note in table.notes if note not in noted or note.startswith(OF_ONE)]
             noted |= set(own)
             wide, size = _side_by_side(table.wide)
             shown = replace(table, wide=wide.rename(columns=WORDS), notes=tuple(own))
             paragraphs.append(render.markdown(shown, part.title + size))
             paragraphs.append(f"Rows: `{part.command(table.data)}`\n")
-        alone = not self.parts and len(restricted(numbers, self.drawn)) > 0
+        alone = not self.parts and len(estimates.select(numbers, **self.drawn)) > 0
         if len(paragraphs) == 2 and not alone:
             return ""
         if self.figure:
@@ -118,10 +118,6 @@ def _side_by_side(wide: pd.DataFrame) -> tuple[pd.DataFrame, str]:
         return wide, ""
     across = wide.set_index([*names, "quantity"])[sizes[0]].unstack(sort=False)
     return across.fillna(NOT_RUN).reset_index(), f": {sizes[0]}"
-
-
-def _is_of_one_table(note: str) -> bool:
-    return note.startswith(("[", "All lines"))
 
 
 SPEED = (
@@ -222,40 +218,35 @@ READINGS = ("F", "L")
 
 
 def answer(lines: list[claims.Line]) -> str:
-    """Return the README's table: claim, paper, and our deciding number with the verdict by
-    reading; what is judged for no reading stands under the first."""
+    """Return the README's table: claim, paper, and by reading the deciding number and verdict."""
     titles = {line.reading: line.read_as.title for line in lines if line.read_as}
     columns = ["claim", "paper", *(titles[reading] for reading in READINGS)]
     table = [columns, ["---"] * len(columns)]
     for claim_id in ANSWERED:
         own = {line.reading or READINGS[0]: line for line in lines if line.claim.id == claim_id}
         claim = next(iter(own.values())).claim
-        texts = [_answered(own[name]) if name in own else "" for name in READINGS]
-        table.append([claim.claim, claim.figure, *texts])
+        texts = dict.fromkeys(READINGS, "")
+        for reading, line in own.items():
+            text = claims.ours(claims.deciding(line), 1)
+            if line.read_as:
+                text = text.removeprefix(f"{line.read_as.model}, ")
+            reason = f" ({line.reason})" if line.verdict in UNDECIDED else ""
+            texts[reading] = f"**{line.words}**{reason}: {text}".removesuffix(": –")
+        table.append([claim.claim, claim.figure, *(texts[name] for name in READINGS)])
     return "".join(f"| {' | '.join(texts)} |\n" for texts in table)
-
-
-def _answered(line: claims.Line) -> str:
-    text = claims.ours(claims.deciding(line), 1)
-    if line.read_as:
-        text = text.removeprefix(f"{line.read_as.model}, ")
-    reason = f" ({line.reason})" if line.verdict in UNDECIDED else ""
-    return f"**{line.words}**{reason}: {text}".removesuffix(": –")
 
 
 def document(rows: pd.DataFrame, book: ledger.Ledger, lines: list[claims.Line]) -> str:
     """Return docs/report.md: claims, readings, protocol, verdicts, what would change them."""
-    own = [line for line in lines if not line.claim.contradiction]
     template = render.templates(keep_trailing_newline=True).get_template("report.md")
     return template.render(
         machines=machines(rows),
         aloud="\n".join(verdicts.aloud(claims.table(lines).data.to_dict("records"))),
         readings=book.readings,
         trunk=Trunk(),
-        judged=own,
+        lines=lines,
         ours=lambda line: claims.ours(claims.deciding(line), claims.MOST_CELLS),
-        contradictions=[line for line in lines if line.claim.contradiction],
-        open=[line for line in own if line.verdict in UNDECIDED],
+        undecided=UNDECIDED,
     )
 
 
@@ -267,9 +258,8 @@ def machines(rows: pd.DataFrame) -> str:
 
 def page(rows: pd.DataFrame, numbers: pd.DataFrame, figures_link: str) -> str:
     """Return the Markdown of docs/results.md."""
-    parts = [INTRODUCTION.format(machines=machines(rows))]
-    parts += [section.markdown(numbers, figures_link) for section in SECTIONS]
-    return "\n".join(filter(None, parts))
+    parts = [section.markdown(numbers, figures_link) for section in SECTIONS]
+    return "\n".join([INTRODUCTION.format(machines=machines(rows)), *filter(None, parts)])
 
 
 def example(rows: pd.DataFrame, numbers: pd.DataFrame, source: Path) -> str:
@@ -278,19 +268,14 @@ def example(rows: pd.DataFrame, numbers: pd.DataFrame, source: Path) -> str:
         chosen = why.select(numbers, "speedup", EXAMPLE)
     except InputError:
         return ""
-    commands = dict(zip(rows["path"], rows["command"], strict=True))
     options = " ".join(f"--{name} {value}" for name, value in EXAMPLE.items())
-    parts = [f"```console\n$ pointer-bench why speedup {options}"]
-    parts += [f"{why.one(estimate, commands)}\n" for estimate in chosen.to_dict("records")]
-    return "\n".join([*parts, f"From {source}.\n```\n"])
+    command = f"pointer-bench why speedup {options}"
+    return f"```console\n$ {command}\n{why.of_all(chosen, rows, source)}\n```\n"
 
 
 def write(source: Path, readme: Path, page_file: Path, drawings: Path) -> list[Path]:
-    """Write docs/results.md and docs/report.md beside it, the figures and the README's two blocks;
-    return the files.
-
-    Raise InputError if there are no rows, or the README lacks its markers.
-    """
+    """Write docs/results.md, docs/report.md beside it, figures and the README's blocks; return the
+    files. Raise InputError if there are no rows, or the README lacks its markers."""
     rows = frame.load(source)
     numbers = estimates.build(rows)
     book = ledger.read(LEDGER)
@@ -307,7 +292,7 @@ def write(source: Path, readme: Path, page_file: Path, drawings: Path) -> list[P
     made = [readme, page_file, report]
     for section in SECTIONS:
         if section.figure and f"]({link}/{section.figure}.png)" in results:
-            own = restricted(numbers, section.drawn)
+            own = estimates.select(numbers, **section.drawn)
             png, svg = figures.write(own, rows, drawings, names=[section.figure])
             svg.unlink()
             made.append(png)
@@ -315,8 +300,7 @@ def write(source: Path, readme: Path, page_file: Path, drawings: Path) -> list[P
 
 
 def with_block(text: str, name: str, content: str, readme: Path) -> str:
-    """Return the text with the content between its two markers. Raise InputError unless each
-    stands once, in order."""
+    """Return the text with new content between two markers; raise InputError without them."""
     begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
     before, _, rest = text.partition(begin)
     _, _, after = rest.partition(end)

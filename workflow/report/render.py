@@ -1,7 +1,6 @@
-"""A table in four formats: CSV for machines; Markdown, LaTeX (booktabs) and HTML for people.
+"""A table as CSV for machines; Markdown, LaTeX (booktabs) and HTML for people.
 
-Text from rows is untrusted (a model may be called `<script>`): each format escapes all of it here,
-in one place."""
+Text from rows is untrusted (a model may be called `<script>`): each format escapes all of it."""
 
 from __future__ import annotations
 
@@ -85,15 +84,13 @@ def templates(**options: bool) -> jinja2.Environment:
 
 
 def escape_latex(text: object) -> str:
-    """Return text that LaTeX prints as it is; braces keep a bracket from being read as an option of
-    `\\\\`."""
+    """Return text that LaTeX prints as it is; braces keep a bracket from being an option."""
     escaped = "".join(_LATEX.get(sign, sign) for sign in one_line(str(text)))
     return f"{{{escaped}}}" if escaped.startswith(("[", "*")) else escaped
 
 
 def latex(table: Table, title: str) -> str:
-    """Return a longtable with booktabs rules, its caption, its label, and the notes below; on its
-    side where it is too wide for a page."""
+    """Return a longtable with booktabs rules and its notes; on its side where it is too wide."""
     wide = table.wide.rename(columns=lambda column: str(column).replace("_", " "))
     styler = wide.style.hide(axis="index").format(escape_latex).format_index(escape_latex, axis=1)
     columns, sideways = _columns(wide)
@@ -114,8 +111,7 @@ def latex(table: Table, title: str) -> str:
 
 
 def _columns(wide: pd.DataFrame) -> tuple[str, bool]:
-    """Return the alignment of columns, numbers right, and whether the table stands on its side.
-    Cells that do not fit beside each other break their lines between words."""
+    """Return the alignment of columns, broken between words if too wide, and whether sideways."""
     texts = [[str(column), *wide[column]] for column in wide]
     whole = [POINTS * max(map(len, cells)) for cells in texts]
     words = [POINTS * max(map(len, " ".join(cells).split(" "))) for cells in texts]

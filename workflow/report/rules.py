@@ -1,10 +1,7 @@
-"""The rules that judge a claim, and how the cells of a claim become one verdict. No rule knows a
-claim by name.
+"""The rules that judge a claim, and how the cells of a claim become one verdict.
 
-A cell is a number with its interval. A rule says of each cell that it HOLDS (the interval satisfies
-it wholly), that only its DIRECTION holds (also where the interval straddles the size), that it
-FAILS (the interval excludes it), or that it stays OPEN (the interval straddles the bound, or there
-are too few runs). Each machine is judged by itself; the machines that decide are then combined.
+A rule says of a cell that it HOLDS (the interval satisfies it), that only its DIRECTION holds, that
+it FAILS (the interval excludes it), or that it stays OPEN (it straddles the bound, or runs lack).
 More evidence never makes a verdict weaker than less of the same (tests/test_rules.py)."""
 
 from __future__ import annotations
@@ -65,10 +62,9 @@ DECIDED = tuple(ATTAINED)
 class Cell:
     """A number that a rule judges.
 
-    runs: seeds or repeats; exact: counted or computed, so that one run is enough; paper: the level
-    that a rule without a value of its own compares with; open_because: why the cell decides
-    nothing; place: the machine that it was timed on, "" for what no machine changes; rows: the row
-    files, parted by "; "; unit: of the value.
+    exact: counted or computed, so that one run is enough; paper: the level that a rule without a
+    value compares with; open_because: why it decides nothing; place: the machine that it was timed
+    on; rows: the row files, parted by "; ".
     """
 
     label: str
@@ -146,8 +142,7 @@ def combine(outcomes: Sequence[Outcome]) -> Verdict:
 
 
 def over_machines(verdicts: Sequence[Verdict]) -> Verdict:
-    """Return the verdict over machines: what those that decide agree on, else that it holds in
-    part; one that decides nothing changes nothing."""
+    """Return the verdict that the machines that decide agree on, else that it holds in part."""
     decided = {verdict for verdict in verdicts if verdict in DECIDED}
     if len(decided) == 1:
         return decided.pop()

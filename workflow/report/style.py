@@ -1,7 +1,6 @@
 """What every figure shares: type, sizes, axes, legend, files that depend on the rows alone.
 
-Figures are drawn by Agg without pyplot, inside `drawing`, which starts from matplotlib's own
-defaults: neither a matplotlibrc nor MPLBACKEND changes them.
+Figures are drawn by Agg without pyplot, inside `drawing`, which starts from matplotlib's defaults.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import EngFormatter, FixedLocator, LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
 
 from workflow.report import models
 from workflow.report.models import Look
@@ -71,11 +70,7 @@ def figure(
     note: str = "",
 ) -> Figure:
     """Return a figure with a panel a part, two side by side, and one legend below all of them.
-    Lines that all parts' titles have stand once, above them.
-
-    width: of a single panel, height: of a panel, in inches; looks: the models in the legend; keys:
-    its further entries; note: a text above it.
-    """
+    Lines that all parts' titles have stand once, above. width, height: of a panel, in inches."""
     columns = min(2, len(parts)) or 1
     rows = -(-len(parts) // columns)
     drawn = Figure(layout="constrained")
@@ -97,18 +92,16 @@ def figure(
     for axis, lines, part in zip(axes, titles, parts.values(), strict=False):
         axis.set_title("\n".join(line for line in lines if line not in shared))
         draw(axis, part)
-    handles = [
-        Line2D([], [], label=models.plain(name, 80), **look.options)
-        for name, look in (looks or {}).items()
-    ]
-    _legend(drawn, [*handles, *keys], note)
+    shown = (looks or {}).items()
+    handles = [Line2D([], [], label=models.plain(name, 80), **look.options) for name, look in shown]
+    handles += keys
+    if handles:
+        _legend(drawn, handles, note)
     return drawn
 
 
 def _legend(drawn: Figure, handles: Sequence[Line2D], note: str) -> None:
     """Put the legend below all panels; the figure grows by the height that it needs."""
-    if not handles:
-        return
     longest = max(len(str(handle.get_label())) for handle in handles)
     columns = max(1, int(drawn.get_figwidth() / (ENTRY + CHARACTER * longest)))
     text = textwrap.fill(note, int(drawn.get_figwidth() * NOTE_CHARACTERS))
@@ -144,12 +137,6 @@ def sizes(axis: Axes, values: Iterable[float]) -> None:
     axis.xaxis.set_minor_locator(NullLocator())
 
 
-def counts(axis: Axes) -> None:
-    """Label x at whole numbers: 100k, 200k, ..."""
-    axis.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    axis.xaxis.set_major_formatter(EngFormatter(sep=""))
-
-
 def log_ticks(axis: Axis, form: Any = "{x:,.10g}") -> None:
     """Label a logarithmic axis at 1, 2, 5, or 1 alone, of each decade; form: matplotlib's."""
     low, high = axis.get_view_interval()
@@ -163,13 +150,8 @@ def magnitude(axis: Axes, values: Iterable[float]) -> None:
     if max(values) < NARROW * min(values):
         axis.set_ylim(bottom=0)
     else:
-        plain_log(axis)
-
-
-def plain_log(axis: Axes) -> None:
-    """Make y logarithmic with numbers written out."""
-    axis.set_yscale("log")
-    log_ticks(axis.yaxis)
+        axis.set_yscale("log")
+        log_ticks(axis.yaxis)
 
 
 def hops(axis: Axes, _: Any) -> None:
@@ -181,26 +163,19 @@ def hops(axis: Axes, _: Any) -> None:
 
 def accuracies(axis: Axes, _: Any) -> None:
     """Make y per cent with the room of 90 to 100% that claims are about."""
-
-    def stretch(percent: Any) -> Any:
-        return -np.log10(BEYOND - percent)
-
-    def shrink(height: Any) -> Any:
-        return BEYOND - 10**-height
-
+    stretch, shrink = lambda y: -np.log10(BEYOND - y), lambda height: BEYOND - 10**-height
     axis.set_yscale("function", functions=(stretch, shrink))
     axis.set_ylim(-3, BEYOND - 0.15)
     axis.yaxis.set_major_locator(FixedLocator([0, 50, 80, 90, 95, 98, 99, 100]))
     axis.yaxis.set_minor_locator(NullLocator())
 
 
-def from_zero(axis: Axes, _: Any) -> None:
-    """Let y start at zero."""
-    axis.set_ylim(bottom=0)
-
-
-# What makes y of an axis and the values on it.
-SCALES = {"magnitude": magnitude, "percent": accuracies, "linear": from_zero, "hops": hops}
+SCALES: dict[str, Callable[[Axes, Iterable[float]], Any]] = {
+    "magnitude": magnitude,
+    "percent": accuracies,
+    "linear": lambda axis, _: axis.set_ylim(bottom=0),
+    "hops": hops,
+}
 
 
 def save(drawn: Figure, path: Path, tier: str = "") -> list[Path]:

@@ -1,8 +1,5 @@
-"""The tables, each a declaration that selects estimates and pivots them; `write` makes CSV,
-Markdown, LaTeX and HTML.
-
-A table of your own is one entry of TABLES: a title, and a Block for each quantity that it shows.
-"""
+"""The tables in CSV, Markdown, LaTeX and HTML. A table of your own is one entry of TABLES: a title,
+and a Block for each quantity that it shows."""
 
 from __future__ import annotations
 
@@ -28,9 +25,8 @@ Where = Mapping[str, object]  # column of the estimates -> a value, or several i
 class Block:
     """The lines of one quantity, or of several that stand beside each other.
 
-    where: chooses among its estimates; labels: further columns that name a line; beside: a second
-    quantity whose value the text needs, as column `beside`; published: the paper's figures, of
-    model, x, value and source."""
+    labels: further columns that name a line; beside: a second quantity whose value the text needs;
+    published: the paper's figures, of model, x, value and source."""
 
     name: str
     quantity: str | tuple[str, ...]
@@ -49,17 +45,13 @@ class Block:
             other = select(estimates, self.beside)[[*same, "value"]]
             other = other.rename(columns={"value": "beside"})
             chosen = chosen.reset_index().merge(other, on=same, how="left").set_index("index")
-        return restricted(chosen, where)
+        return select(chosen, **where)
 
 
 @dataclass(frozen=True)
 class Declaration:
-    """A table: blocks under one another, and notes, to which `more` adds what follows from all
-    estimates and the table's. Without notes, its caption is the first.
-
-    `prepare` may add columns to the estimates, such as what stands across. `made` makes a table
-    whose lines are not estimates.
-    """
+    """A table: blocks under one another, and notes, else its caption; `more` adds what follows from
+    all estimates and the table's, `prepare` columns to them. `made`: of lines not estimated."""
 
     title: str
     blocks: tuple[Block, ...]
@@ -76,8 +68,8 @@ def make(
     where: Where | None = None,
     reference: pd.DataFrame | None = None,
 ) -> Table:
-    """Return the named table, or the part of it that `where` chooses. Where the paper has figures,
-    they and the estimates of the committed `reference` stand beside the others."""
+    """Return the named table, or the part that `where` chooses, beside the paper's figures and,
+    where these are, the estimates of the committed `reference`."""
     table, where = TABLES[name], where or {}
     if table.made:
         return table.made(estimates)
@@ -100,25 +92,16 @@ def make(
     return Table(name, table.title, wide, _data(table, chosen, estimates), lines, rows)
 
 
-def restricted(lines: pd.DataFrame, where: Where) -> pd.DataFrame:
-    """Return the estimates that `where` chooses."""
-    for column, value in where.items():
-        lines = lines[lines[column].isin(value if isinstance(value, list) else [value])]
-    return lines
-
-
 def _data(table: Declaration, chosen: list[pd.DataFrame], estimates: pd.DataFrame) -> pd.DataFrame:
-    """Return the numbers of a table, the paper's for the same model and x beside them, without the
-    key columns that say nothing."""
+    """Return a table's numbers, the paper's beside them, without key columns that say nothing."""
     parts = []
     for block, own in zip(table.blocks, chosen, strict=True):
         part = estimates.loc[own.index]
         if block.published:
             figures = block.published().rename(columns={"value": "paper", "source": "paper_source"})
-            figures = figures[["model", "x", "paper", "paper_source"]].assign(variant="")
-            part = part.merge(
-                figures.astype({"x": "Int64"}), on=["model", "variant", "x"], how="left"
-            )
+            figures = figures[["model", "x", "paper", "paper_source"]].astype({"x": "Int64"})
+            same = ["model", "variant", "x"]
+            part = part.merge(figures.assign(variant=""), on=same, how="left")
         parts.append(part)
     numbers = pd.concat(parts, ignore_index=True)
     if numbers.empty:
@@ -128,8 +111,7 @@ def _data(table: Declaration, chosen: list[pd.DataFrame], estimates: pd.DataFram
 
 
 def _stacked(parts: list[pd.DataFrame]) -> tuple[pd.DataFrame, str]:
-    """Return blocks under one another, numbers in order behind the labels, and a note of the place
-    that all lines share, which then has no column."""
+    """Return blocks under one another, and a note of the place that all lines share."""
     wide = pd.concat(parts, ignore_index=True).fillna(NOT_RUN)
     columns = [str(column) for column in wide]
     numbers = sorted((column for column in columns if column.isdigit()), key=int)
@@ -161,7 +143,7 @@ def _with_others(
     figures = figures.reindex(columns=ESTIMATE).astype(TYPES)
     texts = {column: "" for column, kind in TYPES.items() if kind == "str"}
     asked = {column: value for column, value in where.items() if column in ("model", "x")}
-    figures = restricted(figures.fillna(texts), asked).reindex(columns=own.columns)
+    figures = select(figures.fillna(texts), **asked).reindex(columns=own.columns)
     parts = [own, figures.astype(own.dtypes)]
     if reference is not None:
         parts.append(block.select(reference, where))
@@ -177,9 +159,9 @@ def write(
 ) -> list[Path]:
     """Write the named tables, or all, in every format; return the files, or raise InputError."""
     files = list[Path]()
-    for name in NAMES if names is None else names:
-        if name not in NAMES:
-            raise InputError.unknown("table", name, NAMES, "`--names`")
+    for name in TABLES if names is None else names:
+        if name not in TABLES:
+            raise InputError.unknown("table", name, TABLES, "`--names`")
         files += render.write(make(name, estimates, reference=reference), out, tier)
     return files
 
@@ -188,16 +170,14 @@ def _recall() -> tuple[Block, ...]:
     """Return the blocks of every task but copy and text."""
     blocks = []
     for task in layout.RECALL:
-        name, where = f"{task} by {layout.axis(task)}: ", {"experiment": task}
-        labels = ("N", *POSITION)
-        blocks += [
-            Block(name + "accuracy, %", "accuracy", percent, where, labels),
-            Block(
-                name + "whole strings right, %", "strings_right", layout.summarised, where, labels
-            ),
-            Block(name + "tokens used", "tokens_used", count, where, labels),
-            Block(name + "tokens until 95%", "tokens_to_95", until, where, labels),
-        ]
+        for words, quantity, show in (
+            ("accuracy, %", "accuracy", percent),
+            ("whole strings right, %", "strings_right", layout.summarised),
+            ("tokens used", "tokens_used", count),
+            ("tokens until 95%", "tokens_to_95", until),
+        ):
+            name, where = f"{task} by {layout.axis(task)}: {words}", {"experiment": task}
+            blocks.append(Block(name, quantity, show, where, ("N", *POSITION)))
     return tuple(blocks)
 
 
@@ -240,6 +220,7 @@ TEXT: Where = {"task": "bytes"}
 TRAINING, INFERENCE = {"phase": "training"}, {"phase": "inference"}
 POSITION = ("position",)
 EXPONENTS = ("time_exponent", "flops_step_exponent", "saved_bytes_per_sequence_exponent")
+SUMMARISED = tuple(dict.fromkeys(quantity for quantity, *_ in layout.SUMMARY))
 SIZES = ("parameters", "parameters_over_paper", "position_table_entries")
 
 # Of the main report, beside the claims; the rest is its section "more".
@@ -248,7 +229,7 @@ MAIN = ("models", "speedup", "copy_accuracy", "scaling", "hops")
 TABLES = {
     "models": Declaration(
         "All models, a line each",
-        (Block("", tuple({quantity for quantity, *_ in layout.SUMMARY}), layout.summarised),),
+        (Block("", SUMMARISED, layout.summarised),),
         across="measure",
         prepare=layout.with_summary,
     ),

@@ -22,11 +22,8 @@ ALOUD = ("F", "L")  # readings whose verdicts are printed; the table has all
 
 
 def text(path: Path) -> str:
-    """Return what a `tables/claims.csv` says, in at most twelve lines for a terminal: the formula
-    as printed first, then the linear model and what it takes.
-
-    Where all claims have one verdict for one reason, that is one line. Raises InputError where
-    there is no such file."""
+    """Return a `tables/claims.csv` in at most twelve lines, in one if all claims have one verdict
+    for one reason. Raises InputError where there is no such file."""
     try:
         with path.open(encoding="utf-8", newline="") as stream:
             claims = list(csv.DictReader(stream))
@@ -35,23 +32,23 @@ def text(path: Path) -> str:
         raise InputError.about("claims", str(path), accepted, "`--table`") from None
     if len({(claim["verdict"], claim["why"]) for claim in claims}) == 1:
         return f"{len(claims)} verdicts, {claims[0]['verdict']}: {claims[0]['why']}"
-    answers: list[str] = []
+    lines = list[str]()
     for reading in ALOUD:
         title, *verdicts = of_reading(claims, reading) or [""]
-        answers += filter(None, [title, *(f"  {line}" for line in verdicts)])
-    first, *lines = answers or [""]  # a ledger of one's own may name no reading
+        lines += [title, *(f"  {line}" for line in verdicts)]
+    lines[0] = f"Does Pointer work? {lines[0]}".rstrip()
     counts = Counter(claim["verdict"] for claim in claims)
     summary = ", ".join(f"{number} {name}" for name, number in counts.most_common())
+    lines.append(f"All {len(claims)} verdicts: {summary}.")
     page = path.parents[1] / "report" / "index.html"
-    lines = [
-        f"Does Pointer work? {first}".rstrip(),
-        *lines,
-        f"All {len(claims)} verdicts: {summary}.",
-        f"Page: {page}. Rules and reasons: {path.with_suffix('.md')}",
-        next_step(claim["next"] for claim in claims),
-    ]
+    lines.append(f"Page: {page}. Rules and reasons: {path.with_suffix('.md')}")
+    lines.append(next_step(claim["next"] for claim in claims))
     width = min(WIDEST, shutil.get_terminal_size((WIDEST, 24)).columns)
-    return "\n".join(_cut(line, width) for line in lines if line)
+    shown = []
+    for line in filter(None, lines):
+        indent = line[: len(line) - len(line.lstrip())]
+        shown.append(indent + textwrap.shorten(line, width - len(indent), placeholder=" …"))
+    return "\n".join(shown)
 
 
 def next_step(commands: Iterable[str]) -> str:
@@ -75,8 +72,7 @@ def aloud(claims: Sequence[Mapping[Any, str]]) -> list[str]:
 
 
 def of_reading(claims: Sequence[Mapping[Any, str]], reading: str) -> list[str]:
-    """Return a reading's title and a line a verdict, with its claims in words, nothing where none
-    is judged for it; those that could not be tested are left out."""
+    """Return a reading's title and a line a verdict, but the untestable, with its claims."""
     own = [claim for claim in claims if claim["reading"] == reading]
     by_verdict: dict[str, list[str]] = {}
     for claim in own:
@@ -86,8 +82,3 @@ def of_reading(claims: Sequence[Mapping[Any, str]], reading: str) -> list[str]:
     ranked = sorted(by_verdict.items(), key=lambda pair: ORDER.index(pair[0]))
     lines = [f"{len(shown)} {verdict}: {'; '.join(shown)}" for verdict, shown in ranked]
     return [own[0]["heading"], *lines] if own else []
-
-
-def _cut(line: str, width: int) -> str:
-    indent = line[: len(line) - len(line.lstrip())]
-    return indent + textwrap.shorten(line, width - len(indent), placeholder=" …")

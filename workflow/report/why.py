@@ -1,5 +1,4 @@
-"""Where a number comes from: `pointer-bench why` selects an estimate and prints the rows that it
-rests on."""
+"""Where a number comes from: `pointer-bench why` prints an estimate and its rows."""
 
 from __future__ import annotations
 
@@ -24,11 +23,9 @@ MOST = 100  # candidates that are listed
 
 
 def explain(quantity: str, wanted: Mapping[str, str], results: Path, reference: Path) -> str:
-    """Return the estimates that `wanted` values of columns choose, with their rows and commands.
-
-    They are those of `results`, or of the rows in `reference` where there are none. Estimates that
-    differ in their place only, machine and device, are all shown; where more than that is open, the
-    candidates are listed. Raises InputError, with the nearest values, where nothing matches."""
+    """Return the estimates that `wanted` values of columns choose, with their rows and commands,
+    from `results` or else the rows in `reference`; a list of candidates where they differ in more
+    than their place. Raises InputError, with the nearest values, where nothing matches."""
     source = results / "estimates.parquet"
     if source.is_file():
         table, rows = estimates.load(source), frame.load(results / "rows.parquet")
@@ -38,8 +35,13 @@ def explain(quantity: str, wanted: Mapping[str, str], results: Path, reference: 
     chosen = select(table, quantity, wanted)
     if len(chosen[[key for key in KEY if key not in PLACE]].drop_duplicates()) > 1:
         return candidates(chosen)
+    return of_all(chosen, rows, source)
+
+
+def of_all(chosen: pd.DataFrame, rows: pd.DataFrame, source: Path) -> str:
+    """Return estimates in words, each with its row files and the commands that make them again."""
     commands = dict(zip(rows["path"], rows["command"], strict=True))
-    texts = [one(estimate, commands) for estimate in chosen.to_dict("records")]
+    texts = [_one(estimate, commands) for estimate in chosen.to_dict("records")]
     return "\n\n".join([*texts, f"From {source}."])
 
 
@@ -79,16 +81,15 @@ def _matching(chosen: pd.DataFrame, column: str, text: str) -> pd.DataFrame:
 def candidates(chosen: pd.DataFrame) -> str:
     """Return a line a candidate: columns that tell them apart, and the value."""
     different = [key for key in KEY if chosen[key].nunique(dropna=False) > 1]
-    shown = chosen[[*different, "value", "status"]].head(MOST).astype("str")
-    shown["value"] = [significant(value, 4) for value in chosen["value"].head(MOST)]
+    values = chosen["value"].map(lambda value: significant(value, 4))
+    shown = chosen[[*different, "value", "status"]].assign(value=values).head(MOST)
     options = ", ".join(f"--{key.replace('_', '-')}" for key in different)
     more = f"\n... and {len(chosen) - MOST} more" if len(chosen) > MOST else ""
     found = f"{len(chosen)} estimates match; say more by {options}:"
-    return f"{found}\n\n{shown.to_string(index=False)}{more}"
+    return f"{found}\n\n{shown.astype('str').to_string(index=False)}{more}"
 
 
-def one(estimate: Mapping[Any, Any], commands: Mapping[str, str]) -> str:
-    """Return an estimate in words, with its row files and the commands that make them again."""
+def _one(estimate: Mapping[Any, Any], commands: Mapping[str, str]) -> str:
     applies = [key for key in KEY[1:] if pd.notna(estimate[key]) and estimate[key] != ""]
     # Lines break between the columns only.
     columns = "  ".join(f"{key}={estimate[key]}".replace(" ", "\u00a0") for key in applies)
@@ -99,9 +100,8 @@ def one(estimate: Mapping[Any, Any], commands: Mapping[str, str]) -> str:
             bounds.append(f"{words} {ends[0]} to {ends[1]}")
     bounds.append(f"{estimate['n']} of {estimate['runs']} finished runs have it")
     value = f"{significant(estimate['value'], 4)} {estimate['unit']}"
-    lines = [
-        f"{estimate['quantity']}: {value if estimate['status'] == 'ok' else estimate['status']}"
-    ]
+    value = value if estimate["status"] == "ok" else estimate["status"]
+    lines = [f"{estimate['quantity']}: {value}"]
     lines += ["  " + line.replace("\u00a0", " ") for line in textwrap.wrap(columns, 100)]
     lines.append(f"  {'; '.join(bounds)}")
     lines += [f"  {name}: {estimate[name]}" for name in ("reason", "doubt") if estimate[name]]

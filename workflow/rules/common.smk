@@ -12,7 +12,8 @@ for name, first in {"PATH": Path(sys.executable).parent, "PYTHONPATH": workflow.
 
 from pointer.errors import InputError
 from workflow.bench import progress
-from workflow.bench.grid import Grid, PipelineBusyError, folder, tier_name
+from workflow.bench.grid import Grid
+from workflow.bench.rows.run import tried
 from workflow.report import verdicts
 
 # What Snakemake says around every job; each row has a line of its own.
@@ -42,7 +43,7 @@ def explained(call, *arguments):
     """Report a bad config or a full disk in a sentence, without a traceback."""
     try:
         return call(*arguments)
-    except (InputError, PipelineBusyError, OSError) as error:
+    except (InputError, OSError) as error:
         raise WorkflowError(str(error)) from None
 
 
@@ -83,21 +84,19 @@ def reported(results):
 
 def of_tier(results):
     """Return what the report is told of a tier: its name, and how many rows it plans."""
-    planned = sum(len(cells) for cells in GRID.cells(tier_name(results)).values())
-    return [f"--tier={tier_name(results)}", f"--planned={planned}"]
+    planned = sum(len(cells) for cells in GRID.cells(results).values())
+    return [f"--tier={GRID.tiers[results]['tier']}", f"--planned={planned}"]
 
 
 def report_of_what_is_there(results):
     """Make a tier's report of the rows that are there, by the commands of the rules."""
-    cells = GRID.cells(tier_name(results))
+    cells = GRID.cells(results)
     there = [file for file in cells if Path(file).is_file()]
     found, planned = (sum(len(cells[file]) for file in files) for files in (there, cells))
-    print(
-        f"{results}: {found} of {planned} rows are kept; the same command goes on", file=sys.stderr
-    )
+    kept = f"{results}: {found} of {planned} rows are kept{' and reported' if there else ''}"
+    print(f"{kept}; the same command goes on", file=sys.stderr)
     if not there:
         return
-    print(f"{results}: a report of these rows", file=sys.stderr)
     # Not manifest.txt, which lists what should be there, as `pointer-bench verify` reads it.
     manifest, log = (f"{results}/logs/partly.{ending}" for ending in ("txt", "log"))
     Path(manifest).parent.mkdir(parents=True, exist_ok=True)
@@ -115,9 +114,8 @@ def report_of_what_is_there(results):
 
 
 GRID = explained(Grid, config, workflow.configfiles)
-CHOSEN = folder(GRID.chosen)
-NODE = "--target-jobs" in sys.argv  # a job of Slurm's, which makes its row alone
-WHOLE = not NODE and not any("/runs/" in argument for argument in sys.argv)  # no row by name
+# Neither rows by name nor a job of Slurm's, which makes its row alone.
+WHOLE = not any(word == "--target-jobs" or "/runs/" in word for word in sys.argv)
 
 
 onstart:
@@ -148,4 +146,4 @@ onerror:
 
 
 wildcard_constraints:
-    results="|".join(folder(tier) for tier in GRID.tiers),
+    results="|".join(GRID.tiers),

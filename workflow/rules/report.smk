@@ -12,7 +12,7 @@ FIGURES = (
 
 rule collect_rows:
     input:
-        rows=lambda wildcards: GRID.rows(wildcards.results),
+        rows=lambda wildcards: list(GRID.cells(wildcards.results)),
         benchmarks=lambda wildcards: GRID.micro_benchmarks(wildcards.results),
     output:
         manifest="{results}/manifest.txt",
@@ -107,8 +107,8 @@ use rule make_tables as make_page with:
 # Snakemake would delete the README before writing it. So it runs whenever it is asked for.
 rule readme:
     input:
-        rows=lambda wildcards: GRID.rows(CHOSEN),
-        manifest=f"{CHOSEN}/manifest.txt",
+        rows=lambda wildcards: list(GRID.cells(GRID.chosen)),
+        manifest=f"{GRID.chosen}/manifest.txt",
     log:
         "results/logs/readme.log",
     localrule: True

@@ -34,7 +34,7 @@ rule run_shared:
         command=lambda wildcards: "run --optional" if job(wildcards).optional else "run",
         argv=lambda wildcards: job(wildcards).argv,
         sources=lambda wildcards: job(wildcards).sources,
-        tried=lambda wildcards: GRID.tried(row_file(wildcards)),
+        tried=lambda wildcards: tried(Path(row_file(wildcards))) if job(wildcards).optional else 0,
     shell:
         "python -m workflow.bench {params.command} {params.argv:q} --keep --out {output:q}"
         " 2> {log:q}"

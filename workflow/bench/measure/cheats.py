@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import time
 import timeit
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -20,6 +19,7 @@ from workflow.bench.measure.training import supervised_loss
 
 # By which data leaves torch, for numpy, numba, C or another process.
 EXITS = (Tensor.numpy, Tensor.__array__, Tensor.__dlpack__, Tensor.data_ptr, Tensor.tolist)
+SEQUENCES = 2  # of ODD tokens
 COUNTED_OPERATORS = ("aten", "prim", "prims", "profiler")
 TIMED = (2048, 8192)  # lengths at which a forward pass takes long enough to be timed
 REPEATS = 5
@@ -29,17 +29,12 @@ FASTER = 2.5
 
 
 class _Exits(TorchFunctionMode):
-    """Note by what more than `numbers` numbers leave torch."""
+    """Note by what more numbers than the tokens are leave torch."""
 
-    def __init__(self, numbers: int) -> None:
-        super().__init__()
-        self.numbers, self.left = numbers, ""
+    left = ""
 
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
-        """Call the function, unchanged."""
-        if func in EXITS and args[0].numel() > self.numbers:
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in EXITS and args[0].numel() > SEQUENCES * ODD:
             self.left = f"Tensor.{func.__name__}"
         return func(*args, **(kwargs or {}))
 
@@ -53,7 +48,6 @@ class _Operators(TorchDispatchMode):
         super().__init__()  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Call the operator, unchanged."""
         if func.namespace not in COUNTED_OPERATORS:
             self.left = str(func)
         return func(*args, **(kwargs or {}))
@@ -61,17 +55,16 @@ class _Operators(TorchDispatchMode):
 
 def work_in_torch(subject: Subject) -> None:
     """All work is torch's, which is counted, unless the mixer declares its own by `flops`."""
-    model, tokens = subject.small().train(), random_tokens(2, ODD)
+    model, tokens = subject.small().train(), random_tokens(SEQUENCES, ODD)
     if _declares(model):
         return
-    with _Exits(tokens.numel()) as exits, _Operators() as operators:
+    with _Exits() as exits, _Operators() as operators:
         logits = model(tokens)
         if logits.requires_grad:
             supervised_loss(logits, tokens).backward()
     left = exits.left or operators.left
     if left:
-        advice = "declare its operations by `flops(batch, length)`"
-        raise Broken(f"data leaves torch by {left}, where no work is counted: {advice}")
+        raise Broken(f"data leaves torch by {left}, where no work is counted: declare its `flops`")
 
 
 def work_as_declared(subject: Subject) -> None:
@@ -106,9 +99,9 @@ def work_on_known_tokens(subject: Subject) -> None:
         with flops.counter() as counted:
             logits_of(model, random_tokens(2, ODD))
         operations.append(counted.get_total_flops())
-    if operations[1] < operations[0]:
-        counts = f"{operations[1]:,} operations instead of {operations[0]:,}"
-        raise Broken(f"tokens that it has seen take {counts}: it keeps outputs")
+    first, again = operations
+    if again < first:
+        raise Broken(f"tokens that it has seen take {again:,} operations instead of {first:,}")
 
 
 def shared_state(subject: Subject) -> None:

@@ -27,7 +27,6 @@ Row = dict[str, Any]
 LINES = "rows.jsonl"  # of a machine, in the repository
 LONGEST_MESSAGE = 500  # characters of a complaint, which quotes the value
 
-
 Count = Annotated[int, Strict(), Field(ge=0, lt=2**63)]
 Positive = Annotated[int, Strict(), Field(ge=1, lt=2**63)]
 Amount = Annotated[float, Strict(), Field(ge=0, allow_inf_nan=False)]
@@ -163,13 +162,8 @@ def complete(known: Row) -> Row:
 def digest(row: Row) -> str:
     """Return the sha256 of a row without its digest and without keys that are None."""
     content = {key: value for key, value in row.items() if key != "digest" and value is not None}
-    try:
-        text = json.dumps(
-            content, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-        )
-        return hashlib.sha256(text.encode()).hexdigest()
-    except ValueError as error:
-        raise RowError(f"row holds what JSON lacks ({error}); leave the key out") from error
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def seal(row: Row, path: Path | str) -> Row:
@@ -222,7 +216,7 @@ def _checked(row: Any, path: Path | str) -> Row:
     except ValidationError as error:
         message = str(input_error(error, str(path), "row key"))
         raise RowError(f"{path}: {message[:LONGEST_MESSAGE]}") from error
-    return {key: row.get(key) for key in keys()} | {"warnings": row.get("warnings", [])}
+    return complete(row)
 
 
 def read_rows(folder: Path, skipped: Counter[str] | None = None) -> list[tuple[Path, Row]]:
@@ -268,15 +262,14 @@ def row_files(folder: Path, skipped: Counter[str] | None = None) -> list[Path]:
                 folders.remove(name)
             entered.add(target)
         for name in names:
-            path = Path(place, name)
-            if path.suffix not in (".json", ".jsonl"):
+            if not name.endswith((".json", ".jsonl")):
                 continue
             if name.startswith("."):
                 skipped["hidden file"] += 1
             elif name.endswith(".trace.json"):
                 skipped["trace beside a row"] += 1
             else:
-                files.append(path)
+                files.append(Path(place, name))
     return sorted(files)
 
 

@@ -1,8 +1,5 @@
-"""Run the worker in a child process with limits, and say how it ended. Loads no torch.
-
-Its memory is limited, its time is counted from the moment it holds the machine's lock, and it
-never outlives this process.
-"""
+"""Run the worker in a child process, and say how it ended. Its memory is limited, its time counts
+from the moment it holds the machine's lock, and it never outlives this process."""
 
 from __future__ import annotations
 
@@ -21,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from workflow.bench.outcomes import StoppedError
+from workflow.bench.outcomes import EnvironmentFault
 from workflow.bench.sources import ROOT
 
 WORKER = (sys.executable, "-m", "workflow.bench.rows.worker")
@@ -30,7 +27,6 @@ VMSTAT = Path("/proc/vmstat")
 POLL_SECONDS = 0.5
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 STDERR = 2
-UNTOLD = "the worker ended without a result"
 
 
 @dataclass(frozen=True)
@@ -55,33 +51,33 @@ class Ending:
             return str(self.result["message"])
         if self.code < 0:
             return f"ended by {signal.Signals(-self.code).name}"
-        return f"ended with exit code {self.code}" if self.code else UNTOLD
+        return f"ended with exit code {self.code}" if self.code else "ended without a result"
 
 
 def execute(
     request: Mapping[str, Any],
     folder: Path,
-    *,
     seconds: int = 0,
     memory_bytes: int = 0,
     stdout: int | None = STDERR,
 ) -> Ending:
-    """Start a worker on a request, wait for its end; on an interrupt kill its process group.
-
-    It is killed after `seconds` and may hold `memory_bytes` of data (0: no limit). What it prints
-    goes to stderr, with `stdout` None to stdout. Raise StoppedError where somebody killed it.
-    """
+    """Start a worker on a request and wait for its end, at most `seconds`; it may hold
+    `memory_bytes` of data (0: no limit). What it prints goes to stderr, with `stdout` None to
+    stdout. Raise EnvironmentFault where somebody killed it."""
     folder = folder.absolute()  # the child works elsewhere
     request_path, result_path = folder / "request.json", folder / "result.json"
     request_path.write_text(json.dumps(request), encoding="utf-8")
     result_path.unlink(missing_ok=True)
     kills = memory_kills()
+    told = os.environ | {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))}
+    told["PYTHONIOENCODING"] = ":backslashreplace"
+    told.pop("NUMBA_NUM_THREADS", None)  # the cell alone says how many
     child = subprocess.Popen(
         [*WORKER, str(request_path), str(result_path)],
         cwd=ROOT,
         stdin=subprocess.DEVNULL,
         stdout=stdout,
-        env=_environment(),
+        env=told,
         start_new_session=True,
         preexec_fn=_before_start(memory_bytes),
     )
@@ -95,21 +91,13 @@ def execute(
     by_kernel = killed == signal.SIGKILL and (kills is None or memory_kills() != kills)
     if killed in STOPPING and not timed_out and not by_kernel:
         name = signal.Signals(killed).name
-        raise StoppedError(f"the worker was ended by {name}, not by the kernel; no row was written")
+        raise EnvironmentFault(f"ended by {name}, and not by the kernel; no row was written")
     try:
         text = result_path.read_text(encoding="utf-8")
         result = json.loads(text, parse_constant=lambda _: None)  # NaN, which a row lacks
     except (OSError, ValueError):
-        result = None
-    return Ending(child.returncode, result if isinstance(result, dict) else {}, timed_out)
-
-
-def _environment() -> dict[str, str]:
-    """Return what the child is told: where modules are, and no number of threads."""
-    told = {key: value for key, value in os.environ.items() if key != "NUMBA_NUM_THREADS"}
-    told["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, sys.path))
-    told["PYTHONIOENCODING"] = ":backslashreplace"
-    return told
+        result = {}
+    return Ending(child.returncode, result, timed_out)
 
 
 def memory_kills() -> int | None:

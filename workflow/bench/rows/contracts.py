@@ -1,8 +1,6 @@
-"""Check a model's contract in a child process, and keep the verdict in a file. Loads no torch.
-
-A verdict holds for the sources that its `key` is a hash of. A check that could not be made on this
-machine (memory, disk, a missing package) is no verdict: EnvironmentFault, and nothing is kept.
-"""
+"""Check a model's contract in a child process, and keep the verdict in a file. It holds for the
+sources that its `key` is a hash of. A check that could not be made on this machine (memory, disk, a
+missing package) is no verdict: EnvironmentFault, and nothing is kept."""
 
 from __future__ import annotations
 
@@ -50,12 +48,35 @@ def path(model: str, mixer: Mapping[str, Any]) -> Path:
     return FOLDER / (f"{name}-{variant}.json" if mixer else f"{name}.json")
 
 
-def verdict(model: str, mixer: Mapping[str, Any], file: Path, folder: Path) -> Verdict:
-    """Return the verdict in `file` if it is of today's sources, else check and write it there."""
-    made = known(model, mixer, file)
-    if made is None:
-        made = check(model, mixer, folder)
-        write(made, file)
+def place(model: str, mixer: Mapping[str, Any], folder: Path) -> Path:
+    """Return where a verdict is kept: with the pipeline's, or in `folder` where none has worked."""
+    return path(model, mixer) if FOLDER.parent.is_dir() else folder / "contract.json"
+
+
+def verdict(
+    model: str,
+    mixer: Mapping[str, Any],
+    file: Path,
+    folder: Path,
+    stdout: int | None = child.STDERR,
+) -> Verdict:
+    """Return the verdict in `file` if it is of today's sources, else write it there: by a child
+    process, which works in `folder` and prints a line a check."""
+    before = known(model, mixer, file)
+    if before is not None:
+        return before
+    request, memory = {"model": model, "mixer": dict(mixer)}, provenance.ram_bytes()
+    ending = child.execute(request, folder, TIME_LIMIT_S, memory, stdout)
+    status, checks = "timeout", []
+    if not ending.timed_out:
+        if ending.kind == "bad_input":
+            raise InputError(ending.message)
+        if ending.kind != "ok":
+            raise EnvironmentFault(f"{model}: its contract could not be checked: {ending.message}")
+        checks = [(name, passed, reason) for name, passed, reason in ending.result["checks"]]
+        status = "ok" if all(passed for _, passed, _ in checks) else "error"
+    made = Verdict(model, dict(mixer), key(model, _text(mixer)), status, checks)
+    write_atomically(file, json.dumps(asdict(made), indent=1, ensure_ascii=False) + "\n")
     return made
 
 
@@ -66,32 +87,6 @@ def known(model: str, mixer: Mapping[str, Any], file: Path) -> Verdict | None:
     except (OSError, ValueError, TypeError):
         return None
     return found if found.key == key(model, _text(mixer)) else None
-
-
-def write(made: Verdict, file: Path) -> None:
-    """Write a verdict."""
-    write_atomically(file, json.dumps(asdict(made), indent=1, ensure_ascii=False) + "\n")
-
-
-def check(
-    model: str, mixer: Mapping[str, Any], folder: Path, stdout: int | None = child.STDERR
-) -> Verdict:
-    """Check a model in a child process that works in `folder` and prints a line a check."""
-    request = {"model": model, "mixer": dict(mixer)}
-    memory = provenance.ram_bytes()
-    ending = child.execute(
-        request, folder, seconds=TIME_LIMIT_S, memory_bytes=memory, stdout=stdout
-    )
-    if ending.timed_out:
-        status, checks = "timeout", []
-    elif ending.kind == "bad_input":
-        raise InputError(ending.message)
-    elif ending.kind != "ok":
-        raise EnvironmentFault(f"{model}: its contract could not be checked: {ending.message}")
-    else:
-        checks = [(name, passed, reason) for name, passed, reason in ending.result["checks"]]
-        status = "ok" if all(passed for _, passed, _ in checks) else "error"
-    return Verdict(model, dict(mixer), key(model, _text(mixer)), status, checks)
 
 
 @functools.cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -22,8 +23,7 @@ PEAK_STEPS = 4  # of a memory row
 SEARCHED = 2.5  # budgets that a search over the rates uses
 EVALUATIONS = 1.15  # training stops now and then to evaluate
 # The length at which a model takes twice the time a token that it takes at length 0.
-LINEAR = float("inf")
-DOUBLING = {"linear": LINEAR, "n log n": 16384.0, "quadratic": 1200.0, "quadratic-unfused": 450.0}
+DOUBLING = {"linear": math.inf, "n log n": 16384.0, "quadratic": 1200.0, "quadratic-unfused": 450.0}
 
 
 def wall_seconds(file: str, cells: Sequence[Cell], root: Path = Path()) -> float:

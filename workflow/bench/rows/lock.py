@@ -13,6 +13,7 @@ from typing import TextIO
 
 PATIENCE_S = 5.0  # of waiting in silence
 OVERRIDE = "POINTER_BENCH_LOCK"  # names another file, for tests and for nodes that hide FOLDERS
+MODE = 0o666  # another user may take the lock as well, whatever the umask
 # A batch system may give each job a /tmp of its own, so the lock does not follow TMPDIR.
 FOLDERS = (Path("/run/lock"), Path("/dev/shm"), Path("/tmp"))
 
@@ -25,18 +26,16 @@ def lock_path() -> Path:
 
 @contextmanager
 def hold(*, exclusive: bool) -> Iterator[list[str]]:
-    """Wait for the machine's lock and hold it; yield warnings where it cannot be taken.
-
-    Waiters queue on a second lock, so that later shared rows do not starve a timing row.
-    """
+    """Wait for the machine's lock and hold it; yield warnings where it cannot be taken. Waiters
+    queue on a second lock, so that later shared rows do not starve a timing row."""
     path, warnings = lock_path(), list[str]()
     waits_for = "the rows that run on this machine" if exclusive else "a timing row"
     notice = f"pointer-bench: waits for {waits_for} to end (lock: {path})"
     with ExitStack() as stack:
         try:
-            turnstile = taken(path.with_suffix(".turnstile"), mode=0o666)
+            turnstile = taken(path.with_suffix(".turnstile"))
             with announced(notice, PATIENCE_S, sys.stderr), turnstile:
-                stack.enter_context(taken(path, exclusive=exclusive, mode=0o666))
+                stack.enter_context(taken(path, exclusive=exclusive))
         except OSError as error:
             warnings.append(f"measured without the machine's lock: {error}")
         yield warnings
@@ -55,24 +54,19 @@ def announced(line: str, after_s: float, stream: TextIO | None = None) -> Iterat
 
 
 @contextmanager
-def taken(
-    path: Path, *, exclusive: bool = True, wait: bool = True, mode: int = 0o644
-) -> Iterator[int]:
-    """Hold the lock of a file; yield its descriptor. The holder may remove the file.
-
-    Raise BlockingIOError where it is held by another and `wait` is false, OSError with the file's
-    name where its file system has no locks.
-    """
+def taken(path: Path, *, exclusive: bool = True, wait: bool = True) -> Iterator[int]:
+    """Hold the lock of a file, which the holder may remove; yield its descriptor. Raise
+    BlockingIOError where another holds it and `wait` is false, OSError without locks there."""
     kind = (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | (0 if wait else fcntl.LOCK_NB)
     while True:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, mode)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, MODE)
         except PermissionError:  # another user's: reading is enough for a lock
             descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
         try:
             if os.fstat(descriptor).st_uid == os.getuid():
-                os.fchmod(descriptor, mode)
+                os.fchmod(descriptor, MODE)
             fcntl.flock(descriptor, kind)
         except OSError as error:
             os.close(descriptor)

@@ -1,9 +1,6 @@
-"""Turn cells into rows: check the model's contract, measure in a child process, write the rows; a
-timing session's are the lines of one file.
-
+"""Turn cells into rows: check the model's contract, measure in a child process, write the rows.
 However the child ends there is a row that says so, but where the fault is the user's (InputError),
-somebody's who killed it (StoppedError) or the disk's (OSError).
-"""
+somebody's who killed it (EnvironmentFault) or the disk's (OSError)."""
 
 from __future__ import annotations
 
@@ -32,7 +29,8 @@ FINAL = ("ok", "oom", "unsupported", "diverged")  # an error or a timeout is tri
 COMPARED = ("pointer-formula", "pointer", "identity")  # with SLOWER, on the console
 SLOWER = "transformer"
 PAPER = ROOT / "results" / "paper" / "throughput.csv"
-DEADLINE = "POINTER_BENCH_DEADLINE"  # holds the time in seconds after which no optional row starts
+# Set for the jobs of a pipeline: the time in seconds after which no optional row starts, or inf.
+DEADLINE = "POINTER_BENCH_DEADLINE"
 FIGURES = {
     "bits_per_byte": "{:.3f} bits a byte",
     "accuracy": "accuracy {:.4f}",
@@ -44,23 +42,19 @@ FIGURES = {
 def row_of(
     cell: Cell, out: Path, *, keep: bool = False, optional: bool = False
 ) -> tuple[Row, bool]:
-    """Measure a cell and write its row to `out`; return the row, and whether it was there before.
-
-    With `keep` a final row of today's sources stays. An `optional` row is skipped after the tier's
-    deadline; it counts in `attempt` how often.
-    """
+    """Measure a cell and write its row to `out`; return the row, and whether it was there before:
+    with `keep` a final row of today's sources stays. An `optional` row is skipped after the tier's
+    deadline; it counts in `attempt` how often."""
     with work_folder(cell, out) as folder:
-        refusal = _refusal(cell, folder)
-        before = kept([cell], out) if keep and refusal is None else []
+        row = _refusal(cell, folder)
+        before = kept([cell], out) if keep and row is None else []
         if before:
             out.touch()  # younger than the verdict, so that Snakemake asks no more
             return before[0], True
         if optional and time.time() > float(os.environ.get(DEADLINE, "inf")):
             reason = "deadline: the tier's minutes are over; the next run makes this row"
             row = refused(cell, "skipped", reason)
-        elif refusal is not None:
-            row = refusal
-        else:
+        elif row is None:
             cells = with_twin([cell]) if cell.timing else (cell,)
             (row, *_), _ = run(cells, folder)
             if cell.timing:
@@ -74,12 +68,8 @@ def row_of(
 
 
 def rows_of(session: Session, out: Path, *, keep: bool = False) -> tuple[list[Row], bool]:
-    """Time the cells of a session and write their rows to `out`; return the rows, and whether they
-    were there before.
-
-    A disturbed session is timed once more, and the rows of both stand in the file. With `keep` a
-    file of final rows of today's sources stays.
-    """
+    """Time the cells of a session and write their rows to `out`, as `row_of` does. A disturbed
+    session is timed once more, and the rows of both stand in the file."""
     command = shlex.join(["pointer-bench", "session", *session.argv()])
     with work_folder(session.cells[0], out) as folder:
         found = {cell.key(): _refusal(cell, folder) for cell in session.cells}
@@ -153,9 +143,7 @@ def _paper_ratio(length: int) -> str:
 
 def _refusal(cell: Cell, folder: Path) -> Row | None:
     """Return the row of a cell whose model does not keep the contract; None where it does."""
-    file = contracts.path(cell.built, cell.mixer)
-    if not file.parent.is_dir():
-        file = folder / "contract.json"
+    file = contracts.place(cell.built, cell.mixer, folder)
     verdict = contracts.verdict(cell.built, cell.mixer, file, folder)
     return None if verdict.status == "ok" else refused(cell, verdict.status, verdict.reason)
 
@@ -206,9 +194,8 @@ def work_folder(cell: Cell, out: Path) -> Iterator[Path]:
 
 
 def run(cells: Sequence[Cell], folder: Path) -> tuple[list[Row], int | None]:
-    """Measure cells in one child process; return their rows, complete but not yet sealed, and the
-    place of the cell of a session that the process died of while it was built, if one did.
-    `folder` keeps the files that the rows name."""
+    """Measure cells in one child process, which works in `folder`; return their rows, complete but
+    not yet sealed, and the place of the cell of a session that it died of, if one was built."""
     clock = Clock()
     origins = [provenance.identity(cell) for cell in cells]
     request = {"cells": [cell.to_dict() for cell in cells]}
@@ -222,14 +209,12 @@ def run(cells: Sequence[Cell], folder: Path) -> tuple[list[Row], int | None]:
         raise InputError(ending.message)
     if ending.kind == "full":
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
-    measured = list(ending.result.get("rows", ()))
-    status = ending.kind if ending.kind == "oom" else "error"
-    reason = ending.message
+    killed = ending.code == -signal.SIGKILL
+    failed = {"status": "oom" if killed or ending.kind == "oom" else "error"}
+    failed["reason"] = ending.message
     if ending.timed_out:
-        status, reason = "timeout", f"still running after {seconds} s (`timeout_s`)"
-    elif ending.code == -signal.SIGKILL:
-        status = "oom"
-    measured += [{"status": status, "reason": reason}] * (len(cells) - len(measured))
+        failed = {"status": "timeout", "reason": f"still running after {seconds} s (`timeout_s`)"}
+    measured = ending.result.get("rows") or [failed] * len(cells)
     pairs = zip(origins, measured, strict=True)
     made = [rows.complete(origin | clock.times() | row) for origin, row in pairs]
     return made, ending.result.get("at") if ending.kind != "ok" else None
@@ -242,11 +227,8 @@ def refused(cell: Cell, status: str, reason: str) -> Row:
 
 
 def write(row: Row, folder: Path, out: Path) -> Row:
-    """Write the files that a row names beside `out`, then, atomically, the sealed row.
-
-    <kind>.<ending> in `folder` becomes <row's name>.<kind>.<ending>; the row holds their hashes. A
-    row that cannot be written is printed.
-    """
+    """Write the files that a row names beside `out`, then, atomically, the sealed row; print a row
+    that cannot be written. <kind>.<ending> in `folder` becomes <row's name>.<kind>.<ending>."""
     named: dict[str, str] = row["files"] or {}
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

@@ -16,10 +16,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pointer.errors import InputError
-from workflow.bench.cell import RUNS, Cell, from_dict
+from workflow.bench.cell import LIMITS, RUNS, Cell, from_dict
 from workflow.bench.experiments import EXPERIMENTS
 from workflow.bench.rows import (
     Row,
@@ -45,7 +45,6 @@ SOURCES = {  # what made a row, by the key that tells
     "source_hash": "sources",
 }
 VERSIONS = ("torch", "numpy", "numba", "python")
-LIMITS = ("timeout_s", "memory_limit_bytes")  # settings that change no number
 TOLERANCE_S = 1.0  # a wall clock that is set back moves times by less
 ROUNDING = 1e-6
 
@@ -85,8 +84,7 @@ class Placed:
         return f"{cell} seed {row['seed']} repeat {row['repeat']}"
 
 
-@dataclass(frozen=True)
-class Finding:
+class Finding(NamedTuple):
     """What a check found: `rows` are to be measured again. A note is no reason for distrust."""
 
     check: str
@@ -96,54 +94,47 @@ class Finding:
     paths: tuple[str, ...] = ()  # files without a readable row
 
 
-@dataclass
-class Checked:
-    """Rows by their file (None: not sound), what was found, and why other files were skipped."""
+class Checked(NamedTuple):
+    """The rows that can be trusted, what was found, and why other files were skipped."""
 
-    rows: dict[str, Placed | None] = field(default_factory=dict)
-    findings: list[Finding] = field(default_factory=list)
-    skipped: Counter[str] = field(default_factory=Counter)
-
-    def read(self, path: Path, text: str) -> Placed | None:
-        """Return the row of a file or a line, read once; None where it cannot be trusted."""
-        name = str(path)
-        if name not in self.rows:
-            try:
-                self.rows[name] = Placed(name, parse(text, path))
-            except RowError as error:
-                self.rows[name] = None
-                self.findings.append(Finding(error.kind, str(error), paths=(name,)))
-        return self.rows[name]
-
-    def sound(self) -> list[Placed]:
-        """Return the rows that can be trusted."""
-        return [placed for placed in self.rows.values() if placed is not None]
+    rows: list[Placed]
+    findings: list[Finding]
+    skipped: Counter[str]
 
     def problems(self, *, note: bool = False) -> list[Finding]:
-        """Return what makes rows unfit to be judged (or the notes), each once."""
-        return [finding for finding in dict.fromkeys(self.findings) if finding.note == note]
+        """Return what makes rows unfit to be judged (or the notes)."""
+        return [finding for finding in self.findings if finding.note == note]
 
 
 def check(paths: Sequence[Path], cells: Sequence[Cell] = ()) -> Checked:
     """Read and check all rows of `paths`; a row of each of `cells` must be there."""
-    checked = Checked()
-    for path in paths:
-        for files in _comparisons(path, checked):
-            read = [checked.read(file, text) for file, text in row_texts(files)]
-            rows = [placed for placed in read if placed is not None]
-            checked.findings += [*mixed_sources(rows), *duplicates(rows)]
-    if not checked.rows and not checked.findings:
+    sound: dict[str, Placed] = {}
+    found, skipped = list[Finding](), Counter[str]()
+    for files in itertools.chain.from_iterable(_comparisons(path, skipped) for path in paths):
+        for file in files:
+            if not file.is_file():
+                message = f"{file}: listed, and not there"
+                found.append(Finding("missing", message, paths=(str(file),)))
+        rows = []
+        for path, text in row_texts(filter(Path.is_file, files)):
+            try:
+                rows.append(Placed(str(path), parse(text, path)))
+            except RowError as error:
+                found.append(Finding(error.kind, str(error), paths=(str(path),)))
+        sound.update((placed.path, placed) for placed in rows)
+        found += [*mixed_sources(rows), *duplicates(rows)]
+    if not sound and not found:
         names = ", ".join(map(str, paths))
         raise InputError.about("PATH", names, "row files, or folders of them", "the command line")
-    rows = checked.sound()
+    rows = list(sound.values())
     once = {placed.row["digest"]: placed for placed in rows}  # copies of a row, as in reference
-    checked.findings += [*single(rows), *overlaps(once.values())]
-    checked.findings += [*_attached(rows), *_absent(cells, rows), *_noted(rows)]
-    return checked
+    found += [*single(rows), *overlaps(once.values())]
+    found += [*_attached(rows), *_absent(cells, rows), *_noted(rows)]
+    return Checked(rows, list(dict.fromkeys(found)), skipped)  # two manifests may list one file
 
 
-def _comparisons(path: Path, checked: Checked) -> Iterator[list[Path]]:
-    """Yield the files of each comparison; note the listed ones that are missing."""
+def _comparisons(path: Path, skipped: Counter[str]) -> Iterator[list[Path]]:
+    """Yield the files of each comparison, those of a manifest although they are missing."""
     manifests = [m for m in (path / MANIFEST, *sorted(path.glob(f"*/{MANIFEST}"))) if m.is_file()]
     if path.is_file():
         yield [path]
@@ -152,18 +143,13 @@ def _comparisons(path: Path, checked: Checked) -> Iterator[list[Path]]:
         for manifest in manifests:
             lines = manifest.read_text(encoding="utf-8", errors="replace").splitlines()
             files = [path.parent / line for line in lines if line.strip()]
-            for file in files:
-                if not file.is_file():
-                    message = f"{file}: listed, and not there"
-                    checked.findings.append(Finding("missing", message, paths=(str(file),)))
             known.update(files)
-            yield [file for file in files if file.is_file()]
-        yield from ([f] for f in row_files(path / "runs", checked.skipped) if f not in known)
+            yield files
+        yield from ([file] for file in row_files(path / "runs", skipped) if file not in known)
     elif path.is_dir():
-        yield row_files(path, checked.skipped)
+        yield row_files(path, skipped)
     else:
-        accepted = "a file or a folder that exists"
-        raise InputError.about("PATH", str(path), accepted, "the command line")
+        raise InputError.about("PATH", str(path), "a file or a folder that exists", "the command")
 
 
 def _absent(cells: Sequence[Cell], rows: Iterable[Placed]) -> Iterator[Finding]:
@@ -200,43 +186,38 @@ def _noted(rows: Sequence[Placed]) -> Iterator[Finding]:
     failed = Counter(p.row["status"] for p in rows if p.row["status"] != "ok")
     warned = [f"{p.path}: {p.row['warnings'][0]}" for p in rows if p.row["warnings"]]
     dirty = sum(placed.row["git_dirty"] is True for placed in rows)
-    outdated = sum(_outdated(placed.row) for placed in rows)
-    notes = {}
-    if failed:
-        counts = ", ".join(f"{n} {status}" for status, n in failed.items())
-        notes["status"] = f"not finished: {counts}"
-    if warned:
-        notes["warning"] = f"{len(warned)} rows hold warnings, such as {warned[0]}"
-    if dirty:
-        notes["uncommitted"] = f"{dirty} rows were made with uncommitted changes"
-    if outdated:
-        notes["outdated"] = f"{outdated} rows were made by other sources than this folder's"
-    for kind, message in notes.items():
-        yield Finding(kind, message, note=True)
-
-
-def _outdated(row: Row) -> bool:
-    try:
-        return bool(row["source_hash"] != provenance.sources(from_dict(row["settings"])))
-    except InputError:
-        return True  # a model that is no more
+    outdated = len(rows)
+    for placed in rows:
+        with contextlib.suppress(InputError):  # of a model that is no more
+            sources = provenance.sources(from_dict(placed.row["settings"]))
+            outdated -= placed.row["source_hash"] == sources
+    counts = ", ".join(f"{n} {status}" for status, n in failed.items())
+    notes = {
+        "status": (failed, f"not finished: {counts}"),
+        "warning": (warned, f"{len(warned)} rows hold warnings, such as {' '.join(warned[:1])}"),
+        "uncommitted": (dirty, f"{dirty} rows were made with uncommitted changes"),
+        "outdated": (outdated, f"{outdated} rows were made by other sources than this folder's"),
+    }
+    for kind, (there, message) in notes.items():
+        if there:
+            yield Finding(kind, message, note=True)
 
 
 def single(rows: Iterable[Placed]) -> Iterator[Finding]:
     """Yield what contradicts itself within a row."""
     for placed in rows:
-        faults = [*_faulty_times(placed), *_faulty_numbers(placed.row)]
+        faults = "; ".join(filter(None, [_faulty_times(placed), *_faulty_numbers(placed.row)]))
         if faults:
-            yield Finding("contradiction", f"{placed.path}: {'; '.join(faults)}", (placed,))
+            yield Finding("contradiction", f"{placed.path}: {faults}", (placed,))
 
 
-def _faulty_times(placed: Placed) -> list[str]:
+def _faulty_times(placed: Placed) -> str:
     try:
         start, end = placed.span
     except (ValueError, TypeError) as error:
-        return [f"started or ended is no time ({error})"]
+        return f"started or ended is no time ({error})"
     seconds = (start - end).total_seconds()
-    return [f"ended {seconds:.3g} s before it started"] if seconds > 0 else []
+    return f"ended {seconds:.3g} s before it started" if seconds > 0 else ""
 
 
 def _faulty_numbers(row: Row) -> Iterator[str]:
@@ -292,7 +273,7 @@ def mixed_sources(rows: Sequence[Placed]) -> Iterator[Finding]:
     for key, placed in itertools.product(SOURCES, rows):
         row, value = placed.row, placed.row.get(key)
         task = str((row["settings"].get("task") or {}).get("name", ""))
-        mixer = row["settings"].get("mixer") or {}
+        mixer = row["settings"].get("mixer")
         compared = []
         if key == "versions":
             value = ", ".join(f"{name} {(value or {}).get(name)}" for name in VERSIONS)
@@ -343,8 +324,7 @@ def rerun(finding: Finding, config: Sequence[str] = ()) -> list[list[str]]:
         if runs:  # a row of the pipeline
             directory = ["--directory", root] if root else []
             options = ["--configfile", *config] if config else []
-            snakemake = ["snakemake", "--cores", "4", *directory, *options]
-            commands.append([*snakemake, "--", f"{runs}{row}"])
+            commands.append(["snakemake", "--cores", "4", *directory, *options, "--", runs + row])
         elif path in typed:
             commands.append([*shlex.split(typed[path]), "--out", path])
     return commands
@@ -352,13 +332,13 @@ def rerun(finding: Finding, config: Sequence[str] = ()) -> list[list[str]]:
 
 def as_json(checked: Checked, config: Sequence[str] = ()) -> str:
     """Return, for programs, numbers of files, and every finding with its files and commands."""
-    content: dict[str, Any] = {"rows": len(checked.sound()), "skipped": dict(checked.skipped)}
+    content: dict[str, Any] = {"rows": len(checked.rows), "skipped": dict(checked.skipped)}
     content |= {"problems": [], "notes": []}
-    for finding in dict.fromkeys(checked.findings):
-        entry = {"check": finding.check, "message": finding.message}
-        files = [*(placed.path for placed in finding.rows), *finding.paths]
-        commands = {"files": files, "rerun": rerun(finding, config)}
-        content["notes" if finding.note else "problems"].append(entry | commands)
+    for finding in checked.findings:
+        entry: dict[str, Any] = {"check": finding.check, "message": finding.message}
+        entry["files"] = [*(placed.path for placed in finding.rows), *finding.paths]
+        entry["rerun"] = rerun(finding, config)
+        content["notes" if finding.note else "problems"].append(entry)
     return json.dumps(content, indent=1, ensure_ascii=False)
 
 
@@ -369,7 +349,7 @@ def as_text(checked: Checked, config: Sequence[str] = ()) -> str:
     for finding in (*problems, *notes):
         lines.append(f"{'note: ' if finding.note else ''}{finding.check}: {finding.message}")
         lines += [f"    again: {shlex.join(command)}" for command in rerun(finding, config)]
-    total = f"{len(checked.sound())} rows: "
+    total = f"{len(checked.rows)} rows: "
     total += f"{len(problems)} problem{'s' * (len(problems) != 1)}" if problems else "clean"
     total += f", {len(notes)} note{'s' * (len(notes) != 1)}" if notes else ""
     return "\n".join([*lines, ", ".join([total, *skipped_words(checked.skipped)])])

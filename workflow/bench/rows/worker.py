@@ -1,10 +1,10 @@
 """The child process: `python -m workflow.bench.rows.worker REQUEST.json RESULT.json`.
 
-REQUEST holds `cells` to measure, those of a session or one after another, or `model` and `mixer` of
-a check. RESULT holds `kind`, `message`, and `rows` (one a cell, as far as it came) or `checks`, and
-of a session `at`, the place of the cell that is being built and warmed up, if any. Its kind is
-"started" once the machine's lock is held, "ok" at the end, else bad_input, oom, full, environment
-or error. The process takes the lock before it imports torch, and sets threads before it works.
+REQUEST holds `cells`, one to measure or those of a session, or `model` and `mixer` of a check.
+RESULT holds `kind`, `message`, and `rows`, one a cell, or `checks`; and of a session `at`, the
+place of the cell that is being built and warmed up, if any. Its kind is "started" once the
+machine's lock is held, "ok" at the end, else bad_input, oom, full, environment or error. The
+process takes the lock before it imports torch, and sets threads before it works.
 """
 
 from __future__ import annotations
@@ -16,19 +16,18 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from pointer.errors import InputError
 from workflow.bench import experiments
 from workflow.bench.cell import Cell, from_dict
-from workflow.bench.outcomes import FULL, Clock, Diverged, EnvironmentFault, Outcome, out_of_memory
+from workflow.bench.outcomes import FULL, Clock, EnvironmentFault, Outcome, out_of_memory
 from workflow.bench.rows import lock, write_atomically
+from workflow.bench.sources import ROOT
 
-ROOT = Path(__file__).resolve().parents[3]
 CLOCKS = (time.perf_counter, time.monotonic, time.process_time)
 BUSY_SECONDS, SPARE_CORES = 1.0, 0.3  # from when on, and by how many cores, a row may not be busier
-QUIET_SECONDS = 10.0  # between two lines of a log
-WATCHED_SECONDS, CLEAR = 0.2, "\r\x1b[K"  # on a terminal
+QUIET_SECONDS = 10.0  # between two lines
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -42,14 +41,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     try:
         cells = [from_dict(cell) for cell in request.get("cells", ())]
-        session = bool(cells) and cells[0].timing
-        with lock.hold(exclusive=session) as warnings:
+        with lock.hold(exclusive=bool(cells) and cells[0].timing) as warnings:
             write()
-            if "model" in request:
+            if cells:
+                result["rows"] = measure(cells, result_path.parent, write, warnings)
+            else:
                 result["checks"] = check(request["model"], request["mixer"])
-            for together in [cells] if session else [[cell] for cell in cells]:
-                result["rows"] += measure(together, result_path.parent, write, warnings)
-                write()
         result["kind"] = "ok"
     except BaseException as error:
         result |= failure(error)
@@ -75,17 +72,15 @@ def measure(
     torch.set_num_threads(first.resolved().threads)
     memory.keep_freed_memory()
     work = experiments.info(first.experiment).load()
-    progress, clock, began = Progress(first), Clock(), os.times()
+    show, clock, began = Progress(first), Clock(), os.times()
     results: list[Any]
     try:
-        results = work(cells, progress, begun) if first.timing else [work(first, progress, folder)]
+        results = work(cells, show, begun) if first.timing else [work(first, show, folder)]
         if (time.perf_counter, time.monotonic, time.process_time) != CLOCKS:
             raise Outcome("the model has replaced a clock of Python's module `time`")
         warnings = [*threads_used(first, began), *warnings]
     except Outcome as outcome:
         results = [outcome] * len(cells)
-    finally:
-        progress.close()
     shared: dict[str, Any] = {"threads": first.resolved().threads}
     if devices.ABILITIES[first.device].present():
         name = devices.device_name(devices.resolve(first.device))
@@ -95,7 +90,13 @@ def measure(
         if isinstance(result, InputError):
             raise result
         row: dict[str, Any] = {"status": "ok", "reason": None}
-        row |= ending(result) if isinstance(result, Exception) else result
+        if isinstance(result, Outcome):
+            row |= {**result.row, "status": result.status, "reason": str(result)}
+        elif isinstance(result, Exception):
+            row["status"] = "oom" if out_of_memory(result) else "error"
+            row["reason"] = failure(result)["message"]
+        else:
+            row |= result
         times = clock.times()
         # A training that went on from a checkpoint started when it first did.
         times["started"] = min(times["started"], row.get("started", times["started"]))
@@ -117,15 +118,6 @@ def threads_used(cell: Cell, began: os.times_result) -> list[str]:
     return [f"threads: {asked} asked for, {fault}" for fault in faults]
 
 
-def ending(error: Exception) -> dict[str, Any]:
-    """Return status and reason of a measurement that ended with an error, and what it left."""
-    if isinstance(error, Outcome):
-        left = error.row if isinstance(error, Diverged) else {}
-        return {**left, "status": error.status, "reason": str(error)}
-    status = "oom" if out_of_memory(error) else "error"
-    return {"status": status, "reason": failure(error)["message"]}
-
-
 def check(model: str, mixer: dict[str, Any]) -> list[tuple[str, bool, str]]:
     """Return name, whether it passed and reason of each check of a contract; print each line."""
     import torch
@@ -142,9 +134,9 @@ def check(model: str, mixer: dict[str, Any]) -> list[tuple[str, bool, str]]:
 
 def failure(error: BaseException) -> dict[str, Any]:
     """Return kind and message of an error: its text, and where in this project it was raised."""
-    for expected, kind in ((InputError, "bad_input"), (EnvironmentFault, "environment")):
-        if isinstance(error, expected):
-            return {"kind": kind, "message": str(error)}
+    if isinstance(error, InputError | EnvironmentFault):
+        kind = "bad_input" if isinstance(error, InputError) else "environment"
+        return {"kind": kind, "message": str(error)}
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if frame.filename.startswith(str(ROOT))] or list(frames)
     place = f" ({Path(own[-1].filename).name}:{own[-1].lineno})" if own else ""
@@ -156,35 +148,26 @@ def failure(error: BaseException) -> dict[str, Any]:
 
 
 class Progress:
-    """Show how far a cell is: one updating line on a terminal, a line now and then elsewhere."""
+    """Print now and then how far a cell is."""
 
-    def __init__(self, cell: Cell, stream: TextIO | None = None) -> None:
+    def __init__(self, cell: Cell) -> None:
         self.label = f"{cell.experiment} {cell.model} {cell.label()}"
-        self.stream = stream or sys.stderr
-        self.watched = self.stream.isatty()
         self.start = self.last = time.monotonic()
         self.values: dict[str, float] = {}
 
     def __call__(self, done: float, **values: float) -> None:
-        """Show the fraction that is done and values, if the last line is old enough: such as
+        """Print the fraction that is done and values, if the last line is old enough: such as
         "copy pointer d512-s0   42%  loss 2.41  12 s left"."""
         self.values.update(values)
         now = time.monotonic()
-        if now - self.last < (WATCHED_SECONDS if self.watched else QUIET_SECONDS):
+        if now - self.last < QUIET_SECONDS:
             return
         self.last = now
         parts = [self.label, f"{done:4.0%}"]
         parts += [f"{name} {value:.3g}" for name, value in self.values.items()]
         if done > 0:
             parts.append(f"{(now - self.start) * (1 - done) / done:.0f} s left")
-        line = "  ".join(parts)
-        shown = f"{CLEAR}{line}" if self.watched else f"{line}\n"
-        print(shown, end="", file=self.stream, flush=True)
-
-    def close(self) -> None:
-        """Clear the updating line."""
-        if self.watched:
-            print(CLEAR, end="", file=self.stream, flush=True)
+        print("  ".join(parts), file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

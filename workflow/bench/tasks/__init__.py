@@ -1,8 +1,5 @@
 """The tasks that models learn, one line each: name -> its class. A new task is one file here and
-one line.
-
-Importing this package loads no task; `info` does, and no task loads torch.
-"""
+one line. Importing this package loads no task; `info` does, and no task loads torch."""
 
 from __future__ import annotations
 

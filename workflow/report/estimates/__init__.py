@@ -53,8 +53,8 @@ from workflow.report.estimates.runs import (
     largest_budget,
     prepare,
 )
-from workflow.report.frame import csv_text
 from workflow.report.frame import load as load_rows
+from workflow.report.frame import save
 
 __all__ = [
     "ESTIMATE", "KEY", "NAMES", "NO_PAIR", "PLACE", "QUANTITIES", "SEPARATOR", "WHOLE_KEYS", "WORK",
@@ -65,6 +65,7 @@ QUANTITIES = timing.QUANTITIES | learning.QUANTITIES
 NAMES = (*QUANTITIES, *timing.DERIVED, *learning.DERIVED)  # of all quantities
 WORK = timing.WORK
 REFERENCE = ROOT / "results" / "reference"
+ANY = object()  # every quantity
 COMPARED = ("pointer-formula", "pointer", "transformer", "transformer-unfused")
 NUMBERS = ("learning_rate", "value", "low", "high", "least", "most")
 TYPES = (
@@ -92,18 +93,17 @@ def _stack(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     return pd.concat(filled or tables[:1], ignore_index=True)
 
 
-def select(estimates: pd.DataFrame, quantity: str, **keys: object) -> pd.DataFrame:
-    """Return a quantity's estimates whose columns have the values of `keys`, or one of a list."""
-    chosen = estimates["quantity"] == quantity
-    for column, value in keys.items():
-        values = value if isinstance(value, list | tuple | set) else [value]
-        chosen &= estimates[column].isin(values)
-    return estimates[chosen]
+def select(estimates: pd.DataFrame, quantity: object = ANY, **keys: object) -> pd.DataFrame:
+    """Return estimates of a quantity whose columns have the values of `keys`, or one of a list."""
+    for column, value in {"quantity": quantity, **keys}.items():
+        if value is not ANY:
+            values = value if isinstance(value, list | tuple | set) else [value]
+            estimates = estimates[estimates[column].isin(values)]
+    return estimates
 
 
 def of_reference() -> pd.DataFrame:
-    """Return the estimates of costs and copying of the paper's models that the repository keeps,
-    to stand beside others: their machines are called "reference: ..."."""
+    """Return what the repository keeps of costs and copying, of machines `reference: ...`."""
     rows = load_rows(REFERENCE)
     chosen = rows["experiment"].isin(["efficiency", "copy"]) & rows["model"].isin(COMPARED)
     kept = largest_budget(build(rows[chosen].reset_index(drop=True)))
@@ -113,12 +113,7 @@ def of_reference() -> pd.DataFrame:
 
 def write(frame: pd.DataFrame, out: Path) -> list[Path]:
     """Write `estimates.parquet` and `estimates.csv` of a frame of rows; return the files."""
-    estimates = build(frame)
-    out.mkdir(parents=True, exist_ok=True)
-    files = [out / "estimates.parquet", out / "estimates.csv"]
-    estimates.to_parquet(files[0], index=False)
-    files[1].write_text(csv_text(estimates), encoding="utf-8")
-    return files
+    return save(build(frame), out / "estimates.parquet")
 
 
 def load(path: Path) -> pd.DataFrame:

@@ -1,5 +1,4 @@
-"""Estimates of what models learned: accuracy, loss, tokens until 95%, text, hops of pointers, sizes
-of models."""
+"""Estimates of what models learned: accuracy, loss, tokens until 95%, text, hops, sizes."""
 
 from __future__ import annotations
 
@@ -112,10 +111,7 @@ def samples(runs: pd.DataFrame) -> Iterator[pd.DataFrame]:
 
 
 def pooled(trained: pd.DataFrame) -> pd.DataFrame:
-    """Return runs without their machine, for what no machine changes; of one seed the latest run.
-
-    Equal seeds on two machines are one run made twice, and different ones are more seeds.
-    """
+    """Return runs without their machine, which changes nothing; of one seed the latest run."""
     runs = trained.assign(machine="").sort_values("started", kind="stable")
     same = [key for key in KEY if key != "quantity"]
     return runs.drop_duplicates([*same, "seed", "repeat"], keep="last").sort_index()
@@ -154,10 +150,8 @@ def _strings(copies: pd.DataFrame) -> Iterator[pd.DataFrame]:
 
 
 def _differences(trained: pd.DataFrame) -> Iterator[pd.DataFrame]:
-    """Yield how far each copy run's accuracy lies above that of the reference's run of its seed,
-    and that of a model with changed settings above its own without the change.
-
-    A reference that did not learn in the budget is none."""
+    """Yield how far accuracy lies above that of the reference's run of the same seed, and that of a
+    changed model above its own. A reference that did not learn in the budget is none."""
     copies = trained[trained["experiment"] == "copy"]
     is_reference = (copies["model"] == SPREAD) & (copies["variant"] == "")
     others = copies[copies["model"] != SPREAD].assign(against=SPREAD)
@@ -178,11 +172,8 @@ def _differences(trained: pd.DataFrame) -> Iterator[pd.DataFrame]:
 
 
 def _spread(copies: pd.DataFrame) -> pd.DataFrame:
-    """Return by seed how much more a model's accuracy varies over SPREAD_DISTANCES than the
-    reference's.
-
-    Where one of the two did not learn any distance the status is "not learned": guessing hardly
-    varies."""
+    """Return by seed how much more accuracy varies over SPREAD_DISTANCES than the reference's; "not
+    learned" where one of the two learned no distance, as guessing hardly varies."""
     alike = [key for key in KEY if key not in ("x", "length", "batch", "tokens")]
     seed = ["seed", "repeat"]
     chosen = copies[copies["x"].isin(SPREAD_DISTANCES)]
@@ -211,9 +202,8 @@ def _spread(copies: pd.DataFrame) -> pd.DataFrame:
 
 
 def _hops(traced: pd.DataFrame, text: pd.DataFrame) -> Iterator[pd.DataFrame]:
-    """Yield hop distances by layer, counted from 1, and by half of the layers; a failed row stands
-    in every layer. On text a model that has not learned more than `identity`, which mixes nothing,
-    in as many tokens decides nothing."""
+    """Yield hop distances by layer, counted from 1, and by half of the layers. On text a model
+    decides nothing that learned no more than `identity` in as many tokens."""
     hops = {
         "mean_hop": [*map(unpack, traced["hops_mean"])],
         "longest_hop": [*map(unpack, traced["hops_max"])],
@@ -259,10 +249,7 @@ def derived(estimates: pd.DataFrame) -> Iterator[pd.DataFrame]:
 
 
 def _over_distance(to_95: pd.DataFrame) -> pd.DataFrame:
-    """Return the exponent of tokens until 95% over the copy distance, and its predictions.
-
-    Runs that never learned are left out of the fit; the reason says how many.
-    """
+    """Return the exponent of tokens until 95% over the distance, where learned, and its fit."""
     alike = [key for key in KEY if key not in ("x", "length", "batch", "tokens")]
     lines = []
     for values, group in to_95.groupby(alike, dropna=False):

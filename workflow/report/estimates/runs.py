@@ -1,5 +1,5 @@
-"""Rows -> runs, one line a row with the key columns of an estimate; samples, one line a run and
-quantity; and estimates, one line a cell, by the estimator of the quantity."""
+"""Rows -> runs, a line a row with the key columns of an estimate -> samples, a line a run and
+quantity -> estimates, a line a cell, by the estimator of the quantity."""
 
 from __future__ import annotations
 
@@ -48,8 +48,7 @@ def prepare(frame: pd.DataFrame) -> pd.DataFrame:
     runs["session_set"] = [str(cell.get("session", PAPER)) for cell in settings]
     runs["twin"] = [cell.get("twin") is True for cell in settings]
 
-    # Only training depends on a budget and a learning rate, and only a CPU on its number of
-    # threads.
+    # Only training depends on a budget and a rate, and only a CPU on its number of threads.
     trains = runs["task"].notna()
     rates = pd.Series([cell.get("lr") for cell in settings], index=runs.index, dtype="float64")
     runs["learning_rate"] = rates.where(trains)
@@ -60,28 +59,24 @@ def prepare(frame: pd.DataFrame) -> pd.DataFrame:
     runs["position"] = runs.groupby(["model", "variant"])["position"].transform("first")
     runs[["against", "phase", "quantity"]] = ""
     runs["layer"] = pd.NA
-    types = dict.fromkeys(WHOLE_KEYS, "Int64") | {"twin": "bool"}
-    types |= dict.fromkeys((*TEXT_KEYS, "session_set"), "str")
     texts = [*TEXT_KEYS, "code", "path"]
     runs[texts] = runs[texts].fillna("")
-    runs = runs.astype(types)
+    types = dict.fromkeys(WHOLE_KEYS, "Int64") | {"twin": "bool"}
+    runs = runs.astype(types | dict.fromkeys((*TEXT_KEYS, "session_set"), "str"))
 
-    # An evaluation during training is one small batch and may be lucky, so a run that ends below
-    # 95% did not learn.
+    # An evaluation in training is one small batch: a run that ends below 95% did not learn.
     runs.loc[~runs["learned"].fillna(True), ["tokens_to_95", "seconds_to_95"]] = pd.NA
     return runs
 
 
 def without(runs: pd.DataFrame, *columns: str) -> pd.DataFrame:
     """Return the runs without the values of key columns that do not matter."""
-    missing = pd.Series(pd.NA, index=runs.index)
-    values = {key: missing.astype("Int64") if key in WHOLE_KEYS else "" for key in columns}
-    return runs.assign(**values)
+    missing = pd.Series(pd.NA, index=runs.index, dtype="Int64")
+    return runs.assign(**{key: missing if key in WHOLE_KEYS else "" for key in columns})
 
 
 def describe(cell: Mapping[str, Any]) -> str:
-    """Return a cell's changed mixer settings and convolution as text, `candidates=offsets+content,
-    k=32, with convolution`; empty for the model as it is."""
+    """Return changed settings as text, `k=32, with convolution`; empty for the model as it is."""
     mixer = cell.get("mixer") or {}
     words = [f"{name}={mixer[name]}" for name in sorted(mixer)]
     convolution = cell.get("short_convolution", "source")
@@ -95,8 +90,7 @@ def joined(paths: pd.Series) -> str:
 
 
 def paired(runs: pd.DataFrame, others: pd.DataFrame, same: Sequence[str]) -> pd.DataFrame:
-    """Return each run beside those of `others` that agree in the columns `same`: their other
-    columns as `..._other`, and the row files of both in `path`."""
+    """Return runs beside `others` alike in `same`, in columns `..._other`, and both paths."""
     pairs = runs.merge(others, on=list(same), suffixes=("", "_other"))
     return pairs.assign(path=pairs["path"] + SEPARATOR + pairs["path_other"])
 
@@ -128,10 +122,7 @@ def sample(runs: pd.DataFrame, quantity: str, value: Any, **columns: Any) -> pd.
 
 
 def combine(samples: pd.DataFrame, quantities: dict[str, Quantity]) -> pd.DataFrame:
-    """Return the estimates of all samples.
-
-    `n` counts the runs that have the value, `runs` those that finished. A cell is ok where any run
-    is."""
+    """Return the estimates of all samples; a cell is ok where any run is."""
     samples = samples.astype(dict.fromkeys(("value", "low", "high"), "float64"))
     samples["cell"] = samples.groupby(KEY, dropna=False, sort=False).ngroup()
     known = pd.DataFrame(list(quantities.values()), index=list(quantities))
@@ -150,7 +141,7 @@ def combine(samples: pd.DataFrame, quantities: dict[str, Quantity]) -> pd.DataFr
     cells["status"] = failed.reindex(cells.index).where(cells["runs"] == 0, "ok")
     remarks = _remarks(samples, cells["steady"])
     for column, texts in zip(("reason", "doubt"), remarks, strict=True):
-        cells[column] = pd.Series(texts, dtype="str").reindex(cells.index).fillna("")
+        cells[column] = pd.Series(texts, dtype="str").reindex(cells.index, fill_value="")
     return cells.reset_index(drop=True)[ESTIMATE]
 
 
@@ -165,29 +156,25 @@ def _numbers(good: pd.DataFrame, estimators: pd.Series) -> pd.DataFrame:
     half, log_half = t * table["std"], t * logs["std"]
     lower = (mean - half).clip(lower=low.fillna(-np.inf))
     upper = (mean + half).clip(upper=high.fillna(np.inf))
-    missing = mean * np.nan
-    choices = {
+    geometric = [np.exp(logs["mean"] + end) for end in (0, -log_half, log_half)]
+    numbers = pd.DataFrame({"least": table["min"], "most": table["max"], "n": count})
+    numbers[["value", "low", "high"]] = np.nan
+    for name, columns in {
         "mean": (mean, low, high),
         "mean, t": (mean, lower, upper),
-        "geometric mean": tuple(np.exp(logs["mean"] + end) for end in (0, -log_half, log_half)),
-        "median": (table["median"], missing, missing),
-        "most": (table["max"], missing, missing),
-    }
-    numbers = pd.DataFrame({"least": table["min"], "most": table["max"], "n": count})
-    estimator = estimators.reindex(table.index)
-    for place, column in enumerate(("value", "low", "high")):
-        numbers[column] = missing
-        for name, columns in choices.items():
-            numbers[column] = numbers[column].mask(estimator == name, columns[place])
+        "geometric mean": geometric,
+        "median": (table["median"],),
+        "most": (table["max"],),
+    }.items():
+        for column, values in zip(("value", "low", "high"), columns, strict=False):
+            chosen = estimators.reindex(table.index) == name
+            numbers[column] = numbers[column].mask(chosen, values)
     return numbers
 
 
 def _remarks(samples: pd.DataFrame, steady: pd.Series) -> tuple[dict[Any, str], dict[Any, str]]:
-    """Return by cell how runs failed and what varies, and why the value decides nothing: a single
-    session has no interval, a disturbed one no say, copies are no repeats, and failed runs are no
-    random sample.
-
-    steady: by cell, what varies when sessions disagree."""
+    """Return by cell how runs failed and what varies (`steady`), and why the value decides nothing:
+    one session has no interval, copies are no repeats, failed runs are no random sample."""
     reasons, doubts = dict[Any, str](), dict[Any, str]()
     good, failed = samples[samples["status"] == "ok"], samples[samples["status"] != "ok"]
     for cell, group in good[good["cell"].map(steady) != ""].groupby("cell"):
@@ -200,11 +187,10 @@ def _remarks(samples: pd.DataFrame, steady: pd.Series) -> tuple[dict[Any, str], 
     copies = samples[samples.duplicated(["cell", "seed", "repeat", "session"])]["cell"].unique()
     doubts |= dict.fromkeys(copies, "several rows of one seed and repeat")
     total = samples.groupby("cell").size()
+    status, reason = (failed[column].astype("string") for column in ("status", "reason"))
+    failed = failed.assign(ending=(status + ": " + reason).fillna(status))
     for cell, group in failed.groupby("cell"):
-        texts = Counter(
-            f"{status}: {reason}" if pd.notna(reason) else status
-            for status, reason in zip(group["status"], group["reason"], strict=True)
-        )
+        texts = Counter(group["ending"])
         counts = [f"{text} ({number} of {total[cell]} runs)" for text, number in texts.items()]
         reasons[cell] = SEPARATOR.join(filter(None, [*counts, reasons.get(cell, "")]))
         statuses = ", ".join(sorted(set(group["status"])))
@@ -230,8 +216,7 @@ def as_estimates(lines: Iterable[dict[str, Any]]) -> pd.DataFrame:
 
 
 def beside(ours: pd.DataFrame, references: pd.DataFrame, *further: str) -> pd.DataFrame:
-    """Return each of `ours` beside each reference as it is of the same cell, in columns `_other`;
-    `further` columns are the same as well."""
+    """Return each of `ours` beside each reference of the same cell, in columns `_other`."""
     same = [key for key in KEY if key not in ("model", "variant", "against", "position")]
     partner = references[references["variant"] == ""]
     pairs = ours.merge(partner, on=[*same, *further], suffixes=("", "_other"))
@@ -254,9 +239,8 @@ def ratios(pairs: pd.DataFrame, quantity: pd.Series | str, **numbers: Any) -> pd
 
 
 def largest_budget(chosen: pd.DataFrame) -> pd.DataFrame:
-    """Return estimates without those that one of more training tokens stands for, at whatever rate,
-    which needs as many finished runs, ENOUGH at most: what was not learned in fewer tokens says
-    nothing against it, and a first run of a larger budget nothing yet."""
+    """Return the estimates of most training tokens, at whatever rate, of those with as many
+    finished runs, ENOUGH at most: a first run of a larger budget says nothing yet."""
     same = [chosen[key] for key in KEY if key not in ("tokens", "learning_rate")]
     runs = chosen["runs"].clip(upper=ENOUGH)
     enough = runs == runs.groupby(same, dropna=False).transform("max")

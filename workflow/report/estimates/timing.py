@@ -1,9 +1,9 @@
 """Estimates of cost: rates, times, memory, speed-ups, counted operations, exponents over N, mixers
 alone.
 
-Times come from sessions, whose models were stepped in turn: a ratio is taken inside each round, a
-session is the geometric mean of its rounds, and the interval is over sessions. A model of the field
-or of the user has a session of its own, whose references are only its partners.
+A ratio is taken inside each round of a session; a session is the geometric mean of its rounds, and
+intervals are over sessions. In the session of a model of the field the references are only its
+partners.
 """
 
 from __future__ import annotations
@@ -98,9 +98,8 @@ def samples(runs: pd.DataFrame, timed: pd.DataFrame, twin: pd.DataFrame) -> Iter
 
 
 def sessions(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of timing sessions, of each the last attempt, with `disturbed`, why the
-    session decides nothing. A disturbed session is left out where another one of its kind was
-    not."""
+    """Return the rows of timing sessions, each one's last attempt, with `disturbed`, why it decides
+    nothing; a disturbed session is left out where another one of its kind was not."""
     timed = runs[(runs["experiment"] == "efficiency") & runs["session"].notna()]
     last = timed.groupby(PROCESS, dropna=False)["attempt"].transform("max")
     timed = timed[timed["attempt"] == last]
@@ -117,20 +116,19 @@ def sessions(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def judged(timed: pd.DataFrame, twin: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows whose times are estimates: no twins, and no references of a guest. Those of
-    a length whose twin is off are disturbed."""
+    """Return rows but twins and guests' references, disturbed where the length's twin is off."""
     kept = (timed["session_set"] == PAPER) | (timed["session_set"] == timed["model"])
-    own = timed[kept & ~timed["twin"]]
     place = [*PLACE, "length"]
     off = twin[twin["doubt"] != ""].drop_duplicates(place)[[*place, "doubt"]]
+    own = timed[kept & ~timed["twin"]]
     doubts = own[place].merge(off, on=place, how="left")["doubt"].fillna("")
     doubts.index = own.index
     return own.assign(disturbed=own["disturbed"].mask(own["disturbed"] == "", doubts))
 
 
 def twins(timed: pd.DataFrame) -> pd.DataFrame:
-    """Return the estimates of the time of a second instance over the first's, over the rounds of
-    all sessions of a length; in doubt where the two differ too much."""
+    """Return the time of a second instance over the first's, over the rounds of all sessions of a
+    length; in doubt where the two differ too much."""
     finished = timed[timed["status"] == "ok"]
     same = [*PROCESS, "model", "variant", "length"]
     first = finished.loc[~finished["twin"], [*same, "path", *ROUNDS]]
@@ -161,10 +159,7 @@ def _logarithms(ours: object, theirs: object) -> list[float]:
 
 
 def _speedups(own: pd.DataFrame, timed: pd.DataFrame, phase: str) -> pd.DataFrame:
-    """Return the ratio of each reference's time to each row's in the rounds of their session.
-
-    A row whose partner failed has the status NO_PAIR.
-    """
+    """Return each reference's time over each row's in the same rounds; NO_PAIR if it failed."""
     rounds = PHASES[phase][2]
     is_reference = timed["model"].isin(REFERENCES) & (timed["variant"] == "") & ~timed["twin"]
     partner = timed.loc[is_reference, [*PROCESS, "model", rounds, "status", "path"]]
@@ -230,11 +225,8 @@ def _training_time(rates: pd.DataFrame) -> pd.DataFrame:
 
 
 def exponents(samples: pd.DataFrame) -> pd.DataFrame:
-    """Return b of amount ~ N^b for one sequence, by all N from x on, with a slope for each seed and
-    repeat.
-
-    Times have an exponent from each N on. Counted work is the same everywhere, so its exponent has
-    no place."""
+    """Return b of amount ~ N^b for one sequence, with a slope a seed and repeat: of times by all N
+    from each one on, of counted work by all N and without a place, as it is the same everywhere."""
     points = samples[samples["quantity"].isin(["throughput", *WORK]) & (samples["status"] == "ok")]
     timed = points["quantity"] == "throughput"
     amount = points["value"].mask(timed, points["length"] / points["value"])
@@ -248,20 +240,16 @@ def exponents(samples: pd.DataFrame) -> pd.DataFrame:
         key = dict(zip(alike, values, strict=True))
         lengths = sorted(series["length"].unique())
         for shortest in lengths[:-1] if key["phase"] else lengths[:1]:
-            line = _exponent(series[series["length"] >= shortest])
-            if line:
-                lines.append(key | line | {"x": shortest, "unit": "exponent"})
+            own = series[series["length"] >= shortest]
+            several = []
+            for _, repeat in own.groupby(["seed", "repeat"], sort=False):
+                if repeat["length"].nunique() > 1:
+                    several.append((repeat["length"].tolist(), repeat["amount"].tolist()))
+            if several:
+                known: dict[str, Any] = {
+                    "n": int(own["length"].value_counts().min()), "runs": len(own),
+                    "doubt": own["disturbed"].max(), "rows": joined(own["path"]),
+                }  # fmt: skip
+                fit = intervals.exponent_over(several)._asdict()
+                lines.append(key | fit | known | {"x": shortest, "unit": "exponent"})
     return as_estimates(lines)
-
-
-def _exponent(points: pd.DataFrame) -> dict[str, Any]:
-    """Return the exponent over the repeats that have several lengths; nothing for none."""
-    several = []
-    for _, series in points.groupby(["seed", "repeat"], sort=False):
-        if series["length"].nunique() > 1:
-            several.append((series["length"].tolist(), series["amount"].tolist()))
-    if not several:
-        return {}
-    fit, n = intervals.exponent_over(several), int(points["length"].value_counts().min())
-    known = {"n": n, "runs": len(points), "doubt": points["disturbed"].max()}
-    return fit._asdict() | known | {"rows": joined(points["path"])}

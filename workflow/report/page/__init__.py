@@ -1,3 +1,2 @@
-"""The results page: one self-contained `index.html` to explore every number, row and pointer chain
-offline. Text from rows is untrusted: jinja2 escapes it in HTML, `tojson` in scripts, `plots.shown`
-in plots."""
+"""The results page: one self-contained `index.html`. Text from rows is untrusted: jinja2 escapes it
+in HTML, `tojson` in scripts, `plots.shown` in plots."""

@@ -19,7 +19,7 @@ from workflow.report import claims, claims_figure, figures, models, render, tabl
 from workflow.report.estimates import WORK, largest_budget
 from workflow.report.estimates.runs import prepare
 from workflow.report.frame import csv_text, unpack
-from workflow.report.layout import NOT_RUN
+from workflow.report.layout import NOT_RUN, records
 from workflow.report.page import explorer, plots
 from workflow.report.rules import Verdict
 
@@ -83,8 +83,7 @@ def html(
 ) -> str:
     """Return the whole page. Raises InputError where a figure is missing.
 
-    drawn: the files of figures; names: of tables; reference: its estimates; planned: how many rows
-    the tier plans (0: those that are there).
+    drawn: the files of figures; names: of tables; planned: rows of the tier (0: those there).
     """
     runs = prepare(frame)
     numbers = {str(path): number for number, path in enumerate(runs["path"])}
@@ -156,12 +155,11 @@ def state(estimates: pd.DataFrame, frame: pd.DataFrame, planned: int) -> str:
 
 def answers(cards: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the questions of the first screen, each with its cards of the readings ALOUD."""
-    found = []
     aloud = [card for card in cards if card["line"].reading in verdicts.ALOUD]
+    found = []
     for question, claim in QUESTIONS.items():
         own = [card for card in aloud if card["line"].claim.id == claim]
-        if own:
-            found.append({"question": question, "cards": own})
+        found += [{"question": question, "cards": own}] if own else []
     return found
 
 
@@ -181,12 +179,9 @@ def papers_table(
 
 
 def card(line: claims.Line, rows: plots.Rows) -> dict[str, Any]:
-    """Return a claim as the template shows it.
-
-    `cells` are label, value with interval, outcome, and numbers of rows; `charts` those of its
-    quantities; `rows` all rows: none where the claim is judged by the paper's own numbers."""
-    outcomes = dict(line.outcomes)
-    cells = []
+    """Return a claim as the template shows it, cells as label, value, outcome and numbers of rows;
+    no rows where the claim is judged by the paper's own numbers."""
+    outcomes, cells = dict(line.outcomes), []
     for cell in line.cells:
         outcome, behind = str(outcomes.get(cell.label, "")), plots.numbers(cell.rows, rows)
         cells.append((cell.label, claims.value_text(cell), outcome, behind))
@@ -206,16 +201,15 @@ def card(line: claims.Line, rows: plots.Rows) -> dict[str, Any]:
 
 def counts(lines: Sequence[claims.Line]) -> list[tuple[Verdict, str, int]]:
     """Return verdicts, their words, and how many lines have them, in the vocabulary's order."""
-    order = list(Verdict)
-    number = Counter((line.verdict, line.words) for line in lines)
+    number, order = Counter((line.verdict, line.words) for line in lines), list(Verdict)
     ranked = sorted(number, key=lambda pair: (order.index(pair[0]), pair[1]))
     return [(*pair, number[pair]) for pair in ranked]
 
 
 def colours() -> dict[str, dict[str, str]]:
     """Return each verdict's colour on the light and on the dark page."""
-    pairs = claims_figure.VERDICTS.items()
-    return {verdict.name: plots.on_page(colour) for verdict, (colour, _) in pairs}
+    looks = claims_figure.VERDICTS.items()
+    return {verdict.name: plots.on_page(colour) for verdict, (colour, _) in looks}
 
 
 def rows_table(runs: pd.DataFrame) -> dict[str, Any]:
@@ -234,8 +228,7 @@ def rows_table(runs: pd.DataFrame) -> dict[str, Any]:
 def report_table(
     name: str, estimates: pd.DataFrame, numbers: plots.Rows, reference: pd.DataFrame | None
 ) -> dict[str, Any]:
-    """Return a table of the report; each line knows its rows. columns: heading, and whether it
-    sorts by the number that a cell begins with."""
+    """Return a table; columns: heading, and whether it sorts by a cell's leading number."""
     table = tables.make(name, estimates, reference=reference)
     behind = [plots.numbers(files, numbers) for files in table.rows or [""] * len(table.wide)]
     return {
@@ -264,13 +257,13 @@ def installed(cell: Any) -> str:
 def machines(rows: pd.DataFrame) -> list[str]:
     """Return the machine of each row in words."""
     found = []
-    for run in rows.to_dict("records"):
-        text = str(run["machine"])
-        if pd.notna(run["device_name"]) and run["device_name"] != run["machine"]:
-            text += f", {run['device_name']}"
-        if pd.notna(run["ram_bytes"]):
-            text += f", {run['ram_bytes'] / 2**30:.1f} GiB RAM"
-        found.append(text)
+    for run in records(rows):
+        parts = [str(run.machine)]
+        if pd.notna(run.device_name) and run.device_name != run.machine:
+            parts.append(run.device_name)
+        if pd.notna(run.ram_bytes):
+            parts.append(f"{run.ram_bytes / 2**30:.1f} GiB RAM")
+        found.append(", ".join(parts))
     return found
 
 
@@ -294,14 +287,13 @@ def about(frame: pd.DataFrame) -> dict[str, Any]:
 
 def embedded(drawn: Sequence[Path]) -> list[dict[str, Any]]:
     """Return the drawn figures in the order of the report: name, caption, and the SVG as base64."""
-    for path in drawn:
-        if not path.is_file():
-            raise InputError.about("--from", str(path), "a figure that is drawn", "the files")
     svgs = {path.stem: path for path in drawn if path.suffix == ".svg"}
-    order = dict.fromkeys([*figures.MAIN, *figures.NAMES, *sorted(svgs)])
     found = []
-    for name in [name for name in order if name in svgs]:
-        svg = base64.b64encode(svgs[name].read_bytes()).decode()
-        text = render.caption(name) or name
+    for name in dict.fromkeys([*figures.MAIN, *figures.NAMES, *sorted(svgs)]):
+        if name not in svgs:
+            continue
+        if not svgs[name].is_file():
+            raise InputError.about("--from", str(svgs[name]), "a figure that is drawn", "the files")
+        svg, text = base64.b64encode(svgs[name].read_bytes()).decode(), render.caption(name) or name
         found.append({"name": name, "main": name in figures.MAIN, "caption": text, "svg": svg})
     return found

@@ -1,19 +1,15 @@
-"""The pointer explorer: for each traced row the hops of a sequence and its tokens.
-
-A trace lies beside its row and says where every position of a trained pointer model points.
-"""
+"""The pointer explorer: where every position of a trained model points, from a row's trace."""
 
 from __future__ import annotations
 
 import base64
 import gzip
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from workflow.bench.rows import attachment
@@ -26,36 +22,28 @@ from workflow.report.layout import one_line
 LARGEST_BYTES = 2_000_000  # of all traces in the page, packed; those beyond it are left out
 
 
-class Traced(NamedTuple):
-    """A row with its hops int64[L, H, N], from a position to its target, and the tokens; or the
-    reason why it has none."""
-
-    row: Mapping[str, Any]
-    hops: npt.NDArray[np.int64]
-    tokens: Sequence[int] | None
-    reason: str
-
-
-def traces(frame: pd.DataFrame) -> Iterator[Traced]:
-    """Yield the rows that may have a trace, the longest copy distance first."""
+def traces(frame: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    """Yield the rows that may have a trace, the longest copy distance first, each with `hops`
+    int64[L, H, N], from a position to its target, and `tokens`, or `missing`, why it has none."""
     rows = prepare(frame[frame["experiment"] == "interpretability"])
     rows = rows.assign(distance=rows["x"].where(rows["axis"] == "distance"))
     ordered = rows.sort_values(["distance", "seed"], ascending=[False, True], kind="stable")
     for row in ordered.to_dict("records"):
         name = str((unpack(row["files"]) or {}).get("trace"))
         path = attachment(Path(str(row["path"])), name)
-        hops, tokens, reason = np.empty((0, 0, 0), dtype=np.int64), None, ""
+        trace, missing = {"targets": np.empty((0, 0, 0))}, ""
         if row["status"] != "ok":
-            reason = f"{row['status']}. {row['reason']}"
+            missing = f"{row['status']}. {row['reason']}"
         elif not path.is_file():
-            reason = "no trace lies beside its row"
+            missing = "no trace lies beside its row"
         else:
             trace = json.loads(path.read_text(encoding="utf-8"))
-            targets, tokens = np.asarray(trace["targets"], dtype=np.int64), trace.get("tokens")
-            hops = np.arange(targets.shape[-1]) - targets
-            if (targets < 0).any() or (hops < 0).any():
-                reason = "its trace holds targets that are no earlier positions"
-        yield Traced({str(key): value for key, value in row.items()}, hops, tokens, reason)
+        targets = np.asarray(trace["targets"], dtype=np.int64)
+        hops = np.arange(targets.shape[-1]) - targets
+        if (targets < 0).any() or (hops < 0).any():
+            missing = "its trace holds targets that are no earlier positions"
+        found = {"hops": hops, "tokens": trace.get("tokens"), "missing": missing}
+        yield {str(key): value for key, value in row.items()} | found
 
 
 def task(row: Mapping[str, Any]) -> str:
@@ -65,20 +53,19 @@ def task(row: Mapping[str, Any]) -> str:
 
 def traced(frame: pd.DataFrame) -> dict[str, Any]:
     """Return `models`, an entry a trace, and `left_out`, a line for each that is not there.
-
-    `packed` of an entry is base64 of gzipped JSON: hops int[L][H][N], tokens int[N].
-    """
+    `packed` of an entry is base64 of gzipped JSON: hops int[L][H][N], tokens int[N]."""
     entries, left_out, used = [], [], 0
-    for row, hops, tokens, reason in traces(frame):
+    for row in traces(frame):
+        hops, missing = row["hops"], row["missing"]
         where = charts.place(*(row[key] for key in PLACE)).replace("\n", ", ")
         model = models.label(row["model"], row["variant"])
         name = f"{model}, {task(row)}, N = {row['length']}, seed {row['seed']}, {where}"
-        packed = pack(json.dumps({"hops": hops.tolist(), "tokens": tokens}))
+        packed = pack(json.dumps({"hops": hops.tolist(), "tokens": row["tokens"]}))
         used += len(packed)
         if used > LARGEST_BYTES:
-            reason = reason or f"the page holds {LARGEST_BYTES / 1e6:.0f} MB of traces"
-        if reason:
-            left_out.append(one_line(f"{name}: {reason}"))
+            missing = missing or f"the page holds {LARGEST_BYTES / 1e6:.0f} MB of traces"
+        if missing:
+            left_out.append(one_line(f"{name}: {missing}"))
             continue
         entry: dict[str, Any] = {"name": one_line(name), "packed": packed}
         entry |= dict(zip(("layers", "heads", "length"), hops.shape, strict=True))

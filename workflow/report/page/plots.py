@@ -1,8 +1,7 @@
 """The charts as plotly takes them, and colours that stand out on the page.
 
-A trace carries `meta: {model}`, by which the page's script shows and colours it; a point carries in
-`customdata` the numbers of the rows that it rests on. Plotly reads a little HTML in its texts, so
-every name from a row goes through `shown`.
+`meta: {model}` of a trace shows and colours it; `customdata` of a point are numbers of its rows.
+Plotly reads a little HTML, so every name from a row goes through `shown`.
 """
 
 from __future__ import annotations
@@ -34,9 +33,9 @@ def shown(text: object) -> str:
     return html.escape(one_line(str(text)), quote=False)
 
 
-def number(value: Any, unit: float = 1) -> float | None:
+def number(value: Any) -> float | None:
     """Return a number in 6 significant digits; None where it is missing."""
-    return None if pd.isna(value) else float(f"{float(value) / unit:.6g}")
+    return None if pd.isna(value) else float(f"{float(value):.6g}")
 
 
 def numbers(files: str, rows: Rows) -> list[int]:
