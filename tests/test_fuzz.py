@@ -20,7 +20,7 @@ from synthetic import copied
 from pointer.errors import InputError
 from workflow.bench import cli, config
 from workflow.bench.cell import OPTIONS, option
-from workflow.bench.rows import RowError, read_row, write_row
+from workflow.bench.rows import RowError, complete, read_row, write_row
 
 DEEP = 20  # deep runs (--full) take this many times the cases
 
@@ -196,3 +196,12 @@ def test_any_command_line(tmp_path, monkeypatch, capsys, fuzz, measured):
         assert not (tmp_path / "pwned").exists()
 
     fuzz(150, st.one_of(run, tier, traced, other), check)
+
+
+@pytest.mark.parametrize(
+    "name", ["../../x.json", "/etc/passwd", "a/b.json", "x", "trace.json\n", ""]
+)
+def test_a_file_of_a_row_cannot_lie_elsewhere(tmp_path, name):
+    row = complete(copied("pointer", 512, 0.9)) | {"files": {"trace": name}}
+    with pytest.raises(RowError, match="files"):
+        write_row(tmp_path / "row.json", row)

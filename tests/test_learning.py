@@ -184,3 +184,10 @@ def test_a_chain_is_printed_layer_by_layer_and_written(traced, tmp_path, capsys)
         assert line.startswith(f"layer {layer}:")
         assert line.endswith(f"symbol {written['tokens'][there]}")
         assert written["targets"][layer - 1][0][here] == there
+
+
+def test_models_of_a_seed_differ_in_nothing_but_the_model(tmp_path):
+    given = {"seed": 5, "evaluate_symbols": 1}
+    first, second = (copy_row(name, tmp_path, **given) for name in ("identity", "uniform"))
+    same = ("seed_data", "seed_init", "seed_order", "tokens_used", "n_evaluated", "batch", "length")
+    assert [first[key] for key in same] == [second[key] for key in same]

@@ -86,3 +86,22 @@ def test_make_clean_keeps_published_numbers_and_reference_rows(linked, tmp_path)
     (tmp_path / "results" / "rows.csv").write_text("schema\n")
     subprocess.run(["make", "clean"], cwd=tmp_path, capture_output=True, timeout=60, check=True)
     assert sorted(path.name for path in (tmp_path / "results").iterdir()) == ["paper", "reference"]
+
+
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        ('[ "$1" = --version ] && echo "Python 3.9.6" || exit 1', ">= 3.11.*is Python 3.9.6"),
+        ('case "$2" in *ensurepip*) exit 1 ;; *) exit 0 ;; esac', "python3-venv"),
+    ],
+    ids=["too old", "without ensurepip"],
+)
+def test_an_unfit_python_is_refused_with_what_to_install(tmp_path, script, words):
+    python = tmp_path / "python3"
+    python.write_text(f"#!/bin/sh\n{script}\n")
+    python.chmod(0o755)
+    command = ["sh", str(ROOT / ".ci" / "make-environment"), str(python)]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    assert re.search(words, result.stderr, re.DOTALL)
+    assert not (tmp_path / ".venv").exists()

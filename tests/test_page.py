@@ -5,7 +5,7 @@ import re
 
 import pytest
 import synthetic
-from synthetic import HOSTILE, LAPTOP, table_of, timed
+from synthetic import HOSTILE, LAPTOP, SERVER, table_of, timed
 
 from workflow.report import LEDGER, claims, estimates, ledger, models, paper
 from workflow.report.estimates import select
@@ -143,3 +143,10 @@ def test_marks_stand_out_on_both_pages():
         shown = plots.on_page(colour)
         assert plots.contrast(shown["light"], "#ffffff") >= 3
         assert plots.contrast(shown["dark"], GROUND) >= 3
+
+
+def test_no_panel_of_absolute_numbers_mixes_machines(data):
+    for name in ("time", "throughput", "inference"):
+        chart = next(chart for chart in data["charts"] if chart["name"] == name)
+        labels = [panel["label"] for panel in chart["panels"]]
+        assert [sum(name in label for name in (SERVER, LAPTOP)) for label in labels] == [1, 1]

@@ -130,3 +130,14 @@ def test_no_file_is_too_long_to_read_and_no_folder_too_full_to_survey():
     assert {path: count for path, count in lines.items() if count > LONGEST_FILE} == {}
     folders = Counter(Path(path).parent for path, _ in sources(*PACKAGES))
     assert {folder: count for folder, count in folders.items() if count > FULLEST_FOLDER} == {}
+
+
+FORBIDDEN = (
+    r"__import__\(|torch\.load\(|os\.system\(|shell=True|allow_pickle=True"
+    r"|^\s*(import|from) (dill|joblib|shelve)\b"
+)
+
+
+def test_nothing_runs_code_from_data():
+    pattern = re.compile(FORBIDDEN, re.MULTILINE)
+    assert [path for path, text in sources(*PACKAGES) if pattern.search(text)] == []

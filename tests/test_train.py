@@ -201,3 +201,10 @@ def test_a_cell_without_a_rate_gets_the_chosen_one(monkeypatch, tmp_path):
         assert from_dict(each.to_dict()) == each
         assert f"--lr {each.lr}" in " ".join(each.argv())
     rates.read.cache_clear()
+
+
+def test_seeds_of_data_initialisation_and_order_are_apart():
+    drawn = []
+    for seed in map(Seeds.of, range(200)):
+        drawn += (seed.data, seed.init, seed.order)
+    assert len(set(drawn)) == len(drawn)
