@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 import pytest
 import yaml
+from synthetic import copied
 
 from workflow.bench import cli, config
 from workflow.bench.rows import (
@@ -18,6 +19,7 @@ from workflow.bench.rows import (
     read_rows,
     row_texts,
     seal,
+    verify,
     write_row,
 )  # fmt: skip
 from workflow.bench.sessions import Session, by_file
@@ -293,3 +295,13 @@ def test_lines_for_people_tell_what_to_type(results, capsys):
     assert second == f"    again: rm -f {path}"
     assert third.startswith("    again: snakemake --cores 4 --directory ")
     assert last.startswith(f"{len(cells()) - 1} rows: 1 problem, 1 skipped (hidden folder)")
+
+
+def test_a_model_with_a_convolution_has_sources_of_its_own():
+    plain = copied("gla", 512, 0.9)
+    settings = {**plain["settings"], "short_convolution": "on"}
+    other = copied("gla", 512, 0.9, source_hash="1" * 64)
+    made = [verify.Placed(name, row) for name, row in (("a", plain), ("b", other))]
+    assert len(list(verify.mixed_sources(made))) == 1
+    made[1] = verify.Placed("b", {**other, "settings": settings})
+    assert list(verify.mixed_sources(made)) == []

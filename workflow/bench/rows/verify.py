@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pointer.errors import InputError
+from workflow.bench import registry
 from workflow.bench.cell import LIMITS, RUNS, Cell, from_dict
 from workflow.bench.experiments import EXPERIMENTS
 from workflow.bench.rows import (
@@ -268,7 +269,7 @@ def overlaps(rows: Iterable[Placed]) -> Iterator[Finding]:
 
 def mixed_sources(rows: Sequence[Placed]) -> Iterator[Finding]:
     """Yield rows of one comparison that other sources, or other packages, have made; tasks and the
-    variants of a model need not share theirs."""
+    variants of a model, with a convolution or other settings, need not share theirs."""
     groups: dict[tuple[str, ...], list[tuple[str, Placed]]] = defaultdict(list)
     for key, placed in itertools.product(SOURCES, rows):
         row, value = placed.row, placed.row.get(key)
@@ -281,7 +282,8 @@ def mixed_sources(rows: Sequence[Placed]) -> Iterator[Finding]:
             compared = [task]
         else:
             variant = json.dumps(mixer, sort_keys=True) if mixer else ""
-            compared = [row["model"], variant, row["device"], task]
+            convolution = registry.CONVOLUTIONS[row["settings"].get("short_convolution", "source")]
+            compared = [row["model"] + convolution, variant, row["device"], task]
         if value:
             groups[key, row["machine"], row["experiment"], *compared].append((value, placed))
     for (key, machine, *names), made in groups.items():
