@@ -106,7 +106,9 @@ def test_schemas_are_printed(what, capsys):
     assert json.loads(capsys.readouterr().out)["additionalProperties"] is False
 
 
-@pytest.mark.parametrize(("signal_number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+@pytest.mark.parametrize(
+    ("signal_number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130)]
+)
 def test_a_signal_is_an_exit_code_and_one_line(
     signal_number, code, tmp_path, measured, monkeypatch, capsys
 ):

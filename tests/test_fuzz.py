@@ -199,7 +199,7 @@ def test_any_command_line(tmp_path, monkeypatch, capsys, fuzz, measured):
 
 
 @pytest.mark.parametrize(
-    "name", ["../../x.json", "/etc/passwd", "a/b.json", "x", "trace.json\n", ""]
+    "name", ["../../x.json", "/etc/passwd", "a/b.json", "..", "x", "trace.json\n", ".json", ""]
 )
 def test_a_file_of_a_row_cannot_lie_elsewhere(tmp_path, name):
     row = complete(copied("pointer", 512, 0.9)) | {"files": {"trace": name}}

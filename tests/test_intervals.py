@@ -1,9 +1,12 @@
 """Intervals: known values, and coverage by simulation: 97.5 of 100 worlds hold the truth."""
 
+import math
+
 import numpy as np
 import pytest
 from scipy import stats
 
+from workflow.bench.measure import statistics
 from workflow.bench.measure.statistics import unstable, wilson
 from workflow.report import intervals
 
@@ -15,10 +18,22 @@ def coverage(found, truth):
     return sum(low <= truth <= high for _, low, high in found) / len(found)
 
 
+def test_wilson_at_the_papers_800_symbols():
+    found = intervals.wilson(762, 800)  # 95.25%
+    assert (round(100 * found.low, 2), round(100 * found.high, 2)) == (93.26, 96.67)
+
+
 def test_difference_of_the_papers_accuracies_holds_zero():
     found = intervals.difference(762, 800, 758, 800)
     assert 100 * found.value == pytest.approx(0.5)
     assert (100 * found.low, 100 * found.high) == pytest.approx((-1.6, 2.6), abs=0.5)
+
+
+@pytest.mark.parametrize(("truth", "n"), [(0.05, 800), (0.95, 800), (0.5, 100)])
+def test_wilson_covers(truth, n):
+    generator = np.random.default_rng(1)
+    right = generator.binomial(n, truth, size=WORLDS)
+    assert 0.955 <= coverage([intervals.wilson(int(k), n) for k in right], truth) <= 0.99
 
 
 def test_sequences_are_the_units_where_symbols_fall_together():
@@ -34,6 +49,12 @@ def test_sequences_are_the_units_where_symbols_fall_together():
     assert 0.94 <= coverage(units, 0.8) <= 0.99
 
 
+def test_one_long_sequence_is_one_unit():
+    alone = intervals.accuracy([9_990], 10_000)
+    assert alone == intervals.wilson(0.999, 1)
+    assert alone.high - alone.low > 0.5
+
+
 def test_t_covers_at_three_seeds_where_a_bootstrap_does_not():
     generator = np.random.default_rng(3)
     t, bootstrap = [], []
@@ -44,6 +65,23 @@ def test_t_covers_at_three_seeds_where_a_bootstrap_does_not():
         bootstrap.append((1.0, *np.quantile(drawn, [0.025, 0.975])))
     assert 0.96 <= coverage(t, 1.0) <= 0.99
     assert coverage(bootstrap, 1.0) < 0.80
+
+
+@pytest.mark.parametrize("pairs", [3, 5, 20])
+def test_the_ratio_of_paired_repeats_covers(pairs):
+    generator = np.random.default_rng(pairs)
+    worlds = generator.normal(math.log(2.0), 0.1, size=(500, pairs))
+    found = [statistics.ratio(list(world), intervals.LEVEL) for world in worlds]
+    assert 0.955 <= coverage(found, 2.0) <= 0.995
+
+
+def test_the_exponent_is_found_and_covered():
+    generator = np.random.default_rng(4)
+    lengths = np.repeat([256, 512, 1024, 2048], 3)
+    worlds = lengths**1.4 * np.exp(generator.normal(0, 0.05, (500, 12)))
+    found = [intervals.exponent(lengths, world) for world in worlds]
+    assert 0.955 <= coverage(found, 1.4) <= 0.99
+    assert intervals.exponent([256, 512, 1024], [1, 4, 16]).value == pytest.approx(2.0)
 
 
 def test_an_exponent_over_repeats_is_covered_where_a_repeat_drifts_as_a_whole():
@@ -62,11 +100,19 @@ def test_an_exponent_over_repeats_is_covered_where_a_repeat_drifts_as_a_whole():
     assert intervals.exponent_over(worlds[0][:1]) == intervals.exponent(*worlds[0][0])
 
 
+def test_what_has_no_interval_says_so():
+    assert math.isnan(intervals.exponent([256, 512], [1.0, 2.0]).low)
+    assert intervals.exponent([256, 512], [1.0, 2.0]).value == pytest.approx(1.0)
+
+
 def test_spread_is_told_in_numbers():
     for values in ([100.0, 101.0, 99.0, 102.0], [100.0], []):
         assert unstable(values, "step") == []
     (warning,) = unstable([100.0, 130.0, 100.0, 130.0], "step")
     assert warning == "step varies: its standard deviation is 15% of the mean of 4"
+
+
+def test_one_excursion_among_many_is_told():
     slow, fast = unstable([100.0] * 200 + [160.0], "step"), unstable([100.0] * 200 + [40.0], "step")
     assert slow == ["step varies: the largest of 201 is 60% above their mean"]
     assert fast == ["step varies: the smallest of 201 is 60% below their mean"]

@@ -286,9 +286,8 @@ def test_the_table_of_verdicts_fits_a_screen(browser, path):
     assert page.evaluate("document.documentElement.scrollWidth") <= 1280
 
 
-@pytest.mark.parametrize(
-    ("width", "scheme"), [(360, "light"), (360, "dark"), (1280, "light"), (1600, "dark")]
-)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1280, 1600])
 def test_the_page_fits_its_width(browser, path, width, scheme):
     page = opened(browser, path, width=width, scheme=scheme)
     page.locator("#chart").scroll_into_view_if_needed()
