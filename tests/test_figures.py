@@ -41,9 +41,9 @@ def colour(model):
     return models.looks([(model, "")])[model, ""].colour
 
 
-def mqar(model, pairs, accuracy):
+def mqar(model, pairs, accuracy, **values):
     keys = {"experiment": "mqar", "task": "mqar", "pairs": pairs, "length": 16 * pairs}
-    return copied(model, 512, accuracy, **keys)
+    return copied(model, 512, accuracy, **keys | values)
 
 
 def timings(**values):
@@ -161,17 +161,22 @@ def test_the_trade_off_has_a_point_for_each_model_that_was_timed_and_scored():
         copied("pointer", 2048, 0.99),
         copied("transformer", 2048, 0.05),
         timed("transformer", 3072, 1.0),  # fewer models have it
+        mqar("transformer", 8, 0.7, trunk=SMALL),  # scored and timed on a trunk of its own
+        timed("transformer", 128, 10.0, trunk=SMALL),
     ]
     for length in (256, 2048):
         rows += [timed("transformer", length, 400.0), timed("pointer", length, 200.0)]
     figure = draw("trade_off", rows)
     place = f"{models.plain(synthetic.SERVER)}, cpu (2 threads), float32"
     assert figure.get_suptitle().splitlines()[1:] == [place]
-    assert [axis.get_title() for axis in figure.axes] == [
-        "copy over 2048 tokens, timed at N=2048",
-        "MQAR with 16 pairs, timed at N=256",
+    assert [axis.get_title() for axis in figure.axes if axis.get_visible()] == [
+        "copy over 2048 tokens, trunk 6x256x8, timed at N=2048",
+        "MQAR with 8 pairs, trunk 2x64x2, timed at N=128",
+        "MQAR with 16 pairs, trunk 6x256x8, timed at N=256",
     ]
-    recall = {name: points(figure.axes[1], colour(name))[0] for name in ("transformer", "pointer")}
+    small = points(figure.axes[1], colour("transformer"))[0]
+    assert small == (pytest.approx([409_600.0]), [70.0])
+    recall = {name: points(figure.axes[2], colour(name))[0] for name in ("transformer", "pointer")}
     assert recall["transformer"] == (pytest.approx([10_240.0]), [90.0])
     assert recall["pointer"] == (pytest.approx([20_480.0]), [30.0])
 

@@ -205,25 +205,29 @@ def _hops(estimates: Table, _: Table) -> Iterator[Panel]:
 
 
 def _trade_off(estimates: Table, _: Table) -> Iterator[Panel]:
-    """Yield accuracy by throughput, at the size and nearest length that most models have."""
+    """Yield accuracy by throughput of a task and trunk, at the size and nearest length that most
+    models have."""
     rates = finished(select(estimates, "throughput", phase="training"))
     for task, words in (("copy", "copy over {} tokens"), ("mqar", "MQAR with {} pairs")):
-        where = {"experiment": task, "trunk": str(Trunk())}
-        scores = largest_budget(finished(select(estimates, "accuracy", **where)))
-        scores = scores.assign(**{column: 100 * scores[column] for column in NUMBERS})
-        size = scores.drop_duplicates([*SERIES, "x"])["x"].mode().max()
-        for (machine, name, dtype, threads), timed in rates.groupby(PLACE, dropna=False):
-            own = select(scores, x=size, device=name, dtype=dtype).drop_duplicates(SERIES)
-            both = own.merge(timed[[*SERIES, "x", "value"]], on=SERIES, suffixes=("", "_timed"))
-            if both.empty:
-                continue
-            lengths = both["x_timed"].mode()
-            nearest = min(lengths, key=lambda n: abs(math.log(n / own["length"].iloc[0])))
-            points = both[both["x_timed"] == nearest]
-            where_timed = place(machine, name, dtype, threads)
-            title = f"{words.format(size)}, timed at N={nearest}\n{where_timed}"
-            lines = _lines(points.assign(x=points["value_timed"]))
-            yield Panel(title, ACCURACY, lines, _levels("accuracy", where, estimates))
+        learned = largest_budget(finished(select(estimates, "accuracy", experiment=task)))
+        for trunk, scores in learned.groupby("trunk"):
+            scores = scores.assign(**{column: 100 * scores[column] for column in NUMBERS})
+            size = scores.drop_duplicates([*SERIES, "x"])["x"].mode().max()
+            on_trunk = select(rates, trunk=trunk)
+            for (machine, name, dtype, threads), timed in on_trunk.groupby(PLACE, dropna=False):
+                own = select(scores, x=size, device=name, dtype=dtype).drop_duplicates(SERIES)
+                both = own.merge(timed[[*SERIES, "x", "value"]], on=SERIES, suffixes=("", "_timed"))
+                if both.empty:
+                    continue
+                lengths = both["x_timed"].mode()
+                nearest = min(lengths, key=lambda n: abs(math.log(n / own["length"].iloc[0])))
+                points = both[both["x_timed"] == nearest]
+                where_timed = place(machine, name, dtype, threads)
+                size_words = f"{words.format(size)}, trunk {trunk}, timed at N={nearest}"
+                lines = _lines(points.assign(x=points["value_timed"]))
+                where = {"experiment": task, "trunk": trunk, "x": size}
+                levels = _levels("accuracy", where, estimates)
+                yield Panel(f"{size_words}\n{where_timed}", ACCURACY, lines, levels)
 
 
 def _machines(estimates: Table, _: Table) -> Iterator[Panel]:
