@@ -1,17 +1,21 @@
 """Training is repeatable to the bit and honest about its budget; rates are searched alike."""
 
+import json
 import math
 from itertools import pairwise
 
 import pytest
 import torch
+import yaml
 
 from pointer.trunk import Mixer, Trunk
-from workflow.bench import rates
+from workflow.bench import cli, rates
 from workflow.bench.cell import Cell, from_dict
 from workflow.bench.measure import learning, search, training
 from workflow.bench.measure.checkpoint import History
 from workflow.bench.rates import RATES, Tried, best
+from workflow.bench.rows import as_json, seal
+from workflow.bench.sources import REFERENCE
 from workflow.bench.tasks.base import IGNORED, Seeds
 from workflow.bench.tasks.copy import Copy
 
@@ -200,6 +204,30 @@ def test_a_cell_without_a_rate_gets_the_chosen_one(monkeypatch, tmp_path):
     for each in (found, own):
         assert from_dict(each.to_dict()) == each
         assert f"--lr {each.lr}" in " ".join(each.argv())
+    rates.read.cache_clear()
+
+
+def test_a_search_at_a_smaller_size_leaves_the_rate_of_the_larger(monkeypatch, tmp_path):
+    """At 4 pairs the rate of 16 pairs, the reference's, stays; at 16 pairs a new search counts."""
+    monkeypatch.setattr(rates, "FILE", tmp_path / "learning_rates.yaml")
+    rates.FILE.write_text("{}")
+    kept = [json.loads(line) for line in next(REFERENCE.glob("*/rows.jsonl")).open()]
+    searches = {
+        row["x"]: row
+        for row in kept
+        if (row["experiment"], row["model"]) == ("rates", "transformer-rotary")
+        and row["task"]["name"] == "mqar"
+    }
+    assert sorted(searches) == [4, 16]
+    for pairs, expected in ((4, searches[16]["lr_chosen"]), (16, 0.0123)):
+        changed = searches[pairs] | {"lr_chosen": 0.0123}
+        changed.pop("file")
+        line = as_json(seal(changed, tmp_path), file="rates/mine.json")
+        (tmp_path / "rows.jsonl").write_text(f"{line}\n")
+        rates.read.cache_clear()
+        assert cli.main(["rates", str(tmp_path)]) == 0
+        chosen = yaml.safe_load(rates.FILE.read_text())["mqar"]["2x64x2"]
+        assert chosen["transformer-rotary+convolution"] == expected
     rates.read.cache_clear()
 
 

@@ -29,6 +29,7 @@ from workflow.bench.outcomes import EnvironmentFault
 from workflow.bench.rows import child, contracts, estimate, provenance, verify
 from workflow.bench.rows import run as make
 from workflow.bench.sessions import Session, by_file, with_twin
+from workflow.bench.sources import REFERENCE
 
 OK, FAILED, BAD_INPUT, SIGNALLED = 0, 1, 2, 128
 KEPT = " (measured before, kept)"
@@ -293,10 +294,11 @@ def verify_(paths: Sequence[Path], files: Sequence[str], added: str, as_json: bo
 @click.argument("paths", nargs=-1, required=True, type=PATH)
 def rates_(paths: Sequence[Path]) -> None:
     """Write the learning rates that searches chose to config/learning_rates.yaml. PATHS are folders
-    with rows of the experiment `rates`; of several sizes of a task the largest counts."""
+    with rows of the experiment `rates`; of several sizes of a task, those of the committed
+    reference too, the largest counts, and of one size the folder named last."""
     searches = [
         row
-        for folder in paths
+        for folder in (REFERENCE, *paths)
         for _, row in rows.read_rows(folder)
         if row["experiment"] == "rates" and row["status"] == "ok"
     ]

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+REFERENCE = ROOT / "results" / "reference"  # rows that the repository keeps
 
 
 def content_hash(paths: Iterable[Path], *further: str) -> str:

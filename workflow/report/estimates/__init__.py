@@ -38,7 +38,7 @@ from pathlib import Path
 import pandas as pd
 
 from pointer.errors import InputError
-from workflow.bench.sources import ROOT
+from workflow.bench.sources import REFERENCE
 from workflow.report.estimates import learning, timing
 from workflow.report.estimates.runs import (
     ESTIMATE,
@@ -57,14 +57,13 @@ from workflow.report.frame import load as load_rows
 from workflow.report.frame import save
 
 __all__ = [
-    "ESTIMATE", "KEY", "NAMES", "NO_PAIR", "PLACE", "QUANTITIES", "SEPARATOR", "WHOLE_KEYS", "WORK",
-    "build", "describe", "from_json", "largest_budget", "select",
+    "ESTIMATE", "KEY", "NAMES", "NO_PAIR", "PLACE", "QUANTITIES", "REFERENCE", "SEPARATOR",
+    "WHOLE_KEYS", "WORK", "build", "describe", "from_json", "largest_budget", "select",
 ]  # fmt: skip
 
 QUANTITIES = timing.QUANTITIES | learning.QUANTITIES
 NAMES = (*QUANTITIES, *timing.DERIVED, *learning.DERIVED)  # of all quantities
 WORK = timing.WORK
-REFERENCE = ROOT / "results" / "reference"
 ANY = object()  # every quantity
 COMPARED = ("pointer-formula", "pointer", "transformer", "transformer-unfused")
 NUMBERS = ("learning_rate", "value", "low", "high", "least", "most")
