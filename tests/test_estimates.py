@@ -181,6 +181,26 @@ def test_a_change_is_compared_with_the_model_without_it_seed_by_seed():
     assert one(unlearned, "accuracy_difference").status == "not learned"
 
 
+def test_learning_over_time_is_tokens_over_the_throughput_of_sessions():
+    """At 1,000 tokens/s of this trunk; a run that stopped before its budget keeps its last value"""
+    small = {"trunk": {"layers": 2, "width": 64, "heads": 2}, "length": 256}
+    seen = [[t, math.log(2) * (50 - t / 1000), t / 40_000, 0.0] for t in range(1000, 41_000, 1000)]
+    known = {"accuracy": 0.9, "n_evaluated": 1000, "tokens_budget": 40_000, **small}
+    text = row(experiment="bytes", tokens_used=40_000, evaluations=seen, **known)
+    recall = row(experiment="mqar", pairs=16, tokens_used=12_000, evaluations=seen[:12], **known)
+    session = timed("pointer", 256, 4096.0, trunk=small["trunk"])
+    other_trunk = timed("pointer", 256, 1.0)
+    built = estimates.build(table_of([text, recall, session, other_trunk]))
+    bits = select(built, "bits_per_byte_by_time")
+    assert dict(zip(bits["x"], bits["value"], strict=True)) == pytest.approx(
+        {5: 45.5, 10: 41.0, 20: 32.0, 40: 14.5}
+    )
+    assert set(bits["axis"]) == {"seconds"}
+    right = select(built, "accuracy_by_time", experiment="mqar")
+    values = dict(zip(right["x"], right["value"], strict=True))
+    assert values == pytest.approx({5: 4.5 / 40, 10: 9 / 40, 20: 11 / 40, 40: 11 / 40})
+
+
 def test_the_subcommand_writes_both_files_alike(tmp_path, capsys):
     rows = [timed("pointer", 512, 100.0), timed("transformer", 512, 200.0)]
     synthetic.store(rows, tmp_path / "rows")

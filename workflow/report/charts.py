@@ -88,7 +88,7 @@ class Chart:
     curves: tuple[Curves, ...] = ()
     made: Callable[[Table, Table], Iterator[Panel]] | None = None
     log_x: bool = True
-    y: Literal["magnitude", "percent", "linear", "hops"] = "magnitude"
+    y: Literal["magnitude", "percent", "linear", "hops", "free"] = "magnitude"
 
 
 def panels(chart: Chart, estimates: Table, frame: Table) -> list[Panel]:
@@ -105,9 +105,11 @@ def failures(chart: Chart, estimates: Table) -> list[Any]:
     return [cell for cell in cells if cell.status != "ok"]
 
 
-def place(machine: Any, name: Any, dtype: Any, threads: Any) -> str:
-    """Return where numbers come from, in two lines; one where no machine matters."""
-    return f"{models.plain(machine, 50)}\n{device(name, threads)}, {dtype}".strip()
+def place(machine: Any, name: Any, dtype: Any, threads: Any, trunk: Any = "") -> str:
+    """Return where numbers come from, in two lines; one where no machine matters. The trunk is
+    named where it is not the paper's."""
+    own = f", trunk {trunk}" if trunk not in ("", str(Trunk())) else ""
+    return f"{models.plain(machine, 50)}\n{device(name, threads)}, {dtype}{own}".strip()
 
 
 def finished(estimates: Table) -> Table:
@@ -118,7 +120,7 @@ def finished(estimates: Table) -> Table:
 def _of_curves(curves: Curves, estimates: Table) -> Iterator[Panel]:
     ran = largest_budget(finished(select(estimates, curves.quantity, **curves.where)))
     ran = ran.assign(**{column: ran[column] / curves.unit for column in NUMBERS})
-    by_place = ran.groupby(PLACE, dropna=False)
+    by_place = ran.groupby([*PLACE, "trunk"], dropna=False)
     groups = {curves.prefix + place(*where): group for where, group in by_place}
     if curves.counted and groups:
         groups = {curves.prefix: ran.drop_duplicates([*SERIES, "x"])}
@@ -239,7 +241,8 @@ def _machines(estimates: Table, _: Table) -> Iterator[Panel]:
             group = select(pair, model=model, variant=variant).sort_values("x")
             group = group.assign(low=group["least"], high=group["most"])
             lines = []
-            for slot, (where, points) in enumerate(group.groupby(PLACE, dropna=False), start=2):
+            by_place = group.groupby([*PLACE, "trunk"], dropna=False)
+            for slot, (where, points) in enumerate(by_place, start=2):
                 # A machine is no model: its look is not one of the first two, the pointer models'.
                 colour = models.COLOURS[slot % len(models.COLOURS)]
                 look = Look(colour, models.MARKERS[slot % len(models.MARKERS)], "-")
@@ -272,7 +275,11 @@ SAVED = Curves("saved_bytes_per_sequence", SEQUENCE, {}, MIB, "kept for backward
 COPIED = _accuracy("copy", published=paper.copy_accuracy)
 PAIRED = _accuracy("mqar")
 RECALLED = tuple(_accuracy(task, f"{task} by {axis(task)}\n") for task in RECALL)
+BY_PAIRS = {"experiment": "mqar", "length": 16 * 16}  # 16 pairs
+RECALLED_IN_TIME = Curves("accuracy_by_time", "Accuracy (%)", BY_PAIRS, 0.01, "16 pairs\n")
+TEXT_IN_TIME = Curves("bits_per_byte_by_time", "Bits a byte")
 MEAN_HOP = Curves("mean_hop", "")
+SECONDS = "Seconds of training at the measured throughput"
 DISTANCE, PAIRS, LAYER = "Copy distance D (tokens)", "Pairs of key and value", "Layer (1 is lowest)"
 ELSEWHERE = "Recall, induction, hops and other tasks"
 CHARTS = {
@@ -288,6 +295,10 @@ CHARTS = {
         made=_losses, log_x=False, y="linear",
     ),
     "mqar": Chart("Multi-query associative recall", PAIRS, "recall", (PAIRED,), y="percent"),
+    "recall_time": Chart(
+        "Associative recall over time", SECONDS, "learning_time", (RECALLED_IN_TIME,), y="percent",
+    ),
+    "text": Chart("Real text over time", SECONDS, "learning_time", (TEXT_IN_TIME,), y="free"),
     "recall": Chart(ELSEWHERE, "Size of the task", "recall", RECALLED, y="percent"),
     "hops": Chart(
         "Hop distance by layer", LAYER, "hops", (MEAN_HOP,), made=_hops, log_x=False, y="hops",

@@ -248,7 +248,7 @@ ABLATION = "Which part makes it learn: tokens until 95% copy accuracy"
 TWO_HOP = "Beyond one pointer's reach: tokens until 95% copy accuracy"
 DRAWN = (
     "time", "throughput", "speedup", "memory", "operations", "copy_accuracy", "loss_curves",
-    "hops", "mqar", "trade_off",
+    "hops", "mqar", "recall_time", "text", "trade_off",
 )  # fmt: skip
 FIGURES: dict[str, Callable[[Table, Table], Figure]] = {  # of estimates and rows
     **{name: partial(chart, name) for name in DRAWN},

@@ -76,6 +76,9 @@ def pivot(
     twins = estimates[estimates.duplicated([*line, across], keep=False)]
     free = [key for key in KEY if key not in (*line, across)]
     further = [key for key in free if twins[key].nunique(dropna=False) > 1]
+    trunks = estimates.loc[~estimates["_paper"], "trunk"]
+    if "trunk" not in (*line, *further) and trunks.nunique() > 1:
+        further.append("trunk")  # also where their lines differ in more, such as threads
     columns = ["model", "variant", *labels, *further, "machine", "device", "dtype"]
 
     names = estimates[columns].astype("str").mask(estimates[columns].isna(), "")

@@ -64,15 +64,15 @@ def timed(estimates: Estimates, _own: Estimates) -> list[str]:
 
 
 def _by_place(ratios: Estimates) -> str:
-    """Return ratios with their intervals by length, those of several places apart."""
+    """Return ratios with their intervals by length, those of several places or trunks apart."""
     texts = []
-    places = ratios[ratios["value"].notna()].groupby(PLACE, dropna=False)
-    for (machine, device, dtype, _), group in places:
+    places = ratios[ratios["value"].notna()].groupby([*PLACE, "trunk"], dropna=False)
+    for (machine, device, dtype, _, trunk), group in places:
         cells = []
         for line in records(group.sort_values("x")):
             interval = f" ({line.low:.2f} to {line.high:.2f})" if pd.notna(line.low) else ""
             cells.append(f"{line.value:.2f}{interval} at N={line.x}")
-        where = f" on {short(str(machine))}, {device}, {dtype}" if len(places) > 1 else ""
+        where = f" on {short(str(machine))}, {device}, {dtype}, {trunk}" if len(places) > 1 else ""
         texts.append(", ".join(cells) + where)
     return "; ".join(texts)
 

@@ -35,9 +35,10 @@ WORDS = {"position": "positional encoding", "variant": "changed settings"}
 TIMED = ["pointer-formula", "pointer", "transformer", "longformer", "identity"]
 COPIED = [*TIMED, "pointer-dense", "transformer-unfused", "uniform"]
 SHOWN = [*COPIED, "oracle-copy"]
-PLAIN: Where = {"variant": "", "dtype": "float32"}
 COPY: Where = {"experiment": "copy", "dtype": "float32"}
-TRAINING: Where = {"experiment": "efficiency", "phase": "training", "dtype": "float32"}
+PAPERS: Where = {"dtype": "float32", "trunk": str(Trunk())}
+PLAIN: Where = {**PAPERS, "variant": ""}
+TRAINING: Where = {**PAPERS, "experiment": "efficiency", "phase": "training"}
 FASTER: Where = {**TRAINING, "quantity": "speedup", "against": "transformer"}
 LEARNED: Where = {**COPY, "quantity": ["accuracy", "tokens_to_95"]}
 POINTER: Where = {**LEARNED, "model": "pointer", "variant": ""}
@@ -197,7 +198,12 @@ SECTIONS = (
     Section(
         "Real text",
         "The next byte of Tiny Shakespeare.",
-        (Part("bytes", "Text by sequence length N", {"experiment": "bytes"}),),
+        (
+            Part("bytes", "Text by sequence length N", {"experiment": "bytes"}),
+            Part("learning_time", "After so many seconds of training", {"experiment": "bytes"}),
+        ),
+        "text",
+        "Bits a byte over seconds of training, a line a model",
     ),
     Section(
         "Where it points",

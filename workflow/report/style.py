@@ -175,6 +175,7 @@ SCALES: dict[str, Callable[[Axes, Iterable[float]], Any]] = {
     "percent": accuracies,
     "linear": lambda axis, _: axis.set_ylim(bottom=0),
     "hops": hops,
+    "free": lambda axis, _: None,
 }
 
 

@@ -217,6 +217,7 @@ SEEDS = (
 )
 COPY: Where = {"experiment": "copy", "trunk": str(Trunk())}
 TEXT: Where = {"task": "bytes"}
+MQAR: Where = {"task": "mqar"}
 TRAINING, INFERENCE = {"phase": "training"}, {"phase": "inference"}
 POSITION = ("position",)
 EXPONENTS = ("time_exponent", "flops_step_exponent", "saved_bytes_per_sequence_exponent")
@@ -368,6 +369,13 @@ TABLES = {
             "which can learn it.",
         ),
         notes.bytes_,
+    ),
+    "learning_time": Declaration(
+        "What is learned in so many seconds of training",
+        (
+            Block("bits a byte of text", "bits_per_byte_by_time", number, {}, ("length",)),
+            Block("accuracy on MQAR, %", "accuracy_by_time", per(0.01), MQAR, ("length",)),
+        ),
     ),
 }
 NAMES = tuple(TABLES)

@@ -80,7 +80,8 @@ def build(frame: pd.DataFrame) -> pd.DataFrame:
     runs = prepare(frame)
     timed = timing.sessions(runs)
     twins = timing.twins(timed)
-    samples = _stack([*timing.samples(runs, timed, twins), *learning.samples(runs)])
+    own = timing.own(timed)
+    samples = _stack([*timing.samples(runs, timed, twins), *learning.samples(runs, own)])
     sampled = combine(samples, QUANTITIES).astype(TYPES)
     parts = [sampled, twins, timing.exponents(samples)]
     parts += [*timing.derived(sampled), *learning.derived(sampled)]

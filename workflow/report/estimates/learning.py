@@ -13,6 +13,7 @@ from workflow.report import intervals, paper
 from workflow.report.estimates.runs import (
     KEY,
     PLACE,
+    SEPARATOR,
     TEXT,
     Quantity,
     as_estimates,
@@ -48,6 +49,9 @@ QUANTITIES = {
     "tokens_used": Quantity("tokens"),
     "tokens_to_95": Quantity("tokens"),  # mean of the n runs, of `runs`, that ended at 95% or more
     "seconds_to_95": Quantity("s"),
+    # On validation sequences after x seconds of training at the throughput that sessions measured.
+    "accuracy_by_time": Quantity("share", "mean, t"),
+    "bits_per_byte_by_time": Quantity("bits/byte", "mean, t"),
     "evaluation_interval": Quantity("tokens", "most"),  # between two evaluations during training
     "utilisation": Quantity("share", "mean, t"),  # of pointers, those that leave their position
     "mean_hop_all": Quantity("tokens", "mean, t"),  # over all layers
@@ -71,10 +75,12 @@ DERIVED = (
 )
 FITTED_AT = (16, 32, 64, 128, 256, 512, 1024, 2048)  # copy distances
 LEAST_POINTS, LEAST_DISTANCES = 4, 3  # of a fit
+SECONDS = (5, 10, 20, 40, 75, 150, 300, 600, 1200)
+RECENT = 0.75  # of the tokens so far: evaluations from there on are averaged
 
 
-def samples(runs: pd.DataFrame) -> Iterator[pd.DataFrame]:
-    """Yield the samples of every quantity of learning."""
+def samples(runs: pd.DataFrame, timed: pd.DataFrame) -> Iterator[pd.DataFrame]:
+    """Yield the samples of every quantity of learning; timed: the rows of timing sessions."""
     learning = runs[runs["task"] != ""]
     trained = pooled(learning)
     yield _accuracy(trained)
@@ -94,8 +100,9 @@ def samples(runs: pd.DataFrame) -> Iterator[pd.DataFrame]:
     yield sample(learners, "tokens_to_95", learners["tokens_to_95"])
     first = [seen[0][0] if seen else math.nan for seen in map(unpack, learners["evaluations"])]
     yield sample(learners, "evaluation_interval", first)
-    timed = learning[(learning["tokens_used"] > 0) | (learning["status"] != "ok")]
-    yield sample(timed, "seconds_to_95", timed["seconds_to_95"])
+    own = learning[(learning["tokens_used"] > 0) | (learning["status"] != "ok")]
+    yield sample(own, "seconds_to_95", own["seconds_to_95"])
+    yield from _by_time(trained, timed)
     yield from _strings(trained[trained["task"] == "string-copy"])
     copies = trained[trained["task"] == "copy"]
     sizes = zip(copies["symbols"], copies["x"], strict=True)
@@ -131,6 +138,33 @@ def _accuracy(trained: pd.DataFrame) -> pd.DataFrame:
         low.append(interval.low)
         high.append(interval.high)
     return sample(trained, "accuracy", trained["accuracy"], low=low, high=high)
+
+
+def _by_time(trained: pd.DataFrame, timed: pd.DataFrame) -> Iterator[pd.DataFrame]:
+    """Yield what a run had learned after SECONDS: its tokens are those of the throughput at which
+    the model was timed on the same trunk and length. A run that stopped keeps its last value."""
+    same = ["model", "variant", "trunk", "length", "device", "dtype"]
+    finished = timed[timed["status"] == "ok"]
+    by_place = finished.groupby([*same, "machine", "threads"], dropna=False)
+    rates = by_place.agg(rate=("tokens_per_s", "mean"), sessions=("path", joined)).reset_index()
+    learned = trained[trained["task"] == trained["experiment"]].drop(columns=["machine", "threads"])
+    runs = learned.merge(rates, on=same)
+    points = []
+    for run in runs.to_dict("records"):
+        table = pd.DataFrame(unpack(run["evaluations"]) or [], columns=range(4))
+        used, losses, accuracies = table[0], table[1], table[2]
+        run |= {"axis": "seconds", "path": run["path"] + SEPARATOR + run["sessions"]}
+        for seconds in SECONDS:
+            tokens = seconds * run["rate"]
+            if used.empty or not used[0] <= tokens <= run["tokens"]:
+                continue
+            recent = (used <= tokens) & (used > RECENT * min(tokens, used.iloc[-1]))
+            own = {"accuracy": accuracies[recent].mean(), "loss": losses[recent].mean()}
+            points.append(run | own | {"x": seconds})
+    learned = pd.DataFrame(points, columns=runs.columns).astype(runs.dtypes)
+    yield sample(learned, "accuracy_by_time", learned["accuracy"])
+    text = learned[learned["task"] == TEXT]
+    yield sample(text, "bits_per_byte_by_time", text["loss"] / math.log(2))
 
 
 def _strings(copies: pd.DataFrame) -> Iterator[pd.DataFrame]:

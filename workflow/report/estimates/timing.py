@@ -75,9 +75,9 @@ DERIVED = (
 def samples(runs: pd.DataFrame, timed: pd.DataFrame, twin: pd.DataFrame) -> Iterator[pd.DataFrame]:
     """Yield the samples of every quantity of cost; `timed` is of `sessions`, `twin` of `twins`."""
     for phase, (rate, _, _) in PHASES.items():
-        own = judged(timed, twin[twin["phase"] == phase])
-        yield sample(own, "throughput", own[rate], phase=phase)
-        speedups = _speedups(own, timed, phase)
+        rows = judged(timed, twin[twin["phase"] == phase])
+        yield sample(rows, "throughput", rows[rate], phase=phase)
+        speedups = _speedups(rows, timed, phase)
         yield speedups
         yield _speedup_growth(speedups)
 
@@ -115,15 +115,20 @@ def sessions(runs: pd.DataFrame) -> pd.DataFrame:
     return timed.assign(disturbed=of_session)[quiet | ~any_quiet]
 
 
-def judged(timed: pd.DataFrame, twin: pd.DataFrame) -> pd.DataFrame:
-    """Return rows but twins and guests' references, disturbed where the length's twin is off."""
+def own(timed: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of sessions but those of twins and of the references of guests."""
     kept = (timed["session_set"] == PAPER) | (timed["session_set"] == timed["model"])
-    place = [*PLACE, "length"]
+    return timed[kept & ~timed["twin"]]
+
+
+def judged(timed: pd.DataFrame, twin: pd.DataFrame) -> pd.DataFrame:
+    """Return a session's `own` rows, disturbed where the length's twin is off."""
+    place = [*PLACE, "trunk", "length"]
     off = twin[twin["doubt"] != ""].drop_duplicates(place)[[*place, "doubt"]]
-    own = timed[kept & ~timed["twin"]]
-    doubts = own[place].merge(off, on=place, how="left")["doubt"].fillna("")
-    doubts.index = own.index
-    return own.assign(disturbed=own["disturbed"].mask(own["disturbed"] == "", doubts))
+    rows = own(timed)
+    doubts = rows[place].merge(off, on=place, how="left")["doubt"].fillna("")
+    doubts.index = rows.index
+    return rows.assign(disturbed=rows["disturbed"].mask(rows["disturbed"] == "", doubts))
 
 
 def twins(timed: pd.DataFrame) -> pd.DataFrame:
