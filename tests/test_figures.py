@@ -12,6 +12,7 @@ import synthetic
 from synthetic import HOSTILE, LENGTHS, ablated, copied, failed, table_of, timed, traced
 
 from workflow.report import estimates, figures, frame, intervals, models, paper, style
+from workflow.report.layout import short
 
 
 @pytest.fixture(autouse=True)
@@ -167,7 +168,7 @@ def test_the_trade_off_has_a_point_for_each_model_that_was_timed_and_scored():
     for length in (256, 2048):
         rows += [timed("transformer", length, 400.0), timed("pointer", length, 200.0)]
     figure = draw("trade_off", rows)
-    place = f"{models.plain(synthetic.SERVER)}, cpu (2 threads), float32"
+    place = f"{models.plain(short(synthetic.SERVER))}, cpu (2 threads), float32"
     assert figure.get_suptitle().splitlines()[1:] == [place]
     assert [axis.get_title() for axis in figure.axes if axis.get_visible()] == [
         "copy over 2048 tokens, trunk 6x256x8, timed at N=2048",

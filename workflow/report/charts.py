@@ -18,7 +18,7 @@ from workflow.report import models, paper
 from workflow.report.estimates import PLACE, largest_budget, select
 from workflow.report.estimates.runs import prepare
 from workflow.report.frame import unpack
-from workflow.report.layout import RECALL, axis, device, records
+from workflow.report.layout import RECALL, axis, device, records, short
 from workflow.report.models import LineStyle, Look
 
 Table = pd.DataFrame
@@ -109,7 +109,7 @@ def place(machine: Any, name: Any, dtype: Any, threads: Any, trunk: Any = "") ->
     """Return where numbers come from, in two lines; one where no machine matters. The trunk is
     named where it is not the paper's."""
     own = f", trunk {trunk}" if trunk not in ("", str(Trunk())) else ""
-    return f"{models.plain(machine, 50)}\n{device(name, threads)}, {dtype}{own}".strip()
+    return f"{models.plain(short(str(machine)), 50)}\n{device(name, threads)}, {dtype}{own}".strip()
 
 
 def finished(estimates: Table) -> Table:
