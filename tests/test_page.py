@@ -150,4 +150,5 @@ def test_no_panel_of_absolute_numbers_mixes_machines(data):
     for name in ("time", "throughput", "inference"):
         chart = next(chart for chart in data["charts"] if chart["name"] == name)
         labels = [panel["label"] for panel in chart["panels"]]
-        assert [sum(name in label for name in (short(SERVER), LAPTOP)) for label in labels] == [1, 1]
+        names = short(SERVER), LAPTOP
+        assert [sum(name in label for name in names) for label in labels] == [1, 1]
