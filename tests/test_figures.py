@@ -171,9 +171,9 @@ def test_the_trade_off_has_a_point_for_each_model_that_was_timed_and_scored():
     place = f"{models.plain(short(synthetic.SERVER))}, cpu (2 threads), float32"
     assert figure.get_suptitle().splitlines()[1:] == [place]
     assert [axis.get_title() for axis in figure.axes if axis.get_visible()] == [
-        "copy over 2048 tokens, trunk 6x256x8, timed at N=2048",
-        "MQAR with 8 pairs, trunk 2x64x2, timed at N=128",
-        "MQAR with 16 pairs, trunk 6x256x8, timed at N=256",
+        "copy over 2048 tokens\ntrunk 6x256x8, timed at N=2048",
+        "MQAR with 8 pairs\ntrunk 2x64x2, timed at N=128",
+        "MQAR with 16 pairs\ntrunk 6x256x8, timed at N=256",
     ]
     small = points(figure.axes[1], colour("transformer"))[0]
     assert small == (pytest.approx([409_600.0]), [70.0])

@@ -18,7 +18,15 @@ from workflow.report import models, paper
 from workflow.report.estimates import PLACE, largest_budget, select
 from workflow.report.estimates.runs import prepare
 from workflow.report.frame import unpack
-from workflow.report.layout import RECALL, axis, device, records, short
+from workflow.report.layout import (
+    RECALL,
+    axis,
+    device,
+    records,
+    shared_settings,
+    short,
+    without_shared_settings,
+)
 from workflow.report.models import LineStyle, Look
 
 Table = pd.DataFrame
@@ -208,28 +216,33 @@ def _hops(estimates: Table, _: Table) -> Iterator[Panel]:
 
 def _trade_off(estimates: Table, _: Table) -> Iterator[Panel]:
     """Yield accuracy by throughput of a task and trunk, at the size and nearest length that most
-    models have."""
+    models have, on the machine that timed most of them."""
     rates = finished(select(estimates, "throughput", phase="training"))
     for task, words in (("copy", "copy over {} tokens"), ("mqar", "MQAR with {} pairs")):
         learned = largest_budget(finished(select(estimates, "accuracy", experiment=task)))
         for trunk, scores in learned.groupby("trunk"):
             scores = scores.assign(**{column: 100 * scores[column] for column in NUMBERS})
             size = scores.drop_duplicates([*SERIES, "x"])["x"].mode().max()
-            on_trunk = select(rates, trunk=trunk)
-            for (machine, name, dtype, threads), timed in on_trunk.groupby(PLACE, dropna=False):
-                own = select(scores, x=size, device=name, dtype=dtype).drop_duplicates(SERIES)
-                both = own.merge(timed[[*SERIES, "x", "value"]], on=SERIES, suffixes=("", "_timed"))
-                if both.empty:
-                    continue
-                lengths = both["x_timed"].mode()
-                nearest = min(lengths, key=lambda n: abs(math.log(n / own["length"].iloc[0])))
-                points = both[both["x_timed"] == nearest]
-                where_timed = place(machine, name, dtype, threads)
-                size_words = f"{words.format(size)}, trunk {trunk}, timed at N={nearest}"
-                lines = _lines(points.assign(x=points["value_timed"]))
-                where = {"experiment": task, "trunk": trunk, "x": size}
-                levels = _levels("accuracy", where, estimates)
-                yield Panel(f"{size_words}\n{where_timed}", ACCURACY, lines, levels)
+            timed = select(rates, trunk=trunk)[[*SERIES, *PLACE, "x", "value"]]
+            own = select(scores, x=size).drop_duplicates([*SERIES, "device", "dtype"])
+            own = own.drop(columns=["machine", "threads"])
+            same = [*SERIES, "device", "dtype"]
+            both = own.merge(timed, on=same, suffixes=("", "_timed"))
+            if both.empty:
+                continue
+            counts = both.groupby(PLACE, dropna=False)["model"].transform("nunique")
+            most = both[counts == counts.max()]
+            where = most[PLACE].iloc[0].tolist()
+            points = most[most["machine"] == where[0]]
+            lengths = points["x_timed"].mode()
+            nearest = min(lengths, key=lambda n: abs(math.log(n / own["length"].iloc[0])))
+            points = points[points["x_timed"] == nearest].assign(x=lambda t: t["value_timed"])
+            shared = shared_settings(points["variant"])
+            kept = without_shared_settings(task)(points)
+            title = ", ".join([words.format(size), *map(models.in_words, shared)])
+            title += f"\ntrunk {trunk}, timed at N={nearest}\n{place(*where)}"
+            levels = _levels("accuracy", {"experiment": task, "trunk": trunk, "x": size}, estimates)
+            yield Panel(title, ACCURACY, _lines(kept), levels)
 
 
 def _machines(estimates: Table, _: Table) -> Iterator[Panel]:

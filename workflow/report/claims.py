@@ -74,8 +74,13 @@ class Line:
             return "it stands"
         if self.verdict == Verdict.REPRODUCED and self.claim.stands_for:
             return self.claim.stands_for
-        takes_more = self.read_as is not None and self.read_as.takes
-        return str(ATTAINED.get(self.verdict, self.verdict) if takes_more else self.verdict)
+        return in_words(self.verdict, self.read_as)
+
+
+def in_words(verdict: Verdict, read_as: Reading | None) -> str:
+    """Return a verdict in words: attainable, where a reading takes more than the paper's."""
+    takes_more = read_as is not None and read_as.takes
+    return str(ATTAINED.get(verdict, verdict) if takes_more else verdict)
 
 
 def judge(
@@ -187,7 +192,7 @@ def _judge(claim: Claim, reading: str, read_as: Reading | None, numbers: pd.Data
     short = dict.fromkeys(cell.short_of() for cell in cells if cell.short_of())
     texts = [f"{found} of {len(outcomes)} cells", *short, *dict.fromkeys(failed)]
     if len(set(verdicts.values())) > 1:
-        texts += [f"{verdict} on {place}" for place, verdict in verdicts.items()]
+        texts += [f"{in_words(verdict, read_as)} on {place}" for place, verdict in verdicts.items()]
     verdict, command = rules.over_machines(list(verdicts.values())), ""
     if verdict == Verdict.INCONCLUSIVE:
         # The claim's own for rows that are not there, else a second look at intervals that

@@ -27,6 +27,7 @@ from workflow.report.page import explorer
 
 Table = pd.DataFrame
 FAILURES_NAMED = 6
+POINTS_NAMED = 10  # of a panel; the table has all
 DEFAULTS, CHANGED = models.COLOURS[2], models.COLOURS[0]  # blue, vermilion
 
 
@@ -110,6 +111,37 @@ def _without_point(cells: Iterable[Any]) -> str:
     texts = list(dict.fromkeys(f"{name} at {cell.x}: {cell.status}" for name, cell in names))
     more = [f"and {len(texts) - FAILURES_NAMED} more"] if len(texts) > FAILURES_NAMED else []
     return f"No point: {'; '.join([*texts[:FAILURES_NAMED], *more])}" if texts else ""
+
+
+def trade_off(estimates: Table, frame: Table) -> Figure:
+    """Draw accuracy by throughput, the names of the most accurate models beside their points."""
+    declared = CHARTS["trade_off"]
+    drawn = {panel.title: panel for panel in charts.panels(declared, estimates, frame)}
+
+    def draw(axis: Axes, panel: Panel) -> None:
+        for line in panel.lines:
+            _draw_line(axis, line)
+        axis.margins(x=0.12)
+        axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        axis.xaxis.set_major_formatter(EngFormatter(sep=""))
+        style.accuracies(axis, None)
+        for height, _, dash in panel.levels:
+            style.level(axis, height, dash)
+        axis.set(xlabel=declared.x, ylabel=panel.label)
+        best = sorted(panel.lines, key=lambda line: -float(line.points["value"].iloc[0]))
+        points = {}
+        for line in best[:POINTS_NAMED]:
+            x, y = line.points[["x", "value"]].astype(float).iloc[0]
+            points[models.plain(line.name)] = (x, y, line.look.colour)
+        style.name_points(axis, points)
+
+    keys = {text: dash for panel in drawn.values() for _, text, dash in panel.levels}
+    most = max((len(panel.lines) for panel in drawn.values()), default=0)
+    note = f"Named are the {POINTS_NAMED} most accurate." if most > POINTS_NAMED else ""
+    lines = [style.key(text, dash) for text, dash in keys.items()]
+    return style.figure(
+        declared.title, drawn, draw, height=3.6, width=6.4, share_y=True, keys=lines, note=note
+    )
 
 
 def pointer_map(_: Table, frame: Table) -> Figure:
@@ -248,10 +280,11 @@ ABLATION = "Which part makes it learn: tokens until 95% copy accuracy"
 TWO_HOP = "Beyond one pointer's reach: tokens until 95% copy accuracy"
 DRAWN = (
     "time", "throughput", "speedup", "memory", "operations", "copy_accuracy", "loss_curves",
-    "hops", "mqar", "recall_time", "text", "trade_off",
+    "hops", "mqar", "recall_time", "text",
 )  # fmt: skip
 FIGURES: dict[str, Callable[[Table, Table], Figure]] = {  # of estimates and rows
     **{name: partial(chart, name) for name in DRAWN},
+    "trade_off": trade_off,
     "curves": curves,
     "pointer_map": pointer_map,
     "ablation": partial(ablation, "ablation", ABLATION),

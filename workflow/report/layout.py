@@ -4,7 +4,7 @@ in footnotes."""
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -273,15 +273,19 @@ def with_length_in_words(estimates: Estimates) -> Estimates:
     return estimates.assign(N=words)
 
 
+def shared_settings(variants: Iterable[str]) -> list[str]:
+    """Return the settings that several variants, as text, have all in common."""
+    first, *others = [variant.split(", ") for variant in sorted(set(variants))] or [[]]
+    return [text for text in first if text and others and all(text in other for other in others)]
+
+
 def without_shared_settings(experiment: str) -> Callable[[Estimates], Estimates]:
     """Return a function that drops from an experiment's variants the settings that all of them
     share, which column `shared` names."""
 
     def prepare(estimates: Estimates) -> Estimates:
         own = estimates["experiment"] == experiment
-        first, *others = [v.split(", ") for v in sorted(set(estimates.loc[own, "variant"]))] or [[]]
-        shared = [text for text in first if text and all(text in other for other in others)]
-        shared = shared if others else []
+        shared = shared_settings(estimates.loc[own, "variant"])
         lists = estimates["variant"].str.split(", ")
         kept = lists.map(lambda settings: ", ".join(s for s in settings if s not in shared))
         variants = estimates["variant"].mask(own, kept)

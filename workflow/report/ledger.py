@@ -221,9 +221,12 @@ def _cells(test: Statement, chosen: pd.DataFrame) -> Iterator[Cell]:
         raise NotTestable(f"{name}: {reasons}" if reasons else name)
     by_place = chosen[finished].groupby(PLACE, dropna=False)
     everywhere = set(chosen.loc[finished, "x"])
+    machines = chosen.loc[finished, "machine"].nunique()
     for (machine, device, dtype, threads), lines in by_place:
-        place = f"{machine}, {layout.device(device, threads)}, {dtype}" if machine else ""
+        name = layout.short(str(machine))
+        place = f"{name}, {layout.device(device, threads)}, {dtype}" if machine else ""
         where = place if len(by_place) > 1 else ""
+        where = f"on {name}" if where and machines == len(by_place) else where
         # The wanted positions, and those that were run within the span; all where none is wanted.
         least, most = test.span or (1, 0)
         ran = {x for x in lines["x"] if not test.at or least <= x <= most}

@@ -81,8 +81,8 @@ def speedup(estimates: Estimates, own: Estimates) -> list[str]:
     """Return the notes of times, and which models' code differs between machines."""
     rates = select(estimates, "throughput")
     rates = rates[rates["code"] != ""]
-    versions = rates.groupby("model")["code"].nunique()
-    changed = models.ordered(versions.index[versions > 1])
+    versions = rates.groupby(["model", "variant"])["code"].nunique()
+    changed = models.ordered(model for model, _ in versions.index[versions > 1])
     where = sorted(set(rates.loc[rates["model"].isin(changed), "machine"].map(short)))
     text = f"{' and '.join(where)}: {', '.join(changed)}" if changed else ""
     return [*timed(estimates, own), *_notes({"Timed with different code versions on {}.": text})]

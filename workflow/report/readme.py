@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -269,13 +270,17 @@ def page(rows: pd.DataFrame, numbers: pd.DataFrame, figures_link: str) -> str:
 
 
 def example(rows: pd.DataFrame, numbers: pd.DataFrame, source: Path) -> str:
-    """Return the README's example of `pointer-bench why`; nothing without its rows."""
+    """Return the README's example of `pointer-bench why`, of one machine; nothing without rows."""
     try:
         chosen = why.select(numbers, "speedup", EXAMPLE)
     except InputError:
         return ""
-    options = " ".join(f"--{name} {value}" for name, value in EXAMPLE.items())
-    command = f"pointer-bench why speedup {options}"
+    machine = str(chosen["machine"].iloc[0])
+    chosen = chosen[chosen["machine"] == machine]
+    words = ["pointer-bench", "why", "speedup"]
+    for name, value in {**EXAMPLE, "machine": machine}.items():
+        words += [f"--{name}", value]
+    command = shlex.join(words)
     return f"```console\n$ {command}\n{why.of_all(chosen, rows, source)}\n```\n"
 
 

@@ -40,6 +40,7 @@ STYLE: dict[str, Any] = {
 PANEL_WIDTH, ALONE_WIDTH = 3.45, 5.2  # inches; two panels fill a printed page's width
 LEGEND_LINE, ENTRY, CHARACTER = 0.17, 0.5, 0.055  # inches: a line, an entry's mark, of a text
 NOTE_CHARACTERS = 20  # an inch of the legend's note
+NAME_HEIGHT, NAME_WIDTH = 0.045, 0.017  # of a panel: a line of text, and a character of it
 BEYOND = 100.3  # per cent: where the axis of accuracies would end at infinity
 NARROW, LONG = 4, 1000  # ranges of values: one that needs no logarithm, one of decades
 TOUCHING, OVERLAPPING = 0.15, 0.04  # of the axis: ticks so near are turned, or left out
@@ -115,6 +116,35 @@ def key(label: str, dash: str = "", colour: str = INK, **options: Any) -> Line2D
     """Return an entry of the legend; `options` are those of a line."""
     line: dict[str, Any] = {"linestyle": dash, "color": colour, "linewidth": 0.9}
     return Line2D([], [], label=label, **line | options)
+
+
+def name_points(axis: Axes, points: Mapping[str, tuple[float, float, str]]) -> None:
+    """Write names (-> x, y, colour) near their points, each where it covers no other name or point
+    and ends inside the panel, as far as there is such a place."""
+    to_share = axis.transData + axis.transAxes.inverted()
+    marks = {name: to_share.transform(point[:2]).tolist() for name, point in points.items()}
+    taken = [(x - 0.01, x + 0.01, y) for x, y in marks.values()]
+    for name, (x, y) in marks.items():
+        width = NAME_WIDTH * len(name)
+        free = []
+        for step in range(12):
+            for height in (y + step * NAME_HEIGHT, y - step * NAME_HEIGHT):
+                above = min(max(0.0, x - width / 2), 1 - width)
+                for start in (x + 0.03, x - 0.03 - width, above):
+                    inside = start >= 0 and start + width <= 1 and 0 <= height <= 1
+                    clear = all(
+                        start > end or start + width < begin or abs(height - other) >= NAME_HEIGHT
+                        for begin, end, other in taken
+                    )
+                    if inside and clear:
+                        free.append((start, height))
+        start, height = free[0] if free else (x + 0.03, y)
+        taken.append((start, start + width, height))
+        thread = {"arrowstyle": "-", "lw": 0.4, "color": SOFT, "relpos": (float(start < x), 0.5)}
+        axis.annotate(
+            name, points[name][:2], (start, height), textcoords="axes fraction", va="center",
+            color=points[name][2], fontsize=6.5, arrowprops=thread,
+        )  # fmt: skip
 
 
 def level(axis: Axes, height: float, dash: str, colour: str = INK) -> None:

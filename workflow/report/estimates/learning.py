@@ -76,7 +76,7 @@ DERIVED = (
 FITTED_AT = (16, 32, 64, 128, 256, 512, 1024, 2048)  # copy distances
 LEAST_POINTS, LEAST_DISTANCES = 4, 3  # of a fit
 SECONDS = (5, 10, 20, 40, 75, 150, 300, 600, 1200)
-RECENT = 0.75  # of the tokens so far: evaluations from there on are averaged
+RECENT, RECENT_LOSSES = 4, 16  # evaluations that are averaged, each of a few sequences
 
 
 def samples(runs: pd.DataFrame, timed: pd.DataFrame) -> Iterator[pd.DataFrame]:
@@ -158,11 +158,11 @@ def _by_time(trained: pd.DataFrame, timed: pd.DataFrame) -> Iterator[pd.DataFram
             tokens = seconds * run["rate"]
             if used.empty or not used[0] <= tokens <= run["tokens"]:
                 continue
-            recent = (used <= tokens) & (used > RECENT * min(tokens, used.iloc[-1]))
-            own = {"accuracy": accuracies[recent].mean(), "loss": losses[recent].mean()}
-            points.append(run | own | {"x": seconds})
+            past = used <= tokens
+            accuracy, loss = accuracies[past].tail(RECENT), losses[past].tail(RECENT_LOSSES)
+            points.append(run | {"accuracy": accuracy.mean(), "loss": loss.mean(), "x": seconds})
     learned = pd.DataFrame(points, columns=runs.columns).astype(runs.dtypes)
-    yield sample(learned, "accuracy_by_time", learned["accuracy"])
+    yield sample(learned, "accuracy_by_time", learned["accuracy"], low=0.0, high=1.0)
     text = learned[learned["task"] == TEXT]
     yield sample(text, "bits_per_byte_by_time", text["loss"] / math.log(2))
 

@@ -29,6 +29,7 @@ KEY = [
     "batch", "symbols", "data", "layer",
 ]  # fmt: skip
 TEXT_KEYS = tuple(key for key in KEY if key not in (*WHOLE_KEYS, "learning_rate"))
+CONVOLVED = {"on": "with convolution", "off": "without convolution"}
 PLACE = ["machine", "device", "dtype", "threads"]  # times are compared within one place only
 SAMPLE = [
     *KEY, "value", "low", "high", "status", "reason", "path", "seed", "repeat", "session",
@@ -80,7 +81,7 @@ def describe(cell: Mapping[str, Any]) -> str:
     mixer = cell.get("mixer") or {}
     words = [f"{name}={mixer[name]}" for name in sorted(mixer)]
     convolution = cell.get("short_convolution", "source")
-    words += {"on": ["with convolution"], "off": ["without convolution"]}.get(convolution, [])
+    words += [CONVOLVED[convolution]] if convolution in CONVOLVED else []
     return ", ".join(words)
 
 

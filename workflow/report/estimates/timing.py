@@ -21,6 +21,7 @@ from workflow.bench.measure import session, statistics
 from workflow.bench.outcomes import DISTURBED
 from workflow.report import intervals, paper
 from workflow.report.estimates.runs import (
+    CONVOLVED,
     KEY,
     NO_PAIR,
     PLACE,
@@ -164,12 +165,15 @@ def _logarithms(ours: object, theirs: object) -> list[float]:
 
 
 def _speedups(own: pd.DataFrame, timed: pd.DataFrame, phase: str) -> pd.DataFrame:
-    """Return each reference's time over each row's in the same rounds; NO_PAIR if it failed."""
+    """Return each reference's time over each row's in the same rounds; NO_PAIR if it failed. With a
+    convolution the reference has one too."""
     rounds = PHASES[phase][2]
-    is_reference = timed["model"].isin(REFERENCES) & (timed["variant"] == "") & ~timed["twin"]
-    partner = timed.loc[is_reference, [*PROCESS, "model", rounds, "status", "path"]]
+    unchanged = timed["variant"].isin(["", *CONVOLVED.values()])
+    is_reference = timed["model"].isin(REFERENCES) & unchanged & ~timed["twin"]
+    partner = timed.loc[is_reference, [*PROCESS, "model", "variant", rounds, "status", "path"]]
     pairs = paired(own, partner, PROCESS)
-    pairs = pairs[(pairs["model"] != pairs["model_other"]) | (pairs["variant"] != "")]
+    itself = (pairs["model"] == pairs["model_other"]) & (pairs["variant"] == pairs["variant_other"])
+    pairs = pairs[~itself]
     values = []
     for one, other in zip(pairs[rounds], pairs[f"{rounds}_other"], strict=True):
         logs = _logarithms(one, other)
