@@ -45,6 +45,7 @@ LEARNED: Where = {**COPY, "quantity": ["accuracy", "tokens_to_95"]}
 POINTER: Where = {**LEARNED, "model": "pointer", "variant": ""}
 DISTANCES: Where = {**COPY, "quantity": "accuracy", "x": [512, 1024, 1536, 2048]}
 UNTIL: Where = {"quantity": "tokens_to_95"}
+ON_TEXT: Where = {"experiment": "bytes", "trunk": "4x128x4"}  # config/text.yaml's
 KEPT: Where = {"dtype": "float32", "quantity": ["peak_memory", "saved_bytes_per_token"]}
 SCORED: Where = {"quantity": ["accuracy", "strings_right", "tokens_to_95"]}
 EXAMPLE = {"model": "pointer", "against": "transformer", "phase": "training", "length": "2048"}
@@ -200,11 +201,12 @@ SECTIONS = (
         "Real text",
         "The next byte of Tiny Shakespeare.",
         (
-            Part("bytes", "Text by sequence length N", {"experiment": "bytes"}),
-            Part("learning_time", "After so many seconds of training", {"experiment": "bytes"}),
+            Part("bytes", "Text by sequence length N", ON_TEXT),
+            Part("learning_time", "After so many seconds of training", ON_TEXT),
         ),
         "text",
         "Bits a byte over seconds of training, a line a model",
+        ON_TEXT,
     ),
     Section(
         "Where it points",
