@@ -23,7 +23,7 @@ from synthetic import (
     timed,
 )
 
-from workflow.report import claims, estimates, intervals, paper, render, tables, verdicts
+from workflow.report import claims, estimates, intervals, layout, paper, render, tables, verdicts
 from workflow.report.page import build
 
 SHORT = "Intel Xeon Processor @ 2.10GHz, 2 cores"  # SERVER in a table
@@ -238,9 +238,10 @@ def test_the_reference_stands_beside_ones_own_where_the_paper_has_figures():
     assert places
     assert all(place.startswith("reference: ") for place in places)
     table = tables.make("throughput", here, {"phase": "training"}, reference)
-    (place,) = places
     assert cell(table, 2048, machine="mine") == "40,960"
-    assert float(cell(table, 2048, machine=place, model="pointer").replace(",", "")) > 0
+    for place in places:
+        rate = cell(table, 2048, machine=layout.short(place), model="pointer")
+        assert float(rate.replace(",", "")) > 0
     assert cell(table, 2048, machine="paper", model="transformer") == "11,549"
     assert set(table.data["machine"]) == {"mine"}  # its numbers are not one's own
     copied = tables.make("copy_accuracy", here, {"quantity": "accuracy"}, reference).wide

@@ -38,6 +38,7 @@ from pathlib import Path
 import pandas as pd
 
 from pointer.errors import InputError
+from workflow.bench.cell import Trunk
 from workflow.bench.sources import REFERENCE
 from workflow.report.estimates import learning, timing
 from workflow.report.estimates.runs import (
@@ -103,9 +104,11 @@ def select(estimates: pd.DataFrame, quantity: object = ANY, **keys: object) -> p
 
 
 def of_reference() -> pd.DataFrame:
-    """Return what the repository keeps of costs and copying, of machines `reference: ...`."""
+    """Return what the repository keeps of costs and copying on the paper's trunk, of machines
+    `reference: ...`."""
     rows = load_rows(REFERENCE)
     chosen = rows["experiment"].isin(["efficiency", "copy"]) & rows["model"].isin(COMPARED)
+    chosen &= rows["trunk"] == str(Trunk())
     kept = largest_budget(build(rows[chosen].reset_index(drop=True)))
     names = ("reference: " + kept["machine"]).str.removesuffix(": ")
     return kept.assign(machine=names)
