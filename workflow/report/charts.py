@@ -230,10 +230,8 @@ def _trade_off(estimates: Table, _: Table) -> Iterator[Panel]:
             both = own.merge(timed, on=same, suffixes=("", "_timed"))
             if both.empty:
                 continue
-            counts = both.groupby(PLACE, dropna=False)["model"].transform("nunique")
-            most = both[counts == counts.max()]
-            where = most[PLACE].iloc[0].tolist()
-            points = most[most["machine"] == where[0]]
+            by_place = both.groupby(PLACE, dropna=False)
+            where, points = max(by_place, key=lambda group: group[1]["model"].nunique())
             lengths = points["x_timed"].mode()
             nearest = min(lengths, key=lambda n: abs(math.log(n / own["length"].iloc[0])))
             points = points[points["x_timed"] == nearest].assign(x=lambda t: t["value_timed"])
