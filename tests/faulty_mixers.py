@@ -274,3 +274,12 @@ class Quits(Good):
 
     def sees(self, x):
         raise SystemExit(0)
+
+
+class NearTie(Good):
+    """No fault: chooses by what is zero but for the rounding of a sum over all positions."""
+
+    def sees(self, x):
+        everything = x.sum(1, keepdim=True)
+        rounding = (x + everything) - everything - x
+        return torch.where(rounding.abs() > 1e-9, -x, x)

@@ -147,7 +147,7 @@ def test_the_walkthrough_of_the_readme(checkout, root, undisturbed):
     made = {(row["experiment"], row["status"]) for row in rows(checkout)}
     assert made == {(name, "ok") for name in ("complexity", "copy", "efficiency", "memory", "mqar")}
     # The template guesses, and models that guess are one grey band.
-    guessed = {"copy_accuracy.svg", "mqar.svg", "trade_off.svg"}
+    guessed = {"copy_accuracy.svg", "mqar.svg"}
     assert {path.name for path in without(checkout)} == guessed
     assert {path: path.read_bytes() for path in before} == before  # nothing else was edited
 
@@ -210,6 +210,6 @@ def test_on_the_default_tier_a_new_mixer_is_everywhere_within_a_quarter_of_an_ho
     print(f"the walk-through: {seconds:.0f} s, {len(rows(checkout))} rows of the new mixer")
     assert {row["status"] for row in rows(checkout)} == {"ok"}
     # The template guesses, and models that guess are one grey band.
-    guessed = {"copy_accuracy.svg", "mqar.svg", "trade_off.svg"}
+    guessed = {"copy_accuracy.svg", "mqar.svg"}
     assert {path.name for path in without(checkout)} == guessed
     assert seconds < QUARTER_HOUR

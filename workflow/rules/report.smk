@@ -2,11 +2,11 @@
 # "results" for the default tier, "results/<tier>" for another. A table without rows has its heading and notes.
 TABLES = (
     "models training_time throughput speedup memory copy_accuracy copy_loss hops operations scaling"
-    " parameters mixers ablation two_hop recall controls bytes"
+    " parameters mixers ablation two_hop recall learning_time controls bytes"
 ).split()
 FIGURES = (
     "time throughput speedup memory operations copy_accuracy curves loss_curves hops pointer_map"
-    " ablation two_hop mqar trade_off"
+    " ablation two_hop mqar recall_time text trade_off"
 ).split()
 
 
