@@ -153,10 +153,9 @@ def run_check(function: Test, subject: Subject) -> Check:
 def _holds_in_double(function: Test, subject: Subject) -> bool:
     """Return whether a check passes in double precision. In single, rounding may move a model's
     choice (Reformer's bucket) between two outputs that are compared; a fault shows in both."""
-    builders = {"build": subject.build, "full": subject.full}
-    doubled = {name: partial(_in_double, build) for name, build in builders.items()}
+    small, full = partial(_in_double, subject.build), partial(_in_double, subject.full)
     try:
-        function(dataclasses.replace(subject, **doubled))
+        function(dataclasses.replace(subject, build=small, full=full))
     except Exception:  # Broken, or a model that has no double precision
         return False
     return True
