@@ -196,6 +196,6 @@ def test_the_default_tier_takes_what_readme_says(monkeypatch, tmp_path):
     before, after = (by_file(config.cells(cells)).items() for cells in (tier, {**tier, **own}))
     before = [estimate.wall_seconds(*file, tmp_path) for file in before]
     after = [estimate.wall_seconds(*file, tmp_path) for file in after]
-    assert 60 * 60 < sum(before) < 80 * 60
+    assert 40 * 60 < sum(before) < 75 * 60
     assert len(after) > len(before)
     assert sum(after) - sum(before) < 25 * 60

@@ -33,7 +33,7 @@ def parser() -> argparse.ArgumentParser:
     added.add_argument("--out", type=Path, required=True, help="folder for the two files")
     added = commands.add_parser("make", help="files of a report, each by its folder and name")
     added.add_argument("files", type=Path, nargs="+", help="such as results/tables/speedup.csv")
-    given = "rows.parquet and estimates.parquet; for index.html also tables and figures"
+    given = "rows.parquet, estimates.parquet, reference_estimates.parquet, tables and figures"
     added.add_argument("--from", dest="given", type=Path, nargs="+", required=True, help=given)
     added.add_argument("--tier", default="", help="smoke stamps every title, and gives no verdict")
     added.add_argument("--planned", type=int, default=0, help="rows of the tier, for the page")
@@ -91,10 +91,9 @@ def make(files: Sequence[Path], given: Sequence[Path], tier: str, planned: int) 
     asked = {(path.parent.name, path.stem) for path in files}
     shown = sorted(name for kind, name in asked if kind == "tables" and name != "claims")
     page = any(kind == "report" for kind, _ in asked)
-    reference = None
     # A smoke row is too little to stand beside anything.
-    if (shown or page) and tier != "smoke" and estimates.REFERENCE.is_dir():
-        reference = estimates.of_reference()
+    beside = None if tier == "smoke" else by_name.get("reference_estimates.parquet")
+    reference = estimates.load(beside) if beside else None
     made = tables.write(numbers, out / "tables", tier, shown, reference)
     drawn = sorted(name for kind, name in asked if kind == "figures" and name != "claims")
     made += figures.write(numbers, rows, out / "figures", tier, drawn)

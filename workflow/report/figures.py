@@ -131,8 +131,9 @@ def trade_off(estimates: Table, frame: Table) -> Figure:
         best = sorted(panel.lines, key=lambda line: -float(line.points["value"].iloc[0]))
         points = {}
         for line in best[:POINTS_NAMED]:
-            x, y = line.points[["x", "value"]].astype(float).iloc[0]
-            points[models.plain(line.name)] = (x, y, line.look.colour)
+            x, *heights = line.points[["x", "value", "low", "high"]].astype(float).iloc[0]
+            name = models.plain(line.name).replace(" (this suite)", "")
+            points[name] = (x, heights, line.look.colour)
         style.name_points(axis, points)
 
     keys = {text: dash for panel in drawn.values() for _, text, dash in panel.levels}

@@ -118,12 +118,17 @@ def key(label: str, dash: str = "", colour: str = INK, **options: Any) -> Line2D
     return Line2D([], [], label=label, **line | options)
 
 
-def name_points(axis: Axes, points: Mapping[str, tuple[float, float, str]]) -> None:
-    """Write names (-> x, y, colour) near their points, each where it covers no other name or point
-    and ends inside the panel, as far as there is such a place."""
+def name_points(axis: Axes, points: Mapping[str, tuple[float, Sequence[float], str]]) -> None:
+    """Write names (-> x; y, low and high; colour) near their points, each where it covers no other
+    name or interval and ends inside the panel, as far as there is such a place."""
     to_share = axis.transData + axis.transAxes.inverted()
-    marks = {name: to_share.transform(point[:2]).tolist() for name, point in points.items()}
-    taken = [(x - 0.01, x + 0.01, y) for x, y in marks.values()]
+    marks, taken = {}, []
+    for name, (x, heights, _) in points.items():
+        shares = [to_share.transform((x, height)).tolist() for height in heights]
+        marks[name] = shares[0]
+        (at, _), (_, low), (_, high) = shares
+        bar = np.arange(low, high + NAME_HEIGHT, NAME_HEIGHT / 2)
+        taken += [(at - 0.01, at + 0.01, min(height, high)) for height in bar]
     for name, (x, y) in marks.items():
         width = NAME_WIDTH * len(name)
         free = []
@@ -141,9 +146,10 @@ def name_points(axis: Axes, points: Mapping[str, tuple[float, float, str]]) -> N
         start, height = free[0] if free else (x + 0.03, y)
         taken.append((start, start + width, height))
         thread = {"arrowstyle": "-", "lw": 0.4, "color": SOFT, "relpos": (float(start < x), 0.5)}
+        to, heights, colour = points[name]
         axis.annotate(
-            name, points[name][:2], (start, height), textcoords="axes fraction", va="center",
-            color=points[name][2], fontsize=6.5, arrowprops=thread,
+            name, (to, heights[0]), (start, height), textcoords="axes fraction", va="center",
+            color=colour, fontsize=6.5, arrowprops=thread,
         )  # fmt: skip
 
 

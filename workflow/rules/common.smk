@@ -108,7 +108,8 @@ def report_of_what_is_there(results):
         "(python -m workflow.report collect --manifest {manifest:q} {timed:q} --out {results:q}"
         " && python -m workflow.report estimates --rows {results:q}/rows.parquet --out {results:q}"
         " && python -m workflow.report make {shown:q} {tier:q} --from {GRID.published:q}"
-        " {results:q}/rows.parquet {results:q}/estimates.parquet) > {log:q} 2>&1"
+        " {results:q}/rows.parquet {results:q}/estimates.parquet"
+        " {results:q}/reference_estimates.parquet) > {log:q} 2>&1"
         " || echo 'it could not be made: see' {log:q} >&2"
     )
 

@@ -36,6 +36,7 @@ rule make_estimates:
         published=GRID.published,
     output:
         multiext("{results}/estimates", ".parquet", ".csv"),
+        "{results}/reference_estimates.parquet",
     log:
         "{results}/logs/estimates.log",
     conda:
@@ -51,6 +52,7 @@ rule make_tables:
     input:
         rows="{results}/rows.parquet",
         estimates="{results}/estimates.parquet",
+        reference="{results}/reference_estimates.parquet",
         published=GRID.published,
     output:
         in_formats("tables", TABLES),
@@ -92,6 +94,7 @@ use rule make_tables as make_page with:
     input:
         rows="{results}/rows.parquet",
         estimates="{results}/estimates.parquet",
+        reference="{results}/reference_estimates.parquet",
         tables=rules.make_tables.output,
         figures=rules.make_figures.output,
         claims=rules.make_claims.output,

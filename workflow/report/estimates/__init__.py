@@ -2,8 +2,8 @@
 computed elsewhere.
 
 `python -m workflow.report estimates --rows results/rows.parquet --out results` writes
-`estimates.parquet` and `estimates.csv`, one line a number. The columns of KEY together name a line
-and never repeat:
+`estimates.parquet` and `estimates.csv`, one line a number, and `reference_estimates.parquet` of the
+rows that the repository keeps. The columns of KEY together name a line and never repeat:
 
     quantity, unit      what was estimated; QUANTITIES has the estimator of what rows sample
     experiment, task    where it was measured, and what was learned ("" where nothing was)
@@ -55,10 +55,10 @@ from workflow.report.estimates.runs import (
     prepare,
 )
 from workflow.report.frame import load as load_rows
-from workflow.report.frame import save
+from workflow.report.frame import save, tidy
 
 __all__ = [
-    "ESTIMATE", "KEY", "NAMES", "NO_PAIR", "PLACE", "QUANTITIES", "REFERENCE", "SEPARATOR",
+    "ESTIMATE", "KEY", "NAMES", "NO_PAIR", "PLACE", "QUANTITIES", "SEPARATOR",
     "WHOLE_KEYS", "WORK", "build", "describe", "from_json", "largest_budget", "select",
 ]  # fmt: skip
 
@@ -106,7 +106,7 @@ def select(estimates: pd.DataFrame, quantity: object = ANY, **keys: object) -> p
 def of_reference() -> pd.DataFrame:
     """Return what the repository keeps of costs and copying on the paper's trunk, of machines
     `reference: ...`."""
-    rows = load_rows(REFERENCE)
+    rows = load_rows(REFERENCE) if REFERENCE.is_dir() else tidy([])
     chosen = rows["experiment"].isin(["efficiency", "copy"]) & rows["model"].isin(COMPARED)
     chosen &= rows["trunk"] == str(Trunk())
     kept = largest_budget(build(rows[chosen].reset_index(drop=True)))
@@ -115,8 +115,12 @@ def of_reference() -> pd.DataFrame:
 
 
 def write(frame: pd.DataFrame, out: Path) -> list[Path]:
-    """Write `estimates.parquet` and `estimates.csv` of a frame of rows; return the files."""
-    return save(build(frame), out / "estimates.parquet")
+    """Write `estimates.parquet` and `.csv` of a frame of rows, and `reference_estimates.parquet`;
+    return the files."""
+    files = save(build(frame), out / "estimates.parquet")
+    beside = out / "reference_estimates.parquet"
+    of_reference().to_parquet(beside, index=False)
+    return [*files, beside]
 
 
 def load(path: Path) -> pd.DataFrame:
