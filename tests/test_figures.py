@@ -135,6 +135,12 @@ def test_without_a_finished_row_a_figure_says_what_is_missing(rows):
         assert "nothing to draw" in words(figure)
 
 
+def test_controls_alone_are_no_figure():
+    alone = [timed("identity", n, 100.0) for n in LENGTHS]
+    assert "nothing to draw" in words(draw("throughput", alone))
+    assert len(draw("throughput", alone + timings()).axes[0].get_lines())
+
+
 def test_failed_cells_are_named_above_the_legend():
     lost = failed("oom", "too big", model="transformer", length=2048)
     figure = draw("throughput", [timed("pointer", 512, 100.0), lost])

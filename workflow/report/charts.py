@@ -134,6 +134,8 @@ def _of_curves(curves: Curves, estimates: Table) -> Iterator[Panel]:
         groups = {curves.prefix: ran.drop_duplicates([*SERIES, "x"])}
     # The places with most numbers come first.
     for title, group in sorted(groups.items(), key=lambda item: -len(item[1])):
+        if group["model"].map(models.is_control).all():  # which are there to be compared with
+            continue
         lines = _lines(group, curves.ends)
         # The paper names no precision: its points stand beside float32 alone.
         if curves.published and group["dtype"].eq("float32").all():
