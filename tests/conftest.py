@@ -4,6 +4,7 @@ import fcntl
 import functools
 import os
 import shutil
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -46,6 +47,14 @@ def pytest_runtest_setup(item):
     for marker, reason in (("browser", no_browser), ("slurm", _no_slurm), ("gpu", _no_gpu)):
         if item.get_closest_marker(marker) and (why := reason()):
             pytest.skip(why)
+
+
+@pytest.fixture(autouse=True)
+def small_numbers():
+    """Keep the smallest numbers after a test that runs the worker here, which sets them to zero."""
+    yield
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_flush_denormal(False)
 
 
 def chromium_path():
