@@ -56,6 +56,7 @@ def test_a_measured_cell_has_status_threads_and_times(tmp_path):
 
 def test_numbers_too_small_for_full_speed_are_zero(tmp_path, monkeypatch):
     tiny = torch.tensor([1e-30])
+    assert float(tiny * 1e-9) > 0
     plant(monkeypatch, lambda *_: {"loss": float(tiny * 1e-9)})
     assert run(tmp_path)[1]["loss"] == 0
 
