@@ -30,7 +30,7 @@ def parser() -> argparse.ArgumentParser:
     added.add_argument("--benchmarks", type=Path, help="pytest-benchmark's JSON of the mixers")
     added = commands.add_parser("estimates", help="rows -> estimates.parquet and estimates.csv")
     added.add_argument("--rows", type=Path, required=True, help="rows.parquet, or a folder of rows")
-    added.add_argument("--out", type=Path, required=True, help="folder for the two files")
+    added.add_argument("--out", type=Path, required=True, help="folder for the files")
     added = commands.add_parser("make", help="files of a report, each by its folder and name")
     added.add_argument("files", type=Path, nargs="+", help="such as results/tables/speedup.csv")
     given = "rows.parquet, estimates.parquet, reference_estimates.parquet, tables and figures"

@@ -127,8 +127,7 @@ def name_points(axis: Axes, points: Mapping[str, tuple[float, Sequence[float], s
         shares = [to_share.transform((x, height)).tolist() for height in heights]
         marks[name] = shares[0]
         (at, _), (_, low), (_, high) = shares
-        bar = np.arange(low, high + NAME_HEIGHT, NAME_HEIGHT / 2)
-        taken += [(at - 0.01, at + 0.01, min(height, high)) for height in bar]
+        taken.append((at - 0.01, at + 0.01, low, high))
     for name, (x, y) in marks.items():
         width = NAME_WIDTH * len(name)
         free = []
@@ -138,13 +137,15 @@ def name_points(axis: Axes, points: Mapping[str, tuple[float, Sequence[float], s
                 for start in (x + 0.03, x - 0.03 - width, above):
                     inside = start >= 0 and start + width <= 1 and 0 <= height <= 1
                     clear = all(
-                        start > end or start + width < begin or abs(height - other) >= NAME_HEIGHT
-                        for begin, end, other in taken
+                        start > end
+                        or start + width < begin
+                        or not bottom - NAME_HEIGHT < height < top + NAME_HEIGHT
+                        for begin, end, bottom, top in taken
                     )
                     if inside and clear:
                         free.append((start, height))
         start, height = free[0] if free else (x + 0.03, y)
-        taken.append((start, start + width, height))
+        taken.append((start, start + width, height, height))
         thread = {"arrowstyle": "-", "lw": 0.4, "color": SOFT, "relpos": (float(start < x), 0.5)}
         to, heights, colour = points[name]
         axis.annotate(
