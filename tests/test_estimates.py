@@ -180,6 +180,16 @@ def test_a_change_is_compared_with_the_model_without_it_seed_by_seed():
     unlearned = [row | {"accuracy": 0.3} if not row["settings"]["mixer"] else row for row in rows]
     assert one(unlearned, "accuracy_difference").status == "not learned"
 
+    two = {"pointer_heads": 2}
+    for seed in range(3):
+        rows += [hopped(0.95, seed, **two), hopped(0.99, seed, chain=False, **two)]
+    lost = select(estimates.build(table_of(rows)), "accuracy_difference")
+    assert dict(zip(lost["variant"], lost["value"].round(2), strict=True)) == {
+        "chain=False": -0.2,
+        "pointer_heads=2": 0.04,
+        "chain=False, pointer_heads=2": 0.04,
+    }
+
 
 def test_learning_over_time_is_tokens_over_the_throughput_of_sessions():
     """At 1,000 tokens/s of this trunk; a run that stopped before its budget keeps its last value"""

@@ -14,6 +14,7 @@ OPEN, UNTESTED = Verdict.INCONCLUSIVE, Verdict.NOT_TESTABLE
 NEED_ROWS = ("speed-2048", "speed-grows", "speed-range", "speed-2048-unfused", "linear-compute")
 NEED_ROWS += ("linear-memory", "hops-long", "perplexity")
 NEED_MORE = ("copy-512", "noise-needed", "chain-needed", "copy-95", "copy-table", "copy-low")
+NEED_MORE += ("same-in-inference-khop",)
 FIXED = ("c2", "c4", "c5")  # the paper's own numbers alone: no row changes them
 
 
@@ -67,6 +68,20 @@ def with_soft(accuracy, soft):
     return [row | whole for row in seeds("pointer", accuracy)]
 
 
+def hopping(chained, alone, **values):
+    """Seeds of the formula at 1 to 3 hops, with one pointer and with two, with the chain and
+    without it."""
+    given = {"experiment": "khop", "model": "pointer-formula", "n_evaluated": 10_000}
+    given |= {"trunk": {"layers": 4, "width": 64, "heads": 2}, "tokens_used": 100_000, **values}
+    rows = []
+    for hops, heads, seed in itertools.product((1, 2, 3), ({}, {"pointer_heads": 2}), range(3)):
+        for accuracy, further in ((chained, {}), (alone, {"chain": False})):
+            settings = {"mixer": {**further, **heads}}
+            own = {"hops": hops, "accuracy": accuracy + seed / 1000, "seed": seed}
+            rows.append(row(**given, **own, settings=settings))
+    return CONTROLS + rows
+
+
 CASES = [
     ("speed-2048", YES, races({2048: 100 / 3})),
     ("speed-2048", PARTLY, races({2048: 100 / 1.5})),
@@ -104,6 +119,11 @@ CASES = [
     ("comparable", UNTESTED, copies(0.97, 0.3)),
     ("same-in-inference", YES, CONTROLS + with_soft(0.99, 0.99)),
     ("same-in-inference", NO, CONTROLS + with_soft(0.9, 1.0)),
+    ("same-in-inference-khop", YES, hopping(0.99, 0.9, accuracy_train_mode=0.991)),
+    ("same-in-inference-khop", NO, hopping(0.5, 0.5, accuracy_train_mode=0.99)),
+    ("chain-needed", YES, hopping(0.99, 0.5)),
+    ("chain-needed", NO, hopping(0.98, 0.99)),
+    ("chain-needed", UNTESTED, hopping(0.5, 0.99)),
     ("copy-95", YES, CONTROLS + seeds("pointer", 0.999)),
     # Every distance means also those that the paper leaves out, up to its longest.
     ("copy-95", YES, CONTROLS + seeds("pointer", 0.999) + seeds_at("pointer", 777, 0.999)),

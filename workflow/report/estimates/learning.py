@@ -37,6 +37,8 @@ QUANTITIES = {
     "accuracy": Quantity("share"),  # low, high: the widest of the seeds' intervals
     # In training mode at the end of the schedule, less that of hard inference.
     "accuracy_gap": Quantity("share", "mean, t"),
+    # The first of the two, of models that choose otherwise in training.
+    "accuracy_in_training": Quantity("share", "mean, t"),
     # Less the reference's, or that of the model without the change, by seed.
     "accuracy_difference": Quantity("share", "mean, t"),
     "chance": Quantity("share"),  # of guessing
@@ -89,6 +91,9 @@ def samples(runs: pd.DataFrame, timed: pd.DataFrame) -> Iterator[pd.DataFrame]:
     to_the_end = trained[~stopped.fillna(value=False)]
     gap = to_the_end["accuracy_train_mode"] - to_the_end["accuracy"]
     yield sample(to_the_end, "accuracy_gap", gap)
+    relaxed = to_the_end[to_the_end["model"].isin(to_the_end.loc[gap.abs() > 0, "model"])]
+    shares = relaxed["accuracy_train_mode"]
+    yield sample(relaxed, "accuracy_in_training", shares, low=0.0, high=1.0)
     yield from _differences(trained)
     for quantity in ("chance", "loss", "n_evaluated", "tokens_used"):
         yield sample(trained, quantity, trained[quantity])
@@ -185,14 +190,16 @@ def _strings(copies: pd.DataFrame) -> Iterator[pd.DataFrame]:
 
 def _differences(trained: pd.DataFrame) -> Iterator[pd.DataFrame]:
     """Yield how far accuracy lies above that of the reference's run of the same seed, and that of a
-    changed model above its own. A reference that did not learn in the budget is none."""
+    changed model above its own: without the chain, above the same settings with it. A reference
+    that did not learn in the budget is none."""
     copies = trained[trained["experiment"] == "copy"]
     is_reference = (copies["model"] == SPREAD) & (copies["variant"] == "")
     others = copies[copies["model"] != SPREAD].assign(against=SPREAD)
     changed = trained[trained["variant"] != ""]
+    own = trained.assign(beside=trained["variant"])
     for runs, references, further in (
         (others, copies[is_reference], ()),
-        (changed.assign(against=changed["model"]), trained[trained["variant"] == ""], ("model",)),
+        (changed.assign(against=changed["model"]), own, ("model", "beside")),
     ):
         keys = [key for key in (*UNPAIRED, *further) if key != "learning_rate"]
         same = [*keys, "seed", "repeat"]

@@ -46,6 +46,7 @@ def prepare(frame: pd.DataFrame) -> pd.DataFrame:
     runs = frame.rename(columns={"data_hash": "data", "model_hash": "code"})
     settings = [unpack(text) or {} for text in runs["settings"]]
     runs["variant"] = [describe(cell) for cell in settings]
+    runs["beside"] = [beside_variant(cell) for cell in settings]
     runs["session_set"] = [str(cell.get("session", PAPER)) for cell in settings]
     runs["twin"] = [cell.get("twin") is True for cell in settings]
 
@@ -63,7 +64,7 @@ def prepare(frame: pd.DataFrame) -> pd.DataFrame:
     texts = [*TEXT_KEYS, "code", "path"]
     runs[texts] = runs[texts].fillna("")
     types = dict.fromkeys(WHOLE_KEYS, "Int64") | {"twin": "bool"}
-    runs = runs.astype(types | dict.fromkeys((*TEXT_KEYS, "session_set"), "str"))
+    runs = runs.astype(types | dict.fromkeys((*TEXT_KEYS, "session_set", "beside"), "str"))
 
     # An evaluation in training is one small batch: a run that ends below 95% did not learn.
     runs.loc[~runs["learned"].fillna(True), ["tokens_to_95", "seconds_to_95"]] = pd.NA
@@ -83,6 +84,14 @@ def describe(cell: Mapping[str, Any]) -> str:
     convolution = cell.get("short_convolution", "source")
     words += [CONVOLVED[convolution]] if convolution in CONVOLVED else []
     return ", ".join(words)
+
+
+def beside_variant(cell: Mapping[str, Any]) -> str:
+    """Return the variant that a changed model is compared with: without the chain, the same
+    settings with it; else the model as it is."""
+    mixer = dict(cell.get("mixer") or {})
+    chained = mixer.pop("chain", True)
+    return "" if chained else describe({**cell, "mixer": mixer})
 
 
 def joined(paths: pd.Series) -> str:
