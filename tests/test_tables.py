@@ -23,7 +23,18 @@ from synthetic import (
     timed,
 )
 
-from workflow.report import claims, estimates, intervals, layout, paper, render, tables, verdicts
+from workflow.report import (
+    LEDGER,
+    claims,
+    estimates,
+    intervals,
+    layout,
+    ledger,
+    paper,
+    render,
+    tables,
+    verdicts,
+)
 from workflow.report.page import build
 
 SHORT = "Intel Xeon Processor @ 2.10GHz, 2 cores"  # SERVER in a table
@@ -227,8 +238,11 @@ def test_the_answer_is_at_most_twelve_lines_with_what_is_next(written):
 
 def test_the_page_says_how_many_of_the_planned_rows_are_there():
     rows = table_of([timed("pointer", 512, 9.0), failed("oom", "too large")])
-    words = build.state(estimates.build(rows), rows, 500)
-    assert words.startswith("1 of 500 rows have their numbers; the machine was quiet; ")
+    words = build.state(rows, [], 500)
+    quiet = "1 of 500 rows have their numbers; the machine was quiet"
+    assert words == f"{quiet}; the controls are right."
+    lines = claims.judge(estimates.build(rows), ledger.read(LEDGER))
+    assert build.state(rows, lines, 500) == f"{quiet}; controls are off."
 
 
 def test_the_reference_stands_beside_ones_own_where_the_paper_has_figures():

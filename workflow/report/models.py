@@ -44,6 +44,7 @@ SETTINGS = {  # changed settings in words; others stand as they are
     "lower_reads=mean": "chain reads the mean position",
     "score=additive": "additive scores",
     "score_width=64": "scores 64 wide",
+    "score_width=256": "scores 256 wide",
     "pointer_heads=2": "2 pointer heads",
     "pointer_heads=8": "8 pointer heads",
     "credit=none": "no credit",

@@ -217,7 +217,7 @@ SEEDS = (
     "most of them; accuracy over all seeds."
 )
 COPY: Where = {"experiment": "copy", "trunk": str(Trunk())}
-TEXT: Where = {"task": "bytes"}
+TEXT: Where = {"task": "bytes", "experiment": ["bytes", "interpretability"]}
 MQAR: Where = {"task": "mqar"}
 TRAINING, INFERENCE = {"phase": "training"}, {"phase": "inference"}
 POSITION = ("position",)

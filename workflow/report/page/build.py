@@ -108,7 +108,7 @@ def html(
     cards = [card(line, numbers) for line in lines]
     return environment.get_template("page.html").render(
         tier=tier,
-        state=state(estimates, frame, planned),
+        state=state(frame, lines, planned),
         answers=answers(cards),
         papers=[papers_table(name, estimates, reference) for name in PAPERS],
         next_step=verdicts.next_step(line.next for line in lines),
@@ -140,7 +140,7 @@ def looks(plotted: Iterable[dict[str, Any]]) -> dict[str, dict[str, str]]:
     return {model: plots.on_page(colour) for model, colour in found.items()}
 
 
-def state(estimates: pd.DataFrame, frame: pd.DataFrame, planned: int) -> str:
+def state(frame: pd.DataFrame, lines: Iterable[claims.Line], planned: int) -> str:
     """Return whether all rows are there, the machine was quiet, and the controls are right."""
     there = int((frame["status"] == "ok").sum())
     timed = frame[frame["session"].notna()]
@@ -149,8 +149,9 @@ def state(estimates: pd.DataFrame, frame: pd.DataFrame, planned: int) -> str:
     disturbed = last.loc[marked, "session"].nunique()
     rows = f"{there:,} of {planned or len(frame):,} rows have their numbers"
     quiet = f"{disturbed} timing sessions were disturbed" if disturbed else "the machine was quiet"
-    off = claims.controls_off(estimates)
-    return f"{rows}; {quiet}; {'controls are off' if off else 'the controls are right'}."
+    off = {Verdict.UNSOUND: "rows are unsound", Verdict.INVALID: "controls are off"}
+    wrong = [off[line.verdict] for line in lines if line.verdict in off]
+    return f"{rows}; {quiet}; {wrong[0] if wrong else 'the controls are right'}."
 
 
 def answers(cards: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
