@@ -142,7 +142,8 @@ def test_the_committed_pages_are_what_the_committed_rows_give(root, reference, m
     assert readme.with_block(text, "answer", readme.answer(lines), Path("README.md")) == text
     assert readme.with_block(text, "why", example, Path("README.md")) == text
     assert Path("docs/results.md").read_text("utf-8") == readme.page(frame, table, "figures")
-    assert Path("docs/report.md").read_text("utf-8") == readme.document(frame, book, lines)
+    report = readme.document(frame, table, book, lines)
+    assert Path("docs/report.md").read_text("utf-8") == report
 
 
 def test_the_example_in_the_readme_prints_what_stands_below_it(root, tmp_path, monkeypatch, capsys):

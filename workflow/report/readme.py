@@ -245,12 +245,40 @@ def answer(lines: list[claims.Line]) -> str:
     return "".join(f"| {' | '.join(texts)} |\n" for texts in table)
 
 
-def document(rows: pd.DataFrame, book: ledger.Ledger, lines: list[claims.Line]) -> str:
+@dataclass(frozen=True)
+class Brings:
+    """The numbers of the three sentences on what Pointer brings, as texts."""
+
+    numbers: pd.DataFrame
+
+    def faster(self, model: str) -> str:
+        """Return how many times as fast as the Transformer, from machine to machine."""
+        own = estimates.select(self.numbers, model=model, variant="", x=2048, **FASTER)
+        values = [layout.significant(value) for value in sorted(own["value"].dropna())]
+        return " to ".join(dict.fromkeys([*values[:1], *values[-1:]])) or NOT_RUN
+
+    def copied(self, model: str) -> str:
+        """Return the tokens until 95% of copying over 256 tokens."""
+        return self._until(model, experiment="copy", x=256)
+
+    def recalled(self, model: str, variant: str = "") -> str:
+        """Return the tokens until 95% of recall of 16 pairs, with the short convolution."""
+        return self._until(model, experiment="mqar", x=16, variant=f"{variant}with convolution")
+
+    def _until(self, model: str, **where: Any) -> str:
+        own = estimates.select(self.numbers, "tokens_to_95", model=model, trunk="2x64x2", **where)
+        return next(map(layout.until, own.itertuples()), NOT_RUN)
+
+
+def document(
+    rows: pd.DataFrame, numbers: pd.DataFrame, book: ledger.Ledger, lines: list[claims.Line]
+) -> str:
     """Return docs/report.md: claims, readings, protocol, verdicts, what would change them."""
     template = render.templates(keep_trailing_newline=True).get_template("report.md")
     return template.render(
         machines=machines(rows),
         aloud="\n".join(verdicts.aloud(claims.table(lines).data.to_dict("records"))),
+        brings=Brings(numbers),
         readings=book.readings,
         trunk=Trunk(),
         lines=lines,
@@ -300,7 +328,7 @@ def write(source: Path, readme: Path, page_file: Path, drawings: Path) -> list[P
     results = page(rows, numbers, link)
     report = page_file.with_name("report.md")
     write_atomically(page_file, results)
-    write_atomically(report, document(rows, book, lines))
+    write_atomically(report, document(rows, numbers, book, lines))
     write_atomically(readme, text)
     made = [readme, page_file, report]
     for section in SECTIONS:
