@@ -11,6 +11,7 @@ import pytest
 import synthetic
 from synthetic import HOSTILE, LENGTHS, ablated, copied, failed, table_of, timed, traced
 
+from workflow.bench import registry
 from workflow.report import estimates, figures, frame, intervals, models, paper, style
 from workflow.report.layout import short
 
@@ -186,6 +187,24 @@ def test_the_trade_off_has_a_point_for_each_model_that_was_timed_and_scored():
     recall = {name: points(figure.axes[2], colour(name))[0] for name in ("transformer", "pointer")}
     assert recall["transformer"] == (pytest.approx([10_240.0]), [90.0])
     assert recall["pointer"] == (pytest.approx([20_480.0]), [30.0])
+
+
+def test_recall_is_drawn_on_its_own_trunk_by_ten_models_at_most():
+    """What all have in common stands in the title; models at one size give way to those at two."""
+    with_convolution = {"trunk": SMALL, "settings": {"short_convolution": "on"}}
+    content = {"candidates": "offsets+content"}
+    names = models.ordered(name for name in registry.names() if not models.is_control(name))[:12]
+    rows = [mqar(name, 4, 0.9, **with_convolution) for name in names]
+    rows.append(mqar(names[-1], 16, 0.8, **with_convolution))
+    by_content = {"trunk": SMALL, "settings": {"short_convolution": "on", "mixer": content}}
+    rows.append(mqar("pointer", 4, 0.95, **by_content))
+    figure = draw("mqar", rows)
+    assert figure.axes[0].get_title().endswith(", trunk 2x64x2, with convolution")
+    texts = [text.get_text() for text in figure.legends[0].get_texts()]
+    wanted = [models.title(name) for name in (*names[:8], names[-1])]
+    wanted.insert(1, "Pointer, linear (this suite): candidates by content")
+    assert texts[: figures.MOST_NAMED] == wanted
+    assert figure.legends[0].get_title().get_text().startswith("Of each panel 10 models")
 
 
 def test_an_ablation_has_a_point_a_seed_and_a_cross_beyond_the_budget_for_never():

@@ -25,7 +25,6 @@ from workflow.report.layout import (
     records,
     shared_settings,
     short,
-    without_shared_settings,
 )
 from workflow.report.models import LineStyle, Look
 
@@ -136,7 +135,8 @@ def _of_curves(curves: Curves, estimates: Table) -> Iterator[Panel]:
     for title, group in sorted(groups.items(), key=lambda item: -len(item[1])):
         if group["model"].map(models.is_control).all():  # which are there to be compared with
             continue
-        lines = _lines(group, curves.ends)
+        own, shared = without_shared(group)
+        lines = _lines(own, curves.ends)
         # The paper names no precision: its points stand beside float32 alone.
         if curves.published and group["dtype"].eq("float32").all():
             lines += _published(curves.published(), curves.unit)
@@ -146,7 +146,16 @@ def _of_curves(curves: Curves, estimates: Table) -> Iterator[Panel]:
             for name, power, dash in GUIDES:
                 points = Table({"x": x, "value": start * (x / x[0]) ** power})
                 lines.append(Line(name, Look(GREY, "", dash), points))
+        title = ", ".join([title, *shared])
         yield Panel(title, curves.label, lines, _levels(curves.quantity, curves.where, estimates))
+
+
+def without_shared(estimates: Table) -> tuple[Table, list[str]]:
+    """Return estimates without the changed settings that all of them share, and those in words."""
+    shared = shared_settings(estimates["variant"])
+    lists = estimates["variant"].str.split(", ")
+    kept = lists.map(lambda settings: ", ".join(s for s in settings if s not in shared))
+    return estimates.assign(variant=kept), [models.in_words(setting) for setting in shared]
 
 
 def _lines(estimates: Table, ends: tuple[str, str] = ("low", "high")) -> list[Line]:
@@ -237,12 +246,11 @@ def _trade_off(estimates: Table, _: Table) -> Iterator[Panel]:
             lengths = points["x_timed"].mode()
             nearest = min(lengths, key=lambda n: abs(math.log(n / own["length"].iloc[0])))
             points = points[points["x_timed"] == nearest].assign(x=lambda t: t["value_timed"])
-            shared = shared_settings(points["variant"])
-            kept = without_shared_settings(task)(points)
-            title = ", ".join([words.format(size), *map(models.in_words, shared)])
+            points, shared = without_shared(points)
+            title = ", ".join([words.format(size), *shared])
             title += f"\ntrunk {trunk}, timed at N={nearest}\n{place(*where)}"
             levels = _levels("accuracy", {"experiment": task, "trunk": trunk, "x": size}, estimates)
-            yield Panel(title, ACCURACY, _lines(kept), levels)
+            yield Panel(title, ACCURACY, _lines(points), levels)
 
 
 def _machines(estimates: Table, _: Table) -> Iterator[Panel]:
@@ -267,9 +275,8 @@ def _machines(estimates: Table, _: Table) -> Iterator[Panel]:
             yield Panel(title, label, lines, levels)
 
 
-def _accuracy(experiment: str, prefix: str = "", published: Any = None) -> Curves:
-    where = {"experiment": experiment, "trunk": str(Trunk())}  # the paper's; curves has others
-    return Curves("accuracy", ACCURACY, where, 0.01, prefix, published=published)
+def _accuracy(experiment: str, prefix: str = "") -> Curves:
+    return Curves("accuracy", ACCURACY, {"experiment": experiment}, 0.01, prefix)
 
 
 TRAINING, INFERENCE = {"phase": "training"}, {"phase": "inference"}
@@ -285,7 +292,10 @@ TOKEN, SEQUENCE = "Kept for backward (KiB a token)", "Kept for backward (MiB)"
 KEPT = Curves("saved_bytes_per_token", TOKEN, {}, KIB, "kept for backward\n")
 STEP = Curves("flops_step", "GFLOP", {}, 1e9, "operations of a training step", counted=True)
 SAVED = Curves("saved_bytes_per_sequence", SEQUENCE, {}, MIB, "kept for backward", counted=True)
-COPIED = _accuracy("copy", published=paper.copy_accuracy)
+COPIED = Curves(  # on other trunks: the figure `curves`
+    "accuracy", ACCURACY, {"experiment": "copy", "trunk": str(Trunk())}, 0.01,
+    published=paper.copy_accuracy,
+)  # fmt: skip
 PAIRED = _accuracy("mqar")
 RECALLED = tuple(_accuracy(task, f"{task} by {axis(task)}\n") for task in RECALL)
 BY_PAIRS = {"experiment": "mqar", "length": 16 * 16}  # 16 pairs

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,14 +28,15 @@ from workflow.report.page import explorer
 
 Table = pd.DataFrame
 FAILURES_NAMED = 6
-POINTS_NAMED = 10  # of a panel; the table has all
+MOST_NAMED = 10  # models of a panel; the table has all
 DEFAULTS, CHANGED = models.COLOURS[2], models.COLOURS[0]  # blue, vermilion
 
 
 def chart(name: str, estimates: Table, frame: Table) -> Figure:
     """Draw a chart of CHARTS; models that guess are one grey band with their number."""
     declared = CHARTS[name]
-    drawn = {panel.title: panel for panel in charts.panels(declared, estimates, frame)}
+    every = {panel.title: panel for panel in charts.panels(declared, estimates, frame)}
+    drawn = {title: _first_models(panel) for title, panel in every.items()}
 
     def draw(axis: Axes, panel: Panel) -> None:
         guessing = _guessing(panel)
@@ -58,14 +60,26 @@ def chart(name: str, estimates: Table, frame: Table) -> Figure:
             words, across = f"models at guessing: {len(guessing)}", axis.get_yaxis_transform()
             axis.text(0.99, high + 8, words, transform=across, color="#444444", ha="right")
 
-    looks, keys = _legend(drawn.values())
-    order = [models.label(*series) for series in models.series(estimates)]
-    looks = {name: looks[name] for name in order if name in looks}
-    note = _without_point(charts.failures(declared, estimates))
+    # Each panel has its models in order; the fullest one gives the legend's.
+    looks, keys = _legend(sorted(drawn.values(), key=lambda panel: -len(panel.lines)))
+    fewer = drawn != every
+    note = f"Of each panel {MOST_NAMED} models, those at most sizes first. " if fewer else ""
+    note += _without_point(charts.failures(declared, estimates))
     return style.figure(
         declared.title, drawn, draw, share_y=declared.y == "percent",
         looks=looks, keys=list(keys.values()), note=note,
     )  # fmt: skip
+
+
+def _first_models(panel: Panel) -> Panel:
+    """Return a panel with MOST_NAMED of the models that do not guess, those at most sizes first."""
+    guessing = _guessing(panel)
+    ours = [line for line in panel.lines if line.model and not line.hollow]
+    named = [line for line in ours if line not in guessing]
+    left = sorted(named, key=lambda line: -len(line.points))[MOST_NAMED:]
+    if not left:
+        return panel
+    return replace(panel, lines=[line for line in panel.lines if line not in left])
 
 
 def _legend(panels: Iterable[Panel]) -> tuple[dict[str, Look], dict[str, Line2D]]:
@@ -130,7 +144,7 @@ def trade_off(estimates: Table, frame: Table) -> Figure:
         axis.set(xlabel=declared.x, ylabel=panel.label)
         best = sorted(panel.lines, key=lambda line: -float(line.points["value"].iloc[0]))
         points = {}
-        for line in best[:POINTS_NAMED]:
+        for line in best[:MOST_NAMED]:
             x, *heights = line.points[["x", "value", "low", "high"]].astype(float).iloc[0]
             name = models.plain(line.name).replace(" (this suite)", "")
             points[name] = (x, heights, line.look.colour)
@@ -138,7 +152,7 @@ def trade_off(estimates: Table, frame: Table) -> Figure:
 
     keys = {text: dash for panel in drawn.values() for _, text, dash in panel.levels}
     most = max((len(panel.lines) for panel in drawn.values()), default=0)
-    note = f"Named are the {POINTS_NAMED} most accurate." if most > POINTS_NAMED else ""
+    note = f"Named are the {MOST_NAMED} most accurate." if most > MOST_NAMED else ""
     lines = [style.key(text, dash) for text, dash in keys.items()]
     return style.figure(
         declared.title, drawn, draw, height=3.6, width=6.4, share_y=True, keys=lines, note=note

@@ -17,9 +17,11 @@ import pandas as pd
 
 from workflow.bench import registry
 
-COLOURS = (  # vermilion, orange, blue, sky blue, green, purple; indigo, wine, teal, olive, brown
+COLOURS = (  # vermilion, orange, blue, sky blue, green, purple; indigo, wine, teal, olive, brown,
+    # dark green, magenta, rose, dark red
     "#D55E00", "#E69F00", "#0072B2", "#56B4E9", "#009E73", "#CC79A7",
     "#332288", "#882255", "#44AA99", "#999933", "#8C510A",
+    "#117733", "#AA4499", "#CC6677", "#661100",
 )  # fmt: skip
 OWN_COLOURS = 4  # the first ones, pointer's and the Transformers', which no later model repeats
 GREYS = ("#6e6e6e", "#8f8f8f", "#4d4d4d", "#a6a6a6", "#7d7d7d")
