@@ -186,3 +186,21 @@ def test_rows_give_a_claim_its_verdict(claim, verdict, rows):
 
 def test_every_claim_is_judged_here():
     assert {claim for claim, _, _ in CASES} == {claim.id for claim in ledger.read(LEDGER).claims}
+
+
+def test_the_formula_fails_only_where_no_choice_that_the_paper_leaves_open_reaches_the_figure():
+    def eight(accuracy):
+        settings = {"mixer": {"pointer_heads": 8}}
+        given = {"experiment": "ablation", "settings": settings}
+        return CONTROLS + taken + [copied("pointer-formula", 512, accuracy, **given)]
+
+    taken = [copied("pointer-formula", 512, 0.7, seed=seed) for seed in range(3)]
+    assert line("copy-512", CONTROLS + taken, reading="F").verdict == NO
+    assert line("copy-512", eight(0.8), reading="F").verdict == NO
+    opened = line("copy-512", eight(0.995), reading="F")
+    assert opened.verdict == OPEN
+    assert "fails as taken, but pointer-formula with 8 pointer heads, D=512" in opened.why
+    assert "1 of 3 runs" in opened.why
+    assert opened.next == "snakemake --cores 4 long"  # rows are too few: no second look
+    dense = [row | {"model": "pointer-dense"} for row in eight(0.995)]
+    assert line("copy-512", CONTROLS + dense, reading="T").verdict == NO

@@ -19,7 +19,7 @@ from workflow.report import intervals, rules
 from workflow.report.estimates import KEY, PLACE, from_json, select
 from workflow.report.frame import unpack
 from workflow.report.layout import Table, named, records, share, significant
-from workflow.report.ledger import Claim, Ledger, Reading
+from workflow.report.ledger import Claim, Ledger, Reading, Statement
 from workflow.report.rules import ATTAINED, Cell, NotTestable, Outcome, Verdict
 
 LOOK_AGAIN = "snakemake --cores 4 decide"
@@ -164,7 +164,7 @@ def unsound_rows(frame: pd.DataFrame) -> list[str]:
 def _judge(claim: Claim, reading: str, read_as: Reading | None, numbers: pd.DataFrame) -> Line:
     cells = list[Cell]()
     judged = list[tuple[str, str, Outcome]]()  # by place and label
-    lacking, failed = list[str](), list[str]()
+    lacking, failed, reversals = list[str](), list[str](), list[str]()
     for test in claim.tests:
         try:
             selected, absent = test.cells(numbers)
@@ -174,7 +174,12 @@ def _judge(claim: Claim, reading: str, read_as: Reading | None, numbers: pd.Data
         failed += absent
         for cell in selected:
             cells.append(replace(cell, paper=test.level(cell)))
-            judged.append((cell.place, cell.label, test.judge(cell)))
+            outcome = test.judge(cell)
+            reversal = ""
+            if outcome == Outcome.FAILS and read_as and cell.x and not test.variant:
+                reversal = _reversal(test, cell.x, read_as.open, numbers)
+            reversals += [reversal] if reversal else []
+            judged.append((cell.place, cell.label, Outcome.OPEN if reversal else outcome))
     if claim.reason or not judged:
         why = claim.reason or "; ".join(dict.fromkeys(lacking)) or "no test"
         return Line(claim, reading, read_as, Verdict.NOT_TESTABLE, tuple(cells), (), why)
@@ -190,7 +195,7 @@ def _judge(claim: Claim, reading: str, read_as: Reading | None, numbers: pd.Data
     counts = Counter(outcome for _, outcome in outcomes)
     found = ", ".join(f"{outcome} in {counts[outcome]}" for outcome in Outcome if counts[outcome])
     short = dict.fromkeys(cell.short_of() for cell in cells if cell.short_of())
-    texts = [f"{found} of {len(outcomes)} cells", *short, *dict.fromkeys(failed)]
+    texts = [f"{found} of {len(outcomes)} cells", *short, *dict.fromkeys(failed + reversals)]
     if len(set(verdicts.values())) > 1:
         texts += [f"{in_words(verdict, read_as)} on {place}" for place, verdict in verdicts.items()]
     verdict, command = rules.over_machines(list(verdicts.values())), ""
@@ -199,8 +204,26 @@ def _judge(claim: Claim, reading: str, read_as: Reading | None, numbers: pd.Data
         # straddle a bound.
         open_cells = {label for label, outcome in outcomes if outcome == Outcome.OPEN}
         complete = {cell.label for cell in cells if not cell.short_of()}
-        command = LOOK_AGAIN if open_cells <= complete else claim.command
+        straddle = open_cells <= complete and not reversals
+        command = LOOK_AGAIN if straddle else claim.command
     return Line(claim, reading, read_as, verdict, tuple(cells), outcomes, "; ".join(texts), command)
+
+
+def _reversal(test: Statement, x: int, variants: Sequence[str], numbers: pd.DataFrame) -> str:
+    """Return in words the first choice that the paper leaves open whose value, of however few runs,
+    does not fail as the choice taken does; "" if there is none."""
+    for variant in variants:
+        other = test.with_settings(variant, x)
+        try:
+            found, _ = other.cells(numbers)
+        except NotTestable:
+            continue
+        for cell in found:
+            certain = replace(cell, low=cell.value, high=cell.value, runs=intervals.ENOUGH)
+            if other.judge(certain) in (Outcome.HOLDS, Outcome.DIRECTION):
+                runs = "" if cell.runs >= intervals.ENOUGH else f" ({cell.short_of()})"
+                return f"fails as taken, but {cell.label}: {value_text(cell)}{runs}"
+    return ""
 
 
 COLUMNS = ["claim", "reading", "what", "paper", "ours", "verdict", "why"]

@@ -100,12 +100,19 @@ class Statement(Rule):
         none = [f"no cell at {name_position(axis, x)}: {reason}" for axis, x, reason in places]
         return list(_cells(self, chosen)), none
 
+    def with_settings(self, variant: str, x: int) -> Statement:
+        """Return the same of a changed model at one position, in whatever experiment it was run."""
+        task = self.task or (experiments.info(self.experiment).task if self.experiment else None)
+        changes = {"variant": variant, "at": [x], "span": None, "experiment": None, "task": task}
+        return self.model_copy(update=changes)
+
 
 class Reading(Closed):
     """A model that the paper's words may mean, or what it takes to reach its figures."""
 
     model: Model
     takes: str = Field("", description="what the paper does not describe; then `attainable`")
+    open: list[str] = Field([], description="variants, one choice that the paper leaves open each")
 
     @property
     def title(self) -> str:
@@ -246,7 +253,7 @@ def _cells(test: Statement, chosen: pd.DataFrame) -> Iterator[Cell]:
                 yield Cell(
                     label, line["value"], line["low"], line["high"], line["n"],
                     line["quantity"].startswith(WORK), paper_figure, why, place,
-                    line["rows"], line["unit"],
+                    line["rows"], line["unit"], x,
                 )  # fmt: skip
 
 

@@ -64,7 +64,7 @@ class Cell:
 
     exact: counted or computed, so that one run is enough; paper: the level that a rule without a
     value compares with; open_because: why it decides nothing; place: the machine that it was timed
-    on; rows: the row files, parted by "; ".
+    on; rows: the row files, parted by "; "; x: where it lies on its axis, 0 without one.
     """
 
     label: str
@@ -78,6 +78,7 @@ class Cell:
     place: str = ""
     rows: str = ""
     unit: str = ""
+    x: int = 0
 
     def short_of(self) -> str:
         """Return why no rule can judge this cell; "" where one can."""
