@@ -65,7 +65,7 @@ UNTRAINED = [
 
 def with_soft(accuracy, soft):
     whole = {"accuracy_train_mode": soft, "tokens_used": 100_000}
-    return [row | whole for row in seeds("pointer", accuracy)]
+    return [row | whole for row in seeds("pointer-formula", accuracy)]
 
 
 def hopping(chained, alone, **values):

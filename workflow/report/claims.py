@@ -23,7 +23,13 @@ from workflow.report.ledger import Claim, Ledger, Reading, Statement
 from workflow.report.rules import ATTAINED, Cell, NotTestable, Outcome, Verdict
 
 LOOK_AGAIN = "snakemake --cores 4 decide"
-UNITS = {"share": "%", "ratio": "x", "tokens": " tokens", "nats": " nats"}  # behind a value
+UNITS = {
+    "share": "%",
+    "points": " points",
+    "ratio": "x",
+    "tokens": " tokens",
+    "nats": " nats",
+}  # behind a value
 MOST_CELLS = 4  # in the table for people; the CSV has all
 BLIND = ("chance", "identity")  # do not see other positions
 UNORDERED = ("uniform", "random-pointer")  # see other positions, and cannot choose one
@@ -240,7 +246,7 @@ def table(lines: Sequence[Line]) -> Table:
         everything = {
             "ours": ours(line.cells, len(line.cells)), "source": claim.read_in,
             "command": claim.command, "cells": cells, "heading": read_as.heading if read_as else "",
-            "short": claim.short, "number": number(line.cells), "next": line.next,
+            "short": claim.short, "number": number(deciding(line)), "next": line.next,
         }  # fmt: skip
         data.append(dict(zip(COLUMNS, shown[-1], strict=True)) | everything)
     wide = pd.DataFrame(shown, columns=COLUMNS, dtype="str")
@@ -264,15 +270,19 @@ def ours(cells: Sequence[Cell], most: int) -> str:
 
 
 def number(cells: Sequence[Cell]) -> str:
-    """Return the value of the first of some cells; a dash for none."""
-    return value_text(cells[0]) if cells else "–"
+    """Return the value of the first of some cells, and where it lies if they lie apart; a dash for
+    none."""
+    if not cells:
+        return "–"
+    at = f" at {cells[0].position}" if len({cell.position for cell in cells}) > 1 else ""
+    return value_text(cells[0]) + at
 
 
 def value_text(cell: Cell) -> str:
     """Return a cell's value with its interval, or why it has none."""
     if not math.isfinite(cell.value):
         return cell.open_because or "n/a"
-    show = share if cell.unit == "share" else significant
+    show = share if cell.unit in ("share", "points") else significant
     value = show(cell.value) + UNITS.get(cell.unit, "")
     if cell.low == cell.high or not math.isfinite(cell.low):
         return value

@@ -184,6 +184,12 @@ def percent(estimate: Any) -> str:
     return text.replace(")", seeds)
 
 
+def both_modes(estimate: Any) -> str:
+    """Return percent, and behind it that of training mode where it is another."""
+    relaxed = "" if pd.isna(estimate.beside) else f", in training {share(estimate.beside)}"
+    return percent(estimate) + relaxed
+
+
 def until(estimate: Any, *, ends: bool = False) -> str:
     """Return tokens until 95% and how many seeds got there; `ends`: with the least and the most."""
     if not estimate.n:

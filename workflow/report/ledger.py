@@ -253,7 +253,7 @@ def _cells(test: Statement, chosen: pd.DataFrame) -> Iterator[Cell]:
                 yield Cell(
                     label, line["value"], line["low"], line["high"], line["n"],
                     line["quantity"].startswith(WORK), paper_figure, why, place,
-                    line["rows"], line["unit"], x,
+                    line["rows"], line["unit"], x, name_position(line["axis"], x, test.quantity),
                 )  # fmt: skip
 
 
@@ -262,7 +262,7 @@ def _label(test: Statement, line: pd.Series, x: int, *further: str) -> str:
     of = f"over {test.against}" if test.against else layout.named(str(test.model), test.variant)
     quantity = "" if test.quantity in UNNAMED else test.words
     task = "" if line["task"] == "copy" else line["task"]
-    position = name_position(line["axis"], x) if x else ""
+    position = name_position(line["axis"], x, test.quantity)
     # What was not learned was not learned in this budget.
     budget = f"{line['tokens']:,} tokens" if pd.notna(line.get("tokens")) else ""
     if budget and line["used"] < WHOLE * line["tokens"]:
@@ -270,6 +270,9 @@ def _label(test: Statement, line: pd.Series, x: int, *further: str) -> str:
     return ", ".join(part for part in (of, quantity, task, position, budget, *further) if part)
 
 
-def name_position(axis: str, x: int) -> str:
-    """Return a position on an axis, such as N=2048 or pairs=16."""
-    return f"{'D' if axis == 'distance' else 'N' if axis == 'length' else axis}={x}"
+def name_position(axis: str, x: int, quantity: str | None = None) -> str:
+    """Return a position on an axis, such as N=2048 or pairs=16; of a growth both ends; "" for 0."""
+    if not x:
+        return ""
+    name = {"distance": "D", "length": "N"}.get(axis, axis)
+    return f"{name}={x // 2} to {x}" if str(quantity).endswith("growth") else f"{name}={x}"

@@ -76,6 +76,8 @@ class Part:
             usual = why.USUAL.get(column) == value
             if column != "quantity" and not isinstance(value, list) and not usual:
                 words.append(f"--{column} {value}")
+        if "variant" in own and own["variant"].nunique() > 1:
+            words.append(f"--variant {why.ANY}")
         return " ".join(words)
 
 
@@ -236,7 +238,7 @@ def answer(lines: list[claims.Line]) -> str:
         claim = next(iter(own.values())).claim
         texts = dict.fromkeys(READINGS, "")
         for reading, line in own.items():
-            text = claims.ours(claims.deciding(line), 1)
+            text = claims.ours(claims.deciding(line), 2)
             if line.read_as:
                 text = text.removeprefix(f"{line.read_as.model}, ")
             reason = f" ({line.reason})" if line.verdict in UNDECIDED else ""
@@ -259,15 +261,18 @@ class Brings:
 
     def copied(self, model: str) -> str:
         """Return the tokens until 95% of copying over 256 tokens."""
-        return self._until(model, experiment="copy", x=256)
+        return self._first("tokens_to_95", layout.until, model, experiment="copy", x=256)
 
     def recalled(self, model: str, variant: str = "") -> str:
-        """Return the tokens until 95% of recall of 16 pairs, with the short convolution."""
-        return self._until(model, experiment="mqar", x=16, variant=f"{variant}with convolution")
+        """Return the accuracy on 16 pairs with the short convolution, and the tokens until 95%."""
+        where = {"experiment": "mqar", "x": 16, "variant": f"{variant}with convolution"}
+        tokens = self._first("tokens_to_95", layout.until, model, **where)
+        right = self._first("accuracy", lambda line: layout.share(line.value), model, **where)
+        return f"{right}% ({tokens.replace(' (', ' in ').removesuffix(')')})"
 
-    def _until(self, model: str, **where: Any) -> str:
-        own = estimates.select(self.numbers, "tokens_to_95", model=model, trunk="2x64x2", **where)
-        return next(map(layout.until, own.itertuples()), NOT_RUN)
+    def _first(self, quantity: str, show: layout.Show, model: str, **where: Any) -> str:
+        own = estimates.select(self.numbers, quantity, model=model, trunk="2x64x2", **where)
+        return next(map(show, own.itertuples()), NOT_RUN)
 
 
 def document(

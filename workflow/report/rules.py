@@ -64,7 +64,8 @@ class Cell:
 
     exact: counted or computed, so that one run is enough; paper: the level that a rule without a
     value compares with; open_because: why it decides nothing; place: the machine that it was timed
-    on; rows: the row files, parted by "; "; x: where it lies on its axis, 0 without one.
+    on; rows: the row files, parted by "; "; x, position: where it lies on its axis, 0 and ""
+    without one.
     """
 
     label: str
@@ -79,6 +80,7 @@ class Cell:
     rows: str = ""
     unit: str = ""
     x: int = 0
+    position: str = ""
 
     def short_of(self) -> str:
         """Return why no rule can judge this cell; "" where one can."""
@@ -102,6 +104,16 @@ class Rule(Closed):
     upper: Number | None = Field(None, description="upper end, for between")
     margin: Annotated[Number, Field(ge=0)] = Field(0.0, description="slack, a share of the value")
     direction: Number | None = Field(None, description="what must hold for partially")
+
+    @property
+    def in_words(self) -> str:
+        """The rule with its numbers, such as `at least 2.45 less 10%`."""
+        value = "the paper's figure" if self.value is None else f"{self.value:g}"
+        upper = "" if self.upper is None else f" and {self.upper:g}"
+        sign = {"at least": "less", "at most": "plus", "above": "less", "below": "plus"}
+        margin = f" {sign.get(self.rule, '±')} {100 * self.margin:g}%" if self.margin else ""
+        direction = "" if self.direction is None else f"; direction: {self.direction:g}"
+        return f"{self.rule} {value}{upper}{margin}{direction}"
 
     def level(self, cell: Cell) -> float | None:
         """Return what a cell is compared with."""

@@ -171,14 +171,14 @@ def _recall() -> tuple[Block, ...]:
     blocks = []
     for task in layout.RECALL:
         for words, quantity, show in (
-            ("accuracy, %", "accuracy", percent),
-            ("in training mode, %", "accuracy_in_training", percent),
+            ("accuracy, %", "accuracy", layout.both_modes),
             ("whole strings right, %", "strings_right", layout.summarised),
             ("tokens used", "tokens_used", count),
             ("tokens until 95%", "tokens_to_95", until),
         ):
             name, where = f"{task} by {layout.axis(task)}: {words}", {"experiment": task}
-            blocks.append(Block(name, quantity, show, where, ("N", *POSITION)))
+            beside = "accuracy_in_training" if quantity == "accuracy" else ""
+            blocks.append(Block(name, quantity, show, where, ("N", *POSITION), beside))
     return tuple(blocks)
 
 
@@ -274,15 +274,20 @@ TABLES = {
         "Copy accuracy by distance D",
         (
             Block(
-                "accuracy, %", "accuracy", percent, COPY, POSITION, published=paper.copy_accuracy
+                "accuracy, %",
+                "accuracy",
+                layout.both_modes,
+                COPY,
+                POSITION,
+                beside="accuracy_in_training",
+                published=paper.copy_accuracy,
             ),
-            Block("in training mode, %", "accuracy_in_training", percent, COPY, POSITION),
             Block("tokens used", "tokens_used", count, COPY, POSITION),
             Block("tokens until 95%", "tokens_to_95", until, COPY, POSITION),
         ),
         (
             INTERVALS,
-            "In training mode: relaxed, as at the end of training, where that is not the choice of "
+            "In training: relaxed, as at the end of training, where that is not the choice of "
             "inference, and the run was not stopped early.",
             "The paper also prints 4.38% to 5.50% for every distance, against its own table.",
         ),

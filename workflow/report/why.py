@@ -19,6 +19,7 @@ from workflow.report.layout import significant
 WHERE = "the command line"
 # Taken where a column is not chosen and several values match.
 USUAL = {"variant": "", "phase": "training", "dtype": "float32"}
+ANY = "any"  # `--variant any`: changed or not
 MOST = 100  # candidates that are listed
 
 
@@ -51,6 +52,8 @@ def select(table: pd.DataFrame, quantity: str, wanted: Mapping[str, str]) -> pd.
     if chosen.empty:
         raise InputError.unknown("quantity", quantity, table["quantity"].unique(), WHERE)
     for name, text in wanted.items():
+        if text == ANY:
+            continue
         column = "x" if name in AXES else name
         if name in AXES:
             chosen = _matching(chosen, "axis", name)

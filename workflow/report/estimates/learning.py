@@ -36,11 +36,11 @@ UNPAIRED = [key for key in KEY if key not in ("model", "variant", "against", "po
 QUANTITIES = {
     "accuracy": Quantity("share"),  # low, high: the widest of the seeds' intervals
     # In training mode at the end of the schedule, less that of hard inference.
-    "accuracy_gap": Quantity("share", "mean, t"),
+    "accuracy_gap": Quantity("points", "mean, t"),
     # The first of the two, of models that choose otherwise in training.
     "accuracy_in_training": Quantity("share", "mean, t"),
     # Less the reference's, or that of the model without the change, by seed.
-    "accuracy_difference": Quantity("share", "mean, t"),
+    "accuracy_difference": Quantity("points", "mean, t"),
     "chance": Quantity("share"),  # of guessing
     "counting": Quantity("share"),  # of naming the commonest symbol so far: the most without order
     "strings_right": Quantity("share"),  # strings without a wrong letter
@@ -68,7 +68,7 @@ QUANTITIES = {
     "position_table_entries": Quantity("count", "most"),
     "parameters_over_paper": Quantity("ratio", "most"),  # to the 3.2 M of the paper
     # Deviation of accuracy over SPREAD_DISTANCES, less the reference's.
-    "copy_spread": Quantity("share", "mean, t"),
+    "copy_spread": Quantity("points", "mean, t"),
 }
 DERIVED = (
     "tokens_to_95_factor",
@@ -78,7 +78,8 @@ DERIVED = (
 FITTED_AT = (16, 32, 64, 128, 256, 512, 1024, 2048)  # copy distances
 LEAST_POINTS, LEAST_DISTANCES = 4, 3  # of a fit
 SECONDS = (5, 10, 20, 40, 75, 150, 300, 600, 1200)
-RECENT, RECENT_LOSSES = 4, 16  # evaluations that are averaged, each of a few sequences
+RECENT = 0.8  # of the tokens: the evaluations since then, each of a few sequences, are averaged
+LEAST_EVALUATIONS = 4
 
 
 def samples(runs: pd.DataFrame, timed: pd.DataFrame) -> Iterator[pd.DataFrame]:
@@ -163,9 +164,11 @@ def _by_time(trained: pd.DataFrame, timed: pd.DataFrame) -> Iterator[pd.DataFram
             tokens = seconds * run["rate"]
             if used.empty or not used[0] <= tokens <= run["tokens"]:
                 continue
-            past = used <= tokens
-            accuracy, loss = accuracies[past].tail(RECENT), losses[past].tail(RECENT_LOSSES)
-            points.append(run | {"accuracy": accuracy.mean(), "loss": loss.mean(), "x": seconds})
+            past = used[used <= tokens]
+            recent = int((past > RECENT * past.max()).sum())
+            last = past.tail(max(recent, LEAST_EVALUATIONS)).index
+            means = {"accuracy": accuracies[last].mean(), "loss": losses[last].mean()}
+            points.append(run | means | {"x": seconds})
     learned = pd.DataFrame(points, columns=runs.columns).astype(runs.dtypes)
     yield sample(learned, "accuracy_by_time", learned["accuracy"], low=0.0, high=1.0)
     text = learned[learned["task"] == TEXT]
