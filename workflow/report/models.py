@@ -41,6 +41,7 @@ SETTINGS = {  # changed settings in words; others stand as they are
     "noise_until=1.0": "noise to the end",
     "cooling_from=0.0": "cooling from the start",
     "cooling_from=1.0": "constant temperature",
+    "coldest=0.01": "cooled to 0.01",
     "own=False": "never its own position",
     "lower=position": "chain reads the position",
     "lower_reads=mean": "chain reads the mean position",
