@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 import re
+import shlex
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Literal
@@ -83,7 +84,7 @@ class Statement(Rule):
     def command(self) -> str:
         """Return the command that prints the rows behind the cells of a quantity."""
         chosen = {key: getattr(self, key) for key in CHOOSES if getattr(self, key)}
-        options = [f"--{key} {value}" for key, value in chosen.items()]
+        options = [f"--{key} {shlex.quote(value)}" for key, value in chosen.items()]
         return " ".join(["pointer-bench why", str(self.quantity), *options])
 
     def cells(self, estimates: pd.DataFrame) -> tuple[list[Cell], list[str]]:
@@ -259,7 +260,11 @@ def _cells(test: Statement, chosen: pd.DataFrame) -> Iterator[Cell]:
 
 def _label(test: Statement, line: pd.Series, x: int, *further: str) -> str:
     """Return what tells a cell of a claim from the others, such as `over transformer, N=2048`."""
-    of = f"over {test.against}" if test.against else layout.named(str(test.model), test.variant)
+    of = layout.named(str(test.model), test.variant)
+    if test.against == test.model:
+        of += " over it with the chain" if "chain=False" in test.variant else " over it as it is"
+    elif test.against:
+        of = f"over {test.against}"
     quantity = "" if test.quantity in UNNAMED else test.words
     task = "" if line["task"] == "copy" else line["task"]
     position = name_position(line["axis"], x, test.quantity)
