@@ -270,8 +270,17 @@ class Brings:
         right = self._first("accuracy", lambda line: layout.share(line.value), model, **where)
         return f"{right}% ({tokens.replace(' (', ' in ').removesuffix(')')})"
 
-    def _first(self, quantity: str, show: layout.Show, model: str, **where: Any) -> str:
-        own = estimates.select(self.numbers, quantity, model=model, trunk="2x64x2", **where)
+    def unchained(self, hops: int) -> str:
+        """Return how much accuracy on k-hop the formula with two pointers has without the chain
+        above that with it, in points."""
+        where = {"task": "khop", "x": hops, "variant": "chain=False, pointer_heads=2"}
+        show = layout.ranged(layout.share)
+        return self._first("accuracy_difference", show, "pointer-formula", "4x64x2", **where)
+
+    def _first(
+        self, quantity: str, show: layout.Show, model: str, trunk: str = "2x64x2", **where: Any
+    ) -> str:
+        own = estimates.select(self.numbers, quantity, model=model, trunk=trunk, **where)
         return next(map(show, own.itertuples()), NOT_RUN)
 
 
