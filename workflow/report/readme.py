@@ -265,7 +265,7 @@ class Brings:
 
     def recalled(self, model: str, variant: str = "") -> str:
         """Return the accuracy on 16 pairs with the short convolution, and the tokens until 95%."""
-        where = {"experiment": "mqar", "x": 16, "variant": f"{variant}with convolution"}
+        where: Where = {"experiment": "mqar", "x": 16, "variant": f"{variant}with convolution"}
         tokens = self._first("tokens_to_95", layout.until, model, **where)
         right = self._first("accuracy", lambda line: layout.share(line.value), model, **where)
         return f"{right}% ({tokens.replace(' (', ' in ').removesuffix(')')})"
@@ -273,7 +273,7 @@ class Brings:
     def unchained(self, hops: int) -> str:
         """Return how much accuracy on k-hop the formula with two pointers has without the chain
         above that with it, in points."""
-        where = {"task": "khop", "x": hops, "variant": "chain=False, pointer_heads=2"}
+        where: Where = {"task": "khop", "x": hops, "variant": "chain=False, pointer_heads=2"}
         show = layout.ranged(layout.share)
         return self._first("accuracy_difference", show, "pointer-formula", "4x64x2", **where)
 
