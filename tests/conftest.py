@@ -7,7 +7,6 @@ import shutil
 import sys
 import tempfile
 import time
-from pathlib import Path
 
 import pytest
 
@@ -19,7 +18,6 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 own_lock = f"{tempfile.gettempdir()}/pointer-bench-tests-{os.getpid()}.lock"
 os.environ.setdefault("POINTER_BENCH_LOCK", own_lock)
 
-ROOT = Path(__file__).resolve().parent.parent
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 SLURM_COMMANDS = ("slurmctld", "slurmd", "munged", "squeue")
 # The files that take longest come first, so that the workers of pytest-xdist end together. Between
@@ -79,11 +77,6 @@ def _no_gpu():
 
     present = torch.cuda.is_available() or torch.backends.mps.is_available()
     return "" if present else "no CUDA or MPS device here"
-
-
-@pytest.fixture(scope="session")
-def root():
-    return ROOT
 
 
 @pytest.fixture(scope="session")

@@ -65,9 +65,11 @@ def convolved(filters, x):
     return torch.stack(rows, dim=1)
 
 
-def rotary(mixer, x):
-    q, k, v = qkv(mixer, x)
-    return mixer.out(softmax(turned(q) @ turned(k).transpose(-2, -1) / 2, v))
+def rotary(mixer, x, window=64):
+    (q, k, v), positions = qkv(mixer, x), torch.arange(x.shape[1])
+    far = positions[:, None] - positions >= window
+    scores = turned(q) @ turned(k).transpose(-2, -1) / 2
+    return mixer.out(softmax(scores.masked_fill(far, -math.inf), v))
 
 
 def relative(mixer, x):
@@ -210,9 +212,4 @@ def based_taylor(mixer, x):
 
 
 def based_window(mixer, x):
-    q, k, v = qkv(mixer.mixer, x)
-    positions = torch.arange(x.shape[1])
-    behind = positions[:, None] - positions
-    near = (behind >= 0) & (behind < 3)
-    scores = (turned(q) @ turned(k).transpose(-2, -1) / 2).masked_fill(~near, -math.inf)
-    return mixer.mixer.out(merge_heads(scores.softmax(-1) @ v))
+    return rotary(mixer.mixer, x, window=3)

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 
 from workflow.bench import config, experiments, sources
-from workflow.bench.rows import read_rows
+from workflow.bench.rows import read_rows, worker
 from workflow.bench.sessions import by_file
 
 COPY = {"models": ["pointer"], "batch": 1, "tokens": 4000, "evaluate_symbols": 100, "seeds": [0, 1]}
@@ -28,6 +28,19 @@ LONGEST_S = 900  # the smoke tier and every model's contract, beside other work 
 # What two runs of one copy cell may differ in: when, how long, the command, and the digest.
 FREE = {"started", "ended", "train_seconds", "seconds_to_95", "command", "digest"}
 MEASURED = ("step_ms", "step_ms_mean", "tokens_per_s", "inference_ms")
+# How the code of a stand-in for the worker begins.
+STAND_IN = "import json, os, signal, sys, time\nfrom pathlib import Path\n"
+STAND_IN += "result = Path(sys.argv[2])\n"
+# The command line of sys.argv[2:] where every model keeps its contract, its worker's code first.
+BENCH = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored by tests in the background
+from workflow.bench import cli
+from workflow.bench.rows import child, contracts
+contracts.verdict = lambda *_: contracts.Verdict("any", {}, "", "ok", [])
+child.WORKER = (sys.executable, "-c", sys.argv[1])
+sys.exit(cli.main(sys.argv[2:]))
+"""
 
 
 def command(folder, *arguments):
@@ -36,6 +49,20 @@ def command(folder, *arguments):
     profile = ["--workflow-profile", str(sources.ROOT / "profiles" / "default")]
     cores = [] if {"--cores", "--profile"} & set(arguments) else ["--cores", "2"]
     return [sys.executable, "-m", "snakemake", *arguments, *own, *profile, *cores]
+
+
+def ran(*command, folder=sources.ROOT, limit=LONGEST_S, **variables):
+    """Run a program to its end; return its exit code and what it printed."""
+    settings = {"capture_output": True, "text": True, "timeout": limit, "check": False}
+    return subprocess.run(command, cwd=folder, env={**os.environ, **variables}, **settings)
+
+
+def worked(folder, cell):
+    """Let a worker measure a cell in this process; return its exit code and its result."""
+    request, result = folder / "settings.json", folder / "result.json"
+    request.write_text(json.dumps({"cells": [cell.to_dict()]}), encoding="utf-8")
+    code = worker.main([str(request), str(result)])
+    return code, json.loads(result.read_text(encoding="utf-8"))
 
 
 def snakemake(folder, *arguments):
@@ -125,6 +152,17 @@ def wait(seconds, running):
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline and running.poll() is None:
         time.sleep(0.02)
+
+
+def eventually(ask, seconds=20):
+    """Wait until `ask` gives something that is true, and return it."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError, ValueError):  # a file that is not there yet
+            if found := ask():
+                return found
+        time.sleep(0.02)
+    raise AssertionError("never came true")
 
 
 def compare(rows, undisturbed, free=FREE):

@@ -2,10 +2,11 @@
 
 import torch
 
-from pointer.noise import gumbel
-from pointer.sources import offset_proposals
-
 TOLERANCES = {torch.float64: (1e-9, 1e-9), torch.float32: (1e-6, 2e-4)}  # of values, of gradients
+
+
+def normal(*size, seed=0):
+    return torch.randn(size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def inputs(shape, seed, widths=(3, 5), window=1, dtype=torch.float64):
@@ -24,14 +25,6 @@ def inputs(shape, seed, widths=(3, 5), window=1, dtype=torch.float64):
         far = far[: candidates - window] + window
         offsets.append(torch.cat([torch.arange(window), far.sort().values]))
     return q, k, v, bias, torch.stack(offsets)
-
-
-def by_loops(arguments, start, noise):
-    """Return value and target by `select_naive`, with the noise that starts at `start`."""
-    q, k, v, bias, offsets = arguments
-    drawn = gumbel(start, q.shape[2], offsets.shape[1]).view(*q.shape[:3], -1).double()
-    positions = offset_proposals(offsets, q.shape[0], q.shape[2])
-    return select_naive(q, k, v, bias, positions, noise.scale * drawn, noise.temperature)
 
 
 def select_naive(q, k, v, bias, positions, noise, temperature):
@@ -73,8 +66,7 @@ def assert_same(value, expected, leaves):
     """Assert equal values, and equal gradients of the leaves for the same upstream gradient."""
     close, close_gradients = TOLERANCES[value.dtype]
     torch.testing.assert_close(value, expected, atol=close, rtol=0)
-    generator = torch.Generator().manual_seed(1)
-    upstream = torch.randn(value.shape, generator=generator, dtype=torch.float64).to(value.dtype)
+    upstream = normal(*value.shape, seed=1).to(value.dtype)
     gradients = torch.autograd.grad(value, leaves, upstream)
     oracles = torch.autograd.grad(expected, leaves, upstream.to(expected.dtype))
     for gradient, oracle in zip(gradients, oracles, strict=True):

@@ -52,8 +52,12 @@ def row(**values):
 
 def times_of(what):
     """Nine seconds in which this ran."""
-    start = FIRST + timedelta(seconds=10 * (zlib.crc32(repr(what).encode()) % 10**7))
-    return {"started": start.isoformat(), "ended": (start + timedelta(seconds=9)).isoformat()}
+    return times(10 * (zlib.crc32(repr(what).encode()) % 10**7), 9)
+
+
+def times(begin, seconds):
+    start = FIRST + timedelta(seconds=begin)
+    return {"started": start.isoformat(), "ended": (start + timedelta(seconds=seconds)).isoformat()}
 
 
 def failed(status, reason, **values):
@@ -113,6 +117,21 @@ def copied(model, distance, accuracy, **values):
     return row(**known | values)
 
 
+def learned(task, model, accuracy, **values):
+    """A row of a further task: 1000 symbols scored."""
+    low, high = wilson(1000 * accuracy, 1000)
+    known = {"experiment": task, "task": task, "model": model, "tokens_budget": 300_000}
+    known |= {"accuracy": accuracy, "accuracy_low": low, "accuracy_high": high}
+    known |= {"n_evaluated": 1000, "chance": 1 / 128}
+    known["tokens_used"] = 200_000 if accuracy > 0.95 else 300_000
+    known["tokens_to_95"] = 150_000 if accuracy > 0.95 else None
+    return row(**known | values)
+
+
+def mqar(model, pairs, accuracy, **values):
+    return learned("mqar", model, accuracy, **{"pairs": pairs, "length": 16 * pairs} | values)
+
+
 def variants(mixer, until, experiment="ablation", distance=512):
     """A row for each seed of a variant, which reached 95% after so many tokens, or never."""
     rows = []
@@ -165,6 +184,10 @@ def trace(distance, heads=2):
     return {
         "tokens": tokens, "targets": targets, "hop_edges_tokens": edges, "hop_counts": counts,
     }  # fmt: skip
+
+
+KINDS = ("efficiency", "copy", "complexity", "interpretability", "ablation", "mqar")
+FAILURES = [failed("error", None, experiment=kind, distance=512) for kind in KINDS]
 
 
 def grid():
@@ -244,9 +267,10 @@ def cell(table, column, **labels):
     return str(wide[str(column)].iloc[0])
 
 
-def judged(numbers, frame, tier=""):
-    """The lines of the suite's ledger for estimates and their rows."""
-    return claims.judge(numbers, ledger.read(LEDGER), tier, claims.unsound_rows(frame))
+def judged(rows, numbers=None, tier=""):
+    """The lines of the suite's ledger for a frame of rows, and their estimates."""
+    numbers = estimates.build(rows) if numbers is None else numbers
+    return claims.judge(numbers, ledger.read(LEDGER), tier, claims.unsound_rows(rows))
 
 
 def store(rows, folder):

@@ -6,7 +6,7 @@ import definitions
 import pytest
 import torch
 from definitions import masked, qkv, softmax, turned
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -24,11 +24,8 @@ from workflow.bench import config, registry
 
 SHAPE = LayerShape(width=8, heads=2, length=64, layer=1, layers=2)
 LOWER = LayerShape(width=8, heads=2, length=64, layer=0, layers=2)
-TRAINED = [
-    entry.name
-    for entry in map(registry.info, registry.names())
-    if entry.trained and entry.path.startswith("baselines.")
-]
+ENTRIES = map(registry.info, registry.names())
+TRAINED = [e.name for e in ENTRIES if e.trained and e.path.startswith("baselines.")]
 DEFINITIONS = {
     "transformer": ({}, masked(lambda head, i, j: True)),
     "transformer-unfused": ({}, masked(lambda head, i, j: True)),
@@ -53,14 +50,6 @@ DEFINITIONS = {
 }
 
 
-@pytest.fixture
-def small_chunks(monkeypatch):
-    """Chunks of 4, so that short sequences cross several."""
-    monkeypatch.setattr(recurrence, "CHUNK", 4)
-    monkeypatch.setattr(delta_chunks, "CHUNK", 4)
-    monkeypatch.setattr(transformer_relative, "ROWS", 4)
-
-
 def build(name, shape=SHAPE, **options):
     """Return a mixer in float64, with weights so large that no softmax is near uniform."""
     torch.manual_seed(0)
@@ -70,9 +59,9 @@ def build(name, shape=SHAPE, **options):
     return mixer
 
 
-def inputs(length, width=SHAPE.width):
+def inputs(length):
     generator = torch.Generator().manual_seed(length)
-    return torch.randn(2, length, width, generator=generator, dtype=torch.float64)
+    return torch.randn(2, length, SHAPE.width, generator=generator, dtype=torch.float64)
 
 
 def assert_twins(mixer, x, slow):
@@ -89,15 +78,21 @@ def assert_twins(mixer, x, slow):
         torch.testing.assert_close(fast, expected, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.usefixtures("small_chunks")
 @pytest.mark.parametrize("length", [1, 2, 13, 33])
 @pytest.mark.parametrize("name", DEFINITIONS)
-def test_a_mixer_equals_its_definition(name, length):
+def test_a_mixer_equals_its_definition(name, length, monkeypatch):
+    monkeypatch.setattr(recurrence, "CHUNK", 4)  # short sequences cross several
+    monkeypatch.setattr(delta_chunks, "CHUNK", 4)
+    monkeypatch.setattr(transformer_relative, "ROWS", 4)
     options, slow = DEFINITIONS[name]
     name, _, lower = name.partition(", ")
     assert_twins(build(name, LOWER if lower else SHAPE, **options), inputs(length), slow)
 
 
+# Several chunks a window.
+@example(length=385, window=256, dilations=(1, 1), global_tokens=3)
+@example(length=129, window=128, dilations=(1, 1), global_tokens=0)
+@example(length=600, window=257, dilations=(1, 1), global_tokens=0)
 @settings(deadline=None, max_examples=30)
 @given(
     length=st.integers(1, 26),
@@ -114,16 +109,6 @@ def test_sliding_window_equals_masked_dense_form(length, window, dilations, glob
         return j < global_tokens or (rest == 0 and 0 <= hops < window)
 
     assert_twins(build("longformer", **options), inputs(length), masked(visible))
-
-
-@pytest.mark.parametrize(
-    ("length", "window", "global_tokens"), [(385, 256, 3), (129, 128, 0), (600, 257, 0)]
-)
-def test_sliding_window_with_several_chunks_a_window(length, window, global_tokens):
-    shape = LayerShape(width=4, heads=1, length=1024, layer=0, layers=1)
-    mixer = build("longformer", shape, window=window, global_tokens=global_tokens)
-    slow = masked(lambda h, i, j: i - j < window or j < global_tokens)
-    assert_twins(mixer, inputs(length, 4), slow)
 
 
 @settings(deadline=None, max_examples=15)

@@ -26,14 +26,9 @@ def planted(mixer):
     return Subject("planted", partial(trunk, mixer), partial(trunk, mixer, layers=6, width=256))
 
 
-def failed(mixer):
-    found = contract.check_subject(planted(mixer))
-    return {check.name: check.reason for check in found if not check.ok}
-
-
 @pytest.mark.parametrize("mixer", [faulty.Good, faulty.StartsAtZero, faulty.NearTie])
 def test_a_model_that_keeps_the_contract_passes(mixer):
-    assert failed(mixer) == {}
+    assert [check for check in contract.check_subject(planted(mixer)) if not check.ok] == []
 
 
 @pytest.mark.parametrize(

@@ -1,17 +1,16 @@
-"""What differs between devices, on a CPU told to claim their abilities; gpu-check."""
+"""What differs between devices, on a CPU told to claim their abilities; memory; gpu-check."""
 
 import contextlib
 import dataclasses
 import json
-import os
-import subprocess
 import sys
 import warnings
-from pathlib import Path
 from unittest.mock import Mock
 
+import pipelines
 import pytest
 import torch
+from torch import nn
 from torch.nn.attention import SDPBackend
 from torch.nn.attention.flex_attention import flex_attention
 
@@ -123,7 +122,6 @@ def test_the_forced_kernel_is_the_only_one_allowed(monkeypatch):
     only.assert_called_once_with(SDPBackend.FLASH_ATTENTION)
 
 
-ROOT = Path(__file__).resolve().parent.parent
 # What a bare GPU machine may lack: everything but torch, numpy, psutil, PyYAML and what those
 # bring.
 ABSENT = (
@@ -148,15 +146,8 @@ def test_without_cuda_it_is_one_line_and_exit_code_2(tmp_path, monkeypatch, caps
     assert not (tmp_path / "out").exists()
 
 
-def bare(code, *arguments):
-    command = [sys.executable, "-c", code, "gpu-check", *arguments]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    settings = {"capture_output": True, "text": True, "timeout": 300, "check": False}
-    return subprocess.run(command, cwd=ROOT, env=environment, **settings)
-
-
 def test_a_dry_run_goes_through_where_little_is_installed(tmp_path):
-    done = bare(BARE, "--dry", "--out", str(tmp_path))
+    done = pipelines.ran(sys.executable, "-c", BARE, "gpu-check", "--dry", "--out", str(tmp_path))
     found = json.loads((tmp_path / "gpu-check.json").read_text())
     failed = [check["name"] for check in found["checks"] if not check["ok"]]
     assert failed == ["selection: available"], done.stdout + done.stderr
@@ -168,7 +159,8 @@ def test_a_dry_run_goes_through_where_little_is_installed(tmp_path):
 
 
 def test_a_missing_package_is_named_in_one_line():
-    done = bare(BARE.replace("sys.argv =", "sys.modules['yaml'] = None; sys.argv ="))
+    code = BARE.replace("sys.argv =", "sys.modules['yaml'] = None; sys.argv =")
+    done = pipelines.ran(sys.executable, "-c", code, "gpu-check")
     words = "this Python lacks the package 'yaml'; constraints.txt has its version"
     assert (done.returncode, done.stderr) == (2, f"pointer-bench: {words}\n")
 
@@ -196,3 +188,61 @@ def test_a_model_that_fails_is_a_row_and_the_others_go_on(monkeypatch, capsys):
     assert rows["identity"]["reason"] is None
     assert rows["identity"]["times_reference"] is None
     assert "transformer: RuntimeError: No available kernel" in capsys.readouterr().out
+
+
+MIB = 2**20
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="reads the kernel's high-water mark")
+
+
+MEASURE = """
+import json, sys
+import torch
+from workflow.bench.measure import memory
+
+peaks = []
+for sizes_mib in json.loads(sys.argv[1]):
+    def work():
+        for size in sizes_mib:
+            torch.ones(size * 2**20 // 4)
+    peak = memory.peak(torch.device("cpu"), work)
+    peaks.append((peak.bytes, peak.method))
+print(json.dumps(peaks))
+"""
+
+
+def peaks(*sizes_mib):
+    done = pipelines.ran(sys.executable, "-c", MEASURE, json.dumps(sizes_mib))
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@linux
+def test_the_peak_of_known_tensors_is_read_within_ten_percent():
+    """It forgets an earlier, higher one; what is freed in between is not added up."""
+    for (found, method), size in zip(peaks([160], [40], [60] * 5), (160, 40, 60), strict=True):
+        assert method == "linux resident high-water mark"
+        assert found == pytest.approx(size * MIB, rel=0.1)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="reads CUDA's own allocator")
+@pytest.mark.parametrize("size_mib", [40, 160])
+def test_the_peak_of_a_known_tensor_on_a_gpu(size_mib):
+    device = torch.device("cuda")
+    held = torch.ones(64 * MIB // 4, device=device)  # what was there before does not count
+    found = memory.peak(device, lambda: torch.ones(size_mib * MIB // 4, device=device))
+    assert (found.method, held.numel()) == ("cuda max_memory_allocated", 64 * MIB // 4)
+    assert found.bytes == pytest.approx(size_mib * MIB, rel=0.1)
+
+
+def test_saved_bytes_are_those_of_distinct_activations():
+    layer, x = nn.Linear(64, 32), torch.randn(10, 64)
+    with memory.SavedBytes(layer.parameters()) as saved:
+        y = layer(x).exp()  # keeps x for the weight's gradient, and its own result
+    assert saved.bytes == 4 * (10 * 64 + 10 * 32)
+    y.sum().backward()
+    x = torch.randn(100, requires_grad=True)
+    with memory.SavedBytes([]) as saved:
+        x * x * x.view(100)
+    assert saved.bytes == 2 * 400  # x, once, and x * x

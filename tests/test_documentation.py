@@ -3,14 +3,13 @@
 import ast
 import re
 import shlex
-from pathlib import Path
 
 import pytest
 
 from workflow.bench import cli, config
+from workflow.bench.sources import ROOT
 from workflow.report.__main__ import parser
 
-ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 MODELS = ("pointer", "baselines")
 SHAPE = re.compile(r"(float|int64|int32|bool)\d*\[|See [`a-zA-Z]|[Ss]hapes as in")

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 import synthetic
-from synthetic import HOSTILE, LENGTHS, ablated, copied, failed, table_of, timed, traced
+from synthetic import HOSTILE, LENGTHS, ablated, copied, failed, mqar, table_of, timed, traced
 
 from workflow.bench import registry
 from workflow.report import estimates, figures, frame, intervals, models, paper, style
@@ -41,11 +41,6 @@ def words(figure):
 
 def colour(model):
     return models.looks([(model, "")])[model, ""].colour
-
-
-def mqar(model, pairs, accuracy, **values):
-    keys = {"experiment": "mqar", "task": "mqar", "pairs": pairs, "length": 16 * pairs}
-    return copied(model, 512, accuracy, **keys | values)
 
 
 def timings(**values):
@@ -123,11 +118,7 @@ def test_pointer_map_draws_the_hops_of_the_trace_or_says_that_it_is_missing(tmp_
     assert "nothing to draw" in words(draw_frame("pointer_map", rows))
 
 
-EXPERIMENTS = ("efficiency", "copy", "complexity", "interpretability", "ablation", "mqar")
-FAILURES = [failed("error", "no", experiment=e, distance=512) for e in EXPERIMENTS]
-
-
-@pytest.mark.parametrize("rows", [[], FAILURES], ids=["no rows", "only failures"])
+@pytest.mark.parametrize("rows", [[], synthetic.FAILURES], ids=["no rows", "only failures"])
 def test_without_a_finished_row_a_figure_says_what_is_missing(rows):
     table = table_of(rows)
     numbers = estimates.build(table)

@@ -16,15 +16,11 @@ from pointer.trunk import LayerShape, Trunk
 SHAPE = LayerShape(width=24, heads=2, length=200, layer=1, layers=2)
 
 
-def drawn(length, heads=2):
+def drawn(length):
+    """Queries, keys, values, and a table for sequences five longer."""
     torch.manual_seed(length)
-    sizes = [(3, heads, length, width) for width in (5, 5, 7)]
+    sizes = [*((3, 2, length, width) for width in (5, 5, 7)), (2, length + 5)]
     return [torch.randn(size, dtype=torch.float64, requires_grad=True) for size in sizes]
-
-
-def random_table(length, heads=2):
-    """A table for sequences five longer than the one it is used with."""
-    return torch.randn(heads, length + 5, dtype=torch.float64, requires_grad=True)
 
 
 def small(mixer, **settings):
@@ -43,9 +39,9 @@ NOISES = [Noise(0.3, 0.7, False), Noise(0.0, 0.7, False), Noise(1.0, 2.0, True),
 @pytest.mark.parametrize("noise", NOISES, ids=str)
 def test_chunks_give_what_all_scores_at_once_give(monkeypatch, length, own, with_table, noise):
     monkeypatch.setattr(formula, "CHUNK_SCORES", 1)  # chunks of 64 queries
-    q, k, v = drawn(length)
-    table = random_table(length) if with_table else None
-    leaves = [q, k, v] if table is None else [q, k, v, table]
+    q, k, v, table = drawn(length)
+    leaves = [q, k, v, table] if with_table else [q, k, v]
+    table = table if with_table else None
     start = starts(6) if noise.scale else None
     out, targets = Point.apply(q, k, v, table, noise, start, own)
     expected, oracle_targets = point_plainly(q, k, v, table, noise, start, own)

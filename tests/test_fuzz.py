@@ -20,7 +20,7 @@ from synthetic import copied
 from pointer.errors import InputError
 from workflow.bench import cli, config
 from workflow.bench.cell import OPTIONS, option
-from workflow.bench.rows import RowError, complete, read_row, write_row
+from workflow.bench.rows import RowError, read_row, write_row
 
 DEEP = 20  # deep runs (--full) take this many times the cases
 
@@ -90,7 +90,7 @@ experiments: {
   copy: {tokens: 9000, restrict: {control: {distances: [8]}}}, complexity: {lengths: [32]},
   efficiency: {batch: 2}, interpretability: {models: [pointer]}
 }}""")
-NO_FILES = dict.fromkeys(("out", "keep"))
+NO_FILES = dict.fromkeys(("out", "keep", "optional"))
 RUN = ("run", "--experiment", "copy", "--model", "chance")
 MOST_CELLS = 5000  # of a fuzzed tier: more is right, and slow
 
@@ -202,6 +202,5 @@ def test_any_command_line(tmp_path, monkeypatch, capsys, fuzz, measured):
     "name", ["../../x.json", "/etc/passwd", "a/b.json", "..", "x", "trace.json\n", ".json", ""]
 )
 def test_a_file_of_a_row_cannot_lie_elsewhere(tmp_path, name):
-    row = complete(copied("pointer", 512, 0.9)) | {"files": {"trace": name}}
     with pytest.raises(RowError, match="files"):
-        write_row(tmp_path / "row.json", row)
+        write_row(tmp_path / "row.json", copied("pointer", 512, 0.9) | {"files": {"trace": name}})

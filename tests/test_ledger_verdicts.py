@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 from synthetic import DISTANCES, LAPTOP, LENGTHS, copied, counted, failed, row, traced
-from test_claims import CONTROLS, line, races, seeds, seeds_at, work
+from test_claims import CONTROLS, line, races, seeds, work
 
 from workflow.report import LEDGER, ledger
 from workflow.report.rules import Verdict
@@ -51,7 +51,7 @@ STEADY = races(dict.fromkeys(LENGTHS, 25.0))
 TWO_RACES = races({2048: 100 / 3}, repeats=2)
 NO_CUDA = failed("unsupported", "no CUDA device", model="pointer", device="cuda", length=2048)
 HALF = {"chance": 0.5, "symbols": 2}
-LOW = [row | {"dtype": "bfloat16"} for row in CONTROLS + seeds_at("pointer", 512, 1.0)]
+LOW = [row | {"dtype": "bfloat16"} for row in CONTROLS + seeds("pointer", 1.0, at=(512,))]
 FIRST = [copied("pointer", d, 0.05, tokens_budget=10**6) for d in DISTANCES]
 THERE = [row | {"machine": LAPTOP} for row in seeds("pointer", 0.999) if row["seed"]]
 GUESSING = (("untrained", "pointer-formula"), ("copy", "identity"), ("copy", "uniform"))
@@ -126,9 +126,9 @@ CASES = [
     ("chain-needed", UNTESTED, hopping(0.5, 0.99)),
     ("copy-95", YES, CONTROLS + seeds("pointer", 0.999)),
     # Every distance means also those that the paper leaves out, up to its longest.
-    ("copy-95", YES, CONTROLS + seeds("pointer", 0.999) + seeds_at("pointer", 777, 0.999)),
-    ("copy-95", PARTLY, CONTROLS + seeds("pointer", 0.999) + seeds_at("pointer", 777, 0.05)),
-    ("copy-95", YES, CONTROLS + seeds("pointer", 0.999) + seeds_at("pointer", 8191, 0.05)),
+    ("copy-95", YES, CONTROLS + seeds("pointer", 0.999, at=(*DISTANCES, 777))),
+    ("copy-95", PARTLY, CONTROLS + seeds("pointer", 0.999) + seeds("pointer", 0.05, at=(777,))),
+    ("copy-95", YES, CONTROLS + seeds("pointer", 0.999) + seeds("pointer", 0.05, at=(8191,))),
     ("copy-95", NO, CONTROLS + seeds("pointer", 0.05)),
     ("copy-95", OPEN, CONTROLS + seeds("pointer", 0.999, count=2)),
     ("copy-95", OPEN, CONTROLS + seeds("pointer", 0.951)),
@@ -168,7 +168,7 @@ CASES = [
     ("c3", YES, [counted("pointer-formula", n, 2) for n in (1024, 2048)]),
     ("c3", PARTLY, [counted("pointer-formula", n, 1) for n in (1024, 2048)]),
     ("c3", OPEN, []),
-    ("c6", YES, CONTROLS + seeds_at("uniform", 512, 0.052)),
+    ("c6", YES, CONTROLS + seeds("uniform", 0.052, at=(512,))),
     ("c6", OPEN, [*CONTROLS, copied("uniform", 512, 0.052)]),
     *((claim, YES, []) for claim in FIXED),
     *((claim, UNTESTED, []) for claim in NEED_ROWS),

@@ -17,7 +17,7 @@ GROUND = "#15181d"  # of the dark page
 
 
 def page_of(rows, numbers):
-    return build.html(numbers, rows, synthetic.judged(numbers, rows), "default")
+    return build.html(numbers, rows, synthetic.judged(rows, numbers), "default")
 
 
 @pytest.fixture(scope="module")

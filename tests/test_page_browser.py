@@ -30,7 +30,7 @@ def path(tmp_path_factory, grid):
     """The page of synthetic rows: every status, two machines, hostile names, two traces."""
     folder = tmp_path_factory.mktemp("page")
     rows, numbers = grid
-    lines = synthetic.judged(numbers, rows)
+    lines = synthetic.judged(rows, numbers)
     render.write(claims.table(lines), folder)
     drawn = folder / "time.svg"
     drawn.write_text(SVG, encoding="utf-8")
@@ -94,14 +94,6 @@ def test_every_chart_is_drawn(page):
     for name in names:
         assert traces(page, name)
         assert len(page.locator("#chart .plot").get_attribute("aria-label") or "") > 40
-
-
-def add_filter(rows, column_title, value):
-    rows.get_by_role("button", name="Add filter").click()
-    criteria = rows.locator(".dtsb-criteria").last
-    criteria.locator(".dtsb-data").select_option(label=column_title)
-    criteria.locator(".dtsb-condition").select_option(label="Equals")
-    criteria.locator(".dtsb-value:enabled").first.select_option(label=value)
 
 
 def test_rows_are_searched_and_downloaded_as_they_are(page, tmp_path):
@@ -270,7 +262,11 @@ def test_hostile_names_are_shown_as_they_are(page):
     looks = json.loads(page.locator("#data").text_content() or "")["looks"]
     assert TEXNICAL in looks
     rows = rows_of(page)
-    add_filter(rows, "model", HOSTILE)
+    rows.get_by_role("button", name="Add filter").click()
+    criteria = rows.locator(".dtsb-criteria").last
+    criteria.locator(".dtsb-data").select_option(label="model")
+    criteria.locator(".dtsb-condition").select_option(label="Equals")
+    criteria.locator(".dtsb-value:enabled").first.select_option(label=HOSTILE)
     expect(rows.locator(".dt-info")).to_contain_text("filtered from")
     assert set(column(page, "model")) == {HOSTILE}
     names = page.locator("#chart .plot").evaluate("p => p.data.map(t => t.name)")

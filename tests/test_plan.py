@@ -1,27 +1,25 @@
-"""The plan: the same cells each time, an edit changes only what it names; how long it takes."""
+"""Tiers and the plan: mistakes are named, an edit changes only what it names; how long it takes."""
 
 import itertools
 import math
 import os
 import time
-from datetime import UTC, datetime, timedelta
 
 import pytest
+import synthetic
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pointer.errors import InputError
 from workflow.bench import config, grid, registry
 from workflow.bench.cell import Cell, affinity, threads
 from workflow.bench.rows import estimate, provenance, write_row
 from workflow.bench.sessions import by_file
+from workflow.bench.validation import read_yaml
 
 SMALL = {"tier": "t", "devices": ["cpu"], "lengths": [128, 256], "distances": [64]}
 SMALL["models"] = ["pointer", "transformer"]
 SMALL["experiments"] = {"efficiency": {"repeats": 2}, "copy": {"controls": ["all"]}}
-
-
-def paths(cells):
-    return [cell.path for cell in cells]
 
 
 def edited(**changes):
@@ -35,20 +33,13 @@ def test_no_two_cells_share_a_row(name):
     assert len({cell.key() for cell in cells}) == len(cells)
 
 
-def test_snakemake_is_told_to_run_rows_in_the_order_of_the_plan():
-    asked = grid.Grid({})
-    priorities = [asked.job(row).priority for row in asked.cells(grid.RESULTS)]
-    assert all(before > after for before, after in itertools.pairwise(priorities))
-
-
 def test_each_task_lies_along_its_own_axis():
     blocks = {"mqar": {"pairs": [4, 16]}, "khop": {"hops": [2]}}
     blocks |= {"string-copy": {"letters": [9]}, "induction": {"lengths": [64]}}
     cells = config.cells({**SMALL, "models": ["pointer"], "experiments": blocks})
     tasks, sizes = "mqar mqar khop string-copy induction", "p4 p16 k2 l9 n64"
-    for path, task, size in zip(paths(cells), tasks.split(), sizes.split(), strict=True):
-        assert path.startswith(f"results/runs/{task}/pointer/{size}-s0-")
-    assert [cell.resolved().length for cell in cells] == [64, 256, 128, 20, 64]
+    for cell, task, size in zip(cells, tasks.split(), sizes.split(), strict=True):
+        assert cell.path.startswith(f"results/runs/{task}/pointer/{size}-s0-")
 
 
 def test_interpretability_trains_on_the_tasks_that_the_config_lists():
@@ -99,7 +90,7 @@ def test_a_variant_is_a_further_cell_on_top_of_the_models_own_settings():
     mixers = [cell.mixer for cell in copied if cell.model == "pointer"]
     assert mixers == [own, own | {"k": 5}, own | {"chain": False}]
     assert all(s.mixer == {} for s in copied if s.model != "pointer")
-    assert len(set(paths(cells))) == len(cells)
+    assert len({cell.path for cell in cells}) == len(cells)
 
 
 @given(wanted=st.integers(0, 64), cores=st.integers(1, 64), allowed=st.integers(1, 64))
@@ -111,10 +102,12 @@ def test_jobs_side_by_side_never_use_more_threads_than_allowed(wanted, cores, al
     assert at_once * used <= max(allowed, used)
 
 
-def test_only_optional_rows_wait_and_have_a_deadline():
+def test_rows_run_in_the_order_of_the_plan_and_optional_ones_wait_and_have_a_deadline():
     asked = grid.Grid({})
     paths = list(asked.cells(grid.RESULTS))
     jobs = {path: asked.job(path) for path in paths}
+    priorities = [job.priority for job in jobs.values()]
+    assert all(before > after for before, after in itertools.pairwise(priorities))
     timings = tuple(path for path in paths if jobs[path].cells[0].timing)
     for job in jobs.values():
         assert job.after == (timings if job.optional else ())
@@ -139,21 +132,16 @@ TIER = {"tier": "large", "extends": "default", "devices": ["cpu"], "threads": 1,
 TIER |= {"controls": "none", "lengths": LENGTHS, "experiments": {"efficiency": REPEATS}}
 
 
-@pytest.fixture
-def hashes(monkeypatch):
-    """How often a cell's hash was computed: the dearest step of planning."""
-    real, count = Cell.key, [0]
+@pytest.mark.slow
+def test_a_large_grid_is_planned_once(monkeypatch):
+    """To compute a cell's hash is the dearest step of planning."""
+    real, hashes = Cell.key, [0]
 
     def counted(self):
-        count[0] += 1
+        hashes[0] += 1
         return real(self)
 
     monkeypatch.setattr(Cell, "key", counted)
-    return count
-
-
-@pytest.mark.slow
-def test_a_large_grid_is_planned_once(hashes):
     made = grid.Grid(TIER)
     paths = list(made.cells("results/large"))
     assert len(set(paths)) == SESSIONS
@@ -165,11 +153,8 @@ def test_a_large_grid_is_planned_once(hashes):
 
 
 def put(root, cell, seconds, status="ok"):
-    start = datetime(2026, 1, 1, tzinfo=UTC)
-    end = start + timedelta(seconds=seconds)
-    times = {"started": start.isoformat(), "ended": end.isoformat()}
-    known = provenance.identity(cell)
-    write_row(root / cell.path, {**known, **times, "status": status, "reason": "x"})
+    known = provenance.identity(cell) | synthetic.times(0, seconds)
+    write_row(root / cell.path, {**known, "status": status, "reason": "x"})
 
 
 def test_a_measured_row_replaces_the_guess(tmp_path):
@@ -199,3 +184,121 @@ def test_the_default_tier_takes_what_readme_says(monkeypatch, tmp_path):
     assert 40 * 60 < sum(before) < 75 * 60
     assert len(after) > len(before)
     assert sum(after) - sum(before) < 25 * 60
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a: 1\na: 2\n", "'a' stands twice"),
+        ("a: [1\n", "mine.yaml"),
+        ("1: 2\n", "each key a text"),
+        ("a: !!python/object:os.system 1\n", "could not determine a constructor"),
+        ("lengths: [0512]\n", "'0512' is no plain decimal number"),
+        ("lengths: [1:30]\n", "'1:30' is no plain decimal number"),
+    ],
+)
+def test_a_malformed_file_is_named(tmp_path, text, words):
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=words):
+        read_yaml(path)
+
+
+def test_a_budget_at_a_single_distance_replaces_that_of_all():
+    copy = {"models": ["pointer"], "controls": ["none"], "distances": [512, 8191]}
+    copy |= {"tokens": 50_000, "tokens_at": {"8191": 200_000}}
+    cells = config.cells(config.tier("default", {"experiments": {"copy": copy}}))
+    budgets = {c.x: c.tokens for c in cells if c.experiment == "copy"}
+    assert budgets == {512: 50_000, 8191: 200_000}
+    with pytest.raises(InputError, match="tokens_at"):
+        config.checked({"experiments": {"copy": {"tokens_at": {"8191.5": 1}}}}, "here")
+
+
+@pytest.mark.parametrize("rule", ["longformer", "linear", "paper", "float32"])
+def test_a_rules_budget_holds_wherever_the_rule_does(rule):
+    copy = {"models": ["longformer"], "controls": ["none"], "distances": [512], "seeds": [0]}
+    block = {"copy": {**copy, "restrict": {rule: {"tokens": 5000}}}}
+    tier = config.from_files([], {"tier": "mine", "experiments": block, "extends": "smoke"})
+    assert [cell.tokens for cell in config.cells(tier)] == [5000]
+
+
+def test_texts_and_single_values_of_the_command_line_are_read():
+    copy = {"tokens": "5000", "lr": "1e-3"}
+    typed = {"lengths": "4096", "seeds": ["0", "1"], "experiments": {"copy": copy}}
+    read = {"lengths": [4096], "seeds": [0, 1]}
+    read["experiments"] = {"copy": {"tokens": 5000, "lr": 0.001}}
+    assert config.checked(typed, "here") == read
+
+
+def test_an_addition_at_the_top_holds_for_every_experiment():
+    copy = {"models": "longformer"}
+    added = {"models": ["pointer"], "controls": "none", "experiments": {"copy": copy}}
+    cells = config.cells(config.tier("default", added))
+    chosen = {(c.experiment == "copy", c.model) for c in cells}
+    assert chosen == {(True, "longformer"), (False, "pointer")}
+
+
+def test_a_tier_that_extends_another_runs_the_experiments_that_it_names():
+    base = config.tier("default")
+    added = {"tier": "mine", "extends": "default", "experiments": {"copy": {"lr": 0.5}}}
+    mine = config.from_files([], added)
+    assert list(mine["experiments"]) == ["copy"]
+    assert mine["experiments"]["copy"] == {**base["experiments"]["copy"], "lr": 0.5}
+    all_of_it = config.from_files([], {"tier": "mine", "extends": "smoke"})
+    assert all_of_it["experiments"].keys() == config.tier("smoke")["experiments"].keys()
+
+
+@pytest.mark.parametrize(
+    "added", [{"distances": [128]}, {"experiments": {"copy": {"distances": [128]}}}]
+)
+def test_a_restriction_to_other_sizes_than_the_users_is_lifted(added):
+    before, after = (
+        [c for c in config.cells(config.tier("default", more)) if c.experiment == "copy"]
+        for more in ({}, added)
+    )
+    assert {cell.model for cell in after} == {cell.model for cell in before}
+    assert {cell.x for cell in after} == {128}
+
+
+def test_a_restriction_that_leaves_some_of_the_users_sizes_stays():
+    cells = config.cells(config.tier("default", {"distances": [512, 4096]}))
+    formula = [c for c in cells if c.model == "pointer-formula" and c.experiment == "copy"]
+    assert {cell.x for cell in formula} == {512}
+
+
+def test_a_tier_without_any_cell_is_refused():
+    copy = {"models": ["pointer"], "restrict": {"pointer": {"distances": [7]}}}
+    tier = {"tier": "mine", "extends": "default", "experiments": {"copy": copy}}
+    with pytest.raises(InputError, match="without any cell"):
+        config.cells(config.from_files([], {**tier, "controls": "none"}))
+
+
+def test_a_length_added_at_the_top_adds_cost_cells_only():
+    before = {cell.path for cell in config.cells(config.tier("default"))}
+    added = {"lengths": [256, 512, 1024, 2048, 4096]}
+    after = {cell.path for cell in config.cells(config.tier("default", added))}
+    assert {path.split("/")[2] for path in after - before} == {"efficiency", "memory", "complexity"}
+    assert all("n4096" in path for path in after - before)
+
+
+@pytest.mark.parametrize(
+    ("added", "words"),
+    [
+        ({"lenghts": [1]}, "'lenghts' is unknown. Did you mean 'lengths'"),
+        ({"experiments": {"coppy": {}}}, "Did you mean 'copy'.*`experiments` in"),
+        ({"experiments": {"copy": {"token": 5}}}, "Did you mean 'tokens'.*`experiments.copy` in"),
+        ({"experiments": {"copy": {"restrict": {"linaer": {}}}}}, "Did you mean 'linear'"),
+        ({"experiments": {"copy": {"tokens": "many"}}}, "copy.tokens is 'many'; accepted: a valid"),
+        ({"devices": ["gpu"]}, "'gpu' is unknown.*auto, cpu, cuda, mps"),
+        ({"variants": {"pointer": [{"k": [1]}]}}, r"variants.pointer.0.k is \[1\]"),
+        ({"lengths": []}, r"lengths is \[\]; accepted: Value should have at least 1 item"),
+        ({"tier": "Mine!"}, "tier is 'Mine!'; accepted: String should match pattern"),
+        ({"tier": "tables"}, "a name other than"),
+        ({"tokens": 10}, "one step of batch x N"),
+        ({"extends": "smok"}, "'smok' is unknown. Did you mean 'smoke'"),
+    ],
+)
+def test_mistakes_are_named_with_value_accepted_and_place(added, words):
+    with pytest.raises(InputError, match=words) as caught:
+        config.cells(config.from_files([], added))
+    assert "Change it in" in str(caught.value)

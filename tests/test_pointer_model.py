@@ -1,4 +1,6 @@
-"""The Pointer models: properties for any sizes, dense against K = N candidates, errors."""
+"""The Pointer models: properties for any sizes, dense against K = N, errors; what outputs read."""
+
+import inspect
 
 import pytest
 import torch
@@ -11,6 +13,8 @@ from pointer.errors import InputError
 from pointer.optim import TableMomentum, optimizers
 from pointer.tracing import Trace, degeneracy
 from workflow.bench import registry
+from workflow.bench.cell import Trunk as Shape
+from workflow.report import notes
 
 SYMBOLS = 7
 SOURCES = ["offsets", "offsets+chain", "offsets+content", "offsets+blocks"]
@@ -54,19 +58,11 @@ def drawn(draw):
     window, block = draw(st.integers(1, 12)), draw(st.integers(1, 6))
     proposed = {"chain": chain_window + 1, "content": content, "blocks": block}
     reserved = sum(count for word, count in proposed.items() if word in source)
-    return mixer | {
-        "candidates": source,
-        "chain_window": chain_window,
-        "content": content,
-        "content_rounds": rounds,
-        "content_bits": draw(st.integers(0, 3)),
-        "content_taps": taps,
-        "block": block,
-        "block_region": draw(st.integers(1, 4)),
-        "reach": draw(st.sampled_from([0, window, window + 3])),
-        "window": window,
-        "k": window + reserved + draw(st.integers(0, 12)),
-    }
+    mixer |= {"candidates": source, "chain_window": chain_window, "window": window, "block": block}
+    mixer |= {"content": content, "content_rounds": rounds, "content_taps": taps}
+    mixer |= {"content_bits": draw(st.integers(0, 3)), "block_region": draw(st.integers(1, 4))}
+    mixer["reach"] = draw(st.sampled_from([0, window, window + 3]))
+    return mixer | {"k": window + reserved + draw(st.integers(0, 12))}
 
 
 @settings(max_examples=25, deadline=None)
@@ -175,18 +171,22 @@ def test_the_chain_lets_the_lower_pointer_change_the_upper_scores():
         assert torch.equal(upper(x, near)[1].targets, upper(x, far)[1].targets) == (not chain)
 
 
-def test_chain_candidates_reach_where_no_offset_does():
-    chosen = {"candidates": "offsets+chain", "chain_window": 4, "chain": False}
-    model = small(length=100, k=6, window=1, **chosen).eval()
+@pytest.mark.parametrize(("source", "place"), [("chain", 1), ("blocks", 2)])
+def test_chain_and_block_candidates_reach_where_no_offset_does(source, place):
+    """The best: one before the lower target, and the third position of the chosen block."""
+    chosen = {"candidates": f"offsets+{source}", "chain": False, "chain_window": 4, "block": 4}
+    model = small(length=100, k=6, window=1, block_region=3, **chosen).eval()
     lower, upper = model.mixers
     with torch.no_grad():
         lower.offset_table.zero_()[0, 50] = 100.0
         upper.offset_table.zero_().sub_(200.0)
-        upper.sources.every[0].bias[0, 1] = 100.0  # one before the lower target
-    hops = pointer.trace(model, tokens(100, batch=1)).hops
-    assert hops[0, 0, 0, 60:].unique().tolist() == [50]
-    assert hops[1, 0, 0, 60:].unique().tolist() == [51]
-    assert 51 not in upper.offsets(100)
+        upper.sources.every[0].bias[0, place] = 100.0
+    traced = pointer.trace(model, tokens(100, batch=1))
+    hops, targets = traced.hops[:, 0, 0, 60:], traced.targets[1, 0, 0, 60:]
+    assert hops[0].unique().tolist() == [50]
+    assert source == "blocks" or 51 not in upper.offsets(100)
+    found, expected = (hops[1], [51]) if source == "chain" else (targets % 4, [2])
+    assert found.unique().tolist() == expected
 
 
 def test_degenerate_pointers_are_named():
@@ -224,6 +224,11 @@ def test_every_parameter_has_one_optimiser():
         ({"candidates": "chain"}, "candidates is 'chain'; accepted: offsets, or offsets[+] and"),
         ({"noise": float("nan")}, "noise is nan; accepted: 0 to 10"),
         ({"pointer_heads": 3}, "a divisor of the width 16"),
+        ({"chain": "False"}, "setting chain of pointer is 'False'; accepted: a valid boolean"),
+        ({"k": 64.0}, "setting k of pointer is 64.0; accepted: a valid integer"),
+        ({"noise": "much"}, "setting noise of pointer is 'much'; accepted: a valid number"),
+        ({"credit": 3}, "credit of pointer is 3; accepted: 'none', 'candidates' or 'fft'"),
+        ({"heads": 8}, "setting of pointer 'heads' is unknown"),
     ],
 )
 def test_bad_settings_are_named_errors(settings, message):
@@ -237,3 +242,74 @@ def test_table_momentum_divides_by_the_rms_of_the_row():
     TableMomentum([table], step=0.1, momentum=0.0).step()
     expected = torch.tensor([[-0.2, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, -0.2]])
     torch.testing.assert_close(table.detach(), expected, atol=1e-5, rtol=0)
+
+
+LENGTH, LAYERS = 60, 3
+SIZES = {"symbols": 9, "length": LENGTH, "layers": LAYERS, "width": 24, "heads": 2}
+
+
+def built(name, heads):
+    torch.manual_seed(heads)
+    settings = {"pointer_heads": heads}
+    if name == "pointer":
+        settings |= {"k": 16, "window": 8}
+    model = registry.build(name, **SIZES, mixer=settings)
+    for parameter in model.parameters():  # so large that content decides the targets
+        if parameter.dim() == 2 and parameter.shape[0] != parameter.shape[1]:
+            torch.nn.init.normal_(parameter, std=0.3)
+    return model.eval()
+
+
+def freeze(model, targets):
+    """Make every layer read the values at targets int64[L, B, H, N], whatever its scores."""
+    for mixer, fixed in zip(model.mixers, targets, strict=True):
+
+        def read(q, k, v, lower, fixed=fixed):
+            return v.gather(2, fixed.unsqueeze(-1).expand_as(v)), fixed
+
+        mixer.chain = None
+        mixer.point = read
+        mixer._can_fuse = lambda x, noise: False
+
+
+def read_positions(model, tokens, position):
+    embedded = model.embedding(tokens).detach().requires_grad_()
+    x, carry = embedded, None
+    if model.position_table is not None:
+        x = x + model.position_table[: tokens.shape[1]]
+    for block in model.blocks:
+        x, carry = block(x, carry)
+    x[0, position].square().sum().backward()
+    return set(embedded.grad[0].abs().sum(-1).nonzero().flatten().tolist())
+
+
+def reached(targets, position):
+    """Return what residuals and pointers lead to from `position`, from the top layer down."""
+    positions = {position}
+    for layer in reversed(targets[:, 0]):
+        positions |= {int(head[at]) for head in layer for at in positions}
+    return positions
+
+
+@pytest.mark.parametrize("name", ["pointer-formula", "pointer-dense", "pointer"])
+@pytest.mark.parametrize("heads", [1, 2])
+def test_an_output_reads_the_positions_of_its_chains_and_no_more_than_the_bound(name, heads):
+    model, tokens = built(name, heads), torch.randint(9, (1, LENGTH))
+    targets = pointer.trace(model, tokens).targets
+    freeze(model, targets)
+    sizes = []
+    for position in range(LENGTH):
+        read = read_positions(model, tokens, position)
+        assert read == reached(targets, position)
+        assert len(read) <= (1 + heads) ** LAYERS
+        sizes.append(len(read))
+    assert max(sizes) > 2, "the targets of this model say nothing about the bound"
+
+
+@pytest.mark.parametrize(("name", "window"), [("longformer", 8), ("local", 16)])
+def test_a_window_reaches_as_far_as_its_layers_add_up(name, window):
+    model = registry.build(name, **SIZES, mixer={"window": window})
+    read = read_positions(model.eval(), torch.randint(9, (1, LENGTH)), LENGTH - 1)
+    assert LENGTH - 1 - min(read) == LAYERS * (window - 1)
+    usual = inspect.signature(registry.load(name)).parameters["window"].default
+    assert notes.REACH[name] == Shape().layers * (usual - 1)

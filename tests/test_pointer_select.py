@@ -1,4 +1,4 @@
-"""Selection and the fused mixer: every path against loops or plain steps; ties; credit."""
+"""Selection, the fused mixer and candidates: against loops or plain steps; ties; credit."""
 
 import os
 
@@ -6,24 +6,17 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from selections import assert_same, by_loops, inputs, select_naive
+from selections import assert_same, inputs, normal, select_naive
 
-from pointer import mixer
+from pointer import mixer, select
 from pointer.block import Pointed
+from pointer.content import CHUNK, ContentCredit, nearest_members, propose, taylor_attention
 from pointer.credit import FullRangeCredit
 from pointer.mixer import PointerMixer
 from pointer.noise import gumbel, starts
-from pointer.select import (
-    FusedSelect,
-    Noise,
-    listed_plain,
-    select,
-    select_listed,
-    select_plain,
-    targets,
-)
+from pointer.select import FusedSelect, Noise, listed_plain, select_listed, select_plain, targets
 from pointer.settings import CandidateSettings
-from pointer.sources import chain_proposals, offset_proposals
+from pointer.sources import ContentSource, chain_proposals, choose_block, offset_proposals
 from pointer.trunk import LayerShape
 
 EXAMPLES = 5 if os.environ.get("TRITON_INTERPRET") else 15  # the interpreter is slow
@@ -73,10 +66,12 @@ FUSED = [fused, triton] if with_triton else [fused]
 def test_selection_equals_the_loops(path, shape, noise, seed, window, far):
     arguments = inputs((*shape, window + far), seed, window=window)
     start = torch.arange(shape[0] * shape[1]) * 1237 + seed
-    expected, expected_targets = by_loops(arguments, start, noise)
+    scaled = noise.scale * gumbel(start, shape[2], window + far).view(*shape, -1).double()
+    positions = offset_proposals(arguments[4], shape[0], shape[2])
+    expected = select_naive(*arguments[:4], positions, scaled, noise.temperature)
     value, choice = path(*arguments, start, noise)
-    assert torch.equal(targets(choice, arguments[4]), expected_targets)
-    assert_same(value, expected, list(arguments[:4]))
+    assert torch.equal(targets(choice, arguments[4]), expected[1])
+    assert_same(value, expected[0], list(arguments[:4]))
 
 
 @pytest.mark.parametrize("is_fused", [True, False])
@@ -160,7 +155,7 @@ def test_chain_proposals_are_the_lower_target_its_neighbours_and_its_own_target(
 
 def test_soft_selection_averages_by_softmax():
     q, k, v, bias, offsets = inputs((1, 1, 20, 4), 5)
-    value, _ = select(q, k, v, bias, offsets, Noise(hard=False))
+    value, _ = select.select(q, k, v, bias, offsets, Noise(hard=False))
     listed, _ = select_listed(q, k, v, bias, offset_proposals(offsets, 1, 20), Noise(hard=False))
     legal = [(c, 19 - o) for c, o in enumerate(offsets[0].tolist()) if o <= 19]
     scores = torch.stack([q[0, 0, 19] @ k[0, 0, j] + bias[0, c] for c, j in legal])
@@ -187,10 +182,8 @@ def test_fused_gradients_are_the_same_bit_for_bit_twice(path):
 
 
 def test_credit_is_the_gradient_of_dense_soft_attention_over_offsets():
-    generator = torch.Generator().manual_seed(1)
-    sizes, double = (2, 2, 11, 4), torch.float64
-    v, upstream = (torch.randn(sizes, generator=generator, dtype=double) for _ in range(2))
-    table = torch.randn(2, 14, generator=generator, dtype=torch.float64, requires_grad=True)
+    v, upstream = (normal(2, 2, 11, 4, seed=seed) for seed in (1, 2))
+    table = normal(2, 14).requires_grad_()
     weights = torch.softmax(table[:, :11], dim=-1)
     rows = [sum(weights[:, o, None] * v[:, :, i - o] for o in range(i + 1)) for i in range(11)]
     (expected,) = torch.autograd.grad(torch.stack(rows, dim=2), table, upstream)
@@ -223,9 +216,7 @@ def subject(**chosen):
 def stepped(layer, x, lower, seed):
     torch.manual_seed(seed)
     out, pointed = layer(x, lower)
-    generator = torch.Generator().manual_seed(seed)
-    upstream = torch.randn(out.shape, dtype=out.dtype, generator=generator)
-    leaves = [x, *layer.parameters()]
+    leaves, upstream = [x, *layer.parameters()], normal(*out.shape, seed=seed)
     return out, pointed, list(torch.autograd.grad(out, leaves, upstream, allow_unused=True))
 
 
@@ -240,9 +231,7 @@ def stepped(layer, x, lower, seed):
 )
 def test_the_fused_mixer_equals_its_steps(batch, heads, length, k, chosen, seed):
     layer = subject(pointer_heads=heads, k=k, window=(k + 1) // 2, **chosen)
-    generator = torch.Generator().manual_seed(seed)
-    x = torch.randn(batch, length, WIDTH, dtype=torch.float64, generator=generator)
-    x.requires_grad_()
+    x = normal(batch, length, WIDTH, seed=seed).requires_grad_()
     choice = torch.zeros(batch, heads, length, dtype=torch.int64)
     lower = Pointed(choice, choice, torch.arange(2).repeat(heads, 1))
     with pytest.MonkeyPatch.context() as patch:
@@ -256,3 +245,125 @@ def test_the_fused_mixer_equals_its_steps(batch, heads, length, k, chosen, seed)
         if gradient is not None and oracle is not None:
             # Credit is computed in float32.
             torch.testing.assert_close(gradient, oracle, atol=1e-5, rtol=1e-5)
+
+
+def source(length, **chosen):
+    settings = CandidateSettings(candidates="offsets+content", **chosen)
+    return ContentSource(LayerShape(32, 4, length, 0, 2), settings).double()
+
+
+def each(*sizes):
+    yield from map(tuple, torch.cartesian_prod(*map(torch.arange, sizes)).tolist())
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    length=st.integers(1, 30),
+    kinds=st.integers(1, 6),
+    members=st.integers(1, 4),
+    beyond=st.integers(0, 9),
+    seed=st.integers(0, 10**6),
+)
+def test_the_nearest_earlier_members_of_a_bucket_are_found(length, kinds, members, beyond, seed):
+    generator = torch.Generator().manual_seed(seed)
+    wanted, held = torch.randint(kinds, (2, 2, 3, length), generator=generator).unbind()
+    matches = nearest_members(wanted, held, members, beyond)
+    for b, r, i in each(2, 3, length):
+        nearest_first = range(i - beyond, -1, -1)
+        behind = [j for j in nearest_first if held[b, r, j] == wanted[b, r, i]][:members]
+        assert matches[b, r, i].tolist() == behind + [-1] * (members - len(behind))
+
+
+def test_a_key_that_equals_the_query_is_proposed_however_far():
+    q, k = normal(2, 1, 500, 32, seed=1), normal(2, 1, 500, 32, seed=2)
+    k[:, :, 3] = 5 * q[:, :, 499]
+    proposals = propose(q, k, source(500).fixed.double(), members=1, span=3, beyond=32)
+    assert proposals.shape == (2, 1, 500, 24)
+    for position in (3, 4, 5):
+        assert bool((proposals[:, 0, 499] == position).any(-1).all())
+
+
+@pytest.mark.parametrize(("at", "expected"), [(4, [4, 5, 6]), (5, [5, 6]), (6, [6]), (7, [])])
+def test_positions_behind_a_key_are_proposed_up_to_the_window(at, expected):
+    q, k = normal(1, 1, 10, 32), -normal(1, 1, 10, 32)[:, :, 9:].expand(-1, -1, 10, -1).clone()
+    k[:, :, at] = q[:, :, 9]
+    proposals = propose(q, k, source(10).fixed.double(), members=1, span=3, beyond=3)[0, 0, 9]
+    assert proposals[proposals >= 0].tolist() == expected
+
+
+@pytest.mark.parametrize("length", [1, 2, 31, 33, 130])
+def test_proposals_lie_beyond_the_window_and_come_once(length):
+    q, k = normal(2, 1, length, 32), normal(2, 1, length, 32, seed=3)
+    proposals, bias = source(130, window=7)(q, k, None, fresh=False)
+    assert proposals.shape == (2, 1, length, 24)
+    assert bias.shape == (1, 24)
+    assert bool((proposals <= torch.arange(length)[:, None] - 7).logical_or(proposals == -1).all())
+    for row in proposals.flatten(0, 2).tolist():
+        legal = [j for j in row if j >= 0]
+        assert len(legal) == len(set(legal))
+
+
+def test_a_position_is_found_by_the_token_before_it():
+    scoring, x = source(20).scoring, normal(1, 1, 20, 32)
+    with torch.no_grad():
+        scoring.taps.zero_()[..., 1] = 1.0
+    q, k = scoring(x, x)
+    eight = torch.full((1, 1, 20), 8.0, dtype=torch.float64)
+    torch.testing.assert_close(q.norm(dim=-1), eight)
+    torch.testing.assert_close((q[:, :, 6] * k[:, :, 7]).sum(-1), eight[:, :, 0])
+    assert bool((k[:, :, 0] == 0).all())
+
+
+def dense_attention(q, k, v):
+    t = q @ k.transpose(2, 3)
+    weights = (1 + t + t.square() / 2).tril()
+    return weights / weights.sum(-1, keepdim=True) @ v
+
+
+@pytest.mark.parametrize("length", [1, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK + 5])
+def test_linear_attention_equals_the_formula_over_all_pairs(length):
+    q, k, v = (normal(2, 2, length, width, seed=width).requires_grad_() for width in (4, 4, 3))
+    value, expected = taylor_attention(q, k, v), dense_attention(q, k, v)
+    torch.testing.assert_close(value, expected, atol=1e-9, rtol=0)
+    upstream = normal(2, 2, length, 3, seed=9)
+    gradients, oracles = (torch.autograd.grad(z, (q, k), upstream) for z in (value, expected))
+    torch.testing.assert_close(gradients, oracles, atol=1e-9, rtol=1e-9)
+
+
+def test_the_credit_adds_nothing_to_the_value_and_reaches_queries_and_keys_alone():
+    drawn = (normal(1, 1, 70, width, seed=n) for n, width in enumerate((3, 4, 4, 3)))
+    out, q, k, v = (tensor.requires_grad_() for tensor in drawn)
+    credited = ContentCredit.apply(out, q, k, v, 3)
+    assert torch.equal(credited, out)
+    upstream = normal(1, 1, 70, 3, seed=9)
+    leaves = (out, q, k, v)
+    g_out, g_q, g_k, g_v = torch.autograd.grad(credited, leaves, upstream, allow_unused=True)
+    expected = torch.autograd.grad(dense_attention(q, k, v.detach()), (q, k), upstream)
+    assert torch.equal(g_out, upstream)
+    torch.testing.assert_close((g_q, g_k), expected, atol=1e-9, rtol=1e-9)
+    assert g_v is None
+
+
+def best_block(q, k, i, target, size, region):
+    """The complete block of the region whose mean key scores best, else the target's own."""
+    first = target // size - region // 2
+    complete = [b for b in range(first, first + region) if b >= 0 and (b + 1) * size <= i + 1]
+    scores = {b: float(q[i] @ k[b * size : (b + 1) * size].mean(0)) for b in complete}
+    return max(scores, key=lambda block: scores[block]) if scores else target // size
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    length=st.integers(1, 40),
+    size=st.integers(1, 9),
+    region=st.integers(1, 6),
+    seed=st.integers(0, 10**6),
+)
+def test_the_best_complete_block_of_the_region_is_chosen(length, size, region, seed):
+    q, k = normal(2, 2, length, 5, seed=seed), normal(2, 2, length, 5, seed=seed + 1)
+    share = torch.rand(2, 2, length, generator=torch.Generator().manual_seed(seed))
+    targets = (share * (torch.arange(length) + 1)).long()
+    chosen = choose_block(q, k, targets, size, region)
+    for b, h, i in each(2, 2, length):
+        best = best_block(q[b, h], k[b, h], i, int(targets[b, h, i]), size, region)
+        assert int(chosen[b, h, i]) == best

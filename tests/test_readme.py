@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from synthetic import HOSTILE, copied, failed, store, timed, traced
 
 from workflow.bench import cli
+from workflow.bench.sources import ROOT
 from workflow.report import LEDGER, claims, estimates, figures, ledger, models, readme, why
 from workflow.report.__main__ import main
 from workflow.report.frame import LARGEST_TRACE_BYTES, keep, listed_rows, load
@@ -78,9 +79,8 @@ def test_numbers_are_those_of_the_rows(page, folder):
     claim = "Copy accuracy exceeds 95% at every distance up to 2048"
     answer = line((folder / "README.md").read_text(), claim)
     assert answer[1] == "over 95%"
-    assert answer[3].startswith(
-        "**invalid: controls off**: D=512, 49,152 of 100,000 tokens: 99.71%"
-    )
+    verdict = "**invalid: controls off**: D=512, 49,152 of 100,000 tokens: 99.71%"
+    assert answer[3].startswith(verdict)
 
 
 def test_failures_show_their_status_and_reason_and_names_are_harmless(page):
@@ -125,15 +125,15 @@ def test_kept_rows_are_the_same_with_small_traces_and_without_weights(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def reference(root):
+def reference():
     with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(root)
+        patch.chdir(ROOT)
         frame = load(REFERENCE)
     return frame, estimates.build(frame)
 
 
-def test_the_committed_pages_are_what_the_committed_rows_give(root, reference, monkeypatch):
-    monkeypatch.chdir(root)
+def test_the_committed_pages_are_what_the_committed_rows_give(reference, monkeypatch):
+    monkeypatch.chdir(ROOT)
     frame, table = reference
     book = ledger.read(LEDGER)
     lines = claims.judge(table, book, unsound=claims.unsound_rows(frame))
@@ -146,8 +146,8 @@ def test_the_committed_pages_are_what_the_committed_rows_give(root, reference, m
     assert Path("docs/report.md").read_text("utf-8") == report
 
 
-def test_the_example_in_the_readme_prints_what_stands_below_it(root, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(root)
+def test_the_example_in_the_readme_prints_what_stands_below_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
     text = Path("README.md").read_text(encoding="utf-8")
     block = text.partition("```console\n$ pointer-bench ")[2].partition("```")[0]
     command, _, output = block.partition("\n")
@@ -156,10 +156,10 @@ def test_the_example_in_the_readme_prints_what_stands_below_it(root, tmp_path, m
     assert "pointer-bench session" in output
 
 
-def test_commands_below_the_tables_are_answered(root, reference):
+def test_commands_below_the_tables_are_answered(reference):
     """Each finds estimates, of which a reader then chooses one."""
     table = reference[1]
-    text = (root / "docs" / "results.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
     commands = re.findall(r"^Rows: `pointer-bench why (.+)`$", text, re.MULTILINE)
     assert commands
     for quantity, *words in map(shlex.split, commands):

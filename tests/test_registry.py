@@ -1,5 +1,6 @@
 """Models: a line of the registry, `new`, a class outside, and the short convolution."""
 
+import re
 import sys
 
 import pytest
@@ -25,56 +26,27 @@ def test_every_entry_names_a_class_of_its_own_file_and_its_source(name):
     assert "arXiv" in entry.citation or entry.kind == "control"
 
 
+# No path or no tier can hold these.
+BAD_NAMES = ("../../e", "", "*", "all", "control", "x; touch pwned", "a" * 41, "Mine")
+
+
 @pytest.mark.parametrize(
-    ("changed", "words"),
+    ("name", "changed", "words"),
     [
-        ({"cots": "linear"}, "'cots' is unknown. Did you mean 'cost'"),
-        ({"cost": "cheap"}, "cost of model mine 'cheap' is unknown. Known: linear, n log n"),
-        ({"path": "baselines.mine"}, "path of model mine is 'baselines.mine'; accepted: "),
-        ({"path": None}, "path of model mine is None"),
-        ({"citation": " "}, "citation of model mine"),
-        ({"trained": "no"}, "trained of model mine is 'no'; accepted: a valid boolean"),
-        ({"group": "mine"}, "group of model mine 'mine' is unknown. Known: field, own, paper"),
+        ("mine", {"cots": "linear"}, "'cots' is unknown. Did you mean 'cost'"),
+        ("mine", {"cost": "cheap"}, "cost of model mine 'cheap' is unknown. Known: linear, n log"),
+        ("mine", {"path": "baselines.mine"}, "path of model mine is 'baselines.mine'; accepted: "),
+        ("mine", {"path": None}, "path of model mine is None"),
+        ("mine", {"citation": " "}, "citation of model mine"),
+        ("mine", {"trained": "no"}, "trained of model mine is 'no'; accepted: a valid boolean"),
+        ("mine", {"group": "mine"}, "group of model mine 'mine' is unknown. Known: field, own, pa"),
+        *((name, {}, f"name of model {name} is {name!r}") for name in BAD_NAMES),
     ],
 )
-def test_a_mistake_in_a_line_is_named(changed, words):
-    with pytest.raises(InputError, match=words) as caught:
-        registry.entry("mine", {**LINE, **changed}, "here")
+def test_a_mistake_in_a_line_is_named(name, changed, words):
+    with pytest.raises(InputError, match=re.escape(words)) as caught:
+        registry.entry(name, {**LINE, **changed}, "here")
     assert "Change it in here" in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    "name", ["../../e", "", "*", "all", "control", "x; touch pwned", "a" * 41, "Mine"]
-)
-def test_a_name_that_no_path_or_tier_can_hold_is_refused(name):
-    with pytest.raises(InputError, match="name of model") as caught:
-        registry.entry(name, LINE, "here")
-    assert repr(name) in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("setting", "words"),
-    [
-        ({"chain": "False"}, "setting chain of pointer is 'False'; accepted: a valid boolean"),
-        ({"k": 64.0}, "setting k of pointer is 64.0; accepted: a valid integer"),
-        ({"noise": "much"}, "setting noise of pointer is 'much'; accepted: a valid number"),
-        ({"credit": 3}, "credit of pointer is 3; accepted: 'none', 'candidates' or 'fft'"),
-        ({"heads": 8}, "setting of pointer 'heads' is unknown"),
-    ],
-)
-def test_a_setting_of_a_mixer_is_held_to_its_type(setting, words):
-    with pytest.raises(InputError, match=words):
-        registry.build("pointer", symbols=20, length=64, mixer=setting)
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    monkeypatch.setattr(registry, "FILE", tmp_path / "registry.yaml")
-    lines = "# above\nlinear-attention: {path: a.b:C}\nother: {path: a.b:C}\n"
-    registry.FILE.write_text(lines, encoding="utf-8")
-    (tmp_path / "chunks.py").touch()
-    monkeypatch.setattr(registry, "names", lambda: ["linear-attention", "other"])
-    return tmp_path
 
 
 @pytest.mark.parametrize(
@@ -90,12 +62,16 @@ def folder(tmp_path, monkeypatch):
         ("linear_attention", "not taken"),
     ],
 )
-def test_a_name_that_cannot_be_is_refused_and_nothing_is_written(folder, name, words):
-    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+def test_a_name_that_cannot_be_is_refused_and_writes_nothing(tmp_path, monkeypatch, name, words):
+    files = {"registry.yaml": "# above\nlinear-attention: {path: a.b:C}\n", "chunks.py": ""}
+    for file, text in files.items():
+        (tmp_path / file).write_text(text, encoding="utf-8")
+    monkeypatch.setattr(registry, "FILE", tmp_path / "registry.yaml")
+    monkeypatch.setattr(registry, "names", lambda: ["linear-attention"])
     with pytest.raises(InputError, match=words) as caught:
         new.make(name)
     assert f" is {name!r}" in str(caught.value)
-    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    assert {path.name: path.read_text(encoding="utf-8") for path in tmp_path.iterdir()} == files
 
 
 CODE = """
@@ -139,12 +115,10 @@ NAME = f"mine={PATH}"
 
 
 def test_the_class_says_what_a_registry_line_says_and_is_not_run(package):
-    entry = registry.info(NAME)
-    assert (entry.name, entry.path) == ("mine", PATH)
-    assert (entry.cost, entry.citation) == ("n log n", "Me 2026")
-    assert entry.learned_positions
-    assert (entry.kind, entry.group, entry.trained) == ("model", "own", True)
-    assert entry.position == registry.OUTSIDE["position"]  # computed: only plain values are read
+    known = {"name": "mine", "path": PATH, "cost": "n log n", "citation": "Me 2026"}
+    known |= {"learned_positions": True, "kind": "model", "group": "own", "trained": True}
+    known["position"] = registry.OUTSIDE["position"]  # computed: only plain values are read
+    assert known.items() <= registry.info(NAME).model_dump().items()
     assert "theirs" not in sys.modules
 
 
@@ -168,24 +142,6 @@ def test_a_row_names_the_model_its_path_and_the_hash_of_its_file(package):
     assert cell.path.startswith("results/runs/copy/mine/d64-s0-")
 
 
-@pytest.mark.parametrize(
-    ("name", "words"),
-    [
-        ("mine=theirs.sub.mine:Mien", "'Mien' is unknown. Did you mean 'Mine'"),
-        ("mine=theirs.sub.mien:Mine", r"module of model mine is 'theirs.sub.mien'; .*PYTHONPATH"),
-        ("mine=theirs.sub.mine", 'accepted: "package.module:Class"'),
-        ("mine=sys:Mine", "PYTHONPATH"),
-        ("=theirs.sub.mine:Mine", "name of model  is ''"),
-        ("../up=theirs.sub.mine:Mine", "name of model ../up is '../up'"),
-        ("pointer=theirs.sub.mine:Mine", "other than those of the suite"),
-        ("paper=theirs.sub.mine:Mine", "words of the config"),
-    ],
-)
-def test_a_mistake_is_named(package, name, words):
-    with pytest.raises(InputError, match=words):
-        registry.info(name)
-
-
 def test_a_declared_model_can_be_chosen_restricted_and_set_by_name(package):
     declared = {"own_models": {"mine": PATH}, "models": ["mine"], "mixer": {"mine": {"k": 3}}}
     declared |= {"controls": "none", "distances": [256, 512], "seeds": [0]}
@@ -196,17 +152,25 @@ def test_a_declared_model_can_be_chosen_restricted_and_set_by_name(package):
 
 
 @pytest.mark.parametrize(
-    ("added", "words"),
+    ("given", "words"),
     [
+        ("mine=theirs.sub.mine:Mien", "'Mien' is unknown. Did you mean 'Mine'"),
+        ("mine=theirs.sub.mien:Mine", r"module of model mine is 'theirs.sub.mien'; .*PYTHONPATH"),
+        ("mine=theirs.sub.mine", 'accepted: "package.module:Class"'),
+        ("mine=sys:Mine", "PYTHONPATH"),
+        ("=theirs.sub.mine:Mine", "name of model  is ''"),
+        ("../up=theirs.sub.mine:Mine", "name of model ../up is '../up'"),
+        ("pointer=theirs.sub.mine:Mine", "other than those of the suite"),
+        ("paper=theirs.sub.mine:Mine", "words of the config"),
         ({"own_models": {"mine": 3}}, "own_models.mine is 3; accepted: a valid string"),
         ({"own_models": {"mine": "theirs.sub.mine:Mien"}}, "Did you mean 'Mine'"),
         ({"own_models": {"mine": PATH}, "mixer": {"mien": {}}}, "Did you mean 'mine'"),
         ({"experiments": {"copy": {"models": {"mine": "a:B"}}}}, "experiments.copy.models"),
     ],
 )
-def test_a_mistake_in_the_config_is_named(package, added, words):
+def test_a_mistake_in_a_name_or_in_the_config_is_named(package, given, words):
     with pytest.raises(InputError, match=words):
-        config.tier("default", added)
+        config.tier("default", given) if isinstance(given, dict) else registry.info(given)
 
 
 SHAPE = LayerShape(32, 2, 32, 0, 2)

@@ -15,9 +15,8 @@ PROFILE = sources.ROOT / "profiles" / "slurm"
 
 @pytest.fixture
 def slurm():
-    script = sources.ROOT / ".ci" / "slurm"
-    settings = {"capture_output": True, "text": True, "timeout": 60, "check": False}
-    started = subprocess.run(["bash", script, "start"], **settings)
+    script = str(sources.ROOT / ".ci" / "slurm")
+    started = pipelines.ran("bash", script, "start", limit=60)
     try:
         assert started.returncode == 0, started.stderr
         yield

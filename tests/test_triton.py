@@ -1,26 +1,21 @@
 """The Triton kernels: right in Triton's interpreter, compiled for CUDA, and chosen by device."""
 
 import importlib.util
-import os
-import subprocess
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 
+import pipelines
 import pytest
 
 from pointer import select
 
-ROOT = Path(__file__).resolve().parent.parent
 absent = importlib.util.find_spec("triton") is None
 needs_triton = pytest.mark.skipif(absent, reason="Triton has no package here")
 
 
 def run(*command, **variables):
     """Run Python in a new process, where the kernels are imported anew; return its output."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), **variables}
-    settings = {"capture_output": True, "text": True, "timeout": 600, "check": False}
-    result = subprocess.run([sys.executable, *command], cwd=ROOT, env=environment, **settings)
+    result = pipelines.ran(sys.executable, *command, **variables)
     assert result.returncode == 0, result.stdout[-6000:] + result.stderr[-3000:]
     return result.stdout
 

@@ -1,15 +1,13 @@
-"""The README's walk-through, typed as it stands there, in a copy of the repository with a tiny
-default tier.
+"""The README's walk-through and the docs' new task, typed as they stand there, in a copy of the
+repository.
 
 A new mixer reaches every table and figure with no other edit; one that then leaks reaches none with
-a number. A new task is one file and one line. Under --full the default tier is the real one, and a
-quarter of an hour later the new mixer is in all of them."""
+a number. The default tier is tiny; under --full it is the real one, in a quarter of an hour."""
 
 import os
 import re
 import shlex
 import shutil
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -19,6 +17,7 @@ import pipelines
 import pytest
 
 from workflow.bench.rows import read_row, read_rows
+from workflow.bench.sources import ROOT
 
 TIER = """
 tier: default
@@ -29,62 +28,22 @@ distances: [8]
 experiments:
   complexity: {models: [own], controls: none}
   copy: {models: [own], controls: none, tokens: 4000, evaluate_symbols: 100}
-  efficiency:
-    {models: [transformer, own], controls: none, batch: 1, repeats: 1, session_seconds: 0}
+  efficiency: {models: [transformer, own], controls: none, batch: 1, repeats: 1, session_seconds: 0}
   memory: {models: [own], controls: none, batch: 1}
   mqar: {models: [own], controls: none, pairs: [2], tokens: 4000, evaluate_symbols: 100}
 """
 TABLES = "training_time throughput speedup memory copy_accuracy operations parameters recall"
 FIGURES = "time throughput speedup memory operations copy_accuracy loss_curves mqar trade_off"
-TASK = '''"""Name the symbol that stood `gap` positions back, at the last position only."""
-
-from typing import Literal
-
-import numpy as np
-from pydantic import Field
-
-from workflow.bench.tasks.base import Task, blank, require
-from workflow.bench.validation import Whole
-
-
-class Echo(Task):
-    question = "is the symbol of some positions back named?"
-    axis, axis_key, sign = "gap", "gaps", "g"
-    own_length = 16
-    own_symbols = 8
-    evaluate_symbols = 20
-
-    name: Literal["echo"] = "echo"
-    gap: Whole = Field(default=1, ge=1, le=100, description="how far back")
-
-    def check(self):
-        require("gap", self.gap, 1, self.length - 1)
-
-    @property
-    def supervised(self):
-        return 1
-
-    @property
-    def chance(self):
-        return 1 / self.symbols
-
-    def sequences(self, rng, count, stream):
-        tokens = rng.integers(self.symbols, size=(count, self.length), dtype=np.int64)
-        targets = blank(tokens)
-        targets[:, -1] = tokens[:, -1 - self.gap]
-        return tokens, targets
-'''
+ADDING = (ROOT / "docs" / "adding.md").read_text(encoding="utf-8")
+TASK = ADDING.partition("```python\n")[2].partition("```")[0]
 TASK_LINE = '    "echo": "workflow.bench.tasks.echo:Echo",\n'
 TASK_TIER = """
-tier: mine
-extends: default
-devices: [cpu]
-threads: 1
-experiments:
-  echo: {models: [transformer], controls: none, gaps: [2, 5], batch: 4, tokens: 4000}
+{tier: mine, extends: default, devices: [cpu], threads: 1, experiments: {
+  echo: {models: [transformer], controls: none, gaps: [2, 5], batch: 4, tokens: 4000}}}
 """
 QUARTER_HOUR, HOURS = 15 * 60, 3 * 60 * 60  # seconds
 LEAK = ("mean), carry", "mean.roll(-1, dims=1)), carry")
+GUESSED = {"copy_accuracy.svg", "mqar.svg"}  # the template guesses: one grey band of models
 
 
 @pytest.fixture
@@ -97,8 +56,8 @@ def checkout(tmp_path):
     return tmp_path
 
 
-def walkthrough(root):
-    chapter = (root / "README.md").read_text().partition("\n## Add a baseline\n")[2]
+def walkthrough():
+    chapter = (ROOT / "README.md").read_text().partition("\n## Add a baseline\n")[2]
     block = re.search(r"^```sh\n(.*?)^```", chapter, re.DOTALL | re.MULTILINE)
     assert block
     return block[1].splitlines()
@@ -106,11 +65,10 @@ def walkthrough(root):
 
 def typed(folder, command, limit=560):
     programs = [str(folder / "bin"), str(Path(sys.executable).parent), os.environ["PATH"]]
-    environment = {**os.environ, "PATH": os.pathsep.join(programs), "PYTHONPATH": str(folder)}
-    settings = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    settings |= {"cwd": folder, "env": environment, "timeout": limit, "check": False}
-    done = subprocess.run(shlex.split(command, comments=True), **settings)
-    return done.returncode, done.stdout
+    variables = {"PATH": os.pathsep.join(programs), "PYTHONPATH": str(folder)}
+    words = shlex.split(command, comments=True)
+    done = pipelines.ran(*words, folder=folder, limit=limit, **variables)
+    return done.returncode, done.stdout + done.stderr
 
 
 def succeed(folder, *commands, limit=560):
@@ -136,19 +94,17 @@ def without(folder):
 
 
 @pytest.mark.slow
-def test_the_walkthrough_of_the_readme(checkout, root, undisturbed):
+def test_the_walkthrough_of_the_readme(checkout, undisturbed):
     (checkout / "config" / "default.yaml").write_text(TIER)
     shutil.copytree(undisturbed / pipelines.CONTRACTS, checkout / pipelines.CONTRACTS)
     files = [path for path in checkout.rglob("*") if path.is_file()]
     before = {path: path.read_bytes() for path in files if path.name != "registry.yaml"}
-    output = succeed(checkout, *walkthrough(root))
+    output = succeed(checkout, *walkthrough())
     assert "my_mixer keeps the contract" in output
     assert "copy my_mixer d64-s0: ok" in output
     made = {(row["experiment"], row["status"]) for row in rows(checkout)}
     assert made == {(name, "ok") for name in ("complexity", "copy", "efficiency", "memory", "mqar")}
-    # The template guesses, and models that guess are one grey band.
-    guessed = {"copy_accuracy.svg", "mqar.svg"}
-    assert {path.name for path in without(checkout)} == guessed
+    assert {path.name for path in without(checkout)} == GUESSED
     assert {path: path.read_bytes() for path in before} == before  # nothing else was edited
 
     mixer = checkout / "baselines" / "my_mixer.py"
@@ -196,12 +152,12 @@ def test_a_new_task_is_one_file_and_one_line(checkout, undisturbed):
 
 
 @pytest.mark.full
-def test_on_the_default_tier_a_new_mixer_is_everywhere_within_a_quarter_of_an_hour(checkout, root):
+def test_on_the_default_tier_a_new_mixer_is_everywhere_within_a_quarter_of_an_hour(checkout):
     for part in ("runs", "contracts"):  # what `make all` has left is not measured again
-        if (root / "results" / part).is_dir():
+        if (ROOT / "results" / part).is_dir():
             new = shutil.ignore_patterns("my_mixer*")
-            shutil.copytree(root / "results" / part, checkout / "results" / part, ignore=new)
-    commands = walkthrough(root)
+            shutil.copytree(ROOT / "results" / part, checkout / "results" / part, ignore=new)
+    commands = walkthrough()
     succeed(checkout, commands[-1], limit=HOURS)  # a user who has run the suite before
     assert len(without(checkout)) == len(TABLES.split()) + len(FIGURES.split())
     start = time.monotonic()
@@ -209,7 +165,5 @@ def test_on_the_default_tier_a_new_mixer_is_everywhere_within_a_quarter_of_an_ho
     seconds = time.monotonic() - start
     print(f"the walk-through: {seconds:.0f} s, {len(rows(checkout))} rows of the new mixer")
     assert {row["status"] for row in rows(checkout)} == {"ok"}
-    # The template guesses, and models that guess are one grey band.
-    guessed = {"copy_accuracy.svg", "mqar.svg"}
-    assert {path.name for path in without(checkout)} == guessed
+    assert {path.name for path in without(checkout)} == GUESSED
     assert seconds < QUARTER_HOUR

@@ -1,40 +1,32 @@
-"""The worker leaves a result, measured, refused, diverged or failed, and shows its progress."""
+"""The worker leaves a result and shows its progress; the lock: timing alone, the rest together."""
 
 import errno
-import json
 import os
 import re
+import signal
+import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
-from unittest.mock import Mock
 
 import pytest
 import torch
+from pipelines import eventually, worked
 
 from pointer.errors import InputError
-from workflow.bench import progress
+from workflow.bench import grid, progress
 from workflow.bench.cell import Cell
-from workflow.bench.rows import worker
+from workflow.bench.rows import lock, worker
 from workflow.bench.rows.worker import Progress
 
-CELL = {"experiment": "copy", "model": "oracle-copy", "distance": 8}
-CELL |= {"length": 16, "threads": 1}
-
-
-def work(tmp_path, *changes):
-    """Exit code and result of a worker for the cell, or for one with each of the changes."""
-    request, result = tmp_path / "request.json", tmp_path / "result.json"
-    cells = [Cell.of(**CELL | change).to_dict() for change in changes or ({},)]
-    request.write_text(json.dumps({"cells": cells}), encoding="utf-8")
-    code = worker.main([str(request), str(result)])
-    return code, json.loads(result.read_text(encoding="utf-8"))
+CELL = {"experiment": "copy", "model": "oracle-copy", "distance": 8, "length": 16, "threads": 1}
 
 
 def run(tmp_path, **more):
-    code, result = work(tmp_path, more)
+    code, result = worked(tmp_path, Cell.of(**CELL | more))
     assert result["kind"] == "ok"
     (row,) = result["rows"]
     return code, row
@@ -99,32 +91,26 @@ def test_an_absent_device_is_unsupported(tmp_path):
     assert "device 'cuda' is absent" in row["reason"]
 
 
-def test_a_failure_names_the_error_and_the_place(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("error", "kind", "message"),
+    [
+        (ValueError("bad head\nmore"), "error", r"ValueError: bad head \(test_worker.py:\d+\)"),
+        (InputError("no such setting"), "bad_input", "no such setting"),
+        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), "full", "OSError: .*"),
+        (MemoryError(), "oom", "MemoryError: .*"),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), "oom", ".*"),
+        (RuntimeError("[...] DefaultCPUAllocator: can't allocate memory"), "oom", ".*"),
+    ],
+    ids=["model", "setting", "disk", "python", "cuda", "cpu"],
+)
+def test_a_failure_has_kind_error_and_place(error, kind, message, tmp_path, monkeypatch):
     def fail(*_):
-        raise ValueError("bad head\nmore")
+        raise error
 
     plant(monkeypatch, fail)
-    code, result = work(tmp_path)
-    assert (code, result["kind"], result["rows"]) == (1, "error", [])
-    assert result["message"].startswith("ValueError: bad head (test_worker.py:")
-
-
-@pytest.mark.parametrize(
-    ("error", "kind"),
-    [
-        (InputError("no such setting"), "bad_input"),
-        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), "full"),
-        (MemoryError(), "oom"),
-        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), "oom"),
-        (RuntimeError("[...] DefaultCPUAllocator: can't allocate memory"), "oom"),
-    ],
-    ids=["setting", "disk", "python", "cuda", "cpu"],
-)
-def test_the_kind_of_a_failure_is_told_apart(error, kind, tmp_path, monkeypatch):
-    plant(monkeypatch, Mock(side_effect=error))
-    code, result = work(tmp_path)
-    assert (code, result["kind"]) == (1, kind)
-    assert kind != "bad_input" or result["message"] == "no such setting"
+    code, result = worked(tmp_path, Cell.of(**CELL))
+    assert (code, result["kind"], result["rows"]) == (1, kind, [])
+    assert re.fullmatch(message, result["message"])
 
 
 def test_a_line_now_and_then_says_how_far_a_cell_is(capsys):
@@ -169,3 +155,113 @@ def test_the_time_left_follows_the_pace(tmp_path, monkeypatch, capsys):
     assert "0 of 3, 0 s, about 20 min left" in shown(capsys)  # and no optional row after them
     monkeypatch.delenv(progress.DEADLINE)
     assert shown(capsys) == "a row\n"  # of a row that is made by hand
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from workflow.bench.rows import lock
+lock.lock_path = lambda: Path(sys.argv[1])
+with lock.hold(exclusive=sys.argv[2] == "alone"):
+    Path(sys.argv[3]).touch()
+    time.sleep(float(sys.argv[4]))
+"""
+
+
+def holder(folder, kind, name, seconds):
+    arguments = [str(folder / "machine.lock"), kind, str(folder / name), str(seconds)]
+    return subprocess.Popen([sys.executable, "-c", HOLDER, *arguments])
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [("beside", "beside"), ("alone", "beside"), ("beside", "alone")]
+)
+def test_only_rows_that_are_not_timed_run_side_by_side(tmp_path, first, second):
+    a = holder(tmp_path, first, "a", 60)
+    eventually((tmp_path / "a").exists)
+    b = holder(tmp_path, second, "b", 0)
+    marker = tmp_path / "b"
+    try:
+        if first == second:
+            eventually(marker.exists)
+        else:
+            time.sleep(0.4)
+            assert not marker.exists()
+    finally:
+        a.send_signal(signal.SIGKILL)
+        a.wait()
+    eventually(marker.exists)  # a killed holder leaves no lock behind
+    assert b.wait(timeout=20) == 0
+
+
+def test_rows_that_come_later_wait_behind_a_timing_row(tmp_path):
+    first = holder(tmp_path, "beside", "first", 60)
+    eventually((tmp_path / "first").exists)
+    timing = holder(tmp_path, "alone", "timing", 60)
+    time.sleep(0.6)  # it waits now
+    later = holder(tmp_path, "beside", "later", 0)
+    time.sleep(0.6)
+    assert not (tmp_path / "later").exists()  # though `first` would let it in
+    first.kill()
+    eventually((tmp_path / "timing").exists)
+    assert not (tmp_path / "later").exists()
+    timing.kill()
+    assert later.wait(timeout=20) == 0
+    assert [process.wait() for process in (first, timing)] == [-9, -9]
+
+
+DAEMON = """
+import os, sys, time
+from pathlib import Path
+from workflow.bench.rows import lock
+with lock.taken(Path(sys.argv[1])):
+    if os.fork() == 0:
+        time.sleep(60)
+        os._exit(0)
+    if sys.argv[2] == "killed":
+        os.kill(os.getpid(), 9)
+"""
+
+
+@pytest.mark.parametrize(("end", "code"), [("ended", 0), ("killed", -9)])
+def test_a_daemon_that_a_holder_forks_does_not_keep_the_lock(tmp_path, end, code):
+    arguments = [sys.executable, "-c", DAEMON, str(tmp_path / "lock"), end]
+    process = subprocess.Popen(arguments, start_new_session=True)
+    try:
+        assert process.wait(timeout=20) == code
+        with lock.taken(tmp_path / "lock", wait=False):
+            pass
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def test_a_pipelines_lock_that_another_user_owns_is_taken(tmp_path, monkeypatch):
+    @contextmanager
+    def for_reading(path, **_):
+        path.parent.mkdir()
+        descriptor = os.open(path, os.O_RDONLY | os.O_CREAT)
+        yield descriptor
+        os.close(descriptor)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(lock, "taken", for_reading)
+    assert grid.Grid({}).begin([]) == []
+
+
+def test_a_file_system_without_locks_is_recorded_and_named(tmp_path, monkeypatch):
+    def refuse(_descriptor, _kind):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setenv(lock.OVERRIDE, str(tmp_path / "machine.lock"))
+    monkeypatch.setattr(lock.fcntl, "flock", refuse)
+    with lock.hold(exclusive=True) as warnings:
+        assert len(warnings) == 1
+        assert str(tmp_path / "machine.turnstile") in warnings[0]
+
+
+def test_the_lock_follows_no_tmpdir(tmp_path, monkeypatch):
+    monkeypatch.delenv(lock.OVERRIDE, raising=False)
+    monkeypatch.setattr(lock, "FOLDERS", (tmp_path / "absent", tmp_path))
+    here = lock.lock_path()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "mine"))
+    assert lock.lock_path() == here == tmp_path / "pointer-bench.lock"

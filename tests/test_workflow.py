@@ -5,9 +5,7 @@ import os
 import re
 import shutil
 import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pipelines
@@ -19,18 +17,12 @@ from workflow.bench.rows import read_row
 from workflow.report import figures, tables
 
 TINY = """
-tier: tiny
-extends: default
-devices: [cpu]
-threads: 1
-lengths: [32]
-distances: [8, 16]
-experiments:
-  complexity: {models: [transformer], controls: none}
-  copy:
-    {models: [chance], controls: none, tokens: 4000, evaluate_symbols: 100,
-     restrict: {control: {distances: [8, 16]}}}
-  efficiency: {models: [transformer], controls: none, batch: 1, repeats: 1, session_seconds: 0}
+{tier: tiny, extends: default, devices: [cpu], threads: 1, lengths: [32], distances: [8, 16],
+experiments: {
+  complexity: {models: [transformer], controls: none},
+  copy: {models: [chance], controls: none, tokens: 4000, evaluate_symbols: 100,
+         restrict: {control: {distances: [8, 16]}}},
+  efficiency: {models: [transformer], controls: none, batch: 1, repeats: 1, session_seconds: 0}}}
 """
 ROWS = 5  # two of the session: a twin
 RULES = sources.ROOT / "workflow" / "rules"
@@ -47,7 +39,9 @@ def test_a_tier_from_nothing_to_figures_through_a_kill(tmp_path, tiny, undisturb
     # The contract of transformer is known, that of chance is not.
     shutil.copytree(undisturbed / pipelines.CONTRACTS, tmp_path / pipelines.CONTRACTS)
     first = pipelines.start(tmp_path, *tiny)
-    finished = _first_row(tmp_path / "results" / "runs", first)
+    runs = tmp_path / "results" / "runs"
+    rows = ("*/[!.]*/[!.]*.json", "*/[!.]*.jsonl")  # of a cell, of a session
+    finished = pipelines.eventually(lambda: [p for name in rows for p in runs.glob(name)], 120)[0]
     code, second = pipelines.snakemake(tmp_path, *tiny)
     first.send_signal(signal.SIGKILL)
     first.wait(timeout=60)
@@ -86,15 +80,6 @@ def test_a_tier_from_nothing_to_figures_through_a_kill(tmp_path, tiny, undisturb
     assert code != 0
     assert f"results/tiny: {ROWS - 1} of {ROWS} rows are kept" in partly
     assert (made / "report" / "index.html").exists(), partly
-
-
-def _first_row(runs, pipeline):
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and pipeline.poll() is None:
-        for row in (*runs.glob("*/[!.]*/[!.]*.json"), *runs.glob("*/[!.]*.jsonl")):
-            return row
-        time.sleep(0.05)
-    raise AssertionError("no row was ever finished")
 
 
 def test_a_timing_row_claims_every_core_and_no_rule_of_a_baseline(tmp_path, tiny):
@@ -148,30 +133,17 @@ TIER = {"tier": "mine", "extends": "default", "devices": "cpu", "threads": 1, "l
 TIER |= {"models": ["chance"], "controls": "none", "experiments": {"complexity": {}}}
 
 
-@pytest.fixture
-def planted(tmp_path):
-    """A copy of the suite with a tier that names the machine."""
+@pytest.mark.slow
+def test_a_hostile_machine_and_folder_end_in_a_row_and_become_no_command(tmp_path):
     folder = tmp_path / FOLDER
     pipelines.copy_suite(folder, pipelines.SUITE)
     (folder / "mine.yaml").write_text(json.dumps(TIER | {"machine": MACHINE}))
-    return folder
-
-
-def told_by(folder, *arguments):
-    """What Snakemake says of a run in `folder`; nothing it was told has become a command."""
-    command = [sys.executable, "-m", "snakemake", "--cores", "2", *arguments]
-    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    settings = {"capture_output": True, "text": True, "timeout": 240, "check": False}
-    done = subprocess.run(command, cwd=folder, env=environment, **settings)
-    assert [str(path) for path in folder.parent.rglob("pwned*")] == []
-    return f"exit code {done.returncode}\n{done.stdout}{done.stderr}"
-
-
-@pytest.mark.slow
-def test_a_hostile_machine_and_folder_end_in_a_row(planted):
-    told = told_by(planted, "collect", "--configfile", "mine.yaml")
-    assert told.startswith("exit code 0"), told
-    (path,) = (planted / "results" / "runs").glob("*/*/*.json")
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", "collect"]
+    command += ["--configfile", "mine.yaml"]
+    done = pipelines.ran(*command, folder=folder, limit=240, PYTHONPATH="")
+    assert [str(path) for path in tmp_path.rglob("pwned*")] == []
+    assert done.returncode == 0, done.stdout + done.stderr
+    (path,) = (folder / "results" / "runs").glob("*/*/*.json")
     row = read_row(path)
     assert (row["status"], row["machine"]) == ("ok", MACHINE)
 

@@ -1,20 +1,27 @@
-"""Memory, disk, clock, divergence: each fault ends in its row, or in one line and no row."""
+"""Faults end in a row, or in one line and no row; a killed training goes on, bit for bit."""
 
 import json
 import os
 import shutil
 import subprocess
 import sys
+import time
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import pipelines
 import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import nn
 
+from pointer.optim import optimizers
 from workflow.bench import cli, experiments, outcomes
 from workflow.bench.cell import Cell
-from workflow.bench.measure import training
-from workflow.bench.rows import child, complete, contracts, provenance, read_row, run, worker
+from workflow.bench.measure import checkpoint, models, training
+from workflow.bench.measure.checkpoint import FILE, FOLDER
+from workflow.bench.rows import child, read_row, run, worker
 
 CELL = {
     "experiment": "copy", "model": "pointer", "distance": 8, "length": 32, "batch": 2, "threads": 1,
@@ -24,13 +31,10 @@ DISK_BYTES = 400_000
 QUICK = "import sys; open(sys.argv[2], 'w').write('{\"steps\": 1}')"
 
 
-def measured(tmp_path, script="", **changes):
+def measured(tmp_path, **changes):
     folder = tmp_path / "files"
     folder.mkdir()
-    with pytest.MonkeyPatch.context() as patch:
-        if script:
-            patch.setattr(child, "WORKER", (sys.executable, "-c", script))
-        (row,), _ = run.run([Cell.of(**CELL | changes)], folder)
+    (row,), _ = run.run([Cell.of(**CELL | changes)], folder)
     return row
 
 
@@ -56,10 +60,9 @@ def test_a_divergence_is_a_row_with_its_step(tmp_path, monkeypatch):
         return real(logits, targets) * (float("nan") if count[0] == 3 else 1.0)
 
     monkeypatch.setattr(training, "supervised_loss", poisoned)
-    asked, result = tmp_path / "settings.json", tmp_path / "result.json"
-    asked.write_text(json.dumps({"cells": [Cell.of(**CELL, tokens=640).to_dict()]}))
-    assert worker.main([str(asked), str(result)]) == 0
-    (row,) = json.loads(result.read_text())["rows"]
+    code, result = pipelines.worked(tmp_path, Cell.of(**CELL, tokens=640))
+    (row,) = result["rows"]
+    assert code == 0
     assert (row["status"], row["steps"]) == ("diverged", 3)
     assert "nan at step 3 (192 tokens)" in row["reason"]
     assert (row["tokens_used"], len(row["loss_curve"])) == (192, 2)  # what was measured is kept
@@ -88,24 +91,21 @@ def fill(disk):
             return
 
 
-def test_a_full_disk_stops_with_a_line_and_loses_nothing(disk, monkeypatch, capsys):
-    fills = iter([False, True, False])  # does the disk, while a row is measured?
+def test_a_full_disk_stops_with_a_line_and_loses_nothing(disk, measured, monkeypatch, capsys):
+    fills, at_once = iter([False, True, False]), run.run  # does the disk, while a row is measured?
 
-    def at_once(cells, folder):
+    def filling(cells, folder):
+        made = at_once(cells, folder)
         (folder / "weights.safetensors").write_bytes(b"w" * 60_000)
         if next(fills):
             fill(disk)
-        known = {**provenance.identity(cells[0]), **outcomes.Clock().times()}
-        files = {"files": {"weights": "weights.safetensors"}}
-        return [complete({**known, "status": "ok", **files})], None
+        return made
 
     def bench(seed):
         argv = ["run", "--experiment", "copy", "--model", "chance", "--seed", str(seed)]
         return cli.main([*argv, "--keep", "--out", str(disk / f"{seed}.json")])
 
-    kept_contract = contracts.Verdict("chance", {}, "", "ok", [])
-    monkeypatch.setattr(run, "run", at_once)
-    monkeypatch.setattr(contracts, "verdict", lambda *_: kept_contract)
+    monkeypatch.setattr(run, "run", filling)
     assert bench(0) == 0
     kept = read_row(disk / "0.json")
     capsys.readouterr()
@@ -154,4 +154,123 @@ def test_a_clock_that_is_set_back_gives_no_negative_time(tmp_path, monkeypatch):
     planted = SimpleNamespace(__name__="planted", run=lambda *_: {"steps": 1})
     monkeypatch.setitem(sys.modules, experiments.info("copy").module, planted)
     assert 0 <= seconds(worker.measure([Cell.of(**CELL)], tmp_path, print)[0]) < 60
-    assert 0 <= seconds(measured(tmp_path, QUICK)) < 60
+    monkeypatch.setattr(child, "WORKER", (sys.executable, "-c", QUICK))
+    assert 0 <= seconds(measured(tmp_path)) < 60
+
+
+CPU = torch.device("cpu")
+STEPS, KEPT_AT, STOPPED_AT = 12, 6, 8  # two steps are lost, and done again
+TRAINED = {"experiment": "copy", "distance": 8, "length": 24, "batch": 2, "threads": 1}
+TRAINED |= {"tokens": 48 * STEPS, "evaluate_symbols": 50}
+
+
+class Killed(BaseException):
+    """Stands for the end of the process."""
+
+
+def trained(model, folder, stop_at=0):
+    """History and weights of a small training; one that stops raises Killed."""
+    cell = Cell.of(model=model, **TRAINED).resolved()
+    built, steps = models.build(cell, CPU), [0]
+
+    def report(done, **_):
+        steps[0] += 1
+        if steps[0] == stop_at:
+            raise Killed
+
+    recipe = training.Recipe(cell.tokens, cell.lr)
+    history = training.train(built, cell.learned(), recipe, CPU, report, folder)
+    return history, built.state_dict()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["pointer", "transformer-relative", "reformer"])
+def test_losses_and_weights_are_those_of_an_unbroken_run(model, tmp_path, monkeypatch):
+    """Table momentum, credit and noise; a table beside AdamW; hashes drawn at every step."""
+
+    def keep(self):  # one checkpoint and no other
+        if self.folder is not None and self.history.steps == KEPT_AT:
+            self.save(self.folder)
+
+    monkeypatch.setattr(checkpoint.Checkpoint, "keep", keep)
+    torch.set_num_threads(1)
+    whole, weights = trained(model, None)
+    with pytest.raises(Killed):
+        trained(model, tmp_path, STOPPED_AT)
+    torch.manual_seed(12345)  # whatever the next process drew before
+    steps, restore = [], checkpoint.Checkpoint.restore
+    noted = lambda self: steps.append(restore(self)) or steps[-1]  # noqa: E731
+    monkeypatch.setattr(checkpoint.Checkpoint, "restore", noted)
+    again, resumed = trained(model, tmp_path)
+    assert steps == [KEPT_AT]
+    assert again.losses == whole.losses
+    assert len(again.losses) == STEPS
+    for name in ("evaluations", "steps", "tokens_used", "tokens_to_95"):
+        assert getattr(again, name) == getattr(whole, name)
+    assert all(torch.equal(resumed[name], weights[name]) for name in weights)
+
+
+def state(folder, steps=0):
+    small = nn.Linear(1, 1, bias=False)
+    small.calls = steps
+    history = training.History(steps=steps, losses=[(n, 1.0) for n in range(steps)])
+    return checkpoint.Checkpoint(folder, small, optimizers(small, 1e-3), history, CPU)
+
+
+@pytest.mark.parametrize(
+    "damage", ["none", "missing", "cut short", "no checkpoint", "other platform"]
+)
+def test_a_damaged_checkpoint_or_of_another_platform_is_ignored(damage, tmp_path, monkeypatch):
+    state(None, 7).save(tmp_path)
+    path = tmp_path / FILE
+    if damage == "missing":
+        path.unlink()
+    elif damage == "cut short":
+        path.write_bytes(path.read_bytes()[:-3])
+    elif damage == "no checkpoint":
+        save_file({"weights": torch.zeros(1)}, path)
+    elif damage == "other platform":
+        monkeypatch.setattr(checkpoint, "platform", lambda device: "torch 1.0")
+    fresh = state(tmp_path)
+    assert fresh.restore() == (7 if damage == "none" else 0)
+    model = fresh.model
+    assert (model.calls, len(fresh.history.losses)) == ((7, 7) if damage == "none" else (0, 0))
+    assert bool(fresh.history.started) == (damage == "none")
+
+
+def steps_saved(path):
+    """How many steps the checkpoint at `path` holds."""
+    with safe_open(path, framework="pt") as file:
+        return json.loads(file.metadata()["state"])["history"]["steps"]
+
+
+OFTEN = """
+import sys
+from workflow.bench.measure import checkpoint
+from workflow.bench.rows import worker
+checkpoint.SAVE_SECONDS = 0.3
+worker.main(sys.argv[1:])
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_row_goes_on_and_equals_an_undisturbed_one(tmp_path):
+    cell = Cell.of(model="pointer", **TRAINED | {"tokens": 48 * 60})
+    argv = [sys.executable, "-c", pipelines.BENCH, OFTEN, "run", *cell.argv(), "--out"]
+    running = subprocess.Popen([*argv, str(tmp_path / "loud.json")])
+    left = tmp_path / ".loud.work" / FOLDER / FILE
+    pipelines.eventually(lambda: steps_saved(left) >= 3, 120)
+    running.kill()
+    running.wait()
+    assert not (tmp_path / "loud.json").exists()
+    time.sleep(1.0)  # the worker dies with its parent
+    reached = steps_saved(left)
+    assert 3 <= reached < 60
+    for name in ("loud", "quiet"):
+        subprocess.run([*argv, str(tmp_path / f"{name}.json")], check=True, timeout=200)
+    loud, quiet = (read_row(tmp_path / f"{name}.json") for name in ("loud", "quiet"))
+    free = ("started", "ended", "train_seconds", "seconds_to_95", "digest")
+    assert loud["status"] == "ok"
+    assert loud | dict.fromkeys(free) == quiet | dict.fromkeys(free)
+    assert loud["started"] < loud["ended"]
+    assert not left.parent.parent.exists()  # dropped with the row

@@ -1,6 +1,9 @@
-"""The recall tasks ask for what their papers ask; expected sequences are written by hand."""
+"""Tasks ask for what their papers ask, and the text is real, cut in order, hashed."""
 
+import math
 import statistics
+from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,16 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pointer.errors import InputError
+from workflow.bench.cell import Cell
 from workflow.bench.tasks import khop
 from workflow.bench.tasks.base import IGNORED, Seeds, generator
-from workflow.bench.tasks.copy import Copy
+from workflow.bench.tasks.copy import Copy, copy_batch
 from workflow.bench.tasks.induction import Induction
 from workflow.bench.tasks.khop import Khop
 from workflow.bench.tasks.listops import END, FILLER, MAX, MED, MIN, SM, ListOps
 from workflow.bench.tasks.mqar import Mqar, query_places
 from workflow.bench.tasks.selective_copy import SelectiveCopy
 from workflow.bench.tasks.string_copy import StringCopy
-from workflow.bench.tasks.text import Bytes
+from workflow.bench.tasks.text import Bytes, corpus
 from workflow.report.notes import CAVEATS
 
 ANY = Seeds.of(0)
@@ -73,12 +77,6 @@ def test_induction_wants_what_followed_the_special_symbol():
     assert targets == [[".", ".", ".", ".", ".", ".", ".", 6]]
 
 
-def test_khop_never_repeats_a_symbol_at_once():
-    """It would be its own target for every k."""
-    tokens = drawn(Khop(hops=2).at(1, length=128, symbols=5, seeds=ANY), "train", 0, 500)[0]
-    assert (tokens[:, :-1] != tokens[:, 1:]).all()
-
-
 @pytest.mark.parametrize(("hops", "percent"), [(1, 32), (2, 48), (3, 27), (4, 31)])
 def test_what_the_symbol_at_hand_tells_is_what_khop_says_it_does(hops, percent):
     task = Khop(hops=hops).at(1, length=128, symbols=5, seeds=ANY)
@@ -98,12 +96,13 @@ def test_a_string_is_wanted_again_and_its_end_in_training_alone():
         assert targets == [[".", ".", ".", ".", 7, 2, 9, end, ".", "."]]
 
 
-def test_of_a_text_the_next_byte_is_wanted_everywhere(tmp_path):
+@pytest.mark.parametrize(("ahead", "wanted"), [(1, b"or i in"), (0, b"for i i")])
+def test_of_a_text_the_next_byte_is_wanted_everywhere(ahead, wanted, tmp_path):
+    """Ahead by none, as in the public code, targets are the inputs."""
     (tmp_path / "text").write_bytes(b"for i in range(10):\n" * 40)
-    task = Bytes(data=str(tmp_path / "text")).at(1, length=7, symbols=256, seeds=ANY)
-    tokens, targets = made(task, [0])
-    assert bytes(tokens[0]) == b"for i i"
-    assert bytes(targets[0]) == b"or i in"
+    task = Bytes(data=str(tmp_path / "text"), ahead=ahead)
+    tokens, targets = made(task.at(1, length=7, symbols=256, seeds=ANY), [0])
+    assert (bytes(tokens[0]), bytes(targets[0])) == (b"for i i", wanted)
 
 
 def test_training_strings_are_of_every_length_and_scored_ones_of_the_longest():
@@ -144,8 +143,10 @@ def test_queries_come_early_as_zoologys_power_law_says():
     seed=st.integers(0, 1000),
 )
 def test_khop_equals_the_definition_read_aloud(length, symbols, hops, seed):
+    """No symbol is repeated at once: it would be its own target for every k."""
     task = Khop(hops=hops).at(1, length=length, symbols=symbols, seeds=Seeds.of(seed))
     line, targets = (array[0].tolist() for array in drawn(task, "train", 0, 1))
+    assert all(one != other for one, other in pairwise(line))
 
     def last(i):
         return max((j for j in range(1, i + 1) if line[j - 1] == line[i]), default=-1)
@@ -232,3 +233,69 @@ def test_every_answer_is_that_of_the_other_evaluator_and_every_tree_is_bounded()
         assert set(line[used:]) <= {FILLER}
         assert wanted[used - 1] == answer
         assert [t for t in wanted if t != IGNORED] == [answer]
+
+
+def text_task(data="", length=64):
+    return Bytes(data=data).at(2, length, symbols=256, seeds=Seeds.of(0))
+
+
+def test_streams_read_their_own_split(tmp_path):
+    text = tmp_path / "text"
+    text.write_bytes(b"a" * 900 + b"b" * 50 + b"c" * 50)
+    split = {"train": b"a", "timing": b"a", "check": b"b", "trace": b"b", "evaluate": b"c"}
+    for stream, letter in split.items():
+        tokens, _ = text_task(str(text), 20).sequences(generator(stream, 0, 0), 50, stream)
+        assert set(np.unique(tokens)) == {*letter}
+
+
+def test_bits_a_byte_are_the_loss_in_bits_beside_those_of_guessing(tmp_path):
+    text = tmp_path / "text"
+    text.write_bytes(b"aabc" * 500)
+    facts = text_task(str(text)).facts(loss=math.log(4))
+    assert facts["bits_per_byte"] == pytest.approx(2.0)
+    assert facts["bits_per_byte_guessing"] == pytest.approx(1.5, abs=0.01)
+    assert text_task(str(text)).chance == pytest.approx(0.5, abs=0.01)
+
+
+def test_a_text_that_cannot_be_read_or_is_too_short_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"data is '.*none'; accepted: a file that can be read"):
+        Cell.of("bytes", "chance", data=str(tmp_path / "none")).key()
+    (tmp_path / "short").write_bytes(b"x" * 100)
+    with pytest.raises(InputError, match="a text with more than 64 bytes for check, not 5"):
+        text_task(str(tmp_path / "short")).sequences(generator("check", 0, 0), 1, "check")
+
+
+def test_a_cell_is_known_by_its_text_and_finds_it_from_where_the_user_stands(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, content in (("here", b"x"), ("copied", b"x"), ("edited", b"y")):
+        Path(name).write_bytes(content * 1000)
+    names = ("here", "copied", "edited")
+    here, copied, edited = (Cell.of("bytes", "chance", data=name) for name in names)
+    assert here.task.data == str(tmp_path / "here")
+    assert here.key() == copied.key() != edited.key()
+    assert edited.key(corpus("here").data_hash) == here.key()  # as a row says
+
+
+def test_the_suites_own_text_is_the_same_everywhere():
+    text = corpus("")
+    assert sum(len(part) for part in text.splits.values()) == 1_115_394
+    assert text.data_hash == "86c4e6aa9db7c042"
+    assert text is corpus("")
+
+
+@given(length=st.integers(2, 40), data=st.data())
+def test_every_supervised_target_lies_distance_back(length, data):
+    distance = data.draw(st.integers(1, length - 1))
+    tokens, targets = copy_batch(generator("train", 1, 0), 2, length, distance, symbols=6)
+    assert bool((targets[:, :distance] == IGNORED).all())
+    assert all(int(targets[1, t]) == int(tokens[1, t - distance]) for t in range(distance, length))
+
+
+def test_the_order_seed_permutes_the_data_seeds_batches():
+    taken = []
+    for order in (1, 2):
+        seeds = Seeds(data=5, init=0, order=order)
+        one = Copy(distance=7).at(1, length=24, symbols=5, seeds=seeds)
+        taken.append([tuple(one.training_batch(i)[0][0].tolist()) for i in range(1024)])
+    assert taken[0] != taken[1]
+    assert sorted(taken[0]) == sorted(taken[1])
