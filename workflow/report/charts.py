@@ -25,6 +25,7 @@ from workflow.report.layout import (
     records,
     shared_settings,
     short,
+    without_settings,
 )
 from workflow.report.models import LineStyle, Look
 
@@ -153,8 +154,7 @@ def _of_curves(curves: Curves, estimates: Table) -> Iterator[Panel]:
 def without_shared(estimates: Table) -> tuple[Table, list[str]]:
     """Return estimates without the changed settings that all of them share, and those in words."""
     shared = shared_settings(estimates["variant"])
-    lists = estimates["variant"].str.split(", ")
-    kept = lists.map(lambda settings: ", ".join(s for s in settings if s not in shared))
+    kept = without_settings(estimates["variant"], shared)
     return estimates.assign(variant=kept), [models.in_words(setting) for setting in shared]
 
 

@@ -23,13 +23,13 @@ from workflow.report.ledger import Claim, Ledger, Reading, Statement
 from workflow.report.rules import ATTAINED, Cell, NotTestable, Outcome, Verdict
 
 LOOK_AGAIN = "snakemake --cores 4 decide"
-UNITS = {
+UNITS = {  # behind a value
     "share": "%",
     "points": " points",
     "ratio": "x",
     "tokens": " tokens",
     "nats": " nats",
-}  # behind a value
+}
 MOST_CELLS = 4  # in the table for people; the CSV has all
 BLIND = ("chance", "identity")  # do not see other positions
 UNORDERED = ("uniform", "random-pointer")  # see other positions, and cannot choose one

@@ -285,6 +285,12 @@ def shared_settings(variants: Iterable[str]) -> list[str]:
     return [text for text in first if text and others and all(text in other for other in others)]
 
 
+def without_settings(variants: pd.Series, dropped: Sequence[str]) -> pd.Series:
+    """Return variants without some of their settings."""
+    lists = variants.str.split(", ")
+    return lists.map(lambda settings: ", ".join(s for s in settings if s not in dropped))
+
+
 def without_shared_settings(experiment: str) -> Callable[[Estimates], Estimates]:
     """Return a function that drops from an experiment's variants the settings that all of them
     share, which column `shared` names."""
@@ -292,8 +298,7 @@ def without_shared_settings(experiment: str) -> Callable[[Estimates], Estimates]
     def prepare(estimates: Estimates) -> Estimates:
         own = estimates["experiment"] == experiment
         shared = shared_settings(estimates.loc[own, "variant"])
-        lists = estimates["variant"].str.split(", ")
-        kept = lists.map(lambda settings: ", ".join(s for s in settings if s not in shared))
+        kept = without_settings(estimates["variant"], shared)
         variants = estimates["variant"].mask(own, kept)
         return estimates.assign(variant=variants, shared=", ".join(shared))
 

@@ -249,7 +249,7 @@ def answer(lines: list[claims.Line]) -> str:
 
 @dataclass(frozen=True)
 class Brings:
-    """The numbers of the three sentences on what Pointer brings, as texts."""
+    """The numbers of the sentences on what Pointer brings, as texts."""
 
     numbers: pd.DataFrame
 
