@@ -91,7 +91,8 @@ def samples(runs: pd.DataFrame, timed: pd.DataFrame) -> Iterator[pd.DataFrame]:
     stopped = (trained["tokens_used"] < WHOLE * trained["tokens"]) & (trained["status"] == "ok")
     to_the_end = trained[~stopped.fillna(value=False)]
     gap = to_the_end["accuracy_train_mode"] - to_the_end["accuracy"]
-    yield sample(to_the_end, "accuracy_gap", gap)
+    learned = to_the_end["accuracy_train_mode"] >= LEARNED  # or there is nothing to lose
+    yield sample(to_the_end[learned], "accuracy_gap", gap[learned])
     relaxed = to_the_end[to_the_end["model"].isin(to_the_end.loc[gap.abs() > 0, "model"])]
     shares = relaxed["accuracy_train_mode"]
     yield sample(relaxed, "accuracy_in_training", shares, low=0.0, high=1.0)
