@@ -218,7 +218,9 @@ def _judge(claim: Claim, reading: str, read_as: Reading | None, numbers: pd.Data
 def _reversal(test: Statement, x: int, variants: Sequence[str], numbers: pd.DataFrame) -> str:
     """Return in words the first choice that the paper leaves open whose value, of however few runs,
     does not fail as the choice taken does; "" if there is none."""
-    for variant in variants:
+    where = {"model": test.model, "trunk": test.trunk, "x": x}
+    ran = set(select(numbers, test.quantity, **where)["variant"])
+    for variant in (variant for variant in variants if variant in ran):
         other = test.with_settings(variant, x)
         try:
             found, _ = other.cells(numbers)
