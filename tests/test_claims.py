@@ -144,7 +144,9 @@ def test_guessing_is_that_of_the_copy_task():
 def test_arithmetic_of_the_paper():
     cells = checks(estimates.build(table_of([])))
     assert cells["time_exponent"][0].value == pytest.approx(1.4, abs=0.01)
+    assert [round(c.value, 1) for c in cells["sequences_a_cell"]] == [20.0, 20.0]
     assert cells["operations_ratio"][0].value == pytest.approx(10_000 / 8192)
+    assert cells["uniform_hop"][0].value == pytest.approx(128.0)
 
 
 def test_controls_that_are_off_make_every_verdict_invalid():
@@ -221,6 +223,7 @@ def test_table_and_figure_are_written_and_a_line_a_claim_is_printed(tmp_path, ca
     assert main(["verdicts", "--table", str(tmp_path / "tables" / "claims.csv")]) == 0
     printed = capsys.readouterr().out.splitlines()
     assert printed[0] == "Does Pointer work? Pointer, formula as printed"
+    assert len(printed) <= 12
     assert all(len(told) <= verdicts.WIDEST for told in printed)
     assert any("attainable: 98.38% when copying" in told for told in printed)
     assert main(["verdicts", "--table", str(tmp_path / "nothing.csv")]) == 2

@@ -222,6 +222,9 @@ def test_sizes_left_open_are_filled_in():
     [
         ("mqar", {"pairs": 64}, 1024, 256),
         ("mqar", {"pairs": 64, "length": 512, "symbols": 200}, 512, 200),
+        ("selective-copy", {}, 256, 16),
+        ("induction", {"length": 1024}, 1024, 16),
+        ("khop", {"hops": 3}, 128, 5),
         ("string-copy", {"letters": 20}, 42, 29),
         ("listops", {"symbols": 99}, 2000, 16),
         ("bytes", {"symbols": 20}, 1024, 256),

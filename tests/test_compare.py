@@ -62,6 +62,7 @@ def test_a_slower_machine_with_the_same_ratios_agrees(compared):
 def test_other_ratios_differ_but_one_repeat_decides_nothing(compared, repeats, code, word):
     ended, found = compared(machine(SERVER), machine(LAPTOP, ratio=3.0, repeats=repeats))
     assert (ended, list(agreements(found).values())) == (code, [word] * 2)
+    assert found["counts"][word] == 2
     assert (found["cells"][0]["low_b"] is None) == (repeats == 1)
 
 

@@ -18,6 +18,11 @@ def coverage(found, truth):
     return sum(low <= truth <= high for _, low, high in found) / len(found)
 
 
+def test_wilson_at_the_papers_800_symbols():
+    found = intervals.wilson(762, 800)  # 95.25%
+    assert (round(100 * found.low, 2), round(100 * found.high, 2)) == (93.26, 96.67)
+
+
 def test_difference_of_the_papers_accuracies_holds_zero():
     found = intervals.difference(762, 800, 758, 800)
     assert 100 * found.value == pytest.approx(0.5)

@@ -11,7 +11,7 @@ import pytest
 import synthetic
 from synthetic import LAPTOP, SERVER, cell, copied, failed, learned, make, mqar, peak, row, timed
 
-from workflow.report import claims, estimates, intervals, layout, render, tables, verdicts
+from workflow.report import claims, estimates, intervals, layout, paper, render, tables, verdicts
 from workflow.report.page import build
 
 SHORT = "Intel Xeon Processor @ 2.10GHz, 2 cores"  # SERVER in a table
@@ -166,6 +166,13 @@ def test_tables_without_a_finished_row_still_stand(rows):
         assert render.markdown(table, table.title)
         assert render.latex(table, table.title)
         pd.read_csv(io.StringIO(table.data.to_csv(index=False)))
+
+
+def test_throughput_as_published():
+    rates = paper.throughput().pivot(index="length", columns="model", values="value")
+    assert list(rates.index) == [256, 512, 1024, 2048]
+    assert list(rates[paper.MODEL]) == [14_446, 34_914, 37_189, 28_268]
+    assert list(rates["transformer"]) == [30_320, 29_427, 19_703, 11_549]
 
 
 DOCUMENT = r"""\documentclass{article}

@@ -287,6 +287,8 @@ def test_the_suites_own_text_is_the_same_everywhere():
 def test_every_supervised_target_lies_distance_back(length, data):
     distance = data.draw(st.integers(1, length - 1))
     tokens, targets = copy_batch(generator("train", 1, 0), 2, length, distance, symbols=6)
+    assert tokens.dtype == targets.dtype == np.int64
+    assert 0 <= int(tokens.min()) <= int(tokens.max()) < 6
     assert bool((targets[:, :distance] == IGNORED).all())
     assert all(int(targets[1, t]) == int(tokens[1, t - distance]) for t in range(distance, length))
 
